@@ -1,0 +1,59 @@
+//! `with-mongodb -- cargo test --workspace`: runs a command that finds a fresh database under `MICROBLOG_TEST_MONGODB_URI`.
+//!
+//! The exit code is the command's. The database and its data are gone afterwards.
+
+use std::process::ExitCode;
+
+use local_mongodb::{Server, TEST_URI_VARIABLE};
+use tokio::{
+    process::Command,
+    signal::unix::{SignalKind, signal},
+};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let words = words.strip_prefix(&["--".into()]).unwrap_or(&words);
+    let Some((program, arguments)) = words.split_first() else {
+        complain("Usage: with-mongodb -- COMMAND [ARGUMENT...]");
+        return Ok(ExitCode::from(2));
+    };
+    // Listened to before anything is started: from here on neither ends this program before the database has ended.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut server = Server::start_ephemeral().await?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env(TEST_URI_VARIABLE, server.uri())
+        .kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status?,
+            // The terminal has sent it to the command as well.
+            _ = interrupt.recv() => {}
+            // Sent to us alone. The command has no way to be told to stop, so it is killed.
+            _ = terminate.recv() => child.start_kill()?,
+        }
+    };
+    server.stop().await?;
+    // A command that a signal ended has no code; shells report 128 and more for it.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::from(128), ExitCode::from))
+}
+
+#[expect(clippy::print_stderr, reason = "this is a program for the terminal")]
+fn complain(message: &str) {
+    eprintln!("with-mongodb: {message}");
+}

@@ -1,0 +1,101 @@
+//! Waits until a server accepts writes; makes a fresh `mongod` the only member of its replica set on the way.
+//!
+//! Transactions, change streams and causal consistency exist in replica sets only, so that a lone `mongod` would not do.
+
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use mongodb::{Client, Database, error::ErrorKind, options::ClientOptions};
+
+use crate::engine::REPLICA_SET;
+
+const NOT_YET_INITIALIZED: i32 = 94;
+const INVALID_REPLICA_SET_CONFIG: i32 = 93;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
+
+/// Asks until the server is primary. `gone` tells, between two attempts, that there is no use in going on.
+pub(crate) async fn wait_for_primary(
+    uri: &str,
+    port: u16,
+    deadline: Instant,
+    mut gone: impl FnMut() -> bool,
+) -> Result<(), String> {
+    let mut options = ClientOptions::parse(uri).await.map_err(|error| error.to_string())?;
+    options.server_selection_timeout = Some(Duration::from_millis(250));
+    options.connect_timeout = Some(Duration::from_secs(1));
+    let client = Client::with_options(options).map_err(|error| error.to_string())?;
+    let admin = client.database("admin");
+    let outcome = loop {
+        let last = match attempt(&admin, port).await {
+            Ok(true) => break Ok(()),
+            Ok(false) => "it is not primary yet".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if gone() {
+            break Err("it ended while it was starting".to_owned());
+        }
+        if Instant::now() >= deadline {
+            break Err(format!("it was not ready in time: {last}"));
+        }
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    };
+    client.shutdown().immediate(true).await;
+    outcome
+}
+
+async fn attempt(admin: &Database, port: u16) -> Result<bool, mongodb::error::Error> {
+    let hello = admin.run_command(doc! { "hello": 1 }).await?;
+    if hello.get_bool("isWritablePrimary").unwrap_or(false) {
+        return Ok(true);
+    }
+    let member = format!("127.0.0.1:{port}");
+    match admin.run_command(doc! { "replSetGetStatus": 1 }).await {
+        Ok(_) => Ok(false),
+        Err(error) if code(&error) == Some(NOT_YET_INITIALIZED) => {
+            let config = doc! { "_id": REPLICA_SET, "members": [{ "_id": 0, "host": member }] };
+            admin.run_command(doc! { "replSetInitiate": config }).await?;
+            Ok(false)
+        }
+        // The data were made under another port: the set's only member does not find itself in the set's configuration.
+        Err(error) if code(&error) == Some(INVALID_REPLICA_SET_CONFIG) => {
+            let answer = admin.run_command(doc! { "replSetGetConfig": 1 }).await?;
+            if let Some(config) = moved(&answer, &member) {
+                admin
+                    .run_command(doc! { "replSetReconfig": config, "force": true })
+                    .await?;
+            }
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The configuration that puts the only member where it listens now.
+fn moved(answer: &Document, member: &str) -> Option<Document> {
+    let mut config = answer.get_document("config").ok()?.clone();
+    let version = config.get_i32("version").ok()?;
+    config.insert("version", version + 1);
+    let only = config.get_array_mut("members").ok()?.first_mut()?.as_document_mut()?;
+    only.insert("host", member);
+    Some(config)
+}
+
+fn code(error: &mongodb::error::Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_moved_gets_a_newer_configuration_with_its_new_address() {
+        let answer =
+            doc! { "config": { "_id": "rs0", "version": 3, "members": [{ "_id": 0, "host": "127.0.0.1:1" }] } };
+        let expected = doc! { "_id": "rs0", "version": 4, "members": [{ "_id": 0, "host": "127.0.0.1:2" }] };
+        assert_eq!(moved(&answer, "127.0.0.1:2"), Some(expected));
+    }
+}

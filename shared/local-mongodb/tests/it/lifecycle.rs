@@ -1,0 +1,186 @@
+//! Start, stop, kill, restart; and what is left when the process that started a server goes.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use bson::{Document, doc};
+use futures_util::StreamExt as _;
+use local_mongodb::{Options, Server};
+use mongodb::{Client, options::ClientOptions};
+
+async fn client(server: &Server) -> Client {
+    let mut options = ClientOptions::parse(server.uri()).await.expect("a valid URI");
+    options.server_selection_timeout = Some(Duration::from_secs(5));
+    Client::with_options(options).expect("a client")
+}
+
+async fn insert(server: &Server, id: i32) {
+    let notes = client(server)
+        .await
+        .database("lifecycle")
+        .collection::<Document>("notes");
+    notes.insert_one(doc! { "_id": id }).await.expect("an insert");
+}
+
+async fn ids(server: &Server) -> Vec<i32> {
+    let notes = client(server)
+        .await
+        .database("lifecycle")
+        .collection::<Document>("notes");
+    let found = notes.find(doc! {}).sort(doc! { "_id": 1 }).await.expect("a query");
+    found
+        .map(|note| note.expect("a note").get_i32("_id").expect("its id"))
+        .collect()
+        .await
+}
+
+/// The only right way to wait: for the condition, with a deadline.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within 30 seconds: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_running(pid: u32) -> bool {
+    // A process that has ended but that nobody has waited for yet has no command line any more.
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+#[tokio::test]
+async fn data_survive_a_stop_a_kill_and_a_new_server_on_the_same_directory() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(Options::new(directory.path())).await.expect("a server");
+    let uri = server.uri();
+    insert(&server, 1).await;
+
+    server.stop().await.expect("a stop");
+    assert_eq!(server.pid(), None);
+    server.restart().await.expect("a restart after a stop");
+    assert_eq!(server.uri(), uri);
+    assert_eq!(ids(&server).await, [1]);
+
+    // Acknowledged just before the crash: it must be there after it.
+    insert(&server, 2).await;
+    server.kill().await.expect("a kill");
+    server.restart().await.expect("a restart after a kill");
+    assert_eq!(ids(&server).await, [1, 2]);
+
+    server.restart().await.expect("a restart of a running server");
+    server.stop().await.expect("a stop");
+    drop(server);
+    let server = Server::start(Options::new(directory.path()))
+        .await
+        .expect("a second server");
+    assert_eq!(ids(&server).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn transactions_change_streams_and_causal_sessions_work_over_its_uri() {
+    let server = Server::start_ephemeral().await.expect("a server");
+    let client = client(&server).await;
+    let database = client.database("features");
+    let notes = database.collection::<Document>("notes");
+    database.create_collection("notes").await.expect("a collection");
+    let mut changes = database.watch().await.expect("a change stream");
+
+    let mut session = client
+        .start_session()
+        .causal_consistency(true)
+        .await
+        .expect("a session");
+    session.start_transaction().await.expect("a transaction");
+    notes
+        .insert_one(doc! { "_id": 1 })
+        .session(&mut session)
+        .await
+        .expect("an insert in it");
+    session.abort_transaction().await.expect("an abort");
+    session.start_transaction().await.expect("a second transaction");
+    notes
+        .insert_one(doc! { "_id": 2 })
+        .session(&mut session)
+        .await
+        .expect("an insert in that");
+    session.commit_transaction().await.expect("a commit");
+
+    assert!(session.operation_time().is_some());
+    let change = changes.next().await.expect("a change").expect("no error");
+    assert_eq!(change.document_key, Some(doc! { "_id": 2 }));
+}
+
+#[tokio::test]
+async fn dropping_an_ephemeral_server_ends_its_process_and_deletes_its_data() {
+    let server = Server::start_ephemeral().await.expect("a server");
+    let (pid, files) = (server.pid().expect("it runs"), server.files());
+    assert!(is_running(pid) && files.exists());
+    drop(server);
+    eventually("the process ends and the data go", || {
+        !is_running(pid) && !files.exists()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stopped_ephemeral_server_leaves_nothing_either() {
+    let mut server = Server::start_ephemeral().await.expect("a server");
+    let files = server.files();
+    server.stop().await.expect("a stop");
+    assert!(files.exists(), "a restart would need them");
+    drop(server);
+    assert!(!files.exists());
+}
+
+/// Started by the next test as a process of its own; does nothing in an ordinary run.
+#[tokio::test]
+async fn parent_that_waits_to_be_killed() {
+    let Ok(report) = std::env::var("LOCAL_MONGODB_REPORT") else {
+        return;
+    };
+    let server = Server::start_ephemeral().await.expect("a server");
+    let text = format!("{}\n{}", server.pid().expect("it runs"), server.files().display());
+    let draft = PathBuf::from(&report).with_extension("draft");
+    std::fs::write(&draft, text).expect("a draft");
+    std::fs::rename(&draft, report).expect("a report that is there is whole");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_server_does_not_outlive_a_parent_that_is_killed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let report = directory.path().join("report");
+    let mut parent = std::process::Command::new(std::env::current_exe().expect("this test program"))
+        .args(["--exact", "lifecycle::parent_that_waits_to_be_killed"])
+        .env("LOCAL_MONGODB_REPORT", &report)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("a parent");
+    eventually("the parent reports its server", || report.exists()).await;
+    let text = std::fs::read_to_string(&report).expect("a report");
+    let (pid, files) = text.split_once('\n').expect("two lines");
+    let (pid, files) = (pid.parse().expect("a process id"), Path::new(files));
+    assert!(is_running(pid) && files.exists());
+
+    parent.kill().expect("a SIGKILL");
+    parent.wait().expect("the parent's end");
+    eventually("the server ends and its data go", || {
+        !is_running(pid) && !files.exists()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_an_error_that_says_so() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = Options {
+        port: Some(port),
+        ..Options::new(directory.path())
+    };
+    let error = Server::start(options).await.expect_err("the port is taken").to_string();
+    assert!(error.contains("in use"), "{error}");
+}
