@@ -17,6 +17,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
 pub(crate) async fn wait_for_primary(
     uri: &str,
     port: u16,
+    pid: u32,
     deadline: Instant,
     mut gone: impl FnMut() -> bool,
 ) -> Result<(), String> {
@@ -27,7 +28,7 @@ pub(crate) async fn wait_for_primary(
     let admin = client.database("admin");
     let outcome = loop {
         let last = match attempt(&admin, port).await {
-            Ok(true) => break Ok(()),
+            Ok(true) => break is_process(&admin, pid).await,
             Ok(false) => "it is not primary yet".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -67,6 +68,20 @@ async fn attempt(admin: &Database, port: u16) -> Result<bool, mongodb::error::Er
             Ok(false)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether the server that answers is the one that was started, and not another one that listens on the port already.
+async fn is_process(admin: &Database, pid: u32) -> Result<(), String> {
+    let status = admin
+        .run_command(doc! { "serverStatus": 1 })
+        .await
+        .map_err(|error| error.to_string())?;
+    match status.get_i64("pid") {
+        Ok(answering) if answering != i64::from(pid) => Err(format!(
+            "the server that answers on the port is another one, in use as process {answering}"
+        )),
+        _ => Ok(()),
     }
 }
 

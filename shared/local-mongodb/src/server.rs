@@ -201,7 +201,7 @@ impl Server {
         let deadline = Instant::now() + self.options.ready_within;
         let uri = self.uri();
         let gone = || matches!(process.guard.try_wait(), Ok(Some(_)) | Err(_));
-        let ready = wait_for_primary(&uri, self.port, deadline, gone).await;
+        let ready = wait_for_primary(&uri, self.port, process.server_pid, deadline, gone).await;
         self.process = Some(process);
         if let Err(reason) = ready {
             self.stop().await?;

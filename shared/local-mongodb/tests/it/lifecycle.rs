@@ -184,3 +184,15 @@ async fn a_port_that_is_taken_is_an_error_that_says_so() {
     let error = Server::start(options).await.expect_err("the port is taken").to_string();
     assert!(error.contains("in use"), "{error}");
 }
+
+#[tokio::test]
+async fn a_server_that_listens_there_already_is_not_taken_for_the_one_that_was_started() {
+    let other = Server::start_ephemeral().await.expect("a server");
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = Options {
+        port: Some(other.port()),
+        ..Options::new(directory.path())
+    };
+    let error = Server::start(options).await.expect_err("the port is taken").to_string();
+    assert!(error.contains("in use"), "{error}");
+}
