@@ -1,0 +1,53 @@
+# `make run` starts everything, `make test` checks everything. Both work on a fresh machine that has Rust: what else is missing they
+# install (Debian and Ubuntu), or they say what to install. Downloads and builds that are made once live in ~/.cache/microblog.
+
+CARGO ?= cargo
+ARGS ?=
+# Where cargo puts what it builds; .ci/run chooses another place.
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+MICROBLOG = $(TARGET_DIR)/release/microblog
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo build test check fmt lint deny build-tools setup
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Start the database and all services; Ctrl-C stops them (ARGS="--data-dir DIR" to keep data elsewhere)
+	@$(MICROBLOG) up $(ARGS)
+
+demo: build ## Load a small made-up community into the services that `make run` started
+	@$(MICROBLOG) demo $(ARGS)
+
+build: build-tools ## Build the microblog program (optimised)
+	@test -x $(MICROBLOG) || echo "Building microblog: about 15 minutes on two cores the first time, seconds later."
+	@$(CARGO) build --release --locked -p microblog
+
+test: setup check ## Check format, lints, licences and run every test
+	@echo "== Building the tests (about 10 minutes on two cores the first time)"
+	@$(CARGO) test --workspace --locked --no-run
+	@echo "== Running the tests against one database"
+	@$(TARGET_DIR)/debug/with-mongodb -- $(CARGO) test --workspace --locked --no-fail-fast $(ARGS)
+
+check: setup ## All of `make test` but the tests
+	@echo "== Format"
+	@$(CARGO) fmt --all --check
+	@echo "== Lints (about 6 minutes on two cores the first time)"
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@echo "== Dependencies: licences, sources, bans, advisories"
+	@.ci/deny
+
+fmt: ## Format the code
+	@$(CARGO) fmt --all
+
+lint: build-tools ## Lint the code as `make test` does
+	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+deny: setup ## Check licences, sources and advisories of the dependencies
+	@.ci/deny
+
+build-tools:
+	@shared/local-mongodb/src/build-tools.sh
+
+setup:
+	@.ci/setup
