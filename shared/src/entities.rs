@@ -1,0 +1,152 @@
+//! What a text refers to: hashtags, mentions and links, with their places.
+//!
+//! Hashtags and links follow the rules of `twitter-text`. Mentions are found here, because that library
+//! ends a name after 20 characters where a [`Handle`] may have 30.
+
+use serde::{Deserialize, Serialize};
+use twitter_text::entity::Type;
+use twitter_text::extractor::{Extract, Extractor};
+use utoipa::ToSchema;
+
+use crate::values::{Handle, PostText};
+
+/// Where an entity stands in the text, in Unicode scalar values: from `start` up to, not including, `end`.
+/// The sign in front (`#`, `@`) belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hashtag {
+    /// Without the `#`, as it was written.
+    pub tag: String,
+    pub start: u32,
+    pub end: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Mention {
+    /// Without the `@`, in small letters. Nobody promises that such a user exists.
+    pub handle: String,
+    pub start: u32,
+    pub end: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Link {
+    pub url: String,
+    pub start: u32,
+    pub end: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Entities {
+    pub hashtags: Vec<Hashtag>,
+    pub mentions: Vec<Mention>,
+    pub links: Vec<Link>,
+}
+
+impl Entities {
+    pub fn of(text: &PostText) -> Self {
+        let text = text.as_str();
+        let mut extractor = Extractor::new();
+        extractor.set_extract_url_without_protocol(false);
+        let mut entities = Entities::default();
+        let mut taken: Vec<Span> = Vec::new();
+        for entity in extractor.extract_entities_with_indices(text) {
+            let (Ok(start), Ok(end)) = (u32::try_from(entity.start), u32::try_from(entity.end)) else {
+                continue;
+            };
+            match entity.t {
+                Type::HASHTAG => {
+                    entities.hashtags.push(Hashtag { tag: entity.value.to_owned(), start, end });
+                }
+                Type::URL => {
+                    entities.links.push(Link { url: entity.value.to_owned(), start, end });
+                }
+                _ => continue,
+            }
+            taken.push(Span { start, end });
+        }
+        entities.mentions = mentions(text, &taken);
+        entities
+    }
+}
+
+fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
+    let characters: Vec<char> = text.chars().collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < characters.len() {
+        let start = at;
+        at += 1;
+        if !matches!(characters[start], '@' | '＠') || !may_precede_a_mention(&characters, start) {
+            continue;
+        }
+        let end = start + 1 + characters[start + 1..].iter().take_while(|&&c| is_handle_character(c)).count();
+        at = end.max(at);
+        // "@ada@example.org" and "@adaé" name somebody else.
+        if characters.get(end).is_some_and(|&c| c.is_alphanumeric() || matches!(c, '@' | '＠')) {
+            continue;
+        }
+        let name: String = characters[start + 1..end].iter().collect();
+        let (Ok(handle), Ok(start), Ok(end)) = (Handle::parse(&name), u32::try_from(start), u32::try_from(end)) else {
+            continue;
+        };
+        if !taken.iter().any(|span| span.start < end && start < span.end) {
+            found.push(Mention { handle: handle.as_str().to_owned(), start, end });
+        }
+    }
+    found
+}
+
+fn may_precede_a_mention(characters: &[char], at: usize) -> bool {
+    at.checked_sub(1).is_none_or(|before| {
+        let c = characters[before];
+        !c.is_alphanumeric() && !"_!#$%&*@＠/".contains(c)
+    })
+}
+
+fn is_handle_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Entities {
+        Entities::of(&PostText::parse(text).unwrap())
+    }
+
+    #[test]
+    fn finds_all_three_with_offsets_in_characters() {
+        let text = "👨‍👩‍👧 @Ada see #Rüst at https://example.org/@bob?x=1 ok";
+        let entities = of(text);
+        let piece = |start: u32, end: u32| {
+            text.chars().skip(start as usize).take((end - start) as usize).collect::<String>()
+        };
+        assert_eq!(entities.mentions.len(), 1);
+        assert_eq!(entities.mentions[0].handle, "ada");
+        assert_eq!(piece(entities.mentions[0].start, entities.mentions[0].end), "@Ada");
+        assert_eq!(entities.hashtags[0].tag, "Rüst");
+        assert_eq!(piece(entities.hashtags[0].start, entities.hashtags[0].end), "#Rüst");
+        assert_eq!(piece(entities.links[0].start, entities.links[0].end), entities.links[0].url);
+    }
+
+    #[test]
+    fn a_mention_may_have_thirty_characters_and_no_more() {
+        let long = "a".repeat(30);
+        assert_eq!(of(&format!("@{long}!")).mentions[0].handle, long);
+        assert_eq!(of(&format!("@{long}b")).mentions, []);
+    }
+
+    #[test]
+    fn an_address_is_no_mention() {
+        assert_eq!(of("mail ada@example.org or @ada@example.org").mentions, []);
+        assert_eq!(of("@@ada").mentions, []);
+        assert_eq!(of(".@ada, (@bob)").mentions.len(), 2);
+    }
+}

@@ -1,0 +1,178 @@
+//! The event store: streams of events, appended with an expected version, in MongoDB's own commit order.
+//!
+//! One command appends one event document, so that state and event cannot part; the collection is also the
+//! outbox that subscriptions follow. What must change with an event (claims, credentials, the redaction of
+//! earlier events) rides along in one transaction as [`Companion`]s.
+//!
+//! Invariant: a transaction holds at most one event, so that "after this position" is exact.
+
+mod append;
+mod recorded;
+mod setup;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use mongodb::options::{FindOneOptions, SessionOptions};
+use mongodb::{ClientSession, Collection, Database, SessionCursor};
+
+pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries};
+pub use self::recorded::{BodyHash, RecordedEvent};
+use crate::clock::SharedClock;
+use crate::consistency::StoreId;
+use crate::events::StreamId;
+use crate::ids::{EventId, Partition, PostId, UserId};
+use crate::mongo::is_transient;
+use crate::position::Position;
+use crate::values::IdempotencyKey;
+
+/// The collection of events.
+pub const EVENTS: &str = "events";
+/// The collection of marks.
+pub const MARKS: &str = "marks";
+
+/// The type of the events that [`EventStore::find_repost`] looks among; an index holds these alone.
+const REPOSTED: &str = "repost.reposted";
+
+/// The one writer of the events and the marks.
+#[derive(Debug, Clone)]
+pub struct EventStore {
+    id: StoreId,
+    database: Database,
+    events: Collection<RecordedEvent>,
+    marks: Collection<Document>,
+    clock: SharedClock,
+    retries: Retries,
+}
+
+impl EventStore {
+    /// Makes the collections and indexes where they are missing, and reads or draws the store's id.
+    pub async fn open(database: Database, clock: SharedClock, retries: Retries) -> Result<Self, Error> {
+        let id = setup::ensure(&database).await?;
+        Ok(Self {
+            id,
+            events: database.collection(EVENTS),
+            marks: database.collection(MARKS),
+            database,
+            clock,
+            retries,
+        })
+    }
+
+    pub fn id(&self) -> StoreId {
+        self.id
+    }
+
+    /// The database that holds the store, and beside it what rides along with events.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// A causally consistent session: a reload after a lost race sees the winner.
+    pub async fn session(&self) -> Result<ClientSession, Error> {
+        let options = SessionOptions::builder().causal_consistency(true).build();
+        self.database.client().start_session().with_options(options).await
+    }
+
+    /// The last event of a stream: the whole state of its aggregate.
+    pub async fn load(
+        &self,
+        session: &mut ClientSession,
+        stream: &StreamId,
+    ) -> Result<Option<RecordedEvent>, Error> {
+        let newest = FindOneOptions::builder().sort(doc! { "version": -1 }).build();
+        self.events.find_one(doc! { "stream": stream.as_str() }).with_options(newest).session(session).await
+    }
+
+    /// Every event of a stream, oldest first.
+    pub async fn read_stream(&self, stream: &StreamId) -> Result<Vec<RecordedEvent>, Error> {
+        self.events.find(doc! { "stream": stream.as_str() }).sort(doc! { "version": 1 }).await?.try_collect().await
+    }
+
+    /// The events of these ids, in no order. Events are never removed, so a missing one is an id of another store.
+    pub async fn read_by_ids(&self, ids: &[EventId]) -> Result<Vec<RecordedEvent>, Error> {
+        let ids: Vec<bson::Bson> = ids.iter().map(|&id| id.into()).collect();
+        self.events.find(doc! { "_id": { "$in": ids } }).await?.try_collect().await
+    }
+
+    /// What a request with this key wrote before, if it was here already.
+    pub async fn find_by_idempotency_key(
+        &self,
+        session: &mut ClientSession,
+        actor: UserId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<RecordedEvent>, Error> {
+        self.events.find_one(doc! { "actor": actor, "idempotency_key": key.as_str() }).session(session).await
+    }
+
+    /// The event that made the repost of this id. Whether it was retracted since, its stream tells.
+    pub async fn find_repost(&self, session: &mut ClientSession, id: PostId) -> Result<Option<RecordedEvent>, Error> {
+        self.events.find_one(doc! { "type": REPOSTED, "data.id": id }).session(session).await
+    }
+
+    /// Writes a mark: a point of the partition's order that every subscription will see go by.
+    ///
+    /// Its position is above that of everything that was acknowledged before, wherever it was written.
+    pub async fn mark(&self, partition: Partition) -> Result<Position, Error> {
+        let mut session = self.session().await?;
+        self.mark_in(&mut session, Some(partition), false).await
+    }
+
+    /// Writes a mark that every partition sees: a barrier, or the sign that an idle stream is alive.
+    pub async fn mark_all(&self) -> Result<Position, Error> {
+        let mut session = self.session().await?;
+        self.mark_in(&mut session, None, false).await
+    }
+
+    /// Writes a mark that makes the partition's owners look at what was written on its dead letters.
+    pub async fn wake(&self, partition: Partition) -> Result<Position, Error> {
+        let mut session = self.session().await?;
+        self.mark_in(&mut session, Some(partition), true).await
+    }
+
+    /// The events of these partitions in the order of their ids, from `after` on.
+    pub async fn scan(
+        &self,
+        session: &mut ClientSession,
+        partitions: &[Partition],
+        from: EventId,
+    ) -> Result<SessionCursor<RecordedEvent>, Error> {
+        let mut filter = doc! { "_id": { "$gte": from } };
+        if partitions.len() < Partition::all().count() {
+            filter.insert("partition", doc! { "$in": partitions.to_vec() });
+        }
+        self.events.find(filter).sort(doc! { "_id": 1 }).batch_size(1_000).session(session).await
+    }
+
+    async fn mark_in(
+        &self,
+        session: &mut ClientSession,
+        partition: Option<Partition>,
+        wake: bool,
+    ) -> Result<Position, Error> {
+        let mark = doc! {
+            "partition": partition.map(i32::from),
+            "wake": wake,
+            "at": bson::DateTime::from_chrono(self.clock.now()),
+        };
+        let mut delays = self.retries.delays();
+        loop {
+            // Each attempt may write a mark of its own: one too many harms nobody.
+            match self.marks.insert_one(&mark).session(&mut *session).await {
+                Ok(_) => return session.operation_time().map(Position::from).ok_or_else(missing_operation_time),
+                Err(error) if is_transient(&error) => match delays.next() {
+                    Some(delay) => {
+                        tracing::warn!(%error, "mark had no answer; trying again");
+                        tokio::time::sleep(delay).await;
+                    }
+                    None => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn missing_operation_time() -> Error {
+    Error::custom("the server sent no operationTime: it is not a replica set or a sharded cluster")
+}

@@ -1,0 +1,88 @@
+//! The collections and indexes of the store, and its id.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{ClusteredIndex, IndexOptions};
+use mongodb::{Database, IndexModel};
+use uuid::Uuid;
+
+use super::{EVENTS, MARKS, REPOSTED};
+use crate::consistency::StoreId;
+use crate::mongo::is_duplicate_key;
+
+/// Marks are only waited for; nobody waits this long.
+const MARKS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// Harmless to repeat, by several programs at once.
+pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
+    // Clustered: the document lies in its own `_id` index, so an append writes one tree less.
+    let create = database.create_collection(EVENTS).clustered_index(ClusteredIndex::default());
+    tolerate_existing(create.await)?;
+    tolerate_existing(database.create_collection(MARKS).await)?;
+    database
+        .collection::<Document>(EVENTS)
+        .create_indexes([
+            IndexModel::builder()
+                .keys(doc! { "stream": 1, "version": 1 })
+                .options(IndexOptions::builder().name("stream_version".to_owned()).unique(true).build())
+                .build(),
+            IndexModel::builder()
+                .keys(doc! { "actor": 1, "idempotency_key": 1 })
+                .options(
+                    IndexOptions::builder()
+                        .name("actor_idempotency_key".to_owned())
+                        .unique(true)
+                        .partial_filter_expression(doc! { "idempotency_key": { "$exists": true } })
+                        .build(),
+                )
+                .build(),
+            // Which post a repost's id means. Only reposts pay for it.
+            IndexModel::builder()
+                .keys(doc! { "data.id": 1 })
+                .options(
+                    IndexOptions::builder()
+                        .name("repost_id".to_owned())
+                        .partial_filter_expression(doc! { "type": REPOSTED })
+                        .build(),
+                )
+                .build(),
+        ])
+        .await?;
+    database
+        .collection::<Document>(MARKS)
+        .create_index(
+            IndexModel::builder()
+                .keys(doc! { "at": 1 })
+                .options(IndexOptions::builder().name("expiry".to_owned()).expire_after(MARKS_KEPT_FOR).build())
+                .build(),
+        )
+        .await?;
+    store_id(database).await
+}
+
+async fn store_id(database: &Database) -> Result<StoreId, Error> {
+    let store = database.collection::<Document>("store");
+    let fresh = doc! { "_id": "store", "uuid": bson::Uuid::from(Uuid::new_v4()) };
+    match store.insert_one(fresh).await {
+        Ok(_) => {}
+        Err(error) if is_duplicate_key(&error) => {}
+        Err(error) => return Err(error),
+    }
+    let document = store.find_one(doc! { "_id": "store" }).await?;
+    match document.as_ref().and_then(|document| document.get("uuid")) {
+        Some(bson::Bson::Binary(binary)) => {
+            let uuid = binary.to_uuid().map_err(|_| Error::custom("the store's uuid is malformed"))?;
+            Ok(StoreId(uuid.into()))
+        }
+        _ => Err(Error::custom("the store has no uuid")),
+    }
+}
+
+fn tolerate_existing(created: Result<(), Error>) -> Result<(), Error> {
+    match created {
+        Err(error) if matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == 48) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,23 @@
+//! What the services of Microblog have in common: the words (ids, values, events), the event store,
+//! subscriptions to it, and the plumbing of a service (configuration, telemetry, HTTP).
+//!
+//! This crate knows neither service: arrows point from `command-svc`, `query-svc`, `projector` and
+//! `microblog` to here, never back.
+
+pub mod api;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod consistency;
+pub mod crypto;
+pub mod entities;
+pub mod event_store;
+pub mod events;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod ids;
+pub mod mongo;
+pub mod position;
+pub mod subscription;
+pub mod telemetry;
+pub mod values;

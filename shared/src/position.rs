@@ -1,0 +1,99 @@
+//! The event store's commit order.
+
+use std::fmt;
+
+use bson::{Bson, Timestamp};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in the event store's commit order: MongoDB's own logical time (seconds, then a counter).
+///
+/// It is the `operationTime` of an insert, and equally the `clusterTime` of its change event; nobody counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position(u64);
+
+impl Position {
+    /// Before everything.
+    pub const ZERO: Position = Position(0);
+
+    pub const fn from_u64(value: u64) -> Self {
+        Self(value)
+    }
+
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The position right before this one.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// The position right after this one.
+    #[must_use]
+    pub const fn after(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    pub fn to_timestamp(self) -> Timestamp {
+        let bytes = self.0.to_be_bytes();
+        let [a, b, c, d, e, f, g, h] = bytes;
+        Timestamp { time: u32::from_be_bytes([a, b, c, d]), increment: u32::from_be_bytes([e, f, g, h]) }
+    }
+
+    /// The wall time of the position, to the second.
+    pub fn time(self) -> DateTime<Utc> {
+        DateTime::from_timestamp(i64::from(self.to_timestamp().time), 0).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+}
+
+impl From<Timestamp> for Position {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(u64::from(timestamp.time) << 32 | u64::from(timestamp.increment))
+    }
+}
+
+impl From<Position> for Bson {
+    fn from(position: Position) -> Bson {
+        Bson::Timestamp(position.to_timestamp())
+    }
+}
+
+impl Serialize for Position {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_timestamp().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Timestamp::deserialize(deserializer).map(Position::from)
+    }
+}
+
+impl fmt::Debug for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let timestamp = self.to_timestamp();
+        write!(f, "{}.{}", timestamp.time, timestamp.increment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_order_before_the_counter_and_survive_the_way_back() {
+        let early = Position::from(Timestamp { time: 5, increment: u32::MAX });
+        let late = Position::from(Timestamp { time: 6, increment: 0 });
+        assert!(early < late);
+        assert_eq!(Position::from(early.to_timestamp()), early);
+    }
+}

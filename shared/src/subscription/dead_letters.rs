@@ -1,0 +1,147 @@
+//! Events that a handler could not work on, and those of the same stream that wait behind them.
+//!
+//! A letter keeps ids and the reason, never the text. `retry` is written on the letter and a mark wakes
+//! the partition's owner, who executes it; a discard stays on record, so that a rebuild and `verify` know it.
+
+use bson::{Document, doc};
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use mongodb::options::IndexOptions;
+use mongodb::{Collection, Database, IndexModel};
+use serde::{Deserialize, Serialize};
+
+use crate::event_store::RecordedEvent;
+use crate::events::StreamId;
+use crate::ids::{EventId, Partition};
+
+/// The collection, in the views' database.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The subscription and the event: another subscription may well work on it.
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub subscription: String,
+    pub partition: Partition,
+    pub event: EventId,
+    pub stream: StreamId,
+    pub version: i64,
+    pub event_type: String,
+    pub reason: String,
+    /// It was not refused itself: an earlier event of its stream was.
+    pub queued_behind: bool,
+    pub retry_requested: bool,
+    pub discarded: bool,
+    #[serde(with = "crate::mongo::datetime")]
+    pub at: DateTime<Utc>,
+}
+
+/// What an operator may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    Retry,
+    Discard,
+}
+
+/// The one writer of dead letters.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    collection: Collection<DeadLetter>,
+}
+
+impl DeadLetters {
+    pub fn new(views: &Database) -> Self {
+        Self { collection: views.collection(DEAD_LETTERS) }
+    }
+
+    pub(super) async fn ensure(&self) -> Result<(), Error> {
+        let by_partition = IndexModel::builder()
+            .keys(doc! { "subscription": 1, "partition": 1, "stream": 1, "version": 1 })
+            .options(IndexOptions::builder().name("stream_order".to_owned()).build())
+            .build();
+        self.collection.create_index(by_partition).await.map(drop)
+    }
+
+    /// Every letter, of all subscriptions, those of one stream in order.
+    pub async fn list(&self) -> Result<Vec<DeadLetter>, Error> {
+        let order = doc! { "subscription": 1, "partition": 1, "stream": 1, "version": 1 };
+        self.collection.find(doc! {}).sort(order).await?.try_collect().await
+    }
+
+    /// Writes an operator's request on the letters of an event; answers the letters it reached. The caller
+    /// then wakes their partitions ([`crate::event_store::EventStore::wake`]).
+    pub async fn request(&self, event: EventId, request: Request) -> Result<Vec<DeadLetter>, Error> {
+        let change = match request {
+            Request::Retry => doc! { "retry_requested": true, "discarded": false },
+            Request::Discard => doc! { "discarded": true, "retry_requested": false },
+        };
+        self.collection.update_many(doc! { "event": event }, doc! { "$set": change }).await?;
+        self.collection.find(doc! { "event": event }).await?.try_collect().await
+    }
+
+    /// The events that an operator gave up on.
+    pub async fn discarded(&self) -> Result<Vec<EventId>, Error> {
+        let letters: Vec<DeadLetter> = self.collection.find(doc! { "discarded": true }).await?.try_collect().await?;
+        Ok(letters.into_iter().map(|letter| letter.event).collect())
+    }
+
+    /// How many letters of the subscription wait for an operator.
+    pub async fn waiting(&self, subscription: &str) -> Result<u64, Error> {
+        self.collection.count_documents(doc! { "subscription": subscription, "discarded": false }).await
+    }
+
+    /// The letters of a partition that are not discarded, those of one stream in order.
+    pub(super) async fn of_partition(
+        &self,
+        subscription: &str,
+        partition: Partition,
+    ) -> Result<Vec<DeadLetter>, Error> {
+        let waiting = doc! { "subscription": subscription, "partition": partition, "discarded": false };
+        self.collection.find(waiting).sort(doc! { "stream": 1, "version": 1 }).await?.try_collect().await
+    }
+
+    /// Records a letter. Repeating is harmless, and does not undo what an operator wrote on it.
+    pub(super) async fn record(
+        &self,
+        subscription: &str,
+        event: &RecordedEvent,
+        reason: &str,
+        queued_behind: bool,
+        at: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let letter = DeadLetter {
+            id: id(subscription, event.id),
+            subscription: subscription.to_owned(),
+            partition: event.partition,
+            event: event.id,
+            stream: event.stream.clone(),
+            version: event.version,
+            event_type: event.event_type.clone(),
+            reason: reason.to_owned(),
+            queued_behind,
+            retry_requested: false,
+            discarded: false,
+            at,
+        };
+        let document: Document = bson::serialize_to_document(&letter).map_err(Error::custom)?;
+        let fresh = doc! { "$setOnInsert": document };
+        self.collection.update_one(doc! { "_id": &letter.id }, fresh).upsert(true).await.map(drop)
+    }
+
+    /// A retry failed too: the letter says why, and waits for the operator again.
+    pub(super) async fn refused_again(&self, letter: &DeadLetter, reason: &str) -> Result<(), Error> {
+        let again = doc! { "$set": { "reason": reason, "retry_requested": false, "queued_behind": false } };
+        self.collection.update_one(doc! { "_id": &letter.id }, again).await.map(drop)
+    }
+
+    /// The event is handled after all.
+    pub(super) async fn resolved(&self, letter: &DeadLetter) -> Result<(), Error> {
+        self.collection.delete_one(doc! { "_id": &letter.id }).await.map(drop)
+    }
+}
+
+fn id(subscription: &str, event: EventId) -> String {
+    format!("{subscription}/{event}")
+}

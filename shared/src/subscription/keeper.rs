@@ -1,0 +1,202 @@
+//! Keeping leases: renewing one's own, taking those whose owner is gone, and a fair share of all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use mongodb::error::Error;
+
+use super::leases::{Lease, Leases, Owner};
+use super::settings::SubscriptionSettings;
+use crate::ids::Partition;
+
+/// What changed since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) gained: Vec<Lease>,
+    pub(super) lost: Vec<Partition>,
+}
+
+impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.gained.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Watches the leases of a subscription for one process.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    leases: Leases,
+    owner: Owner,
+    settings: SubscriptionSettings,
+    /// The leases held, with their fencing numbers.
+    held: BTreeMap<Partition, i64>,
+    /// Since when each lease has looked the way it does.
+    seen: HashMap<Partition, (i64, i64, Instant)>,
+}
+
+impl Keeper {
+    pub(super) fn new(leases: Leases, owner: Owner, settings: SubscriptionSettings) -> Self {
+        Self { leases, owner, settings, held: BTreeMap::new(), seen: HashMap::new() }
+    }
+
+    /// Renews, looks at all leases, gives up what is another's, and takes what is due.
+    pub(super) async fn tend(&mut self, now: Instant) -> Result<Changes, Error> {
+        self.leases.renew(&self.owner).await?;
+        let all = self.leases.all().await?;
+        let mut changes = Changes::default();
+        self.held.retain(|&partition, &mut fence| {
+            let still = all.iter().any(|lease| {
+                lease.partition == partition && lease.fence == fence && lease.owner.as_deref() == Some(self.owner.as_str())
+            });
+            if !still {
+                changes.lost.push(partition);
+            }
+            still
+        });
+        self.observe(&all, now);
+        for claim in self.claims(&all, now) {
+            let taken = match claim {
+                Claim::Take(lease) => self.leases.take(lease, &self.owner).await?,
+                Claim::Steal(lease) => self.leases.steal(lease, &self.owner).await?,
+            };
+            if let Some(lease) = taken {
+                self.held.insert(lease.partition, lease.fence);
+                changes.gained.push(lease);
+            }
+        }
+        Ok(changes)
+    }
+
+    fn observe(&mut self, all: &[Lease], now: Instant) {
+        for lease in all {
+            let state = (lease.fence, lease.beat);
+            let seen = self.seen.entry(lease.partition).or_insert((state.0, state.1, now));
+            if (seen.0, seen.1) != state {
+                *seen = (state.0, state.1, now);
+            }
+        }
+    }
+
+    /// Whether nobody works on the lease: released, never taken, or its owner shows no sign of life.
+    fn is_free(&self, lease: &Lease, now: Instant) -> bool {
+        match &lease.owner {
+            None => true,
+            // A lease of ours that we don't know of: taken, and the answer was lost.
+            Some(owner) if owner == self.owner.as_str() => !self.held.contains_key(&lease.partition),
+            Some(_) => self.seen.get(&lease.partition).is_some_and(|&(_, _, since)| {
+                now.duration_since(since) >= self.settings.lease_duration
+            }),
+        }
+    }
+
+    /// The leases to go for: free ones up to a fair share, then those of owners with more than theirs.
+    fn claims<'a>(&self, all: &'a [Lease], now: Instant) -> Vec<Claim<'a>> {
+        let mut by_owner: BTreeMap<&str, Vec<&Lease>> = BTreeMap::new();
+        let mut free = Vec::new();
+        for lease in all {
+            if self.is_free(lease, now) {
+                free.push(lease);
+            } else if let Some(owner) = lease.owner.as_deref() {
+                by_owner.entry(owner).or_default().push(lease);
+            }
+        }
+        by_owner.remove(self.owner.as_str());
+        let owners = by_owner.len() + 1;
+        let most = all.len().div_ceil(owners);
+        let least = all.len() / owners;
+        let mut claims: Vec<Claim<'a>> =
+            free.into_iter().take(most.saturating_sub(self.held.len())).map(Claim::Take).collect();
+        // Nobody else may be there to take what is left of a share: the next look takes it.
+        let mut missing = least.saturating_sub(self.held.len() + claims.len());
+        for leases in by_owner.values() {
+            let spare = leases.len().saturating_sub(most).min(missing);
+            claims.extend(leases.iter().take(spare).map(|lease| Claim::Steal(lease)));
+            missing -= spare;
+        }
+        claims
+    }
+}
+
+enum Claim<'a> {
+    Take(&'a Lease),
+    Steal(&'a Lease),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mongodb::Client;
+
+    use super::*;
+    use crate::position::Position;
+
+    async fn keeper() -> Keeper {
+        // Nothing is sent: the claims are computed from what was read.
+        crate::crypto::install_provider();
+        let client = Client::with_uri_str("mongodb://127.0.0.1:1/?directConnection=true").await.unwrap();
+        Keeper::new(
+            Leases::new(client.database("unused"), "views"),
+            Owner::random(),
+            SubscriptionSettings::default(),
+        )
+    }
+
+    fn leases(owner_of: impl Fn(u8) -> Option<String>) -> Vec<Lease> {
+        Partition::all()
+            .map(|partition| Lease {
+                id: format!("views/{partition:02}"),
+                subscription: "views".to_owned(),
+                partition,
+                owner: owner_of(partition.number()),
+                fence: 1,
+                beat: 1,
+                position: Position::ZERO,
+            })
+            .collect()
+    }
+
+    fn count(claims: &[Claim<'_>]) -> (usize, usize) {
+        let taken = claims.iter().filter(|claim| matches!(claim, Claim::Take(_))).count();
+        (taken, claims.len() - taken)
+    }
+
+    #[tokio::test]
+    async fn the_first_process_takes_all() {
+        let keeper = keeper().await;
+        assert_eq!(count(&keeper.claims(&leases(|_| None), Instant::now())), (64, 0));
+    }
+
+    #[tokio::test]
+    async fn the_second_takes_half_from_the_first() {
+        let mut keeper = keeper().await;
+        let now = Instant::now();
+        let all = leases(|_| Some("other".to_owned()));
+        keeper.observe(&all, now);
+        assert_eq!(count(&keeper.claims(&all, now)), (0, 32));
+    }
+
+    #[tokio::test]
+    async fn nobody_steals_from_who_has_a_fair_share() {
+        let mut keeper = keeper().await;
+        let now = Instant::now();
+        let all = leases(|n| Some(["a", "b", "c"][usize::from(n) % 3].to_owned()));
+        keeper.observe(&all, now);
+        let (taken, stolen) = count(&keeper.claims(&all, now));
+        // 64 leases and four owners: sixteen each, and those of 22 give up six of them.
+        assert_eq!((taken, stolen), (0, 16));
+        keeper.held = Partition::all().take(16).map(|partition| (partition, 1)).collect();
+        assert_eq!(count(&keeper.claims(&all, now)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_silent_owner_loses_its_leases_after_their_duration() {
+        let mut keeper = keeper().await;
+        let start = Instant::now();
+        let all = leases(|_| Some("dead".to_owned()));
+        keeper.observe(&all, start);
+        let later = start + keeper.settings.lease_duration;
+        assert_eq!(count(&keeper.claims(&all, later - Duration::from_millis(1))).0, 0);
+        assert_eq!(count(&keeper.claims(&all, later)), (64, 0));
+    }
+}

@@ -1,0 +1,172 @@
+//! Who works on which partition, and how far the work has come.
+//!
+//! The model is the change-feed processor (Kinesis Client Library, Cosmos DB): a document for each partition of
+//! a subscription, with an owner, a fencing number that every new owner raises, and a checkpoint. No clocks are
+//! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use mongodb::{Collection, Database};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ids::Partition;
+use crate::mongo::is_duplicate_key;
+use crate::position::Position;
+
+/// The collection, in the views' database.
+pub const LEASES: &str = "leases";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub subscription: String,
+    pub partition: Partition,
+    /// The process that works on it; none where it was released or never taken.
+    pub owner: Option<String>,
+    /// Raised by every new owner: the checkpoints of the one before are refused from then on.
+    pub fence: i64,
+    /// Raised by the owner while it lives.
+    pub beat: i64,
+    /// Every event of the partition up to here is handled. Zero: nobody has begun.
+    pub position: Position,
+}
+
+/// A process as an owner of leases.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(String);
+
+impl Owner {
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The leases of one subscription; the one writer of their documents.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    database: Database,
+    collection: Collection<Lease>,
+    subscription: String,
+}
+
+impl Leases {
+    pub fn new(database: Database, subscription: &str) -> Self {
+        Self { collection: database.collection(LEASES), database, subscription: subscription.to_owned() }
+    }
+
+    pub fn subscription(&self) -> &str {
+        &self.subscription
+    }
+
+    /// Makes the leases that are missing, to begin after `position`.
+    pub async fn ensure(&self, position: Position) -> Result<(), Error> {
+        if self.all().await?.len() == Partition::all().count() {
+            return Ok(());
+        }
+        let leases = Partition::all().map(|partition| Lease {
+            id: self.id(partition),
+            subscription: self.subscription.clone(),
+            partition,
+            owner: None,
+            fence: 0,
+            beat: 0,
+            position,
+        });
+        match self.collection.insert_many(leases).ordered(false).await {
+            Err(error) if !is_duplicate_key(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn all(&self) -> Result<Vec<Lease>, Error> {
+        // The ids of one subscription are a range, and `_id` has its index.
+        let range = doc! { "_id": { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) } };
+        self.collection.find(range).await?.try_collect().await
+    }
+
+    /// Removes the leases of a subscription that nobody runs any more.
+    pub async fn remove(&self) -> Result<(), Error> {
+        self.collection.delete_many(doc! { "subscription": &self.subscription }).await.map(drop)
+    }
+
+    /// Tells the others that the owner lives.
+    pub(super) async fn renew(&self, owner: &Owner) -> Result<(), Error> {
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection.update_many(mine, doc! { "$inc": { "beat": 1 } }).await.map(drop)
+    }
+
+    /// Takes a lease that still is as it was seen; none if another was faster.
+    pub(super) async fn take(&self, seen: &Lease, owner: &Owner) -> Result<Option<Lease>, Error> {
+        let unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence, "beat": seen.beat };
+        self.take_if(unchanged, owner).await
+    }
+
+    /// Takes a lease from a living owner that has too many; its beat may have moved.
+    pub(super) async fn steal(&self, seen: &Lease, owner: &Owner) -> Result<Option<Lease>, Error> {
+        let unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence };
+        self.take_if(unchanged, owner).await
+    }
+
+    async fn take_if(&self, unchanged: Document, owner: &Owner) -> Result<Option<Lease>, Error> {
+        let taken = doc! { "$set": { "owner": owner.as_str() }, "$inc": { "fence": 1, "beat": 1 } };
+        self.collection
+            .find_one_and_update(unchanged, taken)
+            .return_document(mongodb::options::ReturnDocument::After)
+            .await
+    }
+
+    /// Gives every lease of the owner back.
+    pub(super) async fn release(&self, owner: &Owner) -> Result<(), Error> {
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection.update_many(mine, doc! { "$set": { "owner": null } }).await.map(drop)
+    }
+
+    /// Writes checkpoints, all in one command; answers whether every one was still the owner's to write.
+    ///
+    /// This is the only write that is fenced. No checkpoint ever goes back.
+    pub(super) async fn save(&self, owner: &Owner, checkpoints: &[Checkpoint]) -> Result<bool, Error> {
+        if checkpoints.is_empty() {
+            return Ok(true);
+        }
+        let updates: Vec<Document> = checkpoints
+            .iter()
+            .map(|checkpoint| {
+                doc! {
+                    "q": { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence },
+                    "u": { "$max": { "position": checkpoint.position } },
+                }
+            })
+            .collect();
+        let command = doc! {
+            "update": LEASES,
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+        };
+        let answer = self.database.run_command(command).await?;
+        if let Ok(errors) = answer.get_array("writeErrors") {
+            return Err(Error::custom(format!("checkpoints were refused: {errors:?}")));
+        }
+        let matched = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n")).unwrap_or(0);
+        Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
+    }
+
+    fn id(&self, partition: Partition) -> String {
+        format!("{}/{:02}", self.subscription, partition.number())
+    }
+}
+
+/// How far the owner of `fence` has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    pub(super) partition: Partition,
+    pub(super) fence: i64,
+    pub(super) position: Position,
+}

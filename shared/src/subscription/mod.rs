@@ -1,0 +1,364 @@
+//! Subscriptions: several processes share the work of following the event store.
+//!
+//! Each process opens one change stream for a subscription, takes its share of the 64 leases, and hands events
+//! to one task for each partition. Delivery is at least once. Replicas join, leave and die; leases move within
+//! ten seconds.
+//!
+//! Checkpoints are positions, not resume tokens: they compare, across partitions and processes, and a stream
+//! opens at the lowest. Partitions without events keep up by marks that every partition sees.
+
+mod feed;
+mod handler;
+mod keeper;
+mod metrics;
+mod progress;
+mod scan;
+mod settings;
+mod worker;
+
+pub mod dead_letters;
+pub mod leases;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mongodb::Database;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::dead_letters::DeadLetters;
+use self::feed::{Feed, FeedError, Incoming};
+pub use self::handler::{Delivery, Handler, HandlerError};
+use self::keeper::{Changes, Keeper};
+use self::leases::{Leases, Owner};
+pub use self::metrics::SubscriptionMetrics;
+use self::progress::Progress;
+pub use self::settings::SubscriptionSettings;
+use self::worker::{Patience, Worker, Workshop};
+use crate::clock::SharedClock;
+use crate::event_store::EventStore;
+use crate::ids::Partition;
+use crate::position::Position;
+
+/// A handler's subscription to the event store, shared with the other processes that run it.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    workshop: Arc<Workshop>,
+    leases: Leases,
+}
+
+impl Subscription {
+    /// A subscription without leases begins with the first event ever.
+    pub fn new(
+        name: &str,
+        store: EventStore,
+        views: Database,
+        handler: Arc<dyn Handler>,
+        settings: SubscriptionSettings,
+        metrics: SubscriptionMetrics,
+        clock: SharedClock,
+    ) -> Self {
+        let workshop = Workshop {
+            subscription: name.to_owned(),
+            store,
+            handler,
+            dead_letters: DeadLetters::new(&views),
+            progress: Progress::default(),
+            concurrency: Semaphore::new(settings.concurrency.max(1)),
+            settings,
+            metrics,
+            clock,
+        };
+        Self { workshop: Arc::new(workshop), leases: Leases::new(views, name) }
+    }
+
+    /// Works until `shutdown`; then finishes the batches under way, saves the checkpoints and gives the
+    /// leases back. Failures of the database are waited out.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let workshop = &self.workshop;
+        let mut patience = Patience::new(&workshop.settings);
+        while let Err(error) = self.prepare().await {
+            tracing::warn!(subscription = workshop.subscription, %error, "preparing the leases failed; trying again");
+            if !patience.pause(&shutdown).await {
+                return;
+            }
+        }
+        let owner = Owner::random();
+        let stop = CancellationToken::new();
+        let (changes, received) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        let keeper = Keeper::new(self.leases.clone(), owner.clone(), workshop.settings.clone());
+        tasks.spawn(keep_leases(workshop.clone(), keeper, changes, stop.clone()));
+        tasks.spawn(save_checkpoints(workshop.clone(), self.leases.clone(), owner.clone(), stop.clone()));
+
+        let mut coordinator = Coordinator {
+            workshop: workshop.clone(),
+            workers: BTreeMap::new(),
+            scans: JoinSet::new(),
+            stop: shutdown.clone(),
+        };
+        coordinator.run(received).await;
+        coordinator.drain().await;
+
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        self.hand_over(&owner).await;
+    }
+
+    async fn prepare(&self) -> Result<(), mongodb::error::Error> {
+        self.workshop.dead_letters.ensure().await?;
+        self.leases.ensure(Position::ZERO).await
+    }
+
+    /// Saves what is handled and gives the leases back; where the database is gone, they run out instead.
+    async fn hand_over(&self, owner: &Owner) {
+        let last = self.workshop.progress.due(true);
+        let handed_over = async {
+            self.leases.save(owner, &last).await?;
+            self.leases.release(owner).await
+        };
+        match tokio::time::timeout(Duration::from_secs(5), handed_over).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "giving the leases back failed; they will run out"),
+            Err(_) => tracing::warn!("giving the leases back took too long; they will run out"),
+        }
+    }
+}
+
+/// Tends the leases on their own task, so that no slow handler makes them run out.
+async fn keep_leases(
+    workshop: Arc<Workshop>,
+    mut keeper: Keeper,
+    changes: mpsc::UnboundedSender<Changes>,
+    stop: CancellationToken,
+) {
+    let settings = &workshop.settings;
+    let mut every = tokio::time::interval(settings.renew_every);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut heartbeat = Heartbeat::default();
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        match keeper.tend(Instant::now()).await {
+            Ok(found) if found.is_empty() => {}
+            Ok(found) => {
+                let labels = workshop.labels();
+                workshop.metrics.leases_taken.get_or_create(&labels).inc_by(found.gained.len() as u64);
+                workshop.metrics.leases_lost.get_or_create(&labels).inc_by(found.lost.len() as u64);
+                tracing::info!(
+                    subscription = workshop.subscription, gained = found.gained.len(), lost = found.lost.len(), "leases moved",
+                );
+                if changes.send(found).is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(subscription = workshop.subscription, %error, "tending the leases failed"),
+        }
+        let (oldest, backlog) = workshop.progress.backlog();
+        let lag = oldest.map_or(0.0, |at| (workshop.clock.now() - at).as_seconds_f64().max(0.0));
+        workshop.metrics.lag_seconds.get_or_create(&workshop.labels()).set(lag);
+        workshop.metrics.backlog.get_or_create(&workshop.labels()).set(i64::try_from(backlog).unwrap_or(i64::MAX));
+        if heartbeat.is_due(workshop.progress.frontier(), Instant::now(), settings.heartbeat_every)
+            && let Err(error) = workshop.store.mark_all().await
+        {
+            tracing::warn!(subscription = workshop.subscription, %error, "writing a heartbeat failed");
+        }
+    }
+}
+
+/// Tells when a stream has shown nothing for a while.
+#[derive(Debug, Default)]
+struct Heartbeat {
+    seen: Option<(Position, Instant)>,
+}
+
+impl Heartbeat {
+    fn is_due(&mut self, frontier: Position, now: Instant, every: Duration) -> bool {
+        match self.seen {
+            Some((position, since)) if position == frontier => {
+                let due = now.duration_since(since) >= every;
+                if due {
+                    self.seen = Some((position, now));
+                }
+                due
+            }
+            _ => {
+                self.seen = Some((frontier, now));
+                false
+            }
+        }
+    }
+}
+
+/// Writes the checkpoints that moved: of active partitions at once, of idle ones now and then.
+async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner, stop: CancellationToken) {
+    let mut every = tokio::time::interval(workshop.settings.checkpoint_every);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut idle_since = Instant::now();
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        let idle = idle_since.elapsed() >= workshop.settings.idle_checkpoint_every;
+        if idle {
+            idle_since = Instant::now();
+        }
+        let due = workshop.progress.due(idle);
+        match leases.save(&owner, &due).await {
+            // One that is another's by now is dropped when the leases are tended next.
+            Ok(_) => workshop.progress.saved(&due),
+            Err(error) => tracing::warn!(subscription = workshop.subscription, %error, "saving checkpoints failed"),
+        }
+    }
+}
+
+/// Follows the stream and hands out what it shows.
+struct Coordinator {
+    workshop: Arc<Workshop>,
+    workers: BTreeMap<Partition, Worker>,
+    scans: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Coordinator {
+    async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
+        let mut feed: Option<Feed> = None;
+        let mut patience = Patience::new(&self.workshop.settings);
+        loop {
+            if feed.is_none() && !self.workers.is_empty() {
+                match self.open_feed().await {
+                    Ok(opened) => {
+                        feed = Some(opened);
+                        patience = Patience::new(&self.workshop.settings);
+                    }
+                    Err(FeedError::HistoryLost(error)) => self.begin_anew(error),
+                    Err(FeedError::Broken(error)) => {
+                        tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
+                        if !patience.pause(&self.stop).await {
+                            return;
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                changed = changes.recv() => match changed {
+                    Some(changes) => if self.apply(changes) { feed = None },
+                    None => return,
+                },
+                incoming = next_of(&mut feed) => match incoming {
+                    Ok(incoming) => self.deliver(incoming),
+                    Err(FeedError::HistoryLost(error)) => {
+                        self.begin_anew(error);
+                        feed = None;
+                    }
+                    Err(FeedError::Broken(error)) => {
+                        tracing::warn!(subscription = self.workshop.subscription, %error, "the stream broke; opening another");
+                        feed = None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Applies what the keeper found; true if the stream has to be opened anew.
+    fn apply(&mut self, changes: Changes) -> bool {
+        for partition in changes.lost {
+            self.let_go(partition);
+        }
+        let gained = !changes.gained.is_empty();
+        for lease in changes.gained {
+            self.let_go(lease.partition);
+            let worker = Worker::start(self.workshop.clone(), lease.partition, lease.fence, lease.position);
+            self.workers.insert(lease.partition, worker);
+        }
+        let held = i64::try_from(self.workers.len()).unwrap_or(i64::MAX);
+        self.workshop.metrics.leases_held.get_or_create(&self.workshop.labels()).set(held);
+        gained
+    }
+
+    fn let_go(&mut self, partition: Partition) {
+        if let Some(worker) = self.workers.remove(&partition) {
+            self.workshop.progress.remove(partition);
+            worker.abandon();
+        }
+    }
+
+    /// Opens the stream at the lowest position that any partition needs, scanning first for those that need more.
+    async fn open_feed(&mut self) -> Result<Feed, FeedError> {
+        self.scan_what_no_stream_reaches().await?;
+        let start = self.workers.values().map(|worker| worker.delivered).min().unwrap_or_default();
+        let partitions: Vec<Partition> = self.workers.keys().copied().collect();
+        let feed = Feed::open(self.workshop.store.database(), start, &partitions).await?;
+        self.workshop.progress.stream_opened(start);
+        self.workshop.metrics.streams_opened.get_or_create(&self.workshop.labels()).inc();
+        Ok(feed)
+    }
+
+    async fn scan_what_no_stream_reaches(&mut self) -> Result<(), FeedError> {
+        if self.workers.values().all(|worker| worker.delivered != Position::ZERO) {
+            return Ok(());
+        }
+        // Acknowledged before the scan begins: everything below it will be seen by the scan.
+        let mark = self.workshop.store.mark_all().await?;
+        let mut entries = Vec::new();
+        let mut from = None;
+        for worker in self.workers.values_mut().filter(|worker| worker.delivered == Position::ZERO) {
+            self.workshop.progress.scan_began(worker.partition);
+            let checkpoint = self.workshop.progress.stored(worker.partition);
+            let start = scan::start_of(checkpoint, self.workshop.settings.scan_overlap);
+            from = Some(from.map_or(start, |lowest: crate::ids::EventId| lowest.min(start)));
+            worker.delivered = mark;
+            entries.push(worker.scan_entry());
+        }
+        if let Some(from) = from {
+            self.scans.spawn(scan::scan(self.workshop.clone(), entries, from, self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// The oplog has rolled over: every partition is scanned from a day before its checkpoint.
+    fn begin_anew(&mut self, error: mongodb::error::Error) {
+        tracing::error!(
+            subscription = self.workshop.subscription, %error,
+            "the oplog no longer reaches back to the checkpoints; scanning the event store",
+        );
+        for worker in self.workers.values_mut() {
+            worker.delivered = Position::ZERO;
+        }
+    }
+
+    fn deliver(&mut self, incoming: Incoming) {
+        let position = match incoming {
+            Incoming::Event { event, position } => {
+                if let Some(worker) = self.workers.get_mut(&event.partition) {
+                    worker.deliver(event, position);
+                }
+                position
+            }
+            Incoming::Mark { mark, position } => {
+                if let Some(worker) = mark.partition.and_then(|partition| self.workers.get_mut(&partition)) {
+                    worker.deliver_mark(mark, position);
+                }
+                position
+            }
+            Incoming::Unreadable { reason, position } => {
+                tracing::error!(subscription = self.workshop.subscription, %position, reason, "the event store holds a document that is no event");
+                position
+            }
+        };
+        self.workshop.progress.advance(position);
+    }
+
+    async fn drain(&mut self) {
+        let workers = std::mem::take(&mut self.workers);
+        // All at once: each finishes its own batches.
+        futures_util::future::join_all(workers.into_values().map(Worker::stop)).await;
+        self.scans.shutdown().await;
+    }
+}
+
+async fn next_of(feed: &mut Option<Feed>) -> Result<Incoming, FeedError> {
+    match feed {
+        Some(feed) => feed.next().await,
+        None => std::future::pending().await,
+    }
+}

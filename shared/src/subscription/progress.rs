@@ -1,0 +1,243 @@
+//! How far each partition has come: what a checkpoint may say.
+//!
+//! Invariant: a checkpoint at `p` says that every event of the partition up to `p` is handled. It may be moved to
+//! the stream's frontier only if the stream was opened at or below the checkpoint after the lease was
+//! taken (`covered`), no scan is under way, and nothing is unfinished; else to just below the lowest
+//! unfinished event. One lock guards the frontier and the partitions together, because a frontier read before
+//! a stream was reopened must not be applied to a partition that only the new stream covers.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::leases::Checkpoint;
+use crate::ids::Partition;
+use crate::position::Position;
+
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Every event up to here, of every covered partition, was handed to its partition.
+    frontier: Position,
+    partitions: BTreeMap<Partition, PartitionProgress>,
+}
+
+#[derive(Debug)]
+struct PartitionProgress {
+    fence: i64,
+    covered: bool,
+    scanning: bool,
+    /// Something was handed over since the last checkpoint was stored.
+    active: bool,
+    /// What was handed over and is not handled yet, with the time of its recording.
+    unfinished: BTreeMap<Position, DateTime<Utc>>,
+    /// The highest checkpoint that is known to be stored.
+    saved: Position,
+}
+
+impl Progress {
+    /// A lease was taken.
+    pub(super) fn add(&self, partition: Partition, fence: i64, position: Position) {
+        let progress = PartitionProgress {
+            fence,
+            covered: false,
+            scanning: false,
+            active: false,
+            unfinished: BTreeMap::new(),
+            saved: position,
+        };
+        self.lock().partitions.insert(partition, progress);
+    }
+
+    /// A lease was lost or is given back.
+    pub(super) fn remove(&self, partition: Partition) {
+        self.lock().partitions.remove(&partition);
+    }
+
+    /// The partition's checkpoint stays until the scan is over.
+    pub(super) fn scan_began(&self, partition: Partition) {
+        if let Some(progress) = self.lock().partitions.get_mut(&partition) {
+            progress.scanning = true;
+        }
+    }
+
+    /// Everything scanned is handled, unless the lease is another by now.
+    pub(super) fn scan_ended(&self, partition: Partition, fence: i64) {
+        if let Some(progress) = self.lock().partitions.get_mut(&partition)
+            && progress.fence == fence
+        {
+            progress.scanning = false;
+        }
+    }
+
+    /// A stream was opened that begins right after `start`, at or below what every partition needs.
+    pub(super) fn stream_opened(&self, start: Position) {
+        let mut state = self.lock();
+        state.frontier = start;
+        for progress in state.partitions.values_mut() {
+            progress.covered = true;
+        }
+    }
+
+    /// An event is about to be handed to its partition.
+    pub(super) fn began(&self, partition: Partition, position: Position, recorded_at: DateTime<Utc>) {
+        if let Some(progress) = self.lock().partitions.get_mut(&partition) {
+            progress.unfinished.insert(position, recorded_at);
+            progress.active = true;
+        }
+    }
+
+    /// The stream has shown everything up to `position`.
+    pub(super) fn advance(&self, position: Position) {
+        let mut state = self.lock();
+        state.frontier = state.frontier.max(position);
+    }
+
+    /// Events are handled, or recorded as dead letters.
+    pub(super) fn finished(&self, partition: Partition, positions: impl IntoIterator<Item = Position>) {
+        if let Some(progress) = self.lock().partitions.get_mut(&partition) {
+            for position in positions {
+                progress.unfinished.remove(&position);
+            }
+        }
+    }
+
+    /// The checkpoints that are worth writing: those that moved. `idle` includes the partitions without events.
+    pub(super) fn due(&self, idle: bool) -> Vec<Checkpoint> {
+        let state = self.lock();
+        state
+            .partitions
+            .iter()
+            .filter_map(|(&partition, progress)| {
+                let position = progress.checkpoint(state.frontier)?;
+                let moved = position > progress.saved && (idle || progress.active);
+                moved.then_some(Checkpoint { partition, fence: progress.fence, position })
+            })
+            .collect()
+    }
+
+    pub(super) fn saved(&self, checkpoints: &[Checkpoint]) {
+        let mut state = self.lock();
+        for checkpoint in checkpoints {
+            if let Some(progress) = state.partitions.get_mut(&checkpoint.partition)
+                && progress.fence == checkpoint.fence
+            {
+                progress.saved = progress.saved.max(checkpoint.position);
+                progress.active = !progress.unfinished.is_empty();
+            }
+        }
+    }
+
+    /// Up to where the stream has shown everything.
+    pub(super) fn frontier(&self) -> Position {
+        self.lock().frontier
+    }
+
+    /// The checkpoint that is known to be stored.
+    pub(super) fn stored(&self, partition: Partition) -> Position {
+        self.lock().partitions.get(&partition).map(|progress| progress.saved).unwrap_or_default()
+    }
+
+    /// When the oldest unfinished event was recorded, and how many there are.
+    pub(super) fn backlog(&self) -> (Option<DateTime<Utc>>, usize) {
+        let state = self.lock();
+        let unfinished = || state.partitions.values().flat_map(|progress| progress.unfinished.values());
+        (unfinished().min().copied(), unfinished().count())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartitionProgress {
+    fn checkpoint(&self, frontier: Position) -> Option<Position> {
+        if !self.covered || self.scanning {
+            return None;
+        }
+        match self.unfinished.first_key_value() {
+            // Just below: positions are the server's, so nothing of ours lies between.
+            Some((&lowest, _)) => Some(lowest.before()),
+            None => Some(frontier),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(position: u64) -> Position {
+        Position::from_u64(position)
+    }
+
+    fn partition(number: u8) -> Partition {
+        Partition::new(number).unwrap()
+    }
+
+    fn due(progress: &Progress) -> Vec<(u8, u64)> {
+        progress.due(true).iter().map(|c| (c.partition.number(), c.position.as_u64())).collect()
+    }
+
+    #[test]
+    fn a_checkpoint_stays_below_the_lowest_unfinished_event() {
+        let progress = Progress::default();
+        progress.add(partition(1), 1, at(10));
+        progress.stream_opened(at(10));
+        for position in [11, 13, 15] {
+            progress.began(partition(1), at(position), Utc::now());
+            progress.advance(at(position));
+        }
+        progress.finished(partition(1), [at(11), at(15)]);
+        assert_eq!(due(&progress), [(1, 12)]);
+        progress.finished(partition(1), [at(13)]);
+        assert_eq!(due(&progress), [(1, 15)]);
+    }
+
+    #[test]
+    fn an_idle_partition_follows_the_frontier() {
+        let progress = Progress::default();
+        progress.add(partition(1), 1, at(10));
+        progress.add(partition(2), 1, at(5));
+        progress.stream_opened(at(5));
+        progress.advance(at(20));
+        assert_eq!(due(&progress), [(1, 20), (2, 20)]);
+        assert_eq!(progress.due(false), []);
+        progress.saved(&progress.due(true));
+        assert_eq!(due(&progress), []);
+    }
+
+    /// Else the events between a new lease's checkpoint and the stream that was opened before it would be lost.
+    #[test]
+    fn a_partition_that_the_stream_does_not_cover_yet_has_no_checkpoint() {
+        let progress = Progress::default();
+        progress.add(partition(1), 1, at(100));
+        progress.stream_opened(at(100));
+        progress.advance(at(200));
+        progress.add(partition(2), 7, at(50));
+        assert_eq!(due(&progress), [(1, 200)]);
+        progress.stream_opened(at(50));
+        assert_eq!(due(&progress), []);
+        progress.advance(at(60));
+        assert_eq!(due(&progress), [(2, 60)]);
+    }
+
+    #[test]
+    fn no_checkpoint_moves_during_a_scan_of_the_same_lease() {
+        let progress = Progress::default();
+        progress.add(partition(1), 1, at(0));
+        progress.scan_began(partition(1));
+        progress.stream_opened(at(100));
+        assert_eq!(due(&progress), []);
+        progress.scan_ended(partition(1), 0);
+        assert_eq!(due(&progress), []);
+        progress.scan_ended(partition(1), 1);
+        assert_eq!(due(&progress), [(1, 100)]);
+    }
+}

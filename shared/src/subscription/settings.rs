@@ -1,0 +1,61 @@
+//! How a subscription is tuned. Every duration is configuration.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The section `subscriptions` of the configuration.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SubscriptionSettings {
+    /// A lease that was not renewed for this long is anybody's.
+    #[serde(with = "humantime_serde")]
+    pub lease_duration: Duration,
+    /// How often leases are renewed, looked over and balanced.
+    #[serde(with = "humantime_serde")]
+    pub renew_every: Duration,
+    /// How often checkpoints are written while events flow.
+    #[serde(with = "humantime_serde")]
+    pub checkpoint_every: Duration,
+    /// How often the checkpoints of partitions without events are moved.
+    #[serde(with = "humantime_serde")]
+    pub idle_checkpoint_every: Duration,
+    /// After this long without any event a mark is written, so that idle checkpoints move on.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_every: Duration,
+    /// How many batches one process works on at once.
+    pub concurrency: usize,
+    /// The most events that are handled in one batch.
+    pub batch: usize,
+    /// The most events of one partition that are held in memory; those queued behind keep only their ids.
+    pub window: usize,
+    /// How often a handler may refuse an event before it becomes a dead letter.
+    pub attempts: u32,
+    /// The first pause after a failure; it doubles up to `backoff_max`.
+    #[serde(with = "humantime_serde")]
+    pub backoff: Duration,
+    #[serde(with = "humantime_serde")]
+    pub backoff_max: Duration,
+    /// How far before a lost checkpoint a scan begins: ids come from several clocks.
+    #[serde(with = "humantime_serde")]
+    pub scan_overlap: Duration,
+}
+
+impl Default for SubscriptionSettings {
+    fn default() -> Self {
+        Self {
+            lease_duration: Duration::from_secs(6),
+            renew_every: Duration::from_secs(2),
+            checkpoint_every: Duration::from_millis(20),
+            idle_checkpoint_every: Duration::from_secs(1),
+            heartbeat_every: Duration::from_secs(5),
+            concurrency: 16,
+            batch: 100,
+            window: 512,
+            attempts: 5,
+            backoff: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(16),
+            scan_overlap: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
