@@ -1,0 +1,133 @@
+//! Several updates of one collection in one command.
+//!
+//! The `update` command takes them in every version of MongoDB; the driver's `bulk_write` needs version 8.
+
+use bson::{Bson, Document, doc};
+use mongodb::error::Error;
+use mongodb::{ClientSession, Database};
+
+/// As many updates as one command takes, well below the server's 100,000 and its 48 MB.
+const COMMAND: usize = 1_000;
+/// How often an upsert that met another one of the same `_id` is tried again.
+const ATTEMPTS: usize = 5;
+
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// One update of one document.
+#[derive(Debug, Clone)]
+pub(super) struct Update {
+    filter: Document,
+    update: Document,
+    upsert: bool,
+}
+
+impl Update {
+    /// Changes the document, or makes it from what the filter and the update say.
+    pub(super) fn upsert(filter: Document, update: Document) -> Self {
+        Self { filter, update, upsert: true }
+    }
+
+    /// Changes the document if the filter still finds it.
+    pub(super) fn existing(filter: Document, update: Document) -> Self {
+        Self { filter, update, upsert: false }
+    }
+
+    fn to_document(&self) -> Document {
+        doc! { "q": &self.filter, "u": &self.update, "upsert": self.upsert, "multi": false }
+    }
+}
+
+/// Writes in a transaction. A duplicate key is a conflict there: another upsert of the same row came first.
+pub(super) async fn write_in(
+    session: &mut ClientSession,
+    database: &Database,
+    collection: &str,
+    updates: &[Update],
+) -> Result<(), WriteError> {
+    for chunk in updates.chunks(COMMAND) {
+        let updates: Vec<Bson> = chunk.iter().map(|update| update.to_document().into()).collect();
+        let command = doc! { "update": collection, "updates": updates, "ordered": true };
+        let reply = database.run_command(command).session(&mut *session).await?;
+        if let Some(error) = Failed::all(&reply).into_iter().next() {
+            return Err(if error.code == DUPLICATE_KEY { WriteError::Conflict } else { error.into() });
+        }
+    }
+    Ok(())
+}
+
+/// Writes each for itself, acknowledged by a majority.
+pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Update>) -> Result<(), Error> {
+    let mut open = updates;
+    for _ in 0..ATTEMPTS {
+        let mut again = Vec::new();
+        for chunk in open.chunks(COMMAND) {
+            let updates: Vec<Bson> = chunk.iter().map(|update| update.to_document().into()).collect();
+            let command = doc! {
+                "update": collection,
+                "updates": updates,
+                "ordered": false,
+                "writeConcern": { "w": "majority", "j": true },
+            };
+            let reply = database.run_command(command).await?;
+            if let Some(concern) = reply.get("writeConcernError") {
+                return Err(Error::custom(format!("updates of {collection} are not acknowledged: {concern}")));
+            }
+            for failed in Failed::all(&reply) {
+                // Two upserts of one `_id` at once: the next attempt finds the other's document.
+                match chunk.get(failed.index) {
+                    Some(update) if failed.code == DUPLICATE_KEY => again.push(update.clone()),
+                    _ => return Err(failed.into()),
+                }
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        open = again;
+    }
+    Err(Error::custom(format!("{} upserts of {collection} met others {ATTEMPTS} times", open.len())))
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// Another transaction came first: read again and decide again.
+    #[error("another transaction made the same row")]
+    Conflict,
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+/// An update that the server refused; the command itself succeeded.
+#[derive(Debug)]
+struct Failed {
+    index: usize,
+    code: i32,
+    message: String,
+}
+
+impl Failed {
+    fn all(reply: &Document) -> Vec<Failed> {
+        let Ok(errors) = reply.get_array("writeErrors") else { return Vec::new() };
+        errors
+            .iter()
+            .filter_map(Bson::as_document)
+            .map(|error| Failed {
+                index: error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX),
+                code: error.get_i32("code").unwrap_or(0),
+                message: error.get_str("errmsg").unwrap_or("without a message").to_owned(),
+            })
+            .collect()
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Error {
+        Error::custom(format!("an update was refused: {} (code {})", failed.message, failed.code))
+    }
+}
+
+impl From<Failed> for WriteError {
+    fn from(failed: Failed) -> Self {
+        WriteError::Database(failed.into())
+    }
+}

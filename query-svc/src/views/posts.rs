@@ -1,0 +1,160 @@
+//! `posts`: a row for each post, reply and repost.
+
+use bson::{Bson, Document, doc};
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use mongodb::{Collection, Database};
+use serde::{Deserialize, Serialize};
+use shared::entities::Entities;
+use shared::ids::{PostId, UserId};
+use shared::values::Visibility;
+
+use super::range::Range;
+
+pub const NAME: &str = "posts";
+
+/// A live post, reply or repost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    #[serde(rename = "_id")]
+    pub id: PostId,
+    pub version: i64,
+    pub author: UserId,
+    /// Empty for a repost.
+    #[serde(default)]
+    pub text: String,
+    #[serde(default)]
+    pub entities: Entities,
+    #[serde(default)]
+    pub in_reply_to: Option<PostReference>,
+    /// What a repost shows.
+    #[serde(default)]
+    pub repost_of: Option<PostReference>,
+    pub visibility: Visibility,
+    #[serde(with = "shared::mongo::datetime")]
+    pub created_at: DateTime<Utc>,
+    #[serde(default, with = "shared::mongo::optional_datetime")]
+    pub edited_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub counts: PostCounts,
+}
+
+/// Another post, and its author so that nobody has to look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostReference {
+    pub post: PostId,
+    pub author: UserId,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PostCounts {
+    pub likes: i64,
+    pub reposts: i64,
+    pub replies: i64,
+}
+
+/// As much of a post as a home timeline notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostHead {
+    #[serde(rename = "_id")]
+    pub id: PostId,
+    pub author: UserId,
+    #[serde(default)]
+    pub repost_of: Option<PostReference>,
+}
+
+/// The one writer of the collection.
+#[derive(Debug, Clone)]
+pub struct Posts {
+    database: Database,
+    posts: Collection<Post>,
+    heads: Collection<PostHead>,
+}
+
+impl Posts {
+    pub(super) fn new(database: &Database, name: &str) -> Self {
+        Self {
+            database: database.clone(),
+            posts: super::collection(database, name),
+            heads: super::collection(database, name),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.posts.name()
+    }
+
+    pub(super) async fn ensure(&self) -> Result<(), Error> {
+        super::create_clustered(&self.database, self.posts.name()).await?;
+        // Only live rows have these fields, so that no list has to step over tombstones.
+        let partial = |field: &str| Some(doc! { field: { "$exists": true } });
+        self.posts
+            .create_indexes([
+                super::index("author", doc! { "author": 1, "_id": -1 }, partial("author")),
+                super::index("replies", doc! { "in_reply_to.post": 1, "_id": -1 }, partial("in_reply_to.post")),
+                super::index("public", doc! { "public": 1, "_id": -1 }, partial("public")),
+            ])
+            .await?;
+        Ok(())
+    }
+
+    /// The live ones among these posts and reposts, in no order.
+    pub async fn live_by_ids(&self, ids: &[PostId]) -> Result<Vec<Post>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+        self.posts.find(doc! { "_id": { "$in": ids }, "live": true }).await?.try_collect().await
+    }
+
+    /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
+    ///
+    /// A page over many authors is asked for in chunks and merged; a server merges a hundred sorted lists well.
+    pub async fn of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<Post>, Error> {
+        if authors.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.list(&self.posts, of_authors(authors, range), range).await
+    }
+
+    /// As [`Posts::of_authors`], with no more than a home timeline notes.
+    pub async fn heads_of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        if authors.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.list(&self.heads, of_authors(authors, range), range).await
+    }
+
+    /// Live answers to a post, newest first.
+    pub async fn replies(&self, post: PostId, range: Range<PostId>) -> Result<Vec<Post>, Error> {
+        let mut filter = doc! { "in_reply_to.post": post };
+        range.bound(&mut filter, "_id");
+        self.list(&self.posts, filter, range).await
+    }
+
+    /// Live public posts and replies by anybody, newest first.
+    pub async fn public(&self, range: Range<PostId>) -> Result<Vec<Post>, Error> {
+        let mut filter = doc! { "public": true };
+        range.bound(&mut filter, "_id");
+        self.list(&self.posts, filter, range).await
+    }
+
+    async fn list<T>(&self, posts: &Collection<T>, filter: Document, range: Range<PostId>) -> Result<Vec<T>, Error>
+    where
+        T: for<'de> Deserialize<'de> + Send + Sync,
+    {
+        let found = posts.find(filter).sort(doc! { "_id": range.direction() }).limit(i64::from(range.limit)).await?;
+        Ok(range.newest_first(found.try_collect().await?))
+    }
+}
+
+fn of_authors(authors: &[UserId], range: Range<PostId>) -> Document {
+    let mut filter = match authors {
+        &[author] => doc! { "author": author },
+        _ => doc! { "author": { "$in": authors.iter().map(|&author| author.into()).collect::<Vec<Bson>>() } },
+    };
+    range.bound(&mut filter, "_id");
+    filter
+}

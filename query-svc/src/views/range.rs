@@ -1,0 +1,74 @@
+//! Which part of an ordered list is read.
+
+use bson::{Bson, Document};
+
+/// From which end of the range items are taken, if there are more than the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum End {
+    #[default]
+    Newest,
+    /// For a page that lies right after a cursor.
+    Oldest,
+}
+
+/// A part of a list that is ordered by `I`. Whatever end it is taken from, the answer begins with the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range<I> {
+    /// Only what is older.
+    pub before: Option<I>,
+    /// Only what is newer.
+    pub after: Option<I>,
+    pub limit: u32,
+    pub end: End,
+}
+
+impl<I> Range<I> {
+    /// The newest `limit` items of all.
+    pub fn newest(limit: u32) -> Self {
+        Self { before: None, after: None, limit, end: End::Newest }
+    }
+
+    /// The newest `limit` items that are older than `cursor`.
+    pub fn before(cursor: I, limit: u32) -> Self {
+        Self { before: Some(cursor), after: None, limit, end: End::Newest }
+    }
+
+    /// The oldest `limit` items that are newer than `cursor`.
+    pub fn after(cursor: I, limit: u32) -> Self {
+        Self { before: None, after: Some(cursor), limit, end: End::Oldest }
+    }
+}
+
+impl<I: Copy + Into<Bson>> Range<I> {
+    /// Adds the bounds of `field` to a filter.
+    pub(super) fn bound(&self, filter: &mut Document, field: &str) {
+        let mut bounds = Document::new();
+        if let Some(before) = self.before {
+            bounds.insert("$lt", before);
+        }
+        if let Some(after) = self.after {
+            bounds.insert("$gt", after);
+        }
+        if !bounds.is_empty() {
+            filter.insert(field, bounds);
+        }
+    }
+}
+
+impl<I> Range<I> {
+    /// The direction in which the list is read: -1 from its newest item on.
+    pub(super) fn direction(&self) -> i32 {
+        match self.end {
+            End::Newest => -1,
+            End::Oldest => 1,
+        }
+    }
+
+    /// Puts what was read in [`Range::direction`] into the order of the answer.
+    pub(super) fn newest_first<T>(&self, mut items: Vec<T>) -> Vec<T> {
+        if self.end == End::Oldest {
+            items.reverse();
+        }
+        items
+    }
+}
