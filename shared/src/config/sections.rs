@@ -1,0 +1,347 @@
+//! The sections that several programs share. Each program adds its own (`command`, `query`, `projector`).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::{MongoUri, Pem, PemList, Secret, StringList};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where the events and the views are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MongoDb {
+    pub uri: MongoUri,
+    /// Where the views are; where nothing is said, beside the events.
+    #[serde(default)]
+    pub views_uri: Option<MongoUri>,
+    #[serde(default = "events_database")]
+    pub events_database: String,
+    #[serde(default = "views_database")]
+    pub views_database: String,
+    /// Connections at most, for each of the two.
+    #[serde(default = "max_pool_size")]
+    pub max_pool_size: u32,
+    /// How long an operation looks for a server before it is refused.
+    #[serde(default = "two_seconds", with = "humantime_serde")]
+    pub server_selection_timeout: Duration,
+    #[serde(default = "two_seconds", with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long one request may take at the database: below the 5 s in which a command is answered.
+    #[serde(default = "operation_timeout", with = "humantime_serde")]
+    pub operation_timeout: Duration,
+}
+
+impl MongoDb {
+    /// The defaults, for one database.
+    pub fn at(uri: MongoUri) -> Self {
+        Self {
+            uri,
+            views_uri: None,
+            events_database: events_database(),
+            views_database: views_database(),
+            max_pool_size: max_pool_size(),
+            server_selection_timeout: two_seconds(),
+            connect_timeout: two_seconds(),
+            operation_timeout: operation_timeout(),
+        }
+    }
+
+    pub fn views_uri(&self) -> &MongoUri {
+        self.views_uri.as_ref().unwrap_or(&self.uri)
+    }
+}
+
+fn events_database() -> String {
+    "microblog_events".to_owned()
+}
+
+fn views_database() -> String {
+    "microblog_views".to_owned()
+}
+
+fn max_pool_size() -> u32 {
+    64
+}
+
+fn two_seconds() -> Duration {
+    2 * SECOND
+}
+
+fn operation_timeout() -> Duration {
+    4 * SECOND
+}
+
+/// Access tokens and refresh tokens. Whoever only verifies needs the public keys alone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    pub issuer: String,
+    pub audience: String,
+    /// How far the clocks of signer and verifier may differ.
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
+    /// Ed25519 keys (SPKI, PEM) whose signatures are good: the present one and, through a rotation, former ones.
+    /// The one that belongs to `signing_key` need not be repeated.
+    pub public_keys: PemList,
+    /// The Ed25519 key (PKCS #8, PEM) that signs.
+    pub signing_key: Option<Pem>,
+    #[serde(with = "humantime_serde")]
+    pub access_token_ttl: Duration,
+    #[serde(with = "humantime_serde")]
+    pub refresh_token_ttl: Duration,
+    /// From which refresh tokens are derived: 32 characters or more.
+    pub refresh_secret: Option<Secret>,
+    /// How long the last refresh token but one still gets the same successor, because an answer may be lost.
+    #[serde(with = "humantime_serde")]
+    pub refresh_reuse_grace: Duration,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            issuer: "microblog".to_owned(),
+            audience: "microblog".to_owned(),
+            leeway: 5 * SECOND,
+            public_keys: PemList::default(),
+            signing_key: None,
+            access_token_ttl: 15 * MINUTE,
+            refresh_token_ttl: 30 * DAY,
+            refresh_secret: None,
+            refresh_reuse_grace: 10 * SECOND,
+        }
+    }
+}
+
+/// What the HTTP servers bear.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Threads that answer; where nothing is said, one for each processor.
+    pub workers: Option<NonZeroU32>,
+    /// Connections at once, over all workers.
+    pub max_connections: NonZeroU32,
+    /// Requests at once, over all workers; one more is answered 503.
+    pub max_in_flight: NonZeroU32,
+    /// How long a client may take to send the head of a request.
+    #[serde(with = "humantime_serde")]
+    pub head_timeout: Duration,
+    /// How long a client may take to send the body of a request.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// How long `/readyz` waits for each of its checks.
+    #[serde(with = "humantime_serde")]
+    pub check_timeout: Duration,
+    /// How many proxies in front are to be believed about `X-Forwarded-For`; 0 believes nobody.
+    pub trusted_proxies: u8,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            max_connections: const { NonZeroU32::new(16_384).expect("not zero") },
+            max_in_flight: const { NonZeroU32::new(2_048).expect("not zero") },
+            head_timeout: 5 * SECOND,
+            body_timeout: 10 * SECOND,
+            keep_alive: 75 * SECOND,
+            check_timeout: 3 * SECOND,
+            trusted_proxies: 0,
+        }
+    }
+}
+
+/// Which pages of other sites may call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// `https://example.org`; `*` for all; none by default.
+    pub allowed_origins: StringList,
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self { allowed_origins: StringList::default(), max_age: 60 * MINUTE }
+    }
+}
+
+/// So many at once, and so many a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    pub burst: NonZeroU32,
+    pub per_minute: NonZeroU32,
+}
+
+impl Quota {
+    /// # Panics
+    /// When either is zero.
+    pub const fn new(burst: u32, per_minute: u32) -> Self {
+        Self {
+            burst: NonZeroU32::new(burst).expect("a burst is not zero"),
+            per_minute: NonZeroU32::new(per_minute).expect("a rate is not zero"),
+        }
+    }
+}
+
+/// How often a user, or an address where nobody is logged in, may ask one process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimit {
+    pub enabled: bool,
+    pub read: Quota,
+    pub write: Quota,
+    /// Logins and refreshes, by address.
+    pub login: Quota,
+    /// Registrations, by address.
+    pub register: Quota,
+    /// Users and addresses that are remembered for each of the four; all further ones share one allowance.
+    pub max_keys: NonZeroU32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            read: Quota::new(300, 1_200),
+            write: Quota::new(60, 300),
+            login: Quota::new(20, 30),
+            register: Quota::new(20, 30),
+            max_keys: const { NonZeroU32::new(100_000).expect("not zero") },
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For the eyes of a person.
+    Text,
+}
+
+/// Logs and traces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    pub format: LogFormat,
+    /// Which lines are written, as in `info,mongodb=warn`.
+    pub filter: String,
+    /// An OpenTelemetry collector (gRPC), as in `http://localhost:4317`; none by default.
+    pub otlp_endpoint: Option<String>,
+    /// The share of traces that is sent, 0 to 1, where the caller has not decided.
+    pub sample_ratio: f64,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { format: LogFormat::Json, filter: "info".to_owned(), otlp_endpoint: None, sample_ratio: 1.0 }
+    }
+}
+
+/// How a program ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Between `/readyz` turning 503 and the last new connection: as long as load balancers take to notice.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// How long running requests may take after that.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_delay: 5 * SECOND, grace: 20 * SECOND }
+    }
+}
+
+/// How well the clock has to agree with the database's: ids order timelines.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockSkew {
+    #[serde(with = "humantime_serde")]
+    pub max_skew: Duration,
+    /// How long an agreement counts.
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+    #[serde(with = "humantime_serde")]
+    pub check_every: Duration,
+}
+
+impl Default for ClockSkew {
+    fn default() -> Self {
+        Self { max_skew: SECOND, max_age: 10 * SECOND, check_every: 2 * SECOND }
+    }
+}
+
+/// `Consistency-Token`: reading one's own writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Consistency {
+    /// How long a query waits for the views to have caught up.
+    #[serde(with = "humantime_serde")]
+    pub max_wait: Duration,
+    /// Parts that are further in the future are ignored.
+    #[serde(with = "humantime_serde")]
+    pub max_future: Duration,
+}
+
+impl Default for Consistency {
+    fn default() -> Self {
+        Self { max_wait: 2 * SECOND, max_future: MINUTE }
+    }
+}
+
+/// Home timelines. query-svc and the projector must agree on these.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timelines {
+    /// Entries of an account that a new follower gets copied; a timeline is trimmed at twice as many.
+    pub window: NonZeroU32,
+    /// An author with so many followers is not fanned out.
+    pub fan_out_limit: NonZeroU32,
+    /// An owner who has not read for so long gets no entries until the next visit.
+    #[serde(with = "humantime_serde")]
+    pub idle_after: Duration,
+    /// How often at most a visit is written down.
+    #[serde(with = "humantime_serde")]
+    pub note_visit_every: Duration,
+    /// How far above the present the floor of an owner who comes back is put.
+    #[serde(with = "humantime_serde")]
+    pub wake_margin: Duration,
+    /// Every so manieth inserted entry looks whether the timeline has to be trimmed.
+    pub trim_one_in: NonZeroU32,
+    /// Between raising the floor and removing what lies below: as long as any page takes.
+    #[serde(with = "humantime_serde")]
+    pub trim_delay: Duration,
+    /// How far back a `prev` cursor lies, because ids come from several clocks.
+    #[serde(with = "humantime_serde")]
+    pub prev_overlap: Duration,
+}
+
+impl Default for Timelines {
+    fn default() -> Self {
+        Self {
+            window: const { NonZeroU32::new(800).expect("not zero") },
+            fan_out_limit: const { NonZeroU32::new(10_000).expect("not zero") },
+            idle_after: 30 * DAY,
+            note_visit_every: DAY,
+            wake_margin: 5 * SECOND,
+            trim_one_in: const { NonZeroU32::new(100).expect("not zero") },
+            trim_delay: MINUTE,
+            prev_overlap: 10 * SECOND,
+        }
+    }
+}

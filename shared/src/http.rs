@@ -1,0 +1,35 @@
+//! What every HTTP service of the product answers with: problem details, strict extractors, limits, probes, and the
+//! server itself. A service adds its routes and nothing else.
+//!
+//! Statuses of bad input, the same everywhere: a path, a query parameter or a header that can't be read is 400,
+//! a body that is not JSON is 400, a body whose fields are unknown, missing, of a wrong type or of a wrong value
+//! is 422. Each names the field.
+
+mod admission;
+mod authenticated;
+mod docs;
+mod edge;
+mod fields;
+mod headers;
+mod json;
+mod observe;
+mod paging;
+mod path;
+mod probes;
+mod problem;
+mod query;
+mod rate_limit;
+mod server;
+
+pub use authenticated::{Access, Authenticated, MaybeAuthenticated};
+pub use edge::Edge;
+pub use fields::Fields;
+pub use headers::{CorrelationId, IfMatch, KeyHeader, TokenHeader, etag};
+pub use json::{HashedJson, Json, MAX_BODY_BYTES};
+pub use paging::{Limit, PageQuery, links};
+pub use path::Path;
+pub use probes::Readiness;
+pub use problem::{FieldError, Problem};
+pub use query::Query;
+pub use rate_limit::{Allowance, Class, Decision, Key, Limiter};
+pub use server::Server;

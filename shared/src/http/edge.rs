@@ -1,0 +1,100 @@
+//! Everything between the socket and a service's handlers, as one value.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use actix_web::web::Data;
+use tokio::sync::Semaphore;
+use utoipa::openapi::OpenApi;
+
+use super::authenticated::Access;
+use super::observe::HttpMetrics;
+use super::probes::Readiness;
+use super::rate_limit::{Class, Limiter};
+use crate::config;
+use crate::telemetry::MetricsRegistry;
+
+/// What a service gives to its server.
+pub struct Edge {
+    pub http: config::Http,
+    pub cors: config::Cors,
+    pub rate_limit: config::RateLimit,
+    pub shutdown: config::Shutdown,
+    pub metrics: MetricsRegistry,
+    pub readiness: Readiness,
+    /// Who may come in; None where nobody logs in.
+    pub access: Option<Access>,
+    /// Served as `/openapi.json`, with a reader under `/docs`.
+    pub openapi: Option<OpenApi>,
+    /// Routes (method and pattern) of another class than their method suggests.
+    pub classes: Vec<(Method, &'static str, Class)>,
+}
+
+impl Edge {
+    /// An edge with the defaults: no callers, no documentation.
+    pub fn new(metrics: MetricsRegistry, readiness: Readiness) -> Self {
+        Self {
+            http: config::Http::default(),
+            cors: config::Cors::default(),
+            rate_limit: config::RateLimit::default(),
+            shutdown: config::Shutdown::default(),
+            metrics,
+            readiness,
+            access: None,
+            openapi: None,
+            classes: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edge").field("http", &self.http).field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+/// The same, as the middlewares and extractors of all workers share it.
+pub(super) struct EdgeState {
+    pub(super) access: Option<Access>,
+    pub(super) body_timeout: Duration,
+    pub(super) check_timeout: Duration,
+    pub(super) trusted_proxies: usize,
+    pub(super) classes: Vec<(Method, &'static str, Class)>,
+    pub(super) limiter: Option<Limiter>,
+    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) metrics: HttpMetrics,
+    pub(super) registry: MetricsRegistry,
+    pub(super) readiness: Readiness,
+}
+
+impl EdgeState {
+    pub(super) fn new(edge: &Edge) -> Self {
+        let in_flight = usize::try_from(edge.http.max_in_flight.get()).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            access: edge.access.clone(),
+            body_timeout: edge.http.body_timeout,
+            check_timeout: edge.http.check_timeout,
+            trusted_proxies: usize::from(edge.http.trusted_proxies),
+            classes: edge.classes.clone(),
+            limiter: edge.rate_limit.enabled.then(|| Limiter::new(&edge.rate_limit)),
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            metrics: HttpMetrics::register(&edge.metrics),
+            registry: edge.metrics.clone(),
+            readiness: edge.readiness.clone(),
+        }
+    }
+
+    /// The edge that a request came through; None in a test of a bare handler.
+    pub(super) fn of(request: &HttpRequest) -> Option<&EdgeState> {
+        request.app_data::<Data<EdgeState>>().map(|data| data.get_ref())
+    }
+}
+
+impl fmt::Debug for EdgeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdgeState").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! The one variable part of a path.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::str::FromStr;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest};
+
+use super::problem::Problem;
+
+/// The variable segment of the route, parsed: `Path<PostId>` for `/v1/posts/{id}`. One that is no such value is 400
+/// and named, not 404: the client has written something that can't exist.
+#[derive(Debug, Clone)]
+pub struct Path<T>(pub T);
+
+impl<T> FromRequest for Path<T>
+where
+    T: FromStr + 'static,
+    T::Err: fmt::Display,
+{
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // What the router matched is already percent-decoded, except for the slash and the percent sign.
+        let segment = request.match_info().iter().next().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ready(match segment {
+            Some((name, value)) => {
+                value.parse().map(Self).map_err(|error: T::Err| Problem::malformed_field(name, error))
+            }
+            None => Err(Problem::not_found("Nothing answers under this address.")),
+        })
+    }
+}

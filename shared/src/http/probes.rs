@@ -1,0 +1,118 @@
+//! What Kubernetes and Prometheus ask.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::json;
+
+use super::edge::EdgeState;
+use super::problem::Problem;
+use crate::telemetry::OPEN_METRICS;
+
+type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What a program depends on, and whether it is about to end; clones are the same.
+///
+/// Checks run in the server's threads: one that needs a runtime of its own should only look at what a task there has
+/// found out.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    checks: RwLock<Vec<(&'static str, Check)>>,
+    draining: AtomicBool,
+}
+
+impl Readiness {
+    /// Adds a check; its error is the reason that `/readyz` shows.
+    pub fn check<F, R>(&self, name: &'static str, check: F)
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let check: Check = Arc::new(move || Box::pin(check()));
+        self.0.checks.write().unwrap_or_else(PoisonError::into_inner).push((name, check));
+    }
+
+    /// From now on `/readyz` is 503: the program is about to end.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// The outcome of every check, each within `timeout`.
+    pub async fn outcomes(&self, timeout: Duration) -> Vec<(&'static str, Result<(), String>)> {
+        let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
+        join_all(checks.into_iter().map(|(name, check)| async move {
+            let outcome = tokio::time::timeout(timeout, check()).await;
+            (name, outcome.unwrap_or_else(|_| Err(format!("did not answer within {timeout:?}"))))
+        }))
+        .await
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness").field("draining", &self.is_draining()).finish_non_exhaustive()
+    }
+}
+
+/// `/livez`: the process runs. `/healthz`: what it depends on is there. `/readyz`: that, and it is not about to end.
+/// `/metrics`: OpenMetrics.
+pub(super) fn configure(service: &mut ServiceConfig) {
+    service
+        .service(web::resource("/livez").route(web::get().to(livez)))
+        .service(web::resource("/readyz").route(web::get().to(readyz)))
+        .service(web::resource("/healthz").route(web::get().to(healthz)))
+        .service(web::resource("/metrics").route(web::get().to(metrics)));
+}
+
+/// Routes that no limit applies to, because an operator needs them most when there is too much to do.
+pub(super) fn is_exempt(pattern: &str) -> bool {
+    matches!(pattern, "/livez" | "/readyz" | "/healthz" | "/metrics" | "/openapi.json") || pattern.starts_with("/docs")
+}
+
+async fn livez() -> impl Responder {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({ "status": "ok" }))
+}
+
+async fn healthz(edge: Data<EdgeState>) -> impl Responder {
+    health(&edge, false).await
+}
+
+async fn readyz(edge: Data<EdgeState>) -> impl Responder {
+    health(&edge, edge.readiness.is_draining()).await
+}
+
+async fn health(edge: &EdgeState, draining: bool) -> HttpResponse {
+    let outcomes = edge.readiness.outcomes(edge.check_timeout).await;
+    let healthy = outcomes.iter().all(|(_, outcome)| outcome.is_ok());
+    let checks: Vec<_> = outcomes
+        .iter()
+        .map(|(name, outcome)| match outcome {
+            Ok(()) => json!({ "name": name, "ok": true }),
+            Err(reason) => json!({ "name": name, "ok": false, "reason": reason }),
+        })
+        .collect();
+    let (mut response, status) = match (healthy, draining) {
+        (true, false) => (HttpResponse::Ok(), "ok"),
+        (_, true) => (HttpResponse::ServiceUnavailable(), "draining"),
+        (false, false) => (HttpResponse::ServiceUnavailable(), "unavailable"),
+    };
+    response.insert_header((CACHE_CONTROL, "no-store")).json(json!({ "status": status, "checks": checks }))
+}
+
+async fn metrics(edge: Data<EdgeState>) -> Result<HttpResponse, Problem> {
+    let text = edge.registry.encode().map_err(|error| Problem::internal(&error))?;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
+}
