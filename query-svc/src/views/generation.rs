@@ -57,7 +57,7 @@ impl Control {
     }
 
     /// The lowest generation whose collections somebody may still need.
-    fn lowest_needed(&self) -> i64 {
+    pub fn lowest_needed(&self) -> i64 {
         self.retiring.as_ref().map_or(self.active, |retiring| retiring.generation.min(self.active))
     }
 

@@ -130,6 +130,11 @@ impl EventStore {
         self.mark_in(&mut session, Some(partition), true).await
     }
 
+    /// How many events there are, about: from the collection's metadata.
+    pub async fn estimate(&self) -> Result<u64, Error> {
+        self.events.estimated_document_count().await
+    }
+
     /// The events of these partitions in the order of their ids, from `after` on.
     pub async fn scan(
         &self,

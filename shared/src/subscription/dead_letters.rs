@@ -56,7 +56,7 @@ impl DeadLetters {
         Self { collection: views.collection(DEAD_LETTERS) }
     }
 
-    pub(super) async fn ensure(&self) -> Result<(), Error> {
+    pub async fn ensure(&self) -> Result<(), Error> {
         let by_partition = IndexModel::builder()
             .keys(doc! { "subscription": 1, "partition": 1, "stream": 1, "version": 1 })
             .options(IndexOptions::builder().name("stream_order".to_owned()).build())
@@ -102,8 +102,13 @@ impl DeadLetters {
         self.collection.find(waiting).sort(doc! { "stream": 1, "version": 1 }).await?.try_collect().await
     }
 
+    /// Forgets the letters of a subscription that has ended. What an operator discarded stays on record.
+    pub async fn forget_waiting(&self, subscription: &str) -> Result<(), Error> {
+        self.collection.delete_many(doc! { "subscription": subscription, "discarded": false }).await.map(drop)
+    }
+
     /// Records a letter. Repeating is harmless, and does not undo what an operator wrote on it.
-    pub(super) async fn record(
+    pub async fn record(
         &self,
         subscription: &str,
         event: &RecordedEvent,

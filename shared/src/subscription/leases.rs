@@ -91,6 +91,12 @@ impl Leases {
         self.collection.find(range).await?.try_collect().await
     }
 
+    /// The names of all subscriptions that have leases.
+    pub async fn subscriptions(database: &Database) -> Result<Vec<String>, Error> {
+        let names = database.collection::<Document>(LEASES).distinct("subscription", doc! {}).await?;
+        Ok(names.into_iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+    }
+
     /// Removes the leases of a subscription that nobody runs any more.
     pub async fn remove(&self) -> Result<(), Error> {
         self.collection.delete_many(doc! { "subscription": &self.subscription }).await.map(drop)

@@ -23,6 +23,11 @@ impl MetricsRegistry {
         metric
     }
 
+    /// For metrics that register themselves, several at once.
+    pub fn register_all(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.lock());
+    }
+
     /// All metrics in the OpenMetrics text format.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
