@@ -293,8 +293,13 @@ fn free_port() -> Option<u16> {
     (0..100).find_map(|_| {
         let random = uuid::Uuid::new_v4().as_u128() % u128::from(COUNT);
         let port = FIRST + u16::try_from(random).expect("the remainder is below COUNT");
-        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+        is_free(port).then_some(port)
     })
+}
+
+/// Whether a server could listen on the port just now.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 /// The end of the log, for an error message.

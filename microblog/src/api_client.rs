@@ -1,0 +1,272 @@
+//! Calls the public API with patience: waits when told to, tries again what got lost, gives up in the end.
+//!
+//! Every call that goes through here may safely be sent twice: it is a read, an idempotent PUT, it carries an
+//! `Idempotency-Key`, or (a registration) its repeat is answered 409.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+use serde::de::DeserializeOwned;
+
+/// Nothing that this API answers takes longer than its own limits; this one ends a connection that hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// What an answer that says "later" but not when is taken to mean.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One of the two services.
+#[derive(Debug, Clone)]
+pub struct ApiClient {
+    http: reqwest::Client,
+    base: String,
+    patience: Duration,
+    throttled: Arc<AtomicU64>,
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Call<'a> {
+    method: Method,
+    path: String,
+    bearer: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+    consistency_token: Option<&'a str>,
+    body: Option<serde_json::Value>,
+}
+
+impl<'a> Call<'a> {
+    pub fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub fn put(path: impl Into<String>) -> Self {
+        Self::new(Method::PUT, path)
+    }
+
+    pub fn post(path: impl Into<String>, body: serde_json::Value) -> Self {
+        Self { body: Some(body), ..Self::new(Method::POST, path) }
+    }
+
+    pub fn patch(path: impl Into<String>, body: serde_json::Value) -> Self {
+        Self { body: Some(body), ..Self::new(Method::PATCH, path) }
+    }
+
+    fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), bearer: None, idempotency_key: None, consistency_token: None, body: None }
+    }
+
+    pub fn bearer(mut self, access_token: &'a str) -> Self {
+        self.bearer = Some(access_token);
+        self
+    }
+
+    pub fn idempotency_key(mut self, key: &'a str) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    pub fn consistency_token(mut self, token: &'a str) -> Self {
+        self.consistency_token = Some(token);
+        self
+    }
+}
+
+/// What was answered, whatever the status; 429, and 5xx within the patience, are never among it.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// For the next call, so that it sees what this one did.
+    pub consistency_token: Option<String>,
+    request: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body of a success as `T`; anything else is an error that quotes the answer.
+    pub fn success<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        if !self.status.is_success() {
+            return Err(self.unexpected());
+        }
+        serde_json::from_slice(&self.body).map_err(|error| CallError::Unexpected {
+            request: self.request.clone(),
+            status: self.status,
+            body: format!("{error} in {}", self.excerpt()),
+        })
+    }
+
+    /// This answer, as the error of somebody who had expected another.
+    pub fn unexpected(&self) -> CallError {
+        CallError::Unexpected { request: self.request.clone(), status: self.status, body: self.excerpt() }
+    }
+
+    /// What is wrong, in the words of the problem document.
+    pub fn problem(&self) -> Problem {
+        let mut problem: Problem = serde_json::from_slice(&self.body).unwrap_or_default();
+        if problem.title.is_empty() {
+            problem.title = self.status.to_string();
+        }
+        problem
+    }
+
+    fn excerpt(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        text.chars().take(300).collect()
+    }
+}
+
+/// The parts of an RFC 9457 problem document that are worth showing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default)]
+pub struct Problem {
+    pub title: String,
+    pub detail: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{request} had no answer to work with for {} s; the last attempt: {last}", .waited.as_secs())]
+    GaveUp { request: String, waited: Duration, last: String },
+    #[error("{request} was answered {status}: {body}")]
+    Unexpected { request: String, status: StatusCode, body: String },
+}
+
+impl ApiClient {
+    /// `patience` is how long a call goes on while nothing but failures comes back. Being told to slow down (429)
+    /// is no failure and is obeyed without end.
+    pub fn new(base: &Url, patience: Duration) -> Result<Self, reqwest::Error> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("microblog/", env!("CARGO_PKG_VERSION")))
+            .timeout(ANSWER_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT);
+        if base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
+            // A proxy for the outside world can't reach this machine's own services.
+            builder = builder.no_proxy();
+        }
+        let base = base.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { http: builder.build()?, base, patience, throttled: Arc::default() })
+    }
+
+    /// How often an answer was "slow down".
+    pub fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::Relaxed)
+    }
+
+    pub async fn call(&self, call: &Call<'_>) -> Result<Answer, CallError> {
+        let mut failing_since: Option<Instant> = None;
+        let mut delay = FIRST_DELAY;
+        loop {
+            let (last, wait) = match self.send(call).await {
+                Ok((StatusCode::TOO_MANY_REQUESTS, headers, _)) => {
+                    self.throttled.fetch_add(1, Ordering::Relaxed);
+                    failing_since = None;
+                    tokio::time::sleep(spread(retry_after(&headers).unwrap_or(DEFAULT_RETRY_AFTER))).await;
+                    continue;
+                }
+                Ok((status, headers, body)) if status.is_server_error() => {
+                    let answer = Answer { status, consistency_token: None, request: call.to_string(), body };
+                    (format!("{status} {}", answer.excerpt()), retry_after(&headers).map_or(delay, |told| told.max(delay)))
+                }
+                Ok((status, headers, body)) => {
+                    let token = headers.get(shared::consistency::HEADER).and_then(|value| value.to_str().ok());
+                    let consistency_token = token.map(str::to_owned);
+                    return Ok(Answer { status, consistency_token, request: call.to_string(), body });
+                }
+                Err(error) => (chain(&error), delay),
+            };
+            let waited = failing_since.get_or_insert_with(Instant::now).elapsed();
+            if waited >= self.patience {
+                return Err(CallError::GaveUp { request: call.to_string(), waited, last });
+            }
+            tracing::debug!(%call, %last, "trying again");
+            tokio::time::sleep(spread(wait)).await;
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
+    }
+
+    async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
+        let mut request = self.http.request(call.method.clone(), format!("{}{}", self.base, call.path));
+        if let Some(token) = call.bearer {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(key) = call.idempotency_key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(token) = call.consistency_token {
+            request = request.header(shared::consistency::HEADER, token);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        // An answer whose body breaks off is as good as none.
+        let body = response.bytes().await?.to_vec();
+        Ok((status, headers, body))
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Up to a quarter longer, so that those who were sent away together do not come back together.
+fn spread(wait: Duration) -> Duration {
+    let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+    wait + wait * random / (4 * 255)
+}
+
+/// reqwest's own message leaves out why.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_grows_by_a_quarter_at_most() {
+        for _ in 0..100 {
+            let wait = spread(Duration::from_secs(4));
+            assert!((Duration::from_secs(4)..=Duration::from_secs(5)).contains(&wait), "{wait:?}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(retry_after(&headers), None);
+        headers.insert(RETRY_AFTER, "7".parse().unwrap());
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn an_answer_that_is_no_problem_document_still_has_a_title() {
+        let answer = Answer {
+            status: StatusCode::BAD_REQUEST,
+            consistency_token: None,
+            request: String::new(),
+            body: b"<html>".to_vec(),
+        };
+        assert_eq!(answer.problem().title, "400 Bad Request");
+    }
+}

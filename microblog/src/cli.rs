@@ -1,0 +1,92 @@
+//! The command line: which word starts what.
+//!
+//! Each command is a module with `Arguments` (a `clap::Args` whose doc comment is its help) and
+//! `async fn run(Arguments) -> anyhow::Result<ExitCode>`, where an error is printed and gives exit code 2.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use reqwest::Url;
+
+use crate::demo;
+
+/// Everything in one process, and the tools around it
+///
+/// Microblog is a microblogging backend: a service for writes (8081), one for reads (8082), a projector that keeps
+/// the views of the second up to date with the events of the first, and a MongoDB between them.
+///
+/// `microblog up` starts all of that here. The other commands work on an installation, whether `up` runs it or a cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "microblog",
+    version,
+    after_long_help = "\
+First steps:
+  microblog up        # in one terminal: prints the addresses and a curl session to paste
+  microblog demo      # in another: loads a small made-up community
+  microblog verify    # recomputes every timeline from the events and compares
+
+Configuration: MICROBLOG__SECTION__KEY in the environment, such as MICROBLOG__MONGODB__URI; or a file, named by
+MICROBLOG_CONFIG. The environment goes before the file."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+}
+
+/// Where the two services are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Endpoints {
+    /// Where command-svc answers
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    pub(crate) command_url: Url,
+    /// Where query-svc answers
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8082")]
+    pub(crate) query_url: Url,
+}
+
+/// Parses the command line and does what it says.
+pub async fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+    };
+    outcome.unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::from(2)
+    })
+}
+
+/// A line for the person at the terminal.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the command line is where people are told what went wrong"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("microblog: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

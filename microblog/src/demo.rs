@@ -1,0 +1,159 @@
+//! `microblog demo`: a dozen made-up people, so that the timelines of a fresh installation are not empty.
+//!
+//! Everything goes through the public API, as any client's requests would, and every post carries an `Idempotency-Key`: loading
+//! it twice gives the same community.
+
+mod client;
+mod community;
+
+use std::{collections::HashMap, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    api_client::Call,
+    cli::{Endpoints, say},
+};
+use client::Api;
+use community::{FOLLOWS, LIKES, PEOPLE, POSTS, REPOSTS};
+
+/// Load a small made-up community
+///
+/// Twelve people with profiles, who follow each other, post, reply, like and repost. Loading it again changes nothing. Each
+/// one's password is `demo-HANDLE-password`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    endpoints: Endpoints,
+}
+
+/// What a logged-in person is known by.
+struct Session {
+    id: String,
+    token: String,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let api = Api::new(arguments.endpoints)?;
+    say(&format!("Loading the demo community into {} …", api.command_url()))?;
+    let sessions = register_and_log_in(&api).await?;
+    let session = |handle: &str| {
+        sessions
+            .get(handle)
+            .with_context(|| format!("{handle} is not in the community"))
+    };
+
+    for (follower, followees) in FOLLOWS {
+        for followee in followees.split_whitespace() {
+            let path = format!("/v1/users/{}/follow", session(followee)?.id);
+            api.command(Call::put(path).bearer(&session(follower)?.token)).await?;
+        }
+    }
+    let mut posts = Vec::with_capacity(POSTS.len());
+    for (index, post) in POSTS.iter().enumerate() {
+        let mut body =
+            json!({ "text": post.text, "visibility": if post.followers_only { "followers" } else { "public" } });
+        if let Some(to) = post.reply_to {
+            body["in_reply_to"] = posts
+                .get(to)
+                .cloned()
+                .map(Value::String)
+                .context("a reply comes after its post")?;
+        }
+        let key = format!("demo-post-{index}");
+        let call = Call::post("/v1/posts", body)
+            .bearer(&session(post.author)?.token)
+            .idempotency_key(&key);
+        let answer = api.command(call).await?;
+        posts.push(text(&answer, "id")?);
+    }
+    for (likers, post) in LIKES {
+        for liker in likers.split_whitespace() {
+            let call = Call::put(format!("/v1/posts/{}/like", posts[*post]));
+            api.command(call.bearer(&session(liker)?.token)).await?;
+        }
+    }
+    for (reposter, post) in REPOSTS {
+        let call = Call::put(format!("/v1/posts/{}/repost", posts[*post]));
+        api.command(call.bearer(&session(reposter)?.token)).await?;
+    }
+
+    show_home(&api, "ada", &session("ada")?.token).await?;
+    say(&format!(
+        "\n{} people, {} posts. Log in as any of them, as in:\n  curl -s {}/v1/sessions -H 'content-type: application/json' \
+         -d '{{\"handle\":\"ada\",\"password\":\"{}\"}}'\n\nThe public timeline:\n  curl -s {}/v1/timelines/public",
+        PEOPLE.len(),
+        POSTS.len(),
+        api.command_url(),
+        password("ada"),
+        api.query_url(),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn register_and_log_in(api: &Api) -> anyhow::Result<HashMap<&'static str, Session>> {
+    let mut sessions = HashMap::new();
+    for person in PEOPLE {
+        let handle = person.handle;
+        let password = password(handle);
+        let registration = json!({
+            "handle": handle,
+            "email": format!("{handle}@demo.example"),
+            "password": password,
+            "display_name": person.display_name,
+        });
+        // Taken: by an earlier run of this, or else the login fails.
+        api.register(registration).await?;
+        let answer = api
+            .command(Call::post(
+                "/v1/sessions",
+                json!({ "handle": handle, "password": password }),
+            ))
+            .await
+            .with_context(|| format!("cannot log in as @{handle}; does someone else have this handle?"))?;
+        let token = text(&answer, "access_token")?;
+        let profile = Call::patch("/v1/users/me", json!({ "bio": person.bio }));
+        let me = api.command(profile.bearer(&token)).await?;
+        sessions.insert(
+            handle,
+            Session {
+                id: text(&me, "id")?,
+                token,
+            },
+        );
+    }
+    Ok(sessions)
+}
+
+async fn show_home(api: &Api, handle: &str, token: &str) -> anyhow::Result<()> {
+    let page = api.query(Call::get("/v1/timelines/home?limit=5").bearer(token)).await?;
+    let Some(items) = page["items"].as_array().filter(|items| !items.is_empty()) else {
+        bail!("the home timeline of @{handle} is empty: {page}");
+    };
+    say(&format!("\nThe top of @{handle}'s home timeline:"))?;
+    for item in items {
+        let by = item["author"]["handle"].as_str().unwrap_or_default();
+        let original = &item["repost_of"];
+        let line = match original["author"]["handle"].as_str() {
+            Some(author) => format!(
+                "@{by} reposted @{author}: {}",
+                original["text"].as_str().unwrap_or_default()
+            ),
+            None => format!("@{by}: {}", item["text"].as_str().unwrap_or_default()),
+        };
+        say(&format!("  {}", line.replace('\n', " ")))?;
+    }
+    Ok(())
+}
+
+fn password(handle: &str) -> String {
+    format!("demo-{handle}-password")
+}
+
+fn text(answer: &Value, field: &str) -> anyhow::Result<String> {
+    answer[field]
+        .as_str()
+        .map(str::to_owned)
+        .with_context(|| format!("an answer without {field}: {answer}"))
+}

@@ -1,0 +1,78 @@
+//! The few requests that the demo makes; each sees what those before it did.
+
+use std::{sync::Mutex, time::Duration};
+
+use anyhow::Context as _;
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use crate::{
+    api_client::{Answer, ApiClient, Call},
+    cli::Endpoints,
+};
+
+/// The services may still be starting; but a person should not wait long to learn that they are not there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct Api {
+    endpoints: Endpoints,
+    command: ApiClient,
+    query: ApiClient,
+    /// What the last command answered: covers all commands before it.
+    consistency: Mutex<Option<String>>,
+}
+
+impl Api {
+    pub(super) fn new(endpoints: Endpoints) -> anyhow::Result<Self> {
+        let command = ApiClient::new(&endpoints.command_url, PATIENCE)?;
+        let query = ApiClient::new(&endpoints.query_url, PATIENCE)?;
+        Ok(Self {
+            endpoints,
+            command,
+            query,
+            consistency: Mutex::new(None),
+        })
+    }
+
+    pub(super) fn command_url(&self) -> &str {
+        self.endpoints.command_url.as_str().trim_end_matches('/')
+    }
+
+    pub(super) fn query_url(&self) -> &str {
+        self.endpoints.query_url.as_str().trim_end_matches('/')
+    }
+
+    /// A handle that is taken is no error here.
+    pub(super) async fn register(&self, body: Value) -> anyhow::Result<()> {
+        let answer = self.send(&self.command, Call::post("/v1/users", body)).await?;
+        if answer.status == StatusCode::CONFLICT {
+            return Ok(());
+        }
+        answer.success::<Value>()?;
+        Ok(())
+    }
+
+    pub(super) async fn command(&self, call: Call<'_>) -> anyhow::Result<Value> {
+        Ok(self.send(&self.command, call).await?.success()?)
+    }
+
+    pub(super) async fn query(&self, call: Call<'_>) -> anyhow::Result<Value> {
+        Ok(self.send(&self.query, call).await?.success()?)
+    }
+
+    async fn send(&self, service: &ApiClient, call: Call<'_>) -> anyhow::Result<Answer> {
+        let seen = self.consistency.lock().expect("nobody panics while holding it").clone();
+        let call = match &seen {
+            Some(seen) => call.consistency_token(seen),
+            None => call,
+        };
+        let answer = service
+            .call(&call)
+            .await
+            .context("is Microblog running? `microblog up` or `make run` starts it")?;
+        if let Some(token) = &answer.consistency_token {
+            *self.consistency.lock().expect("nobody panics while holding it") = Some(token.clone());
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,12 @@
+//! The program `microblog`: everything in one process, and the tools around it.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::crypto::install_provider();
+    microblog::cli::run().await
+}

@@ -1,0 +1,163 @@
+//! command-svc, query-svc and the projector in this process.
+
+use std::{
+    fmt,
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, anyhow, bail};
+use shared::config::{self, Environment};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+
+/// The running programs. Dropping it ends them without draining.
+pub struct Stack {
+    command: SocketAddr,
+    query: SocketAddr,
+    projector: SocketAddr,
+    shutdown: CancellationToken,
+    programs: JoinSet<(&'static str, anyhow::Result<()>)>,
+}
+
+impl Stack {
+    /// Builds all three from one environment, which is what each would read as a process of its own, and starts them.
+    pub async fn start(environment: &Environment) -> anyhow::Result<Self> {
+        let command = command_svc::App::build(config::load(None, environment)?)
+            .await
+            .context("command-svc")?;
+        let query = query_svc::App::build(config::load(None, environment)?)
+            .await
+            .context("query-svc")?;
+        let projector = projector::App::build(config::load(None, environment)?)
+            .await
+            .context("projector")?;
+        let shutdown = CancellationToken::new();
+        let mut stack = Self {
+            command: command.local_addr(),
+            query: query.local_addr(),
+            projector: projector.local_addr(),
+            shutdown: shutdown.clone(),
+            programs: JoinSet::new(),
+        };
+        stack.spawn("command-svc", command.run_until_stopped(shutdown.clone()));
+        stack.spawn("query-svc", query.run_until_stopped(shutdown.clone()));
+        stack.spawn("projector", projector.run_until_stopped(shutdown));
+        Ok(stack)
+    }
+
+    fn spawn(&mut self, name: &'static str, program: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
+        self.programs.spawn(async move { (name, program.await) });
+    }
+
+    pub fn command_url(&self) -> String {
+        url(self.command)
+    }
+
+    pub fn query_url(&self) -> String {
+        url(self.query)
+    }
+
+    pub fn projector_url(&self) -> String {
+        url(self.projector)
+    }
+
+    /// Until all three say on `/readyz` that they are. A program that ends instead, or `within` passing, is an error.
+    pub async fn wait_until_ready(&mut self, within: Duration) -> anyhow::Result<()> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
+        let deadline = Instant::now() + within;
+        for url in [self.command_url(), self.query_url(), self.projector_url()] {
+            let url = format!("{url}/readyz");
+            loop {
+                let last = match http.get(&url).send().await {
+                    Ok(response) if response.status().is_success() => break,
+                    Ok(response) => response.text().await.unwrap_or_default(),
+                    Err(error) => error.to_string(),
+                };
+                if let Some(ended) = self.programs.try_join_next() {
+                    bail!(explain(ended.map_err(Into::into)));
+                }
+                if Instant::now() >= deadline {
+                    bail!("{url} is not ready after {} s: {last}", within.as_secs());
+                }
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Until one of the programs ends, which none does of itself.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match self.programs.join_next().await {
+            Some(ended) => explain(ended.map_err(Into::into)),
+            None => anyhow!("all programs have ended"),
+        }
+    }
+
+    /// Drains and ends all three, and waits for it. The first error is returned after the last has ended.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        let mut outcome = Ok(());
+        while let Some(ended) = self.programs.join_next().await {
+            let ended = ended
+                .context("a program was aborted")
+                .and_then(|(name, result)| result.context(name));
+            outcome = outcome.and(ended);
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            command,
+            query,
+            projector,
+            ..
+        } = self;
+        let stack = &mut f.debug_struct("Stack");
+        stack
+            .field("command", command)
+            .field("query", query)
+            .field("projector", projector)
+            .finish_non_exhaustive()
+    }
+}
+
+fn explain(ended: anyhow::Result<(&'static str, anyhow::Result<()>)>) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow!("{name} has ended, which it should not"),
+        Ok((name, Err(error))) => error.context(name),
+        Err(panicked) => panicked.context("a program was aborted"),
+    }
+}
+
+/// How a client on this machine reaches a listener.
+fn url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_on_this_machine() {
+        assert_eq!(url("0.0.0.0:8081".parse().unwrap()), "http://127.0.0.1:8081");
+        assert_eq!(url("[::]:8081".parse().unwrap()), "http://[::1]:8081");
+        assert_eq!(url("10.0.0.7:80".parse().unwrap()), "http://10.0.0.7:80");
+    }
+}

@@ -1,0 +1,239 @@
+//! `microblog up`: a database where none is given, and all programs, in one process.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use local_mongodb::{Options, Server};
+use serde::{Deserialize, de::IgnoredAny};
+use shared::{
+    config::{self, Environment},
+    telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::say,
+    installation::{DatabaseLock, Installation},
+    stack::Stack,
+};
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What a shell reports for a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Start everything here: the database, both services and the projector
+///
+/// Data and keys are kept in one directory and survive a restart. Ctrl-C (or SIGTERM) answers what was asked, writes
+/// out where the projector was, and stops the database last.
+///
+/// The database is MICROBLOG__MONGODB__URI where that is set; else the `mongod` on the PATH (version 7 or newer); else a
+/// MongoDB-compatible stand-in for development, which is built once (five to eight minutes) into ~/.cache/microblog.
+///
+/// The services listen on MICROBLOG__COMMAND__LISTEN (127.0.0.1:8081), MICROBLOG__QUERY__LISTEN (127.0.0.1:8082) and
+/// MICROBLOG__PROJECTOR__LISTEN (127.0.0.1:8083). The log goes to standard error: MICROBLOG__TELEMETRY__FILTER=info tells more.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where data and keys are kept [default: ~/.local/share/microblog]
+    #[arg(long, value_name = "DIRECTORY", env = "MICROBLOG_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let stop = stop_on_signals()?;
+    let directory = match arguments.data_dir {
+        Some(directory) => std::path::absolute(directory)?,
+        None => Installation::default_directory()?,
+    };
+    let installation = Installation::open(&directory)?;
+    let mut environment = Environment::of_process();
+    let given = Given::read(&environment)?;
+    let telemetry = init_telemetry(&mut environment, &given)?;
+
+    let mut database = None;
+    let running = async {
+        if !given.has("mongodb.uri") {
+            database = Some(start_database(&installation).await?);
+        }
+        if let Some((server, _)) = &database {
+            environment.set("mongodb.uri", server.uri());
+        }
+        add_keys(&mut environment, &given, &installation)?;
+        let mut stack = Stack::start(&environment).await?;
+        stack.wait_until_ready(READY_WITHIN).await?;
+        anyhow::Ok(stack)
+    };
+    let stack = tokio::select! {
+        stack = running => Some(stack?),
+        () = stop.cancelled() => None,
+    };
+    let interrupted_early = stack.is_none();
+    let outcome = match stack {
+        Some(stack) => serve(stack, &stop, &database, &installation, started).await,
+        None => Ok(()),
+    };
+    // After everything that writes to it.
+    if let Some((mut server, _lock)) = database {
+        server.stop().await?;
+    }
+    telemetry.shutdown().await;
+    outcome?;
+    say("Stopped.")?;
+    Ok(if interrupted_early {
+        ExitCode::from(INTERRUPTED)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+async fn serve(
+    mut stack: Stack,
+    stop: &CancellationToken,
+    database: &Option<(Server, DatabaseLock)>,
+    installation: &Installation,
+    started: Instant,
+) -> anyhow::Result<()> {
+    say(&welcome(
+        &stack,
+        database.as_ref().map(|(server, _)| server),
+        installation,
+        started.elapsed(),
+    ))?;
+    let failure = tokio::select! {
+        failure = stack.failed() => Some(failure),
+        () = stop.cancelled() => None,
+    };
+    say("\nStopping: answering what was asked, then the projector, then the database …")?;
+    let stopped = stack.stop().await;
+    match failure {
+        Some(failure) => Err(failure),
+        None => stopped,
+    }
+}
+
+/// The first signal asks to stop; the second does not wait for it.
+fn stop_on_signals() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if asked.is_cancelled() {
+                // The database's guard sees our end and stops it.
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            asked.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+async fn start_database(installation: &Installation) -> anyhow::Result<(Server, DatabaseLock)> {
+    let lock = installation.lock_database()?;
+    let mut options = Options::new(installation.database_directory());
+    options.port = installation
+        .database_port()
+        .filter(|port| local_mongodb::is_free(*port));
+    let server = Server::start(options).await?;
+    installation.remember_database_port(server.port())?;
+    Ok((server, lock))
+}
+
+/// Keys of this installation's own where none are configured. Nothing but `up` has such a default.
+fn add_keys(environment: &mut Environment, given: &Given, installation: &Installation) -> anyhow::Result<()> {
+    if !given.has("auth.signing_key") {
+        environment.set("auth.signing_key", installation.signing_key()?.display().to_string());
+    }
+    if !given.has("auth.refresh_secret") {
+        environment.set("auth.refresh_secret", installation.refresh_secret()?);
+    }
+    Ok(())
+}
+
+/// Logs are for a person here, and no load balancer has to notice that we are going.
+fn init_telemetry(environment: &mut Environment, given: &Given) -> anyhow::Result<telemetry::TelemetryGuard> {
+    #[derive(Deserialize)]
+    struct Section {
+        telemetry: config::Telemetry,
+    }
+    for (key, value) in [
+        ("telemetry.format", "text"),
+        ("telemetry.filter", "warn"),
+        ("shutdown.drain_delay", "0s"),
+    ] {
+        if !given.has(key) {
+            environment.set(key, value);
+        }
+    }
+    let section: Section = config::load(None, environment)?;
+    telemetry::init(&section.telemetry, "microblog").context("the log cannot be started")
+}
+
+/// Which keys the environment and the configuration file set, whatever to.
+struct Given(BTreeMap<String, BTreeMap<String, IgnoredAny>>);
+
+impl Given {
+    fn read(environment: &Environment) -> anyhow::Result<Self> {
+        Ok(Self(config::load(None, environment)?))
+    }
+
+    fn has(&self, key: &str) -> bool {
+        key.split_once('.')
+            .is_some_and(|(section, key)| self.0.get(section).is_some_and(|keys| keys.contains_key(key)))
+    }
+}
+
+fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation, took: Duration) -> String {
+    let (command, query, projector) = (stack.command_url(), stack.query_url(), stack.projector_url());
+    let (database, data) = match database {
+        Some(server) => {
+            let data = format!("\n  data        {}", installation.directory().display());
+            (format!("{} ({})", server.uri(), server.engine().description()), data)
+        }
+        None => ("as configured".to_owned(), String::new()),
+    };
+    format!(
+        "Microblog is up ({took:.1?}).\n\n  \
+         writes      {command}   documentation {command}/docs\n  \
+         reads       {query}   documentation {query}/docs\n  \
+         projector   {projector}   metrics {projector}/metrics\n  \
+         database    {database}{data}\n\n\
+         Paste this into another terminal to register, log in, follow, post and read:\n\n{session}\n\
+         Fill it:\n  \
+         microblog demo        (or `make demo`)   a small made-up community\n  \
+         microblog import --follows EDGES --posts CSV   your own data; `microblog import --help` tells the formats\n  \
+         microblog verify      recomputes every home timeline from the events and compares\n\n\
+         Ctrl-C stops everything; the data stay.",
+        session = curl_session(&command, &query),
+    )
+}
+
+/// A first session for a shell. No comments: zsh has them off at the prompt.
+fn curl_session(command: &str, query: &str) -> String {
+    format!(
+        r#"C={command}; Q={query}; JSON='Content-Type: application/json'
+field() {{ grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }}
+
+curl -s $C/v1/users -H "$JSON" -d '{{"handle":"grace","email":"grace@example.org","password":"correct horse"}}'; echo
+curl -s $C/v1/users -H "$JSON" -d '{{"handle":"alan","email":"alan@example.org","password":"battery staple"}}'; echo
+ALAN=$(curl -s $C/v1/sessions -H "$JSON" -d '{{"handle":"alan","password":"battery staple"}}' | field access_token)
+GRACE=$(curl -s $C/v1/sessions -H "$JSON" -d '{{"handle":"grace","password":"correct horse"}}' | field access_token)
+
+curl -s -X PUT $C/v1/users/$(curl -s $Q/v1/users/@grace | field id)/follow -H "Authorization: Bearer $ALAN"; echo
+SEEN=$(curl -s -D - -o /dev/null $C/v1/posts -H "$JSON" -H "Authorization: Bearer $GRACE" \
+  -d '{{"text":"Hello, timeline!"}}' | grep -i '^consistency-token:' | cut -d ' ' -f 2 | tr -d '\r')
+curl -s $Q/v1/timelines/home -H "Authorization: Bearer $ALAN" -H "Consistency-Token: $SEEN"; echo
+"#
+    )
+}
