@@ -208,7 +208,8 @@ impl HomeTimelines {
         Ok((header, entries))
     }
 
-    async fn entries(&self, owner: UserId, range: Range<PostId>) -> Result<Vec<Entry>, Error> {
+    /// Entries alone, whether they count or not: for who knows the header already.
+    pub async fn entries(&self, owner: UserId, range: Range<PostId>) -> Result<Vec<Entry>, Error> {
         let above = key(owner, range.after.as_ref().map_or(&LOWEST, PostId::as_bytes));
         let below = key(owner, range.before.as_ref().map_or(&HEADER, PostId::as_bytes));
         let filter = doc! { "_id": { "$gt": above, "$lt": below } };

@@ -19,17 +19,26 @@ pub mod range;
 pub mod relations;
 
 mod bulk;
+mod distribution;
+mod filling;
+mod metrics;
+mod projection;
+mod row_writer;
+mod rows;
 
-use bson::{Document, doc};
+use bson::Document;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClusteredIndex, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::{Collection, Database, IndexModel};
 use shared::mongo::majority;
 
+pub use self::filling::{Filled, Filling};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
+pub use self::metrics::ViewMetrics;
 pub use self::post_history::{PostHistory, PostVersion};
 pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
 pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
+pub use self::projection::ViewProjection;
 pub use self::range::{End, Range};
 pub use self::relations::{Relation, RelationId, RelationKind, Relations};
 

@@ -1,11 +1,13 @@
 //! `post_history`: every text that a live post has had.
 
+use std::collections::HashSet;
+
 use bson::spec::BinarySubtype;
-use bson::{Binary, doc};
+use bson::{Binary, Bson, doc};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
-use mongodb::{Collection, Database};
+use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
 use shared::entities::Entities;
 use shared::ids::PostId;
@@ -61,5 +63,22 @@ impl PostHistory {
         let sort = doc! { "_id": range.direction() };
         let found = self.versions.find(filter).sort(sort).limit(i64::from(range.limit)).await?;
         Ok(range.newest_first(found.try_collect().await?))
+    }
+
+    /// Which of these versions are there, in the transaction of the session.
+    pub(super) async fn existing(
+        &self,
+        session: &mut ClientSession,
+        ids: Vec<Bson>,
+    ) -> Result<HashSet<(PostId, i64)>, Error> {
+        let mut found = self.versions.find(doc! { "_id": { "$in": ids } }).session(&mut *session).await?;
+        found.stream(session).map_ok(|row| (row.post, row.version)).try_collect().await
+    }
+
+    /// Removes the history of a deleted post, in the transaction of the session.
+    pub(super) async fn forget(&self, session: &mut ClientSession, post: PostId) -> Result<(), Error> {
+        let all = doc! { "_id": { "$gte": history_id(post, 0), "$lte": history_id(post, i64::MAX) } };
+        self.versions.delete_many(all).session(session).await?;
+        Ok(())
     }
 }

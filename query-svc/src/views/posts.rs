@@ -4,7 +4,7 @@ use bson::{Bson, Document, doc};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
-use mongodb::{Collection, Database};
+use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
 use shared::entities::Entities;
 use shared::ids::{PostId, UserId};
@@ -116,7 +116,7 @@ impl Posts {
         if authors.is_empty() {
             return Ok(Vec::new());
         }
-        self.list(&self.posts, of_authors(authors, range), range).await
+        self.list(of_authors(authors, range), range).await
     }
 
     /// As [`Posts::of_authors`], with no more than a home timeline notes.
@@ -124,30 +124,45 @@ impl Posts {
         if authors.is_empty() {
             return Ok(Vec::new());
         }
-        self.list(&self.heads, of_authors(authors, range), range).await
+        let found = self.heads.find(of_authors(authors, range)).projection(head_fields());
+        let found = found.sort(doc! { "_id": range.direction() }).limit(i64::from(range.limit)).await?;
+        Ok(range.newest_first(found.try_collect().await?))
     }
 
     /// Live answers to a post, newest first.
     pub async fn replies(&self, post: PostId, range: Range<PostId>) -> Result<Vec<Post>, Error> {
         let mut filter = doc! { "in_reply_to.post": post };
         range.bound(&mut filter, "_id");
-        self.list(&self.posts, filter, range).await
+        self.list(filter, range).await
     }
 
     /// Live public posts and replies by anybody, newest first.
     pub async fn public(&self, range: Range<PostId>) -> Result<Vec<Post>, Error> {
         let mut filter = doc! { "public": true };
         range.bound(&mut filter, "_id");
-        self.list(&self.posts, filter, range).await
+        self.list(filter, range).await
     }
 
-    async fn list<T>(&self, posts: &Collection<T>, filter: Document, range: Range<PostId>) -> Result<Vec<T>, Error>
-    where
-        T: for<'de> Deserialize<'de> + Send + Sync,
-    {
-        let found = posts.find(filter).sort(doc! { "_id": range.direction() }).limit(i64::from(range.limit)).await?;
-        Ok(range.newest_first(found.try_collect().await?))
+    /// The newest live posts and reposts of an author, as the session sees them.
+    pub(super) async fn newest_heads(
+        &self,
+        session: &mut ClientSession,
+        author: UserId,
+        limit: u32,
+    ) -> Result<Vec<PostHead>, Error> {
+        let heads = self.heads.find(doc! { "author": author }).projection(head_fields()).sort(doc! { "_id": -1 });
+        let mut found = heads.limit(i64::from(limit)).session(&mut *session).await?;
+        found.stream(session).try_collect().await
     }
+
+    async fn list(&self, filter: Document, range: Range<PostId>) -> Result<Vec<Post>, Error> {
+        let found = self.posts.find(filter).sort(doc! { "_id": range.direction() });
+        Ok(range.newest_first(found.limit(i64::from(range.limit)).await?.try_collect().await?))
+    }
+}
+
+fn head_fields() -> Document {
+    doc! { "author": 1, "repost_of": 1 }
 }
 
 fn of_authors(authors: &[UserId], range: Range<PostId>) -> Document {

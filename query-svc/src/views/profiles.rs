@@ -1,12 +1,13 @@
 //! `profiles`: a row for each user.
 
-use bson::{Bson, Document, doc};
+use std::collections::HashSet;
+
+use bson::{Bson, doc};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
-use mongodb::{Collection, Database};
+use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
-use shared::events;
 use shared::ids::UserId;
 
 pub const NAME: &str = "profiles";
@@ -65,16 +66,29 @@ pub(super) struct Reach {
     pub(super) audience: Option<Audience>,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct IdOnly {
+    #[serde(rename = "_id")]
+    id: UserId,
+}
+
 /// The one writer of the collection.
 #[derive(Debug, Clone)]
 pub struct Profiles {
     database: Database,
     profiles: Collection<Profile>,
+    reaches: Collection<Reach>,
+    ids: Collection<IdOnly>,
 }
 
 impl Profiles {
     pub(super) fn new(database: &Database, name: &str) -> Self {
-        Self { database: database.clone(), profiles: super::collection(database, name) }
+        Self {
+            database: database.clone(),
+            profiles: super::collection(database, name),
+            reaches: super::collection(database, name),
+            ids: super::collection(database, name),
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -84,7 +98,12 @@ impl Profiles {
     pub(super) async fn ensure(&self) -> Result<(), Error> {
         super::create_plain(&self.database, self.profiles.name()).await?;
         // Not unique: the claim in the event store is, and rows arrive in any order.
-        self.profiles.create_index(super::index("handle", doc! { "handle": 1 }, None)).await?;
+        self.profiles
+            .create_indexes([
+                super::index("handle", doc! { "handle": 1 }, None),
+                super::index("audience", doc! { "audience": 1 }, Some(doc! { "audience": { "$exists": true } })),
+            ])
+            .await?;
         Ok(())
     }
 
@@ -101,25 +120,49 @@ impl Profiles {
     pub async fn live_by_handle(&self, handle: &str) -> Result<Option<Profile>, Error> {
         self.profiles.find_one(doc! { "handle": handle, "live": true }).await
     }
-}
 
-/// The fields of a row, without `_id` and counts. The columns that are absent are to be removed.
-pub(super) fn row(user: &events::User, version: i64) -> (bool, Document) {
-    match (&user.display_name, &user.bio) {
-        (Some(display_name), Some(bio)) if !user.deleted => (
-            true,
-            doc! {
-                "version": version,
-                "live": true,
-                "handle": user.handle.as_str(),
-                "display_name": display_name,
-                "bio": bio,
-                "created_at": bson::DateTime::from_chrono(user.created_at),
-            },
-        ),
-        _ => (false, doc! { "version": version, "live": false }),
+    /// How many follow a user and how posts reach them, as the session sees it.
+    pub(super) async fn reach(&self, session: &mut ClientSession, user: UserId) -> Result<Reach, Error> {
+        let fields = doc! { "counts": 1, "audience": 1 };
+        let found = self.reaches.find_one(doc! { "_id": user }).projection(fields).session(session).await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// The first step of crossing to a large audience; harmless to repeat, and without effect after the last one.
+    pub(super) async fn begin_crossing(&self, session: &mut ClientSession, user: UserId) -> Result<(), Error> {
+        let small = doc! { "_id": user, "audience": { "$exists": false } };
+        let crossing = doc! { "$set": { "audience": Audience::Crossing.as_str() } };
+        self.profiles.update_one(small, crossing).session(session).await?;
+        Ok(())
+    }
+
+    /// The last step: whether this was the call that took it.
+    pub(super) async fn finish_crossing(&self, session: &mut ClientSession, user: UserId) -> Result<bool, Error> {
+        let crossing = doc! { "_id": user, "audience": Audience::Crossing.as_str() };
+        let large = doc! { "$set": { "audience": Audience::Large.as_str() } };
+        Ok(self.profiles.update_one(crossing, large).session(session).await?.modified_count == 1)
+    }
+
+    /// Names the large audiences of a generation that nobody follows events into yet: there is nothing to cross.
+    pub(super) async fn fill_audiences(&self, fan_out_limit: i64) -> Result<(), Error> {
+        let many = doc! { "counts.followers": { "$gte": fan_out_limit } };
+        self.profiles.update_many(many, doc! { "$set": { "audience": Audience::Large.as_str() } }).await?;
+        Ok(())
+    }
+
+    /// Everybody whose posts are not fanned out, live or not.
+    pub(super) async fn large(&self) -> Result<HashSet<UserId>, Error> {
+        let large = doc! { "audience": { "$exists": true } };
+        let found = self.ids.find(large).projection(doc! { "_id": 1 }).await?;
+        found.map_ok(|row| row.id).try_collect().await
+    }
+
+    /// Live users in the order of their ids.
+    pub(super) async fn live_after(&self, after: Option<UserId>, limit: u32) -> Result<Vec<Profile>, Error> {
+        let mut filter = doc! { "live": true };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.profiles.find(filter).sort(doc! { "_id": 1 }).limit(i64::from(limit)).await?.try_collect().await
     }
 }
-
-/// What a tombstone has no more.
-pub(super) const LIVE_FIELDS: [&str; 4] = ["handle", "display_name", "bio", "created_at"];

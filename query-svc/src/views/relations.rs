@@ -4,9 +4,9 @@ use std::fmt;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use mongodb::error::Error;
-use mongodb::{Collection, Database};
+use mongodb::{ClientSession, Collection, Database, SessionCursor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use shared::ids::{EventId, PostId, UserId};
 use uuid::Uuid;
@@ -245,5 +245,25 @@ impl Relations {
         let sort = doc! { "order": range.direction() };
         let found = self.relations.find(filter).sort(sort).limit(i64::from(range.limit)).await?;
         Ok(range.newest_first(found.try_collect().await?))
+    }
+
+    /// Everybody who follows the user, in no order, as the session sees it.
+    pub(super) async fn all_followers(&self, session: &mut ClientSession, of: UserId) -> Result<Followers, Error> {
+        let live = doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true };
+        let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(10_000);
+        Ok(Followers { found: found.session(session).await? })
+    }
+}
+
+/// Followers as they are read, so that a million need not be in memory.
+#[derive(Debug)]
+pub(super) struct Followers {
+    found: SessionCursor<IdOnly>,
+}
+
+impl Followers {
+    /// The next ones, at most `limit`; empty at the end.
+    pub(super) async fn next(&mut self, session: &mut ClientSession, limit: usize) -> Result<Vec<UserId>, Error> {
+        self.found.stream(session).take(limit).map_ok(|row| row.id.viewer()).try_collect().await
     }
 }

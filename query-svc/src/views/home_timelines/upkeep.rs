@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use mongodb::ClientSession;
+
 use super::*;
 
 /// What a look at one timeline did.
@@ -30,27 +32,36 @@ impl HomeTimelines {
         Ok(inserted)
     }
 
-    /// The headers of these owners; who has none is not in the answer.
-    pub(in crate::views) async fn headers(&self, owners: &[UserId]) -> Result<HashMap<UserId, Header>, Error> {
+    /// The headers of these owners, as the session sees them; who has none is not in the answer.
+    pub(in crate::views) async fn headers(
+        &self,
+        session: &mut ClientSession,
+        owners: &[UserId],
+    ) -> Result<HashMap<UserId, Header>, Error> {
         let mut headers = HashMap::with_capacity(owners.len());
         for chunk in owners.chunks(BATCH) {
             let keys: Vec<Bson> = chunk.iter().map(|&owner| Bson::Binary(header_key(owner))).collect();
-            let found: Vec<Stored> =
-                self.documents.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
+            let mut found = self.documents.find(doc! { "_id": { "$in": keys } }).session(&mut *session).await?;
+            let found: Vec<Stored> = found.stream(session).try_collect().await?;
             headers.extend(found.into_iter().filter_map(|stored| Some((stored.owner()?, stored.into_header()))));
         }
         Ok(headers)
     }
 
-    /// Which of these owners are idle.
-    pub(in crate::views) async fn idle_among(&self, owners: &[UserId]) -> Result<HashSet<UserId>, Error> {
+    /// Which of these owners are idle, as the session sees it.
+    pub(in crate::views) async fn idle_among(
+        &self,
+        session: &mut ClientSession,
+        owners: &[UserId],
+    ) -> Result<HashSet<UserId>, Error> {
         let mut idle = HashSet::new();
         for chunk in owners.chunks(BATCH) {
             let owners: Vec<Bson> = chunk.iter().map(|&owner| owner.into()).collect();
             // The partial index has idle owners alone: the usual answer costs nothing.
             let filter = doc! { "owner": { "$in": owners }, "idle": true };
-            let found: Vec<Stored> =
-                self.documents.find(filter).projection(doc! { "_id": 1 }).await?.try_collect().await?;
+            let mut found =
+                self.documents.find(filter).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+            let found: Vec<Stored> = found.stream(session).try_collect().await?;
             idle.extend(found.iter().filter_map(Stored::owner));
         }
         Ok(idle)

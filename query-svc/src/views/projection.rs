@@ -1,0 +1,60 @@
+//! The handler that keeps the views: rows in one transaction, then home timelines outside it.
+
+use async_trait::async_trait;
+use shared::clock::SharedClock;
+use shared::config::Timelines;
+use shared::subscription::{Delivery, Handler, HandlerError};
+
+use super::Views;
+use super::distribution::Distribution;
+use super::metrics::ViewMetrics;
+use super::row_writer::{GROUP, RowWriter};
+
+/// Makes events into the views of one generation. One of them in a process, for all its partitions.
+///
+/// Invariant: home timelines are written after the rows are committed, and whatever the rows' guards said. A
+/// guard that refuses says that somebody has written the row, not that somebody has finished what follows from it.
+#[derive(Debug)]
+pub struct ViewProjection {
+    rows: RowWriter,
+    distribution: Distribution,
+}
+
+impl ViewProjection {
+    pub fn new(views: Views, timelines: Timelines, clock: SharedClock, metrics: ViewMetrics) -> Self {
+        Self {
+            rows: RowWriter::new(views.clone(), metrics.clone()),
+            distribution: Distribution::new(views, timelines, clock, metrics),
+        }
+    }
+
+    /// Works events of any audiences into the rows, and leaves home timelines alone: a rebuild fills them later,
+    /// see [`super::Filling`].
+    pub async fn apply_rows_only(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        for chunk in batch.chunks(GROUP) {
+            self.rows.commit(chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks owners idle who have not read for as long as the configuration says; answers how many.
+    ///
+    /// For a process to call now and then, a daily pass is enough. They get no entries until their next visit.
+    pub async fn mark_idle_owners(&self) -> Result<usize, HandlerError> {
+        Ok(self.distribution.mark_idle_owners().await?)
+    }
+}
+
+#[async_trait]
+impl Handler for ViewProjection {
+    async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        let mut committed = None;
+        for chunk in batch.chunks(GROUP) {
+            committed = Some(self.rows.commit(chunk).await?);
+        }
+        if let Some(committed) = committed {
+            self.distribution.distribute(batch, committed).await?;
+        }
+        Ok(())
+    }
+}

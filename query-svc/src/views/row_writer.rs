@@ -1,0 +1,272 @@
+//! Commits rows: a transaction at a time, with everything that waits for one.
+//!
+//! Most events count something on a row that many others count on too (a follow writes two profiles), so
+//! that transactions side by side would spend their time on write conflicts. Here whoever comes first takes
+//! the turn and commits for all who queued up meanwhile; the others wait for the answer. Only another process can
+//! still come in between.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bson::{Bson, Timestamp, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::{ClientSession, Collection};
+use rand::Rng;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use shared::mongo::{is_transient, majority};
+use shared::subscription::Delivery;
+use tokio::sync::oneshot;
+
+use super::Views;
+use super::bulk::{self, WriteError};
+use super::metrics::ViewMetrics;
+use super::post_history::history_id;
+use super::rows::{Changes, Keys, Known, Recorded, RowState, late_history};
+
+/// Events in one transaction at most. Real servers are best below a thousand writes each.
+pub(super) const GROUP: usize = 400;
+/// How often a transaction is tried that another process's came before, until the subscription's own backing-off
+/// takes over.
+const ATTEMPTS: u32 = 12;
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+const WRITE_CONFLICT: i32 = 112;
+const LOCK_TIMEOUT: i32 = 24;
+
+/// When something was committed: whoever reads after it sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Committed(Option<Timestamp>);
+
+impl Committed {
+    /// A session whose reads see what was committed, and everything that its transaction saw.
+    pub(super) async fn session(self, views: &Views) -> Result<ClientSession, Error> {
+        let mut session = views.database().client().start_session().causal_consistency(true).await?;
+        if let Some(at) = self.0 {
+            session.advance_operation_time(at);
+        }
+        Ok(session)
+    }
+}
+
+/// Events that wait for their commit.
+#[derive(Debug)]
+struct Waiting {
+    events: Arc<[Recorded]>,
+    done: oneshot::Sender<Result<Committed, Error>>,
+}
+
+/// The one writer of rows in this process.
+#[derive(Debug)]
+pub(super) struct RowWriter {
+    views: Views,
+    metrics: ViewMetrics,
+    queue: Mutex<Vec<Waiting>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl RowWriter {
+    pub(super) fn new(views: Views, metrics: ViewMetrics) -> Self {
+        Self { views, metrics, queue: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Works a batch into the rows, in one transaction; repeating it changes nothing.
+    pub(super) async fn commit(&self, batch: &[Delivery]) -> Result<Committed, Error> {
+        let events: Arc<[Recorded]> = batch
+            .iter()
+            .map(|delivery| Recorded {
+                id: delivery.recorded.id,
+                version: delivery.version(),
+                event: delivery.event.clone(),
+            })
+            .collect();
+        loop {
+            let (done, mut answer) = oneshot::channel();
+            self.enqueue(Waiting { events: Arc::clone(&events), done });
+            loop {
+                tokio::select! {
+                    biased;
+                    answered = &mut answer => match answered {
+                        Ok(result) => return result,
+                        // Whoever had the turn was cancelled in the middle of it: queue up again.
+                        Err(_) => break,
+                    },
+                    turn = self.turn.lock() => {
+                        self.commit_group(self.dequeue()).await;
+                        drop(turn);
+                    }
+                }
+            }
+        }
+    }
+
+    fn enqueue(&self, waiting: Waiting) {
+        self.queue.lock().expect("nobody panics while holding the queue").push(waiting);
+    }
+
+    /// The first ones that wait, as many as fit into a transaction.
+    fn dequeue(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.lock().expect("nobody panics while holding the queue");
+        let mut events = 0;
+        let fitting = queue
+            .iter()
+            .take_while(|waiting| {
+                events += waiting.events.len();
+                events <= GROUP
+            })
+            .count();
+        // One that is too long for a group is a group of its own.
+        let count = fitting.max(1).min(queue.len());
+        queue.drain(..count).collect()
+    }
+
+    async fn commit_group(&self, group: Vec<Waiting>) {
+        if group.is_empty() {
+            return;
+        }
+        let events: Vec<&Recorded> = group.iter().flat_map(|waiting| waiting.events.iter()).collect();
+        let result = self.commit_events(&events).await;
+        let alone = group.len() == 1;
+        for waiting in group {
+            let result = match &result {
+                // One of them is at fault: let it be told apart from the others.
+                Err(error) if !alone && !is_transient(error) => {
+                    self.commit_events(&waiting.events.iter().collect::<Vec<_>>()).await
+                }
+                result => result.clone(),
+            };
+            // Who does not wait any more was cancelled.
+            let _ = waiting.done.send(result);
+        }
+    }
+
+    async fn commit_events(&self, events: &[&Recorded]) -> Result<Committed, Error> {
+        let mut session = self.views.database().client().start_session().causal_consistency(true).await?;
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.try_commit(&mut session, events).await {
+                Ok(committed) => return Ok(committed),
+                Err(WriteError::Database(error)) if !is_conflict(&error) => return Err(error),
+                Err(_) => {
+                    self.metrics.conflicts.inc();
+                    // Jitter, or two processes would meet again and again.
+                    let jitter = rand::rng().random_range(0.5..1.5);
+                    tokio::time::sleep(pause.mul_f64(jitter)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        match self.try_commit(&mut session, events).await {
+            Ok(committed) => Ok(committed),
+            Err(WriteError::Database(error)) => Err(error),
+            Err(WriteError::Conflict) => {
+                // It passes: an error of a kind that is tried again for ever.
+                Err(std::io::Error::other("others kept coming first on the same rows").into())
+            }
+        }
+    }
+
+    async fn try_commit(&self, session: &mut ClientSession, events: &[&Recorded]) -> Result<Committed, WriteError> {
+        session.start_transaction().write_concern(majority()).await?;
+        match self.write(session, events).await {
+            Ok(refused) => {
+                session.commit_transaction().await?;
+                self.metrics.refused_guards.inc_by(refused);
+                Ok(Committed(session.operation_time()))
+            }
+            Err(error) => {
+                // The first error is the one worth telling; an abort that fails is undone by the server in time.
+                if let Err(error) = session.abort_transaction().await {
+                    tracing::debug!(%error, "abort failed");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the rows, decides, writes; answers how many rows were newer.
+    async fn write(&self, session: &mut ClientSession, events: &[&Recorded]) -> Result<u64, WriteError> {
+        let keys = Keys::of(events.iter().copied());
+        let known = Known {
+            profiles: read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?,
+            posts: read(session, &self.views, self.views.posts.name(), &keys.posts).await?,
+            relations: read(session, &self.views, self.views.relations.name(), &keys.relations).await?,
+        };
+        let mut changes = Changes::decide(known, events.iter().copied()).map_err(Error::from)?;
+        self.settle_late_history(session, &mut changes).await?;
+        let refused = changes.refused;
+        let updates = changes.into_updates();
+        let database = self.views.database();
+        // What other processes write most comes first: a conflict shows before the rest was in vain.
+        bulk::write_in(session, database, self.views.profiles.name(), &updates.profiles).await?;
+        bulk::write_in(session, database, self.views.posts.name(), &updates.posts).await?;
+        bulk::write_in(session, database, self.views.relations.name(), &updates.relations).await?;
+        bulk::write_in(session, database, self.views.post_history.name(), &updates.history).await?;
+        for post in updates.forgotten {
+            self.views.post_history.forget(session, post).await?;
+        }
+        Ok(refused)
+    }
+
+    /// Keeps those late history rows that are not there yet, and writes their posts' rows with them.
+    async fn settle_late_history(&self, session: &mut ClientSession, changes: &mut Changes) -> Result<(), Error> {
+        let late = late_history(changes);
+        if late.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Bson> = late.iter().map(|&(post, version)| Bson::Binary(history_id(post, version))).collect();
+        let there = self.views.post_history.existing(session, ids).await?;
+        for (post, version) in late {
+            if there.contains(&(post, version)) {
+                changes.history.remove(&(post, version));
+            } else {
+                changes.touch(post);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Row<I> {
+    #[serde(rename = "_id")]
+    id: I,
+    version: i64,
+    live: bool,
+}
+
+async fn read<I>(
+    session: &mut ClientSession,
+    views: &Views,
+    collection: &str,
+    ids: &BTreeSet<I>,
+) -> Result<HashMap<I, RowState>, Error>
+where
+    I: Copy + Into<Bson> + DeserializeOwned + Eq + std::hash::Hash + Send + Sync,
+{
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Collection<Row<I>> = views.database().collection(collection);
+    let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+    let batch = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(101);
+    let mut found = rows
+        .find(doc! { "_id": { "$in": ids } })
+        .projection(doc! { "version": 1, "live": 1 })
+        .batch_size(batch)
+        .session(&mut *session)
+        .await?;
+    found
+        .stream(session)
+        .map_ok(|row| (row.id, RowState { version: row.version, live: row.live }))
+        .try_collect()
+        .await
+}
+
+/// Another transaction came first.
+fn is_conflict(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, WRITE_CONFLICT | LOCK_TIMEOUT))
+}

@@ -1,0 +1,407 @@
+//! What events do to rows: decided in code, from the versions that a transaction has read.
+//!
+//! Pure. A row takes the content of the highest version of its stream; what a row counts for elsewhere (a like
+//! for its post, a follow for two profiles) changes with that row's liveness and in the same transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use bson::{Bson, Document, doc};
+use shared::events::{Event, Follow, Like, Post, Repost, User};
+use shared::ids::{EventId, PostId, UserId};
+use shared::values::Visibility;
+use uuid::Uuid;
+
+use super::bulk::Update;
+use super::relations::{RelationId, RelationKind};
+
+/// What is known of a row before it is written. A row that is not there is as a stub.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct RowState {
+    pub(super) version: i64,
+    pub(super) live: bool,
+}
+
+impl RowState {
+    /// Removed, or without the text that a removal took: nothing that people wrote may come back.
+    fn is_tombstone(self) -> bool {
+        self.version > 0 && !self.live
+    }
+}
+
+/// The rows that events may replace; counts need no look.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Keys {
+    pub(super) profiles: BTreeSet<UserId>,
+    pub(super) posts: BTreeSet<PostId>,
+    pub(super) relations: BTreeSet<RelationId>,
+}
+
+impl Keys {
+    pub(super) fn of<'a>(events: impl Iterator<Item = &'a Recorded>) -> Self {
+        let mut keys = Keys::default();
+        for recorded in events {
+            match &recorded.event {
+                Event::UserRegistered(user)
+                | Event::UserProfileChanged(user)
+                | Event::UserCredentialsChanged(user)
+                | Event::UserDeleted(user) => {
+                    keys.profiles.insert(user.id);
+                }
+                Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                    keys.posts.insert(post.id);
+                }
+                Event::Followed(follow) | Event::Unfollowed(follow) => {
+                    keys.relations.insert(RelationId::follow(follow.follower, follow.followee));
+                }
+                Event::PostLiked(like) | Event::PostUnliked(like) => {
+                    keys.relations.insert(RelationId::like(like.user, like.post));
+                }
+                Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+                    keys.relations.insert(RelationId::repost(repost.user, repost.post));
+                    keys.posts.insert(repost.id);
+                }
+            }
+        }
+        keys
+    }
+}
+
+/// As much of a recorded event as rows are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Recorded {
+    pub(super) id: EventId,
+    pub(super) version: i64,
+    pub(super) event: Event,
+}
+
+/// The rows as a transaction read them.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) profiles: HashMap<UserId, RowState>,
+    pub(super) posts: HashMap<PostId, RowState>,
+    pub(super) relations: HashMap<RelationId, RowState>,
+}
+
+/// New content and changed counts of one row.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Change {
+    /// Every field of the row but its counts, and those that it has no longer.
+    content: Option<(Document, Vec<&'static str>)>,
+    counts: BTreeMap<&'static str, i64>,
+}
+
+impl Change {
+    fn into_update(self, id: impl Into<Bson>) -> Option<Update> {
+        let mut update = Document::new();
+        let counts: Document = self
+            .counts
+            .into_iter()
+            .filter(|(_, by)| *by != 0)
+            .map(|(field, by)| (field.to_owned(), Bson::Int64(by)))
+            .collect();
+        match self.content {
+            Some((set, unset)) => {
+                update.insert("$set", set);
+                if !unset.is_empty() {
+                    let unset: Document =
+                        unset.into_iter().map(|field| (field.to_owned(), Bson::String(String::new()))).collect();
+                    update.insert("$unset", unset);
+                }
+            }
+            None if counts.is_empty() => return None,
+            // What is counted may arrive before what it counts for: a stub, invisible to readers.
+            None => {
+                update.insert("$setOnInsert", doc! { "version": 0_i64, "live": false });
+            }
+        }
+        if !counts.is_empty() {
+            update.insert("$inc", counts);
+        }
+        Some(Update::upsert(doc! { "_id": id.into() }, update))
+    }
+}
+
+/// A text that a post had.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HistoryRow {
+    pub(super) fields: Document,
+    /// The post's row is not written with it, because the event is older: see [`Changes::touch`].
+    pub(super) late: bool,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    profiles: BTreeMap<UserId, Change>,
+    posts: BTreeMap<PostId, Change>,
+    relations: BTreeMap<RelationId, Change>,
+    pub(super) history: BTreeMap<(PostId, i64), HistoryRow>,
+    /// Posts whose history goes with them.
+    pub(super) forgotten: BTreeSet<PostId>,
+    /// Rows that were newer than their event.
+    pub(super) refused: u64,
+}
+
+impl Changes {
+    /// Works the events into the rows, one after the other.
+    pub(super) fn decide<'a>(known: Known, events: impl Iterator<Item = &'a Recorded>) -> Result<Self, bson::error::Error> {
+        let mut decision = Decision { known, changes: Changes::default() };
+        for recorded in events {
+            decision.take(recorded)?;
+        }
+        Ok(decision.changes)
+    }
+
+    /// A late history row must meet a deletion that happens at the same time: both write the post's row, so that
+    /// the database lets only one of the two transactions pass.
+    pub(super) fn touch(&mut self, post: PostId) {
+        *self.posts.entry(post).or_default().counts.entry("touches").or_default() += 1;
+    }
+
+    pub(super) fn into_updates(self) -> Updates {
+        Updates {
+            profiles: self.profiles.into_iter().filter_map(|(id, change)| change.into_update(id)).collect(),
+            posts: self.posts.into_iter().filter_map(|(id, change)| change.into_update(id)).collect(),
+            relations: self.relations.into_iter().filter_map(|(id, change)| change.into_update(id)).collect(),
+            history: self
+                .history
+                .into_iter()
+                .map(|((post, version), row)| {
+                    let id = doc! { "_id": super::post_history::history_id(post, version) };
+                    Update::upsert(id, doc! { "$set": row.fields })
+                })
+                .collect(),
+            forgotten: self.forgotten,
+        }
+    }
+}
+
+/// One update for each row, in the order of their ids.
+#[derive(Debug)]
+pub(super) struct Updates {
+    pub(super) profiles: Vec<Update>,
+    pub(super) posts: Vec<Update>,
+    pub(super) relations: Vec<Update>,
+    pub(super) history: Vec<Update>,
+    pub(super) forgotten: BTreeSet<PostId>,
+}
+
+struct Decision {
+    known: Known,
+    changes: Changes,
+}
+
+impl Decision {
+    fn take(&mut self, recorded: &Recorded) -> Result<(), bson::error::Error> {
+        match &recorded.event {
+            Event::UserRegistered(user)
+            | Event::UserProfileChanged(user)
+            | Event::UserCredentialsChanged(user)
+            | Event::UserDeleted(user) => self.user(user, recorded.version),
+            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                return self.post(post, recorded.version);
+            }
+            Event::Followed(follow) | Event::Unfollowed(follow) => self.follow(follow, recorded),
+            Event::PostLiked(like) | Event::PostUnliked(like) => self.like(like, recorded),
+            Event::PostReposted(repost) | Event::PostUnreposted(repost) => self.repost(repost, recorded),
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, user: &User, version: i64) {
+        let content = match (&user.display_name, &user.bio) {
+            (Some(display_name), Some(bio)) if !user.deleted => Some(doc! {
+                "handle": user.handle.as_str(),
+                "display_name": display_name,
+                "bio": bio,
+                "created_at": bson::DateTime::from_chrono(user.created_at),
+            }),
+            // Deleted, or an earlier event out of which the deletion has taken what was private.
+            _ => None,
+        };
+        let state = self.known.profiles.entry(user.id).or_default();
+        if pass(state, version, content.is_some(), &mut self.changes.refused).is_some() {
+            let change = self.changes.profiles.entry(user.id).or_default();
+            change.content = Some(content_of(version, content, &["handle", "display_name", "bio", "created_at"]));
+        }
+    }
+
+    fn post(&mut self, post: &Post, version: i64) -> Result<(), bson::error::Error> {
+        let content = post.content.as_ref().filter(|_| !post.deleted);
+        let entities = content.map(|content| bson::serialize_to_bson(&content.entities)).transpose()?;
+        let history = content.zip(entities.clone()).map(|(content, entities)| {
+            doc! {
+                "post": post.id,
+                "version": version,
+                "text": &content.text,
+                "entities": entities,
+                "at": bson::DateTime::from_chrono(post.edited_at.unwrap_or(post.created_at)),
+            }
+        });
+        let row = content.zip(entities).map(|(content, entities)| {
+            let mut row = doc! {
+                "author": post.author,
+                "text": &content.text,
+                "entities": entities,
+                "visibility": visibility(post.visibility),
+                "created_at": bson::DateTime::from_chrono(post.created_at),
+            };
+            if let Some(edited_at) = post.edited_at {
+                row.insert("edited_at", bson::DateTime::from_chrono(edited_at));
+            }
+            if let Some(parent) = post.in_reply_to {
+                row.insert("in_reply_to", doc! { "post": parent.post, "author": parent.author });
+            }
+            if post.visibility == Visibility::Public {
+                row.insert("public", true);
+            }
+            row
+        });
+        let passed = self.post_row(post.id, version, row);
+        if let Some(by) = passed
+            && by != 0
+        {
+            self.count_profile(post.author, "counts.posts", by);
+            if let Some(parent) = post.in_reply_to {
+                self.count_post(parent.post, "counts.replies", by);
+            }
+        }
+        let now = self.known.posts.get(&post.id).copied().unwrap_or_default();
+        if now.is_tombstone() {
+            // Nothing of this batch, and nothing that was there before.
+            self.changes.history.retain(|&(of, _), _| of != post.id);
+            if passed.is_some() {
+                self.changes.forgotten.insert(post.id);
+            }
+        } else if let Some(fields) = history {
+            self.changes
+                .history
+                .entry((post.id, version))
+                .or_insert(HistoryRow { fields, late: passed.is_none() });
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, follow: &Follow, recorded: &Recorded) {
+        let id = RelationId::follow(follow.follower, follow.followee);
+        let by = self.relation(id, follow.followee.as_uuid(), follow.active, None, recorded);
+        self.count_profile(follow.follower, "counts.following", by);
+        self.count_profile(follow.followee, "counts.followers", by);
+    }
+
+    fn like(&mut self, like: &Like, recorded: &Recorded) {
+        let by = self.relation(
+            RelationId::like(like.user, like.post),
+            like.post.as_uuid(),
+            like.active,
+            None,
+            recorded,
+        );
+        self.count_post(like.post, "counts.likes", by);
+    }
+
+    /// A repost is two rows: the relation of its author to the original, and a post of its own.
+    fn repost(&mut self, repost: &Repost, recorded: &Recorded) {
+        let by = self.relation(
+            RelationId::repost(repost.user, repost.post),
+            repost.post.as_uuid(),
+            repost.active,
+            Some(repost.id),
+            recorded,
+        );
+        self.count_post(repost.post, "counts.reposts", by);
+        let row = repost.active.then(|| {
+            doc! {
+                "author": repost.user,
+                "repost_of": { "post": repost.post, "author": repost.post_author },
+                "visibility": visibility(Visibility::Public),
+                "created_at": bson::DateTime::from_chrono(repost.created_at),
+            }
+        });
+        self.post_row(repost.id, recorded.version, row);
+    }
+
+    /// Answers with what the row counts more or less than before; `None` if it is newer.
+    fn post_row(&mut self, id: PostId, version: i64, row: Option<Document>) -> Option<i64> {
+        const FIELDS: [&str; 9] = [
+            "author", "text", "entities", "visibility", "created_at", "edited_at", "in_reply_to", "public", "repost_of",
+        ];
+        let state = self.known.posts.entry(id).or_default();
+        let by = pass(state, version, row.is_some(), &mut self.changes.refused)?;
+        self.changes.posts.entry(id).or_default().content = Some(content_of(version, row, &FIELDS));
+        Some(by)
+    }
+
+    fn relation(
+        &mut self,
+        id: RelationId,
+        target: Uuid,
+        live: bool,
+        repost: Option<PostId>,
+        recorded: &Recorded,
+    ) -> i64 {
+        let state = self.known.relations.entry(id).or_default();
+        let Some(by) = pass(state, recorded.version, live, &mut self.changes.refused) else { return 0 };
+        let mut row = doc! {
+            "version": recorded.version,
+            "live": live,
+            "viewer": id.viewer(),
+            "kind": id.kind().as_str(),
+            "target": bson::Uuid::from(target),
+            "order": recorded.id,
+        };
+        let mut gone = Vec::new();
+        match repost.filter(|_| live) {
+            Some(repost) => {
+                row.insert("repost", repost);
+            }
+            None if id.kind() == RelationKind::Repost => gone.push("repost"),
+            None => {}
+        }
+        self.changes.relations.entry(id).or_default().content = Some((row, gone));
+        by
+    }
+
+    fn count_profile(&mut self, user: UserId, field: &'static str, by: i64) {
+        if by != 0 {
+            *self.changes.profiles.entry(user).or_default().counts.entry(field).or_default() += by;
+        }
+    }
+
+    fn count_post(&mut self, post: PostId, field: &'static str, by: i64) {
+        if by != 0 {
+            *self.changes.posts.entry(post).or_default().counts.entry(field).or_default() += by;
+        }
+    }
+}
+
+/// The guard, "version is lower". Answers with the change of what the row counts for.
+fn pass(state: &mut RowState, version: i64, live: bool, refused: &mut u64) -> Option<i64> {
+    if state.version >= version {
+        *refused += 1;
+        return None;
+    }
+    let by = i64::from(live) - i64::from(state.live);
+    *state = RowState { version, live };
+    Some(by)
+}
+
+/// A row's fields, and which of `all` it has no longer. Without content it is a tombstone.
+fn content_of(version: i64, content: Option<Document>, all: &[&'static str]) -> (Document, Vec<&'static str>) {
+    let mut row = doc! { "version": version, "live": content.is_some() };
+    row.extend(content.unwrap_or_default());
+    let gone = all.iter().copied().filter(|field| !row.contains_key(field)).collect();
+    (row, gone)
+}
+
+fn visibility(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Public => "public",
+        Visibility::Followers => "followers",
+    }
+}
+
+/// The posts among these that have a late history row; the others' rows are written anyway.
+pub(super) fn late_history(changes: &Changes) -> HashSet<(PostId, i64)> {
+    changes.history.iter().filter(|(_, row)| row.late).map(|(&key, _)| key).collect()
+}
