@@ -1,0 +1,172 @@
+//! The program: built from its configuration, then run until it is stopped.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use actix_web::http::Method;
+use bson::doc;
+use mongodb::Database;
+use shared::auth::{Signer, Verifier};
+use shared::clock::SharedClock;
+use shared::config::{ConfigError, MongoDb};
+use shared::event_store::{EventStore, Retries};
+use shared::http::{Access, Class, Edge, Readiness, Server};
+use shared::mongo::Databases;
+use shared::telemetry::MetricsRegistry;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock_guard::ClockGuard;
+use crate::commands::{Commands, Executor, Inner};
+use crate::config::Config;
+use crate::credentials::CredentialStore;
+use crate::metrics::Metrics;
+use crate::passwords::{HashError, Passwords};
+use crate::routes;
+use crate::sessions::{SessionStore, refresh_tokens};
+
+/// Why the program did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the database can't be used: {0}")]
+    Database(#[from] mongodb::error::Error),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A command-svc that has its address and its database, and answers once it is run.
+#[derive(Debug)]
+pub struct App {
+    server: Server,
+    routes: routes::State,
+    database: Database,
+    databases: Databases,
+    clock: SharedClock,
+    clock_guard: ClockGuard,
+    grace: std::time::Duration,
+}
+
+impl App {
+    /// Connects, makes what is missing in the database, and takes the address. The database's client belongs to the
+    /// runtime that this is called in.
+    pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let registry = MetricsRegistry::default();
+        let metrics = Metrics::registered(&registry);
+        let signer = Signer::from_config(&config.auth, clock.clone())?;
+        let verifier = Arc::new(Verifier::from_config(&config.auth, clock.clone())?);
+        let tokens = refresh_tokens(&config.auth)?;
+
+        // The views are no business of this program, wherever they are.
+        let mongodb = MongoDb {
+            views_uri: None,
+            ..config.mongodb.clone()
+        };
+        let databases = Databases::connect(&mongodb, "command-svc").await?;
+        let database = databases.events.clone();
+        let store = EventStore::open(database.clone(), clock.clone(), Retries::default()).await?;
+        let clock_guard = ClockGuard::new(config.clock.clone());
+        clock_guard.look(&database, &clock).await;
+
+        let limits = &config.command;
+        let hashing = limits.max_hashing.map_or_else(
+            || available_parallelism().map_or(1, NonZeroUsize::get),
+            |hashing| usize::try_from(hashing.get()).unwrap_or(1),
+        );
+        let at_once = usize::try_from(limits.max_concurrent.get()).unwrap_or(1);
+        let commands = Commands::new(Inner {
+            executor: Executor::new(store, at_once, limits.max_queueing, metrics.clone()),
+            credentials: CredentialStore::open(&database).await?,
+            sessions: SessionStore::open(&database, tokens, &config.auth, clock.clone()).await?,
+            passwords: Passwords::new(hashing, limits.max_queueing, metrics.clone()).await?,
+            signer,
+            clock: clock.clone(),
+            clock_guard: clock_guard.clone(),
+            metrics,
+            deadline: limits.deadline,
+            runtime: Handle::current(),
+        });
+
+        let readiness = readiness(&database, &clock_guard);
+        let mut edge = Edge::new(registry, readiness);
+        edge.http = config.http;
+        edge.cors = config.cors;
+        edge.rate_limit = config.rate_limit;
+        edge.shutdown = config.shutdown.clone();
+        edge.access = Some(Access {
+            verifier: verifier.clone(),
+            scopes: &[shared::auth::SCOPE_USER],
+        });
+        edge.openapi = Some(routes::openapi());
+        edge.classes = vec![
+            (Method::POST, "/v1/users", Class::Register),
+            (Method::POST, "/v1/sessions", Class::Login),
+            (Method::POST, "/v1/sessions/refresh", Class::Login),
+        ];
+        let server = Server::bind(config.command.listen, edge)?;
+        let routes = routes::State::new(commands, &verifier);
+        Ok(Self {
+            server,
+            routes,
+            database,
+            databases,
+            clock,
+            clock_guard,
+            grace: config.shutdown.grace,
+        })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Answers until `shutdown` is cancelled, then drains.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> std::io::Result<()> {
+        let Self {
+            server,
+            routes,
+            database,
+            databases,
+            clock,
+            clock_guard,
+            grace,
+        } = self;
+        let serve = server.run(move |service| routes::configure(service, &routes), shutdown);
+        let served = tokio::select! {
+            served = serve => served,
+            never = clock_guard.watch(database, clock) => match never {},
+        };
+        if tokio::time::timeout(grace, databases.close()).await.is_err() {
+            tracing::warn!("connections to the database were still in use at the end");
+        }
+        served
+    }
+}
+
+/// Asked in the server's threads; the database's client lives in ours.
+fn readiness(database: &Database, clock_guard: &ClockGuard) -> Readiness {
+    let readiness = Readiness::default();
+    let (database, runtime) = (database.clone(), Handle::current());
+    readiness.check("mongodb", move || {
+        let database = database.clone();
+        let answered = runtime.spawn(async move { database.run_command(doc! { "ping": 1 }).await });
+        async move {
+            match answered.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    });
+    let clock_guard = clock_guard.clone();
+    readiness.check("clock", move || {
+        let checked = clock_guard.check().map_err(|unsure| unsure.to_string());
+        async move { checked }
+    });
+    readiness
+}

@@ -1,0 +1,278 @@
+//! Everything that can be asked of the write side, without HTTP.
+//!
+//! [`Commands`] is what the routes call, [`Retractions`] what the sweep after a user's deletion calls. Both carry
+//! out ordinary commands: load, decide (see [`crate::domain`]), append one event.
+
+mod error;
+mod execute;
+mod posts;
+mod reactions;
+mod read;
+mod retractions;
+mod sessions;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use shared::auth::Signer;
+use shared::clock::SharedClock;
+use shared::consistency::ConsistencyToken;
+use shared::events::{Post, User};
+use shared::ids::{PostId, SessionId, UserId};
+use shared::values::PostText;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+pub use self::error::{Broken, CommandError, Refusal, Unavailable};
+use self::execute::Command;
+pub(crate) use self::execute::Executor;
+pub use self::execute::{Cause, Done};
+pub use self::posts::NewPost;
+pub use self::reactions::Standing;
+pub use self::read::Versioned;
+pub use self::retractions::Retractions;
+pub use self::sessions::Login;
+pub use self::users::{Changes, Registration};
+use crate::clock_guard::ClockGuard;
+use crate::credentials::CredentialStore;
+pub use crate::credentials::Identifier;
+use crate::metrics::{Metrics, Outcome};
+use crate::passwords::Passwords;
+use crate::sessions::SessionStore;
+
+/// The versions that a client will have changed (`If-Match`); none says that any will do.
+#[derive(Debug, Clone, Default)]
+pub struct ExpectedVersions(pub Option<Vec<i64>>);
+
+impl ExpectedVersions {
+    fn check(&self, version: i64) -> Result<(), Refusal> {
+        match &self.0 {
+            Some(versions) if !versions.contains(&version) => Err(Refusal::OtherVersion(version)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Carries out commands, within the limits that keep the service standing.
+#[derive(Debug, Clone)]
+pub struct Commands(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) executor: Executor,
+    pub(crate) credentials: CredentialStore,
+    pub(crate) sessions: SessionStore,
+    pub(crate) passwords: Passwords,
+    pub(crate) signer: Signer,
+    pub(crate) clock: SharedClock,
+    pub(crate) clock_guard: ClockGuard,
+    pub(crate) metrics: Metrics,
+    pub(crate) deadline: Duration,
+    /// The runtime that the database's client belongs to. A command that has begun there is carried through, even if
+    /// its client hangs up.
+    pub(crate) runtime: Handle,
+}
+
+impl Commands {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// A token that has seen what was done, and what `sent` had seen. Promises that can't be ours are not passed on.
+    pub fn token<A>(&self, done: &Done<A>, sent: Option<&ConsistencyToken>) -> ConsistencyToken {
+        let store = self.0.executor.store.id();
+        let mut token = ConsistencyToken::new(store);
+        token.advance(done.partition, done.position);
+        for (partition, position) in sent
+            .iter()
+            .flat_map(|sent| sent.requirements(store, self.0.clock.now()))
+        {
+            token.advance(partition, position);
+        }
+        token
+    }
+
+    /// The user of `registration`, who is the actor of it.
+    pub async fn register(
+        &self,
+        registration: Registration,
+        cause: impl FnOnce(UserId) -> Cause + Send + 'static,
+    ) -> Result<Done<Versioned<User>>, CommandError> {
+        let inner = self.0.clone();
+        self.run("register", async move {
+            let hash = inner.passwords.hash(registration.password.expose()).await?;
+            let register = users::Register::new(registration, &hash, inner.clock.now());
+            let cause = cause(register.id());
+            inner.executor.execute(&register, cause).await
+        })
+        .await
+    }
+
+    /// A new password ends all sessions of the actor but `session`.
+    pub async fn change_user(
+        &self,
+        session: SessionId,
+        changes: Changes,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<Versioned<User>>, CommandError> {
+        let inner = self.0.clone();
+        self.run("change_user", async move {
+            let password_hash = match &changes.password {
+                Some(password) => Some(inner.passwords.hash(password.expose()).await?),
+                None => None,
+            };
+            let change = users::ChangeUser {
+                user: cause.actor,
+                session,
+                changes,
+                password_hash,
+                if_match,
+            };
+            inner.executor.execute(&change, cause).await
+        })
+        .await
+    }
+
+    /// The tombstone. What else was the actor's is taken back by a process that it starts.
+    pub async fn delete_user(&self, if_match: ExpectedVersions, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("delete_user", users::DeleteUser { user, if_match }, cause)
+            .await
+    }
+
+    pub async fn create_post(&self, post: NewPost, cause: Cause) -> Result<Done<Versioned<Post>>, CommandError> {
+        let create = posts::CreatePost::new(cause.actor, post, self.0.clock.now());
+        self.execute("create_post", create, cause).await
+    }
+
+    pub async fn edit_post(
+        &self,
+        id: PostId,
+        text: PostText,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<Versioned<Post>>, CommandError> {
+        let edit = posts::EditPost {
+            id,
+            by: cause.actor,
+            text,
+            if_match,
+            at: milliseconds(self.0.clock.now()),
+        };
+        self.execute("edit_post", edit, cause).await
+    }
+
+    pub async fn delete_post(
+        &self,
+        id: PostId,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        self.execute("delete_post", posts::DeletePost { id, by, if_match }, cause)
+            .await
+    }
+
+    pub async fn like(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("like", reactions::Like { user, post }, cause).await
+    }
+
+    pub async fn unlike(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("unlike", reactions::Unlike { user, post }, cause).await
+    }
+
+    pub async fn repost(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let (user, now) = (cause.actor, self.0.clock.now());
+        self.execute("repost", reactions::MakeRepost { user, post, now }, cause)
+            .await
+    }
+
+    pub async fn unrepost(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("unrepost", reactions::Unrepost { user, post }, cause)
+            .await
+    }
+
+    pub async fn follow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        let follower = cause.actor;
+        self.execute(
+            "follow",
+            reactions::SetFollow {
+                follower,
+                followee,
+                following: true,
+            },
+            cause,
+        )
+        .await
+    }
+
+    pub async fn unfollow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        let follower = cause.actor;
+        self.execute(
+            "unfollow",
+            reactions::SetFollow {
+                follower,
+                followee,
+                following: false,
+            },
+            cause,
+        )
+        .await
+    }
+
+    async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>
+    where
+        C: Command + 'static,
+        C::Answer: 'static,
+    {
+        let inner = self.0.clone();
+        self.run(name, async move { inner.executor.execute(&command, cause).await })
+            .await
+    }
+
+    /// Within the deadline, where the clock is sure, and counted.
+    async fn run<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, CommandError>> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let inner = self.0.clone();
+        let span = tracing::info_span!("command", command = name);
+        let carried_out = async move {
+            let ended = match inner.clock_guard.check() {
+                Ok(()) => timeout(inner.deadline, work)
+                    .await
+                    .unwrap_or_else(|_| Err(Unavailable::Deadline.into())),
+                Err(unsure) => Err(Unavailable::from(unsure).into()),
+            };
+            inner.metrics.count(name, outcome(&ended));
+            ended
+        };
+        self.0
+            .runtime
+            .spawn(carried_out.instrument(span))
+            .await
+            .map_err(Broken::from)?
+    }
+}
+
+fn outcome<T>(ended: &Result<T, CommandError>) -> Outcome {
+    match ended {
+        Ok(_) => Outcome::Done,
+        Err(CommandError::Refused(_)) => Outcome::Refused,
+        Err(CommandError::Unavailable(_)) => Outcome::Unavailable,
+        Err(CommandError::Broken(_)) => Outcome::Failed,
+    }
+}
+
+/// What the database keeps of a time, so that an answer and what is read later are the same.
+fn milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
+}

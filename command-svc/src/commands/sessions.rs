@@ -1,0 +1,106 @@
+//! Logging in, staying logged in, logging out. No event tells of it.
+
+use std::time::Duration;
+
+use shared::auth::{SCOPE_USER, Subject};
+use shared::ids::SessionId;
+
+use super::{Broken, CommandError, Commands, Inner, Refusal};
+use crate::credentials::{Credentials, Identifier};
+use crate::sessions::{Refresh, RefreshToken};
+
+/// What a login or a refresh gives.
+#[derive(Debug)]
+pub struct Login {
+    pub access_token: String,
+    pub expires_in: Duration,
+    pub refresh_token: String,
+}
+
+impl Commands {
+    /// Begins a session. `identifier` is none where what was sent can be nobody's; that takes as long as any other
+    /// failure.
+    pub async fn log_in(&self, identifier: Option<Identifier>, password: String) -> Result<Login, CommandError> {
+        let inner = self.0.clone();
+        self.run("log_in", async move {
+            let known = match &identifier {
+                Some(identifier) => {
+                    let _place = inner.executor.place().await?;
+                    inner.credentials.find(identifier).await?
+                }
+                None => None,
+            };
+            let hash = known.as_ref().map(|credentials| credentials.password_hash.as_str());
+            let right = inner.passwords.verify(&password, hash).await?;
+            let Some(credentials) = known.filter(|_| right) else {
+                return Err(Refusal::WrongCredentials.into());
+            };
+            let _place = inner.executor.place().await?;
+            let (session, token) = inner.sessions.begin(credentials.user, credentials.epoch).await?;
+            inner.login(&credentials, session, &token)
+        })
+        .await
+    }
+
+    /// Goes on with a session, under the next refresh token.
+    pub async fn refresh(&self, token: String) -> Result<Login, CommandError> {
+        let inner = self.0.clone();
+        self.run("refresh", async move {
+            let presented = inner.sessions.parse(&token).map_err(|_| Refusal::SessionOver)?;
+            let _place = inner.executor.place().await?;
+            let (session, token) = match inner.sessions.refresh(&presented).await? {
+                Refresh::Rotated { session, token } => (session, token),
+                Refresh::Ended => return Err(Refusal::SessionOver.into()),
+                Refresh::Reused { user } => {
+                    tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
+                    return Err(Refusal::SessionOver.into());
+                }
+            };
+            match inner.credentials.of_user(session.user).await? {
+                Some(credentials) if credentials.epoch == session.epoch => {
+                    inner.login(&credentials, session.id, &token)
+                }
+                // The password was changed, or the user deleted, while this session began.
+                _ => {
+                    inner.sessions.end(session.id).await?;
+                    Err(Refusal::SessionOver.into())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends a session. Access tokens are verified offline, so that those that are out are good for their remaining
+    /// minutes.
+    pub async fn log_out(&self, session: SessionId) -> Result<(), CommandError> {
+        let inner = self.0.clone();
+        self.run("log_out", async move {
+            let _place = inner.executor.place().await?;
+            Ok(inner.sessions.end(session).await?)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn login(
+        &self,
+        credentials: &Credentials,
+        session: SessionId,
+        token: &RefreshToken,
+    ) -> Result<Login, CommandError> {
+        let handle = credentials.handle.clone();
+        let subject = Subject {
+            user: credentials.user,
+            handle,
+            session,
+            scope: SCOPE_USER,
+        };
+        let issued = self.signer.issue(&subject).map_err(Broken::from)?;
+        Ok(Login {
+            access_token: issued.token,
+            expires_in: issued.expires_in,
+            refresh_token: token.reveal(),
+        })
+    }
+}

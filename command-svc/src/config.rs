@@ -1,0 +1,76 @@
+//! What command-svc is told at its start.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    pub mongodb: config::MongoDb,
+    #[serde(default)]
+    pub auth: config::Auth,
+    #[serde(default)]
+    pub http: config::Http,
+    #[serde(default)]
+    pub cors: config::Cors,
+    #[serde(default)]
+    pub rate_limit: config::RateLimit,
+    #[serde(default)]
+    pub clock: config::ClockSkew,
+    #[serde(default)]
+    pub shutdown: config::Shutdown,
+    #[serde(default)]
+    pub telemetry: config::Telemetry,
+    #[serde(default)]
+    pub command: Command,
+}
+
+impl Config {
+    /// The defaults, for one database.
+    pub fn at(uri: config::MongoUri) -> Self {
+        Self {
+            mongodb: config::MongoDb::at(uri),
+            auth: config::Auth::default(),
+            http: config::Http::default(),
+            cors: config::Cors::default(),
+            rate_limit: config::RateLimit::default(),
+            clock: config::ClockSkew::default(),
+            shutdown: config::Shutdown::default(),
+            telemetry: config::Telemetry::default(),
+            command: Command::default(),
+        }
+    }
+}
+
+/// The section `command`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Command {
+    pub listen: SocketAddr,
+    /// How long a command may take, from the parsed request to the answer; then it is answered 503.
+    #[serde(with = "humantime_serde")]
+    pub deadline: Duration,
+    /// Commands that may use the database at once: fewer than `mongodb.max_pool_size`, so that probes and the
+    /// look at the clock always find a connection.
+    pub max_concurrent: NonZeroU32,
+    /// How long a command waits for its turn, at the database or at the hashing of passwords; then it is answered 503.
+    #[serde(with = "humantime_serde")]
+    pub max_queueing: Duration,
+    /// Passwords hashed at once, 19 MiB each; where nothing is said, one for each processor.
+    pub max_hashing: Option<NonZeroU32>,
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            deadline: Duration::from_millis(4_500),
+            max_concurrent: const { NonZeroU32::new(48).expect("not zero") },
+            max_queueing: Duration::from_secs(2),
+            max_hashing: None,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `/v1/users/{id}/follow`: following, and no longer.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use shared::api::Relationship;
+use shared::http::{Path, Problem};
+use shared::ids::UserId;
+
+use super::documentation::Failures;
+use super::request::Caller;
+use crate::commands::{Commands, Done, Standing};
+
+/// Follow a user
+#[utoipa::path(
+    put, path = "/v1/users/{id}/follow", tag = "users", operation_id = "follow",
+    params(("id" = UserId, Path)),
+    responses(
+        (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
+        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such user, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn follow(
+    caller: Caller,
+    Path(id): Path<UserId>,
+    commands: Data<Commands>,
+) -> Result<HttpResponse, Problem> {
+    let done = commands.follow(id, caller.cause()).await?;
+    Ok(standing(&caller, id, &commands, &done))
+}
+
+/// Follow a user no longer
+#[utoipa::path(
+    delete, path = "/v1/users/{id}/follow", tag = "users", operation_id = "unfollow",
+    params(("id" = UserId, Path)),
+    responses(
+        (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
+        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such user, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn unfollow(
+    caller: Caller,
+    Path(id): Path<UserId>,
+    commands: Data<Commands>,
+) -> Result<HttpResponse, Problem> {
+    let done = commands.unfollow(id, caller.cause()).await?;
+    Ok(standing(&caller, id, &commands, &done))
+}
+
+fn standing(caller: &Caller, id: UserId, commands: &Commands, done: &Done<Standing>) -> HttpResponse {
+    let Standing { following, followed_by } = done.answer;
+    caller.sent.answer(StatusCode::OK, commands, done).json(Relationship {
+        id,
+        following,
+        followed_by,
+    })
+}

@@ -1,0 +1,170 @@
+//! `/v1/posts`: writing, editing and deleting posts and replies.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::LOCATION;
+use actix_web::web::Data;
+use serde::Deserialize;
+use shared::http::{Fields, IfMatch, Json, KeyHeader, Path, Problem, etag};
+use shared::ids::PostId;
+use shared::values::{PostText, Visibility};
+use shared::{api, events};
+use utoipa::ToSchema;
+
+use super::documentation::Failures;
+use super::request::Caller;
+use crate::commands::{Commands, ExpectedVersions, NewPost};
+
+/// A post, or a reply to one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateRequest {
+    /// 1 to 500 characters as a reader counts them, and at most 16 KiB; trimmed.
+    #[schema(example = "Hello, @ada! #firstpost", min_length = 1)]
+    text: String,
+    /// The post that this answers; a repost's id means its original.
+    in_reply_to: Option<PostId>,
+    /// `public` where nothing is given. It never changes.
+    visibility: Option<Visibility>,
+}
+
+/// Write a post or a reply
+#[utoipa::path(
+    post, path = "/v1/posts", tag = "posts", operation_id = "createPost",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request with the same key and body is answered as the first one was, and nothing is written twice")),
+    request_body = CreateRequest,
+    responses(
+        (status = 201, description = "Written", body = api::Post, headers(
+            ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
+        )),
+        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "What it answers can't be seen; or what was written with this key is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn create(
+    caller: Caller,
+    KeyHeader(idempotency_key): KeyHeader,
+    commands: Data<Commands>,
+    Json(request): Json<CreateRequest>,
+) -> Result<HttpResponse, Problem> {
+    let new = NewPost {
+        text: text(&request.text)?,
+        in_reply_to: request.in_reply_to,
+        visibility: request.visibility.unwrap_or_default(),
+        idempotency_key,
+    };
+    let done = commands.create_post(new, caller.cause()).await?;
+    Ok(caller
+        .sent
+        .answer(StatusCode::CREATED, &commands, &done)
+        .insert_header((LOCATION, format!("/v1/posts/{}", done.answer.state.id)))
+        .insert_header(etag(done.answer.version))
+        .json(post(done.answer.state, caller.author())))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EditRequest {
+    #[schema(example = "Hello, @ada! #secondthoughts", min_length = 1)]
+    text: String,
+}
+
+/// Edit one's post
+///
+/// What it was before stays in its history. The same text again changes nothing.
+#[utoipa::path(
+    patch, path = "/v1/posts/{id}", tag = "posts", operation_id = "editPost",
+    params(
+        ("id" = PostId, Path),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be changed"),
+    ),
+    request_body = EditRequest,
+    responses(
+        (status = 200, description = "As it is now", body = api::Post, headers(
+            ("ETag" = String), ("Consistency-Token" = String),
+        )),
+        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Another's", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It has another version", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn edit(
+    caller: Caller,
+    Path(id): Path<PostId>,
+    if_match: IfMatch,
+    commands: Data<Commands>,
+    Json(request): Json<EditRequest>,
+) -> Result<HttpResponse, Problem> {
+    let text = text(&request.text)?;
+    let done = commands
+        .edit_post(id, text, ExpectedVersions(if_match.0), caller.cause())
+        .await?;
+    Ok(caller
+        .sent
+        .answer(StatusCode::OK, &commands, &done)
+        .insert_header(etag(done.answer.version))
+        .json(post(done.answer.state, caller.author())))
+}
+
+/// Delete one's post
+///
+/// Its text is taken out of its history. One's repost may be deleted by its id, too.
+#[utoipa::path(
+    delete, path = "/v1/posts/{id}", tag = "posts", operation_id = "deletePost",
+    params(
+        ("id" = PostId, Path),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be deleted"),
+    ),
+    responses(
+        (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
+        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Another's", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It has another version", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn delete(
+    caller: Caller,
+    Path(id): Path<PostId>,
+    if_match: IfMatch,
+    commands: Data<Commands>,
+) -> Result<HttpResponse, Problem> {
+    let done = commands
+        .delete_post(id, ExpectedVersions(if_match.0), caller.cause())
+        .await?;
+    Ok(caller.sent.answer(StatusCode::NO_CONTENT, &commands, &done).finish())
+}
+
+fn text(raw: &str) -> Result<PostText, Problem> {
+    let mut fields = Fields::default();
+    let text = fields.parse("text", raw, PostText::parse);
+    fields.finish()?;
+    Fields::take(text)
+}
+
+fn post(post: events::Post, author: api::Author) -> api::Post {
+    let (text, entities) = post
+        .content
+        .map(|content| (content.text, content.entities))
+        .unwrap_or_default();
+    api::Post {
+        id: post.id,
+        author,
+        text,
+        entities,
+        in_reply_to: post.in_reply_to.map(|answered| answered.post),
+        repost_of: None,
+        visibility: post.visibility,
+        created_at: post.created_at,
+        edited_at: post.edited_at,
+        counts: None,
+        viewer: None,
+    }
+}

@@ -1,0 +1,93 @@
+//! What all requests and answers of commands have in common.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder};
+use shared::api;
+use shared::auth::Claims;
+use shared::http::{Authenticated, CorrelationId, Problem, TokenHeader};
+use shared::ids::UserId;
+use shared::telemetry::current_traceparent;
+
+use crate::commands::{Cause, Commands, Done};
+
+/// A request: what it belongs to, and what its sender has seen.
+#[derive(Debug)]
+pub(super) struct Sent {
+    correlation_id: CorrelationId,
+    token: TokenHeader,
+}
+
+impl Sent {
+    pub(super) fn cause(&self, actor: UserId) -> Cause {
+        Cause {
+            actor,
+            correlation_id: self.correlation_id.0.to_string(),
+            causation_id: None,
+            traceparent: current_traceparent(),
+        }
+    }
+
+    /// An answer that says when what it tells of is visible.
+    pub(super) fn answer<A>(&self, status: StatusCode, commands: &Commands, done: &Done<A>) -> HttpResponseBuilder {
+        let mut response = HttpResponse::build(status);
+        response.insert_header(TokenHeader::header(&commands.token(done, self.token.0.as_ref())));
+        response
+    }
+}
+
+impl FromRequest for Sent {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready((|| {
+            let correlation_id = now(CorrelationId::from_request(request, payload))?;
+            let token = now(TokenHeader::from_request(request, payload))?;
+            Ok(Self { correlation_id, token })
+        })())
+    }
+}
+
+/// A request of somebody who is logged in.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) claims: Authenticated,
+    pub(super) sent: Sent,
+}
+
+impl Caller {
+    pub(super) fn cause(&self) -> Cause {
+        self.sent.cause(self.claims.sub)
+    }
+
+    /// The author of what the caller writes. No profile is read for it.
+    pub(super) fn author(&self) -> api::Author {
+        let claims: &Claims = &self.claims;
+        api::Author {
+            id: claims.sub,
+            handle: claims.handle.as_str().to_owned(),
+            display_name: None,
+        }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready((|| {
+            let claims = now(Authenticated::from_request(request, payload))?;
+            let sent = now(Sent::from_request(request, payload))?;
+            Ok(Self { claims, sent })
+        })())
+    }
+}
+
+/// Headers are there at once.
+fn now<T>(extracted: Ready<Result<T, Problem>>) -> Result<T, Problem> {
+    extracted.into_inner()
+}

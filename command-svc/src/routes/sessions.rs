@@ -1,0 +1,127 @@
+//! `/v1/sessions`: logging in, staying logged in, logging out.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::web::Data;
+use serde::{Deserialize, Serialize};
+use shared::http::{Authenticated, Json, Problem};
+use shared::values::{Email, Handle};
+use utoipa::ToSchema;
+
+use super::documentation::Failures;
+use crate::commands::{Commands, Identifier, Login};
+
+/// Handle or e-mail address, and the password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LoginRequest {
+    #[schema(example = "ada")]
+    handle: Option<String>,
+    /// In place of the handle.
+    #[schema(example = "ada@example.org")]
+    email: Option<String>,
+    #[schema(format = "password")]
+    password: String,
+}
+
+impl LoginRequest {
+    /// None where what was sent can be nobody's handle or address: the login fails like any other.
+    fn identifier(&self) -> Result<Option<Identifier>, Problem> {
+        match (&self.handle, &self.email) {
+            (Some(handle), None) => Ok(Handle::parse(handle).ok().map(Identifier::Handle)),
+            (None, Some(email)) => Ok(Email::parse(email).ok().map(Identifier::Email)),
+            (None, None) => Err(Problem::invalid_field("handle", "is missing, and so is `email`")),
+            (Some(_), Some(_)) => Err(Problem::invalid_field("email", "must not be given beside `handle`")),
+        }
+    }
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefreshRequest {
+    refresh_token: String,
+}
+
+/// An access token, and the refresh token for the next one.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Tokens {
+    access_token: String,
+    /// Always `Bearer`.
+    #[schema(example = "Bearer")]
+    token_type: &'static str,
+    /// How long the access token is good, in seconds.
+    #[schema(example = 900)]
+    expires_in: u64,
+    /// Good for one use.
+    refresh_token: String,
+}
+
+/// Log in
+#[utoipa::path(
+    post, path = "/v1/sessions", tag = "sessions", operation_id = "logIn",
+    request_body = LoginRequest,
+    responses(
+        (status = 201, description = "A session begins", body = Tokens),
+        (status = 401, description = "Handle, e-mail address or password is wrong", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+)]
+pub(super) async fn log_in(
+    commands: Data<Commands>,
+    Json(request): Json<LoginRequest>,
+) -> Result<HttpResponse, Problem> {
+    let identifier = request.identifier()?;
+    Ok(tokens(
+        StatusCode::CREATED,
+        commands.log_in(identifier, request.password).await?,
+    ))
+}
+
+/// Go on with a session
+///
+/// A refresh token is good for one use. Whoever repeats the last one within 10 s, because the answer was lost, gets
+/// the same successor; any other second use ends the session.
+#[utoipa::path(
+    post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refresh",
+    request_body = RefreshRequest,
+    responses(
+        (status = 200, description = "The session goes on", body = Tokens),
+        (status = 401, description = "The refresh token is not good, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+)]
+pub(super) async fn refresh(
+    commands: Data<Commands>,
+    Json(request): Json<RefreshRequest>,
+) -> Result<HttpResponse, Problem> {
+    Ok(tokens(StatusCode::OK, commands.refresh(request.refresh_token).await?))
+}
+
+/// Log out
+///
+/// Ends the session of the token: its refresh token is good no more. The access token is for its remaining minutes.
+#[utoipa::path(
+    delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut",
+    responses(
+        (status = 204, description = "The session is over"),
+        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn log_out(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
+    commands.log_out(caller.sid).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn tokens(status: StatusCode, login: Login) -> HttpResponse {
+    HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(Tokens {
+            access_token: login.access_token,
+            token_type: "Bearer",
+            expires_in: login.expires_in.as_secs(),
+            refresh_token: login.refresh_token,
+        })
+}

@@ -1,0 +1,16 @@
+//! Making collections that may be there already.
+
+use mongodb::Database;
+use mongodb::error::{Error, ErrorKind};
+
+const NAMESPACE_EXISTS: i32 = 48;
+
+/// A transaction could make a collection, too, but would have to wait for others that do.
+pub(crate) async fn collection(database: &Database, name: &str) -> Result<(), Error> {
+    match database.create_collection(name).await {
+        Err(error) if matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == NAMESPACE_EXISTS) => {
+            Ok(())
+        }
+        other => other,
+    }
+}
