@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Tells the time of day. Durations that are only waited for use tokio's timers instead.
+/// Tells the time of day, in whole milliseconds: finer times would not survive being stored.
+/// Durations that are only waited for use tokio's timers instead.
 pub trait Clock: fmt::Debug + Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 }
@@ -27,8 +28,12 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        whole_milliseconds(Utc::now())
     }
+}
+
+fn whole_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }
 
 /// The clock of the machine, moved by an amount that a test sets while the program runs.
@@ -57,6 +62,6 @@ impl OffsetClock {
 
 impl Clock for OffsetClock {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now() + TimeDelta::milliseconds(self.offset_millis.load(Ordering::SeqCst))
+        whole_milliseconds(Utc::now()) + TimeDelta::milliseconds(self.offset_millis.load(Ordering::SeqCst))
     }
 }

@@ -39,7 +39,10 @@ const MAX_AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 impl ConsistencyToken {
     pub fn new(store: StoreId) -> Self {
-        Self { store, positions: BTreeMap::new() }
+        Self {
+            store,
+            positions: BTreeMap::new(),
+        }
     }
 
     /// Notes that the holder has seen `position` of `partition`.
@@ -99,7 +102,10 @@ impl FromStr for ConsistencyToken {
                 return Err(InvalidToken);
             };
             let partition = Partition::new(number).ok_or(InvalidToken)?;
-            token.advance(partition, Position::from_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h])));
+            token.advance(
+                partition,
+                Position::from_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+            );
         }
         Ok(token)
     }
@@ -113,7 +119,10 @@ mod tests {
     use super::*;
 
     fn at(seconds: u32) -> Position {
-        Position::from(Timestamp { time: seconds, increment: 1 })
+        Position::from(Timestamp {
+            time: seconds,
+            increment: 1,
+        })
     }
 
     #[test]
@@ -131,7 +140,10 @@ mod tests {
         token.merge(&foreign);
 
         let now = DateTime::from_timestamp(10, 0).unwrap();
-        assert_eq!(token.requirements(store, now).collect::<Vec<_>>(), [(one, at(5)), (two, at(9))]);
+        assert_eq!(
+            token.requirements(store, now).collect::<Vec<_>>(),
+            [(one, at(5)), (two, at(9))]
+        );
         assert_eq!(token.requirements(StoreId(Uuid::from_u128(2)), now).count(), 0);
     }
 

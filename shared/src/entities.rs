@@ -55,16 +55,25 @@ impl Entities {
         extractor.set_extract_url_without_protocol(false);
         let mut entities = Entities::default();
         let mut taken: Vec<Span> = Vec::new();
+        let offsets = ScalarOffsets::of(text);
         for entity in extractor.extract_entities_with_indices(text) {
-            let (Ok(start), Ok(end)) = (u32::try_from(entity.start), u32::try_from(entity.end)) else {
+            let (Some(start), Some(end)) = (offsets.at(entity.start), offsets.at(entity.end)) else {
                 continue;
             };
             match entity.t {
                 Type::HASHTAG => {
-                    entities.hashtags.push(Hashtag { tag: entity.value.to_owned(), start, end });
+                    entities.hashtags.push(Hashtag {
+                        tag: entity.value.to_owned(),
+                        start,
+                        end,
+                    });
                 }
                 Type::URL => {
-                    entities.links.push(Link { url: entity.value.to_owned(), start, end });
+                    entities.links.push(Link {
+                        url: entity.value.to_owned(),
+                        start,
+                        end,
+                    });
                 }
                 _ => continue,
             }
@@ -72,6 +81,26 @@ impl Entities {
         }
         entities.mentions = mentions(text, &taken);
         entities
+    }
+}
+
+/// From offsets in UTF-16 code units, in which `twitter-text` counts, to offsets in Unicode scalar values.
+struct ScalarOffsets(Vec<u32>);
+
+impl ScalarOffsets {
+    fn of(text: &str) -> Self {
+        let mut offsets = Vec::with_capacity(text.len() + 1);
+        let mut count = 0;
+        for c in text.chars() {
+            offsets.extend(std::iter::repeat_n(count, c.len_utf16()));
+            count += 1;
+        }
+        offsets.push(count);
+        Self(offsets)
+    }
+
+    fn at(&self, utf16: i32) -> Option<u32> {
+        self.0.get(usize::try_from(utf16).ok()?).copied()
     }
 }
 
@@ -85,10 +114,18 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
         if !matches!(characters[start], '@' | '＠') || !may_precede_a_mention(&characters, start) {
             continue;
         }
-        let end = start + 1 + characters[start + 1..].iter().take_while(|&&c| is_handle_character(c)).count();
+        let end = start
+            + 1
+            + characters[start + 1..]
+                .iter()
+                .take_while(|&&c| is_handle_character(c))
+                .count();
         at = end.max(at);
         // "@ada@example.org" and "@adaé" name somebody else.
-        if characters.get(end).is_some_and(|&c| c.is_alphanumeric() || matches!(c, '@' | '＠')) {
+        if characters
+            .get(end)
+            .is_some_and(|&c| c.is_alphanumeric() || matches!(c, '@' | '＠'))
+        {
             continue;
         }
         let name: String = characters[start + 1..end].iter().collect();
@@ -96,7 +133,11 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
             continue;
         };
         if !taken.iter().any(|span| span.start < end && start < span.end) {
-            found.push(Mention { handle: handle.as_str().to_owned(), start, end });
+            found.push(Mention {
+                handle: handle.as_str().to_owned(),
+                start,
+                end,
+            });
         }
     }
     found
@@ -126,14 +167,48 @@ mod tests {
         let text = "👨‍👩‍👧 @Ada see #Rüst at https://example.org/@bob?x=1 ok";
         let entities = of(text);
         let piece = |start: u32, end: u32| {
-            text.chars().skip(start as usize).take((end - start) as usize).collect::<String>()
+            text.chars()
+                .skip(start as usize)
+                .take((end - start) as usize)
+                .collect::<String>()
         };
         assert_eq!(entities.mentions.len(), 1);
         assert_eq!(entities.mentions[0].handle, "ada");
         assert_eq!(piece(entities.mentions[0].start, entities.mentions[0].end), "@Ada");
         assert_eq!(entities.hashtags[0].tag, "Rüst");
         assert_eq!(piece(entities.hashtags[0].start, entities.hashtags[0].end), "#Rüst");
-        assert_eq!(piece(entities.links[0].start, entities.links[0].end), entities.links[0].url);
+        assert_eq!(
+            piece(entities.links[0].start, entities.links[0].end),
+            entities.links[0].url
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_entity_stands_where_it_says(words in proptest::collection::vec(
+            proptest::prop_oneof![
+                "\\PC{1,8}", "#[a-zäöü]{1,8}", "@[a-z_]{1,12}",
+                proptest::strategy::Just("https://example.org/a?b=c".to_owned()),
+                proptest::strategy::Just("👩‍🚀".to_owned()),
+            ], 1..12))
+        {
+            let Ok(text) = PostText::parse(&words.join(" ")) else { return Ok(()) };
+            let entities = Entities::of(&text);
+            let piece = |start: u32, end: u32| {
+                text.as_str().chars().skip(start as usize).take((end - start) as usize).collect::<String>()
+            };
+            for tag in &entities.hashtags {
+                let piece = piece(tag.start, tag.end);
+                proptest::prop_assert_eq!(piece.trim_start_matches(['#', '＃']), &tag.tag);
+            }
+            for link in &entities.links {
+                proptest::prop_assert_eq!(&piece(link.start, link.end), &link.url);
+            }
+            for mention in &entities.mentions {
+                let piece = piece(mention.start, mention.end).to_ascii_lowercase();
+                proptest::prop_assert_eq!(piece.trim_start_matches(['@', '＠']), &mention.handle);
+            }
+        }
     }
 
     #[test]

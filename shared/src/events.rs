@@ -110,7 +110,10 @@ pub enum DecodeError {
     #[error("event type '{event_type}' has schema {schema}, newer than the {SCHEMA} this program knows")]
     UnknownSchema { event_type: String, schema: i32 },
     #[error("event of type '{event_type}' is malformed: {source}")]
-    Malformed { event_type: String, source: bson::error::Error },
+    Malformed {
+        event_type: String,
+        source: bson::error::Error,
+    },
 }
 
 macro_rules! event_types {
@@ -166,13 +169,9 @@ impl Event {
             | Event::UserCredentialsChanged(user)
             | Event::UserDeleted(user) => StreamId::user(user.id),
             Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => StreamId::post(post.id),
-            Event::Followed(follow) | Event::Unfollowed(follow) => {
-                StreamId::follow(follow.follower, follow.followee)
-            }
+            Event::Followed(follow) | Event::Unfollowed(follow) => StreamId::follow(follow.follower, follow.followee),
             Event::PostLiked(like) | Event::PostUnliked(like) => StreamId::like(like.user, like.post),
-            Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
-                StreamId::repost(repost.user, repost.post)
-            }
+            Event::PostReposted(repost) | Event::PostUnreposted(repost) => StreamId::repost(repost.user, repost.post),
         }
     }
 

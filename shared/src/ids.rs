@@ -1,8 +1,7 @@
 //! Identifiers: UUIDs that order by time (version 7), one type for each thing they name.
 //!
-//! In JSON an id is a string, in BSON a binary of subtype 4; both come from one `serde`
-//! implementation that asks the format whether people read it. Formats that buffer
-//! (`#[serde(flatten)]`, untagged and internally tagged enums) lose that answer: don't use them around ids.
+//! In JSON an id is a string, in BSON a binary of subtype 4: [`bson::Uuid`] knows which serializer it meets.
+//! What buffers (`#[serde(flatten)]`, untagged and internally tagged enums) hides that: don't use it around ids.
 
 use std::fmt;
 use std::str::FromStr;
@@ -115,21 +114,15 @@ macro_rules! id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() {
-                    serializer.collect_str(self)
-                } else {
-                    bson::Uuid::from(self.0).serialize(serializer)
-                }
+                bson::Uuid::from(self.0).serialize(serializer)
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                if deserializer.is_human_readable() {
-                    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-                    text.parse().map_err(de::Error::custom)
-                } else {
-                    bson::Uuid::deserialize(deserializer).map(|id| Self(id.into()))
+                match bson::Uuid::deserialize(deserializer) {
+                    Ok(id) => Ok(Self(id.into())),
+                    Err(_) => Err(de::Error::custom(InvalidId)),
                 }
             }
         }
@@ -247,7 +240,10 @@ mod tests {
     #[test]
     fn an_id_is_a_string_in_json_and_a_uuid_in_bson() {
         let at = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
-        let holder = Holder { id: PostId::new(at), maybe: Some(UserId::new(at)) };
+        let holder = Holder {
+            id: PostId::new(at),
+            maybe: Some(UserId::new(at)),
+        };
         let json = serde_json::to_value(&holder).unwrap();
         assert_eq!(json["id"], holder.id.to_string());
         assert_eq!(serde_json::from_value::<Holder>(json).unwrap(), holder);

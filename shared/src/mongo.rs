@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
-use mongodb::options::{
-    Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern,
-};
+use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
 use crate::config::MongoDb;
@@ -41,7 +39,12 @@ impl Databases {
             match tokio::time::timeout(timeout, async { ping.await }).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(format!("database '{}': {error}", database.name())),
-                Err(_) => return Err(format!("database '{}' did not answer within {timeout:?}", database.name())),
+                Err(_) => {
+                    return Err(format!(
+                        "database '{}' did not answer within {timeout:?}",
+                        database.name()
+                    ));
+                }
             }
         }
         Ok(())
@@ -58,7 +61,9 @@ async fn client(uri: &str, config: &MongoDb, application: &str) -> Result<Client
     let mut options = ClientOptions::parse(uri).await?;
     options.app_name.get_or_insert_with(|| application.to_owned());
     options.max_pool_size = options.max_pool_size.or(Some(config.max_pool_size));
-    options.server_selection_timeout = options.server_selection_timeout.or(Some(config.server_selection_timeout));
+    options.server_selection_timeout = options
+        .server_selection_timeout
+        .or(Some(config.server_selection_timeout));
     options.connect_timeout = options.connect_timeout.or(Some(config.connect_timeout));
     // What was answered can't be rolled back, and what is read was committed by a majority.
     options.write_concern = Some(majority());
@@ -69,7 +74,10 @@ async fn client(uri: &str, config: &MongoDb, application: &str) -> Result<Client
 
 /// Acknowledged when a majority has it in the journal.
 pub fn majority() -> WriteConcern {
-    WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build()
+    WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .build()
 }
 
 /// A write met a unique index.
@@ -78,7 +86,10 @@ pub fn is_duplicate_key(error: &Error) -> bool {
         ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == 11000,
         ErrorKind::Command(command) => command.code == 11000,
         ErrorKind::InsertMany(insert) => {
-            insert.write_errors.as_ref().is_some_and(|errors| errors.iter().all(|e| e.code == 11000))
+            insert
+                .write_errors
+                .as_ref()
+                .is_some_and(|errors| errors.iter().all(|e| e.code == 11000))
                 && insert.write_concern_error.is_none()
         }
         _ => false,

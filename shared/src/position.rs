@@ -9,12 +9,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// A point in the event store's commit order: MongoDB's own logical time (seconds, then a counter).
 ///
 /// It is the `operationTime` of an insert, and equally the `clusterTime` of its change event; nobody counts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
 impl Position {
-    /// Before everything.
-    pub const ZERO: Position = Position(0);
+    /// Before everything. It is not zero, because a server puts its own time in the place of a zero timestamp
+    /// in a document that it inserts.
+    pub const ORIGIN: Position = Position(1);
 
     pub const fn from_u64(value: u64) -> Self {
         Self(value)
@@ -27,7 +28,7 @@ impl Position {
     /// The position right before this one.
     #[must_use]
     pub const fn before(self) -> Self {
-        Self(self.0.saturating_sub(1))
+        Self(if self.0 > Self::ORIGIN.0 { self.0 - 1 } else { self.0 })
     }
 
     /// The position right after this one.
@@ -39,12 +40,21 @@ impl Position {
     pub fn to_timestamp(self) -> Timestamp {
         let bytes = self.0.to_be_bytes();
         let [a, b, c, d, e, f, g, h] = bytes;
-        Timestamp { time: u32::from_be_bytes([a, b, c, d]), increment: u32::from_be_bytes([e, f, g, h]) }
+        Timestamp {
+            time: u32::from_be_bytes([a, b, c, d]),
+            increment: u32::from_be_bytes([e, f, g, h]),
+        }
     }
 
     /// The wall time of the position, to the second.
     pub fn time(self) -> DateTime<Utc> {
         DateTime::from_timestamp(i64::from(self.to_timestamp().time), 0).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self::ORIGIN
     }
 }
 
@@ -91,7 +101,10 @@ mod tests {
 
     #[test]
     fn seconds_order_before_the_counter_and_survive_the_way_back() {
-        let early = Position::from(Timestamp { time: 5, increment: u32::MAX });
+        let early = Position::from(Timestamp {
+            time: 5,
+            increment: u32::MAX,
+        });
         let late = Position::from(Timestamp { time: 6, increment: 0 });
         assert!(early < late);
         assert_eq!(Position::from(early.to_timestamp()), early);

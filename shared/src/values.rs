@@ -18,9 +18,17 @@ pub enum InvalidValue {
     #[error("must not be empty")]
     Empty,
     #[error("must have at most {max} {unit}, it has {actual}")]
-    TooLong { max: usize, actual: usize, unit: &'static str },
+    TooLong {
+        max: usize,
+        actual: usize,
+        unit: &'static str,
+    },
     #[error("must have at least {min} {unit}, it has {actual}")]
-    TooShort { min: usize, actual: usize, unit: &'static str },
+    TooShort {
+        min: usize,
+        actual: usize,
+        unit: &'static str,
+    },
     #[error("must not contain the control character U+{0:04X}")]
     ControlCharacter(u32),
     #[error("{0}")]
@@ -40,22 +48,37 @@ struct TextRule {
 fn parse_text(raw: &str, rule: TextRule) -> Result<String, InvalidValue> {
     // Checked before normalising, so that an absurd text costs nothing.
     if raw.len() > 4 * MAX_TEXT_BYTES {
-        return Err(InvalidValue::TooLong { max: MAX_TEXT_BYTES, actual: raw.len(), unit: "bytes" });
+        return Err(InvalidValue::TooLong {
+            max: MAX_TEXT_BYTES,
+            actual: raw.len(),
+            unit: "bytes",
+        });
     }
     let unix = raw.replace("\r\n", "\n");
     let text: String = unix.trim().nfc().collect();
-    if let Some(c) = text.chars().find(|&c| c.is_control() && !(rule.lines && matches!(c, '\n' | '\t'))) {
+    if let Some(c) = text
+        .chars()
+        .find(|&c| c.is_control() && !(rule.lines && matches!(c, '\n' | '\t')))
+    {
         return Err(InvalidValue::ControlCharacter(u32::from(c)));
     }
     if text.is_empty() && !rule.may_be_empty {
         return Err(InvalidValue::Empty);
     }
     if text.len() > MAX_TEXT_BYTES {
-        return Err(InvalidValue::TooLong { max: MAX_TEXT_BYTES, actual: text.len(), unit: "bytes" });
+        return Err(InvalidValue::TooLong {
+            max: MAX_TEXT_BYTES,
+            actual: text.len(),
+            unit: "bytes",
+        });
     }
     let graphemes = text.graphemes(true).count();
     if graphemes > rule.max_graphemes {
-        return Err(InvalidValue::TooLong { max: rule.max_graphemes, actual: graphemes, unit: "characters" });
+        return Err(InvalidValue::TooLong {
+            max: rule.max_graphemes,
+            actual: graphemes,
+            unit: "characters",
+        });
     }
     Ok(text)
 }
@@ -122,11 +145,20 @@ impl Handle {
         if handle.is_empty() {
             return Err(InvalidValue::Empty);
         }
-        if !handle.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-            return Err(InvalidValue::Malformed("may contain only letters a to z, digits and underscores"));
+        if !handle
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        {
+            return Err(InvalidValue::Malformed(
+                "may contain only letters a to z, digits and underscores",
+            ));
         }
         if handle.len() > Self::MAX_LEN {
-            return Err(InvalidValue::TooLong { max: Self::MAX_LEN, actual: handle.len(), unit: "characters" });
+            return Err(InvalidValue::TooLong {
+                max: Self::MAX_LEN,
+                actual: handle.len(),
+                unit: "characters",
+            });
         }
         Ok(Self(handle))
     }
@@ -168,7 +200,11 @@ impl Email {
             return Err(InvalidValue::Empty);
         }
         if email.len() > 254 {
-            return Err(InvalidValue::TooLong { max: 254, actual: email.len(), unit: "bytes" });
+            return Err(InvalidValue::TooLong {
+                max: 254,
+                actual: email.len(),
+                unit: "bytes",
+            });
         }
         let malformed = InvalidValue::Malformed("must be an e-mail address such as name@example.org");
         let Some((local, domain)) = email.rsplit_once('@') else {
@@ -185,7 +221,11 @@ impl Email {
                     && !label.ends_with('-')
                     && label.chars().all(|c| c.is_alphanumeric() || c == '-')
             });
-        if local_is_fine && domain_is_fine { Ok(Self(email)) } else { Err(malformed) }
+        if local_is_fine && domain_is_fine {
+            Ok(Self(email))
+        } else {
+            Err(malformed)
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -207,9 +247,17 @@ impl Password {
     pub fn parse(raw: &str) -> Result<Self, InvalidValue> {
         let characters = raw.chars().count();
         match characters {
-            0..8 => Err(InvalidValue::TooShort { min: 8, actual: characters, unit: "characters" }),
+            0..8 => Err(InvalidValue::TooShort {
+                min: 8,
+                actual: characters,
+                unit: "characters",
+            }),
             8..=256 => Ok(Self(SecretString::from(raw.to_owned()))),
-            _ => Err(InvalidValue::TooLong { max: 256, actual: characters, unit: "characters" }),
+            _ => Err(InvalidValue::TooLong {
+                max: 256,
+                actual: characters,
+                unit: "characters",
+            }),
         }
     }
 
@@ -239,7 +287,11 @@ impl IdempotencyKey {
             0 => Err(InvalidValue::Empty),
             1..=128 if raw.bytes().all(|b| b.is_ascii_graphic()) => Ok(Self(raw.to_owned())),
             1..=128 => Err(InvalidValue::Malformed("must be visible ASCII characters")),
-            actual => Err(InvalidValue::TooLong { max: 128, actual, unit: "characters" }),
+            actual => Err(InvalidValue::TooLong {
+                max: 128,
+                actual,
+                unit: "characters",
+            }),
         }
     }
 
@@ -270,19 +322,29 @@ mod tests {
         assert!(PostText::parse(&"e\u{301}\u{323}".repeat(500)).is_ok());
         assert_eq!(
             PostText::parse(&"x".repeat(501)),
-            Err(InvalidValue::TooLong { max: 500, actual: 501, unit: "characters" })
+            Err(InvalidValue::TooLong {
+                max: 500,
+                actual: 501,
+                unit: "characters"
+            })
         );
     }
 
     #[test]
     fn few_graphemes_of_many_bytes_are_refused() {
         let zalgo = format!("a{}", "\u{301}".repeat(MAX_TEXT_BYTES));
-        assert!(matches!(PostText::parse(&zalgo), Err(InvalidValue::TooLong { unit: "bytes", .. })));
+        assert!(matches!(
+            PostText::parse(&zalgo),
+            Err(InvalidValue::TooLong { unit: "bytes", .. })
+        ));
     }
 
     #[test]
     fn text_is_trimmed_normalised_and_has_unix_lines() {
-        assert_eq!(PostText::parse("  cafe\u{301}\r\nbar\t ").unwrap().as_str(), "café\nbar");
+        assert_eq!(
+            PostText::parse("  cafe\u{301}\r\nbar\t ").unwrap().as_str(),
+            "café\nbar"
+        );
         assert_eq!(PostText::parse(" \n "), Err(InvalidValue::Empty));
         assert_eq!(PostText::parse("a\u{0}b"), Err(InvalidValue::ControlCharacter(0)));
         assert_eq!(PostText::parse("a\rb"), Err(InvalidValue::ControlCharacter(0x0D)));
@@ -301,7 +363,16 @@ mod tests {
     #[test]
     fn emails() {
         assert_eq!(Email::parse(" Ada@Example.ORG ").unwrap().as_str(), "ada@example.org");
-        for bad in ["", "ada", "ada@", "@example.org", "a b@example.org", "ada@example", "ada@-x.org", "a@b..c"] {
+        for bad in [
+            "",
+            "ada",
+            "ada@",
+            "@example.org",
+            "a b@example.org",
+            "ada@example",
+            "ada@-x.org",
+            "a@b..c",
+        ] {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
     }

@@ -45,11 +45,23 @@ pub struct Idempotency {
 #[derive(Debug, Clone)]
 pub enum Companion {
     /// Fails with [`AppendError::Taken`] if the `_id` is there already.
-    Insert { collection: &'static str, document: Document },
-    Update { collection: &'static str, filter: Document, update: Document },
-    Delete { collection: &'static str, filter: Document },
+    Insert {
+        collection: &'static str,
+        document: Document,
+    },
+    Update {
+        collection: &'static str,
+        filter: Document,
+        update: Document,
+    },
+    Delete {
+        collection: &'static str,
+        filter: Document,
+    },
     /// Takes what people wrote out of the stream's earlier events.
-    Redact { stream: StreamId },
+    Redact {
+        stream: StreamId,
+    },
 }
 
 /// What was appended.
@@ -83,7 +95,10 @@ pub struct Retries {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { attempts: 4, first_delay: Duration::from_millis(50) }
+        Self {
+            attempts: 4,
+            first_delay: Duration::from_millis(50),
+        }
     }
 }
 
@@ -163,11 +178,7 @@ impl EventStore {
     }
 
     /// The position of what a transaction, a command without effect, or a replay has answered for.
-    pub async fn position_after(
-        &self,
-        session: &mut ClientSession,
-        partition: Partition,
-    ) -> Result<Position, Error> {
+    pub async fn position_after(&self, session: &mut ClientSession, partition: Partition) -> Result<Position, Error> {
         self.mark_in(session, Some(partition), false).await
     }
 
@@ -192,7 +203,10 @@ impl EventStore {
             idempotency_key,
             body_hash,
             recorded_at: now,
-            data: new.event.encode().map_err(|error| AppendError::Database(Error::custom(error)))?,
+            data: new
+                .event
+                .encode()
+                .map_err(|error| AppendError::Database(Error::custom(error)))?,
         })
     }
 
@@ -207,7 +221,12 @@ impl EventStore {
     }
 
     async fn find_own(&self, session: &mut ClientSession, recorded: &RecordedEvent) -> Result<bool, Error> {
-        Ok(self.events.find_one(doc! { "_id": recorded.id }).session(session).await?.is_some())
+        Ok(self
+            .events
+            .find_one(doc! { "_id": recorded.id })
+            .session(session)
+            .await?
+            .is_some())
     }
 
     /// Up to three unique indexes may have refused the insert, and the error names but one: look.
@@ -274,23 +293,38 @@ impl EventStore {
                 match collection_of.insert_one(document).session(session).await {
                     Err(error) if is_duplicate_key(&error) => {
                         let id = document.get("_id").map(ToString::to_string).unwrap_or_default();
-                        Err(Attempt::CompanionExists { collection, id: id.trim_matches('"').to_owned() })
+                        Err(Attempt::CompanionExists {
+                            collection,
+                            id: id.trim_matches('"').to_owned(),
+                        })
                     }
                     other => other.map(drop).map_err(Attempt::from),
                 }
             }
-            Companion::Update { collection, filter, update } => {
+            Companion::Update {
+                collection,
+                filter,
+                update,
+            } => {
                 let collection = self.database.collection::<Document>(collection);
-                collection.update_one(filter.clone(), update.clone()).session(session).await?;
+                collection
+                    .update_one(filter.clone(), update.clone())
+                    .session(session)
+                    .await?;
                 Ok(())
             }
             Companion::Delete { collection, filter } => {
-                self.database.collection::<Document>(collection).delete_many(filter.clone()).session(session).await?;
+                self.database
+                    .collection::<Document>(collection)
+                    .delete_many(filter.clone())
+                    .session(session)
+                    .await?;
                 Ok(())
             }
             Companion::Redact { stream } => {
                 let earlier = doc! { "stream": stream.as_str(), "version": { "$lt": recorded.version } };
-                let nothing = doc! { "$unset": { "data.content": "", "data.display_name": "", "data.bio": "", "body_hash": "" } };
+                let nothing =
+                    doc! { "$unset": { "data.content": "", "data.display_name": "", "data.bio": "", "body_hash": "" } };
                 self.events.update_many(earlier, nothing).session(session).await?;
                 Ok(())
             }

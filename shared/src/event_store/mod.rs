@@ -75,24 +75,33 @@ impl EventStore {
     }
 
     /// The last event of a stream: the whole state of its aggregate.
-    pub async fn load(
-        &self,
-        session: &mut ClientSession,
-        stream: &StreamId,
-    ) -> Result<Option<RecordedEvent>, Error> {
+    pub async fn load(&self, session: &mut ClientSession, stream: &StreamId) -> Result<Option<RecordedEvent>, Error> {
         let newest = FindOneOptions::builder().sort(doc! { "version": -1 }).build();
-        self.events.find_one(doc! { "stream": stream.as_str() }).with_options(newest).session(session).await
+        self.events
+            .find_one(doc! { "stream": stream.as_str() })
+            .with_options(newest)
+            .session(session)
+            .await
     }
 
     /// Every event of a stream, oldest first.
     pub async fn read_stream(&self, stream: &StreamId) -> Result<Vec<RecordedEvent>, Error> {
-        self.events.find(doc! { "stream": stream.as_str() }).sort(doc! { "version": 1 }).await?.try_collect().await
+        self.events
+            .find(doc! { "stream": stream.as_str() })
+            .sort(doc! { "version": 1 })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The events of these ids, in no order. Events are never removed, so a missing one is an id of another store.
     pub async fn read_by_ids(&self, ids: &[EventId]) -> Result<Vec<RecordedEvent>, Error> {
         let ids: Vec<bson::Bson> = ids.iter().map(|&id| id.into()).collect();
-        self.events.find(doc! { "_id": { "$in": ids } }).await?.try_collect().await
+        self.events
+            .find(doc! { "_id": { "$in": ids } })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// What a request with this key wrote before, if it was here already.
@@ -102,12 +111,18 @@ impl EventStore {
         actor: UserId,
         key: &IdempotencyKey,
     ) -> Result<Option<RecordedEvent>, Error> {
-        self.events.find_one(doc! { "actor": actor, "idempotency_key": key.as_str() }).session(session).await
+        self.events
+            .find_one(doc! { "actor": actor, "idempotency_key": key.as_str() })
+            .session(session)
+            .await
     }
 
     /// The event that made the repost of this id. Whether it was retracted since, its stream tells.
     pub async fn find_repost(&self, session: &mut ClientSession, id: PostId) -> Result<Option<RecordedEvent>, Error> {
-        self.events.find_one(doc! { "type": REPOSTED, "data.id": id }).session(session).await
+        self.events
+            .find_one(doc! { "type": REPOSTED, "data.id": id })
+            .session(session)
+            .await
     }
 
     /// Writes a mark: a point of the partition's order that every subscription will see go by.
@@ -146,7 +161,12 @@ impl EventStore {
         if partitions.len() < Partition::all().count() {
             filter.insert("partition", doc! { "$in": partitions.to_vec() });
         }
-        self.events.find(filter).sort(doc! { "_id": 1 }).batch_size(1_000).session(session).await
+        self.events
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .batch_size(1_000)
+            .session(session)
+            .await
     }
 
     async fn mark_in(
@@ -164,7 +184,12 @@ impl EventStore {
         loop {
             // Each attempt may write a mark of its own: one too many harms nobody.
             match self.marks.insert_one(&mark).session(&mut *session).await {
-                Ok(_) => return session.operation_time().map(Position::from).ok_or_else(missing_operation_time),
+                Ok(_) => {
+                    return session
+                        .operation_time()
+                        .map(Position::from)
+                        .ok_or_else(missing_operation_time);
+                }
                 Err(error) if is_transient(&error) => match delays.next() {
                     Some(delay) => {
                         tracing::warn!(%error, "mark had no answer; trying again");

@@ -64,14 +64,20 @@ impl BodyHash {
 
 impl Serialize for BodyHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        bson::Binary { subtype: BinarySubtype::Generic, bytes: self.0.to_vec() }.serialize(serializer)
+        bson::Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: self.0.to_vec(),
+        }
+        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for BodyHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = bson::Binary::deserialize(deserializer)?.bytes;
-        <[u8; 32]>::try_from(bytes).map(Self).map_err(|_| de::Error::custom("a hash has 32 bytes"))
+        <[u8; 32]>::try_from(bytes)
+            .map(Self)
+            .map_err(|_| de::Error::custom("a hash has 32 bytes"))
     }
 }
 

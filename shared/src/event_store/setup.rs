@@ -18,7 +18,9 @@ const MARKS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 /// Harmless to repeat, by several programs at once.
 pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
     // Clustered: the document lies in its own `_id` index, so an append writes one tree less.
-    let create = database.create_collection(EVENTS).clustered_index(ClusteredIndex::default());
+    let create = database
+        .create_collection(EVENTS)
+        .clustered_index(ClusteredIndex::default());
     tolerate_existing(create.await)?;
     tolerate_existing(database.create_collection(MARKS).await)?;
     database
@@ -26,7 +28,12 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
         .create_indexes([
             IndexModel::builder()
                 .keys(doc! { "stream": 1, "version": 1 })
-                .options(IndexOptions::builder().name("stream_version".to_owned()).unique(true).build())
+                .options(
+                    IndexOptions::builder()
+                        .name("stream_version".to_owned())
+                        .unique(true)
+                        .build(),
+                )
                 .build(),
             IndexModel::builder()
                 .keys(doc! { "actor": 1, "idempotency_key": 1 })
@@ -55,7 +62,12 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
         .create_index(
             IndexModel::builder()
                 .keys(doc! { "at": 1 })
-                .options(IndexOptions::builder().name("expiry".to_owned()).expire_after(MARKS_KEPT_FOR).build())
+                .options(
+                    IndexOptions::builder()
+                        .name("expiry".to_owned())
+                        .expire_after(MARKS_KEPT_FOR)
+                        .build(),
+                )
                 .build(),
         )
         .await?;
@@ -73,7 +85,9 @@ async fn store_id(database: &Database) -> Result<StoreId, Error> {
     let document = store.find_one(doc! { "_id": "store" }).await?;
     match document.as_ref().and_then(|document| document.get("uuid")) {
         Some(bson::Bson::Binary(binary)) => {
-            let uuid = binary.to_uuid().map_err(|_| Error::custom("the store's uuid is malformed"))?;
+            let uuid = binary
+                .to_uuid()
+                .map_err(|_| Error::custom("the store's uuid is malformed"))?;
             Ok(StoreId(uuid.into()))
         }
         _ => Err(Error::custom("the store has no uuid")),

@@ -53,7 +53,9 @@ pub struct DeadLetters {
 
 impl DeadLetters {
     pub fn new(views: &Database) -> Self {
-        Self { collection: views.collection(DEAD_LETTERS) }
+        Self {
+            collection: views.collection(DEAD_LETTERS),
+        }
     }
 
     pub async fn ensure(&self) -> Result<(), Error> {
@@ -77,19 +79,28 @@ impl DeadLetters {
             Request::Retry => doc! { "retry_requested": true, "discarded": false },
             Request::Discard => doc! { "discarded": true, "retry_requested": false },
         };
-        self.collection.update_many(doc! { "event": event }, doc! { "$set": change }).await?;
+        self.collection
+            .update_many(doc! { "event": event }, doc! { "$set": change })
+            .await?;
         self.collection.find(doc! { "event": event }).await?.try_collect().await
     }
 
     /// The events that an operator gave up on.
     pub async fn discarded(&self) -> Result<Vec<EventId>, Error> {
-        let letters: Vec<DeadLetter> = self.collection.find(doc! { "discarded": true }).await?.try_collect().await?;
+        let letters: Vec<DeadLetter> = self
+            .collection
+            .find(doc! { "discarded": true })
+            .await?
+            .try_collect()
+            .await?;
         Ok(letters.into_iter().map(|letter| letter.event).collect())
     }
 
     /// How many letters of the subscription wait for an operator.
     pub async fn waiting(&self, subscription: &str) -> Result<u64, Error> {
-        self.collection.count_documents(doc! { "subscription": subscription, "discarded": false }).await
+        self.collection
+            .count_documents(doc! { "subscription": subscription, "discarded": false })
+            .await
     }
 
     /// The letters of a partition that are not discarded, those of one stream in order.
@@ -99,12 +110,20 @@ impl DeadLetters {
         partition: Partition,
     ) -> Result<Vec<DeadLetter>, Error> {
         let waiting = doc! { "subscription": subscription, "partition": partition, "discarded": false };
-        self.collection.find(waiting).sort(doc! { "stream": 1, "version": 1 }).await?.try_collect().await
+        self.collection
+            .find(waiting)
+            .sort(doc! { "stream": 1, "version": 1 })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// Forgets the letters of a subscription that has ended. What an operator discarded stays on record.
     pub async fn forget_waiting(&self, subscription: &str) -> Result<(), Error> {
-        self.collection.delete_many(doc! { "subscription": subscription, "discarded": false }).await.map(drop)
+        self.collection
+            .delete_many(doc! { "subscription": subscription, "discarded": false })
+            .await
+            .map(drop)
     }
 
     /// Records a letter. Repeating is harmless, and does not undo what an operator wrote on it.
@@ -132,13 +151,20 @@ impl DeadLetters {
         };
         let document: Document = bson::serialize_to_document(&letter).map_err(Error::custom)?;
         let fresh = doc! { "$setOnInsert": document };
-        self.collection.update_one(doc! { "_id": &letter.id }, fresh).upsert(true).await.map(drop)
+        self.collection
+            .update_one(doc! { "_id": &letter.id }, fresh)
+            .upsert(true)
+            .await
+            .map(drop)
     }
 
     /// A retry failed too: the letter says why, and waits for the operator again.
     pub(super) async fn refused_again(&self, letter: &DeadLetter, reason: &str) -> Result<(), Error> {
         let again = doc! { "$set": { "reason": reason, "retry_requested": false, "queued_behind": false } };
-        self.collection.update_one(doc! { "_id": &letter.id }, again).await.map(drop)
+        self.collection
+            .update_one(doc! { "_id": &letter.id }, again)
+            .await
+            .map(drop)
     }
 
     /// The event is handled after all.

@@ -17,10 +17,19 @@ use crate::position::Position;
 /// What the stream shows.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    Event { event: Arc<RecordedEvent>, position: Position },
-    Mark { mark: Mark, position: Position },
+    Event {
+        event: Arc<RecordedEvent>,
+        position: Position,
+    },
+    Mark {
+        mark: Mark,
+        position: Position,
+    },
     /// The document is no event that this program could ever have written.
-    Unreadable { reason: String, position: Position },
+    Unreadable {
+        reason: String,
+        position: Position,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +52,11 @@ impl From<Error> for FeedError {
         // ChangeStreamHistoryLost, ChangeStreamFatalError, CappedPositionLost, and what older servers say.
         let lost = matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, 286 | 280 | 136 | 234))
             || error.contains_label("NonResumableChangeStreamError");
-        if lost { FeedError::HistoryLost(error) } else { FeedError::Broken(error) }
+        if lost {
+            FeedError::HistoryLost(error)
+        } else {
+            FeedError::Broken(error)
+        }
     }
 }
 
@@ -53,11 +66,7 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Opens a stream of everything after `start` that concerns `partitions`.
-    pub(super) async fn open(
-        events: &Database,
-        start: Position,
-        partitions: &[Partition],
-    ) -> Result<Self, FeedError> {
+    pub(super) async fn open(events: &Database, start: Position, partitions: &[Partition]) -> Result<Self, FeedError> {
         let mut concerns: Vec<bson::Bson> = partitions.iter().map(|&partition| partition.into()).collect();
         concerns.push(bson::Bson::Null);
         let inserts = doc! { "$match": {
@@ -72,7 +81,9 @@ impl Feed {
             .start_at_operation_time(start.after().to_timestamp())
             .batch_size(1_000)
             .await?;
-        Ok(Self { stream: stream.with_type() })
+        Ok(Self {
+            stream: stream.with_type(),
+        })
     }
 
     /// The next of the stream. May be dropped and called again without losing anything.
@@ -92,7 +103,10 @@ fn incoming(change: ChangeStreamEvent<RawDocumentBuf>) -> Result<Incoming, FeedE
         .ok_or_else(|| FeedError::Broken(Error::custom("a change event carries no clusterTime")))?;
     let collection = change.ns.as_ref().and_then(|ns| ns.coll.as_deref());
     let Some(document) = change.full_document else {
-        return Ok(Incoming::Unreadable { reason: "the change event carries no document".to_owned(), position });
+        return Ok(Incoming::Unreadable {
+            reason: "the change event carries no document".to_owned(),
+            position,
+        });
     };
     if collection == Some(MARKS) {
         return Ok(match bson::deserialize_from_slice::<Document>(document.as_bytes()) {
@@ -103,11 +117,22 @@ fn incoming(change: ChangeStreamEvent<RawDocumentBuf>) -> Result<Incoming, FeedE
                 },
                 position,
             },
-            Err(error) => Incoming::Unreadable { reason: error.to_string(), position },
+            Err(error) => Incoming::Unreadable {
+                reason: error.to_string(),
+                position,
+            },
         });
     }
-    Ok(match bson::deserialize_from_slice::<RecordedEvent>(document.as_bytes()) {
-        Ok(event) => Incoming::Event { event: Arc::new(event), position },
-        Err(error) => Incoming::Unreadable { reason: error.to_string(), position },
-    })
+    Ok(
+        match bson::deserialize_from_slice::<RecordedEvent>(document.as_bytes()) {
+            Ok(event) => Incoming::Event {
+                event: Arc::new(event),
+                position,
+            },
+            Err(error) => Incoming::Unreadable {
+                reason: error.to_string(),
+                position,
+            },
+        },
+    )
 }

@@ -36,7 +36,13 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(leases: Leases, owner: Owner, settings: SubscriptionSettings) -> Self {
-        Self { leases, owner, settings, held: BTreeMap::new(), seen: HashMap::new() }
+        Self {
+            leases,
+            owner,
+            settings,
+            held: BTreeMap::new(),
+            seen: HashMap::new(),
+        }
     }
 
     /// Renews, looks at all leases, gives up what is another's, and takes what is due.
@@ -46,7 +52,9 @@ impl Keeper {
         let mut changes = Changes::default();
         self.held.retain(|&partition, &mut fence| {
             let still = all.iter().any(|lease| {
-                lease.partition == partition && lease.fence == fence && lease.owner.as_deref() == Some(self.owner.as_str())
+                lease.partition == partition
+                    && lease.fence == fence
+                    && lease.owner.as_deref() == Some(self.owner.as_str())
             });
             if !still {
                 changes.lost.push(partition);
@@ -83,9 +91,10 @@ impl Keeper {
             None => true,
             // A lease of ours that we don't know of: taken, and the answer was lost.
             Some(owner) if owner == self.owner.as_str() => !self.held.contains_key(&lease.partition),
-            Some(_) => self.seen.get(&lease.partition).is_some_and(|&(_, _, since)| {
-                now.duration_since(since) >= self.settings.lease_duration
-            }),
+            Some(_) => self
+                .seen
+                .get(&lease.partition)
+                .is_some_and(|&(_, _, since)| now.duration_since(since) >= self.settings.lease_duration),
         }
     }
 
@@ -104,8 +113,11 @@ impl Keeper {
         let owners = by_owner.len() + 1;
         let most = all.len().div_ceil(owners);
         let least = all.len() / owners;
-        let mut claims: Vec<Claim<'a>> =
-            free.into_iter().take(most.saturating_sub(self.held.len())).map(Claim::Take).collect();
+        let mut claims: Vec<Claim<'a>> = free
+            .into_iter()
+            .take(most.saturating_sub(self.held.len()))
+            .map(Claim::Take)
+            .collect();
         // Nobody else may be there to take what is left of a share: the next look takes it.
         let mut missing = least.saturating_sub(self.held.len() + claims.len());
         for leases in by_owner.values() {
@@ -134,7 +146,9 @@ mod tests {
     async fn keeper() -> Keeper {
         // Nothing is sent: the claims are computed from what was read.
         crate::crypto::install_provider();
-        let client = Client::with_uri_str("mongodb://127.0.0.1:1/?directConnection=true").await.unwrap();
+        let client = Client::with_uri_str("mongodb://127.0.0.1:1/?directConnection=true")
+            .await
+            .unwrap();
         Keeper::new(
             Leases::new(client.database("unused"), "views"),
             Owner::random(),
@@ -151,7 +165,7 @@ mod tests {
                 owner: owner_of(partition.number()),
                 fence: 1,
                 beat: 1,
-                position: Position::ZERO,
+                position: Position::ORIGIN,
             })
             .collect()
     }

@@ -58,7 +58,11 @@ pub struct Leases {
 
 impl Leases {
     pub fn new(database: Database, subscription: &str) -> Self {
-        Self { collection: database.collection(LEASES), database, subscription: subscription.to_owned() }
+        Self {
+            collection: database.collection(LEASES),
+            database,
+            subscription: subscription.to_owned(),
+        }
     }
 
     pub fn subscription(&self) -> &str {
@@ -87,30 +91,44 @@ impl Leases {
 
     pub async fn all(&self) -> Result<Vec<Lease>, Error> {
         // The ids of one subscription are a range, and `_id` has its index.
-        let range = doc! { "_id": { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) } };
+        let range =
+            doc! { "_id": { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) } };
         self.collection.find(range).await?.try_collect().await
     }
 
     /// The names of all subscriptions that have leases.
     pub async fn subscriptions(database: &Database) -> Result<Vec<String>, Error> {
-        let names = database.collection::<Document>(LEASES).distinct("subscription", doc! {}).await?;
-        Ok(names.into_iter().filter_map(|name| name.as_str().map(str::to_owned)).collect())
+        let names = database
+            .collection::<Document>(LEASES)
+            .distinct("subscription", doc! {})
+            .await?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect())
     }
 
     /// Removes the leases of a subscription that nobody runs any more.
     pub async fn remove(&self) -> Result<(), Error> {
-        self.collection.delete_many(doc! { "subscription": &self.subscription }).await.map(drop)
+        self.collection
+            .delete_many(doc! { "subscription": &self.subscription })
+            .await
+            .map(drop)
     }
 
     /// Tells the others that the owner lives.
     pub(super) async fn renew(&self, owner: &Owner) -> Result<(), Error> {
         let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
-        self.collection.update_many(mine, doc! { "$inc": { "beat": 1 } }).await.map(drop)
+        self.collection
+            .update_many(mine, doc! { "$inc": { "beat": 1 } })
+            .await
+            .map(drop)
     }
 
     /// Takes a lease that still is as it was seen; none if another was faster.
     pub(super) async fn take(&self, seen: &Lease, owner: &Owner) -> Result<Option<Lease>, Error> {
-        let unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence, "beat": seen.beat };
+        let unchanged =
+            doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence, "beat": seen.beat };
         self.take_if(unchanged, owner).await
     }
 
@@ -131,7 +149,10 @@ impl Leases {
     /// Gives every lease of the owner back.
     pub(super) async fn release(&self, owner: &Owner) -> Result<(), Error> {
         let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
-        self.collection.update_many(mine, doc! { "$set": { "owner": null } }).await.map(drop)
+        self.collection
+            .update_many(mine, doc! { "$set": { "owner": null } })
+            .await
+            .map(drop)
     }
 
     /// Writes checkpoints, all in one command; answers whether every one was still the owner's to write.
@@ -160,7 +181,11 @@ impl Leases {
         if let Ok(errors) = answer.get_array("writeErrors") {
             return Err(Error::custom(format!("checkpoints were refused: {errors:?}")));
         }
-        let matched = answer.get_i32("n").map(i64::from).or_else(|_| answer.get_i64("n")).unwrap_or(0);
+        let matched = answer
+            .get_i32("n")
+            .map(i64::from)
+            .or_else(|_| answer.get_i64("n"))
+            .unwrap_or(0);
         Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
     }
 

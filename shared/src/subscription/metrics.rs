@@ -38,15 +38,47 @@ impl SubscriptionMetrics {
     /// Registers everything under `subscription_…`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("subscription");
-        registry.register("events_handled", "Events handled, by partition", self.events_handled.clone());
-        registry.register("lag_seconds", "Age of the oldest unhandled event in seconds", self.lag_seconds.clone());
-        registry.register("backlog_events", "Events received and not handled yet", self.backlog.clone());
-        registry.register("leases_held", "Partitions this process works on", self.leases_held.clone());
-        registry.register("leases_taken", "Leases taken by this process", self.leases_taken.clone());
-        registry.register("leases_lost", "Leases lost to other processes", self.leases_lost.clone());
+        registry.register(
+            "events_handled",
+            "Events handled, by partition",
+            self.events_handled.clone(),
+        );
+        registry.register(
+            "lag_seconds",
+            "Age of the oldest unhandled event in seconds",
+            self.lag_seconds.clone(),
+        );
+        registry.register(
+            "backlog_events",
+            "Events received and not handled yet",
+            self.backlog.clone(),
+        );
+        registry.register(
+            "leases_held",
+            "Partitions this process works on",
+            self.leases_held.clone(),
+        );
+        registry.register(
+            "leases_taken",
+            "Leases taken by this process",
+            self.leases_taken.clone(),
+        );
+        registry.register(
+            "leases_lost",
+            "Leases lost to other processes",
+            self.leases_lost.clone(),
+        );
         registry.register("streams_opened", "Change streams opened", self.streams_opened.clone());
-        registry.register("scans", "Scans of the event store in place of a lost or missing stream", self.scans.clone());
+        registry.register(
+            "scans",
+            "Scans of the event store in place of a lost or missing stream",
+            self.scans.clone(),
+        );
         registry.register("retries", "Batches that were tried again", self.retries.clone());
-        registry.register("dead_letters", "Events put aside as dead letters", self.dead_letters.clone());
+        registry.register(
+            "dead_letters",
+            "Events put aside as dead letters",
+            self.dead_letters.clone(),
+        );
     }
 }

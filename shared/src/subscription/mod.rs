@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::dead_letters::DeadLetters;
-use self::feed::{Feed, FeedError, Incoming};
+use self::feed::{Feed, FeedError, Incoming, Mark};
 pub use self::handler::{Delivery, Handler, HandlerError};
 use self::keeper::{Changes, Keeper};
 use self::leases::{Leases, Owner};
@@ -71,7 +71,10 @@ impl Subscription {
             metrics,
             clock,
         };
-        Self { workshop: Arc::new(workshop), leases: Leases::new(views, name) }
+        Self {
+            workshop: Arc::new(workshop),
+            leases: Leases::new(views, name),
+        }
     }
 
     /// Works until `shutdown`; then finishes the batches under way, saves the checkpoints and gives the
@@ -91,7 +94,12 @@ impl Subscription {
         let mut tasks = JoinSet::new();
         let keeper = Keeper::new(self.leases.clone(), owner.clone(), workshop.settings.clone());
         tasks.spawn(keep_leases(workshop.clone(), keeper, changes, stop.clone()));
-        tasks.spawn(save_checkpoints(workshop.clone(), self.leases.clone(), owner.clone(), stop.clone()));
+        tasks.spawn(save_checkpoints(
+            workshop.clone(),
+            self.leases.clone(),
+            owner.clone(),
+            stop.clone(),
+        ));
 
         let mut coordinator = Coordinator {
             workshop: workshop.clone(),
@@ -109,7 +117,7 @@ impl Subscription {
 
     async fn prepare(&self) -> Result<(), mongodb::error::Error> {
         self.workshop.dead_letters.ensure().await?;
-        self.leases.ensure(Position::ZERO).await
+        self.leases.ensure(Position::ORIGIN).await
     }
 
     /// Saves what is handled and gives the leases back; where the database is gone, they run out instead.
@@ -143,10 +151,21 @@ async fn keep_leases(
             Ok(found) if found.is_empty() => {}
             Ok(found) => {
                 let labels = workshop.labels();
-                workshop.metrics.leases_taken.get_or_create(&labels).inc_by(found.gained.len() as u64);
-                workshop.metrics.leases_lost.get_or_create(&labels).inc_by(found.lost.len() as u64);
+                workshop
+                    .metrics
+                    .leases_taken
+                    .get_or_create(&labels)
+                    .inc_by(found.gained.len() as u64);
+                workshop
+                    .metrics
+                    .leases_lost
+                    .get_or_create(&labels)
+                    .inc_by(found.lost.len() as u64);
                 tracing::info!(
-                    subscription = workshop.subscription, gained = found.gained.len(), lost = found.lost.len(), "leases moved",
+                    subscription = workshop.subscription,
+                    gained = found.gained.len(),
+                    lost = found.lost.len(),
+                    "leases moved",
                 );
                 if changes.send(found).is_err() {
                     return;
@@ -157,7 +176,11 @@ async fn keep_leases(
         let (oldest, backlog) = workshop.progress.backlog();
         let lag = oldest.map_or(0.0, |at| (workshop.clock.now() - at).as_seconds_f64().max(0.0));
         workshop.metrics.lag_seconds.get_or_create(&workshop.labels()).set(lag);
-        workshop.metrics.backlog.get_or_create(&workshop.labels()).set(i64::try_from(backlog).unwrap_or(i64::MAX));
+        workshop
+            .metrics
+            .backlog
+            .get_or_create(&workshop.labels())
+            .set(i64::try_from(backlog).unwrap_or(i64::MAX));
         if heartbeat.is_due(workshop.progress.frontier(), Instant::now(), settings.heartbeat_every)
             && let Err(error) = workshop.store.mark_all().await
         {
@@ -190,11 +213,13 @@ impl Heartbeat {
     }
 }
 
-/// Writes the checkpoints that moved: of active partitions at once, of idle ones now and then.
+/// Writes the checkpoints that moved: of active partitions at once, of idle ones now and then. When the stream
+/// falls silent after events, a mark carries the frontier past whatever clients were answered.
 async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner, stop: CancellationToken) {
     let mut every = tokio::time::interval(workshop.settings.checkpoint_every);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut idle_since = Instant::now();
+    let mut unsettled = None;
     while stop.run_until_cancelled(every.tick()).await.is_some() {
         let idle = idle_since.elapsed() >= workshop.settings.idle_checkpoint_every;
         if idle {
@@ -205,6 +230,13 @@ async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner,
             // One that is another's by now is dropped when the leases are tended next.
             Ok(_) => workshop.progress.saved(&due),
             Err(error) => tracing::warn!(subscription = workshop.subscription, %error, "saving checkpoints failed"),
+        }
+        let before = std::mem::replace(&mut unsettled, workshop.progress.unsettled());
+        if unsettled.is_some()
+            && unsettled == before
+            && let Err(error) = workshop.store.mark_all().await
+        {
+            tracing::warn!(subscription = workshop.subscription, %error, "writing a mark failed");
         }
     }
 }
@@ -271,7 +303,11 @@ impl Coordinator {
             self.workers.insert(lease.partition, worker);
         }
         let held = i64::try_from(self.workers.len()).unwrap_or(i64::MAX);
-        self.workshop.metrics.leases_held.get_or_create(&self.workshop.labels()).set(held);
+        self.workshop
+            .metrics
+            .leases_held
+            .get_or_create(&self.workshop.labels())
+            .set(held);
         gained
     }
 
@@ -285,23 +321,36 @@ impl Coordinator {
     /// Opens the stream at the lowest position that any partition needs, scanning first for those that need more.
     async fn open_feed(&mut self) -> Result<Feed, FeedError> {
         self.scan_what_no_stream_reaches().await?;
-        let start = self.workers.values().map(|worker| worker.delivered).min().unwrap_or_default();
+        let start = self
+            .workers
+            .values()
+            .map(|worker| worker.delivered)
+            .min()
+            .unwrap_or_default();
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
         let feed = Feed::open(self.workshop.store.database(), start, &partitions).await?;
         self.workshop.progress.stream_opened(start);
-        self.workshop.metrics.streams_opened.get_or_create(&self.workshop.labels()).inc();
+        self.workshop
+            .metrics
+            .streams_opened
+            .get_or_create(&self.workshop.labels())
+            .inc();
         Ok(feed)
     }
 
     async fn scan_what_no_stream_reaches(&mut self) -> Result<(), FeedError> {
-        if self.workers.values().all(|worker| worker.delivered != Position::ZERO) {
+        if self.workers.values().all(|worker| worker.delivered != Position::ORIGIN) {
             return Ok(());
         }
         // Acknowledged before the scan begins: everything below it will be seen by the scan.
         let mark = self.workshop.store.mark_all().await?;
         let mut entries = Vec::new();
         let mut from = None;
-        for worker in self.workers.values_mut().filter(|worker| worker.delivered == Position::ZERO) {
+        for worker in self
+            .workers
+            .values_mut()
+            .filter(|worker| worker.delivered == Position::ORIGIN)
+        {
             self.workshop.progress.scan_began(worker.partition);
             let checkpoint = self.workshop.progress.stored(worker.partition);
             let start = scan::start_of(checkpoint, self.workshop.settings.scan_overlap);
@@ -310,7 +359,8 @@ impl Coordinator {
             entries.push(worker.scan_entry());
         }
         if let Some(from) = from {
-            self.scans.spawn(scan::scan(self.workshop.clone(), entries, from, self.stop.clone()));
+            self.scans
+                .spawn(scan::scan(self.workshop.clone(), entries, from, self.stop.clone()));
         }
         Ok(())
     }
@@ -322,11 +372,18 @@ impl Coordinator {
             "the oplog no longer reaches back to the checkpoints; scanning the event store",
         );
         for worker in self.workers.values_mut() {
-            worker.delivered = Position::ZERO;
+            worker.delivered = Position::ORIGIN;
         }
     }
 
     fn deliver(&mut self, incoming: Incoming) {
+        let settles = matches!(
+            incoming,
+            Incoming::Mark {
+                mark: Mark { partition: None, .. },
+                ..
+            }
+        );
         let position = match incoming {
             Incoming::Event { event, position } => {
                 if let Some(worker) = self.workers.get_mut(&event.partition) {
@@ -345,7 +402,7 @@ impl Coordinator {
                 position
             }
         };
-        self.workshop.progress.advance(position);
+        self.workshop.progress.advance(position, settles);
     }
 
     async fn drain(&mut self) {

@@ -24,6 +24,8 @@ pub(super) struct Progress {
 struct State {
     /// Every event up to here, of every covered partition, was handed to its partition.
     frontier: Position,
+    /// The last of the stream was not a mark for all: checkpoints stop short of what clients were answered.
+    unsettled: bool,
     partitions: BTreeMap<Partition, PartitionProgress>,
 }
 
@@ -32,8 +34,9 @@ struct PartitionProgress {
     fence: i64,
     covered: bool,
     scanning: bool,
-    /// Something was handed over since the last checkpoint was stored.
-    active: bool,
+    /// How many more checkpoints are worth writing at once: two after the last event. A server may answer an
+    /// insert with a time slightly above its change event's; the second checkpoint is above that too.
+    writes_due: u8,
     /// What was handed over and is not handled yet, with the time of its recording.
     unfinished: BTreeMap<Position, DateTime<Utc>>,
     /// The highest checkpoint that is known to be stored.
@@ -47,7 +50,7 @@ impl Progress {
             fence,
             covered: false,
             scanning: false,
-            active: false,
+            writes_due: 0,
             unfinished: BTreeMap::new(),
             saved: position,
         };
@@ -88,14 +91,21 @@ impl Progress {
     pub(super) fn began(&self, partition: Partition, position: Position, recorded_at: DateTime<Utc>) {
         if let Some(progress) = self.lock().partitions.get_mut(&partition) {
             progress.unfinished.insert(position, recorded_at);
-            progress.active = true;
+            progress.writes_due = 2;
         }
     }
 
-    /// The stream has shown everything up to `position`.
-    pub(super) fn advance(&self, position: Position) {
+    /// The stream has shown everything up to `position`, last a mark for all or something else.
+    pub(super) fn advance(&self, position: Position, settles: bool) {
         let mut state = self.lock();
         state.frontier = state.frontier.max(position);
+        state.unsettled = !settles;
+    }
+
+    /// The frontier, if the last of the stream was not a mark for all.
+    pub(super) fn unsettled(&self) -> Option<Position> {
+        let state = self.lock();
+        state.unsettled.then_some(state.frontier)
     }
 
     /// Events are handled, or recorded as dead letters.
@@ -115,8 +125,12 @@ impl Progress {
             .iter()
             .filter_map(|(&partition, progress)| {
                 let position = progress.checkpoint(state.frontier)?;
-                let moved = position > progress.saved && (idle || progress.active);
-                moved.then_some(Checkpoint { partition, fence: progress.fence, position })
+                let moved = position > progress.saved && (idle || progress.writes_due > 0);
+                moved.then_some(Checkpoint {
+                    partition,
+                    fence: progress.fence,
+                    position,
+                })
             })
             .collect()
     }
@@ -128,7 +142,9 @@ impl Progress {
                 && progress.fence == checkpoint.fence
             {
                 progress.saved = progress.saved.max(checkpoint.position);
-                progress.active = !progress.unfinished.is_empty();
+                if progress.unfinished.is_empty() {
+                    progress.writes_due = progress.writes_due.saturating_sub(1);
+                }
             }
         }
     }
@@ -140,13 +156,22 @@ impl Progress {
 
     /// The checkpoint that is known to be stored.
     pub(super) fn stored(&self, partition: Partition) -> Position {
-        self.lock().partitions.get(&partition).map(|progress| progress.saved).unwrap_or_default()
+        self.lock()
+            .partitions
+            .get(&partition)
+            .map(|progress| progress.saved)
+            .unwrap_or_default()
     }
 
     /// When the oldest unfinished event was recorded, and how many there are.
     pub(super) fn backlog(&self) -> (Option<DateTime<Utc>>, usize) {
         let state = self.lock();
-        let unfinished = || state.partitions.values().flat_map(|progress| progress.unfinished.values());
+        let unfinished = || {
+            state
+                .partitions
+                .values()
+                .flat_map(|progress| progress.unfinished.values())
+        };
         (unfinished().min().copied(), unfinished().count())
     }
 
@@ -182,7 +207,11 @@ mod tests {
     }
 
     fn due(progress: &Progress) -> Vec<(u8, u64)> {
-        progress.due(true).iter().map(|c| (c.partition.number(), c.position.as_u64())).collect()
+        progress
+            .due(true)
+            .iter()
+            .map(|c| (c.partition.number(), c.position.as_u64()))
+            .collect()
     }
 
     #[test]
@@ -192,7 +221,7 @@ mod tests {
         progress.stream_opened(at(10));
         for position in [11, 13, 15] {
             progress.began(partition(1), at(position), Utc::now());
-            progress.advance(at(position));
+            progress.advance(at(position), false);
         }
         progress.finished(partition(1), [at(11), at(15)]);
         assert_eq!(due(&progress), [(1, 12)]);
@@ -206,7 +235,7 @@ mod tests {
         progress.add(partition(1), 1, at(10));
         progress.add(partition(2), 1, at(5));
         progress.stream_opened(at(5));
-        progress.advance(at(20));
+        progress.advance(at(20), false);
         assert_eq!(due(&progress), [(1, 20), (2, 20)]);
         assert_eq!(progress.due(false), []);
         progress.saved(&progress.due(true));
@@ -219,12 +248,12 @@ mod tests {
         let progress = Progress::default();
         progress.add(partition(1), 1, at(100));
         progress.stream_opened(at(100));
-        progress.advance(at(200));
+        progress.advance(at(200), false);
         progress.add(partition(2), 7, at(50));
         assert_eq!(due(&progress), [(1, 200)]);
         progress.stream_opened(at(50));
         assert_eq!(due(&progress), []);
-        progress.advance(at(60));
+        progress.advance(at(60), false);
         assert_eq!(due(&progress), [(2, 60)]);
     }
 

@@ -25,7 +25,11 @@ pub(super) async fn scan(workshop: Arc<Workshop>, entries: Vec<ScanEntry>, from:
     let mut next = from;
     let mut patience = Patience::new(&workshop.settings);
     let mut scanned = 0_u64;
-    tracing::info!(subscription = workshop.subscription, partitions = entries.len(), "scanning the event store");
+    tracing::info!(
+        subscription = workshop.subscription,
+        partitions = entries.len(),
+        "scanning the event store"
+    );
     while let Err(error) = hand_over(&workshop, &entries, &permits, &mut next, &mut scanned, &stop).await {
         tracing::warn!(subscription = workshop.subscription, %error, "the scan broke off; going on");
         if !patience.pause(&stop).await {
@@ -69,7 +73,7 @@ async fn hand_over(
 
 /// The id to begin at for a checkpoint: ids come from several clocks, and transactions take their time.
 pub(super) fn start_of(checkpoint: Position, overlap: std::time::Duration) -> EventId {
-    if checkpoint == Position::ZERO {
+    if checkpoint == Position::ORIGIN {
         return EventId::from_bytes([0; 16]);
     }
     let overlap = chrono::TimeDelta::from_std(overlap).unwrap_or(chrono::TimeDelta::days(1));

@@ -45,14 +45,20 @@ pub(super) struct Workshop {
 
 impl Workshop {
     pub(super) fn labels(&self) -> SubscriptionLabels {
-        SubscriptionLabels { subscription: self.subscription.clone() }
+        SubscriptionLabels {
+            subscription: self.subscription.clone(),
+        }
     }
 }
 
 /// One thing in a partition's queue.
 #[derive(Debug)]
 enum Item {
-    Event { id: EventId, body: Option<Arc<RecordedEvent>>, place: Place },
+    Event {
+        id: EventId,
+        body: Option<Arc<RecordedEvent>>,
+        place: Place,
+    },
     /// An operator wrote something on a dead letter of this partition.
     Wake { position: Position },
 }
@@ -107,7 +113,16 @@ impl Worker {
             wakes: Vec::new(),
         };
         let task = tokio::spawn(bench.run());
-        Self { partition, fence, delivered: position, queue, queued, workshop, stop, task }
+        Self {
+            partition,
+            fence,
+            delivered: position,
+            queue,
+            queued,
+            workshop,
+            stop,
+            task,
+        }
     }
 
     /// Hands over an event of the stream; one that was handed over before is dropped.
@@ -116,7 +131,9 @@ impl Worker {
             return;
         }
         self.delivered = position;
-        self.workshop.progress.began(self.partition, position, event.recorded_at);
+        self.workshop
+            .progress
+            .began(self.partition, position, event.recorded_at);
         self.enqueue(event, Place::Stream(position));
     }
 
@@ -126,7 +143,9 @@ impl Worker {
             return;
         }
         self.delivered = position;
-        self.workshop.progress.began(self.partition, position, self.workshop.clock.now());
+        self.workshop
+            .progress
+            .began(self.partition, position, self.workshop.clock.now());
         if mark.wake {
             // A worker that is gone has no use for it, and its progress is gone too.
             let _ = self.queue.send(Item::Wake { position });
@@ -176,7 +195,13 @@ pub(super) struct ScanEntry {
 impl ScanEntry {
     /// The permit is given back when the event is handled, or will never be.
     pub(super) fn deliver(&self, event: Arc<RecordedEvent>, permit: OwnedSemaphorePermit) {
-        push(&self.queue, &self.queued, usize::MAX, event, Place::Scan { _permit: permit });
+        push(
+            &self.queue,
+            &self.queued,
+            usize::MAX,
+            event,
+            Place::Scan { _permit: permit },
+        );
     }
 }
 
@@ -239,9 +264,18 @@ impl Bench {
             }
             if !self.look_at_letters {
                 for batch in self.ready_batches() {
-                    let blocked: HashSet<StreamId> =
-                        batch.1.iter().map(|(loaded, _)| &loaded.event.stream).filter(|s| self.blocked.contains(*s)).cloned().collect();
-                    let runner = Runner { workshop: self.workshop.clone(), partition: self.partition, stop: self.stop.clone() };
+                    let blocked: HashSet<StreamId> = batch
+                        .1
+                        .iter()
+                        .map(|(loaded, _)| &loaded.event.stream)
+                        .filter(|s| self.blocked.contains(*s))
+                        .cloned()
+                        .collect();
+                    let runner = Runner {
+                        workshop: self.workshop.clone(),
+                        partition: self.partition,
+                        stop: self.stop.clone(),
+                    };
                     under_way.push(async move { runner.run(batch.0, batch.1, blocked).await });
                 }
             }
@@ -324,10 +358,16 @@ impl Bench {
     async fn lay_out(&mut self, loaded: Loaded) {
         match loaded.event.event() {
             Ok(event) => {
-                let delivery =
-                    Delivery { recorded: loaded.event.clone(), event, position: loaded.place.position() };
+                let delivery = Delivery {
+                    recorded: loaded.event.clone(),
+                    event,
+                    position: loaded.place.position(),
+                };
                 self.in_hand += 1;
-                self.lanes.entry(delivery.event.audience()).or_default().push_back((loaded, delivery));
+                self.lanes
+                    .entry(delivery.event.audience())
+                    .or_default()
+                    .push_back((loaded, delivery));
             }
             Err(error) => {
                 let runner = Runner {
@@ -368,7 +408,11 @@ impl Bench {
                 subscription: self.workshop.subscription.clone(),
                 partition: u32::from(self.partition.number()),
             };
-            self.workshop.metrics.events_handled.get_or_create(&labels).inc_by(done.batch.len() as u64);
+            self.workshop
+                .metrics
+                .events_handled
+                .get_or_create(&labels)
+                .inc_by(done.batch.len() as u64);
             let positions = done.batch.iter().filter_map(|(loaded, _)| loaded.place.position());
             self.workshop.progress.finished(self.partition, positions);
         }
@@ -392,7 +436,11 @@ impl Bench {
     }
 
     async fn try_letters(&mut self) -> Result<(), Error> {
-        let letters = self.workshop.dead_letters.of_partition(&self.workshop.subscription, self.partition).await?;
+        let letters = self
+            .workshop
+            .dead_letters
+            .of_partition(&self.workshop.subscription, self.partition)
+            .await?;
         self.blocked.clear();
         for letter in letters {
             // Once one of a stream stays, those behind it stay too.
@@ -409,12 +457,19 @@ impl Bench {
     /// Executes a letter; true if it is resolved.
     async fn retry(&self, letter: &DeadLetter) -> Result<bool, Error> {
         let Some(recorded) = self.workshop.store.read_by_ids(&[letter.event]).await?.pop() else {
-            self.workshop.dead_letters.refused_again(letter, "the event store has no such event").await?;
+            self.workshop
+                .dead_letters
+                .refused_again(letter, "the event store has no such event")
+                .await?;
             return Ok(false);
         };
         let handled = match recorded.event() {
             Ok(event) => {
-                let delivery = Delivery { recorded: Arc::new(recorded), event, position: None };
+                let delivery = Delivery {
+                    recorded: Arc::new(recorded),
+                    event,
+                    position: None,
+                };
                 self.workshop.handler.handle(&[delivery]).await
             }
             Err(error) => Err(HandlerError::Refused(error.to_string())),
@@ -427,7 +482,10 @@ impl Bench {
             }
             Err(HandlerError::Database(error)) if crate::mongo::is_transient(&error) => Err(error),
             Err(error) => {
-                self.workshop.dead_letters.refused_again(letter, &error.to_string()).await?;
+                self.workshop
+                    .dead_letters
+                    .refused_again(letter, &error.to_string())
+                    .await?;
                 Ok(false)
             }
         }
@@ -450,7 +508,13 @@ impl Runner {
         let mut finished = true;
         for (_, delivery) in &batch {
             if blocked.contains(&delivery.recorded.stream) {
-                finished &= self.bury(&delivery.recorded, "an earlier event of the stream is a dead letter", true).await;
+                finished &= self
+                    .bury(
+                        &delivery.recorded,
+                        "an earlier event of the stream is a dead letter",
+                        true,
+                    )
+                    .await;
             } else {
                 open.push(delivery.clone());
             }
@@ -466,7 +530,10 @@ impl Runner {
                         finished &= self.bury(&delivery.recorded, reason, true).await;
                         continue;
                     }
-                    match self.attempt(std::slice::from_ref(delivery), self.workshop.settings.attempts).await {
+                    match self
+                        .attempt(std::slice::from_ref(delivery), self.workshop.settings.attempts)
+                        .await
+                    {
                         Outcome::Handled => {}
                         Outcome::Stopped => finished = false,
                         Outcome::Refused(error) => {
@@ -478,7 +545,12 @@ impl Runner {
                 }
             }
         }
-        Done { audience, batch, newly_blocked, finished }
+        Done {
+            audience,
+            batch,
+            newly_blocked,
+            finished,
+        }
     }
 
     /// Calls the handler: for ever where the database failed, `refusals` times where the handler did.
@@ -493,7 +565,11 @@ impl Runner {
                 Ok(()) => return Outcome::Handled,
                 Err(error) => error,
             };
-            self.workshop.metrics.retries.get_or_create(&self.workshop.labels()).inc();
+            self.workshop
+                .metrics
+                .retries
+                .get_or_create(&self.workshop.labels())
+                .inc();
             if !error.is_transient() {
                 refused += 1;
                 if refused >= refusals {
@@ -504,7 +580,11 @@ impl Runner {
                 subscription = self.workshop.subscription, partition = %self.partition, first_event = %batch[0].recorded.id,
                 events = batch.len(), %error, "handling failed; trying again",
             );
-            let paused = if error.is_conflict() { patience.moment(&self.stop).await } else { patience.pause(&self.stop).await };
+            let paused = if error.is_conflict() {
+                patience.moment(&self.stop).await
+            } else {
+                patience.pause(&self.stop).await
+            };
             if !paused {
                 return Outcome::Stopped;
             }
@@ -517,9 +597,18 @@ impl Runner {
         loop {
             let at = self.workshop.clock.now();
             let subscription = &self.workshop.subscription;
-            match self.workshop.dead_letters.record(subscription, event, reason, queued_behind, at).await {
+            match self
+                .workshop
+                .dead_letters
+                .record(subscription, event, reason, queued_behind, at)
+                .await
+            {
                 Ok(()) => {
-                    self.workshop.metrics.dead_letters.get_or_create(&self.workshop.labels()).inc();
+                    self.workshop
+                        .metrics
+                        .dead_letters
+                        .get_or_create(&self.workshop.labels())
+                        .inc();
                     tracing::error!(subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
                     return true;
                 }
@@ -549,7 +638,11 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn new(settings: &SubscriptionSettings) -> Self {
-        Self { next: settings.backoff, most: settings.backoff_max, moments: 0 }
+        Self {
+            next: settings.backoff,
+            most: settings.backoff_max,
+            moments: 0,
+        }
     }
 
     /// Waits; false if stopped meanwhile.

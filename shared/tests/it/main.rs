@@ -1,0 +1,7 @@
+//! Tests of the shared parts against a real database and real sockets.
+#![expect(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
+
+mod event_store;
+#[cfg(feature = "http")]
+mod http;
+mod subscription;

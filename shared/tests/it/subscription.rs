@@ -1,0 +1,530 @@
+//! Subscriptions against a database: sharing, dying, checkpoints, dead letters, lost history.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bson::{Document, doc};
+use chrono::Utc;
+use local_mongodb::TestDatabase;
+use mongodb::Database;
+use shared::clock::SystemClock;
+use shared::event_store::EventStore;
+use shared::ids::{EventId, Partition, UserId};
+use shared::position::Position;
+use shared::subscription::dead_letters::{DeadLetters, Request};
+use shared::subscription::leases::Leases;
+use shared::subscription::{Delivery, Handler, HandlerError, Subscription, SubscriptionMetrics, SubscriptionSettings};
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::event_store::{append, followed, open, post_created};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Remembers what it was handed, refuses what it is told to, and stands still while its gate is shut.
+#[derive(Debug)]
+struct Recorder {
+    handled: Mutex<Vec<EventId>>,
+    refused: Mutex<HashSet<EventId>>,
+    refusals: Mutex<HashMap<EventId, u32>>,
+    /// How many calls still fail as if the database were gone.
+    outages: Mutex<u32>,
+    shut_for: Mutex<Option<UserId>>,
+    gate: Semaphore,
+    progress: Notify,
+}
+
+impl Recorder {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            handled: Mutex::default(),
+            refused: Mutex::default(),
+            refusals: Mutex::default(),
+            outages: Mutex::default(),
+            shut_for: Mutex::default(),
+            gate: Semaphore::new(0),
+            progress: Notify::new(),
+        })
+    }
+
+    fn handled(&self) -> Vec<EventId> {
+        self.handled.lock().unwrap().clone()
+    }
+
+    async fn wait_for(&self, what: impl Fn(&[EventId]) -> bool) {
+        let reached = async {
+            loop {
+                let progress = self.progress.notified();
+                if what(&self.handled()) {
+                    return;
+                }
+                progress.await;
+            }
+        };
+        if tokio::time::timeout(DEADLINE, reached).await.is_err() {
+            panic!("not reached in time; handled: {:?}", self.handled());
+        }
+    }
+
+    async fn wait_for_all(&self, ids: &[EventId]) {
+        self.wait_for(|handled| ids.iter().all(|id| handled.contains(id))).await;
+    }
+}
+
+#[async_trait]
+impl Handler for Recorder {
+    async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        {
+            let mut outages = self.outages.lock().unwrap();
+            if *outages > 0 {
+                *outages -= 1;
+                let gone = std::io::Error::other("the test cut the connection");
+                return Err(HandlerError::Database(
+                    mongodb::error::ErrorKind::Io(Arc::new(gone)).into(),
+                ));
+            }
+        }
+        for delivery in batch {
+            if self.refused.lock().unwrap().contains(&delivery.recorded.id) {
+                *self.refusals.lock().unwrap().entry(delivery.recorded.id).or_default() += 1;
+                return Err(HandlerError::Refused("the test refuses it".to_owned()));
+            }
+        }
+        let shut_for = *self.shut_for.lock().unwrap();
+        if batch.iter().any(|delivery| Some(delivery.event.audience()) == shut_for) {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        self.handled
+            .lock()
+            .unwrap()
+            .extend(batch.iter().map(|delivery| delivery.recorded.id));
+        self.progress.notify_waiters();
+        Ok(())
+    }
+}
+
+fn settings() -> SubscriptionSettings {
+    SubscriptionSettings {
+        lease_duration: Duration::from_millis(600),
+        renew_every: Duration::from_millis(100),
+        idle_checkpoint_every: Duration::from_millis(50),
+        heartbeat_every: Duration::from_millis(200),
+        backoff: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(50),
+        ..SubscriptionSettings::default()
+    }
+}
+
+struct World {
+    _database: TestDatabase,
+    store: EventStore,
+    views: Database,
+}
+
+impl World {
+    async fn new() -> Self {
+        let database = TestDatabase::new().await;
+        let store = open(&database).await;
+        let views = database.client().await.database(database.views_database());
+        Self {
+            _database: database,
+            store,
+            views,
+        }
+    }
+
+    fn start(&self, handler: &Arc<Recorder>) -> Running {
+        self.start_with(handler, settings(), SubscriptionMetrics::default())
+    }
+
+    fn start_with(
+        &self,
+        handler: &Arc<Recorder>,
+        settings: SubscriptionSettings,
+        metrics: SubscriptionMetrics,
+    ) -> Running {
+        let subscription = Subscription::new(
+            "test",
+            self.store.clone(),
+            self.views.clone(),
+            handler.clone(),
+            settings,
+            metrics,
+            SystemClock::shared(),
+        );
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        Running {
+            shutdown,
+            task: tokio::spawn(async move { subscription.run(token).await }),
+        }
+    }
+
+    fn leases(&self) -> Leases {
+        Leases::new(self.views.clone(), "test")
+    }
+
+    async fn follow(&self, followee: UserId) -> EventId {
+        append(&self.store, followed(UserId::new(Utc::now()), followee, true), 0)
+            .await
+            .0
+            .id
+    }
+
+    async fn checkpoint(&self, partition: Partition) -> Position {
+        let all = self.leases().all().await.unwrap();
+        all.into_iter()
+            .find(|lease| lease.partition == partition)
+            .map(|lease| lease.position)
+            .unwrap_or_default()
+    }
+
+    async fn wait_for_checkpoints(&self, position: Position) {
+        eventually("every checkpoint has passed the position", || async {
+            let all = self.leases().all().await.unwrap();
+            all.len() == 64 && all.iter().all(|lease| lease.position >= position)
+        })
+        .await;
+    }
+}
+
+struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap();
+    }
+}
+
+/// Asks until it is so, in step with the database and not with a clock.
+async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let asked = async { while !is_so().await {} };
+    assert!(
+        tokio::time::timeout(DEADLINE, asked).await.is_ok(),
+        "not so in time: {what}"
+    );
+}
+
+fn user() -> UserId {
+    UserId::new(Utc::now())
+}
+
+fn user_of(partition: u8) -> UserId {
+    let mut bytes = *user().as_bytes();
+    bytes[15] = partition;
+    UserId::from_bytes(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_from_before_and_after_the_start_are_handled_in_order() {
+    let world = World::new().await;
+    let followee = user();
+    let mut expected = Vec::new();
+    for _ in 0..20 {
+        expected.push(world.follow(followee).await);
+    }
+    let recorder = Recorder::new();
+    let running = world.start(&recorder);
+    recorder.wait_for_all(&expected).await;
+    for _ in 0..20 {
+        expected.push(world.follow(followee).await);
+    }
+    recorder.wait_for_all(&expected).await;
+    running.stop().await;
+
+    let handled = recorder.handled();
+    let firsts: Vec<_> = expected
+        .iter()
+        .map(|id| handled.iter().position(|other| other == id).unwrap())
+        .collect();
+    assert!(firsts.is_sorted(), "{firsts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_checkpointed_is_not_handled_again() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let running = world.start(&recorder);
+    let ids = [world.follow(user()).await, world.follow(user()).await];
+    recorder.wait_for_all(&ids).await;
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+
+    let second = Recorder::new();
+    let running = world.start(&second);
+    let fresh = world.follow(user()).await;
+    second.wait_for_all(&[fresh]).await;
+    running.stop().await;
+    assert_eq!(second.handled(), [fresh]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_without_events_keep_up_by_heartbeats() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let running = world.start(&recorder);
+    let barrier = world.store.mark(Partition::new(7).unwrap()).await.unwrap();
+    // Nothing more is written: only the heartbeat can carry the other 63 past the mark.
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_and_the_death_of_one_loses_nothing() {
+    let world = World::new().await;
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let running_first = world.start(&first);
+    eventually("the first holds all leases", || async {
+        world
+            .leases()
+            .all()
+            .await
+            .unwrap()
+            .iter()
+            .filter(|lease| lease.owner.is_some())
+            .count()
+            == 64
+    })
+    .await;
+    let running_second = world.start(&second);
+    eventually("both hold half", || async {
+        let mut held: HashMap<Option<String>, usize> = HashMap::new();
+        for lease in world.leases().all().await.unwrap() {
+            *held.entry(lease.owner).or_default() += 1;
+        }
+        held.len() == 2 && held.values().all(|&count| count == 32)
+    })
+    .await;
+
+    let mut ids = Vec::new();
+    for number in 0..64 {
+        ids.push(world.follow(user_of(number)).await);
+        if number == 50 {
+            first.wait_for(|handled| handled.len() > 1).await;
+            // As by SIGKILL: nothing is finished, saved or released.
+            running_first.task.abort();
+        }
+    }
+    second
+        .wait_for(|handled| {
+            let first = first.handled();
+            ids.iter().all(|id| handled.contains(id) || first.contains(id))
+        })
+        .await;
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running_second.stop().await;
+    assert!(first.handled().len() > 1, "the first did a part of the work");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_comes_back_does_not_move_checkpoints_that_are_anothers() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let patient = SubscriptionSettings {
+        lease_duration: Duration::from_secs(3),
+        ..settings()
+    };
+    let running = world.start_with(&recorder, patient, SubscriptionMetrics::default());
+    let partition = Partition::new(3).unwrap();
+    let id = world.follow(user_of(3)).await;
+    recorder.wait_for_all(&[id]).await;
+    let leases = world.views.collection::<Document>("leases");
+    // Another owner: the fencing number is higher, and the owner shows signs of life.
+    leases
+        .update_one(
+            doc! { "_id": "test/03" },
+            doc! { "$set": { "owner": "another" }, "$inc": { "fence": 1, "beat": 1 } },
+        )
+        .await
+        .unwrap();
+    let before = world.checkpoint(partition).await;
+    let barrier = world.store.mark_all().await.unwrap();
+    eventually("the others have passed the barrier", || async {
+        // The other shows that it lives.
+        leases
+            .update_one(
+                doc! { "_id": "test/03", "owner": "another" },
+                doc! { "$inc": { "beat": 1 } },
+            )
+            .await
+            .unwrap();
+        let all = world.leases().all().await.unwrap();
+        all.iter()
+            .all(|lease| lease.partition == partition || lease.position >= barrier)
+    })
+    .await;
+    assert_eq!(world.checkpoint(partition).await, before);
+    // The silent owner is taken over, and the partition goes on.
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_waited_out() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    *recorder.outages.lock().unwrap() = 12;
+    let running = world.start(&recorder);
+    let id = world.follow(user()).await;
+    recorder.wait_for_all(&[id]).await;
+    running.stop().await;
+    assert!(DeadLetters::new(&world.views).list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_holds_up_its_stream_and_nothing_else() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let (ada, bob) = (user(), user());
+    let (poisoned, _) = append(&world.store, followed(ada, bob, true), 0).await;
+    recorder.refused.lock().unwrap().insert(poisoned.id);
+    let (behind, _) = append(&world.store, followed(ada, bob, false), 1).await;
+    let other = world.follow(bob).await;
+
+    let running = world.start(&recorder);
+    recorder.wait_for_all(&[other]).await;
+    let letters = DeadLetters::new(&world.views);
+    eventually("both are put aside", || async {
+        letters.list().await.unwrap().len() == 2
+    })
+    .await;
+    let listed = letters.list().await.unwrap();
+    assert_eq!((listed[0].event, listed[0].queued_behind), (poisoned.id, false));
+    assert_eq!((listed[1].event, listed[1].queued_behind), (behind.id, true));
+    assert!(!recorder.handled().contains(&behind.id));
+    assert!(recorder.refusals.lock().unwrap()[&poisoned.id] >= 5);
+
+    // A retry that fails again stays; one that succeeds lets those behind it through, in order.
+    let reached = letters.request(poisoned.id, Request::Retry).await.unwrap();
+    world.store.wake(reached[0].partition).await.unwrap();
+    eventually("the retry was refused", || async {
+        !letters.list().await.unwrap()[0].retry_requested
+    })
+    .await;
+    recorder.refused.lock().unwrap().clear();
+    letters.request(poisoned.id, Request::Retry).await.unwrap();
+    world.store.wake(bob.partition()).await.unwrap();
+    recorder.wait_for_all(&[poisoned.id, behind.id]).await;
+    eventually("no letter is left", || async {
+        letters.list().await.unwrap().is_empty()
+    })
+    .await;
+    let handled = recorder.handled();
+    let place = |id| handled.iter().position(|&other| other == id).unwrap();
+    assert!(place(poisoned.id) < place(behind.id));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discarded_letter_lets_its_stream_go_on_and_stays_on_record() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let (ada, bob) = (user(), user());
+    let (poisoned, _) = append(&world.store, followed(ada, bob, true), 0).await;
+    recorder.refused.lock().unwrap().insert(poisoned.id);
+    let (behind, _) = append(&world.store, followed(ada, bob, false), 1).await;
+    let running = world.start(&recorder);
+    let letters = DeadLetters::new(&world.views);
+    eventually("both are put aside", || async {
+        letters.list().await.unwrap().len() == 2
+    })
+    .await;
+
+    letters.request(poisoned.id, Request::Discard).await.unwrap();
+    world.store.wake(bob.partition()).await.unwrap();
+    recorder.wait_for_all(&[behind.id]).await;
+    let (next, _) = append(&world.store, followed(ada, bob, true), 2).await;
+    recorder.wait_for_all(&[next.id]).await;
+    assert_eq!(letters.discarded().await.unwrap(), [poisoned.id]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_decoded_is_a_dead_letter() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let running = world.start(&recorder);
+    let (event, _) = append(&world.store, post_created(user(), "from the future"), 0).await;
+    recorder.wait_for_all(&[event.id]).await;
+    let mut document = bson::serialize_to_document(&event).unwrap();
+    document.insert("_id", EventId::new(Utc::now()));
+    document.insert("version", 2_i64);
+    document.insert("type", "post.teleported");
+    world
+        .store
+        .database()
+        .collection::<Document>("events")
+        .insert_one(document)
+        .await
+        .unwrap();
+    let letters = DeadLetters::new(&world.views);
+    eventually("it is put aside", || async { letters.list().await.unwrap().len() == 1 }).await;
+    assert!(letters.list().await.unwrap()[0].reason.contains("post.teleported"));
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_stalls_no_other_partition() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let slow = user_of(1);
+    *recorder.shut_for.lock().unwrap() = Some(slow);
+    let running = world.start_with(
+        &recorder,
+        SubscriptionSettings {
+            window: 4,
+            ..settings()
+        },
+        SubscriptionMetrics::default(),
+    );
+    let mut queued = Vec::new();
+    for _ in 0..50 {
+        queued.push(world.follow(slow).await);
+    }
+    let quick = world.follow(user_of(2)).await;
+    recorder.wait_for_all(&[quick]).await;
+    assert!(queued.iter().all(|id| !recorder.handled().contains(id)));
+    recorder.gate.add_permits(1_000);
+    recorder.wait_for_all(&queued).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_older_than_the_oplog_is_made_good_by_a_scan() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let before = world.follow(user_of(9)).await;
+    let running = world.start(&recorder);
+    recorder.wait_for_all(&[before]).await;
+    running.stop().await;
+    let missed = world.follow(user_of(9)).await;
+    // A time long before the oplog's first entry.
+    let ancient = Position::from(bson::Timestamp {
+        time: 1_000,
+        increment: 1,
+    });
+    let leases = world.views.collection::<Document>("leases");
+    leases
+        .update_many(doc! {}, doc! { "$set": { "position": ancient } })
+        .await
+        .unwrap();
+
+    let second = Recorder::new();
+    let metrics = SubscriptionMetrics::default();
+    let running = world.start_with(&second, settings(), metrics);
+    second.wait_for_all(&[before, missed]).await;
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+}
