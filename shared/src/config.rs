@@ -27,3 +27,6 @@ pub use secret::{MongoUri, Pem, PemList, Secret, StringList};
 pub use sections::{
     Auth, ClockSkew, Consistency, Cors, Http, LogFormat, MongoDb, Quota, RateLimit, Shutdown, Telemetry, Timelines,
 };
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,8 @@ use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tracing::Subscriber;
-use tracing::subscriber::set_global_default;
+use tracing::dispatcher::{SetGlobalDefaultError, set_global_default};
+use tracing::{Dispatch, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -31,7 +31,7 @@ pub enum TelemetryError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("this process writes its log elsewhere already")]
-    AlreadyStarted(#[from] tracing::subscriber::SetGlobalDefaultError),
+    AlreadyStarted(#[from] SetGlobalDefaultError),
 }
 
 /// Keeps the spans that are still to be sent.
@@ -62,7 +62,7 @@ impl fmt::Debug for TelemetryGuard {
 /// its tokio runtime.
 pub fn init(telemetry: &config::Telemetry, service: &'static str) -> Result<TelemetryGuard, TelemetryError> {
     let provider = tracer_provider(telemetry, service)?;
-    set_global_default(subscriber(telemetry, service, &provider, io::stderr)?)?;
+    set_global_default(dispatch(telemetry, service, &provider, io::stderr)?)?;
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     Ok(TelemetryGuard { provider })
 }
@@ -74,7 +74,10 @@ fn tracer_provider(telemetry: &config::Telemetry, service: &'static str) -> Resu
         return Ok(provider.with_sampler(Sampler::AlwaysOff).build());
     };
     if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
-        return Err(ConfigError::invalid("telemetry.sample_ratio", "must be between 0 and 1"));
+        return Err(ConfigError::invalid(
+            "telemetry.sample_ratio",
+            "must be between 0 and 1",
+        ));
     }
     let exporter = SpanExporter::builder()
         .with_tonic()
@@ -85,30 +88,37 @@ fn tracer_provider(telemetry: &config::Telemetry, service: &'static str) -> Resu
     Ok(provider.with_sampler(sampler).with_batch_exporter(exporter).build())
 }
 
-fn subscriber<W>(
+fn dispatch<W>(
     telemetry: &config::Telemetry,
     service: &'static str,
     provider: &SdkTracerProvider,
     writer: W,
-) -> Result<Box<dyn Subscriber + Send + Sync>, ConfigError>
+) -> Result<Dispatch, ConfigError>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(&telemetry.filter)
         .map_err(|error| ConfigError::invalid("telemetry.filter", error.to_string()))?;
-    let registry = tracing_subscriber::registry().with(filter).with(spans_layer(provider.tracer(service)));
+    let registry = tracing_subscriber::registry()
+        .with(filter)
+        .with(spans_layer(provider.tracer(service)));
     Ok(match telemetry.format {
         LogFormat::Json => {
-            let dispatch = json::OwnDispatch::default();
+            let own = json::OwnDispatch::default();
             let lines = tracing_subscriber::fmt::layer()
-                .event_format(json::JsonLines::new(service, dispatch.clone()))
+                .event_format(json::JsonLines::new(service, own.clone()))
                 .fmt_fields(tracing_subscriber::fmt::format::JsonFields::new())
                 .with_writer(writer);
-            Box::new(registry.with(dispatch).with(lines))
+            Dispatch::new(registry.with(own).with(lines))
         }
-        LogFormat::Text => {
-            Box::new(registry.with(tracing_subscriber::fmt::layer().compact().with_target(false).with_writer(writer)))
-        }
+        LogFormat::Text => Dispatch::new(
+            registry.with(
+                tracing_subscriber::fmt::layer()
+                    .compact()
+                    .with_target(false)
+                    .with_writer(writer),
+            ),
+        ),
     })
 }
 

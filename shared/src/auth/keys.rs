@@ -35,7 +35,10 @@ impl PublicKey {
         let x = URL_SAFE_NO_PAD.encode(bytes);
         // RFC 7638 and RFC 8037: the required members alone, in lexicographic order, without spaces.
         let thumbprint = sha256(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
-        Self { bytes, id: URL_SAFE_NO_PAD.encode(thumbprint) }
+        Self {
+            bytes,
+            id: URL_SAFE_NO_PAD.encode(thumbprint),
+        }
     }
 
     /// All the keys (`PUBLIC KEY`) in a text.
@@ -43,11 +46,20 @@ impl PublicKey {
         let keys = SubjectPublicKeyInfoDer::pem_slice_iter(pem.as_bytes())
             .map(|spki| {
                 let spki = spki.map_err(|_| InvalidKey::Pem("-----BEGIN PUBLIC KEY-----"))?;
-                let bytes = spki.strip_prefix(SPKI_PREFIX.as_slice()).ok_or(InvalidKey::NotEd25519)?;
-                bytes.try_into().map(Self::from_bytes).map_err(|_| InvalidKey::NotEd25519)
+                let bytes = spki
+                    .strip_prefix(SPKI_PREFIX.as_slice())
+                    .ok_or(InvalidKey::NotEd25519)?;
+                bytes
+                    .try_into()
+                    .map(Self::from_bytes)
+                    .map_err(|_| InvalidKey::NotEd25519)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() { Err(InvalidKey::Pem("-----BEGIN PUBLIC KEY-----")) } else { Ok(keys) }
+        if keys.is_empty() {
+            Err(InvalidKey::Pem("-----BEGIN PUBLIC KEY-----"))
+        } else {
+            Ok(keys)
+        }
     }
 
     pub fn id(&self) -> &str {
@@ -87,7 +99,11 @@ pub(super) fn signing_key_from_pem(pem: &str) -> Result<(Vec<u8>, PublicKey), In
         .map_err(|_| InvalidKey::Pem("-----BEGIN PRIVATE KEY-----"))?;
     let der = der.secret_pkcs8_der();
     let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|_| InvalidKey::NotEd25519)?;
-    let public = pair.public_key().as_ref().try_into().map_err(|_| InvalidKey::NotEd25519)?;
+    let public = pair
+        .public_key()
+        .as_ref()
+        .try_into()
+        .map_err(|_| InvalidKey::NotEd25519)?;
     Ok((der.to_vec(), PublicKey::from_bytes(public)))
 }
 
@@ -122,7 +138,9 @@ mod tests {
     #[test]
     fn the_id_is_the_thumbprint_of_rfc_8037() {
         // The key and the thumbprint of RFC 8037, appendices A.2 and A.3.
-        let x = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        let x = URL_SAFE_NO_PAD
+            .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+            .unwrap();
         let key = PublicKey::from_bytes(x.try_into().unwrap());
         assert_eq!(key.id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
@@ -145,12 +163,18 @@ mod tests {
         let (_, key) = signing_key_from_pem(private).unwrap();
         assert_eq!(PublicKey::all_from_pem(&key.to_pem()).unwrap()[0], key);
         // The secret of RFC 8037, appendix A.1, whose public half is in A.2.
-        assert_eq!(URL_SAFE_NO_PAD.encode(key.as_bytes()), "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        assert_eq!(
+            URL_SAFE_NO_PAD.encode(key.as_bytes()),
+            "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+        );
     }
 
     #[test]
     fn other_things_are_refused() {
-        assert_eq!(PublicKey::all_from_pem("").unwrap_err(), InvalidKey::Pem("-----BEGIN PUBLIC KEY-----"));
+        assert_eq!(
+            PublicKey::all_from_pem("").unwrap_err(),
+            InvalidKey::Pem("-----BEGIN PUBLIC KEY-----")
+        );
         let rsa_like = to_pem("PUBLIC KEY", &[0x30; 64]);
         assert_eq!(PublicKey::all_from_pem(&rsa_like).unwrap_err(), InvalidKey::NotEd25519);
         let garbage = to_pem("PRIVATE KEY", &[1, 2, 3]);

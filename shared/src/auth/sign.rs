@@ -79,7 +79,11 @@ impl Signer {
             exp: now.saturating_add(ttl),
         };
         let token = self.sign(&claims)?;
-        Ok(IssuedToken { token, claims, expires_in: self.ttl })
+        Ok(IssuedToken {
+            token,
+            claims,
+            expires_in: self.ttl,
+        })
     }
 
     /// Signs whatever the claims say.
@@ -92,6 +96,8 @@ impl Signer {
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer").field("public_key", &self.public_key).finish_non_exhaustive()
+        f.debug_struct("Signer")
+            .field("public_key", &self.public_key)
+            .finish_non_exhaustive()
     }
 }

@@ -106,7 +106,11 @@ impl Verifier {
         if header.crit.is_some() {
             return Err(InvalidToken::Malformed);
         }
-        let key = header.kid.as_deref().and_then(|kid| self.keys.get(kid)).ok_or(InvalidToken::UnknownKey)?;
+        let key = header
+            .kid
+            .as_deref()
+            .and_then(|kid| self.keys.get(kid))
+            .ok_or(InvalidToken::UnknownKey)?;
         let claims = decode::<Claims>(token, key, &self.validation)
             .map_err(|error| invalid_because(error.kind()))?
             .claims;
@@ -133,7 +137,9 @@ impl Verifier {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("public_keys", &self.public_keys).finish_non_exhaustive()
+        f.debug_struct("Verifier")
+            .field("public_keys", &self.public_keys)
+            .finish_non_exhaustive()
     }
 }
 

@@ -51,7 +51,10 @@ pub enum ConfigError {
 impl ConfigError {
     /// For what can be judged only after loading, such as a key that is missing because of another.
     pub fn invalid(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Invalid { key: key.into(), reason: reason.into() }
+        Self::Invalid {
+            key: key.into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -91,7 +94,10 @@ impl Environment {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// The value of a key, if this environment sets it.
@@ -102,8 +108,14 @@ impl Environment {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { variables, not_unicode: None }
+        let variables = pairs
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Self {
+            variables,
+            not_unicode: None,
+        }
     }
 }
 
@@ -111,27 +123,39 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
 /// by its ending), then the environment. An empty variable counts as unset.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, environment: &Environment) -> Result<T, ConfigError> {
     if let Some(variable) = &environment.not_unicode {
-        return Err(ConfigError::NotUnicode { variable: variable.clone() });
+        return Err(ConfigError::NotUnicode {
+            variable: variable.clone(),
+        });
     }
     let mut builder = Config::builder();
     for section in SECTIONS {
         // A section that nobody wrote still exists, so that what is missing inside it is called by its full name.
-        builder = builder.set_default(section, Map::<String, String>::new()).map_err(|error| unkeyed(&error))?;
+        builder = builder
+            .set_default(section, Map::<String, String>::new())
+            .map_err(|error| unkeyed(&error))?;
     }
-    let file = file.map(Path::to_path_buf).or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
+    let file = file
+        .map(Path::to_path_buf)
+        .or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
     if let Some(path) = &file {
         let format = match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => FileFormat::Toml,
             Some("yaml" | "yml") => FileFormat::Yaml,
             _ => {
                 let reason = "its name must end in .toml, .yaml or .yml".to_owned();
-                return Err(ConfigError::File { path: path.clone(), reason });
+                return Err(ConfigError::File {
+                    path: path.clone(),
+                    reason,
+                });
             }
         };
         let only = Config::builder()
             .add_source(File::from(path.as_path()).format(format))
             .build()
-            .map_err(|error| ConfigError::File { path: path.clone(), reason: error.to_string() })?;
+            .map_err(|error| ConfigError::File {
+                path: path.clone(),
+                reason: error.to_string(),
+            })?;
         check_sections(&only, &path.display().to_string())?;
         builder = builder.add_source(only);
     }
@@ -140,33 +164,47 @@ pub fn load<T: DeserializeOwned>(file: Option<&Path>, environment: &Environment)
         .separator("__")
         .ignore_empty(true)
         .source(Some(environment.variables.clone().into_iter().collect()));
-    let only = Config::builder().add_source(variables.clone()).build().map_err(|error| unkeyed(&error))?;
+    let only = Config::builder()
+        .add_source(variables.clone())
+        .build()
+        .map_err(|error| unkeyed(&error))?;
     check_sections(&only, "environment")?;
     let merged = builder.add_source(variables).build().map_err(|error| unkeyed(&error))?;
     serde_path_to_error::deserialize(merged).map_err(|error| {
         let path = error.path().to_string();
         let reason = reason(error.inner());
-        ConfigError::Invalid { key: full_key(&path, &reason), reason }
+        ConfigError::Invalid {
+            key: full_key(&path, &reason),
+            reason,
+        }
     })
 }
 
 fn check_sections(source: &Config, origin: &str) -> Result<(), ConfigError> {
     let root = source.cache.clone().into_table().map_err(|error| unkeyed(&error))?;
     match root.keys().find(|section| !SECTIONS.contains(&section.as_str())) {
-        Some(section) => Err(ConfigError::UnknownSection { section: section.clone(), origin: origin.to_owned() }),
+        Some(section) => Err(ConfigError::UnknownSection {
+            section: section.clone(),
+            origin: origin.to_owned(),
+        }),
         None => Ok(()),
     }
 }
 
 fn unkeyed(error: &SourceError) -> ConfigError {
-    ConfigError::Invalid { key: "configuration".to_owned(), reason: error.to_string() }
+    ConfigError::Invalid {
+        key: "configuration".to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 /// The message alone: which key it is about is said by the path.
 fn reason(error: &SourceError) -> String {
     match error {
         SourceError::At { error, .. } => reason(error),
-        SourceError::Type { unexpected, expected, .. } => format!("{unexpected} was given, {expected} is expected"),
+        SourceError::Type {
+            unexpected, expected, ..
+        } => format!("{unexpected} was given, {expected} is expected"),
         SourceError::Message(message) => message.clone(),
         other => other.to_string(),
     }

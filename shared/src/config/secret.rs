@@ -51,7 +51,10 @@ pub struct MongoUri(SecretString);
 
 impl MongoUri {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        if ["mongodb://", "mongodb+srv://"].iter().any(|scheme| text.starts_with(scheme)) {
+        if ["mongodb://", "mongodb+srv://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
+        {
             Ok(Self(SecretString::from(text.to_owned())))
         } else {
             Err("must begin with mongodb:// or mongodb+srv://")
@@ -212,7 +215,12 @@ pub struct PemList(pub Vec<Pem>);
 impl<'de> Deserialize<'de> for PemList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let items = StringList::deserialize(deserializer)?;
-        items.iter().map(|item| Pem::parse(item)).collect::<Result<_, _>>().map(Self).map_err(de::Error::custom)
+        items
+            .iter()
+            .map(|item| Pem::parse(item))
+            .collect::<Result<_, _>>()
+            .map(Self)
+            .map_err(de::Error::custom)
     }
 }
 
@@ -223,11 +231,17 @@ mod tests {
     #[test]
     fn a_uri_is_printed_without_its_password() {
         let shown = |uri: &str| MongoUri::parse(uri).unwrap().to_string();
-        assert_eq!(shown("mongodb://ada:s3cr:et@db:27017/x?w=1"), "mongodb://ada:***@db:27017/x?w=1");
+        assert_eq!(
+            shown("mongodb://ada:s3cr:et@db:27017/x?w=1"),
+            "mongodb://ada:***@db:27017/x?w=1"
+        );
         assert_eq!(shown("mongodb://ada:s3/cr@et@db/x"), "mongodb://ada:***@db/x");
         assert_eq!(shown("mongodb://db/?replicaSet=rs0"), "mongodb://db/?replicaSet=rs0");
         assert_eq!(shown("mongodb+srv://ada@db"), "mongodb+srv://ada@db");
-        assert_eq!(format!("{:?}", MongoUri::parse("mongodb://a:b@c").unwrap()), "mongodb://a:***@c");
+        assert_eq!(
+            format!("{:?}", MongoUri::parse("mongodb://a:b@c").unwrap()),
+            "mongodb://a:***@c"
+        );
     }
 
     #[test]

@@ -169,7 +169,10 @@ pub struct Cors {
 
 impl Default for Cors {
     fn default() -> Self {
-        Self { allowed_origins: StringList::default(), max_age: 60 * MINUTE }
+        Self {
+            allowed_origins: StringList::default(),
+            max_age: 60 * MINUTE,
+        }
     }
 }
 
@@ -222,12 +225,24 @@ impl Default for RateLimit {
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "String")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
     /// For the eyes of a person.
     Text,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err("must be json or text"),
+        }
+    }
 }
 
 /// Logs and traces.
@@ -245,7 +260,12 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { format: LogFormat::Json, filter: "info".to_owned(), otlp_endpoint: None, sample_ratio: 1.0 }
+        Self {
+            format: LogFormat::Json,
+            filter: "info".to_owned(),
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+        }
     }
 }
 
@@ -263,7 +283,10 @@ pub struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain_delay: 5 * SECOND, grace: 20 * SECOND }
+        Self {
+            drain_delay: 5 * SECOND,
+            grace: 20 * SECOND,
+        }
     }
 }
 
@@ -282,7 +305,11 @@ pub struct ClockSkew {
 
 impl Default for ClockSkew {
     fn default() -> Self {
-        Self { max_skew: SECOND, max_age: 10 * SECOND, check_every: 2 * SECOND }
+        Self {
+            max_skew: SECOND,
+            max_age: 10 * SECOND,
+            check_every: 2 * SECOND,
+        }
     }
 }
 
@@ -300,7 +327,10 @@ pub struct Consistency {
 
 impl Default for Consistency {
     fn default() -> Self {
-        Self { max_wait: 2 * SECOND, max_future: MINUTE }
+        Self {
+            max_wait: 2 * SECOND,
+            max_future: MINUTE,
+        }
     }
 }
 

@@ -34,7 +34,10 @@ pub(super) async fn admit(
     }
     let Ok(_permit) = edge.in_flight.clone().try_acquire_owned() else {
         let detail = "Too many requests are being answered. Please try again in a moment.";
-        return Ok(refuse(request, &Problem::unavailable(detail, std::time::Duration::from_secs(1))));
+        return Ok(refuse(
+            request,
+            &Problem::unavailable(detail, std::time::Duration::from_secs(1)),
+        ));
     };
     let Some(limiter) = &edge.limiter else {
         return Ok(next.call(request).await?.map_into_boxed_body());
@@ -63,7 +66,10 @@ fn describe(response: &mut ServiceResponse<BoxBody>, allowance: Allowance) {
 }
 
 fn class(edge: &EdgeState, method: &Method, pattern: Option<&str>) -> Class {
-    let special = edge.classes.iter().find(|(of, route, _)| of == method && Some(*route) == pattern);
+    let special = edge
+        .classes
+        .iter()
+        .find(|(of, route, _)| of == method && Some(*route) == pattern);
     match special {
         Some((_, _, class)) => *class,
         None if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => Class::Read,
@@ -85,7 +91,9 @@ fn key(edge: &EdgeState, request: &ServiceRequest, class: Class) -> Key {
 /// The address of the client, as the outermost proxy that is trusted saw it.
 fn client_address(edge: &EdgeState, request: &ServiceRequest) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
-    let Some(hops) = edge.trusted_proxies.checked_sub(1) else { return peer };
+    let Some(hops) = edge.trusted_proxies.checked_sub(1) else {
+        return peer;
+    };
     let forwarded: Vec<&str> = request
         .headers()
         .get_all(FORWARDED_FOR)
@@ -94,5 +102,10 @@ fn client_address(edge: &EdgeState, request: &ServiceRequest) -> IpAddr {
         .map(str::trim)
         .collect();
     // Each proxy appends whom it heard from: counted from the right, the entries are as honest as the proxies.
-    forwarded.iter().rev().nth(hops).and_then(|text| text.parse().ok()).unwrap_or(peer)
+    forwarded
+        .iter()
+        .rev()
+        .nth(hops)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(peer)
 }

@@ -43,7 +43,9 @@ impl FromRequest for Authenticated {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(caller(request).and_then(|claims| {
-            claims.map(Self).ok_or_else(|| Problem::unauthorized("This needs an access token: `Authorization: Bearer …`."))
+            claims
+                .map(Self)
+                .ok_or_else(|| Problem::unauthorized("This needs an access token: `Authorization: Bearer …`."))
         }))
     }
 }

@@ -18,9 +18,13 @@ pub(super) fn configure(service: &mut ServiceConfig, openapi: &OpenApi) {
 }
 
 async fn described(json: Bytes) -> impl Responder {
-    HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(json)
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(json)
 }
 
 async fn to_reader() -> impl Responder {
-    HttpResponse::PermanentRedirect().insert_header((LOCATION, "/docs/")).finish()
+    HttpResponse::PermanentRedirect()
+        .insert_header((LOCATION, "/docs/"))
+        .finish()
 }

@@ -52,7 +52,10 @@ impl Edge {
 
 impl fmt::Debug for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge").field("http", &self.http).field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("Edge")
+            .field("http", &self.http)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
     }
 }
 

@@ -47,12 +47,19 @@ impl Fields {
 
     /// Notes something else that is wrong with a field.
     pub fn refuse(&mut self, field: &str, message: impl fmt::Display) {
-        self.errors.push(FieldError { field: field.to_owned(), message: message.to_string() });
+        self.errors.push(FieldError {
+            field: field.to_owned(),
+            message: message.to_string(),
+        });
     }
 
     /// All that is wrong, as one 422.
     pub fn finish(self) -> Result<(), Problem> {
-        if self.errors.is_empty() { Ok(()) } else { Err(Problem::validation(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::validation(self.errors))
+        }
     }
 
     /// A field that was parsed, after [`Fields::finish`] has agreed.

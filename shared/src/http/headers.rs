@@ -84,10 +84,13 @@ impl FromRequest for KeyHeader {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(single(request.headers(), &IDEMPOTENCY_KEY, "Idempotency-Key").and_then(|text| {
-            let key = text.map(IdempotencyKey::parse).transpose();
-            key.map(Self).map_err(|error| Problem::malformed_field("Idempotency-Key", error))
-        }))
+        ready(
+            single(request.headers(), &IDEMPOTENCY_KEY, "Idempotency-Key").and_then(|text| {
+                let key = text.map(IdempotencyKey::parse).transpose();
+                key.map(Self)
+                    .map_err(|error| Problem::malformed_field("Idempotency-Key", error))
+            }),
+        )
     }
 }
 
@@ -111,7 +114,9 @@ impl FromRequest for TokenHeader {
         let name = HeaderName::from_static(consistency::HEADER);
         ready(single(request.headers(), &name, "Consistency-Token").and_then(|text| {
             let token = text.map(str::parse).transpose();
-            token.map(Self).map_err(|error| Problem::malformed_field("Consistency-Token", error))
+            token
+                .map(Self)
+                .map_err(|error| Problem::malformed_field("Consistency-Token", error))
         }))
     }
 }
@@ -122,7 +127,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, shown: &str) -> Result<
     if second.is_some() {
         return Err(Problem::malformed_field(shown, "is given more than once"));
     }
-    first.map(HeaderValue::to_str).transpose().map_err(|_| Problem::malformed_field(shown, "must be visible ASCII"))
+    first
+        .map(HeaderValue::to_str)
+        .transpose()
+        .map_err(|_| Problem::malformed_field(shown, "must be visible ASCII"))
 }
 
 /// The id that a request and all that follows from it share: the client's `X-Request-Id` where it is a UUID, else a
@@ -133,7 +141,11 @@ pub struct CorrelationId(pub Uuid);
 impl CorrelationId {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
-        Self(given.and_then(|text| Uuid::try_parse(text).ok()).unwrap_or_else(Uuid::now_v7))
+        Self(
+            given
+                .and_then(|text| Uuid::try_parse(text).ok())
+                .unwrap_or_else(Uuid::now_v7),
+        )
     }
 }
 
@@ -154,7 +166,12 @@ mod tests {
     use super::*;
 
     fn if_match(value: &str) -> Result<IfMatch, Problem> {
-        IfMatch::parse(TestRequest::default().insert_header((IF_MATCH, value)).to_http_request().headers())
+        IfMatch::parse(
+            TestRequest::default()
+                .insert_header((IF_MATCH, value))
+                .to_http_request()
+                .headers(),
+        )
     }
 
     #[test]

@@ -8,7 +8,7 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::edge::EdgeState;
 use super::problem::Problem;
@@ -50,16 +50,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for HashedJson<T> {
         let body = read_body(request, payload);
         async move {
             let body = body.await?;
-            Ok(Self { value: parse(&body)?, sha256: sha256(&body) })
+            Ok(Self {
+                value: parse(&body)?,
+                sha256: sha256(&body),
+            })
         }
         .boxed_local()
     }
 }
 
-fn read_body(
-    request: &HttpRequest,
-    payload: &mut Payload,
-) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
+fn read_body(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
     let checked = check_head(request);
     let timeout = EdgeState::of(request).map_or(DEFAULT_BODY_TIMEOUT, |edge| edge.body_timeout);
     let mut payload = payload.take();
@@ -68,7 +68,8 @@ fn read_body(
         let read = async {
             let mut body = BytesMut::new();
             while let Some(chunk) = payload.next().await {
-                let chunk = chunk.map_err(|error| Problem::malformed(format!("The body could not be read: {error}.")))?;
+                let chunk =
+                    chunk.map_err(|error| Problem::malformed(format!("The body could not be read: {error}.")))?;
                 if body.len() + chunk.len() > MAX_BODY_BYTES {
                     return Err(Problem::payload_too_large(MAX_BODY_BYTES));
                 }
@@ -84,11 +85,20 @@ fn read_body(
 }
 
 fn check_head(request: &HttpRequest) -> Result<(), Problem> {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if !is_json(content_type) {
-        return Err(Problem::unsupported_media_type("Send JSON, with `Content-Type: application/json`."));
+        return Err(Problem::unsupported_media_type(
+            "Send JSON, with `Content-Type: application/json`.",
+        ));
     }
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
     match length.map(str::parse::<usize>) {
         Some(Ok(length)) if length > MAX_BODY_BYTES => Err(Problem::payload_too_large(MAX_BODY_BYTES)),
         _ => Ok(()),
@@ -99,13 +109,23 @@ fn is_json(content_type: &str) -> bool {
     let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
     let essence = parts.next().unwrap_or_default();
     let charset_fits = parts
-        .filter_map(|parameter| parameter.strip_prefix("charset=").map(|charset| charset.trim_matches('"').to_owned()))
+        .filter_map(|parameter| {
+            parameter
+                .strip_prefix("charset=")
+                .map(|charset| charset.trim_matches('"').to_owned())
+        })
         .all(|charset| charset == "utf-8");
-    charset_fits && (essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")))
+    charset_fits
+        && (essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| Problem::malformed("The body is not valid UTF-8."))?;
+    if !text.trim_ascii_start().starts_with('{') {
+        // Serde would also fill a structure from a list, by position.
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| refusal("", &error))?;
+        return Err(Problem::invalid_field("body", "must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -121,7 +141,9 @@ fn refusal(path: &str, error: &serde_json::Error) -> Problem {
     }
     // The place is no use to whoever reads the name of the field.
     let message = error.to_string();
-    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(message, _)| message);
     let path = path.trim_matches('.');
     let named = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split('`').next());
     let below = |name: &str| match path.rsplit_once('.') {
@@ -167,8 +189,11 @@ mod tests {
 
     fn field_of(body: &str) -> (u16, String, String) {
         let problem = parse::<Request>(body.as_bytes()).unwrap_err();
-        let (field, message) =
-            problem.errors.into_iter().next().map_or_else(Default::default, |error| (error.field, error.message));
+        let (field, message) = problem
+            .errors
+            .into_iter()
+            .next()
+            .map_or_else(Default::default, |error| (error.field, error.message));
         (problem.status, field, message)
     }
 
@@ -176,8 +201,14 @@ mod tests {
     fn every_slip_is_named() {
         let expected = |status: u16, field: &str, message: &str| (status, field.to_owned(), message.to_owned());
         assert_eq!(field_of("{}"), expected(422, "text", "is missing"));
-        assert_eq!(field_of(r#"{"text":"a","txet":1}"#), expected(422, "txet", "is not known here"));
-        assert_eq!(field_of(r#"{"text":"a","text":"b"}"#), expected(422, "text", "is given twice"));
+        assert_eq!(
+            field_of(r#"{"text":"a","txet":1}"#),
+            expected(422, "txet", "is not known here")
+        );
+        assert_eq!(
+            field_of(r#"{"text":"a","text":"b"}"#),
+            expected(422, "text", "is given twice")
+        );
         assert_eq!(
             field_of(r#"{"text":5}"#),
             expected(422, "text", "invalid type: integer `5`, expected a string")
@@ -186,20 +217,34 @@ mod tests {
             field_of(r#"{"text":null}"#),
             expected(422, "text", "invalid type: null, expected a string")
         );
-        assert_eq!(field_of(r#"{"text":"a","inner":{}}"#), expected(422, "inner.count", "is missing"));
-        assert_eq!(field_of(r#"{"text":"a","inner":{"x":1}}"#), expected(422, "inner.x", "is not known here"));
+        assert_eq!(
+            field_of(r#"{"text":"a","inner":{}}"#),
+            expected(422, "inner.count", "is missing")
+        );
+        assert_eq!(
+            field_of(r#"{"text":"a","inner":{"x":1}}"#),
+            expected(422, "inner.x", "is not known here")
+        );
         assert_eq!(
             field_of(r#"{"text":"a","inner":{"count":256}}"#),
             expected(422, "inner.count", "invalid value: integer `256`, expected u8")
         );
         assert_eq!(field_of(r#"{"text":"a","id":"x"}"#).1, "id");
-        assert_eq!(field_of("[]").0, 422);
-        assert_eq!(field_of("\"text\"").1, "body");
+        for other in ["[]", "[\"a\"]", "\"text\"", "null", " 1 "] {
+            assert_eq!(field_of(other), expected(422, "body", "must be a JSON object"));
+        }
     }
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for body in ["", "{", "{'text':1}", r#"{"text":"a"} x"#, r#"{"text":"\ud800"}"#, &"[".repeat(10_000)] {
+        for body in [
+            "",
+            "{",
+            "{'text':1}",
+            r#"{"text":"a"} x"#,
+            r#"{"text":"\ud800"}"#,
+            &"[".repeat(10_000),
+        ] {
             assert_eq!(field_of(body), (400, String::new(), String::new()), "{body:.40}");
         }
         assert_eq!(parse::<Request>(b"{\"text\":\"\xff\"}").unwrap_err().status, 400);
@@ -207,10 +252,20 @@ mod tests {
 
     #[test]
     fn json_by_its_names() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json"] {
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/merge-patch+json",
+        ] {
             assert!(is_json(good), "{good}");
         }
-        for bad in ["", "text/json", "text/plain", "application/json; charset=latin1", "application/x-www-form-urlencoded"] {
+        for bad in [
+            "",
+            "text/json",
+            "text/plain",
+            "application/json; charset=latin1",
+            "application/x-www-form-urlencoded",
+        ] {
             assert!(!is_json(bad), "{bad}");
         }
     }

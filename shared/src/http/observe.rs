@@ -112,9 +112,16 @@ pub(super) async fn observe(
     };
     edge.metrics
         .requests
-        .get_or_create(&Answered { method, route: route.clone(), status: status.as_u16() })
+        .get_or_create(&Answered {
+            method,
+            route: route.clone(),
+            status: status.as_u16(),
+        })
         .inc();
-    edge.metrics.duration.get_or_create(&Routed { method, route }).observe(began.elapsed().as_secs_f64());
+    edge.metrics
+        .duration
+        .get_or_create(&Routed { method, route })
+        .observe(began.elapsed().as_secs_f64());
     let mut response = explained(answer?.map_into_boxed_body());
     if let Some(CorrelationId(id)) = correlation
         && let Ok(value) = HeaderValue::from_str(&id.to_string())
@@ -128,7 +135,11 @@ pub(super) async fn observe(
 fn explained(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let has_words = content_type.contains("json") && response.response().body().size() != BodySize::None;
     if !is_error || has_words {
         return response;
@@ -185,7 +196,13 @@ impl RootSpanBuilder for RequestSpan {
             http.response.status_code = Empty,
             correlation_id = %correlation.0,
         );
-        set_parent(&span, request.headers().get("traceparent").and_then(|value| value.to_str().ok()));
+        set_parent(
+            &span,
+            request
+                .headers()
+                .get("traceparent")
+                .and_then(|value| value.to_str().ok()),
+        );
         span
     }
 

@@ -19,7 +19,10 @@ impl Limit {
     pub const MAX: u8 = 100;
 
     pub fn new(limit: u64) -> Option<Self> {
-        u8::try_from(limit).ok().filter(|limit| (1..=Self::MAX).contains(limit)).map(Self)
+        u8::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=Self::MAX).contains(limit))
+            .map(Self)
     }
 
     pub fn get(self) -> usize {
@@ -83,27 +86,45 @@ impl<C> IntoParams for PageQuery<C> {
         let cursor = || ObjectBuilder::new().schema_type(Type::String);
         vec![
             parameter("limit", "Items on a page.", limit),
-            parameter("before", "The `next` of an earlier page: what comes after that page.", cursor()),
-            parameter("after", "The `prev` of an earlier page: what has come before that page, newer items too.", cursor()),
+            parameter(
+                "before",
+                "The `next` of an earlier page: what comes after that page.",
+                cursor(),
+            ),
+            parameter(
+                "after",
+                "The `prev` of an earlier page: what has come before that page, newer items too.",
+                cursor(),
+            ),
         ]
     }
 }
 
 /// The `Link` header of a page (RFC 8288), relative to the server's root, keeping the other parameters. None where
 /// the page has no neighbours.
-pub fn links(request: &HttpRequest, next: Option<&str>, prev: Option<&str>) -> Option<(actix_web::http::header::HeaderName, HeaderValue)> {
+pub fn links(
+    request: &HttpRequest,
+    next: Option<&str>,
+    prev: Option<&str>,
+) -> Option<(actix_web::http::header::HeaderName, HeaderValue)> {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(request.query_string()).unwrap_or_default();
-    let kept: Vec<_> = pairs.into_iter().filter(|(name, _)| name != "before" && name != "after").collect();
+    let kept: Vec<_> = pairs
+        .into_iter()
+        .filter(|(name, _)| name != "before" && name != "after")
+        .collect();
     let link = |parameter: &str, cursor: &str, relation: &str| {
         let mut parameters = kept.clone();
         parameters.push((parameter.to_owned(), cursor.to_owned()));
         let query = serde_urlencoded::to_string(parameters).unwrap_or_default();
         format!("<{}?{query}>; rel=\"{relation}\"", request.path())
     };
-    let links: Vec<String> = [next.map(|cursor| link("before", cursor, "next")), prev.map(|cursor| link("after", cursor, "prev"))]
-        .into_iter()
-        .flatten()
-        .collect();
+    let links: Vec<String> = [
+        next.map(|cursor| link("before", cursor, "next")),
+        prev.map(|cursor| link("after", cursor, "prev")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if links.is_empty() {
         return None;
     }

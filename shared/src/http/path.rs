@@ -24,11 +24,16 @@ where
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         // What the router matched is already percent-decoded, except for the slash and the percent sign.
-        let segment = request.match_info().iter().next().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let segment = request
+            .match_info()
+            .iter()
+            .next()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         ready(match segment {
-            Some((name, value)) => {
-                value.parse().map(Self).map_err(|error: T::Err| Problem::malformed_field(name, error))
-            }
+            Some((name, value)) => value
+                .parse()
+                .map(Self)
+                .map_err(|error: T::Err| Problem::malformed_field(name, error)),
             None => Err(Problem::not_found("Nothing answers under this address.")),
         })
     }

@@ -38,7 +38,11 @@ impl Readiness {
         R: Future<Output = Result<(), String>> + Send + 'static,
     {
         let check: Check = Arc::new(move || Box::pin(check()));
-        self.0.checks.write().unwrap_or_else(PoisonError::into_inner).push((name, check));
+        self.0
+            .checks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name, check));
     }
 
     /// From now on `/readyz` is 503: the program is about to end.
@@ -55,7 +59,10 @@ impl Readiness {
         let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
         join_all(checks.into_iter().map(|(name, check)| async move {
             let outcome = tokio::time::timeout(timeout, check()).await;
-            (name, outcome.unwrap_or_else(|_| Err(format!("did not answer within {timeout:?}"))))
+            (
+                name,
+                outcome.unwrap_or_else(|_| Err(format!("did not answer within {timeout:?}"))),
+            )
         }))
         .await
     }
@@ -63,7 +70,9 @@ impl Readiness {
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readiness").field("draining", &self.is_draining()).finish_non_exhaustive()
+        f.debug_struct("Readiness")
+            .field("draining", &self.is_draining())
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,11 +88,16 @@ pub(super) fn configure(service: &mut ServiceConfig) {
 
 /// Routes that no limit applies to, because an operator needs them most when there is too much to do.
 pub(super) fn is_exempt(pattern: &str) -> bool {
-    matches!(pattern, "/livez" | "/readyz" | "/healthz" | "/metrics" | "/openapi.json") || pattern.starts_with("/docs")
+    matches!(
+        pattern,
+        "/livez" | "/readyz" | "/healthz" | "/metrics" | "/openapi.json"
+    ) || pattern.starts_with("/docs")
 }
 
 async fn livez() -> impl Responder {
-    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({ "status": "ok" }))
+    HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(json!({ "status": "ok" }))
 }
 
 async fn healthz(edge: Data<EdgeState>) -> impl Responder {
@@ -109,10 +123,14 @@ async fn health(edge: &EdgeState, draining: bool) -> HttpResponse {
         (_, true) => (HttpResponse::ServiceUnavailable(), "draining"),
         (false, false) => (HttpResponse::ServiceUnavailable(), "unavailable"),
     };
-    response.insert_header((CACHE_CONTROL, "no-store")).json(json!({ "status": status, "checks": checks }))
+    response
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(json!({ "status": status, "checks": checks }))
 }
 
 async fn metrics(edge: Data<EdgeState>) -> Result<HttpResponse, Problem> {
     let text = edge.registry.encode().map_err(|error| Problem::internal(&error))?;
-    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, OPEN_METRICS))
+        .body(text))
 }

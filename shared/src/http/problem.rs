@@ -40,8 +40,9 @@ pub struct Problem {
     /// The fields that are to blame.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    // A slice, so that a problem is small enough to be returned as it is.
     #[serde(skip)]
-    headers: Vec<(Header, String)>,
+    headers: Box<[(Header, String)]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,19 +70,31 @@ impl Problem {
             status: status.as_u16(),
             detail: None,
             errors: Vec::new(),
-            headers: Vec::new(),
+            headers: Box::default(),
         }
     }
 
     /// 400: a body that is not JSON.
     pub fn malformed(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed-request", "The request can't be read").with_detail(detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-request",
+            "The request can't be read",
+        )
+        .with_detail(detail)
     }
 
     /// 400: a path segment, a query parameter or a header that can't be read.
     pub fn malformed_field(field: impl Into<String>, message: impl fmt::Display) -> Self {
-        let mut problem = Self::new(StatusCode::BAD_REQUEST, "malformed-request", "The request can't be read");
-        problem.errors.push(FieldError { field: field.into(), message: message.to_string() });
+        let mut problem = Self::new(
+            StatusCode::BAD_REQUEST,
+            "malformed-request",
+            "The request can't be read",
+        );
+        problem.errors.push(FieldError {
+            field: field.into(),
+            message: message.to_string(),
+        });
         problem
     }
 
@@ -95,7 +108,10 @@ impl Problem {
 
     /// 422: one field with a value that can't be.
     pub fn invalid_field(field: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self::validation(vec![FieldError { field: field.into(), message: message.to_string() }])
+        Self::validation(vec![FieldError {
+            field: field.into(),
+            message: message.to_string(),
+        }])
     }
 
     /// 401: nobody is logged in, where somebody has to be.
@@ -108,16 +124,24 @@ impl Problem {
     /// 401: a token that is not good (RFC 6750).
     pub fn invalid_token(reason: impl fmt::Display) -> Self {
         let challenge = format!("Bearer realm=\"microblog\", error=\"invalid_token\", error_description=\"{reason}\"");
-        Self::new(StatusCode::UNAUTHORIZED, "invalid-token", "The access token is not valid")
-            .with_detail(reason.to_string())
-            .with_header(Header::WwwAuthenticate, challenge)
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid-token",
+            "The access token is not valid",
+        )
+        .with_detail(reason.to_string())
+        .with_header(Header::WwwAuthenticate, challenge)
     }
 
     /// 403: a good token that does not open this.
     pub fn insufficient_scope(scope: &str) -> Self {
         let challenge = format!("Bearer realm=\"microblog\", error=\"insufficient_scope\", scope=\"{scope}\"");
-        Self::new(StatusCode::FORBIDDEN, "insufficient-scope", "The access token does not allow this")
-            .with_header(Header::WwwAuthenticate, challenge)
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient-scope",
+            "The access token does not allow this",
+        )
+        .with_header(Header::WwwAuthenticate, challenge)
     }
 
     /// 403: somebody else's.
@@ -142,7 +166,11 @@ impl Problem {
 
     /// 408: a body that took too long to arrive.
     pub fn request_timeout() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request did not arrive in time")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The request did not arrive in time",
+        )
     }
 
     /// 409: what is there now stands against it.
@@ -158,8 +186,12 @@ impl Problem {
 
     /// 413: a body over the limit, in bytes.
     pub fn payload_too_large(limit: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", "The body is too large")
-            .with_detail(format!("A body may have {limit} bytes."))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload-too-large",
+            "The body is too large",
+        )
+        .with_detail(format!("A body may have {limit} bytes."))
     }
 
     /// 415: a body that does not say that it is JSON.
@@ -175,9 +207,13 @@ impl Problem {
 
     /// 503: not now, but soon.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This is not possible at the moment")
-            .with_detail(detail)
-            .with_retry_after(retry_after)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "This is not possible at the moment",
+        )
+        .with_detail(detail)
+        .with_retry_after(retry_after)
     }
 
     /// 500: our fault. The error goes to the log, and the client learns nothing of it.
@@ -205,7 +241,7 @@ impl Problem {
                 status: other.as_u16(),
                 detail: None,
                 errors: Vec::new(),
-                headers: Vec::new(),
+                headers: Box::default(),
             },
         }
     }
@@ -227,7 +263,10 @@ impl Problem {
     /// Names a field that is to blame.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>, message: impl fmt::Display) -> Self {
-        self.errors.push(FieldError { field: field.into(), message: message.to_string() });
+        self.errors.push(FieldError {
+            field: field.into(),
+            message: message.to_string(),
+        });
         self
     }
 
@@ -239,8 +278,10 @@ impl Problem {
     }
 
     fn with_header(mut self, header: Header, value: impl Into<String>) -> Self {
-        self.headers.retain(|(other, _)| *other != header);
-        self.headers.push((header, value.into()));
+        let mut headers = std::mem::take(&mut self.headers).into_vec();
+        headers.retain(|(other, _)| *other != header);
+        headers.push((header, value.into()));
+        self.headers = headers.into_boxed_slice();
         self
     }
 
@@ -270,7 +311,9 @@ impl fmt::Display for Problem {
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;
         }
-        self.errors.iter().try_for_each(|error| write!(f, "; {} {}", error.field, error.message))
+        self.errors
+            .iter()
+            .try_for_each(|error| write!(f, "; {} {}", error.field, error.message))
     }
 }
 

@@ -35,8 +35,11 @@ fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
             None => parameters.push((name, vec![value])),
         }
     }
-    T::deserialize(Parameters { rest: parameters.into_iter(), value: None })
-        .map_err(|error| Problem::malformed_field(error.field, error.message))
+    T::deserialize(Parameters {
+        rest: parameters.into_iter(),
+        value: None,
+    })
+    .map_err(|error| Problem::malformed_field(error.field, error.message))
 }
 
 #[derive(Debug)]
@@ -66,16 +69,25 @@ impl std::error::Error for QueryError {}
 
 impl de::Error for QueryError {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self { field: UNNAMED.to_owned(), message: message.to_string() }
+        Self {
+            field: UNNAMED.to_owned(),
+            message: message.to_string(),
+        }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let known = expected.join(", ");
-        Self { field: field.to_owned(), message: format!("is not known here; there are: {known}") }
+        Self {
+            field: field.to_owned(),
+            message: format!("is not known here; there are: {known}"),
+        }
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { field: field.to_owned(), message: "is missing".to_owned() }
+        Self {
+            field: field.to_owned(),
+            message: "is missing".to_owned(),
+        }
     }
 }
 
@@ -101,7 +113,9 @@ impl<'de> MapAccess<'de> for Parameters {
     type Error = QueryError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, QueryError> {
-        let Some((name, values)) = self.rest.next() else { return Ok(None) };
+        let Some((name, values)) = self.rest.next() else {
+            return Ok(None);
+        };
         let name_of: StrDeserializer<'_, QueryError> = name.as_str().into_deserializer();
         let key = seed.deserialize(name_of)?;
         self.value = Some((name, values));
@@ -190,7 +204,10 @@ impl<'de> SeqAccess<'de> for Each {
     type Error = QueryError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, QueryError> {
-        self.0.next().map(|value| seed.deserialize(Values(vec![value]))).transpose()
+        self.0
+            .next()
+            .map(|value| seed.deserialize(Values(vec![value])))
+            .transpose()
     }
 }
 
@@ -232,7 +249,10 @@ mod tests {
     #[test]
     fn slips_are_named() {
         assert_eq!(refused::<PageQuery<PostId>>("limt=5").0, "limt");
-        assert_eq!(refused::<PageQuery<PostId>>("limit=5&limit=5"), ("limit".into(), "is given more than once".into()));
+        assert_eq!(
+            refused::<PageQuery<PostId>>("limit=5&limit=5"),
+            ("limit".into(), "is given more than once".into())
+        );
         assert_eq!(refused::<PageQuery<PostId>>("before=nonsense").0, "before");
         assert_eq!(refused::<PageQuery<PostId>>("after=%00").0, "after");
         assert_eq!(refused::<PageQuery<PostId>>("after=%ff").0, "after");

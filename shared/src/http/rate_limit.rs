@@ -67,7 +67,10 @@ pub struct Allowance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Allowed(Allowance),
-    Refused { allowance: Allowance, retry_after: Duration },
+    Refused {
+        allowance: Allowance,
+        retry_after: Duration,
+    },
 }
 
 type Store = DashMapStateStore<Key>;
@@ -157,7 +160,11 @@ impl<C: Clock> Bucket<C> {
     fn allowance(&self, remaining: u32) -> Allowance {
         let limit = self.quota.burst.get();
         let one = Duration::from_secs(60) / self.quota.per_minute.get();
-        Allowance { limit, remaining, reset: one * limit.saturating_sub(remaining) }
+        Allowance {
+            limit,
+            remaining,
+            reset: one * limit.saturating_sub(remaining),
+        }
     }
 
     fn bounded(&self, key: Key) -> Key {
@@ -210,13 +217,25 @@ mod tests {
     fn a_burst_then_one_a_second() {
         let (limiter, clock) = limiter(10);
         let user = Key::User(UserId::new(Utc::now()));
-        let left: Vec<_> = (0..4).map(|_| remaining(limiter.check(Class::Write, user.clone()))).collect();
+        let left: Vec<_> = (0..4)
+            .map(|_| remaining(limiter.check(Class::Write, user.clone())))
+            .collect();
         assert_eq!(left, [Some(2), Some(1), Some(0), None]);
         let Decision::Refused { allowance, retry_after } = limiter.check(Class::Write, user.clone()) else {
             panic!("a fifth request was let through");
         };
-        assert_eq!(allowance, Allowance { limit: 3, remaining: 0, reset: Duration::from_secs(3) });
-        assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1), "{retry_after:?}");
+        assert_eq!(
+            allowance,
+            Allowance {
+                limit: 3,
+                remaining: 0,
+                reset: Duration::from_secs(3)
+            }
+        );
+        assert!(
+            retry_after > Duration::ZERO && retry_after <= Duration::from_secs(1),
+            "{retry_after:?}"
+        );
         clock.advance(retry_after);
         assert_eq!(remaining(limiter.check(Class::Write, user.clone())), Some(0));
         clock.advance(Duration::from_secs(60));
@@ -241,7 +260,11 @@ mod tests {
         for number in 0..100_000_u32 {
             limiter.check(Class::Write, Key::address(IpAddr::from(number.to_be_bytes())));
         }
-        assert!(limiter.write.limiter.len() <= 100 + usize::from(SHARED), "{}", limiter.write.limiter.len());
+        assert!(
+            limiter.write.limiter.len() <= 100 + usize::from(SHARED),
+            "{}",
+            limiter.write.limiter.len()
+        );
     }
 
     #[test]

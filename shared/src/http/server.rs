@@ -35,12 +35,20 @@ impl Server {
     /// Takes the address; port 0 is any free one. Call it inside of a tokio runtime.
     pub fn bind(address: SocketAddr, edge: Edge) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}"));
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
         socket.set_reuseaddr(true)?;
         socket.bind(address).map_err(named)?;
         let listener = socket.listen(BACKLOG).map_err(named)?.into_std()?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, edge })
+        Ok(Self {
+            listener,
+            address,
+            edge,
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -56,21 +64,44 @@ impl Server {
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        let Self { listener, address, edge } = self;
+        let address = self.address;
+        let running = self.start(routes, shutdown)?;
+        running.await?;
+        tracing::info!(%address, "stopped");
+        Ok(())
+    }
+
+    /// Apart from `run`, whose future would otherwise hold what only one thread may have.
+    fn start<F>(self, routes: F, shutdown: CancellationToken) -> io::Result<actix_web::dev::Server>
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let Self {
+            listener,
+            address,
+            edge,
+        } = self;
         let state = Data::new(EdgeState::new(&edge));
         let workers = edge.http.workers.map_or_else(
             || available_parallelism().map_or(1, NonZeroUsize::get),
             |workers| usize::try_from(workers.get()).unwrap_or(1),
         );
         let connections = usize::try_from(edge.http.max_connections.get()).unwrap_or(usize::MAX);
-        let Edge { http, cors, shutdown: ending, readiness, openapi, .. } = edge;
+        let Edge {
+            http,
+            cors,
+            shutdown: ending,
+            readiness,
+            openapi,
+            ..
+        } = edge;
         let stop = async move {
             shutdown.cancelled().await;
             readiness.drain();
             tracing::info!(%address, "draining");
             tokio::time::sleep(ending.drain_delay).await;
         };
-        HttpServer::new(move || {
+        let server = HttpServer::new(move || {
             let openapi = openapi.clone();
             App::new()
                 .app_data(state.clone())
@@ -87,23 +118,29 @@ impl Server {
                 .wrap(from_fn(observe::observe))
                 .wrap(Compress::default())
                 .wrap(TracingLogger::<RequestSpan>::new())
-        })
-        .workers(workers)
-        .max_connections((connections / workers).max(1))
-        .keep_alive(http.keep_alive)
-        .client_request_timeout(http.head_timeout)
-        .shutdown_timeout(ending.grace.as_secs())
-        .shutdown_signal(stop)
-        .listen(listener)?
-        .run()
-        .await?;
-        tracing::info!(%address, "stopped");
-        Ok(())
+        });
+        let running = server
+            .workers(workers)
+            .max_connections((connections / workers).max(1))
+            .keep_alive(http.keep_alive)
+            .client_request_timeout(http.head_timeout)
+            .shutdown_timeout(ending.grace.as_secs())
+            .shutdown_signal(stop)
+            .listen(listener)?
+            .run();
+        Ok(running)
     }
 }
 
 fn cross_origin(config: &config::Cors) -> Cors {
-    let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
     let token = HeaderName::from_static(consistency::HEADER);
     let named = |name: &'static str| HeaderName::from_static(name);
     let base = Cors::default()
@@ -129,8 +166,11 @@ fn cross_origin(config: &config::Cors) -> Cors {
             named("x-ratelimit-reset"),
         ])
         .max_age(usize::try_from(config.max_age.as_secs()).unwrap_or(usize::MAX));
-    config.allowed_origins.iter().fold(base, |cors, origin| match origin.as_str() {
-        "*" => cors.allow_any_origin(),
-        origin => cors.allowed_origin(origin),
-    })
+    config
+        .allowed_origins
+        .iter()
+        .fold(base, |cors, origin| match origin.as_str() {
+            "*" => cors.allow_any_origin(),
+            origin => cors.allowed_origin(origin),
+        })
 }

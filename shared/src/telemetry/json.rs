@@ -48,13 +48,16 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let metadata = event.metadata();
         let mut line = Map::new();
-        line.insert("timestamp".into(), Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true).into());
+        line.insert(
+            "timestamp".into(),
+            Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true).into(),
+        );
         line.insert("level".into(), metadata.level().as_str().into());
         line.insert("service".into(), self.service.into());
         line.insert("target".into(), metadata.target().into());
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
-        if let Some(span) = context.lookup_current() {
+        if let Some(span) = context.parent_span() {
             let dispatch = self.dispatch.0.get().and_then(WeakDispatch::upgrade);
             if let Some(otel) = dispatch.and_then(|dispatch| get_otel_context(&span.id(), &dispatch)) {
                 let traced = otel.span().span_context().clone();
@@ -67,7 +70,9 @@ where
             described.insert("name".into(), span.name().into());
             for span in span.scope() {
                 let extensions = span.extensions();
-                let written = extensions.get::<FormattedFields<N>>().map(|fields| fields.fields.as_str());
+                let written = extensions
+                    .get::<FormattedFields<N>>()
+                    .map(|fields| fields.fields.as_str());
                 if let Some(Ok(Value::Object(of_span))) = written.map(serde_json::from_str) {
                     for (name, value) in of_span {
                         described.entry(name).or_insert(value);
@@ -87,7 +92,8 @@ struct Fields(Map<String, Value>);
 
 impl Fields {
     fn put(&mut self, field: &Field, value: impl Into<Value>) {
-        self.0.insert(field.name().trim_start_matches("r#").to_owned(), value.into());
+        self.0
+            .insert(field.name().trim_start_matches("r#").to_owned(), value.into());
     }
 }
 

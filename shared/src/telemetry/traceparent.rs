@@ -8,7 +8,12 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// telemetry was started.
 pub fn current_traceparent() -> Option<String> {
     let context = current()?;
-    Some(format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags().to_u8()))
+    Some(format!(
+        "00-{}-{}-{:02x}",
+        context.trace_id(),
+        context.span_id(),
+        context.trace_flags().to_u8()
+    ))
 }
 
 /// The trace that the current span belongs to: 32 hexadecimal digits.
@@ -24,7 +29,9 @@ fn current() -> Option<SpanContext> {
 /// Lets a span, which must not have been entered yet, continue a stored or received `traceparent`. One that can't
 /// be read is ignored: a trace is never a reason to refuse work.
 pub fn set_parent(span: &Span, traceparent: Option<&str>) {
-    let Some(context) = traceparent.map(super::extract) else { return };
+    let Some(context) = traceparent.map(super::extract) else {
+        return;
+    };
     if context.span().span_context().is_valid()
         && let Err(error) = span.set_parent(context)
     {

@@ -11,13 +11,16 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::auth::{SCOPE_USER, Signer, Subject, generate_signing_key_pem};
-use crate::clock::{OffsetClock, SystemClock};
+use crate::clock::{Clock, OffsetClock, SystemClock};
 use crate::config::{Auth, Pem, PemList};
 use crate::ids::{SessionId, UserId};
 use crate::values::Handle;
 
 fn auth_with(signing_key: &str) -> Auth {
-    Auth { signing_key: Some(Pem::parse(signing_key).unwrap()), ..Auth::default() }
+    Auth {
+        signing_key: Some(Pem::parse(signing_key).unwrap()),
+        ..Auth::default()
+    }
 }
 
 fn subject() -> Subject {
@@ -62,7 +65,9 @@ fn signed(key_pem: &str, header: &Value, claims: &Value) -> String {
     use aws_lc_rs::signature::Ed25519KeyPair;
 
     let (der, _) = signing_key_from_pem(key_pem).unwrap();
-    let message = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+    let message = [header, claims]
+        .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+        .join(".");
     let signature = Ed25519KeyPair::from_pkcs8(&der).unwrap().sign(message.as_bytes());
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
 }
@@ -82,7 +87,11 @@ fn what_was_signed_is_believed() {
 
 #[test]
 fn times_have_five_seconds_of_leeway_and_no_more() {
-    let Given { signer, verifier, clock } = given();
+    let Given {
+        signer,
+        verifier,
+        clock,
+    } = given();
     let now = clock.now().timestamp();
     let mut claims = signer.issue(&subject()).unwrap().claims;
     let verdict = |claims: &Claims| verifier.verify(&signer.sign(claims).unwrap()).map(|_| ());
@@ -95,15 +104,21 @@ fn times_have_five_seconds_of_leeway_and_no_more() {
     assert_eq!(verdict(&claims), Ok(()));
     claims.nbf = now + 60;
     assert_eq!(verdict(&claims), Err(InvalidToken::NotYetValid));
-    claims.exp = i64::MIN;
+    claims.exp = 0;
     assert_eq!(verdict(&claims), Err(InvalidToken::Expired));
-    (claims.exp, claims.nbf) = (i64::MAX, i64::MIN);
+    claims.exp = -1;
+    assert_eq!(verdict(&claims), Err(InvalidToken::Claims));
+    (claims.exp, claims.nbf) = (i64::MAX, 0);
     assert_eq!(verdict(&claims), Ok(()));
 }
 
 #[test]
 fn the_injected_clock_decides() {
-    let Given { signer, verifier, clock } = given();
+    let Given {
+        signer,
+        verifier,
+        clock,
+    } = given();
     let token = signer.issue(&subject()).unwrap().token;
     clock.advance(Duration::from_secs(15 * 60 + 6));
     assert_eq!(verifier.verify(&token), Err(InvalidToken::Expired));
@@ -120,7 +135,10 @@ fn another_key_is_not_known_and_does_not_fit() {
     // The stranger claims to have signed with our key.
     let mut header = part(&token, 0);
     header["kid"] = json!(signer.public_key().id());
-    assert_eq!(verifier.verify(&with_part(&token, 0, &header)), Err(InvalidToken::Signature));
+    assert_eq!(
+        verifier.verify(&with_part(&token, 0, &header)),
+        Err(InvalidToken::Signature)
+    );
 }
 
 #[test]
@@ -129,9 +147,15 @@ fn without_or_with_an_unknown_key_id_nothing_is_believed() {
     let token = signer.issue(&subject()).unwrap().token;
     let mut header = part(&token, 0);
     header.as_object_mut().unwrap().remove("kid");
-    assert_eq!(verifier.verify(&with_part(&token, 0, &header)), Err(InvalidToken::UnknownKey));
+    assert_eq!(
+        verifier.verify(&with_part(&token, 0, &header)),
+        Err(InvalidToken::UnknownKey)
+    );
     header["kid"] = json!("no-such-key");
-    assert_eq!(verifier.verify(&with_part(&token, 0, &header)), Err(InvalidToken::UnknownKey));
+    assert_eq!(
+        verifier.verify(&with_part(&token, 0, &header)),
+        Err(InvalidToken::UnknownKey)
+    );
 }
 
 #[test]
@@ -158,17 +182,32 @@ fn changed_claims_do_not_fit_the_signature() {
     let token = signer.issue(&subject()).unwrap().token;
     let mut claims = part(&token, 1);
     claims["sub"] = json!(UserId::new(Utc::now()).to_string());
-    assert_eq!(verifier.verify(&with_part(&token, 1, &claims)), Err(InvalidToken::Signature));
+    assert_eq!(
+        verifier.verify(&with_part(&token, 1, &claims)),
+        Err(InvalidToken::Signature)
+    );
 }
 
 #[test]
 fn another_issuer_or_audience_is_refused() {
     let Given { signer, verifier, .. } = given();
     let good = signer.issue(&subject()).unwrap().claims;
-    let other_issuer = Claims { iss: "elsewhere".into(), ..good.clone() };
-    assert_eq!(verifier.verify(&signer.sign(&other_issuer).unwrap()), Err(InvalidToken::Issuer));
-    let other_audience = Claims { aud: "elsewhere".into(), ..good };
-    assert_eq!(verifier.verify(&signer.sign(&other_audience).unwrap()), Err(InvalidToken::Audience));
+    let other_issuer = Claims {
+        iss: "elsewhere".into(),
+        ..good.clone()
+    };
+    assert_eq!(
+        verifier.verify(&signer.sign(&other_issuer).unwrap()),
+        Err(InvalidToken::Issuer)
+    );
+    let other_audience = Claims {
+        aud: "elsewhere".into(),
+        ..good
+    };
+    assert_eq!(
+        verifier.verify(&signer.sign(&other_audience).unwrap()),
+        Err(InvalidToken::Audience)
+    );
 }
 
 #[test]
@@ -180,17 +219,33 @@ fn every_claim_is_required_and_has_its_type() {
     let token = signer.issue(&subject()).unwrap().token;
     let (header, good) = (part(&token, 0), part(&token, 1));
     assert!(verifier.verify(&signed(&pem, &header, &good)).is_ok());
-    for name in ["iss", "aud", "sub", "handle", "scope", "sid", "jti", "iat", "nbf", "exp"] {
+    for name in [
+        "iss", "aud", "sub", "handle", "scope", "sid", "jti", "iat", "nbf", "exp",
+    ] {
         let mut claims = good.clone();
         claims.as_object_mut().unwrap().remove(name);
-        assert!(verifier.verify(&signed(&pem, &header, &claims)).is_err(), "believed without {name}");
-        for wrong in [json!(null), json!(""), json!([]), json!({}), json!(true), json!(1.5), json!("x y")] {
+        assert!(
+            verifier.verify(&signed(&pem, &header, &claims)).is_err(),
+            "believed without {name}"
+        );
+        for wrong in [
+            json!(null),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!(true),
+            json!(1.5),
+            json!("x y"),
+        ] {
             // Any text is a scope: whether it is one that opens something is asked later.
             if name == "scope" && wrong.is_string() {
                 continue;
             }
             claims[name] = wrong.clone();
-            assert!(verifier.verify(&signed(&pem, &header, &claims)).is_err(), "believed {name} = {wrong}");
+            assert!(
+                verifier.verify(&signed(&pem, &header, &claims)).is_err(),
+                "believed {name} = {wrong}"
+            );
         }
     }
 }
@@ -204,7 +259,10 @@ fn a_critical_header_that_nobody_understands_is_refused() {
     let token = signer.issue(&subject()).unwrap().token;
     let mut header = part(&token, 0);
     header["crit"] = json!(["b64"]);
-    assert_eq!(verifier.verify(&signed(&pem, &header, &part(&token, 1))), Err(InvalidToken::Malformed));
+    assert_eq!(
+        verifier.verify(&signed(&pem, &header, &part(&token, 1))),
+        Err(InvalidToken::Malformed)
+    );
 }
 
 #[test]
@@ -220,18 +278,29 @@ fn through_a_rotation_both_keys_are_good() {
     }
     // Whoever only reads needs the public keys alone.
     let both = format!("{}{}", old.public_key().to_pem(), new.public_key().to_pem());
-    let auth = Auth { public_keys: PemList(vec![Pem::parse(&both).unwrap()]), ..Auth::default() };
+    let auth = Auth {
+        public_keys: PemList(vec![Pem::parse(&both).unwrap()]),
+        ..Auth::default()
+    };
     let reader = Verifier::from_config(&auth, SystemClock::shared()).unwrap();
     assert!(reader.verify(&new.issue(&subject()).unwrap().token).is_ok());
     let jwks = verifier.jwks();
-    let ids: Vec<_> = jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap()).collect();
+    let ids: Vec<_> = jwks["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["kid"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, [new.public_key().id(), old.public_key().id()]);
 }
 
 #[test]
 fn a_configuration_without_keys_is_refused_by_name() {
     let verifier = Verifier::from_config(&Auth::default(), SystemClock::shared()).unwrap_err();
-    assert!(verifier.to_string().contains("MICROBLOG__AUTH__PUBLIC_KEYS"), "{verifier}");
+    assert!(
+        verifier.to_string().contains("MICROBLOG__AUTH__PUBLIC_KEYS"),
+        "{verifier}"
+    );
     let signer = Signer::from_config(&Auth::default(), SystemClock::shared()).unwrap_err();
     assert!(signer.to_string().contains("MICROBLOG__AUTH__SIGNING_KEY"), "{signer}");
 }
