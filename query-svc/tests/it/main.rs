@@ -1,0 +1,3 @@
+//! query-svc against a real database.
+
+mod views;
