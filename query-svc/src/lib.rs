@@ -1,3 +1,30 @@
 //! The read side of Microblog: the views that the projector keeps, and the HTTP service that answers from them.
+//!
+//! A request takes the present [`reading`]: the views of one generation, the documents in memory, and how far the views
+//! are. Lists ([`timelines`], [`people`]) find candidates, [`shown`] decides which of them the caller sees, [`paging`] makes
+//! pages of them, and [`changes`] keeps all of that honest from the main runtime.
 
+pub mod app;
+pub mod config;
 pub mod views;
+
+mod cache;
+mod changes;
+mod cursor;
+mod documents;
+mod metrics;
+mod paging;
+mod people;
+mod positions;
+mod reading;
+mod routes;
+mod shown;
+mod timelines;
+
+pub use app::{App, AppError};
+pub use config::Config;
+
+/// The description of the API, as `/openapi.json` serves it.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    <routes::Api as utoipa::OpenApi>::openapi()
+}

@@ -1,5 +1,7 @@
 //! `posts`: a row for each post, reply and repost.
 
+mod heads;
+
 use bson::{Bson, Document, doc};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
@@ -117,16 +119,6 @@ impl Posts {
             return Ok(Vec::new());
         }
         self.list(of_authors(authors, range), range).await
-    }
-
-    /// As [`Posts::of_authors`], with no more than a home timeline notes.
-    pub async fn heads_of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
-        if authors.is_empty() {
-            return Ok(Vec::new());
-        }
-        let found = self.heads.find(of_authors(authors, range)).projection(head_fields());
-        let found = found.sort(doc! { "_id": range.direction() }).limit(i64::from(range.limit)).await?;
-        Ok(range.newest_first(found.try_collect().await?))
     }
 
     /// Live answers to a post, newest first.

@@ -1,0 +1,134 @@
+//! The program, as its `main` and its tests start it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use shared::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
+use shared::clock::SharedClock;
+use shared::config::ConfigError;
+use shared::http::{Access, Edge, Readiness, Server};
+use shared::mongo::Databases;
+use shared::telemetry::MetricsRegistry;
+use tokio_util::sync::CancellationToken;
+
+use crate::changes::{Follower, Settings};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::reading::{Gate, Readings};
+use crate::routes::{self, Handles, Service};
+use crate::timelines::HomeSettings;
+use crate::views::generation::Generations;
+
+/// Why the program could not be built, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("the database's address can't be used: {0}")]
+    Database(#[from] mongodb::error::Error),
+    #[error(transparent)]
+    Server(#[from] std::io::Error),
+}
+
+/// query-svc, bound to its address and not yet answering.
+#[derive(Debug)]
+pub struct App {
+    server: Server,
+    service: Arc<Service>,
+    databases: Databases,
+    generations: Generations,
+    settings: Settings,
+}
+
+impl App {
+    /// Binds, and asks nothing of the database: the service starts without it and is not ready until it is there.
+    pub async fn build(config: Config, clock: SharedClock) -> Result<Self, AppError> {
+        let verifier = Verifier::from_config(&config.auth, clock.clone())?;
+        // A pool of 0 has no bound.
+        if (1..=config.query.database_concurrency.get()).contains(&config.mongodb.max_pool_size) {
+            let reason = "must be less than mongodb.max_pool_size, because the change stream needs a connection too";
+            return Err(ConfigError::invalid("query.database_concurrency", reason).into());
+        }
+        let settings = Settings {
+            cache_bytes: config.cache.max_bytes(),
+            silence: config.query.stream_silence,
+            max_backoff: config.query.stream_max_backoff,
+            claim_for: config.query.claim_for,
+            request_timeout: config.query.request_timeout,
+        };
+        settings.check()?;
+        let databases = Databases::connect(&config.mongodb, "query-svc").await?;
+        let registry = MetricsRegistry::default();
+        let metrics = Arc::new(Metrics::register(&registry));
+        let at_once = usize::try_from(config.query.database_concurrency.get()).unwrap_or(usize::MAX);
+        let gate = Arc::new(Gate::new(at_once, config.mongodb.operation_timeout));
+        let readings = Arc::new(Readings::new(
+            databases.events.clone(),
+            gate,
+            metrics,
+            clock.clone(),
+            config.consistency.max_wait,
+        ));
+
+        let readiness = Readiness::default();
+        let (pinged, timeout) = (databases.clone(), config.http.check_timeout);
+        readiness.check("mongodb", move || {
+            let databases = pinged.clone();
+            async move { databases.ping(timeout).await }
+        });
+        let checked = readings.clone();
+        readiness.check("views", move || {
+            let checked = checked.check();
+            async move { checked }
+        });
+
+        let mut edge = Edge::new(registry, readiness);
+        edge.http = config.http;
+        edge.cors = config.cors;
+        edge.rate_limit = config.rate_limit;
+        edge.shutdown = config.shutdown;
+        edge.access = Some(Access { verifier: Arc::new(verifier), scopes: &[SCOPE_USER, SCOPE_VERIFY] });
+        edge.openapi = Some(crate::openapi());
+        let server = Server::bind(config.query.listen, edge)?;
+
+        let service = Arc::new(Service {
+            readings,
+            clock: clock.clone(),
+            request_timeout: config.query.request_timeout,
+            prev_overlap: TimeDelta::from_std(config.timelines.prev_overlap).unwrap_or(TimeDelta::MAX),
+            home: HomeSettings {
+                note_visit_every: config.timelines.note_visit_every,
+                wake_margin: config.timelines.wake_margin,
+            },
+            handles: Handles::default(),
+        });
+        let generations = Generations::new(databases.views.clone(), clock);
+        Ok(Self { server, service, databases, generations, settings })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Answers until `shutdown`, then drains.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), AppError> {
+        let Self { server, service, databases, generations, settings } = self;
+        // The last requests still read: the stream ends after the server.
+        let stop_following = CancellationToken::new();
+        let following = tokio::spawn(Follower::run(
+            service.readings.clone(),
+            generations,
+            databases.views.clone(),
+            settings,
+            stop_following.clone(),
+        ));
+        let served = server.run(move |routes| routes::configure(routes, &service), shutdown).await;
+        stop_following.cancel();
+        if let Err(error) = following.await {
+            tracing::error!(%error, "the task that follows the changes failed");
+        }
+        databases.close().await;
+        Ok(served?)
+    }
+}

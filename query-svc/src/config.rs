@@ -1,0 +1,90 @@
+//! What query-svc reads of the configuration.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config;
+
+/// The configuration of query-svc.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    #[serde(default)]
+    pub query: Query,
+    #[serde(default)]
+    pub cache: Cache,
+    pub mongodb: config::MongoDb,
+    #[serde(default)]
+    pub auth: config::Auth,
+    #[serde(default)]
+    pub http: config::Http,
+    #[serde(default)]
+    pub cors: config::Cors,
+    #[serde(default)]
+    pub rate_limit: config::RateLimit,
+    #[serde(default)]
+    pub telemetry: config::Telemetry,
+    #[serde(default)]
+    pub shutdown: config::Shutdown,
+    #[serde(default)]
+    pub consistency: config::Consistency,
+    #[serde(default)]
+    pub timelines: config::Timelines,
+}
+
+/// What is query-svc's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    pub listen: SocketAddr,
+    /// A request that is not answered within this is answered 503.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
+    /// Questions to the database at once; fewer than `mongodb.max_pool_size`, so that the change stream always has
+    /// a connection.
+    pub database_concurrency: NonZeroU32,
+    /// A change stream that says nothing, not even that nothing happened, for so long has broken.
+    #[serde(with = "humantime_serde")]
+    pub stream_silence: Duration,
+    /// The longest pause between two attempts to open the change stream.
+    #[serde(with = "humantime_serde")]
+    pub stream_max_backoff: Duration,
+    /// For how long this process claims the generation of the views that it reads. A process that is killed holds up
+    /// the end of a rebuild for so long.
+    #[serde(with = "humantime_serde")]
+    pub claim_for: Duration,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8082)),
+            request_timeout: Duration::from_secs(5),
+            database_concurrency: const { NonZeroU32::new(48).expect("not zero") },
+            stream_silence: Duration::from_secs(5),
+            stream_max_backoff: Duration::from_secs(2),
+            claim_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Documents in memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// How much memory posts, profiles and relations may take together, in MiB, about.
+    pub max_mib: NonZeroU32,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { max_mib: const { NonZeroU32::new(256).expect("not zero") } }
+    }
+}
+
+impl Cache {
+    pub(crate) fn max_bytes(&self) -> u64 {
+        u64::from(self.max_mib.get()) * 1024 * 1024
+    }
+}

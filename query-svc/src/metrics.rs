@@ -1,0 +1,113 @@
+//! What query-svc counts, beside what every HTTP service does.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use shared::telemetry::MetricsRegistry;
+
+/// Which documents a lookup was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CacheLabels {
+    documents: &'static str,
+}
+
+impl CacheLabels {
+    pub(crate) const POSTS: Self = Self { documents: "posts" };
+    pub(crate) const PROFILES: Self = Self { documents: "profiles" };
+    pub(crate) const RELATIONS: Self = Self { documents: "relations" };
+
+    const ALL: [Self; 3] = [Self::POSTS, Self::PROFILES, Self::RELATIONS];
+}
+
+/// Where a step in making a page of a home timeline looked. Most pages are made in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HomeStep {
+    kind: &'static str,
+}
+
+impl HomeStep {
+    /// Entries that were written for the owner.
+    pub(crate) const STORED: Self = Self { kind: "stored" };
+    /// Posts of accounts that are too large to be fanned out.
+    pub(crate) const LARGE: Self = Self { kind: "large" };
+    /// Posts of all followees, below the floor.
+    pub(crate) const BELOW_FLOOR: Self = Self { kind: "below_floor" };
+    /// The owner was idle.
+    pub(crate) const IDLE: Self = Self { kind: "idle" };
+}
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    hits: Family<CacheLabels, Counter>,
+    misses: Family<CacheLabels, Counter>,
+    pub(crate) home_steps: Family<HomeStep, Counter>,
+    /// In seconds.
+    pub(crate) consistency_waits: Histogram,
+    pub(crate) consistency_timeouts: Counter,
+    pub(crate) changes: Counter,
+    pub(crate) streams_opened: Counter,
+    pub(crate) streams_broken: Counter,
+    pub(crate) generation: Gauge,
+    pub(crate) visits_not_noted: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &MetricsRegistry) -> Self {
+        let waits = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+        let metrics = Self {
+            hits: registry.register("cache_hits", "Documents that were in memory", Family::default()),
+            misses: registry.register("cache_misses", "Documents that had to be loaded", Family::default()),
+            home_steps: registry.register(
+                "home_page_steps",
+                "Steps in making pages of home timelines, by where they looked",
+                Family::default(),
+            ),
+            consistency_waits: registry.register(
+                "consistency_wait_seconds",
+                "How long queries waited for the views to show what their Consistency-Token names",
+                Histogram::new(waits),
+            ),
+            consistency_timeouts: registry.register(
+                "consistency_timeouts",
+                "Queries that were refused because the views did not catch up in time",
+                Counter::default(),
+            ),
+            changes: registry.register(
+                "views_changes_seen",
+                "Changes of the views that the change stream has shown",
+                Counter::default(),
+            ),
+            streams_opened: registry.register(
+                "views_streams_opened",
+                "Change streams of the views that were opened",
+                Counter::default(),
+            ),
+            streams_broken: registry.register(
+                "views_streams_broken",
+                "Change streams of the views that ended with an error or could not be opened",
+                Counter::default(),
+            ),
+            generation: registry.register(
+                "views_generation_read",
+                "The generation of the views that is read",
+                Gauge::default(),
+            ),
+            visits_not_noted: registry.register(
+                "visits_not_noted",
+                "Visits of owners that could not be written down",
+                Counter::default(),
+            ),
+        };
+        for labels in CacheLabels::ALL {
+            metrics.count_lookups(labels, 0, 0);
+        }
+        metrics
+    }
+
+    pub(crate) fn count_lookups(&self, labels: CacheLabels, hits: usize, misses: usize) {
+        self.hits.get_or_create(&labels).inc_by(hits as u64);
+        self.misses.get_or_create(&labels).inc_by(misses as u64);
+    }
+}

@@ -1,0 +1,91 @@
+//! How far the views are, by partition, as the change stream has shown it.
+
+use shared::ids::Partition;
+use shared::position::Position;
+use tokio::sync::watch;
+
+/// The checkpoints of the views' subscription that the stream has shown, and those who wait for one.
+///
+/// Each partition has a channel of its own, so that a checkpoint wakes only who waits for that partition.
+#[derive(Debug)]
+pub(crate) struct Positions(Vec<watch::Sender<Position>>);
+
+impl Positions {
+    pub(crate) fn new() -> Self {
+        Self(Partition::all().map(|_| watch::Sender::new(Position::ORIGIN)).collect())
+    }
+
+    /// Everything up to `position` has been seen. A lower position than known changes nothing.
+    pub(crate) fn advance(&self, partition: Partition, position: Position) {
+        self.0[partition.index()].send_if_modified(|known| {
+            let higher = position > *known;
+            if higher {
+                *known = position;
+            }
+            higher
+        });
+    }
+
+    /// Waits, for ever if need be, until all of these have been seen.
+    pub(crate) async fn reached(&self, requirements: &[(Partition, Position)]) {
+        for &(partition, required) in requirements {
+            let mut position = self.0[partition.index()].subscribe();
+            // The sender lives in `self`, so the channel can't be closed.
+            let _ = position.wait_for(|known| *known >= required).await;
+        }
+    }
+
+    /// Whether all of these have been seen by now.
+    pub(crate) fn have_reached(&self, requirements: &[(Partition, Position)]) -> bool {
+        requirements.iter().all(|&(partition, required)| *self.0[partition.index()].borrow() >= required)
+    }
+
+    /// What every partition has reached.
+    pub(crate) fn slowest(&self) -> Position {
+        self.0.iter().map(|position| *position.borrow()).min().unwrap_or(Position::ORIGIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn partition(number: u8) -> Partition {
+        Partition::new(number).unwrap()
+    }
+
+    #[test]
+    fn positions_only_rise() {
+        let positions = Positions::new();
+        positions.advance(partition(3), Position::from_u64(5));
+        positions.advance(partition(3), Position::from_u64(4));
+        assert!(positions.have_reached(&[(partition(3), Position::from_u64(5))]));
+        assert!(!positions.have_reached(&[(partition(3), Position::from_u64(6))]));
+    }
+
+    #[test]
+    fn the_slowest_partition_counts() {
+        let positions = Positions::new();
+        for partition in Partition::all() {
+            positions.advance(partition, Position::from_u64(9));
+        }
+        assert_eq!(positions.slowest(), Position::from_u64(9));
+        let positions = Positions::new();
+        positions.advance(partition(0), Position::from_u64(9));
+        assert_eq!(positions.slowest(), Position::ORIGIN);
+    }
+
+    #[test]
+    fn who_waits_for_two_partitions_needs_both() {
+        let positions = Positions::new();
+        let required = [(partition(1), Position::from_u64(10)), (partition(2), Position::from_u64(20))];
+        let mut waiting = Box::pin(positions.reached(&required));
+        assert_eq!((&mut waiting).now_or_never(), None);
+        positions.advance(partition(2), Position::from_u64(20));
+        assert_eq!((&mut waiting).now_or_never(), None);
+        positions.advance(partition(1), Position::from_u64(11));
+        assert_eq!((&mut waiting).now_or_never(), Some(()));
+    }
+}

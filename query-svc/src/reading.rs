@@ -1,0 +1,309 @@
+//! What a request reads through: the views of one generation, the documents in memory, and how far the views are.
+//!
+//! The change stream ([`crate::changes`]) decides which [`Reading`] is the present one, and requests take it from
+//! [`Readings`]. A request keeps the one it took to its end; its cache then holds what was true at some moment while
+//! the request ran, even if the stream broke meanwhile.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use mongodb::Database;
+use mongodb::error::Error;
+use shared::clock::SharedClock;
+use shared::consistency::{ConsistencyToken, StoreId};
+use shared::ids::{PostId, uuid_v7_floor};
+use shared::position::Position;
+use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::cursor::Cursor;
+use crate::documents::Documents;
+use crate::metrics::Metrics;
+use crate::positions::Positions;
+use crate::views::Views;
+
+/// Why something could not be read. What is not there is no error but an absence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Database(#[from] Error),
+    #[error("the database did not answer within {0:?}")]
+    Slow(Duration),
+    /// Nothing can be read yet, or no longer; it will be possible again without anybody's help.
+    #[error("the views can't be read: {0}")]
+    NotReady(String),
+    /// The views have not reached what the client has already seen.
+    #[error("the views have not caught up with the Consistency-Token within {0:?}")]
+    NotCaughtUp(Duration),
+}
+
+/// The views of one generation, read through one change stream.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) views: Views,
+    /// None while no change stream would say that a document changed.
+    pub(crate) documents: Option<Arc<Documents>>,
+    /// Of the generation: it outlives the stream, because what was reached stays so.
+    pub(crate) positions: Arc<Positions>,
+    /// The requests that read this generation, whatever the stream.
+    pub(crate) uses: TaskTracker,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Reading {
+    /// Asks the database, as soon as not too many others do.
+    pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
+        self.gate.ask(question).await
+    }
+
+    /// The place below which nothing new can appear: `overlap` before what every partition has handled, and before
+    /// now, because ids come from several clocks and are given before their event is committed.
+    pub(crate) fn settled(&self, now: DateTime<Utc>, overlap: TimeDelta) -> Cursor {
+        let handled = self.positions.slowest();
+        if handled == Position::ORIGIN {
+            return Cursor::BOTTOM;
+        }
+        Cursor::from(PostId::from_uuid(uuid_v7_floor(handled.time().min(now) - overlap)))
+    }
+}
+
+/// Bounds how many questions the database gets at once: the driver would queue all others without a limit or an order.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    permits: Semaphore,
+    timeout: Duration,
+}
+
+impl Gate {
+    /// Waiting for the others counts into the time that a question may take.
+    pub(crate) fn new(at_once: usize, timeout: Duration) -> Self {
+        Self { permits: Semaphore::new(at_once), timeout }
+    }
+
+    pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
+        let answered = async {
+            // The semaphore is never closed; if it were, there would be nothing left to protect.
+            let _permit = self.permits.acquire().await;
+            question.await
+        };
+        match tokio::time::timeout(self.timeout, answered).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(ReadError::Slow(self.timeout)),
+        }
+    }
+}
+
+/// The present reading, or why there is none.
+#[derive(Debug, Clone)]
+struct Present {
+    reading: Option<Arc<Reading>>,
+    /// Why the change stream is not open, when it is not.
+    closed_because: Option<String>,
+}
+
+/// Hands out the present [`Reading`].
+#[derive(Debug)]
+pub(crate) struct Readings {
+    present: watch::Sender<Present>,
+    /// Until when the projector keeps the generation for this process.
+    usable_until: Mutex<Option<Instant>>,
+    events: Database,
+    store: OnceCell<StoreId>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) metrics: Arc<Metrics>,
+    clock: SharedClock,
+    max_wait: Duration,
+}
+
+/// A reading in use. While it lives, its generation is not dropped.
+#[derive(Debug)]
+pub(crate) struct InUse {
+    reading: Arc<Reading>,
+    _use: TaskTrackerToken,
+}
+
+impl std::ops::Deref for InUse {
+    type Target = Reading;
+
+    fn deref(&self) -> &Reading {
+        &self.reading
+    }
+}
+
+impl Readings {
+    pub(crate) fn new(
+        events: Database,
+        gate: Arc<Gate>,
+        metrics: Arc<Metrics>,
+        clock: SharedClock,
+        max_wait: Duration,
+    ) -> Self {
+        let present = Present { reading: None, closed_because: Some("it was not opened yet".to_owned()) };
+        Self {
+            present: watch::Sender::new(present),
+            usable_until: Mutex::new(None),
+            events,
+            store: OnceCell::new(),
+            gate,
+            metrics,
+            clock,
+            max_wait,
+        }
+    }
+
+    /// What is to be read now; with a token, as soon as it shows what the holder has seen.
+    pub(crate) async fn take(&self, token: Option<&ConsistencyToken>) -> Result<InUse, ReadError> {
+        let required = match token {
+            Some(token) => self.requirements(token).await?,
+            None => Vec::new(),
+        };
+        if required.is_empty() {
+            return self.take_present(|_| true)?.ok_or_else(|| self.not_ready());
+        }
+        let begun = Instant::now();
+        let waited = tokio::time::timeout(self.max_wait, self.take_when_reached(&required)).await;
+        self.metrics.consistency_waits.observe(begun.elapsed().as_secs_f64());
+        waited.unwrap_or_else(|_| {
+            self.metrics.consistency_timeouts.inc();
+            Err(ReadError::NotCaughtUp(self.max_wait))
+        })
+    }
+
+    async fn take_when_reached(
+        &self,
+        required: &[(shared::ids::Partition, Position)],
+    ) -> Result<InUse, ReadError> {
+        let mut present = self.present.subscribe();
+        loop {
+            // Whoever advances positions has made its reading the present one before. So if this is the present one
+            // and the positions are reached, its cache has forgotten all that they cover.
+            if let Some(taken) = self.take_present(|reading| reading.positions.have_reached(required))? {
+                return Ok(taken);
+            }
+            let positions = present.borrow_and_update().reading.as_ref().map(|reading| reading.positions.clone());
+            let reached = async {
+                match &positions {
+                    Some(positions) => positions.reached(required).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = reached => {}
+                // The sender lives in `self`.
+                _ = present.changed() => {}
+            }
+        }
+    }
+
+    /// The present reading, if there is one and it is as it should be.
+    fn take_present(&self, suits: impl Fn(&Reading) -> bool) -> Result<Option<InUse>, ReadError> {
+        self.check_usable()?;
+        loop {
+            let Some(reading) = self.present.borrow().reading.clone() else { return Ok(None) };
+            if !suits(&reading) {
+                return Ok(None);
+            }
+            let used = reading.uses.token();
+            // Whoever replaces a reading waits for its uses after that. A use that began in between is not waited for.
+            let still_present =
+                self.present.borrow().reading.as_ref().is_some_and(|present| Arc::ptr_eq(present, &reading));
+            if still_present {
+                return Ok(Some(InUse { reading, _use: used }));
+            }
+        }
+    }
+
+    pub(crate) fn check_usable(&self) -> Result<(), ReadError> {
+        let until = *self.usable_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match until {
+            Some(until) if Instant::now() < until => Ok(()),
+            Some(_) => Err(ReadError::NotReady("this process could not confirm which generation it reads".to_owned())),
+            None => Err(self.not_ready()),
+        }
+    }
+
+    fn not_ready(&self) -> ReadError {
+        ReadError::NotReady(match &self.present.borrow().closed_because {
+            Some(reason) => format!("the change stream is not open: {reason}"),
+            None => "no generation of them has been opened yet".to_owned(),
+        })
+    }
+
+    /// What a token asks of this store: nothing, if it comes from another.
+    async fn requirements(
+        &self,
+        token: &ConsistencyToken,
+    ) -> Result<Vec<(shared::ids::Partition, Position)>, ReadError> {
+        let Some(store) = self.store_id().await? else { return Ok(Vec::new()) };
+        Ok(token.requirements(store, self.clock.now()).collect())
+    }
+
+    /// The event store's id. There is none before a command service was ever started; then no token can be its own.
+    async fn store_id(&self) -> Result<Option<StoreId>, ReadError> {
+        if let Some(&known) = self.store.get() {
+            return Ok(Some(known));
+        }
+        let stores = self.events.collection::<StoreDocument>("store");
+        let found = self.gate.ask(async { stores.find_one(bson::doc! { "_id": "store" }).await }).await?;
+        let Some(found) = found else { return Ok(None) };
+        let id = StoreId(found.uuid.into());
+        // Another request may have been faster, with the same id.
+        let _ = self.store.set(id);
+        Ok(Some(id))
+    }
+
+    /// The present generation, if there is a reading.
+    pub(crate) fn generation(&self) -> Option<i64> {
+        self.present.borrow().reading.as_ref().map(|reading| reading.views.generation())
+    }
+
+    pub(super) fn present(&self) -> Option<Arc<Reading>> {
+        self.present.borrow().reading.clone()
+    }
+
+    /// Whether requests get answers, from memory where possible; else why not.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(reason) = &self.present.borrow().closed_because {
+            return Err(format!("the change stream is not open: {reason}"));
+        }
+        self.check_usable().map_err(|error| error.to_string())
+    }
+
+    /// Puts a reading in the place of the present one, which is returned.
+    pub(super) fn replace(&self, reading: Arc<Reading>) -> Option<Arc<Reading>> {
+        let present = Present { reading: Some(reading), closed_because: None };
+        self.present.send_replace(present).reading
+    }
+
+    /// The stream broke: what is in memory is given up, and requests read from the database alone.
+    pub(super) fn close(&self, reason: String) {
+        self.present.send_modify(|present| {
+            present.closed_because = Some(reason);
+            if let Some(reading) = present.reading.take() {
+                present.reading = Some(Arc::new(Reading {
+                    views: reading.views.clone(),
+                    documents: None,
+                    positions: reading.positions.clone(),
+                    uses: reading.uses.clone(),
+                    gate: reading.gate.clone(),
+                    metrics: reading.metrics.clone(),
+                }));
+            }
+        });
+    }
+
+    /// The generation will not be dropped before `until`.
+    pub(super) fn set_usable_until(&self, until: Instant) {
+        *self.usable_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct StoreDocument {
+    uuid: bson::Uuid,
+}

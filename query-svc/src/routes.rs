@@ -1,0 +1,192 @@
+//! What stands where: the whole API of query-svc.
+
+mod posts;
+mod relationships;
+mod timelines;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::ContentType;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder};
+use chrono::TimeDelta;
+use serde::Serialize;
+use shared::auth::Claims;
+use shared::clock::SharedClock;
+use shared::http::{PageQuery, Problem, TokenHeader, links};
+use shared::ids::UserId;
+use shared::mongo::is_transient;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::cursor::Cursor;
+use crate::paging::{self, Listing, Page, PageRequest, Start};
+use crate::reading::{InUse, ReadError, Reading, Readings};
+use crate::timelines::HomeSettings;
+
+pub(crate) use self::users::Handles;
+
+/// The routes. One resource for each pattern, so that another method is answered 405.
+pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
+    routes
+        .app_data(Data::from(service.clone()))
+        .service(get("/v1/timelines/home", timelines::home))
+        .service(get("/v1/timelines/public", timelines::public))
+        .service(get("/v1/users/{id}", users::user))
+        .service(get("/v1/users/{id}/posts", users::posts))
+        .service(get("/v1/users/{id}/followers", users::followers))
+        .service(get("/v1/users/{id}/following", users::following))
+        .service(get("/v1/relationships", relationships::relationships))
+        .service(get("/v1/posts/{id}", posts::post))
+        .service(get("/v1/posts/{id}/thread", posts::thread))
+        .service(get("/v1/posts/{id}/likes", posts::likes))
+        .service(get("/v1/posts/{id}/reposts", posts::reposts))
+        .service(get("/v1/posts/{id}/history", posts::history));
+}
+
+/// The same routes, described.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "Microblog: queries",
+        description = "Timelines, users and posts. Commands are answered by another service.\n\n\
+            Lists are `{items, next, prev}`, newest first: `next` goes into `before` and is null at the end; `prev` goes \
+            into `after`, for who polls: items may come again, none is missed. The `Link` header has both as addresses. \
+            A `Consistency-Token` that a command answered with makes a query wait until it shows what the command did.",
+    ),
+    paths(
+        timelines::home,
+        timelines::public,
+        users::user,
+        users::posts,
+        users::followers,
+        users::following,
+        relationships::relationships,
+        posts::post,
+        posts::thread,
+        posts::likes,
+        posts::reposts,
+        posts::history,
+    ),
+    modifiers(&Bearer),
+)]
+pub(crate) struct Api;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
+        openapi.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
+
+fn get<F, Arguments>(pattern: &'static str, handler: F) -> impl HttpServiceFactory + 'static
+where
+    F: Handler<Arguments>,
+    Arguments: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(pattern).route(web::get().to(handler)).wrap(from_fn(in_time))
+}
+
+/// Answers 503 rather than late: who still waits then has given up, and generations of views wait for requests.
+async fn in_time(
+    service: Data<Service>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    match tokio::time::timeout(service.request_timeout, next.call(request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Problem::unavailable("This took too long. Please try again.", RETRY_AFTER).into()),
+    }
+}
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What handlers share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) readings: Arc<Readings>,
+    pub(crate) clock: SharedClock,
+    pub(crate) request_timeout: Duration,
+    pub(crate) prev_overlap: TimeDelta,
+    pub(crate) home: HomeSettings,
+    pub(crate) handles: Handles,
+}
+
+impl Service {
+    /// What the request reads through, as soon as it shows what the client has seen.
+    async fn reading(&self, token: TokenHeader) -> Result<InUse, Problem> {
+        Ok(self.readings.take(token.0.as_ref()).await?)
+    }
+
+    /// A page of a list, whose items are ordered by ids that time orders.
+    async fn page<L: Listing>(
+        &self,
+        reading: &Reading,
+        list: &mut L,
+        request: PageRequest,
+    ) -> Result<Page<L::Item>, Problem> {
+        Ok(paging::page(list, request, reading.settled(self.clock.now(), self.prev_overlap)).await?)
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::Database(cause) if !is_transient(cause) => Problem::internal(&error),
+            ReadError::Database(_) | ReadError::Slow(_) => {
+                tracing::warn!(%error, "a query could not be answered");
+                Problem::unavailable("The database does not answer. Please try again in a moment.", RETRY_AFTER)
+            }
+            ReadError::NotReady(_) => Problem::unavailable(error.to_string(), RETRY_AFTER),
+            ReadError::NotCaughtUp(_) => Problem::unavailable(error.to_string(), RETRY_AFTER)
+                .with_type("not-caught-up", "The views have not caught up yet"),
+        }
+    }
+}
+
+fn requested(query: PageQuery<Cursor>) -> Result<PageRequest, Problem> {
+    let start = match (query.before, query.after) {
+        (None, None) => Start::Newest,
+        (Some(cursor), None) => Start::Before(cursor),
+        (None, Some(cursor)) => Start::After(cursor),
+        (Some(_), Some(_)) => return Err(Problem::malformed_field("after", "can't be given together with before")),
+    };
+    Ok(PageRequest { limit: query.limit.get(), start })
+}
+
+fn viewer(caller: Option<&Arc<Claims>>) -> Option<UserId> {
+    caller.map(|claims| claims.sub)
+}
+
+/// About what an item of a list takes as JSON.
+const ITEM_BYTES: usize = 768;
+
+fn json<T: Serialize>(value: &T, items: usize) -> Result<Vec<u8>, Problem> {
+    let mut json = Vec::with_capacity(256 + items * ITEM_BYTES);
+    serde_json::to_writer(&mut json, value).map_err(|error| Problem::internal(&error))?;
+    Ok(json)
+}
+
+fn page_of<T: Serialize>(request: &HttpRequest, page: &Page<T>) -> Result<HttpResponse, Problem> {
+    let json = json(page, page.items.len())?;
+    Ok(linked(request, page.next, page.prev).body(json))
+}
+
+/// An answer with the links to the pages around it.
+fn linked(request: &HttpRequest, next: Option<Cursor>, prev: Option<Cursor>) -> actix_web::HttpResponseBuilder {
+    let (next, prev) = (next.map(|cursor| cursor.to_string()), prev.map(|cursor| cursor.to_string()));
+    let mut response = HttpResponse::Ok();
+    response.content_type(ContentType::json());
+    if let Some(link) = links(request, next.as_deref(), prev.as_deref()) {
+        response.insert_header(link);
+    }
+    response
+}

@@ -1,0 +1,77 @@
+//! `/v1/relationships`: how the caller and others stand.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
+use actix_web::web::Data;
+use serde::Deserialize;
+use shared::api;
+use shared::http::{Authenticated, Problem, Query, TokenHeader};
+use shared::ids::UserId;
+use utoipa::IntoParams;
+
+use super::{Service, json};
+use crate::views::RelationId;
+
+/// More are asked for in several requests.
+const MAX_IDS: usize = 100;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RelationshipsQuery {
+    /// Another user; up to 100 may be given, each as a parameter of its own.
+    #[param(max_items = 100, min_items = 1)]
+    id: Vec<UserId>,
+}
+
+/// How the caller and other users stand
+///
+/// One for each user that was asked for, in that order, all in one answer; users who are not there are left out.
+#[utoipa::path(
+    get,
+    path = "/v1/relationships",
+    tag = "users",
+    params(
+        RelationshipsQuery,
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::Page<api::Relationship>),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn relationships(
+    service: Data<Service>,
+    caller: Authenticated,
+    token: TokenHeader,
+    Query(query): Query<RelationshipsQuery>,
+) -> Result<HttpResponse, Problem> {
+    if query.id.len() > MAX_IDS {
+        return Err(Problem::malformed_field("id", format!("may be given {MAX_IDS} times at most")));
+    }
+    let mut others = Vec::with_capacity(query.id.len());
+    for id in query.id {
+        if !others.contains(&id) {
+            others.push(id);
+        }
+    }
+    let reading = service.reading(token).await?;
+    let me = caller.sub;
+    let both_ways = others.iter().flat_map(|&id| [RelationId::follow(me, id), RelationId::follow(id, me)]);
+    let (profiles, follows) =
+        futures_util::try_join!(reading.profiles(others.iter().copied()), reading.relations(both_ways))?;
+    let items = others
+        .iter()
+        .filter(|id| profiles[id].is_some())
+        .map(|&id| api::Relationship {
+            id,
+            following: follows[&RelationId::follow(me, id)],
+            followed_by: follows[&RelationId::follow(id, me)],
+        })
+        .collect();
+    let page = api::Page::<api::Relationship> { items, next: None, prev: None };
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(json(&page, 0)?))
+}

@@ -1,0 +1,80 @@
+//! `/v1/timelines`.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use shared::api;
+use shared::auth::SCOPE_USER;
+use shared::http::{Authenticated, MaybeAuthenticated, PageQuery, Problem, Query, TokenHeader};
+
+use super::{Service, page_of, requested, viewer};
+use crate::cursor::Cursor;
+use crate::timelines::{Home, Public};
+
+/// The caller's home timeline
+///
+/// Every post and repost by the caller and by the accounts that the caller follows now, newest first, without end.
+#[utoipa::path(
+    get,
+    path = "/v1/timelines/home",
+    tag = "timelines",
+    params(
+        PageQuery<String>,
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn home(
+    service: Data<Service>,
+    caller: Authenticated,
+    token: TokenHeader,
+    Query(page): Query<PageQuery<Cursor>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let page = requested(page)?;
+    let reading = service.reading(token).await?;
+    // A token that only verifies leaves no trace: nobody has come back.
+    let visits = caller.has_scope(SCOPE_USER);
+    let mut home = Home::new(&reading, caller.sub, visits, service.home, service.clock.now());
+    let page = service.page(&reading, &mut home, page).await?;
+    home.note_visit().await;
+    page_of(&request, &page)
+}
+
+/// The public timeline
+///
+/// Everybody's public posts and replies, without reposts, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/timelines/public",
+    tag = "timelines",
+    params(
+        PageQuery<String>,
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = [])),
+)]
+pub(super) async fn public(
+    service: Data<Service>,
+    MaybeAuthenticated(caller): MaybeAuthenticated,
+    token: TokenHeader,
+    Query(page): Query<PageQuery<Cursor>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let page = requested(page)?;
+    let reading = service.reading(token).await?;
+    let mut public = Public { reading: &reading, viewer: viewer(caller.as_ref()) };
+    let page = service.page(&reading, &mut public, page).await?;
+    page_of(&request, &page)
+}

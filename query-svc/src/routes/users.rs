@@ -1,0 +1,237 @@
+//! `/v1/users/{id}`: a user, by id or by `@handle`.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use actix_web::http::header::ContentType;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use shared::api;
+use shared::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
+use shared::ids::UserId;
+use shared::values::Handle;
+
+use super::{Service, json, page_of, requested, viewer};
+use crate::cursor::Cursor;
+use crate::people::{People, Which};
+use crate::reading::{ReadError, Reading};
+use crate::shown::ShownUser;
+use crate::timelines::Authored;
+use crate::views::Profile;
+
+/// How a path names a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UserName {
+    Id(UserId),
+    Handle(Handle),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("must be a user's id, or a handle with an @ in front")]
+pub(super) struct InvalidUserName;
+
+impl FromStr for UserName {
+    type Err = InvalidUserName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUserName> {
+        match text.strip_prefix('@') {
+            Some(handle) => handle.parse().map(Self::Handle).map_err(|_| InvalidUserName),
+            None => text.parse().map(Self::Id).map_err(|_| InvalidUserName),
+        }
+    }
+}
+
+/// Whose a handle is. It never changes, so that nothing has to be forgotten.
+#[derive(Debug)]
+pub(crate) struct Handles(moka::sync::Cache<Handle, UserId>);
+
+impl Default for Handles {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(50_000))
+    }
+}
+
+impl Handles {
+    async fn find(&self, reading: &Reading, name: UserName) -> Result<Option<UserId>, ReadError> {
+        let handle = match name {
+            UserName::Id(id) => return Ok(Some(id)),
+            UserName::Handle(handle) => handle,
+        };
+        if let Some(id) = self.0.get(&handle) {
+            return Ok(Some(id));
+        }
+        let profile = reading.ask(reading.views.profiles.live_by_handle(handle.as_str())).await?;
+        Ok(profile.map(|profile| {
+            self.0.insert(handle, profile.id);
+            profile.id
+        }))
+    }
+}
+
+impl Service {
+    async fn live_user(&self, reading: &Reading, name: UserName) -> Result<Arc<Profile>, Problem> {
+        let gone = || Problem::not_found("There is no such user.");
+        let id = self.handles.find(reading, name).await?.ok_or_else(gone)?;
+        reading.profiles([id]).await?.remove(&id).flatten().ok_or_else(gone)
+    }
+}
+
+/// A user
+#[utoipa::path(
+    get,
+    path = "/v1/users/{id}",
+    tag = "users",
+    params(
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::User, headers(("ETag" = String, description = "The version, for If-Match"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = [])),
+)]
+pub(super) async fn user(
+    service: Data<Service>,
+    // Nobody needs a token here, but one that is not good is refused everywhere.
+    _: MaybeAuthenticated,
+    token: TokenHeader,
+    Path(name): Path<UserName>,
+) -> Result<HttpResponse, Problem> {
+    let reading = service.reading(token).await?;
+    let profile = service.live_user(&reading, name).await?;
+    let version = etag(profile.version);
+    let body = json(&ShownUser(profile), 1)?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).insert_header(version).body(body))
+}
+
+/// What a user has posted and reposted
+///
+/// Newest first. Posts for followers are there for the user and for who follows the user.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{id}/posts",
+    tag = "users",
+    params(
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        PageQuery<String>,
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = [])),
+)]
+pub(super) async fn posts(
+    service: Data<Service>,
+    MaybeAuthenticated(caller): MaybeAuthenticated,
+    token: TokenHeader,
+    Path(name): Path<UserName>,
+    Query(page): Query<PageQuery<Cursor>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let page = requested(page)?;
+    let reading = service.reading(token).await?;
+    let profile = service.live_user(&reading, name).await?;
+    let mut posts = Authored::new(&reading, profile.id, viewer(caller.as_ref())).await?;
+    let page = service.page(&reading, &mut posts, page).await?;
+    page_of(&request, &page)
+}
+
+/// Who follows a user
+///
+/// Who followed last comes first.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{id}/followers",
+    tag = "users",
+    params(
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        PageQuery<String>,
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = [])),
+)]
+pub(super) async fn followers(
+    service: Data<Service>,
+    _: MaybeAuthenticated,
+    token: TokenHeader,
+    Path(name): Path<UserName>,
+    Query(page): Query<PageQuery<Cursor>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    people(&service, token, name, page, &request, Which::FollowersOf).await
+}
+
+/// Whom a user follows
+///
+/// Who was followed last comes first.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{id}/following",
+    tag = "users",
+    params(
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        PageQuery<String>,
+        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
+    ),
+    responses(
+        (status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+    security((), ("bearer" = [])),
+)]
+pub(super) async fn following(
+    service: Data<Service>,
+    _: MaybeAuthenticated,
+    token: TokenHeader,
+    Path(name): Path<UserName>,
+    Query(page): Query<PageQuery<Cursor>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    people(&service, token, name, page, &request, Which::FollowedBy).await
+}
+
+async fn people(
+    service: &Service,
+    token: TokenHeader,
+    name: UserName,
+    page: PageQuery<Cursor>,
+    request: &HttpRequest,
+    which: fn(UserId) -> Which,
+) -> Result<HttpResponse, Problem> {
+    let page = requested(page)?;
+    let reading = service.reading(token).await?;
+    let profile = service.live_user(&reading, name).await?;
+    let mut people = People { reading: &reading, which: which(profile.id) };
+    let page = service.page(&reading, &mut people, page).await?;
+    page_of(request, &page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_by_id_or_by_handle() {
+        let id = UserId::from_bytes([7; 16]);
+        assert_eq!(id.to_string().parse::<UserName>().unwrap(), UserName::Id(id));
+        assert_eq!("@Ada_1".parse::<UserName>().unwrap(), UserName::Handle(Handle::parse("ada_1").unwrap()));
+        for neither in ["", "ada", "@", "@a b", "@@ada", "123"] {
+            assert!(neither.parse::<UserName>().is_err(), "{neither}");
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! What is shown of posts and users, to whom, and as which JSON.
+//!
+//! Here alone stands who may see a post: it and its author are live; of a repost, the original and its author too;
+//! and a post for followers is seen by its author and by who follows the author now.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
+use shared::api;
+use shared::entities::Entities;
+use shared::ids::{PostId, UserId};
+use shared::values::Visibility;
+
+use crate::cursor::Cursor;
+use crate::documents::{Found, MaybePost, MaybeProfile};
+use crate::reading::{ReadError, Reading};
+use crate::views::posts::PostHead;
+use crate::views::{Entry, Post, PostReference, Profile, RelationId};
+
+/// A post or repost that may be shown. It names all that has to be loaded to know whether it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) id: PostId,
+    pub(crate) author: UserId,
+    /// What a repost shows.
+    pub(crate) original: Option<PostReference>,
+}
+
+impl Candidate {
+    pub(crate) fn place(&self) -> Cursor {
+        self.id.into()
+    }
+
+    /// What people like, repost and answer: of a repost, its original.
+    fn target(&self) -> PostId {
+        self.original.map_or(self.id, |original| original.post)
+    }
+}
+
+impl From<Entry> for Candidate {
+    fn from(entry: Entry) -> Self {
+        Self { id: entry.id, author: entry.author, original: entry.repost_of }
+    }
+}
+
+impl From<PostHead> for Candidate {
+    fn from(head: PostHead) -> Self {
+        Self { id: head.id, author: head.author, original: head.repost_of }
+    }
+}
+
+impl From<&Post> for Candidate {
+    fn from(post: &Post) -> Self {
+        Self { id: post.id, author: post.author, original: post.repost_of }
+    }
+}
+
+/// Whom a list is for, beside the question of who may see a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    /// Only posts by the viewer and by accounts that the viewer follows now.
+    Home,
+    /// Posts by anybody.
+    Any,
+}
+
+/// A post, as a viewer sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct ShownPost {
+    pub(crate) post: Arc<Post>,
+    author: Arc<Profile>,
+    original: Option<(Arc<Post>, Arc<Profile>)>,
+    viewer: Option<api::PostViewer>,
+}
+
+/// A user.
+#[derive(Debug, Clone)]
+pub(crate) struct ShownUser(pub(crate) Arc<Profile>);
+
+impl Reading {
+    /// What `viewer` sees of these, in their order. All that is needed is loaded at once.
+    pub(crate) async fn show(
+        &self,
+        candidates: &[Candidate],
+        viewer: Option<UserId>,
+        list: List,
+    ) -> Result<Vec<Option<ShownPost>>, ReadError> {
+        let originals = || candidates.iter().filter_map(|candidate| candidate.original);
+        let posts = candidates.iter().map(|candidate| candidate.id).chain(originals().map(|original| original.post));
+        let authors =
+            candidates.iter().map(|candidate| candidate.author).chain(originals().map(|original| original.author));
+        let relations = viewer.into_iter().flat_map(|viewer| {
+            candidates.iter().flat_map(move |candidate| {
+                let follow = (candidate.author != viewer).then(|| RelationId::follow(viewer, candidate.author));
+                let target = candidate.target();
+                follow.into_iter().chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
+            })
+        });
+        let (posts, profiles, relations) =
+            futures_util::try_join!(self.posts(posts), self.profiles(authors), self.relations(relations))?;
+        let shelf = Shelf { posts, profiles, relations, viewer, list };
+        Ok(candidates.iter().map(|candidate| shelf.shown(candidate)).collect())
+    }
+}
+
+/// What was loaded for some candidates.
+struct Shelf {
+    posts: Found<PostId, MaybePost>,
+    profiles: Found<UserId, MaybeProfile>,
+    relations: Found<RelationId, bool>,
+    viewer: Option<UserId>,
+    list: List,
+}
+
+impl Shelf {
+    fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
+        let (post, author) = self.live(candidate.id, candidate.author)?;
+        let follows = || {
+            self.viewer.is_some_and(|viewer| {
+                viewer == candidate.author || self.holds(RelationId::follow(viewer, candidate.author))
+            })
+        };
+        if (self.list == List::Home || post.visibility == Visibility::Followers) && !follows() {
+            return None;
+        }
+        let original = match candidate.original {
+            Some(original) => {
+                let (post, author) = self.live(original.post, original.author)?;
+                // Only public posts can be reposted; should one ever not be, it is not shown this way.
+                Some((post, author)).filter(|(post, _)| post.visibility == Visibility::Public)
+            }
+            None => None,
+        };
+        if original.is_some() != candidate.original.is_some() {
+            return None;
+        }
+        let target = candidate.target();
+        let viewer = self.viewer.map(|viewer| api::PostViewer {
+            liked: self.holds(RelationId::like(viewer, target)),
+            reposted: self.holds(RelationId::repost(viewer, target)),
+        });
+        Some(ShownPost { post, author, original, viewer })
+    }
+
+    fn live(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
+        let post = self.posts.get(&post)?.clone()?;
+        let author = self.profiles.get(&author)?.clone()?;
+        Some((post, author))
+    }
+
+    fn holds(&self, relation: RelationId) -> bool {
+        self.relations.get(&relation).copied().unwrap_or(false)
+    }
+}
+
+impl ShownPost {
+    /// What people like, repost and answer: of a repost, its original.
+    pub(crate) fn target(&self) -> &Arc<Post> {
+        self.original.as_ref().map_or(&self.post, |(original, _)| original)
+    }
+}
+
+/// [`api::Post`], borrowed.
+#[derive(Serialize)]
+struct PostJson<'a> {
+    id: PostId,
+    author: AuthorJson<'a>,
+    text: &'a str,
+    entities: &'a Entities,
+    in_reply_to: Option<PostId>,
+    repost_of: Option<&'a PostJson<'a>>,
+    visibility: Visibility,
+    created_at: DateTime<Utc>,
+    edited_at: Option<DateTime<Utc>>,
+    counts: api::PostCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    viewer: Option<api::PostViewer>,
+}
+
+/// [`api::Author`], borrowed.
+#[derive(Serialize)]
+struct AuthorJson<'a> {
+    id: UserId,
+    handle: &'a str,
+    display_name: &'a str,
+}
+
+impl<'a> PostJson<'a> {
+    fn new(
+        post: &'a Post,
+        author: &'a Profile,
+        original: Option<&'a PostJson<'a>>,
+        viewer: Option<api::PostViewer>,
+    ) -> Self {
+        let counts = api::PostCounts {
+            likes: count(post.counts.likes),
+            reposts: count(post.counts.reposts),
+            replies: count(post.counts.replies),
+        };
+        Self {
+            id: post.id,
+            author: AuthorJson { id: author.id, handle: &author.handle, display_name: &author.display_name },
+            text: &post.text,
+            entities: &post.entities,
+            in_reply_to: post.in_reply_to.map(|parent| parent.post),
+            repost_of: original,
+            visibility: post.visibility,
+            created_at: post.created_at,
+            edited_at: post.edited_at,
+            counts: original.map_or(counts, |original| original.counts),
+            viewer,
+        }
+    }
+}
+
+impl Serialize for ShownPost {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let original =
+            self.original.as_ref().map(|(post, author)| PostJson::new(post, author, None, self.viewer));
+        PostJson::new(&self.post, &self.author, original.as_ref(), self.viewer).serialize(serializer)
+    }
+}
+
+/// [`api::User`], borrowed.
+#[derive(Serialize)]
+struct UserJson<'a> {
+    id: UserId,
+    handle: &'a str,
+    display_name: &'a str,
+    bio: &'a str,
+    created_at: DateTime<Utc>,
+    counts: api::UserCounts,
+}
+
+impl Serialize for ShownUser {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let profile = &self.0;
+        let counts = api::UserCounts {
+            posts: count(profile.counts.posts),
+            followers: count(profile.counts.followers),
+            following: count(profile.counts.following),
+        };
+        UserJson {
+            id: profile.id,
+            handle: &profile.handle,
+            display_name: &profile.display_name,
+            bio: &profile.bio,
+            created_at: profile.created_at,
+            counts,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// Counts of rows that arrive in any order may be below zero for a moment; nobody sees that.
+fn count(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use rstest::rstest;
+    use shared::ids::uuid_v7;
+    use shared::values::PostText;
+
+    use super::*;
+    use crate::views::{PostCounts, ProfileCounts};
+
+    fn user() -> UserId {
+        UserId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH))
+    }
+
+    fn profile(id: UserId) -> Arc<Profile> {
+        Arc::new(Profile {
+            id,
+            version: 1,
+            handle: "ada".to_owned(),
+            display_name: "Ada \"the first\"".to_owned(),
+            bio: "Line\nbreak".to_owned(),
+            created_at: DateTime::UNIX_EPOCH,
+            counts: ProfileCounts { posts: 2, followers: -1, following: 3 },
+            audience: None,
+        })
+    }
+
+    fn post(author: UserId, visibility: Visibility) -> Post {
+        let text = PostText::parse("hello #world @bob https://example.org").unwrap();
+        Post {
+            id: PostId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH)),
+            version: 2,
+            author,
+            entities: Entities::of(&text),
+            text: text.into_string(),
+            in_reply_to: None,
+            repost_of: None,
+            visibility,
+            created_at: DateTime::UNIX_EPOCH,
+            edited_at: Some(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_234)),
+            counts: PostCounts { likes: 5, reposts: -2, replies: 1 },
+        }
+    }
+
+    fn shelf(viewer: Option<UserId>, list: List) -> Shelf {
+        Shelf {
+            posts: Found::default(),
+            profiles: Found::default(),
+            relations: Found::default(),
+            viewer,
+            list,
+        }
+    }
+
+    impl Shelf {
+        fn with(mut self, post: &Post) -> Self {
+            self.posts.insert(post.id, Some(Arc::new(post.clone())));
+            self.profiles.insert(post.author, Some(profile(post.author)));
+            self
+        }
+    }
+
+    fn repost(author: UserId, original: &Post) -> Post {
+        let repost_of = Some(PostReference { post: original.id, author: original.author });
+        Post { repost_of, text: String::new(), ..post(author, Visibility::Public) }
+    }
+
+    #[test]
+    fn borrowed_json_is_that_of_the_api_types() {
+        let (viewer, author, reposter) = (user(), user(), user());
+        let original = post(author, Visibility::Public);
+        let repost = repost(reposter, &original);
+        let mut shelf = shelf(Some(viewer), List::Any).with(&original).with(&repost);
+        shelf.relations.insert(RelationId::like(viewer, original.id), true);
+        let shown = shelf.shown(&Candidate::from(&repost)).unwrap();
+        let json = serde_json::to_string(&shown).unwrap();
+        let parsed: api::Post = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
+        let inner = parsed.repost_of.unwrap();
+        assert_eq!((inner.id, inner.author.id, parsed.author.id), (original.id, author, reposter));
+        assert_eq!(inner.counts, Some(api::PostCounts { likes: 5, reposts: 0, replies: 1 }));
+        assert_eq!((parsed.counts, parsed.viewer), (inner.counts, inner.viewer));
+        assert_eq!(inner.viewer, Some(api::PostViewer { liked: true, reposted: false }));
+
+        let json = serde_json::to_string(&ShownUser(profile(author))).unwrap();
+        let parsed: api::User = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
+        assert_eq!(parsed.counts, Some(api::UserCounts { posts: 2, followers: 0, following: 3 }));
+    }
+
+    #[rstest]
+    #[case::anybody_sees_public_posts(List::Any, Visibility::Public, None, false, true)]
+    #[case::a_stranger_sees_public_posts(List::Any, Visibility::Public, Some(false), false, true)]
+    #[case::nobody_sees_posts_for_followers_without_a_token(List::Any, Visibility::Followers, None, false, false)]
+    #[case::a_stranger_does_not_see_posts_for_followers(List::Any, Visibility::Followers, Some(false), false, false)]
+    #[case::a_follower_sees_posts_for_followers(List::Any, Visibility::Followers, Some(false), true, true)]
+    #[case::the_author_sees_them(List::Any, Visibility::Followers, Some(true), false, true)]
+    #[case::home_has_nothing_by_strangers(List::Home, Visibility::Public, Some(false), false, false)]
+    #[case::home_has_what_one_follows(List::Home, Visibility::Followers, Some(false), true, true)]
+    #[case::home_has_ones_own_posts(List::Home, Visibility::Public, Some(true), false, true)]
+    fn who_sees_what(
+        #[case] list: List,
+        #[case] visibility: Visibility,
+        // None: no token. Some(true): the author's.
+        #[case] viewer: Option<bool>,
+        #[case] follows: bool,
+        #[case] shown: bool,
+    ) {
+        let author = user();
+        let post = post(author, visibility);
+        let viewer = viewer.map(|is_author| if is_author { author } else { user() });
+        let mut shelf = shelf(viewer, list).with(&post);
+        if let Some(viewer) = viewer {
+            shelf.relations.insert(RelationId::follow(viewer, author), follows);
+        }
+        assert_eq!(shelf.shown(&Candidate::from(&post)).is_some(), shown);
+    }
+
+    #[test]
+    fn what_is_not_live_is_not_shown() {
+        let (author, reposter) = (user(), user());
+        let original = post(author, Visibility::Public);
+        let repost = repost(reposter, &original);
+        let whole = || shelf(None, List::Any).with(&original).with(&repost);
+        let candidate = Candidate::from(&repost);
+        assert!(whole().shown(&candidate).is_some());
+        for gone in [original.id, repost.id] {
+            let mut shelf = whole();
+            shelf.posts.insert(gone, None);
+            assert!(shelf.shown(&candidate).is_none());
+        }
+        for gone in [author, reposter] {
+            let mut shelf = whole();
+            shelf.profiles.insert(gone, None);
+            assert!(shelf.shown(&candidate).is_none());
+        }
+    }
+
+    #[test]
+    fn without_a_token_there_are_no_flags() {
+        let post = post(user(), Visibility::Public);
+        let shown = shelf(None, List::Any).with(&post).shown(&Candidate::from(&post)).unwrap();
+        let json = serde_json::to_value(&shown).unwrap();
+        assert!(json.get("viewer").is_none(), "{json}");
+    }
+}

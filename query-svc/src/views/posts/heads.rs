@@ -1,0 +1,49 @@
+//! Lists of posts with no more of each than a page needs to load the rest.
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use shared::ids::{PostId, UserId};
+
+use super::{PostHead, Posts, head_fields, of_authors};
+use crate::views::range::Range;
+
+impl Posts {
+    /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
+    ///
+    /// A page over many authors is asked for in chunks and merged; a server merges a hundred sorted lists well.
+    pub async fn heads_of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        if authors.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.heads_where(of_authors(authors, range), range).await
+    }
+
+    /// As [`Posts::heads_of_authors`], of one author and only what everybody may see.
+    pub async fn public_heads_of_author(&self, author: UserId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        let mut filter = of_authors(&[author], range);
+        filter.insert("visibility", "public");
+        self.heads_where(filter, range).await
+    }
+
+    /// Live answers to a post, newest first.
+    pub async fn heads_of_replies(&self, post: PostId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        let mut filter = doc! { "in_reply_to.post": post };
+        range.bound(&mut filter, "_id");
+        self.heads_where(filter, range).await
+    }
+
+    /// Live public posts and replies by anybody, newest first.
+    pub async fn public_heads(&self, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        let mut filter = doc! { "public": true };
+        range.bound(&mut filter, "_id");
+        self.heads_where(filter, range).await
+    }
+
+    async fn heads_where(&self, filter: Document, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        let found = self.heads.find(filter).projection(head_fields()).sort(doc! { "_id": range.direction() });
+        // One batch: by default the first one ends at 101 documents.
+        let found = found.limit(i64::from(range.limit)).batch_size(range.limit.saturating_add(1)).await?;
+        Ok(range.newest_first(found.try_collect().await?))
+    }
+}
