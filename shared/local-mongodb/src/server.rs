@@ -222,7 +222,10 @@ impl Server {
         File::create(&log).map_err(|source| Error::io(&log, source))?;
         let mut command = Command::new("sh");
         // Without its comments, which would fill the process list.
-        let guard: Vec<&str> = GUARD.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+        let guard: Vec<&str> = GUARD
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .collect();
         command.args(["-c", &guard.join("\n"), "guard"]);
         if self.ephemeral {
             command.arg(&self.options.data_dir)

@@ -1,13 +1,14 @@
 //! Start, stop, kill, restart; and what is left when the process that started a server goes.
 
 use std::{
-    path::{Path, PathBuf},
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 use bson::{Document, doc};
 use futures_util::StreamExt as _;
-use local_mongodb::{Options, Server};
+use local_mongodb::{Options, Server, is_free};
 use mongodb::{Client, options::ClientOptions};
 
 async fn client(server: &Server) -> Client {
@@ -46,9 +47,9 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn is_running(pid: u32) -> bool {
-    let asked = std::process::Command::new("kill")
+    let asked = Command::new("kill")
         .args(["-0", &pid.to_string()])
-        .stderr(std::process::Stdio::null())
+        .stderr(Stdio::null())
         .status();
     asked.expect("kill").success()
 }
@@ -137,42 +138,31 @@ async fn a_stopped_ephemeral_server_leaves_nothing_either() {
     assert!(!files.exists());
 }
 
-/// Started by the next test as a process of its own; does nothing in an ordinary run.
-#[tokio::test]
-async fn parent_that_waits_to_be_killed() {
-    let Ok(report) = std::env::var("LOCAL_MONGODB_REPORT") else {
-        return;
-    };
-    let server = Server::start_ephemeral().await.expect("a server");
-    let text = format!("{}\n{}", server.pid().expect("it runs"), server.files().display());
-    let draft = PathBuf::from(&report).with_extension("draft");
-    std::fs::write(&draft, text).expect("a draft");
-    std::fs::rename(&draft, report).expect("a report that is there is whole");
-    std::future::pending::<()>().await;
-}
-
 #[tokio::test]
 async fn a_server_does_not_outlive_a_parent_that_is_killed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let report = directory.path().join("report");
-    let mut parent = std::process::Command::new(std::env::current_exe().expect("this test program"))
-        .args(["--exact", "lifecycle::parent_that_waits_to_be_killed"])
-        .env("LOCAL_MONGODB_REPORT", &report)
-        .stdout(std::process::Stdio::null())
+    let mut parent = Command::new(env!("CARGO_BIN_EXE_with-mongodb"))
+        // Ends with its standard input, which is ours to close: it is not to be left behind either.
+        .args(["--", "sh", "-c", "echo \"$MICROBLOG_TEST_MONGODB_URI\"; read -r _"])
+        .env("TMPDIR", directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .expect("a parent");
-    eventually("the parent reports its server", || report.exists()).await;
-    let text = std::fs::read_to_string(&report).expect("a report");
-    let (pid, files) = text.split_once('\n').expect("two lines");
-    let (pid, files) = (pid.parse().expect("a process id"), Path::new(files));
-    assert!(is_running(pid) && files.exists());
+    let mut line = String::new();
+    BufReader::new(parent.stdout.take().expect("its output"))
+        .read_line(&mut line)
+        .expect("a line");
+    let port = line
+        .split([':', '/'])
+        .find_map(|part| part.parse().ok())
+        .expect("the port of its server");
+    let remains = || std::fs::read_dir(directory.path()).expect("the directory").count();
+    assert!(!is_free(port) && remains() == 1, "{line}");
 
     parent.kill().expect("a SIGKILL");
     parent.wait().expect("the parent's end");
-    eventually("the server ends and its data go", || {
-        !is_running(pid) && !files.exists()
-    })
-    .await;
+    eventually("the server ends and its data go", || is_free(port) && remains() == 0).await;
 }
 
 #[tokio::test]
