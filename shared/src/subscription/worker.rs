@@ -15,6 +15,7 @@ use mongodb::error::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::feed::Mark;
@@ -27,6 +28,7 @@ use crate::event_store::{EventStore, RecordedEvent};
 use crate::events::StreamId;
 use crate::ids::{EventId, Partition, UserId};
 use crate::position::Position;
+use crate::telemetry::set_parent;
 
 /// What the workers of a subscription have in common.
 #[derive(Debug)]
@@ -561,7 +563,13 @@ impl Runner {
         let mut refused = 0;
         let mut patience = Patience::new(&self.workshop.settings);
         loop {
-            let error = match self.workshop.handler.handle(batch).await {
+            // The trace goes on from the command that began the batch; the others of a batch share its span.
+            let span = tracing::info_span!(
+                "handle", subscription = self.workshop.subscription, partition = %self.partition,
+                event_id = %batch[0].recorded.id, events = batch.len(), correlation_id = batch[0].recorded.correlation_id,
+            );
+            set_parent(&span, batch[0].recorded.traceparent.as_deref());
+            let error = match self.workshop.handler.handle(batch).instrument(span).await {
                 Ok(()) => return Outcome::Handled,
                 Err(error) => error,
             };
