@@ -9,8 +9,7 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
     let mut running = Running::start(|edge| edge.shutdown.drain_delay = Duration::from_secs(2));
     let address = running.url.trim_start_matches("http://").to_owned();
     let slow = tokio::spawn(running.client.get(running.at("/slow")).send());
-    let busy = eventually_busy(&running).await;
-    assert!(busy.contains("http_requests_in_flight 2"), "{busy}");
+    eventually_busy(&running).await;
     running.shutdown.cancel();
     // While the balancers take notice, everything is still answered.
     let draining: Value = eventually(&running, "/readyz", StatusCode::SERVICE_UNAVAILABLE)
@@ -33,16 +32,6 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
     assert_eq!(answer.text().await.unwrap(), "done");
     let ended = tokio::time::timeout(DEADLINE, &mut running.server).await.unwrap();
     ended.unwrap().unwrap();
-}
-
-async fn eventually_busy(running: &Running) -> String {
-    let began = Instant::now();
-    loop {
-        let metrics = running.get("/metrics").await.text().await.unwrap();
-        if metrics.contains("http_requests_in_flight 2") || began.elapsed() > DEADLINE {
-            return metrics;
-        }
-    }
 }
 
 #[tokio::test]
