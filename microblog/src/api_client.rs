@@ -50,15 +50,28 @@ impl<'a> Call<'a> {
     }
 
     pub fn post(path: impl Into<String>, body: serde_json::Value) -> Self {
-        Self { body: Some(body), ..Self::new(Method::POST, path) }
+        Self {
+            body: Some(body),
+            ..Self::new(Method::POST, path)
+        }
     }
 
     pub fn patch(path: impl Into<String>, body: serde_json::Value) -> Self {
-        Self { body: Some(body), ..Self::new(Method::PATCH, path) }
+        Self {
+            body: Some(body),
+            ..Self::new(Method::PATCH, path)
+        }
     }
 
     fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), bearer: None, idempotency_key: None, consistency_token: None, body: None }
+        Self {
+            method,
+            path: path.into(),
+            bearer: None,
+            idempotency_key: None,
+            consistency_token: None,
+            body: None,
+        }
     }
 
     pub fn bearer(mut self, access_token: &'a str) -> Self {
@@ -102,7 +115,11 @@ impl Answer {
 
     /// This answer, as the error of somebody who had expected another.
     pub fn unexpected(&self) -> CallError {
-        CallError::Unexpected { request: self.request.clone(), status: self.status, body: self.excerpt() }
+        CallError::Unexpected {
+            request: self.request.clone(),
+            status: self.status,
+            body: self.excerpt(),
+        }
     }
 
     /// What is wrong, in the words of the problem document.
@@ -131,9 +148,17 @@ pub struct Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     #[error("{request} had no answer to work with for {} s; the last attempt: {last}", .waited.as_secs())]
-    GaveUp { request: String, waited: Duration, last: String },
+    GaveUp {
+        request: String,
+        waited: Duration,
+        last: String,
+    },
     #[error("{request} was answered {status}: {body}")]
-    Unexpected { request: String, status: StatusCode, body: String },
+    Unexpected {
+        request: String,
+        status: StatusCode,
+        body: String,
+    },
 }
 
 impl ApiClient {
@@ -144,12 +169,20 @@ impl ApiClient {
             .user_agent(concat!("microblog/", env!("CARGO_PKG_VERSION")))
             .timeout(ANSWER_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT);
-        if base.host_str().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]")) {
+        if base
+            .host_str()
+            .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"))
+        {
             // A proxy for the outside world can't reach this machine's own services.
             builder = builder.no_proxy();
         }
         let base = base.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { http: builder.build()?, base, patience, throttled: Arc::default() })
+        Ok(Self {
+            http: builder.build()?,
+            base,
+            patience,
+            throttled: Arc::default(),
+        })
     }
 
     /// How often an answer was "slow down".
@@ -169,19 +202,38 @@ impl ApiClient {
                     continue;
                 }
                 Ok((status, headers, body)) if status.is_server_error() => {
-                    let answer = Answer { status, consistency_token: None, request: call.to_string(), body };
-                    (format!("{status} {}", answer.excerpt()), retry_after(&headers).map_or(delay, |told| told.max(delay)))
+                    let answer = Answer {
+                        status,
+                        consistency_token: None,
+                        request: call.to_string(),
+                        body,
+                    };
+                    (
+                        format!("{status} {}", answer.excerpt()),
+                        retry_after(&headers).map_or(delay, |told| told.max(delay)),
+                    )
                 }
                 Ok((status, headers, body)) => {
-                    let token = headers.get(shared::consistency::HEADER).and_then(|value| value.to_str().ok());
+                    let token = headers
+                        .get(shared::consistency::HEADER)
+                        .and_then(|value| value.to_str().ok());
                     let consistency_token = token.map(str::to_owned);
-                    return Ok(Answer { status, consistency_token, request: call.to_string(), body });
+                    return Ok(Answer {
+                        status,
+                        consistency_token,
+                        request: call.to_string(),
+                        body,
+                    });
                 }
                 Err(error) => (chain(&error), delay),
             };
             let waited = failing_since.get_or_insert_with(Instant::now).elapsed();
             if waited >= self.patience {
-                return Err(CallError::GaveUp { request: call.to_string(), waited, last });
+                return Err(CallError::GaveUp {
+                    request: call.to_string(),
+                    waited,
+                    last,
+                });
             }
             tracing::debug!(%call, %last, "trying again");
             tokio::time::sleep(spread(wait)).await;
@@ -190,7 +242,9 @@ impl ApiClient {
     }
 
     async fn send(&self, call: &Call<'_>) -> Result<(StatusCode, HeaderMap, Vec<u8>), reqwest::Error> {
-        let mut request = self.http.request(call.method.clone(), format!("{}{}", self.base, call.path));
+        let mut request = self
+            .http
+            .request(call.method.clone(), format!("{}{}", self.base, call.path));
         if let Some(token) = call.bearer {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -218,7 +272,14 @@ impl fmt::Display for Call<'_> {
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 /// Up to a quarter longer, so that those who were sent away together do not come back together.
@@ -247,7 +308,10 @@ mod tests {
     fn a_wait_grows_by_a_quarter_at_most() {
         for _ in 0..100 {
             let wait = spread(Duration::from_secs(4));
-            assert!((Duration::from_secs(4)..=Duration::from_secs(5)).contains(&wait), "{wait:?}");
+            assert!(
+                (Duration::from_secs(4)..=Duration::from_secs(5)).contains(&wait),
+                "{wait:?}"
+            );
         }
     }
 

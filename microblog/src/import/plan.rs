@@ -1,0 +1,322 @@
+//! What an import does, in which order: decided by the files and the options alone, so that a later run finds the
+//! same things under the same numbers.
+
+use std::path::{Path, PathBuf};
+
+use shared::crypto::sha256;
+
+use super::accounts::{AccountIndex, Accounts};
+use super::input::{InputError, edges, handle_of, rows};
+
+/// What is to be read, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) follows: Option<PathBuf>,
+    pub(super) posts: Option<PathBuf>,
+    /// A line `a b` means only that a follows b.
+    pub(super) directed: bool,
+    /// Every so manieth post is written by somebody of the follow graph; 0 leaves all to their authors.
+    pub(super) spread: u64,
+}
+
+/// What the files hold: found by reading them once before anything is sent.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) accounts: Accounts,
+    /// The first so many accounts are those of the follow graph.
+    pub(super) graph_users: AccountIndex,
+    pub(super) follows: u64,
+    pub(super) posts: u64,
+}
+
+/// One thing to do once the users are registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Item {
+    Follow {
+        line: u64,
+        follower: AccountIndex,
+        followee: AccountIndex,
+    },
+    Post {
+        line: u64,
+        author: AccountIndex,
+        text: String,
+        key: String,
+    },
+}
+
+impl Source {
+    /// Reads both files through. Only the users are kept.
+    pub(super) fn survey(&self) -> Result<Survey, InputError> {
+        let mut accounts = Accounts::default();
+        let (mut follows, mut posts) = (0, 0);
+        if let Some(path) = &self.follows {
+            for edge in edges(path)? {
+                let edge = edge?;
+                for name in [&edge.from, &edge.to] {
+                    accounts.add(handle_of(name), name);
+                }
+                follows += if self.directed { 1 } else { 2 };
+            }
+        }
+        let graph_users = AccountIndex::try_from(accounts.len()).expect("accounts are numbered by this type");
+        if let Some(path) = &self.posts {
+            for row in rows(path)? {
+                let row = row?;
+                accounts.add(handle_of(&row.author), &row.author);
+                posts += 1;
+            }
+        }
+        Ok(Survey {
+            accounts,
+            graph_users,
+            follows,
+            posts,
+        })
+    }
+
+    /// Everything there is to do, follows and posts mixed so that both end together.
+    pub(super) fn items<'a>(
+        &self,
+        survey: &'a Survey,
+    ) -> Result<impl Iterator<Item = Result<Item, InputError>> + Send + use<'a>, InputError> {
+        let follows = match &self.follows {
+            Some(path) => Some(self.follow_items(path, &survey.accounts)?),
+            None => None,
+        };
+        let posts = match &self.posts {
+            Some(path) => Some(self.post_items(path, survey)?),
+            None => None,
+        };
+        Ok(Mixed {
+            follows: follows.into_iter().flatten(),
+            posts: posts.into_iter().flatten(),
+            totals: [survey.follows, survey.posts],
+            taken: [0, 0],
+        })
+    }
+
+    fn follow_items<'a>(
+        &self,
+        path: &Path,
+        accounts: &'a Accounts,
+    ) -> Result<impl Iterator<Item = Result<Item, InputError>> + Send + use<'a>, InputError> {
+        let directions = if self.directed { 1 } else { 2 };
+        let index = |name: &str| accounts.find(&handle_of(name)).expect("the survey has seen every name");
+        Ok(edges(path)?.flat_map(move |edge| {
+            let both = edge.map(|edge| {
+                let (from, to) = (index(&edge.from), index(&edge.to));
+                [(from, to), (to, from)].map(|(follower, followee)| Item::Follow {
+                    line: edge.line,
+                    follower,
+                    followee,
+                })
+            });
+            let (items, error) = match both {
+                Ok(items) => (Some(items), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            items.into_iter().flatten().take(directions).map(Ok).chain(error)
+        }))
+    }
+
+    fn post_items<'a>(
+        &self,
+        path: &Path,
+        survey: &'a Survey,
+    ) -> Result<impl Iterator<Item = Result<Item, InputError>> + Send + use<'a>, InputError> {
+        let (spread, graph_users) = (self.spread, survey.graph_users);
+        Ok(rows(path)?.zip(0_u64..).map(move |(row, number)| {
+            let row = row?;
+            let author = spread_author(number, spread, graph_users).unwrap_or_else(|| {
+                survey
+                    .accounts
+                    .find(&handle_of(&row.author))
+                    .expect("the survey has seen every author")
+            });
+            let key = idempotency_key(number, &row.author, &row.text);
+            Ok(Item::Post {
+                line: row.line,
+                author,
+                text: row.text,
+                key,
+            })
+        }))
+    }
+}
+
+/// Who of the follow graph writes this row, if one does: they take turns, in the order in which the edge list names
+/// them.
+fn spread_author(number: u64, spread: u64, graph_users: AccountIndex) -> Option<AccountIndex> {
+    if graph_users == 0 || number.checked_rem(spread)? != spread - 1 {
+        return None;
+    }
+    let turn = (number / spread) % u64::from(graph_users);
+    Some(AccountIndex::try_from(turn).expect("the remainder is below the number of graph users"))
+}
+
+/// The same for the same row in every run, another for every other row, even one that says the same.
+fn idempotency_key(number: u64, author: &str, text: &str) -> String {
+    let hash = sha256(format!("{number}\n{author}\n{text}").as_bytes());
+    hash[..16]
+        .iter()
+        .fold("import-".to_owned(), |key, byte| key + &format!("{byte:02x}"))
+}
+
+/// Takes from two streams in the proportion of their totals.
+#[derive(Debug)]
+struct Mixed<F, P> {
+    follows: F,
+    posts: P,
+    totals: [u64; 2],
+    taken: [u64; 2],
+}
+
+impl<T, F: Iterator<Item = T>, P: Iterator<Item = T>> Iterator for Mixed<F, P> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let [follows, posts] = self.taken.map(u128::from);
+        let [all_follows, all_posts] = self.totals.map(u128::from);
+        // A post is due when a smaller part of the posts is done than of the follows.
+        let post_is_due = posts * all_follows < follows * all_posts;
+        let item = if post_is_due {
+            self.posts
+                .next()
+                .map(|item| (item, 1))
+                .or_else(|| self.follows.next().map(|item| (item, 0)))
+        } else {
+            self.follows
+                .next()
+                .map(|item| (item, 0))
+                .or_else(|| self.posts.next().map(|item| (item, 1)))
+        };
+        let (item, which) = item?;
+        self.taken[which] += 1;
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn source(directed: bool, spread: u64) -> (Source, [tempfile::NamedTempFile; 2]) {
+        let mut files = [
+            tempfile::NamedTempFile::new().unwrap(),
+            tempfile::NamedTempFile::new().unwrap(),
+        ];
+        files[0].write_all(b"0 1\n1 2\n").unwrap();
+        files[1]
+            .write_all(b"author,text\nann,one\nBob,two\nann,three\nann,one\n")
+            .unwrap();
+        let [follows, posts] = files.each_ref().map(|file| Some(file.path().to_owned()));
+        (
+            Source {
+                follows,
+                posts,
+                directed,
+                spread,
+            },
+            files,
+        )
+    }
+
+    fn plan(source: &Source) -> (Survey, Vec<Item>) {
+        let survey = source.survey().unwrap();
+        let items = source.items(&survey).unwrap().map(Result::unwrap).collect();
+        (survey, items)
+    }
+
+    fn authors(survey: &Survey, items: &[Item]) -> Vec<String> {
+        let author = |item: &Item| match item {
+            Item::Post { author, .. } => Some(survey.accounts.get(*author).handle.to_string()),
+            Item::Follow { .. } => None,
+        };
+        items.iter().filter_map(author).collect()
+    }
+
+    #[test]
+    fn each_line_is_two_follows_unless_directed() {
+        for (directed, expected) in [
+            (false, vec![(0, 1), (1, 0), (1, 2), (2, 1)]),
+            (true, vec![(0, 1), (1, 2)]),
+        ] {
+            let (source, _files) = source(directed, 0);
+            let (survey, items) = plan(&source);
+            let follows: Vec<_> = items
+                .iter()
+                .filter_map(|item| match item {
+                    Item::Follow { follower, followee, .. } => Some((*follower, *followee)),
+                    Item::Post { .. } => None,
+                })
+                .collect();
+            assert_eq!(follows, expected);
+            assert_eq!((survey.follows as usize, survey.posts), (expected.len(), 4));
+            assert_eq!((survey.graph_users, survey.accounts.len()), (3, 5));
+        }
+    }
+
+    #[test]
+    fn every_second_post_goes_round_the_graph() {
+        for (spread, expected) in [
+            (0, ["ann", "bob", "ann", "ann"]),
+            (1, ["user_0", "user_1", "user_2", "user_0"]),
+            (2, ["ann", "user_0", "ann", "user_1"]),
+        ] {
+            let (source, _files) = source(false, spread);
+            let (survey, items) = plan(&source);
+            assert_eq!(authors(&survey, &items), expected);
+        }
+    }
+
+    #[test]
+    fn a_second_reading_plans_the_same_and_equal_rows_have_keys_of_their_own() {
+        let (source, _files) = source(false, 2);
+        let (_, items) = plan(&source);
+        assert_eq!(plan(&source).1, items);
+        let mut keys: Vec<_> = items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Post { key, .. } => Some(key),
+                Item::Follow { .. } => None,
+            })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 4);
+    }
+
+    #[test]
+    fn follows_and_posts_are_mixed_in_proportion() {
+        let mixed = Mixed {
+            follows: [0; 6].into_iter(),
+            posts: [1; 2].into_iter(),
+            totals: [6, 2],
+            taken: [0, 0],
+        };
+        assert_eq!(mixed.collect::<Vec<_>>(), [0, 1, 0, 0, 0, 1, 0, 0]);
+        let only_posts = Mixed {
+            follows: [].into_iter(),
+            posts: [1; 2].into_iter(),
+            totals: [0, 2],
+            taken: [0, 0],
+        };
+        assert_eq!(only_posts.collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error_of_the_survey() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"0 1\n2\n").unwrap();
+        let source = Source {
+            follows: Some(file.path().to_owned()),
+            posts: None,
+            directed: false,
+            spread: 2,
+        };
+        assert!(matches!(source.survey(), Err(InputError::NotAnEdge { line: 2, .. })));
+    }
+}

@@ -1,0 +1,114 @@
+//! Reads the events: all of them once, and at the end those that came meanwhile.
+
+use std::collections::HashSet;
+
+use bson::doc;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{Stream, TryStreamExt};
+use mongodb::Database;
+use mongodb::error::Error;
+use shared::event_store::{EVENTS, RecordedEvent};
+use shared::events::{Event, StreamId};
+use shared::ids::{EventId, PostId, UserId, uuid_v7_floor};
+
+use super::oracle::Facts;
+
+/// An event may be in the store later than its id says: clocks differ, and a write may be tried for seconds.
+const LATE: TimeDelta = TimeDelta::minutes(2);
+const BATCH: u32 = 2_000;
+
+/// The events that one reading found.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) facts: Facts,
+    pub(super) events: u64,
+    /// When the reading began, and which events young enough to have company in the same minutes it found.
+    begun: DateTime<Utc>,
+    recent: HashSet<EventId>,
+}
+
+/// What an entry of a list depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Dependency {
+    Stream(StreamId),
+    UserCounts(UserId),
+    PostCounts(PostId),
+}
+
+/// Reads every event; those that an operator discarded did not happen.
+pub(super) async fn read_all(
+    events: &Database,
+    discarded: &HashSet<EventId>,
+    now: DateTime<Utc>,
+    mut seen: impl FnMut(u64),
+) -> anyhow::Result<Reading> {
+    let recent_from = uuid_v7_floor(now - LATE);
+    let mut reading = Reading {
+        facts: Facts::default(),
+        events: 0,
+        begun: now,
+        recent: HashSet::new(),
+    };
+    let mut stream = scan(events, bson::doc! {}).await?;
+    while let Some(recorded) = stream.try_next().await? {
+        reading.events += 1;
+        seen(reading.events);
+        if recorded.id.as_uuid() >= recent_from {
+            reading.recent.insert(recorded.id);
+        }
+        if !discarded.contains(&recorded.id) {
+            reading.facts.apply(recorded.id, recorded.version, &recorded.event()?);
+        }
+    }
+    Ok(reading)
+}
+
+impl Reading {
+    /// What was touched by events that this reading did not find.
+    pub(super) async fn touched_since(&self, events: &Database) -> anyhow::Result<HashSet<Dependency>> {
+        let mut touched = HashSet::new();
+        let from = EventId::from_uuid(uuid_v7_floor(self.begun - LATE));
+        let mut stream = scan(events, doc! { "_id": { "$gte": from } }).await?;
+        while let Some(recorded) = stream.try_next().await? {
+            if !self.recent.contains(&recorded.id) {
+                touched.insert(Dependency::Stream(recorded.stream.clone()));
+                touch_counts(&mut touched, &recorded.event()?);
+            }
+        }
+        Ok(touched)
+    }
+}
+
+async fn scan(
+    events: &Database,
+    filter: bson::Document,
+) -> Result<impl Stream<Item = Result<RecordedEvent, Error>> + Unpin + use<>, Error> {
+    events
+        .collection::<RecordedEvent>(EVENTS)
+        .find(filter)
+        .sort(doc! { "_id": 1 })
+        .batch_size(BATCH)
+        .await
+}
+
+fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
+    match event {
+        Event::UserRegistered(_)
+        | Event::UserProfileChanged(_)
+        | Event::UserCredentialsChanged(_)
+        | Event::UserDeleted(_) => {}
+        Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+            touched.insert(Dependency::UserCounts(post.author));
+            touched.extend(post.in_reply_to.map(|parent| Dependency::PostCounts(parent.post)));
+        }
+        Event::Followed(follow) | Event::Unfollowed(follow) => {
+            touched.extend([follow.follower, follow.followee].map(Dependency::UserCounts));
+        }
+        Event::PostLiked(like) | Event::PostUnliked(like) => {
+            touched.insert(Dependency::PostCounts(like.post));
+        }
+        Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+            touched.insert(Dependency::PostCounts(repost.post));
+        }
+    }
+}

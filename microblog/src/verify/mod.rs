@@ -1,0 +1,296 @@
+//! `microblog verify`: recomputes from the events what everybody should see, and compares it with what query-svc serves.
+//!
+//! An oracle is of use only while it shares nothing with what it judges: no view is imported here.
+//!
+//! On a live system no two looks see the same state. The order of the steps makes up for it:
+//!
+//! 1. read all events: state S;
+//! 2. write a mark into every partition's order; all of S is before it;
+//! 3. ask query-svc with a `Consistency-Token` of the mark: whatever is served has all of S in it, and perhaps more;
+//! 4. read the events that came since. A difference that one of these could explain says nothing; all others stand.
+
+mod check;
+mod compare;
+mod history;
+mod oracle;
+mod report;
+mod served;
+mod timeline;
+
+use std::collections::HashSet;
+use std::io;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use futures_util::{StreamExt, stream};
+use mongodb::Database;
+use reqwest::Url;
+use shared::auth::Signer;
+use shared::clock::SystemClock;
+use shared::config::Auth;
+use shared::consistency::ConsistencyToken;
+use shared::event_store::{EVENTS, EventStore, Retries};
+use shared::ids::Partition;
+use shared::mongo::Databases;
+use shared::subscription::dead_letters::DeadLetters;
+
+use self::check::{Checker, Difference, Findings};
+use self::oracle::{Oracle, UserIndex};
+pub use self::report::{Finding, Report};
+use crate::api_client::{ApiClient, Call};
+use crate::connection::Connection;
+use crate::progress::Progress;
+
+/// With so many differences, more of them say nothing new.
+const ENOUGH: usize = 20_000;
+
+/// Recompute every timeline from the events and compare it with what is served
+///
+/// Reads all events from the event store, computes by brute force what every user should see (home timeline, posts,
+/// followers, following, profile with its counts, and the public timeline), and reads all of it from query-svc, page by
+/// page to the end, with access tokens that it signs itself. Prints each difference.
+///
+/// May be run on a live system: what is written while it runs is not judged.
+///
+/// It needs the configuration of the services (MICROBLOG__MONGODB__URI, MICROBLOG__AUTH__SIGNING_KEY); on a machine with
+/// `microblog up`, nothing.
+///
+/// Exit code: 0 no difference, 1 differences, 2 it could not be told.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where query-svc answers
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_QUERY_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
+    query_url: Url,
+
+    /// Look at so many users only, evenly taken from all
+    #[arg(long, value_name = "N")]
+    users: Option<NonZeroUsize>,
+
+    /// Users at a time
+    #[arg(long, value_name = "N", default_value = "16")]
+    concurrency: NonZeroUsize,
+
+    /// Posts a page, 1 to 100
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
+    page_size: u32,
+
+    /// How long to wait for the views to catch up, and for a service that does not answer
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::cli_values::duration)]
+    patience: Duration,
+
+    /// How many differences to print
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    print: usize,
+
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let config = arguments.connection.config()?;
+    let databases = Databases::connect(&config.mongodb, "microblog-verify").await?;
+    let options = Options {
+        users: arguments.users,
+        concurrency: arguments.concurrency,
+        page_size: arguments.page_size,
+        patience: arguments.patience,
+    };
+    let report = verify_with(
+        &databases,
+        &config.auth,
+        &arguments.query_url,
+        &options,
+        &Progress::new(),
+    )
+    .await?;
+    databases.close().await;
+    report.print(&mut io::stdout().lock(), arguments.print)?;
+    Ok(if report.differences.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// How to go about it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// So many users only.
+    pub users: Option<NonZeroUsize>,
+    pub concurrency: NonZeroUsize,
+    pub page_size: u32,
+    /// For the views to catch up, and for a service that does not answer.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let concurrency = const { NonZeroUsize::new(16).expect("16 is not zero") };
+        Self {
+            users: None,
+            concurrency,
+            page_size: 100,
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Verifies what one query-svc serves. `auth` needs the signing key.
+pub async fn verify(databases: &Databases, auth: &Auth, query_url: &Url, options: &Options) -> anyhow::Result<Report> {
+    verify_with(databases, auth, query_url, options, &Progress::silent()).await
+}
+
+async fn verify_with(
+    databases: &Databases,
+    auth: &Auth,
+    query_url: &Url,
+    options: &Options,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let signer = Signer::from_config(auth, SystemClock::shared())?;
+    let api = ApiClient::new(query_url, options.patience)?;
+    let letters = DeadLetters::new(&databases.views);
+    let discarded: HashSet<_> = letters.discarded().await?.into_iter().collect();
+    let waiting_letters = letters.list().await?.iter().filter(|letter| !letter.discarded).count() as u64;
+
+    // An installation that nobody ever started would be made by opening it.
+    let there = databases
+        .events
+        .list_collection_names()
+        .await?
+        .iter()
+        .any(|name| name == EVENTS);
+    ensure!(
+        there,
+        "there is no event store in the database '{}'",
+        databases.events.name()
+    );
+    let mut reading = read(&databases.events, &discarded, progress).await?;
+    let oracle = std::mem::take(&mut reading.facts).into_oracle();
+    let token = barrier(&databases.events).await?;
+    progress.say("waiting for the views");
+    wait_for_views(&api, &token).await?;
+
+    let checker = Checker {
+        oracle: &oracle,
+        api: &api,
+        signer: &signer,
+        consistency_token: &token,
+        page_size: options.page_size,
+        now: chrono::Utc::now(),
+    };
+    let users = sample(&oracle, options.users);
+    let found = compare(&checker, &users, options.concurrency, progress).await?;
+
+    let touched = reading.touched_since(&databases.events).await?;
+    let all = found.differences.len();
+    let stands = |difference: &Difference| !difference.depends_on.iter().any(|one| touched.contains(one));
+    let mut differences: Vec<Finding> = found
+        .differences
+        .into_iter()
+        .filter(stands)
+        .map(|difference| Finding {
+            place: difference.place,
+            what: difference.what,
+        })
+        .collect();
+    differences.sort_by(|one, other| one.place.cmp(&other.place));
+    Ok(Report {
+        users: users.len() as u64,
+        events: reading.events,
+        items: found.items,
+        pages: found.pages,
+        in_motion: (all - differences.len()) as u64,
+        gave_up: all >= ENOUGH,
+        differences,
+        discarded: discarded.len() as u64,
+        waiting_letters,
+        took: begun.elapsed(),
+    })
+}
+
+async fn read(
+    events: &Database,
+    discarded: &HashSet<shared::ids::EventId>,
+    progress: &Progress,
+) -> anyhow::Result<history::Reading> {
+    let estimate = events
+        .collection::<bson::Document>(EVENTS)
+        .estimated_document_count()
+        .await?;
+    let bar = progress.bar("events", estimate, 0);
+    let reading = history::read_all(events, discarded, chrono::Utc::now(), |seen| {
+        if seen.is_multiple_of(1_000) {
+            bar.set(seen, estimate.max(seen));
+        }
+    })
+    .await
+    .context("reading the events")?;
+    bar.set(reading.events, reading.events);
+    bar.end();
+    Ok(reading)
+}
+
+/// A token that asks for everything that was acknowledged before now, in every partition.
+async fn barrier(events: &Database) -> anyhow::Result<String> {
+    let store = EventStore::open(events.clone(), SystemClock::shared(), Retries::default()).await?;
+    let position = store.mark_all().await?;
+    let mut token = ConsistencyToken::new(store.id());
+    Partition::all().for_each(|partition| token.advance(partition, position));
+    Ok(token.to_string())
+}
+
+/// query-svc says 503 while the views are behind the token, which the client takes for "again".
+async fn wait_for_views(api: &ApiClient, token: &str) -> anyhow::Result<()> {
+    let call = Call::get("/v1/timelines/public?limit=1").consistency_token(token);
+    let answer = api.call(&call).await.context("the views did not catch up")?;
+    ensure!(answer.status.is_success(), answer.unexpected());
+    Ok(())
+}
+
+/// Evenly taken from all, so that old and new users are among them.
+fn sample(oracle: &Oracle, limit: Option<NonZeroUsize>) -> Vec<UserIndex> {
+    let all: Vec<UserIndex> = oracle.users().collect();
+    match limit {
+        Some(limit) if limit.get() < all.len() => (0..limit.get())
+            .map(|number| all[number * all.len() / limit.get()])
+            .collect(),
+        _ => all,
+    }
+}
+
+async fn compare(
+    checker: &Checker<'_>,
+    users: &[UserIndex],
+    concurrency: NonZeroUsize,
+    progress: &Progress,
+) -> anyhow::Result<Findings> {
+    let bar = progress.bar("users", users.len() as u64, 0);
+    let mut all = checker.public_timeline().await?;
+    let mut findings = stream::iter(users)
+        .map(|&user| checker.user(user))
+        .buffer_unordered(concurrency.get());
+    while let Some(of_user) = findings.next().await {
+        let mut of_user = of_user?;
+        all.items += of_user.items;
+        all.pages += of_user.pages;
+        all.differences.append(&mut of_user.differences);
+        bar.advance();
+        if !all.differences.is_empty() {
+            bar.message(format!("{} differences so far", all.differences.len()));
+        }
+        if all.differences.len() >= ENOUGH {
+            break;
+        }
+    }
+    bar.end();
+    Ok(all)
+}

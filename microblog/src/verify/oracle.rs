@@ -1,0 +1,329 @@
+//! What everybody should see, by the definitions alone: the state of every aggregate after its last event, and lists
+//! that are put together from it by brute force.
+//!
+//! Shares nothing with the views but the events. Texts are kept as hashes: of a million posts, 100 MB.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use chrono::{DateTime, Utc};
+use shared::events::Event;
+use shared::ids::{EventId, PostId, UserId};
+use shared::values::Visibility;
+
+use super::timeline::{Entry, HomeTimeline};
+
+/// A user's place in the oracle: half a billion follows fit where ids would not.
+pub(super) type UserIndex = u32;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct UserFacts {
+    version: i64,
+    pub(super) live: bool,
+    pub(super) handle: Box<str>,
+    pub(super) display_name: Box<str>,
+    pub(super) bio: Box<str>,
+    pub(super) created_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct PostFacts {
+    version: i64,
+    pub(super) live: bool,
+    pub(super) author: UserIndex,
+    pub(super) visibility: Visibility,
+    pub(super) text_hash: u64,
+    pub(super) in_reply_to: Option<PostId>,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) edited_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FollowFacts {
+    version: i64,
+    active: bool,
+    /// The event that made it so: lists are ordered by it.
+    event: EventId,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct RepostFacts {
+    version: i64,
+    active: bool,
+    id: PostId,
+}
+
+/// The state of all aggregates.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    users: Vec<(UserId, UserFacts)>,
+    index: HashMap<UserId, UserIndex>,
+    posts: HashMap<PostId, PostFacts>,
+    follows: HashMap<(UserIndex, UserIndex), FollowFacts>,
+    reposts: HashMap<(UserIndex, PostId), RepostFacts>,
+    likes: HashMap<(UserIndex, PostId), (i64, bool)>,
+}
+
+impl Facts {
+    /// Takes an event in, in whatever order: of each stream the highest version counts.
+    pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
+        match event {
+            Event::UserRegistered(user)
+            | Event::UserProfileChanged(user)
+            | Event::UserCredentialsChanged(user)
+            | Event::UserDeleted(user) => {
+                let index = self.user(user.id);
+                let known = &mut self.users[index as usize].1;
+                if known.version < version {
+                    *known = UserFacts {
+                        version,
+                        live: !user.deleted,
+                        handle: user.handle.as_str().into(),
+                        display_name: user.display_name.as_deref().unwrap_or_default().into(),
+                        bio: user.bio.as_deref().unwrap_or_default().into(),
+                        created_at: user.created_at,
+                    };
+                }
+            }
+            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                let facts = PostFacts {
+                    version,
+                    live: !post.deleted,
+                    author: self.user(post.author),
+                    visibility: post.visibility,
+                    text_hash: post.content.as_ref().map_or(0, |content| text_hash(&content.text)),
+                    in_reply_to: post.in_reply_to.map(|to| to.post),
+                    created_at: post.created_at,
+                    edited_at: post.edited_at,
+                };
+                let known = self.posts.entry(post.id).or_insert_with(|| facts.clone());
+                if known.version < version {
+                    *known = facts;
+                }
+            }
+            Event::Followed(follow) | Event::Unfollowed(follow) => {
+                let key = (self.user(follow.follower), self.user(follow.followee));
+                let facts = FollowFacts {
+                    version,
+                    active: follow.active,
+                    event: id,
+                };
+                let known = self.follows.entry(key).or_insert(facts);
+                if known.version < version {
+                    *known = facts;
+                }
+            }
+            Event::PostLiked(like) | Event::PostUnliked(like) => {
+                let key = (self.user(like.user), like.post);
+                let known = self.likes.entry(key).or_default();
+                if known.0 < version {
+                    *known = (version, like.active);
+                }
+            }
+            Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+                let facts = RepostFacts {
+                    version,
+                    active: repost.active,
+                    id: repost.id,
+                };
+                let key = (self.user(repost.user), repost.post);
+                let known = self.reposts.entry(key).or_insert(facts);
+                if known.version < version {
+                    *known = facts;
+                }
+            }
+        }
+    }
+
+    fn user(&mut self, id: UserId) -> UserIndex {
+        *self.index.entry(id).or_insert_with(|| {
+            self.users.push((id, UserFacts::default()));
+            UserIndex::try_from(self.users.len() - 1).expect("there are fewer than four billion users")
+        })
+    }
+
+    /// Everything has been applied: puts the lists together.
+    pub(super) fn into_oracle(self) -> Oracle {
+        let count = self.users.len();
+        let mut entries: Vec<Vec<Entry>> = vec![Vec::new(); count];
+        let mut counts = vec![Counts::default(); count];
+        let mut post_counts: HashMap<PostId, PostCounts> = HashMap::new();
+        let live = |index: UserIndex| self.users[index as usize].1.live;
+
+        for (&id, post) in &self.posts {
+            if !post.live {
+                continue;
+            }
+            counts[post.author as usize].posts += 1;
+            entries[post.author as usize].push(Entry { id, original: None });
+            if let Some(parent) = post.in_reply_to {
+                post_counts.entry(parent).or_default().replies += 1;
+            }
+        }
+        for (&(user, original), repost) in &self.reposts {
+            if !repost.active {
+                continue;
+            }
+            post_counts.entry(original).or_default().reposts += 1;
+            if self
+                .posts
+                .get(&original)
+                .is_some_and(|post| post.live && live(post.author))
+            {
+                entries[user as usize].push(Entry {
+                    id: repost.id,
+                    original: Some(original),
+                });
+            }
+        }
+        for (&(_, post), &(_, active)) in &self.likes {
+            if active {
+                post_counts.entry(post).or_default().likes += 1;
+            }
+        }
+        let mut following: Vec<Vec<(EventId, UserIndex)>> = vec![Vec::new(); count];
+        let mut followers = following.clone();
+        for (&(follower, followee), follow) in &self.follows {
+            if !follow.active {
+                continue;
+            }
+            counts[follower as usize].following += 1;
+            counts[followee as usize].followers += 1;
+            if live(follower) && live(followee) {
+                following[follower as usize].push((follow.event, followee));
+                followers[followee as usize].push((follow.event, follower));
+            }
+        }
+        // Newest first.
+        for list in &mut entries {
+            list.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
+        }
+        for list in following.iter_mut().chain(&mut followers) {
+            list.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        Oracle {
+            users: self.users,
+            index: self.index,
+            posts: self.posts,
+            reposts: self.reposts,
+            likes: self.likes,
+            entries,
+            following,
+            followers,
+            counts,
+            post_counts,
+        }
+    }
+}
+
+/// `counts` of a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) posts: u64,
+    pub(super) followers: u64,
+    pub(super) following: u64,
+}
+
+/// `counts` of a post.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct PostCounts {
+    pub(super) likes: u64,
+    pub(super) reposts: u64,
+    pub(super) replies: u64,
+}
+
+/// The state of all aggregates, and who should see what.
+#[derive(Debug)]
+pub(super) struct Oracle {
+    users: Vec<(UserId, UserFacts)>,
+    index: HashMap<UserId, UserIndex>,
+    posts: HashMap<PostId, PostFacts>,
+    reposts: HashMap<(UserIndex, PostId), RepostFacts>,
+    likes: HashMap<(UserIndex, PostId), (i64, bool)>,
+    /// What each user wrote and reposted, newest first, without what is gone.
+    entries: Vec<Vec<Entry>>,
+    following: Vec<Vec<(EventId, UserIndex)>>,
+    followers: Vec<Vec<(EventId, UserIndex)>>,
+    counts: Vec<Counts>,
+    post_counts: HashMap<PostId, PostCounts>,
+}
+
+impl Oracle {
+    pub(super) fn users(&self) -> impl Iterator<Item = UserIndex> + use<> {
+        0..UserIndex::try_from(self.users.len()).expect("users are numbered by this type")
+    }
+
+    pub(super) fn user(&self, index: UserIndex) -> (UserId, &UserFacts) {
+        let (id, facts) = &self.users[index as usize];
+        (*id, facts)
+    }
+
+    pub(super) fn find_user(&self, id: UserId) -> Option<UserIndex> {
+        self.index.get(&id).copied()
+    }
+
+    pub(super) fn post(&self, id: PostId) -> Option<&PostFacts> {
+        self.posts.get(&id)
+    }
+
+    pub(super) fn counts(&self, user: UserIndex) -> Counts {
+        self.counts[user as usize]
+    }
+
+    pub(super) fn post_counts(&self, post: PostId) -> PostCounts {
+        self.post_counts.get(&post).copied().unwrap_or_default()
+    }
+
+    pub(super) fn likes(&self, user: UserIndex, post: PostId) -> bool {
+        self.likes.get(&(user, post)).is_some_and(|&(_, active)| active)
+    }
+
+    pub(super) fn reposts(&self, user: UserIndex, post: PostId) -> bool {
+        self.reposts.get(&(user, post)).is_some_and(|repost| repost.active)
+    }
+
+    /// Every undeleted post and every repost of one that this user may see, by themselves or by whom they follow.
+    pub(super) fn home_timeline(&self, user: UserIndex) -> HomeTimeline<'_> {
+        let followees = self.following[user as usize].iter().map(|&(_, followee)| followee);
+        // Who follows an author, or is one, may see all that they wrote; followers-only posts are never reposted.
+        let authors = std::iter::once(user).chain(followees.filter(|&followee| followee != user));
+        HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())))
+    }
+
+    /// A user's own posts and reposts, as they see them themselves.
+    pub(super) fn posts_of(&self, user: UserIndex) -> HomeTimeline<'_> {
+        HomeTimeline::merge([(user, self.entries[user as usize].as_slice())])
+    }
+
+    /// All public posts and replies of everybody, newest first, without reposts.
+    pub(super) fn public_timeline(&self) -> Vec<(UserIndex, Entry)> {
+        let shown = |post: &PostFacts| {
+            post.live && post.visibility == Visibility::Public && self.users[post.author as usize].1.live
+        };
+        let posts = self.posts.iter().filter(|(_, post)| shown(post));
+        let mut entries: Vec<_> = posts
+            .map(|(&id, post)| (post.author, Entry { id, original: None }))
+            .collect();
+        entries.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.id));
+        entries
+    }
+
+    pub(super) fn following(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
+        &self.following[user as usize]
+    }
+
+    pub(super) fn followers(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
+        &self.followers[user as usize]
+    }
+}
+
+/// Tells texts apart without keeping them. Not for anybody who wants to be fooled.
+pub(super) fn text_hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[path = "oracle_tests.rs"]
+mod tests;

@@ -1,0 +1,263 @@
+//! Given events, then lists.
+
+use shared::entities::Entities;
+use shared::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
+use shared::values::Handle;
+
+use super::*;
+
+/// Ids and times that say their order.
+fn uuid(n: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(n)
+}
+
+fn user_id(n: u128) -> UserId {
+    UserId::from_uuid(uuid(n))
+}
+
+fn post_id(n: u128) -> PostId {
+    PostId::from_uuid(uuid(n))
+}
+
+fn at(n: u128) -> DateTime<Utc> {
+    DateTime::from_timestamp(i64::try_from(n).unwrap(), 0).unwrap()
+}
+
+#[derive(Default)]
+struct Given {
+    facts: Facts,
+    events: u128,
+}
+
+impl Given {
+    fn event(&mut self, version: i64, event: &Event) {
+        self.events += 1;
+        self.facts.apply(EventId::from_uuid(uuid(self.events)), version, event);
+    }
+
+    fn user(&mut self, n: u128, version: i64, deleted: bool) {
+        let name = (!deleted).then(|| format!("User {n}"));
+        self.event(
+            version,
+            &Event::UserRegistered(User {
+                id: user_id(n),
+                handle: Handle::parse(&format!("u{n}")).unwrap(),
+                display_name: name.clone(),
+                bio: name,
+                created_at: at(n),
+                deleted,
+            }),
+        );
+    }
+
+    fn post(&mut self, n: u128, author: u128, version: i64, deleted: bool) {
+        self.write(n, author, version, deleted, Visibility::Public, None);
+    }
+
+    fn write(
+        &mut self,
+        n: u128,
+        author: u128,
+        version: i64,
+        deleted: bool,
+        visibility: Visibility,
+        parent: Option<u128>,
+    ) {
+        let text = format!("post {n} version {version}");
+        self.event(
+            version,
+            &Event::PostCreated(Post {
+                id: post_id(n),
+                author: user_id(author),
+                content: (!deleted).then(|| PostContent {
+                    text,
+                    entities: Entities::default(),
+                }),
+                in_reply_to: parent.map(|parent| ReplyTo {
+                    post: post_id(parent),
+                    author: user_id(1),
+                }),
+                visibility,
+                created_at: at(n),
+                edited_at: None,
+                deleted,
+            }),
+        );
+    }
+
+    fn follow(&mut self, follower: u128, followee: u128, version: i64, active: bool) {
+        let (follower, followee) = (user_id(follower), user_id(followee));
+        self.event(
+            version,
+            &Event::Followed(Follow {
+                follower,
+                followee,
+                active,
+            }),
+        );
+    }
+
+    fn repost(&mut self, n: u128, user: u128, post: u128, version: i64, active: bool) {
+        self.event(
+            version,
+            &Event::PostReposted(Repost {
+                id: post_id(n),
+                user: user_id(user),
+                post: post_id(post),
+                post_author: user_id(1),
+                created_at: at(n),
+                active,
+            }),
+        );
+    }
+
+    fn oracle(self) -> Oracle {
+        self.facts.into_oracle()
+    }
+}
+
+fn home(oracle: &Oracle, user: u128) -> Vec<u128> {
+    let user = oracle.find_user(user_id(user)).unwrap();
+    oracle
+        .home_timeline(user)
+        .map(|(_, entry)| entry.id.as_uuid().as_u128())
+        .collect()
+}
+
+fn users(oracle: &Oracle, list: &[(EventId, UserIndex)]) -> Vec<u128> {
+    list.iter()
+        .map(|&(_, user)| oracle.user(user).0.as_uuid().as_u128())
+        .collect()
+}
+
+fn three_users() -> Given {
+    let mut given = Given::default();
+    for n in 1..=3 {
+        given.user(n, 1, false);
+    }
+    given
+}
+
+#[test]
+fn one_sees_ones_own_and_what_is_followed_newest_first() {
+    let mut given = three_users();
+    given.post(10, 1, 1, false);
+    given.post(11, 2, 1, false);
+    given.post(12, 3, 1, false);
+    given.post(13, 2, 1, false);
+    given.follow(1, 2, 1, true);
+    let oracle = given.oracle();
+    assert_eq!(home(&oracle, 1), [13, 11, 10]);
+    assert_eq!(home(&oracle, 2), [13, 11]);
+}
+
+#[test]
+fn the_highest_version_counts_in_whatever_order_it_comes() {
+    let mut given = three_users();
+    given.post(10, 2, 3, true);
+    given.post(10, 2, 1, false);
+    given.post(11, 2, 2, false);
+    given.post(11, 2, 1, false);
+    given.follow(1, 2, 3, true);
+    given.follow(1, 2, 2, false);
+    given.follow(3, 2, 1, true);
+    given.follow(3, 2, 2, false);
+    let oracle = given.oracle();
+    assert_eq!(home(&oracle, 1), [11]);
+    assert_eq!(home(&oracle, 3), []);
+    assert_eq!(
+        oracle.post(post_id(11)).unwrap().text_hash,
+        text_hash("post 11 version 2")
+    );
+}
+
+#[test]
+fn a_repost_is_an_entry_of_its_own_until_it_or_its_original_is_gone() {
+    let mut given = three_users();
+    given.follow(1, 2, 1, true);
+    given.follow(1, 3, 1, true);
+    for original in [10, 11, 12] {
+        given.post(original, 3, 1, false);
+    }
+    given.repost(20, 2, 10, 1, true);
+    given.repost(21, 2, 11, 1, true);
+    given.repost(21, 2, 11, 2, false);
+    given.repost(22, 2, 12, 1, true);
+    given.post(12, 3, 2, true);
+    // Retracted and made again: a new id.
+    given.repost(23, 2, 11, 3, true);
+    let oracle = given.oracle();
+    assert_eq!(home(&oracle, 1), [23, 20, 11, 10]);
+    assert_eq!(
+        oracle.post_counts(post_id(10)),
+        PostCounts {
+            reposts: 1,
+            ..PostCounts::default()
+        }
+    );
+    // The count of posts is without reposts.
+    assert_eq!(oracle.counts(oracle.find_user(user_id(2)).unwrap()).posts, 0);
+}
+
+#[test]
+fn a_deleted_user_takes_all_that_is_theirs_out_of_sight() {
+    let mut given = three_users();
+    given.follow(1, 2, 1, true);
+    given.follow(1, 3, 1, true);
+    given.post(10, 3, 1, false);
+    given.post(11, 2, 1, false);
+    given.repost(20, 2, 10, 1, true);
+    given.user(3, 2, true);
+    let oracle = given.oracle();
+    assert_eq!(home(&oracle, 1), [11]);
+    let one = oracle.find_user(user_id(1)).unwrap();
+    assert_eq!(users(&oracle, oracle.following(one)), [2]);
+    // Counts come right by the sweep's own events, not by the tombstone.
+    assert_eq!(oracle.counts(one).following, 2);
+    assert_eq!(oracle.public_timeline().len(), 1);
+}
+
+#[test]
+fn lists_of_people_are_newest_first_and_a_new_follow_is_new() {
+    let mut given = three_users();
+    given.follow(2, 1, 1, true);
+    given.follow(3, 1, 1, true);
+    given.follow(2, 1, 2, false);
+    given.follow(2, 1, 3, true);
+    let oracle = given.oracle();
+    let one = oracle.find_user(user_id(1)).unwrap();
+    assert_eq!(users(&oracle, oracle.followers(one)), [2, 3]);
+}
+
+#[test]
+fn followers_only_posts_are_in_home_timelines_but_not_in_the_public_one() {
+    let mut given = three_users();
+    given.follow(1, 2, 1, true);
+    given.write(10, 2, 1, false, Visibility::Followers, None);
+    given.write(11, 2, 1, false, Visibility::Public, Some(10));
+    let oracle = given.oracle();
+    assert_eq!(home(&oracle, 1), [11, 10]);
+    let public: Vec<u128> = oracle
+        .public_timeline()
+        .iter()
+        .map(|(_, entry)| entry.id.as_uuid().as_u128())
+        .collect();
+    assert_eq!(public, [11]);
+    assert_eq!(oracle.post_counts(post_id(10)).replies, 1);
+}
+
+#[test]
+fn likes_are_counted_while_they_last() {
+    let mut given = three_users();
+    given.post(10, 1, 1, false);
+    let like = |user, active| Like {
+        user: user_id(user),
+        post: post_id(10),
+        post_author: user_id(1),
+        active,
+    };
+    given.event(1, &Event::PostLiked(like(2, true)));
+    given.event(1, &Event::PostLiked(like(3, true)));
+    given.event(2, &Event::PostUnliked(like(3, false)));
+    assert_eq!(given.oracle().post_counts(post_id(10)).likes, 1);
+}

@@ -1,0 +1,86 @@
+//! What `verify` found.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+/// The outcome of one run.
+#[derive(Debug)]
+pub struct Report {
+    pub users: u64,
+    pub events: u64,
+    /// Items of all lists that were compared.
+    pub items: u64,
+    pub pages: u64,
+    pub differences: Vec<Finding>,
+    /// Differences that say nothing, because what they are about was written to meanwhile.
+    pub in_motion: u64,
+    /// So much was wrong that the rest was not looked at.
+    pub gave_up: bool,
+    /// Events that an operator discarded, and that count as never happened.
+    pub discarded: u64,
+    /// Events that are in the dead letters and that nobody has decided on.
+    pub waiting_letters: u64,
+    pub took: Duration,
+}
+
+/// One difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which list of whom.
+    pub place: String,
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+impl Report {
+    /// Prints every difference (up to `limit` of them), then the summary.
+    pub fn print(&self, out: &mut impl Write, limit: usize) -> io::Result<()> {
+        for difference in self.differences.iter().take(limit) {
+            writeln!(out, "{difference}")?;
+        }
+        if self.differences.len() > limit {
+            writeln!(out, "… and {} more", self.differences.len() - limit)?;
+        }
+        let seconds = self.took.as_secs_f64();
+        writeln!(
+            out,
+            "{} differences: {} users, {} events, {} items on {} pages compared in {seconds:.1} s",
+            self.differences.len(),
+            self.users,
+            self.events,
+            self.items,
+            self.pages,
+        )?;
+        if self.gave_up {
+            writeln!(out, "So much differs that the rest was not looked at.")?;
+        }
+        if self.in_motion > 0 {
+            writeln!(
+                out,
+                "{} places were not judged, because events that decide on them were written meanwhile.",
+                self.in_motion
+            )?;
+        }
+        if self.discarded > 0 {
+            writeln!(
+                out,
+                "{} events are discarded dead letters and count as never happened.",
+                self.discarded
+            )?;
+        }
+        if self.waiting_letters > 0 {
+            writeln!(
+                out,
+                "{} events wait as dead letters, which may be why; see `microblog dead-letters list`.",
+                self.waiting_letters
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! A home timeline, merged from the lists of its authors entry by entry, so that it is never in memory as a whole.
+
+use std::collections::BinaryHeap;
+
+use shared::ids::PostId;
+
+use super::oracle::UserIndex;
+
+/// A post, or a repost and what it reposts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Entry {
+    pub(super) id: PostId,
+    pub(super) original: Option<PostId>,
+}
+
+/// Entries of several authors, newest first.
+#[derive(Debug)]
+pub(super) struct HomeTimeline<'a> {
+    /// The next entry of each author, the newest on top.
+    heads: BinaryHeap<(Entry, UserIndex, &'a [Entry])>,
+}
+
+impl<'a> HomeTimeline<'a> {
+    /// Each author's entries come newest first.
+    pub(super) fn merge(authors: impl IntoIterator<Item = (UserIndex, &'a [Entry])>) -> Self {
+        let heads = authors.into_iter().filter_map(|(author, entries)| {
+            let (&first, rest) = entries.split_first()?;
+            Some((first, author, rest))
+        });
+        Self { heads: heads.collect() }
+    }
+}
+
+impl Iterator for HomeTimeline<'_> {
+    type Item = (UserIndex, Entry);
+
+    fn next(&mut self) -> Option<(UserIndex, Entry)> {
+        let (entry, author, rest) = self.heads.pop()?;
+        if let Some((&next, rest)) = rest.split_first() {
+            self.heads.push((next, author, rest));
+        }
+        Some((author, entry))
+    }
+}
