@@ -11,7 +11,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use reqwest::Url;
 
-use crate::demo;
+use crate::{dead_letters, demo, import, rebuild, up, verify};
 
 /// Everything in one process, and the tools around it
 ///
@@ -25,12 +25,12 @@ use crate::demo;
     version,
     after_long_help = "\
 First steps:
-  microblog up        # in one terminal: prints the addresses and a curl session to paste
-  microblog demo      # in another: loads a small made-up community
-  microblog verify    # recomputes every timeline from the events and compares
+  microblog up        in one terminal: prints the addresses and a curl session to paste
+  microblog demo      in another: loads a small made-up community
+  microblog verify    recomputes every timeline from the events and compares
 
-Configuration: MICROBLOG__SECTION__KEY in the environment, such as MICROBLOG__MONGODB__URI; or a file, named by
-MICROBLOG_CONFIG. The environment goes before the file."
+Configuration: MICROBLOG__SECTION__KEY in the environment, such as MICROBLOG__MONGODB__URI; or a file that
+MICROBLOG_CONFIG names. What the environment says goes first."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -39,24 +39,34 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Arguments),
     Demo(demo::Arguments),
+    Import(import::Arguments),
+    Verify(verify::Arguments),
+    DeadLetters(dead_letters::Arguments),
+    Rebuild(rebuild::Arguments),
 }
 
 /// Where the two services are.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Endpoints {
     /// Where command-svc answers
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(long, value_name = "URL", env = "MICROBLOG_COMMAND_URL", default_value = "http://127.0.0.1:8081")]
     pub(crate) command_url: Url,
     /// Where query-svc answers
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8082")]
+    #[arg(long, value_name = "URL", env = "MICROBLOG_QUERY_URL", default_value = "http://127.0.0.1:8082")]
     pub(crate) query_url: Url,
 }
 
 /// Parses the command line and does what it says.
 pub async fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Up(arguments) => up::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Import(arguments) => import::run(arguments).await,
+        Command::Verify(arguments) => verify::run(arguments).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
+        Command::Rebuild(arguments) => rebuild::run(arguments).await,
     };
     outcome.unwrap_or_else(|error| {
         complain(&error);

@@ -2,10 +2,14 @@
 
 pub mod api_client;
 pub mod cli;
-mod demo;
-// mod installation;
-// pub mod stack;
-// mod up;
 mod cli_values;
+mod connection;
+mod dead_letters;
+mod demo;
 pub mod import;
+mod installation;
 mod progress;
+mod rebuild;
+pub mod stack;
+mod up;
+pub mod verify;
