@@ -1,0 +1,22 @@
+//! The real program on a port of its own, and a real database: what clients see, and what is stored.
+#![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
+
+mod answers;
+mod contention;
+mod database;
+mod documentation;
+mod follows;
+mod idempotency;
+mod inputs;
+mod limits;
+mod lost_replies;
+mod outages;
+mod posts;
+mod proxy;
+mod reactions;
+mod retractions;
+mod service;
+mod sessions;
+mod tokens;
+mod users;
+mod visibility;

@@ -1,0 +1,173 @@
+//! The database is down, slow, or of another time: said at once, and over as soon as it is.
+
+use std::time::{Duration, Instant};
+
+use bson::doc;
+use local_mongodb::Server;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use shared::config::MongoUri;
+
+use crate::proxy::Proxy;
+use crate::service::{Answer, Service, User, config, send};
+
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
+
+async fn create(service: &Service, user: &User) -> Answer {
+    service.post("/v1/posts", &user.token, json!({ "text": "Hello" })).await
+}
+
+/// Probes answer with words of their own, not with problems.
+async fn ready(service: &Service) -> (StatusCode, Value) {
+    let response = service.request(Method::GET, "/readyz").send().await.unwrap();
+    (response.status(), response.json().await.unwrap())
+}
+
+async fn expect_unavailable(service: &Service, user: &User) {
+    let began = Instant::now();
+    let answer = create(service, user).await;
+    assert!(began.elapsed() < ANSWERED_WITHIN, "{:?}", began.elapsed());
+    let answer = answer.expect(StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.header("retry-after").parse::<u32>().unwrap() >= 1);
+    let register = service
+        .register("somebody")
+        .await
+        .expect(StatusCode::SERVICE_UNAVAILABLE);
+    register.header("retry-after");
+    let login = service.log_in("ada").await.expect(StatusCode::SERVICE_UNAVAILABLE);
+    login.header("retry-after");
+}
+
+async fn expect_recovery(service: &Service, user: &User) {
+    let deadline = Instant::now() + RECOVERED_WITHIN;
+    loop {
+        let answer = create(service, user).await;
+        if answer.status == StatusCode::CREATED && ready(service).await.0 == StatusCode::OK {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{} {}", answer.status, answer.body);
+    }
+}
+
+/// Whether `/readyz` refuses because of this check.
+async fn expect_not_ready(service: &Service, check: &str) {
+    let deadline = Instant::now() + RECOVERED_WITHIN;
+    loop {
+        let (status, body) = ready(service).await;
+        let reason = body["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == check)
+            .unwrap();
+        if status == StatusCode::SERVICE_UNAVAILABLE && reason["ok"] == false {
+            assert!(!reason["reason"].as_str().unwrap().is_empty());
+            return;
+        }
+        assert!(Instant::now() < deadline, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_crashes_and_comes_back_loses_nothing() {
+    let mut server = Server::start_ephemeral().await.unwrap();
+    let service = Service::start_on(config(&server.uri(), "outage")).await;
+    let ada = service.user("ada").await;
+    let mut acknowledged = 0;
+    for _ in 0..20 {
+        create(&service, &ada).await.expect(StatusCode::CREATED);
+        acknowledged += 1;
+    }
+    server.kill().await.unwrap();
+    expect_unavailable(&service, &ada).await;
+    expect_not_ready(&service, "mongodb").await;
+    assert_eq!(
+        service.request(Method::GET, "/livez").send().await.unwrap().status(),
+        StatusCode::OK
+    );
+    send(service.request(Method::GET, "/.well-known/jwks.json"))
+        .await
+        .expect(StatusCode::OK);
+
+    server.restart().await.unwrap();
+    expect_recovery(&service, &ada).await;
+    let stored = service
+        .stored()
+        .await
+        .count("events", doc! { "type": "post.created" })
+        .await;
+    assert!(stored > acknowledged, "{stored} of more than {acknowledged}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_answer_is_not_waited_for() {
+    let server = Server::start_ephemeral().await.unwrap();
+    let proxy = Proxy::start(&server.uri()).await;
+    let mut config = config(&server.uri(), "stalled");
+    config.mongodb.uri = MongoUri::parse(&proxy.uri()).unwrap();
+    let service = Service::start_on(config).await;
+    let ada = service.user("ada").await;
+    proxy.stall(true);
+    expect_unavailable(&service, &ada).await;
+    expect_not_ready(&service, "mongodb").await;
+    proxy.stall(false);
+    expect_recovery(&service, &ada).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_not_sure_writes_nothing() {
+    let service = Service::start_with(|config| {
+        config.clock.max_skew = Duration::from_secs(1);
+        config.clock.max_age = Duration::from_millis(500);
+        config.clock.check_every = Duration::from_millis(50);
+    })
+    .await;
+    let ada = service.user("ada").await;
+    service.clock.advance(Duration::from_secs(2));
+    expect_not_ready(&service, "clock").await;
+    let refused = create(&service, &ada).await.expect(StatusCode::SERVICE_UNAVAILABLE);
+    refused.header("retry-after");
+    service.clock.rewind(Duration::from_secs(2));
+    expect_recovery(&service, &ada).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_a_database_does_not_start() {
+    let mut config = config("mongodb://127.0.0.1:1/?directConnection=true", "nowhere");
+    config.mongodb.server_selection_timeout = Duration::from_millis(200);
+    shared::crypto::install_provider();
+    let error = command_svc::App::build(config, shared::clock::SystemClock::shared())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, command_svc::StartError::Database(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_without_secrets_does_not_start_and_says_which() {
+    shared::crypto::install_provider();
+    let mut config = config("mongodb://127.0.0.1:1/?directConnection=true", "nowhere");
+    config.auth.refresh_secret = Some(shared::config::Secret::new("too short"));
+    let build = |config| command_svc::App::build(config, shared::clock::SystemClock::shared());
+    let error = build(config.clone()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("auth.refresh_secret") && !error.contains("too short"),
+        "{error}"
+    );
+    config.auth.refresh_secret = None;
+    assert!(
+        build(config.clone())
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("auth.refresh_secret")
+    );
+    config.auth.signing_key = None;
+    assert!(
+        build(config)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("auth.signing_key")
+    );
+}

@@ -1,0 +1,97 @@
+//! What the sweep after a user's deletion does, without HTTP.
+
+use std::time::Duration;
+
+use bson::doc;
+use command_svc::commands::{Cause, Retractions};
+use reqwest::StatusCode;
+use serde_json::json;
+use shared::clock::SystemClock;
+use shared::event_store::{EventStore, Retries};
+use shared::events::StreamId;
+use shared::ids::{PostId, UserId};
+
+use crate::service::Service;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_s_traces_are_taken_back_once() {
+    let service = Service::start().await;
+    let (ada, bob) = (service.user("ada").await, service.user("bob").await);
+    service.follow(&ada, &bob).await;
+    service.follow(&bob, &ada).await;
+    let (own, others) = (
+        service.write_to_followers(&ada, "a secret").await,
+        service.write(&bob, "Hello").await,
+    );
+    for what in ["like", "repost"] {
+        service
+            .put(&format!("/v1/posts/{others}/{what}"), &ada.token)
+            .await
+            .expect(StatusCode::OK);
+    }
+    // Neither sees the other any more by then.
+    service
+        .delete("/v1/users/me", &bob.token)
+        .await
+        .expect(StatusCode::NO_CONTENT);
+    service
+        .delete("/v1/users/me", &ada.token)
+        .await
+        .expect(StatusCode::NO_CONTENT);
+
+    let stored = service.stored().await;
+    let store = EventStore::open(stored.0.clone(), SystemClock::shared(), Retries::default())
+        .await
+        .unwrap();
+    let user = |id: &str| id.parse::<UserId>().unwrap();
+    let post = |id: &str| id.parse::<PostId>().unwrap();
+    let tombstone = store
+        .read_stream(&StreamId::user(user(&ada.id)))
+        .await
+        .unwrap()
+        .pop()
+        .unwrap();
+    let cause = Cause::of(&tombstone);
+    let retractions = Retractions::new(store.clone(), Duration::from_secs(10));
+    let (ada_id, bob_id) = (user(&ada.id), user(&bob.id));
+    for (round, expected) in [("first", true), ("second", false)] {
+        // Spawned, as the projector does it.
+        let (retractions, cause, own, others) = (retractions.clone(), cause.clone(), post(&own), post(&others));
+        let done = tokio::spawn(async move {
+            [
+                retractions.unfollow(ada_id, bob_id, &cause).await.unwrap(),
+                retractions.unfollow(bob_id, ada_id, &cause).await.unwrap(),
+                retractions.unlike(ada_id, others, &cause).await.unwrap(),
+                retractions.unrepost(ada_id, others, &cause).await.unwrap(),
+                retractions.delete_post(own, &cause).await.unwrap(),
+            ]
+        });
+        for (n, position) in done.await.unwrap().iter().enumerate() {
+            assert_eq!(position.is_some(), expected, "{round} {n}");
+        }
+    }
+    assert!(!stored.mentions("a secret").await);
+    let written =
+        doc! { "causation_id": tombstone.id, "actor": tombstone.actor, "correlation_id": &tombstone.correlation_id };
+    assert_eq!(stored.count("events", written).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_was_is_nothing_to_take_back() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let stored = service.stored().await;
+    let store = EventStore::open(stored.0.clone(), SystemClock::shared(), Retries::default())
+        .await
+        .unwrap();
+    let ada = ada.id.parse().unwrap();
+    let event = store.read_stream(&StreamId::user(ada)).await.unwrap().pop().unwrap();
+    let (retractions, cause) = (Retractions::new(store, Duration::from_secs(10)), Cause::of(&event));
+    let now = chrono::Utc::now();
+    let (somebody, something) = (UserId::new(now), PostId::new(now));
+    assert_eq!(retractions.unfollow(somebody, ada, &cause).await.unwrap(), None);
+    assert_eq!(retractions.unlike(ada, something, &cause).await.unwrap(), None);
+    assert_eq!(retractions.unrepost(ada, something, &cause).await.unwrap(), None);
+    assert_eq!(retractions.delete_post(something, &cause).await.unwrap(), None);
+    assert_eq!(json!(stored.count("events", doc! {}).await), json!(1));
+}
