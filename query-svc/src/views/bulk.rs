@@ -5,6 +5,7 @@
 use bson::{Bson, Document, doc};
 use mongodb::error::Error;
 use mongodb::{ClientSession, Database};
+use shared::mongo::is_duplicate_key;
 
 /// As many updates as one command takes, well below the server's 100,000 and its 48 MB.
 const COMMAND: usize = 1_000;
@@ -34,6 +35,23 @@ impl Update {
 
     fn to_document(&self) -> Document {
         doc! { "q": &self.filter, "u": &self.update, "upsert": self.upsert, "multi": false }
+    }
+}
+
+/// Inserts in a transaction. A duplicate key is a conflict there: another transaction made the row since it was looked for.
+pub(super) async fn insert_in(
+    session: &mut ClientSession,
+    database: &Database,
+    collection: &str,
+    documents: Vec<Document>,
+) -> Result<(), WriteError> {
+    if documents.is_empty() {
+        return Ok(());
+    }
+    match database.collection::<Document>(collection).insert_many(documents).session(session).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_duplicate_key(&error) => Err(WriteError::Conflict),
+        Err(error) => Err(error.into()),
     }
 }
 

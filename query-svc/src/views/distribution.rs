@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::ClientSession;
 use mongodb::error::Error;
 use rand::Rng;
@@ -25,6 +26,8 @@ use super::row_writer::Committed;
 
 /// Owners that one pass marks idle at a time.
 const IDLE_BATCH: u32 = 1_000;
+
+const TRIMS_AT_ONCE: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Distribution {
@@ -54,7 +57,8 @@ impl Distribution {
         for delivery in batch {
             match &delivery.event {
                 Event::UserRegistered(user) => registered.push((user.id, user.created_at)),
-                Event::PostCreated(post) => {
+                // Without its content it has been deleted since.
+                Event::PostCreated(post) if post.content.is_some() => {
                     let entry = Entry { id: post.id, author: post.author, repost_of: None };
                     work.entry(post.author).or_default().entries.push(entry);
                 }
@@ -206,9 +210,11 @@ impl Distribution {
             let mut random = rand::rng();
             entries.iter().filter(|_| random.random_ratio(1, one_in)).map(|&(owner, _)| owner).collect()
         };
-        for owner in chosen {
-            self.trim(owner).await?;
-        }
+        stream::iter(chosen)
+            .map(|owner| self.trim(owner))
+            .buffer_unordered(TRIMS_AT_ONCE)
+            .try_collect::<()>()
+            .await?;
         Ok(inserted as u64)
     }
 

@@ -24,7 +24,7 @@ use super::Views;
 use super::bulk::{self, WriteError};
 use super::metrics::ViewMetrics;
 use super::post_history::history_id;
-use super::rows::{Changes, Keys, Known, Recorded, RowState, late_history};
+use super::rows::{Changes, Keys, Known, Recorded, RowState, Writes, late_history};
 
 /// Events in one transaction at most. Real servers are best below a thousand writes each.
 pub(super) const GROUP: usize = 400;
@@ -198,17 +198,21 @@ impl RowWriter {
         let mut changes = Changes::decide(known, events.iter().copied()).map_err(Error::from)?;
         self.settle_late_history(session, &mut changes).await?;
         let refused = changes.refused;
-        let updates = changes.into_updates();
-        let database = self.views.database();
+        let writes = changes.into_writes();
         // What other processes write most comes first: a conflict shows before the rest was in vain.
-        bulk::write_in(session, database, self.views.profiles.name(), &updates.profiles).await?;
-        bulk::write_in(session, database, self.views.posts.name(), &updates.posts).await?;
-        bulk::write_in(session, database, self.views.relations.name(), &updates.relations).await?;
-        bulk::write_in(session, database, self.views.post_history.name(), &updates.history).await?;
-        for post in updates.forgotten {
+        self.write_to(session, self.views.profiles.name(), writes.profiles).await?;
+        self.write_to(session, self.views.posts.name(), writes.posts).await?;
+        self.write_to(session, self.views.relations.name(), writes.relations).await?;
+        self.write_to(session, self.views.post_history.name(), writes.history).await?;
+        for post in writes.forgotten {
             self.views.post_history.forget(session, post).await?;
         }
         Ok(refused)
+    }
+
+    async fn write_to(&self, session: &mut ClientSession, name: &str, writes: Writes) -> Result<(), WriteError> {
+        bulk::insert_in(session, self.views.database(), name, writes.inserts).await?;
+        bulk::write_in(session, self.views.database(), name, &writes.updates).await
     }
 
     /// Keeps those late history rows that are not there yet, and writes their posts' rows with them.
@@ -261,7 +265,7 @@ where
         .await?;
     found
         .stream(session)
-        .map_ok(|row| (row.id, RowState { version: row.version, live: row.live }))
+        .map_ok(|row| (row.id, RowState { exists: true, version: row.version, live: row.live }))
         .try_collect()
         .await
 }

@@ -12,11 +12,13 @@ use shared::values::Visibility;
 use uuid::Uuid;
 
 use super::bulk::Update;
+use super::post_history::history_id;
 use super::relations::{RelationId, RelationKind};
 
 /// What is known of a row before it is written. A row that is not there is as a stub.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RowState {
+    pub(super) exists: bool,
     pub(super) version: i64,
     pub(super) live: bool,
 }
@@ -91,15 +93,37 @@ pub(super) struct Change {
 }
 
 impl Change {
-    fn into_update(self, id: impl Into<Bson>) -> Option<Update> {
-        let mut update = Document::new();
-        let counts: Document = self
-            .counts
-            .into_iter()
-            .filter(|(_, by)| *by != 0)
-            .map(|(field, by)| (field.to_owned(), Bson::Int64(by)))
-            .collect();
+    /// A row that a transaction has not found is inserted, which costs half of an update that would insert it.
+    fn write(self, id: impl Into<Bson>, exists: bool, writes: &mut Writes) {
+        let counts: BTreeMap<&str, i64> = self.counts.into_iter().filter(|(_, by)| *by != 0).collect();
         match self.content {
+            Some((content, _)) if !exists => {
+                let mut row = doc! { "_id": id.into() };
+                row.extend(content);
+                let mut nested = Document::new();
+                for (field, by) in counts {
+                    match field.split_once('.') {
+                        Some((_, count)) => nested.insert(count, by),
+                        None => row.insert(field, by),
+                    };
+                }
+                if !nested.is_empty() {
+                    row.insert(COUNTS, nested);
+                }
+                writes.inserts.push(row);
+            }
+            content => writes.updates.extend(Self::update(id, content, counts)),
+        }
+    }
+
+    fn update(
+        id: impl Into<Bson>,
+        content: Option<(Document, Vec<&'static str>)>,
+        counts: BTreeMap<&str, i64>,
+    ) -> Option<Update> {
+        let mut update = Document::new();
+        let counts: Document = counts.into_iter().map(|(field, by)| (field.to_owned(), Bson::Int64(by))).collect();
+        match content {
             Some((set, unset)) => {
                 update.insert("$set", set);
                 if !unset.is_empty() {
@@ -129,9 +153,30 @@ pub(super) struct HistoryRow {
     pub(super) late: bool,
 }
 
+/// Where rows keep what they count, as in [`Change::counts`].
+const COUNTS: &str = "counts";
+
+/// What is to be written to one collection, in the order of the rows' ids.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) inserts: Vec<Document>,
+    pub(super) updates: Vec<Update>,
+}
+
 /// What is to be written.
 #[derive(Debug, Default)]
+pub(super) struct RowWrites {
+    pub(super) profiles: Writes,
+    pub(super) posts: Writes,
+    pub(super) relations: Writes,
+    pub(super) history: Writes,
+    pub(super) forgotten: BTreeSet<PostId>,
+}
+
+/// What events change.
+#[derive(Debug, Default)]
 pub(super) struct Changes {
+    known: Known,
     profiles: BTreeMap<UserId, Change>,
     posts: BTreeMap<PostId, Change>,
     relations: BTreeMap<RelationId, Change>,
@@ -144,12 +189,15 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Works the events into the rows, one after the other.
-    pub(super) fn decide<'a>(known: Known, events: impl Iterator<Item = &'a Recorded>) -> Result<Self, bson::error::Error> {
-        let mut decision = Decision { known, changes: Changes::default() };
+    pub(super) fn decide<'a>(
+        known: Known,
+        events: impl Iterator<Item = &'a Recorded>,
+    ) -> Result<Self, bson::error::Error> {
+        let mut changes = Changes { known, ..Changes::default() };
         for recorded in events {
-            decision.take(recorded)?;
+            changes.take(recorded)?;
         }
-        Ok(decision.changes)
+        Ok(changes)
     }
 
     /// A late history row must meet a deletion that happens at the same time: both write the post's row, so that
@@ -158,40 +206,28 @@ impl Changes {
         *self.posts.entry(post).or_default().counts.entry("touches").or_default() += 1;
     }
 
-    pub(super) fn into_updates(self) -> Updates {
-        Updates {
-            profiles: self.profiles.into_iter().filter_map(|(id, change)| change.into_update(id)).collect(),
-            posts: self.posts.into_iter().filter_map(|(id, change)| change.into_update(id)).collect(),
-            relations: self.relations.into_iter().filter_map(|(id, change)| change.into_update(id)).collect(),
-            history: self
-                .history
-                .into_iter()
-                .map(|((post, version), row)| {
-                    let id = doc! { "_id": super::post_history::history_id(post, version) };
-                    Update::upsert(id, doc! { "$set": row.fields })
-                })
-                .collect(),
-            forgotten: self.forgotten,
+    pub(super) fn into_writes(self) -> RowWrites {
+        let Changes { known, profiles, posts, relations, history, forgotten, .. } = self;
+        let exists = |state: Option<&RowState>| state.is_some_and(|state| state.exists);
+        let mut writes = RowWrites { forgotten, ..RowWrites::default() };
+        for (id, change) in profiles {
+            // A profile that is only counted on has not been looked for.
+            change.write(id, exists(known.profiles.get(&id)), &mut writes.profiles);
         }
+        for (id, change) in posts {
+            change.write(id, exists(known.posts.get(&id)), &mut writes.posts);
+        }
+        for (id, change) in relations {
+            change.write(id, exists(known.relations.get(&id)), &mut writes.relations);
+        }
+        for ((post, version), row) in history {
+            let mut document = doc! { "_id": history_id(post, version) };
+            document.extend(row.fields);
+            writes.history.inserts.push(document);
+        }
+        writes
     }
-}
 
-/// One update for each row, in the order of their ids.
-#[derive(Debug)]
-pub(super) struct Updates {
-    pub(super) profiles: Vec<Update>,
-    pub(super) posts: Vec<Update>,
-    pub(super) relations: Vec<Update>,
-    pub(super) history: Vec<Update>,
-    pub(super) forgotten: BTreeSet<PostId>,
-}
-
-struct Decision {
-    known: Known,
-    changes: Changes,
-}
-
-impl Decision {
     fn take(&mut self, recorded: &Recorded) -> Result<(), bson::error::Error> {
         match &recorded.event {
             Event::UserRegistered(user)
@@ -220,8 +256,8 @@ impl Decision {
             _ => None,
         };
         let state = self.known.profiles.entry(user.id).or_default();
-        if pass(state, version, content.is_some(), &mut self.changes.refused).is_some() {
-            let change = self.changes.profiles.entry(user.id).or_default();
+        if pass(state, version, content.is_some(), &mut self.refused).is_some() {
+            let change = self.profiles.entry(user.id).or_default();
             change.content = Some(content_of(version, content, &["handle", "display_name", "bio", "created_at"]));
         }
     }
@@ -269,12 +305,12 @@ impl Decision {
         let now = self.known.posts.get(&post.id).copied().unwrap_or_default();
         if now.is_tombstone() {
             // Nothing of this batch, and nothing that was there before.
-            self.changes.history.retain(|&(of, _), _| of != post.id);
+            self.history.retain(|&(of, _), _| of != post.id);
             if passed.is_some() {
-                self.changes.forgotten.insert(post.id);
+                self.forgotten.insert(post.id);
             }
         } else if let Some(fields) = history {
-            self.changes
+            self
                 .history
                 .entry((post.id, version))
                 .or_insert(HistoryRow { fields, late: passed.is_none() });
@@ -327,8 +363,8 @@ impl Decision {
             "author", "text", "entities", "visibility", "created_at", "edited_at", "in_reply_to", "public", "repost_of",
         ];
         let state = self.known.posts.entry(id).or_default();
-        let by = pass(state, version, row.is_some(), &mut self.changes.refused)?;
-        self.changes.posts.entry(id).or_default().content = Some(content_of(version, row, &FIELDS));
+        let by = pass(state, version, row.is_some(), &mut self.refused)?;
+        self.posts.entry(id).or_default().content = Some(content_of(version, row, &FIELDS));
         Some(by)
     }
 
@@ -341,7 +377,7 @@ impl Decision {
         recorded: &Recorded,
     ) -> i64 {
         let state = self.known.relations.entry(id).or_default();
-        let Some(by) = pass(state, recorded.version, live, &mut self.changes.refused) else { return 0 };
+        let Some(by) = pass(state, recorded.version, live, &mut self.refused) else { return 0 };
         let mut row = doc! {
             "version": recorded.version,
             "live": live,
@@ -358,19 +394,19 @@ impl Decision {
             None if id.kind() == RelationKind::Repost => gone.push("repost"),
             None => {}
         }
-        self.changes.relations.entry(id).or_default().content = Some((row, gone));
+        self.relations.entry(id).or_default().content = Some((row, gone));
         by
     }
 
     fn count_profile(&mut self, user: UserId, field: &'static str, by: i64) {
         if by != 0 {
-            *self.changes.profiles.entry(user).or_default().counts.entry(field).or_default() += by;
+            *self.profiles.entry(user).or_default().counts.entry(field).or_default() += by;
         }
     }
 
     fn count_post(&mut self, post: PostId, field: &'static str, by: i64) {
         if by != 0 {
-            *self.changes.posts.entry(post).or_default().counts.entry(field).or_default() += by;
+            *self.posts.entry(post).or_default().counts.entry(field).or_default() += by;
         }
     }
 }
@@ -382,7 +418,7 @@ fn pass(state: &mut RowState, version: i64, live: bool, refused: &mut u64) -> Op
         return None;
     }
     let by = i64::from(live) - i64::from(state.live);
-    *state = RowState { version, live };
+    (state.version, state.live) = (version, live);
     Some(by)
 }
 

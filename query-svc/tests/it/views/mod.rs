@@ -1,8 +1,8 @@
 //! From events to views: duplicates, reordering, restarts, and what becomes of home timelines.
 
-mod definition;
+pub(crate) mod definition;
 mod equality;
-mod fixture;
+pub(crate) mod fixture;
 mod home_timelines;
 mod rows;
 mod served;

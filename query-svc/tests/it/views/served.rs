@@ -37,6 +37,8 @@ pub(crate) async fn home_timeline(
     let views = &projected.views;
     let mut shown = Vec::new();
     let mut before = None;
+    let followees: HashSet<UserId> = views.relations.followees(owner).await.unwrap().into_iter().collect();
+    let authors: Vec<UserId> = followees.iter().copied().chain([owner]).collect();
     loop {
         let range = Range { before, ..Range::newest(page) };
         let (mut header, mut entries) = views.home_timelines.page(owner, range).await.unwrap();
@@ -53,9 +55,7 @@ pub(crate) async fn home_timeline(
             }
         }
         met.idle += u64::from(header.idle);
-        let mut authors = views.relations.followees(owner).await.unwrap();
-        let large: Vec<UserId> = header.large.iter().copied().filter(|account| authors.contains(account)).collect();
-        authors.push(owner);
+        let large: Vec<UserId> = header.large.iter().copied().filter(|account| followees.contains(account)).collect();
         let mut candidates: BTreeMap<PostId, Entry> = BTreeMap::new();
         let complete = entries.len() < page as usize;
         candidates.extend(entries.into_iter().map(|entry| (entry.id, entry)));
@@ -71,14 +71,16 @@ pub(crate) async fn home_timeline(
             candidates.extend(below.map(|head| (head.id, Entry::from(head))));
         }
         let candidates: Vec<Entry> = candidates.into_values().rev().take(page as usize).collect();
-        let Some(last) = candidates.last() else { return shown };
-        before = Some(last.id);
-        shown.extend(visible(views, owner, &candidates).await);
+        shown.extend(visible(views, &authors, &candidates).await);
+        match candidates.get(page as usize - 1) {
+            Some(last) => before = Some(last.id),
+            None => return shown,
+        }
     }
 }
 
 /// What of a page is shown, as things are now.
-async fn visible(views: &Views, owner: UserId, candidates: &[Entry]) -> Vec<PostId> {
+async fn visible(views: &Views, authors: &[UserId], candidates: &[Entry]) -> Vec<PostId> {
     let mut posts: HashSet<PostId> = HashSet::new();
     let mut users: HashSet<UserId> = HashSet::new();
     for entry in candidates {
@@ -95,8 +97,6 @@ async fn visible(views: &Views, owner: UserId, candidates: &[Entry]) -> Vec<Post
         views.posts.live_by_ids(&posts).await.unwrap().into_iter().map(|post| (post.id, post)).collect();
     let users: HashSet<UserId> =
         views.profiles.live_by_ids(&users).await.unwrap().into_iter().map(|user| user.id).collect();
-    let mut followees: HashSet<UserId> = views.relations.followees(owner).await.unwrap().into_iter().collect();
-    followees.insert(owner);
     candidates
         .iter()
         .filter(|entry| {
@@ -106,7 +106,7 @@ async fn visible(views: &Views, owner: UserId, candidates: &[Entry]) -> Vec<Post
             original
                 && posts.contains_key(&entry.id)
                 && users.contains(&entry.author)
-                && followees.contains(&entry.author)
+                && authors.contains(&entry.author)
         })
         .map(|entry| entry.id)
         .collect()
