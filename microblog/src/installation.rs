@@ -82,6 +82,10 @@ impl Installation {
         self.kept_secret(SIGNING_KEY, shared::auth::generate_signing_key_pem)
     }
 
+    pub(crate) fn has_signing_key(&self) -> bool {
+        self.directory.join(SIGNING_KEY).exists()
+    }
+
     /// From which refresh tokens are derived here, made once.
     pub(crate) fn refresh_secret(&self) -> anyhow::Result<String> {
         let path = self.kept_secret(REFRESH_SECRET, || {

@@ -8,9 +8,19 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use shared::config::{self, Environment};
+use serde::Deserialize;
+use shared::{
+    clock::SystemClock,
+    config::{self, Environment},
+    mongo::Databases,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api_client::{ApiClient, CallError},
+    verify::{barrier, wait_for_views},
+};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
 
@@ -26,15 +36,17 @@ pub struct Stack {
 impl Stack {
     /// Builds all three from one environment, which is what each would read as a process of its own, and starts them.
     pub async fn start(environment: &Environment) -> anyhow::Result<Self> {
-        let command = command_svc::App::build(config::load(None, environment)?)
+        let clock = SystemClock::shared();
+        let config = config::load(None, environment)?;
+        let command = command_svc::App::build(config, clock.clone())
             .await
             .context("command-svc")?;
-        let query = query_svc::App::build(config::load(None, environment)?)
+        let config = config::load(None, environment)?;
+        let query = query_svc::App::build(config, clock.clone())
             .await
             .context("query-svc")?;
-        let projector = projector::App::build(config::load(None, environment)?)
-            .await
-            .context("projector")?;
+        let config = config::load(None, environment)?;
+        let projector = projector::App::build(config, clock).await.context("projector")?;
         let shutdown = CancellationToken::new();
         let mut stack = Self {
             command: command.local_addr(),
@@ -49,8 +61,13 @@ impl Stack {
         Ok(stack)
     }
 
-    fn spawn(&mut self, name: &'static str, program: impl Future<Output = anyhow::Result<()>> + Send + 'static) {
-        self.programs.spawn(async move { (name, program.await) });
+    fn spawn<E: Into<anyhow::Error>>(
+        &mut self,
+        name: &'static str,
+        program: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.programs
+            .spawn(async move { (name, program.await.map_err(Into::into)) });
     }
 
     pub fn command_url(&self) -> String {
@@ -90,6 +107,28 @@ impl Stack {
             }
         }
         Ok(())
+    }
+
+    /// Until the views have everything that was acknowledged before now; false where that takes longer than `within`.
+    ///
+    /// A projector that has just started takes its leases first, so that it is a moment behind its own `/readyz`.
+    pub async fn wait_until_caught_up(&self, environment: &Environment, within: Duration) -> anyhow::Result<bool> {
+        #[derive(Deserialize)]
+        struct Section {
+            mongodb: config::MongoDb,
+        }
+        let section: Section = config::load(None, environment)?;
+        let databases = Databases::connect(&section.mongodb, "up").await?;
+        let token = barrier(&databases.events).await;
+        databases.close().await;
+        let api = ApiClient::new(&self.query_url().parse()?, within)?;
+        match wait_for_views(&api, &token?).await {
+            Ok(()) => Ok(true),
+            Err(error) => match error.downcast_ref::<CallError>() {
+                Some(CallError::GaveUp { .. }) => Ok(false),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Until one of the programs ends, which none does of itself.

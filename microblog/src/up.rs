@@ -24,6 +24,10 @@ use crate::{
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// After a crash in the middle of an import there may be much to catch up with; that need not keep anybody from reading.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
+/// The log for a person: what they should know, and not each request of theirs that was refused.
+const LOG_FILTER: &str = "warn,tracing_actix_web=error";
 /// What a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
@@ -67,6 +71,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         add_keys(&mut environment, &given, &installation)?;
         let mut stack = Stack::start(&environment).await?;
         stack.wait_until_ready(READY_WITHIN).await?;
+        if !stack.wait_until_caught_up(&environment, CAUGHT_UP_WITHIN).await? {
+            say("The views are still catching up with the events: what was written last may be missing for a while.")?;
+        }
         anyhow::Ok(stack)
     };
     let stack = tokio::select! {
@@ -169,7 +176,7 @@ fn init_telemetry(environment: &mut Environment, given: &Given) -> anyhow::Resul
     }
     for (key, value) in [
         ("telemetry.format", "text"),
-        ("telemetry.filter", "warn"),
+        ("telemetry.filter", LOG_FILTER),
         ("shutdown.drain_delay", "0s"),
     ] {
         if !given.has(key) {

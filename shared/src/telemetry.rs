@@ -8,7 +8,7 @@ pub use metrics::{MetricsRegistry, OPEN_METRICS};
 pub use traceparent::{current_trace_id, current_traceparent, set_parent};
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
@@ -116,6 +116,7 @@ where
                 tracing_subscriber::fmt::layer()
                     .compact()
                     .with_target(false)
+                    .with_ansi(io::stderr().is_terminal())
                     .with_writer(writer),
             ),
         ),
