@@ -1,0 +1,157 @@
+//! How query-svc runs: what it says of itself, and what it does when something it needs is gone.
+
+use std::time::Duration;
+
+use bson::{Document, doc};
+use query_svc::views::generation::{Building, Generations, Phase, Progress, Term};
+use shared::clock::Clock;
+use shared::subscription::leases::Leases;
+
+use crate::service::{Caller, Instance, Service, eventually, texts};
+use crate::views::fixture::Projected;
+
+#[test]
+fn the_description_of_the_api_is_the_committed_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let generated = serde_json::to_string_pretty(&query_svc::openapi()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(path, &generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(committed == generated, "openapi.json is out of date: run the tests with UPDATE_OPENAPI=1 and commit it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_metrics_and_documentation_are_served() {
+    let service = Service::start().await;
+    for path in ["/livez", "/readyz", "/healthz", "/openapi.json", "/docs/"] {
+        assert_eq!(service.get_now(path, Caller::Nobody).await.status, 200, "{path}");
+    }
+    let described = service.get_now("/openapi.json", Caller::Nobody).await.body;
+    assert_eq!(described["paths"].as_object().unwrap().len(), 12);
+    assert_eq!(service.metric("views_generation_read").await, 1.0);
+    assert_eq!(service.metric("views_streams_opened_total").await, 1.0);
+    service.stop().await;
+}
+
+/// Dropping a collection drops its documents without a change of any of them. The stream breaks by it, and the cache
+/// goes with the stream; if it stayed, the follow would be seen for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_stream_breaks_nothing_is_answered_from_memory() {
+    let mut service = Service::start().await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| service.store.register(handle));
+    service.store.follow(ada, bob);
+    service.settle().await;
+    let path = format!("/v1/relationships?id={bob}");
+    let following =
+        async || service.get_now(&path, Caller::User(ada)).await.body["items"][0]["following"].as_bool().unwrap();
+    assert!(following().await);
+    service.database.collection::<Document>(service.projected.views.relations.name()).drop().await.unwrap();
+    eventually("forgotten", async || !following().await).await;
+    eventually("open again", async || service.metric("views_streams_opened_total").await >= 2.0).await;
+    service.wait_until_ready(&service.url).await;
+    // The new stream is as good as the first.
+    service.projected.views.ensure().await.unwrap();
+    service.store.follow(ada, bob);
+    service.settle().await;
+    assert_eq!(service.get(&path, Caller::User(ada)).await.body["items"][0]["following"], true);
+    service.stop().await;
+}
+
+async fn database_down_and_up(service: &mut Service, server: &mut local_mongodb::Server) {
+    let ada = service.store.register("ada");
+    let post = service.store.post(ada, "kept");
+    service.settle().await;
+    assert_eq!(service.home(ada, 10).await, texts([post]));
+
+    server.kill().await.unwrap();
+    eventually("not ready", async || service.get_now("/readyz", Caller::Nobody).await.status == 503).await;
+    eventually("known to be closed", async || {
+        let body = service.get_now("/readyz", Caller::Nobody).await.body;
+        let views = body["checks"].as_array().unwrap().iter().find(|check| check["name"] == "views").unwrap().clone();
+        views["reason"].as_str().is_some_and(|reason| reason.contains("change stream"))
+    })
+    .await;
+    let begun = std::time::Instant::now();
+    let answer = service.get_now("/v1/timelines/home", Caller::User(ada)).await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{}", answer.body);
+    assert!(begun.elapsed() < Duration::from_secs(6));
+    assert_eq!(service.get_now("/livez", Caller::Nobody).await.status, 200);
+
+    server.restart().await.unwrap();
+    service.wait_until_ready(&service.url).await;
+    let second = service.store.post(ada, "after");
+    service.settle().await;
+    assert_eq!(service.home(ada, 10).await, texts([second, post]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_database_the_service_says_so_and_recovers_by_itself() {
+    let mut server = local_mongodb::Server::start_ephemeral().await.unwrap();
+    let mut service = Service::start_on(&server.uri(), &[("mongodb.server_selection_timeout", "500ms")]).await;
+    database_down_and_up(&mut service, &mut server).await;
+    service.stop().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
+    let mut service = Service::start_with(&[("query.claim_for", "20s")]).await;
+    let second = Instance::start(&service.environment, service.clock.clone()).await;
+    service.wait_until_ready(&second.url).await;
+    let ada = service.store.register("ada");
+    let post = service.store.post(ada, "old and new");
+    service.settle().await;
+    assert_eq!(service.home(ada, 10).await, texts([post]));
+
+    // What a projector does in a rebuild; only the new generation knows another name.
+    let clock = service.clock.clone();
+    let generations = Generations::new(service.database.clone(), clock.clone());
+    let next = Projected::new(&service.database, 2, clock.clone()).await;
+    service.store.rename(ada, "New");
+    next.deliver(&service.store.log).await;
+    Leases::new(service.database.clone(), "views-g2").ensure(service.next_position()).await.unwrap();
+    assert_eq!(generations.request_rebuild().await.unwrap(), 2);
+    let term = Term { owner: "test".to_owned(), fence: 1 };
+    let Building { mark, .. } = generations.begin(&term, service.next_position(), 1).await.unwrap().unwrap();
+    assert_eq!(mark, service.next_position());
+    let progress = Progress { phase: Phase::CatchingUp, scanned: 1, total: 1, cursor: None };
+    generations.progress(&term, 2, progress).await.unwrap();
+    assert!(!generations.readers_confirmed(2, clock.now()).await.unwrap(), "both read the first generation");
+    generations.switch(&term, 2).await.unwrap();
+
+    for url in [service.url.clone(), second.url.clone()] {
+        let url = format!("{url}/v1/users/@ada");
+        eventually("read from the new generation", async || {
+            let answer = service.fetch(&url, Caller::Nobody, None).await;
+            assert_eq!(answer.status, 200, "reads never stop: {}", answer.body);
+            answer.body["display_name"] == "New"
+        })
+        .await;
+    }
+    // Both said so, and the token means the checkpoints of the new subscription.
+    eventually("confirmed", async || generations.readers_confirmed(2, clock.now()).await.unwrap()).await;
+    let token = service.token(service.next_position()).to_string();
+    assert_eq!(service.get_with("/v1/users/@ada", Caller::Nobody, &token).await.status, 200);
+    generations.stop_following(1).await.unwrap();
+    generations.retire(1).await.unwrap();
+    assert_eq!(service.get_with("/v1/timelines/home", Caller::User(ada), &token).await.ids(), texts([post]));
+
+    second.stop().await;
+    let readers = generations.readers(clock.now()).await.unwrap();
+    assert_eq!(readers.len(), 1, "who ends in order need not be waited for: {readers:?}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_can_not_work_stops_the_start() {
+    let service = Service::start().await;
+    for (key, value) in [("query.claim_for", "6s"), ("query.database_concurrency", "64")] {
+        let mut environment = service.environment.clone();
+        environment.set(key, value);
+        let config = shared::config::load(None, &environment).unwrap();
+        let error = query_svc::App::build(config, service.clock.clone()).await.unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+    service.stop().await;
+}

@@ -1,0 +1,362 @@
+//! query-svc as it runs, on views that a test fills from events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{Document, doc};
+use local_mongodb::TestDatabase;
+use mongodb::Database;
+use query_svc::{App, Config};
+use reqwest::StatusCode;
+use serde_json::Value;
+use shared::auth::{SCOPE_USER, SCOPE_VERIFY, Signer, Subject, generate_signing_key_pem};
+use shared::clock::{Clock, SharedClock};
+use shared::config::{self, Environment};
+use shared::consistency::{ConsistencyToken, StoreId};
+use shared::ids::{Partition, PostId, SessionId, UserId};
+use shared::position::Position;
+use shared::subscription::leases::{LEASES, Leases};
+use shared::values::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::views::fixture::{Projected, StandingClock, Store, clock};
+
+/// How long anything that a test waits for may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running query-svc.
+pub(crate) struct Instance {
+    pub(crate) url: String,
+    shutdown: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+impl Instance {
+    pub(crate) async fn start(environment: &Environment, clock: SharedClock) -> Self {
+        let config: Config = config::load(None, environment).unwrap();
+        let app = App::build(config, clock).await.unwrap();
+        let url = format!("http://{}", app.local_addr());
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let running = tokio::spawn(async move { app.run_until_stopped(stop).await.unwrap() });
+        Self { url, shutdown, running }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+/// Someone who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Caller {
+    Nobody,
+    User(UserId),
+    /// `microblog verify`, in the name of a user.
+    Verifier(UserId),
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The ids of a list's items.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Whom or what a refusal names.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
+        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
+    }
+}
+
+/// One query-svc, its database, and the write side of a test.
+pub(crate) struct Service {
+    pub(crate) clock: Arc<StandingClock>,
+    pub(crate) store: Store,
+    pub(crate) projected: Projected,
+    pub(crate) database: Database,
+    pub(crate) environment: Environment,
+    pub(crate) url: String,
+    store_id: StoreId,
+    projected_to: usize,
+    position: Position,
+    signer: Signer,
+    http: reqwest::Client,
+    instance: Option<Instance>,
+    _test_database: Option<TestDatabase>,
+}
+
+impl Service {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more of the configuration set, as `("timelines.wake_margin", "5s")`.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        shared::crypto::install_provider();
+        let database = TestDatabase::new().await;
+        let names = (database.events_database().to_owned(), database.views_database().to_owned());
+        let uri = database.uri().to_owned();
+        Self::start_in(&uri, names, Some(database), settings).await
+    }
+
+    /// On a server of the test's own.
+    pub(crate) async fn start_on(uri: &str, settings: &[(&str, &str)]) -> Self {
+        shared::crypto::install_provider();
+        Self::start_in(uri, ("events".to_owned(), "views".to_owned()), None, settings).await
+    }
+
+    async fn start_in(
+        uri: &str,
+        (events, views): (String, String),
+        test_database: Option<TestDatabase>,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let client = mongodb::Client::with_uri_str(uri).await.unwrap();
+        let database = client.database(&views);
+        let key = generate_signing_key_pem();
+        let mut environment = Environment::default();
+        let own = [
+            ("mongodb.uri", uri),
+            ("mongodb.events_database", &events),
+            ("mongodb.views_database", &views),
+            ("query.listen", "127.0.0.1:0"),
+            ("http.workers", "1"),
+            ("rate_limit.enabled", "false"),
+            ("shutdown.drain_delay", "0s"),
+            ("timelines.note_visit_every", "60s"),
+            ("auth.signing_key", &key),
+        ];
+        for (name, value) in own.iter().chain(settings) {
+            environment.set(name, *value);
+        }
+        let clock = clock();
+        let projected = Projected::new(&database, 1, clock.clone()).await;
+        let store_id = StoreId(Uuid::new_v4());
+        let stores = client.database(&events).collection::<Document>("store");
+        stores.insert_one(doc! { "_id": "store", "uuid": bson::Uuid::from(store_id.0) }).await.unwrap();
+        let position = Position::from(bson::Timestamp { time: seconds(&clock), increment: 1 });
+        Leases::new(database.clone(), "views-g1").ensure(position).await.unwrap();
+
+        let instance = Instance::start(&environment, clock.clone()).await;
+        let auth = config::Auth { signing_key: Some(config::Pem::parse(&key).unwrap()), ..config::Auth::default() };
+        let service = Self {
+            store: Store::new(clock.clone()),
+            signer: Signer::from_config(&auth, clock.clone()).unwrap(),
+            clock,
+            projected,
+            database,
+            environment,
+            url: instance.url.clone(),
+            store_id,
+            projected_to: 0,
+            position,
+            http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
+            instance: Some(instance),
+            _test_database: test_database,
+        };
+        service.wait_until_ready(&service.url).await;
+        service
+    }
+
+    pub(crate) async fn wait_until_ready(&self, url: &str) {
+        eventually("ready", async || self.fetch(&format!("{url}/readyz"), Caller::Nobody, None).await.status == 200).await;
+    }
+
+    /// Works all new events into the views, as the projector would, and says so by checkpoints. Requests from now on wait
+    /// for them.
+    pub(crate) async fn settle(&mut self) {
+        self.project().await;
+        self.checkpoint().await;
+    }
+
+    /// Works all new events into the views and says nothing.
+    pub(crate) async fn project(&mut self) {
+        let new = self.store.log[self.projected_to..].to_vec();
+        self.projected_to = self.store.log.len();
+        // What comes together and is of one audience goes in one batch, as a partition's worker would do it.
+        for batch in new.chunk_by(|a, b| a.event.audience() == b.event.audience()) {
+            shared::subscription::Handler::handle(&self.projected.projection, batch).await.unwrap();
+        }
+    }
+
+    /// Says that everything up to now is in the views.
+    pub(crate) async fn checkpoint(&mut self) {
+        self.position = self.next_position();
+        let all = doc! { "subscription": format!("views-g{}", self.projected.views.generation()) };
+        let update = doc! { "$max": { "position": self.position } };
+        let updated = self.database.collection::<Document>(LEASES).update_many(all, update).await.unwrap();
+        assert_eq!(updated.matched_count, 64);
+    }
+
+    /// A position that no checkpoint has reached yet.
+    pub(crate) fn next_position(&self) -> Position {
+        let increment = self.position.to_timestamp().increment + 1;
+        Position::from(bson::Timestamp { time: seconds(&self.clock), increment })
+    }
+
+    /// What a command would have answered.
+    pub(crate) fn token(&self, position: Position) -> ConsistencyToken {
+        let mut token = ConsistencyToken::new(self.store_id);
+        for partition in Partition::all() {
+            token.advance(partition, position);
+        }
+        token
+    }
+
+    /// Asks, and waits for the last checkpoint, so that what was settled is seen.
+    pub(crate) async fn get(&self, path: &str, caller: Caller) -> Answer {
+        self.get_with(path, caller, &self.token(self.position).to_string()).await
+    }
+
+    /// Asks, with some `Consistency-Token`.
+    pub(crate) async fn get_with(&self, path: &str, caller: Caller, token: &str) -> Answer {
+        self.fetch(&format!("{}{path}", self.url), caller, Some(token)).await
+    }
+
+    /// Asks for whatever there is now.
+    pub(crate) async fn get_now(&self, path: &str, caller: Caller) -> Answer {
+        self.fetch(&format!("{}{path}", self.url), caller, None).await
+    }
+
+    pub(crate) async fn fetch(&self, url: &str, caller: Caller, consistency: Option<&str>) -> Answer {
+        let mut request = self.http.get(url);
+        if let Some(token) = self.access_token(caller) {
+            request = request.bearer_auth(token);
+        }
+        if let Some(token) = consistency {
+            request = request.header("Consistency-Token", token);
+        }
+        answer(request).await
+    }
+
+    /// Somebody else who asks the same a few times, at any moment of what the test does meanwhile.
+    pub(crate) fn reader(&self, path: &str, caller: Caller) -> JoinHandle<()> {
+        let mut request = self.http.get(format!("{}{path}", self.url));
+        if let Some(token) = self.access_token(caller) {
+            request = request.bearer_auth(token);
+        }
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let response = request.try_clone().unwrap().send().await.unwrap();
+                assert_eq!(response.status(), 200);
+            }
+        })
+    }
+
+    pub(crate) async fn send(&self, method: reqwest::Method, path: &str) -> Answer {
+        answer(self.http.request(method, format!("{}{path}", self.url))).await
+    }
+
+    pub(crate) async fn get_with_access_token(&self, path: &str, token: &str) -> Answer {
+        answer(self.http.get(format!("{}{path}", self.url)).bearer_auth(token)).await
+    }
+
+    pub(crate) fn access_token(&self, caller: Caller) -> Option<String> {
+        let (user, scope) = match caller {
+            Caller::Nobody => return None,
+            Caller::User(user) => (user, SCOPE_USER),
+            Caller::Verifier(user) => (user, SCOPE_VERIFY),
+        };
+        let session = SessionId::new(self.clock.now());
+        let subject = Subject { user, handle: Handle::parse("somebody").unwrap(), session, scope };
+        Some(self.signer.issue(&subject).unwrap().token)
+    }
+
+    /// All pages of a list from the newest on, in chunks; fails if one is short before the end.
+    pub(crate) async fn walk(&self, path: &str, caller: Caller, limit: usize) -> Vec<String> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut all = Vec::new();
+        let mut url = format!("{path}{separator}limit={limit}");
+        loop {
+            let page = self.get(&url, caller).await;
+            let ids = page.ids();
+            let next = page.body["next"].as_str();
+            assert!(next.is_none() || ids.len() == limit, "only the last page may be short: {}", page.body);
+            all.extend(ids);
+            let Some(next) = next else { return all };
+            url = format!("{path}{separator}limit={limit}&before={next}");
+        }
+    }
+
+    pub(crate) async fn home(&self, owner: UserId, limit: usize) -> Vec<String> {
+        self.walk("/v1/timelines/home", Caller::User(owner), limit).await
+    }
+
+    /// The value of a counter on `/metrics`, summed up over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let text = self.http.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
+        let value = |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
+        text.lines().filter(|line| line.starts_with(name)).filter_map(value).sum()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        if let Some(instance) = self.instance.take() {
+            instance.stop().await;
+        }
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let bytes = response.bytes().await.unwrap();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status, headers, body }
+}
+
+fn seconds(clock: &StandingClock) -> u32 {
+    u32::try_from(clock.now().timestamp()).unwrap()
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "not {what} within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn texts<I: ToString>(ids: impl IntoIterator<Item = I>) -> Vec<String> {
+    ids.into_iter().map(|id| id.to_string()).collect()
+}
+
+/// JSON for a snapshot: ids and cursors get names in the order in which they appear.
+pub(crate) fn named(value: &Value, known: &[(&str, String)]) -> Value {
+    let mut names: BTreeMap<String, String> = known.iter().map(|(name, id)| (id.clone(), format!("<{name}>"))).collect();
+    rename(value, None, &mut names)
+}
+
+fn rename(value: &Value, key: Option<&str>, names: &mut BTreeMap<String, String>) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), rename(value, Some(key), names))).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| rename(item, key, names)).collect(),
+        Value::String(text) if matches!(key, Some("next" | "prev")) && text.len() == 22 => Value::String("<cursor>".to_owned()),
+        Value::String(text) if text.parse::<PostId>().is_ok() => {
+            let next = names.len() + 1;
+            Value::String(names.entry(text.clone()).or_insert_with(|| format!("<id {next}>")).clone())
+        }
+        other => other.clone(),
+    }
+}
