@@ -73,9 +73,10 @@ pub(super) async fn write_in(
     Ok(())
 }
 
-/// Writes each for itself, acknowledged by a majority.
-pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Update>) -> Result<(), Error> {
+/// Writes each for itself, acknowledged by a majority. Answers how many documents were there and changed.
+pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Update>) -> Result<u64, Error> {
     let mut open = updates;
+    let mut modified = 0;
     for _ in 0..ATTEMPTS {
         let mut again = Vec::new();
         for chunk in open.chunks(COMMAND) {
@@ -90,6 +91,7 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
             if let Some(concern) = reply.get("writeConcernError") {
                 return Err(Error::custom(format!("updates of {collection} are not acknowledged: {concern}")));
             }
+            modified += reply.get_i32("nModified").ok().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
             for failed in Failed::all(&reply) {
                 // Two upserts of one `_id` at once: the next attempt finds the other's document.
                 match chunk.get(failed.index) {
@@ -99,7 +101,7 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
             }
         }
         if again.is_empty() {
-            return Ok(());
+            return Ok(modified);
         }
         open = again;
     }

@@ -233,15 +233,15 @@ impl Distribution {
         Ok(())
     }
 
-    pub(super) async fn mark_idle_owners(&self) -> Result<usize, Error> {
+    pub(super) async fn mark_idle_owners(&self) -> Result<u64, Error> {
         let idle_after = TimeDelta::from_std(self.timelines.idle_after).unwrap_or(TimeDelta::MAX);
         let Some(cutoff) = self.clock.now().checked_sub_signed(idle_after) else { return Ok(0) };
         let mut marked = 0;
         loop {
-            let found = self.views.home_timelines.mark_idle(cutoff, IDLE_BATCH).await?;
-            marked += found;
-            self.metrics.idle_marks.inc_by(found as u64);
-            if found < IDLE_BATCH as usize {
+            let (count, more) = self.views.home_timelines.mark_idle(cutoff, IDLE_BATCH).await?;
+            self.metrics.idle_marks.inc_by(count);
+            marked += count;
+            if !more {
                 return Ok(marked);
             }
         }

@@ -436,7 +436,7 @@ mod tests {
         Building {
             generation: 3,
             phase,
-            mark: Position::ZERO,
+            mark: Position::ORIGIN,
             scanned: 0,
             total: 0,
             cursor: None,

@@ -40,7 +40,7 @@ impl ViewProjection {
     /// Marks owners idle who have not read for as long as the configuration says; answers how many.
     ///
     /// For a process to call now and then, a daily pass is enough. They get no entries until their next visit.
-    pub async fn mark_idle_owners(&self) -> Result<usize, HandlerError> {
+    pub async fn mark_idle_owners(&self) -> Result<u64, HandlerError> {
         Ok(self.distribution.mark_idle_owners().await?)
     }
 }

@@ -88,7 +88,8 @@ impl HomeTimelines {
     async fn update_headers(&self, updates: impl Iterator<Item = (UserId, Document)>) -> Result<(), Error> {
         let updates: Vec<Update> =
             updates.map(|(owner, update)| Update::upsert(doc! { "_id": header_key(owner) }, update)).collect();
-        bulk::write(&self.database, self.documents.name(), updates).await
+        bulk::write(&self.database, self.documents.name(), updates).await?;
+        Ok(())
     }
 
     /// Writes the header of an owner whose timeline is filled in a generation that nobody reads yet.
@@ -116,8 +117,8 @@ impl HomeTimelines {
         Ok(())
     }
 
-    /// Marks owners idle whose last visit was before `cutoff`, up to `limit` of them; answers how many it found.
-    pub(in crate::views) async fn mark_idle(&self, cutoff: DateTime<Utc>, limit: u32) -> Result<usize, Error> {
+    /// Marks owners idle whose last visit was before `cutoff`: how many it marked, and whether there may be more.
+    pub(in crate::views) async fn mark_idle(&self, cutoff: DateTime<Utc>, limit: u32) -> Result<(u64, bool), Error> {
         let cutoff = bson::DateTime::from_chrono(cutoff);
         let late = doc! { "last_read": { "$exists": true, "$lt": cutoff }, "idle": { "$ne": true } };
         let found: Vec<Stored> =
@@ -132,9 +133,8 @@ impl HomeTimelines {
                 Some(Update::existing(unchanged, doc! { "$set": { "idle": true, "owner": owner } }))
             })
             .collect();
-        let count = updates.len();
-        bulk::write(&self.database, self.documents.name(), updates).await?;
-        Ok(count)
+        let marked = bulk::write(&self.database, self.documents.name(), updates).await?;
+        Ok((marked, found.len() == limit as usize))
     }
 
     /// Looks whether a timeline is longer than twice the window, and whether something of it can be removed by now.

@@ -1,9 +1,12 @@
 //! Rows: the highest version wins, counts are right, and nothing that was deleted comes back.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bson::{Document, doc};
 use query_svc::views::{Range, RelationId, RelationKind};
 use shared::ids::{EventId, UserId};
-use shared::subscription::Handler;
+use shared::subscription::{Handler, HandlerError};
 use shared::values::Visibility;
 
 use super::fixture::{Projected, Store, clock, database};
@@ -210,4 +213,66 @@ async fn counts_are_right_whoever_writes_at_once() {
     for profile in one.views.profiles.live_by_ids(&users).await.unwrap() {
         assert_eq!((profile.counts.followers, profile.counts.following), (8, 8), "{}", profile.handle);
     }
+}
+
+/// A lane whose lease is gone is dropped wherever it stands, also while it commits for others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_a_writer_that_is_dropped_is_not_forgotten() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let projected = Arc::new(Projected::new(&views, 1, clock).await);
+    let star = store.register("star");
+    for round in 0..20_u32 {
+        let mut follow = || {
+            let fan = UserId::new(chrono::Utc::now());
+            store.follow(fan, star)
+        };
+        let events = [follow(), follow(), follow()];
+        let started = events.each_ref().map(|event| {
+            let (projected, event) = (Arc::clone(&projected), event.clone());
+            tokio::spawn(async move { projected.projection.handle(&[event]).await })
+        });
+        let [dropped, first, second] = started;
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        dropped.abort();
+        let _ = dropped.await;
+        let waited = Duration::from_secs(30);
+        for waiting in [first, second] {
+            tokio::time::timeout(waited, waiting).await.expect("it is answered").unwrap().unwrap();
+        }
+        projected.deliver(&events[..1]).await;
+    }
+    let registered = store.log[0].clone();
+    projected.deliver(&[registered]).await;
+    let counts = projected.views.profiles.live_by_ids(&[star]).await.unwrap()[0].counts;
+    assert_eq!(counts.followers, 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_can_not_be_stored_fails_alone() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let projected = Projected::new(&views, 1, clock).await;
+    let ada = store.register("ada");
+    let validator = doc! { "text": { "$ne": "poison" } };
+    views.run_command(doc! { "collMod": projected.views.posts.name(), "validator": validator }).await.unwrap();
+    let mut batches = Vec::new();
+    for n in 0..9 {
+        let text = if n == 4 { "poison".to_owned() } else { format!("post {n}") };
+        store.post(ada, &text);
+        batches.push([store.last()]);
+    }
+    let handled = batches.iter().map(|batch| projected.projection.handle(batch));
+    let results = futures_util::future::join_all(handled).await;
+    for (n, result) in results.into_iter().enumerate() {
+        match result {
+            Err(HandlerError::Database(error)) if n == 4 => assert!(!shared::mongo::is_transient(&error), "{error}"),
+            other => assert!(n != 4 && other.is_ok(), "{n}: {other:?}"),
+        }
+    }
+    assert_eq!(projected.views.posts.public(Range::newest(100)).await.unwrap().len(), 8);
 }
