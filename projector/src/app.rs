@@ -1,0 +1,310 @@
+//! The program: what it is made of, how it starts, and how it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use command_svc::commands::Retractions;
+use mongodb::error::Error;
+use query_svc::views::ViewMetrics;
+use query_svc::views::generation::Generations;
+use shared::clock::SharedClock;
+use shared::config::ConfigError;
+use shared::event_store::{EventStore, Retries};
+use shared::http::{Edge, Readiness, Server};
+use shared::mongo::Databases;
+use shared::subscription::dead_letters::DeadLetters;
+use shared::subscription::{Subscription, SubscriptionMetrics};
+use shared::telemetry::MetricsRegistry;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::following::Following;
+use crate::health::Health;
+use crate::leadership::{Leadership, Pace};
+use crate::metrics::{RebuildMetrics, SweepMetrics};
+use crate::discards::Discards;
+use crate::rebuild::Rebuilder;
+use crate::sweep::{self, Deletions, Items, Sweeper};
+use crate::upkeep::Upkeep;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Database(#[from] Error),
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the probes' server failed: {0}")]
+    Serve(#[from] io::Error),
+    #[error("a task of the program ended in disorder: {0}")]
+    Task(#[from] JoinError),
+}
+
+/// The projector: it has its address, and does not work yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    clock: SharedClock,
+    databases: Databases,
+    server: Server,
+    readiness: Readiness,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Clone)]
+struct Metrics {
+    subscriptions: SubscriptionMetrics,
+    views: ViewMetrics,
+    rebuild: RebuildMetrics,
+    sweep: SweepMetrics,
+}
+
+impl App {
+    /// Takes the address and prepares the connections. The database need not be there yet.
+    pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        config.check()?;
+        let registry = MetricsRegistry::default();
+        let subscriptions = SubscriptionMetrics::default();
+        let views = ViewMetrics::default();
+        registry.register_all(|registry| {
+            subscriptions.register(registry);
+            views.register(registry);
+        });
+        let metrics = Metrics {
+            subscriptions,
+            views,
+            rebuild: RebuildMetrics::register(&registry),
+            sweep: SweepMetrics::register(&registry),
+        };
+        let readiness = Readiness::default();
+        let mut edge = Edge::new(registry, readiness.clone());
+        edge.http = config.http.clone();
+        // Nobody is sent here by a load balancer: the server ends when the work has, without a delay of its own.
+        edge.shutdown.drain_delay = Duration::ZERO;
+        edge.shutdown.grace = config.shutdown.grace;
+        edge.rate_limit.enabled = false;
+        let server = Server::bind(config.projector.listen, edge)?;
+        let databases = Databases::connect(&config.mongodb, "projector").await?;
+        Ok(Self { config, clock, databases, server, readiness, metrics })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Works until `shutdown`; then it is no longer ready, finishes the batches under way, saves the checkpoints, gives
+    /// leases and seats back, and ends.
+    pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), RunError> {
+        let Self { config, clock, databases, server, readiness, metrics } = self;
+        let health = Health::default();
+        let checked = health.clone();
+        readiness.check("mongodb", move || {
+            let checked = checked.clone();
+            async move { checked.outcome() }
+        });
+
+        // The server outlives the work, so that probes see it drain.
+        let stop_work = shutdown.child_token();
+        let stop_serving = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let (watched, stop) = (databases.clone(), stop_work.clone());
+        let watch = config.http.check_timeout;
+        tasks.spawn(async move {
+            health.watch(&watched, watch, &stop).await;
+            Ok(())
+        });
+        let (work, stop) = (databases.clone(), stop_work.clone());
+        tasks.spawn(async move {
+            let Some(store) = open_store(&work, &config, &clock, &stop).await else { return Ok(()) };
+            Work::new(&config, &clock, &work, store, &metrics).run(&stop).await
+        });
+        let serving = server.run(|_| {}, stop_serving.clone());
+        tokio::pin!(serving);
+
+        let mut outcome = Ok(());
+        loop {
+            tokio::select! {
+                served = &mut serving => {
+                    // Nobody has told it to end.
+                    stop_work.cancel();
+                    while tasks.join_next().await.is_some() {}
+                    databases.close().await;
+                    return outcome.and(served.map_err(RunError::from));
+                }
+                () = stop_work.cancelled(), if !readiness.is_draining() => readiness.drain(),
+                ended = tasks.join_next() => match ended.map(Result::flatten) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "a task ended in disorder; the program ends");
+                        outcome = Err(error.into());
+                        stop_work.cancel();
+                    }
+                    None => break,
+                },
+            }
+        }
+        stop_serving.cancel();
+        let served = serving.await;
+        databases.close().await;
+        outcome.and(served.map_err(RunError::from))
+    }
+}
+
+/// Opens the event store, as soon as the database is there. `None` if stopped before.
+async fn open_store(
+    databases: &Databases,
+    config: &Config,
+    clock: &SharedClock,
+    stop: &CancellationToken,
+) -> Option<EventStore> {
+    loop {
+        match EventStore::open(databases.events.clone(), clock.clone(), Retries::default()).await {
+            Ok(store) => return Some(store),
+            Err(error) => tracing::warn!(%error, "could not open the event store; trying again"),
+        }
+        stop.run_until_cancelled(tokio::time::sleep(config.subscriptions.backoff)).await?;
+    }
+}
+
+/// Everything that works on events.
+#[derive(Debug)]
+struct Work {
+    following: Following,
+    deletions: Subscription,
+    items: Items,
+    rebuild: (Leadership, Rebuilder),
+    sweep: (Leadership, Sweeper),
+    upkeep: (Leadership, Upkeep),
+    pause: Duration,
+}
+
+impl Work {
+    fn new(
+        config: &Config,
+        clock: &SharedClock,
+        databases: &Databases,
+        store: EventStore,
+        metrics: &Metrics,
+    ) -> Self {
+        let views = &databases.views;
+        let owner = Uuid::new_v4().to_string();
+        let pace = Pace {
+            lease_duration: config.subscriptions.lease_duration,
+            renew_every: config.subscriptions.renew_every,
+        };
+        let seat = |name| Leadership::new(views, name, owner.clone(), pace);
+        let generations = Generations::new(views.clone(), clock.clone());
+        let discards = Arc::new(Discards::new(views));
+        let items = Items::new(views);
+        let deletions = Subscription::new(
+            sweep::SUBSCRIPTION,
+            store.clone(),
+            views.clone(),
+            Arc::new(Deletions::new(items.clone())),
+            config.subscriptions.clone(),
+            metrics.subscriptions.clone(),
+            clock.clone(),
+        );
+        let following = Following {
+            generations: generations.clone(),
+            store: store.clone(),
+            views: views.clone(),
+            timelines: config.timelines.clone(),
+            settings: config.subscriptions.clone(),
+            metrics: metrics.subscriptions.clone(),
+            view_metrics: metrics.views.clone(),
+            discards: discards.clone(),
+            clock: clock.clone(),
+            look_every: config.projector.look_every,
+        };
+        let rebuilder = Rebuilder {
+            generations: generations.clone(),
+            store: store.clone(),
+            views: views.clone(),
+            dead_letters: DeadLetters::new(views),
+            discards,
+            timelines: config.timelines.clone(),
+            subscriptions: config.subscriptions.clone(),
+            config: config.rebuild.clone(),
+            clock: clock.clone(),
+            metrics: metrics.rebuild.clone(),
+            view_metrics: metrics.views.clone(),
+        };
+        let sweeper = Sweeper {
+            items: items.clone(),
+            generations: generations.clone(),
+            retractions: Retractions::new(store.clone(), config.mongodb.operation_timeout),
+            store,
+            views: views.clone(),
+            config: config.sweep.clone(),
+            clock: clock.clone(),
+            metrics: metrics.sweep.clone(),
+        };
+        let upkeep = Upkeep {
+            generations,
+            views: views.clone(),
+            timelines: config.timelines.clone(),
+            metrics: metrics.views.clone(),
+            clock: clock.clone(),
+            every: config.projector.idle_pass_every,
+        };
+        Self {
+            following,
+            deletions,
+            items,
+            rebuild: (seat("rebuild"), rebuilder),
+            sweep: (seat("sweep"), sweeper),
+            upkeep: (seat("upkeep"), upkeep),
+            pause: config.subscriptions.backoff,
+        }
+    }
+
+    /// Works until `stop`, and until everything has been given back. A part that ends in disorder ends the others.
+    async fn run(self, stop: &CancellationToken) -> Result<(), JoinError> {
+        while let Err(error) = self.items.ensure().await {
+            tracing::warn!(%error, "could not make the collection of the deletion sweep; trying again");
+            if stop.run_until_cancelled(tokio::time::sleep(self.pause)).await.is_none() {
+                return Ok(());
+            }
+        }
+        let Self { following, deletions, rebuild, sweep, upkeep, .. } = self;
+        let stop = stop.child_token();
+        let mut parts = JoinSet::new();
+        let told = stop.clone();
+        parts.spawn(async move { following.run(&told).await });
+        let told = stop.clone();
+        parts.spawn(async move { deletions.run(told).await });
+        let told = stop.clone();
+        parts.spawn(async move {
+            let (seat, rebuilder) = &rebuild;
+            seat.lead(&told, |term, stop| async move { rebuilder.run(&term, &stop).await }).await;
+        });
+        let told = stop.clone();
+        parts.spawn(async move {
+            let (seat, sweeper) = &sweep;
+            seat.lead(&told, |_, stop| async move { sweeper.run(&stop).await }).await;
+        });
+        let told = stop.clone();
+        parts.spawn(async move {
+            let (seat, upkeep) = &upkeep;
+            seat.lead(&told, |_, stop| async move { upkeep.run(&stop).await }).await;
+        });
+        let mut outcome = Ok(());
+        while let Some(ended) = parts.join_next().await {
+            if let Err(error) = ended {
+                stop.cancel();
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+}

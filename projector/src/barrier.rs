@@ -1,0 +1,53 @@
+//! Waiting until the views have passed a point of the event store's order.
+
+use std::time::Duration;
+
+use mongodb::Database;
+use mongodb::error::Error;
+use shared::ids::PARTITIONS;
+use shared::position::Position;
+use shared::subscription::leases::Leases;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The subscription that writes the views of a generation.
+pub(crate) fn views_subscription(generation: i64) -> String {
+    format!("views-g{generation}")
+}
+
+/// Between two looks at the checkpoints.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Whether the views of `generation` contain, for every partition, everything up to `mark`.
+pub(crate) async fn has_passed(views: &Database, generation: i64, mark: Position) -> Result<bool, Error> {
+    let leases = Leases::new(views.clone(), &views_subscription(generation)).all().await?;
+    Ok(leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark))
+}
+
+/// Waits until the views of `generation` have passed `mark`. `false` when `stop` or the time-out came first.
+pub(crate) async fn wait_until_passed(
+    views: &Database,
+    generation: i64,
+    mark: Position,
+    timeout: Duration,
+    stop: &CancellationToken,
+) -> Result<bool, Error> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if has_passed(views, generation, mark).await? {
+            return Ok(true);
+        }
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(false),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// The generation that a subscription writes, if it is one of views.
+pub(crate) fn generation_of(subscription: &str) -> Option<i64> {
+    subscription.strip_prefix("views-g")?.parse().ok()
+}

@@ -1,0 +1,183 @@
+//! What the projector can be told: sections that it shares with the other programs, and its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::config::{Auth, ConfigError, Http, MongoDb, Shutdown, Telemetry, Timelines};
+use shared::subscription::SubscriptionSettings;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    pub mongodb: MongoDb,
+    /// How long access tokens live: the sweep waits for the last one.
+    pub auth: Auth,
+    pub http: Http,
+    pub telemetry: Telemetry,
+    pub shutdown: Shutdown,
+    pub timelines: Timelines,
+    pub subscriptions: SubscriptionSettings,
+    pub projector: Projector,
+    pub rebuild: Rebuild,
+    pub sweep: Sweep,
+}
+
+impl Config {
+    /// The defaults, over one database.
+    pub fn at(mongodb: MongoDb) -> Self {
+        Self {
+            mongodb,
+            auth: Auth::default(),
+            http: Http::default(),
+            telemetry: Telemetry::default(),
+            shutdown: Shutdown::default(),
+            timelines: Timelines::default(),
+            subscriptions: SubscriptionSettings::default(),
+            projector: Projector::default(),
+            rebuild: Rebuild::default(),
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// What can only be judged with several sections at hand.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let last_token = self.auth.access_token_ttl + self.auth.leeway;
+        if self.sweep.last_pass_after <= last_token {
+            let reason = format!(
+                "must be longer than an access token lives (auth.access_token_ttl and auth.leeway: {})",
+                humantime_serde::re::humantime::format_duration(last_token)
+            );
+            return Err(ConfigError::invalid("sweep.last_pass_after", reason));
+        }
+        if self.subscriptions.renew_every * 2 > self.subscriptions.lease_duration {
+            let reason = "must be at most half of subscriptions.lease_duration".to_owned();
+            return Err(ConfigError::invalid("subscriptions.renew_every", reason));
+        }
+        for (key, number) in [
+            ("rebuild.batch", self.rebuild.batch),
+            ("sweep.concurrency", self.sweep.concurrency),
+        ] {
+            if number == 0 {
+                return Err(ConfigError::invalid(key, "must not be 0"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The program itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Projector {
+    /// Where probes and metrics are answered.
+    pub listen: SocketAddr,
+    /// How often the projector looks which generations there are to follow.
+    #[serde(with = "humantime_serde")]
+    pub look_every: Duration,
+    /// How often owners who have not read for long are marked idle.
+    #[serde(with = "humantime_serde")]
+    pub idle_pass_every: Duration,
+}
+
+impl Default for Projector {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8083)),
+            look_every: SECOND,
+            idle_pass_every: 60 * MINUTE,
+        }
+    }
+}
+
+/// Building a new generation of the views.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rebuild {
+    /// How often the process in charge looks whether a rebuild was asked for, and whether the readers have confirmed.
+    #[serde(with = "humantime_serde")]
+    pub look_every: Duration,
+    /// Events that are scanned, and owners whose timelines are filled, between two notes of progress.
+    pub batch: usize,
+    /// The new generation is caught up when it passes a mark within so long.
+    #[serde(with = "humantime_serde")]
+    pub max_lag: Duration,
+    /// From the last reader's confirmation until the former generation is left to itself: as long as a request takes.
+    #[serde(with = "humantime_serde")]
+    pub reader_grace: Duration,
+    /// How often what former generations left behind is looked for.
+    #[serde(with = "humantime_serde")]
+    pub clean_every: Duration,
+    /// From a failure to the next attempt.
+    #[serde(with = "humantime_serde")]
+    pub retry_after: Duration,
+}
+
+impl Default for Rebuild {
+    fn default() -> Self {
+        Self {
+            look_every: SECOND,
+            batch: 400,
+            max_lag: 2 * SECOND,
+            reader_grace: 10 * SECOND,
+            clean_every: 10 * MINUTE,
+            retry_after: 2 * SECOND,
+        }
+    }
+}
+
+/// Retracting what belongs to deleted users.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sweep {
+    /// How often the process in charge looks for users to sweep.
+    #[serde(with = "humantime_serde")]
+    pub look_every: Duration,
+    /// From the deletion to the last pass: no access token of the user is left by then.
+    #[serde(with = "humantime_serde")]
+    pub last_pass_after: Duration,
+    /// How long a round waits for the views to pass its mark, before it begins again with another.
+    #[serde(with = "humantime_serde")]
+    pub barrier_timeout: Duration,
+    /// From a failure to the next attempt.
+    #[serde(with = "humantime_serde")]
+    pub retry_after: Duration,
+    /// Commands at once for one user.
+    pub concurrency: usize,
+}
+
+impl Default for Sweep {
+    fn default() -> Self {
+        Self { look_every: SECOND, last_pass_after: 16 * MINUTE, barrier_timeout: MINUTE, retry_after: 10 * SECOND, concurrency: 8 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::config::{Environment, load};
+
+    use super::*;
+
+    fn environment() -> Environment {
+        [("MICROBLOG__MONGODB__URI", "mongodb://127.0.0.1:1")].into_iter().collect()
+    }
+
+    #[test]
+    fn only_the_database_has_no_default() {
+        let config: Config = load(None, &environment()).unwrap();
+        config.check().unwrap();
+        assert_eq!(config.projector.listen.port(), 8083);
+        assert!(load::<Config>(None, &Environment::default()).is_err());
+    }
+
+    #[test]
+    fn the_last_pass_waits_for_the_last_access_token() {
+        let mut environment = environment();
+        environment.set("auth.access_token_ttl", "1h");
+        let config: Config = load(None, &environment).unwrap();
+        let refused = config.check().unwrap_err().to_string();
+        assert!(refused.contains("MICROBLOG__SWEEP__LAST_PASS_AFTER"), "{refused}");
+    }
+}

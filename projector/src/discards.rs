@@ -1,0 +1,65 @@
+//! What an operator discarded stays out of the views, in every generation.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use mongodb::Database;
+use mongodb::error::Error;
+use shared::ids::EventId;
+use shared::subscription::dead_letters::DeadLetters;
+use shared::subscription::{Delivery, Handler, HandlerError};
+
+/// The events that an operator gave up on. They count as if they had never happened, in every generation: what one
+/// generation has left out, the next one must not bring back.
+#[derive(Debug)]
+pub(crate) struct Discards {
+    letters: DeadLetters,
+    /// Almost always there are none, and nobody has to ask for them.
+    any: AtomicBool,
+}
+
+impl Discards {
+    pub(crate) fn new(views: &Database) -> Self {
+        Self { letters: DeadLetters::new(views), any: AtomicBool::new(true) }
+    }
+
+    /// Looks whether there are any.
+    pub(crate) async fn look(&self) -> Result<HashSet<EventId>, Error> {
+        let events: HashSet<EventId> = self.letters.discarded().await?.into_iter().collect();
+        self.any.store(!events.is_empty(), Ordering::Release);
+        Ok(events)
+    }
+
+    /// Those of now. A discarded event that is to be retried after all is none of them.
+    async fn of_now(&self) -> Result<HashSet<EventId>, Error> {
+        if self.any.load(Ordering::Acquire) { self.look().await } else { Ok(HashSet::new()) }
+    }
+}
+
+/// A handler that is not handed what was discarded.
+#[derive(Debug)]
+pub(crate) struct WithoutDiscarded<H> {
+    handler: H,
+    discards: Arc<Discards>,
+}
+
+impl<H: Handler> WithoutDiscarded<H> {
+    pub(crate) fn new(handler: H, discards: Arc<Discards>) -> Self {
+        Self { handler, discards }
+    }
+}
+
+#[async_trait]
+impl<H: Handler> Handler for WithoutDiscarded<H> {
+    async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        let discarded = self.discards.of_now().await?;
+        if discarded.is_empty() {
+            return self.handler.handle(batch).await;
+        }
+        let kept: Vec<Delivery> =
+            batch.iter().filter(|delivery| !discarded.contains(&delivery.recorded.id)).cloned().collect();
+        if kept.is_empty() { Ok(()) } else { self.handler.handle(&kept).await }
+    }
+}

@@ -1,0 +1,194 @@
+//! Builds a new generation of all views, beside the one that is read.
+//!
+//! 1. A mark is written, and every event is scanned into rows: what was committed up to the mark, the scan finds.
+//! 2. Home timelines are filled from posts and follows. Nothing else writes to the generation yet.
+//! 3. Leases that begin at the mark are made, and every projector follows the generation from there. What the scan
+//!    has seen already comes again, which handlers don't mind.
+//! 4. Once it passes a mark in no time, it becomes the active one.
+//! 5. When no reader of the former generation is left, projectors stop following it, and it is dropped.
+//!
+//! One process at a time does so. Whatever it has done is noted in the control document, after it is done, so that a process that is
+//! killed anywhere leaves to its successor at most one batch to repeat.
+
+mod filling;
+mod retirement;
+mod scanning;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::Document;
+use mongodb::Database;
+use mongodb::error::Error;
+use query_svc::views::{ViewMetrics, ViewProjection, Views};
+use query_svc::views::generation::{Building, GenerationError, Generations, Phase, Progress, Term};
+use shared::clock::SharedClock;
+use shared::config::Timelines;
+use shared::event_store::EventStore;
+use shared::subscription::SubscriptionSettings;
+use shared::subscription::dead_letters::DeadLetters;
+use shared::subscription::leases::Leases;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::barrier::{views_subscription, wait_until_passed};
+use crate::config::Rebuild;
+use crate::metrics::RebuildMetrics;
+use crate::discards::Discards;
+
+/// What one process at a time runs.
+#[derive(Debug)]
+pub(crate) struct Rebuilder {
+    pub generations: Generations,
+    pub store: EventStore,
+    pub views: Database,
+    pub dead_letters: DeadLetters,
+    pub discards: Arc<Discards>,
+    pub timelines: Timelines,
+    pub subscriptions: SubscriptionSettings,
+    pub config: Rebuild,
+    pub clock: SharedClock,
+    pub metrics: RebuildMetrics,
+    pub view_metrics: ViewMetrics,
+}
+
+/// Why the work can't go on right now.
+#[derive(Debug, thiserror::Error)]
+enum RebuildError {
+    /// The process is to end, or has lost its leadership. The work goes on elsewhere.
+    #[error("stopped")]
+    Stopped,
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+impl Rebuilder {
+    /// Works under `term` until `stop`.
+    pub(crate) async fn run(&self, term: &Term, stop: &CancellationToken) {
+        let mut cleaned: Option<Instant> = None;
+        while !stop.is_cancelled() {
+            let pause = match self.step(term, stop).await {
+                Ok(()) if cleaned.is_none_or(|at| at.elapsed() >= self.config.clean_every) => {
+                    cleaned = Some(Instant::now());
+                    if let Err(error) = self.clean().await {
+                        tracing::warn!(%error, "could not look for what former generations left behind");
+                    }
+                    self.config.look_every
+                }
+                Ok(()) => self.config.look_every,
+                Err(RebuildError::Stopped) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the work on a generation broke off; going on from where it is");
+                    self.config.retry_after
+                }
+            };
+            // An error is no answer: the pause is not for synchronisation, but keeps a broken database from being asked in a circle.
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Does what there is to do.
+    async fn step(&self, term: &Term, stop: &CancellationToken) -> Result<(), RebuildError> {
+        let control = self.generations.ensure_first().await?;
+        self.metrics.show(&control);
+        if let Some(retiring) = &control.retiring {
+            self.retire(retiring, stop).await?;
+        }
+        if let Some(building) = self.take_up(term).await? {
+            tracing::info!(generation = building.generation, phase = building.phase.as_str(), "builds a generation");
+            self.metrics.building.set(building.generation);
+            self.build(term, building, stop).await?;
+        }
+        Ok(())
+    }
+
+    /// The generation to work on: one that was begun, or else one that was asked for.
+    async fn take_up(&self, term: &Term) -> Result<Option<Building>, RebuildError> {
+        if let Some(building) = self.generations.adopt(term).await? {
+            return Ok(Some(building));
+        }
+        if self.generations.ensure_first().await?.requested.is_none() {
+            return Ok(None);
+        }
+        // Before the scan, and acknowledged: see the head of this module.
+        let mark = self.store.mark_all().await?;
+        let events = self.store.estimate().await?;
+        Ok(self.generations.begin(term, mark, i64::try_from(events).unwrap_or(i64::MAX)).await?)
+    }
+
+    async fn build(&self, term: &Term, mut building: Building, stop: &CancellationToken) -> Result<(), RebuildError> {
+        let generation = building.generation;
+        let views = Views::new(&self.views, generation);
+        loop {
+            match building.phase {
+                Phase::Scanning => {
+                    views.ensure().await?;
+                    self.scan(term, &mut building, &views, stop).await?;
+                    let profiles = self.views.collection::<Document>(views.profiles.name());
+                    let owners = profiles.estimated_document_count().await?;
+                    let owners = i64::try_from(owners).unwrap_or(i64::MAX);
+                    self.enter(term, &mut building, Phase::Filling, owners).await?;
+                }
+                Phase::Filling => {
+                    self.fill(term, &mut building, &views, stop).await?;
+                    // Before anybody follows: a subscription that finds no leases would begin with the first event ever.
+                    Leases::new(self.views.clone(), &views_subscription(generation)).ensure(building.mark).await?;
+                    self.enter(term, &mut building, Phase::CatchingUp, 0).await?;
+                }
+                Phase::CatchingUp => {
+                    self.catch_up(generation, stop).await?;
+                    let control = self.generations.switch(term, generation).await?;
+                    self.metrics.completed.inc();
+                    self.metrics.show(&control);
+                    tracing::info!(generation, "this generation is read from now on");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Every projector, this one too, follows the generation by now; waits until it keeps up.
+    async fn catch_up(&self, generation: i64, stop: &CancellationToken) -> Result<(), RebuildError> {
+        loop {
+            let mark = self.store.mark_all().await?;
+            if wait_until_passed(&self.views, generation, mark, self.config.max_lag, stop).await? {
+                return Ok(());
+            }
+            if stop.is_cancelled() {
+                return Err(RebuildError::Stopped);
+            }
+        }
+    }
+
+    fn projection(&self, views: &Views) -> ViewProjection {
+        ViewProjection::new(views.clone(), self.timelines.clone(), self.clock.clone(), self.view_metrics.clone())
+    }
+
+    async fn enter(
+        &self,
+        term: &Term,
+        building: &mut Building,
+        phase: Phase,
+        total: i64,
+    ) -> Result<(), RebuildError> {
+        (building.phase, building.scanned, building.total, building.cursor) = (phase, 0, total, None);
+        self.note(term, building).await
+    }
+
+    /// Writes down what is done.
+    async fn note(&self, term: &Term, building: &Building) -> Result<(), RebuildError> {
+        let &Building { generation, phase, scanned, total, cursor, .. } = building;
+        self.metrics.progress(phase, scanned, total);
+        self.generations.progress(term, generation, Progress { phase, scanned, total, cursor }).await?;
+        Ok(())
+    }
+}
+
+/// Waits; an error if stopped meanwhile.
+async fn pause(duration: Duration, stop: &CancellationToken) -> Result<(), RebuildError> {
+    stop.run_until_cancelled(tokio::time::sleep(duration)).await.ok_or(RebuildError::Stopped)
+}

@@ -1,0 +1,161 @@
+//! Events become rows.
+//!
+//! Events come in the order of their ids, which are several clocks' times: rows take them in any order. What is
+//! appended behind the scan's back was appended after the mark, and the subscription will show it.
+
+use std::collections::HashSet;
+
+use mongodb::ClientSession;
+use mongodb::SessionCursor;
+use query_svc::views::generation::{Building, Term};
+use query_svc::views::{ViewProjection, Views};
+use shared::event_store::RecordedEvent;
+use shared::events::StreamId;
+use shared::ids::{EventId, Partition};
+use shared::subscription::{Delivery, HandlerError};
+use tokio_util::sync::CancellationToken;
+
+use super::{RebuildError, Rebuilder, pause};
+use crate::barrier::views_subscription;
+
+const BEHIND: &str = "an earlier event of the stream is a dead letter";
+
+/// What the scan writes to.
+struct Scan<'a> {
+    rebuilder: &'a Rebuilder,
+    projection: &'a ViewProjection,
+    subscription: String,
+    /// Streams with a dead letter: what follows queues behind it.
+    blocked: HashSet<StreamId>,
+    stop: &'a CancellationToken,
+}
+
+impl Rebuilder {
+    pub(super) async fn scan(
+        &self,
+        term: &Term,
+        building: &mut Building,
+        views: &Views,
+        stop: &CancellationToken,
+    ) -> Result<(), RebuildError> {
+        let subscription = views_subscription(building.generation);
+        self.dead_letters.ensure().await?;
+        let letters = self.dead_letters.list().await?;
+        let waiting = letters.into_iter().filter(|letter| letter.subscription == subscription && !letter.discarded);
+        let blocked = waiting.map(|letter| letter.stream).collect();
+        let projection = self.projection(views);
+        let mut scan = Scan {
+            rebuilder: self,
+            projection: &projection,
+            subscription,
+            blocked,
+            stop,
+        };
+        let from = building.cursor.map_or(EventId::from_bytes([0; 16]), |last| EventId::from_uuid(last.into()));
+        let partitions: Vec<Partition> = Partition::all().collect();
+        let mut session = self.store.session().await?;
+        let mut cursor = self.store.scan(&mut session, &partitions, from).await?;
+        loop {
+            let events = next_batch(&mut cursor, &mut session, self.config.batch).await?;
+            let Some(last) = events.last() else { return Ok(()) };
+            let (cursor_at, count) = (last.id, events.len());
+            scan.apply(events).await?;
+            building.cursor = Some(cursor_at.as_uuid().into());
+            building.scanned += i64::try_from(count).unwrap_or(i64::MAX);
+            self.note(term, building).await?;
+            if stop.is_cancelled() {
+                return Err(RebuildError::Stopped);
+            }
+        }
+    }
+}
+
+/// The next events. A document that is no event, which no program of ours writes, is left out, as the subscription does.
+async fn next_batch(
+    cursor: &mut SessionCursor<RecordedEvent>,
+    session: &mut ClientSession,
+    limit: usize,
+) -> Result<Vec<RecordedEvent>, RebuildError> {
+    let mut events = Vec::with_capacity(limit);
+    while events.len() < limit && cursor.advance(session).await? {
+        match cursor.deserialize_current() {
+            Ok(event) => events.push(event),
+            Err(error) => {
+                let id = cursor.current().get("_id").ok().flatten().map(|id| format!("{id:?}"));
+                tracing::error!(id, %error, "the event store holds a document that is no event");
+            }
+        }
+    }
+    Ok(events)
+}
+
+impl Scan<'_> {
+    /// Works a batch into the rows. Afterwards each of its events is in them, or is a dead letter.
+    async fn apply(&mut self, events: Vec<RecordedEvent>) -> Result<(), RebuildError> {
+        let discarded = self.rebuilder.discards.look().await?;
+        let mut batch = Vec::with_capacity(events.len());
+        for recorded in events {
+            if discarded.contains(&recorded.id) {
+                continue;
+            }
+            if self.blocked.contains(&recorded.stream) {
+                self.bury(&recorded, BEHIND, true).await?;
+                continue;
+            }
+            match recorded.event() {
+                Ok(event) => batch.push(Delivery { recorded: recorded.into(), event, position: None }),
+                Err(error) => {
+                    self.bury(&recorded, &error.to_string(), false).await?;
+                    self.blocked.insert(recorded.stream);
+                }
+            }
+        }
+        if self.attempt(&batch, 1).await?.is_none() {
+            return Ok(());
+        }
+        // One by one, to find out which it is that can't be worked on.
+        for delivery in &batch {
+            if self.blocked.contains(&delivery.recorded.stream) {
+                self.bury(&delivery.recorded, BEHIND, true).await?;
+                continue;
+            }
+            let attempts = self.rebuilder.subscriptions.attempts;
+            if let Some(reason) = self.attempt(std::slice::from_ref(delivery), attempts).await? {
+                self.bury(&delivery.recorded, &reason, false).await?;
+                self.blocked.insert(delivery.recorded.stream.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// The reason of a refusal, if there is one after so many attempts. Failures of the database are not counted, and waited out.
+    async fn attempt(&self, batch: &[Delivery], attempts: u32) -> Result<Option<String>, RebuildError> {
+        if batch.is_empty() {
+            return Ok(None);
+        }
+        let settings = &self.rebuilder.subscriptions;
+        let (mut refused, mut wait) = (0, settings.backoff);
+        loop {
+            let error = match self.projection.apply_rows_only(batch).await {
+                Ok(()) => return Ok(None),
+                Err(error) => error,
+            };
+            if !matches!(&error, HandlerError::Database(cause) if shared::mongo::is_transient(cause)) {
+                refused += 1;
+                if refused >= attempts {
+                    return Ok(Some(error.to_string()));
+                }
+            }
+            tracing::warn!(subscription = self.subscription, events = batch.len(), %error, "scanning failed; trying again");
+            pause(wait, self.stop).await?;
+            wait = (wait * 2).min(settings.backoff_max);
+        }
+    }
+
+    async fn bury(&self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
+        let at = self.rebuilder.clock.now();
+        self.rebuilder.dead_letters.record(&self.subscription, event, reason, queued_behind, at).await?;
+        tracing::error!(subscription = self.subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! Notes every deleted user for the sweep.
+
+use async_trait::async_trait;
+use shared::events::Event;
+use shared::subscription::{Delivery, Handler, HandlerError};
+
+use super::Items;
+
+/// The handler of the subscription "sweep".
+#[derive(Debug)]
+pub struct Deletions {
+    items: Items,
+}
+
+impl Deletions {
+    pub fn new(items: Items) -> Self {
+        Self { items }
+    }
+}
+
+#[async_trait]
+impl Handler for Deletions {
+    async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        for delivery in batch {
+            if let Event::UserDeleted(user) = &delivery.event {
+                self.items.add(user.id, delivery.recorded.id, delivery.recorded.recorded_at).await?;
+            }
+        }
+        Ok(())
+    }
+}

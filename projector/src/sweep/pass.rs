@@ -1,0 +1,140 @@
+//! Finds in the views what a deleted user left, and retracts it.
+
+use std::future::Future;
+
+use command_svc::commands::{Cause, CommandError, Retractions};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use mongodb::error::Error;
+use query_svc::views::{Range, RelationKind, Views};
+use shared::event_store::EventStore;
+use shared::ids::{EventId, PostId, UserId};
+use shared::position::Position;
+
+use super::Item;
+
+/// Rows that are read at once.
+const PAGE: u32 = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PassError {
+    #[error("the event {0} that deleted the user is not in the event store")]
+    NoTombstone(EventId),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+/// One look at all that is a user's, in one generation of the views.
+#[derive(Debug)]
+pub(super) struct Pass<'a> {
+    pub(super) store: &'a EventStore,
+    pub(super) retractions: &'a Retractions,
+    pub(super) views: &'a Views,
+    /// Commands at once.
+    pub(super) concurrency: usize,
+}
+
+/// What a pass found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Rows that are live in the views.
+    pub(super) rows: u64,
+    /// Those that were so in the events too, until now.
+    pub(super) retracted: u64,
+}
+
+impl Pass<'_> {
+    pub(super) async fn run(&self, item: &Item) -> Result<Found, PassError> {
+        let tombstone = self.store.read_by_ids(&[item.tombstone]).await?.pop();
+        let cause = Cause::of(&tombstone.ok_or(PassError::NoTombstone(item.tombstone))?);
+        let (user, cause) = (item.user, &cause);
+        let mut found = Found::default();
+        // Follows first: a follower's home timeline is the only place where others would still look for the user.
+        self.relations(RelationKind::Follow, user, &mut found, |target| async move {
+            self.retractions.unfollow(user, UserId::from_uuid(target), cause).await
+        })
+        .await?;
+        self.followers(user, &mut found, |follower| self.retractions.unfollow(follower, user, cause)).await?;
+        self.relations(RelationKind::Like, user, &mut found, |target| async move {
+            self.retractions.unlike(user, PostId::from_uuid(target), cause).await
+        })
+        .await?;
+        self.relations(RelationKind::Repost, user, &mut found, |target| async move {
+            self.retractions.unrepost(user, PostId::from_uuid(target), cause).await
+        })
+        .await?;
+        self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause)).await?;
+        if found.retracted > 0 {
+            tracing::info!(%user, phase = ?item.phase, retracted = found.retracted, "swept");
+        }
+        Ok(found)
+    }
+
+    async fn relations<F>(
+        &self,
+        kind: RelationKind,
+        user: UserId,
+        found: &mut Found,
+        retract: impl Fn(uuid::Uuid) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.relations.of_viewer(user, kind, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.order, PAGE);
+            let commands = page.iter().map(|relation| retract(relation.id.target())).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    async fn followers<F>(
+        &self,
+        user: UserId,
+        found: &mut Found,
+        retract: impl Fn(UserId) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.relations.followers(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.order, PAGE);
+            let commands = page.iter().map(|relation| retract(relation.viewer())).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    /// Posts and replies. Reposts are in the list too, and were retracted by their originals.
+    async fn posts<F>(&self, user: UserId, found: &mut Found, retract: impl Fn(PostId) -> F) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.posts.heads_of_authors(&[user], range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.id, PAGE);
+            let posts = page.iter().filter(|post| post.repost_of.is_none());
+            let commands = posts.map(|post| retract(post.id)).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    async fn all<F>(&self, commands: Vec<F>, found: &mut Found) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut answers = stream::iter(commands).buffer_unordered(self.concurrency);
+        while let Some(position) = answers.try_next().await? {
+            found.rows += 1;
+            found.retracted += u64::from(position.is_some());
+        }
+        Ok(())
+    }
+}

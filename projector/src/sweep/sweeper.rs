@@ -1,0 +1,131 @@
+//! Works off the deleted users, round by round.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use command_svc::commands::Retractions;
+use futures_util::{FutureExt, StreamExt, stream};
+use mongodb::Database;
+use mongodb::error::Error;
+use query_svc::views::Views;
+use query_svc::views::generation::Generations;
+use shared::clock::SharedClock;
+use shared::event_store::EventStore;
+use tokio_util::sync::CancellationToken;
+
+use super::pass::{Pass, PassError};
+use super::{Item, Items, Phase};
+use crate::barrier::wait_until_passed;
+use crate::config::Sweep;
+use crate::metrics::SweepMetrics;
+
+/// Users who share a barrier.
+const ROUND: u32 = 64;
+/// Users who are swept at once; each has its own commands at once.
+const USERS_AT_ONCE: usize = 4;
+
+/// What one process at a time runs.
+#[derive(Debug)]
+pub struct Sweeper {
+    pub items: Items,
+    pub generations: Generations,
+    pub store: EventStore,
+    pub views: Database,
+    pub retractions: Retractions,
+    pub config: Sweep,
+    pub clock: SharedClock,
+    pub metrics: SweepMetrics,
+}
+
+impl Sweeper {
+    /// Works until `stop`.
+    pub async fn run(&self, stop: &CancellationToken) {
+        loop {
+            let pause = match self.round(stop).await {
+                Ok(0) => self.config.look_every,
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(%error, "a round of the deletion sweep broke off; trying again");
+                    self.config.retry_after
+                }
+            };
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Sweeps the users whose turn it is; answers how many they are.
+    async fn round(&self, stop: &CancellationToken) -> Result<usize, Error> {
+        self.metrics.open.set(i64::try_from(self.items.open().await?).unwrap_or(i64::MAX));
+        let items = self.items.due(self.clock.now(), ROUND).await?;
+        if items.is_empty() {
+            return Ok(0);
+        }
+        let generation = self.generations.ensure_first().await?.active;
+        // Written after the items were found due: what their users did before lies below it.
+        let mark = self.store.mark_all().await?;
+        if !wait_until_passed(&self.views, generation, mark, self.config.barrier_timeout, stop).await? {
+            tracing::warn!(generation, "the views are too far behind for the deletion sweep; trying again");
+            return Ok(items.len());
+        }
+        let views = Views::new(&self.views, generation);
+        let pass = Pass {
+            store: &self.store,
+            retractions: &self.retractions,
+            views: &views,
+            concurrency: self.config.concurrency,
+        };
+        let pass = &pass;
+        let passes: Vec<_> =
+            items.iter().enumerate().map(|(at, item)| async move { (at, pass.run(item).await) }.boxed()).collect();
+        let passes = stream::iter(passes).buffer_unordered(USERS_AT_ONCE);
+        // What is under way when the program ends may be cut off: the pass begins again, and each command is whole.
+        let Some(swept) = stop.run_until_cancelled(passes.collect::<Vec<_>>()).await else {
+            return Ok(items.len());
+        };
+        // A generation that was dropped in between shows nothing, which must not count as nothing left.
+        let unchanged = self.generations.ensure_first().await?.active == generation;
+        for (at, outcome) in swept {
+            let item = &items[at];
+            self.metrics.retracted.inc_by(outcome.as_ref().map_or(0, |found| found.retracted));
+            match outcome {
+                // What was retracted leaves the views, and the next round sees whether more has come.
+                Ok(found) if found.retracted > 0 || !unchanged => {}
+                Ok(found) => {
+                    if found.rows > 0 {
+                        let rows = found.rows;
+                        tracing::error!(user = %item.user, rows, "the views hold what the events say is retracted");
+                    }
+                    self.advance(item).await?;
+                }
+                Err(error) => self.put_off(item, &error).await?,
+            }
+        }
+        Ok(items.len())
+    }
+
+    async fn advance(&self, item: &Item) -> Result<(), Error> {
+        match item.phase {
+            Phase::First => {
+                let last = item.deleted_at + delta(self.config.last_pass_after);
+                self.items.advance(item, Phase::Last, last).await
+            }
+            Phase::Last => {
+                tracing::info!(user = %item.user, "nothing is left of a deleted user");
+                self.items.advance(item, Phase::Done, self.clock.now()).await
+            }
+            Phase::Done => Ok(()),
+        }
+    }
+
+    async fn put_off(&self, item: &Item, error: &PassError) -> Result<(), Error> {
+        tracing::warn!(user = %item.user, %error, "could not sweep a deleted user yet; trying again later");
+        let later: DateTime<Utc> = self.clock.now() + delta(self.config.retry_after);
+        self.items.postpone(item, later).await
+    }
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}

@@ -1,0 +1,48 @@
+//! What is done now and then, by one process at a time: owners who have not read for long are marked idle.
+
+use std::time::Duration;
+
+use query_svc::views::generation::Generations;
+use query_svc::views::{ViewMetrics, ViewProjection, Views};
+use mongodb::Database;
+use shared::clock::SharedClock;
+use shared::config::Timelines;
+use shared::subscription::HandlerError;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    pub generations: Generations,
+    pub views: Database,
+    pub timelines: Timelines,
+    pub metrics: ViewMetrics,
+    pub clock: SharedClock,
+    pub every: Duration,
+}
+
+impl Upkeep {
+    /// Makes a pass, and another each time the interval is over, until `stop`.
+    pub(crate) async fn run(&self, stop: &CancellationToken) {
+        loop {
+            match self.pass().await {
+                Ok(0) => {}
+                Ok(owners) => tracing::info!(owners, "marked owners idle who have not read for long"),
+                Err(error) => tracing::warn!(%error, "could not mark idle owners; the next pass will"),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(self.every)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// In the generation that is read. One that is being built looks at the same dates when it is filled.
+    async fn pass(&self) -> Result<u64, HandlerError> {
+        let active = self.generations.ensure_first().await?.active;
+        let views = Views::new(&self.views, active);
+        // A new owner of the seat may be faster than who makes the collections.
+        views.ensure().await?;
+        let projection =
+            ViewProjection::new(views, self.timelines.clone(), self.clock.clone(), self.metrics.clone());
+        projection.mark_idle_owners().await
+    }
+}

@@ -1,0 +1,155 @@
+//! From events to views, by one projector or several, some of which die.
+
+use std::time::{Duration, Instant};
+
+use shared::ids::{PostId, UserId};
+
+use crate::oracle::Oracle;
+use crate::world::{DEADLINE, World, eventually};
+
+/// A little of everything.
+async fn some_history(world: &World, users: &[UserId], round: usize) -> Vec<PostId> {
+    let mut posts = Vec::new();
+    for (number, &user) in users.iter().enumerate() {
+        let next = users[(number + 1) % users.len()];
+        if round == 0 {
+            world.follow(user, next).await;
+        }
+        let post = world.post(user, &format!("round {round} by #{number}")).await;
+        let reply = world.reply(next, "indeed", post).await;
+        world.like(next, post).await;
+        world.repost(next, post).await;
+        if number % 3 == 0 {
+            world.delete_post(reply).await;
+        }
+        posts.push(post);
+    }
+    posts
+}
+
+#[tokio::test]
+async fn events_become_views() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    let users = world.users(6).await;
+    some_history(&world, &users, 0).await;
+    world.unfollow(users[0], users[1]).await;
+    world.caught_up().await;
+    let oracle = Oracle::of(&world.store).await;
+    oracle.assert_shown_by(&world.active_views().await).await;
+    assert_eq!(oracle.home(users[0]).len(), 3, "its own post and reply were deleted or reposted as written above");
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_appended_before_the_first_start_is_scanned() {
+    let world = World::new().await;
+    let users = world.users(4).await;
+    some_history(&world, &users, 0).await;
+    let projector = world.projector().await;
+    world.caught_up().await;
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn probes_and_metrics_say_how_it_is() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    eventually("it is ready", DEADLINE, async || projector.get("/readyz").await.0 == 200).await;
+    assert_eq!(projector.get("/livez").await.0, 200);
+    assert_eq!(projector.get("/healthz").await.0, 200);
+    assert_eq!(projector.get("/v1/posts").await.0, 404);
+    let users = world.users(2).await;
+    some_history(&world, &users, 0).await;
+    world.caught_up().await;
+    let metrics = projector.get("/metrics").await.1;
+    let value = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {metrics}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!(metrics.contains("subscription_events_handled_total{subscription=\"views-g1\",partition="), "{metrics}");
+    assert!(value("subscription_lag_seconds{subscription=\"views-g1\"}") < 60.0);
+    assert!((value("subscription_leases_held{subscription=\"views-g1\"}") - 64.0).abs() < 0.1);
+    assert!((value("views_generation_active") - 1.0).abs() < 0.1);
+    assert!(value("views_fanned_out_entries_total") > 0.0);
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_projector_that_ends_in_order_gives_everything_back() {
+    let world = World::new().await;
+    let first = world.projector().await;
+    let users = world.users(3).await;
+    some_history(&world, &users, 0).await;
+    world.caught_up().await;
+    first.stop().await;
+    for subscription in ["views-g1", "sweep"] {
+        let leases = world.leases(subscription).await;
+        assert!(leases.len() == 64 && leases.iter().all(|lease| lease.owner.is_none()), "{leases:?}");
+    }
+    // The next one need not wait for anything to run out.
+    let second = world.projector().await;
+    some_history(&world, &users, 1).await;
+    world.caught_up().await;
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    second.stop().await;
+}
+
+/// The real programs, with the settings that people run.
+#[tokio::test]
+async fn of_two_projectors_one_is_killed_and_nothing_is_lost() {
+    let world = World::new().await;
+    let (one, two) = (world.process(&[]), world.process(&[]));
+    let users = world.users(8).await;
+    eventually("both have their share", DEADLINE, async || {
+        let leases = world.leases("views-g1").await;
+        let owners: std::collections::BTreeSet<_> = leases.iter().map(|lease| lease.owner.as_deref()).collect();
+        owners.len() == 2 && !owners.contains(&None)
+    })
+    .await;
+    some_history(&world, &users, 0).await;
+    one.kill();
+    let since = Instant::now();
+    some_history(&world, &users, 1).await;
+    world.caught_up().await;
+    let taken_over_after = since.elapsed();
+    assert!(taken_over_after < Duration::from_secs(10), "{taken_over_after:?}");
+    some_history(&world, &users, 2).await;
+    world.caught_up().await;
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    assert_eq!(two.terminate().await, Some(0));
+}
+
+#[tokio::test]
+async fn killed_again_and_again_under_writes_it_loses_nothing() {
+    let world = World::new().await;
+    let hasty: &[(&str, &str)] = &[
+        ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "1s"),
+        ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "200ms"),
+    ];
+    let users = world.users(6).await;
+    let writing = async {
+        for round in 0..6 {
+            some_history(&world, &users, round).await;
+        }
+    };
+    let killing = async {
+        for _ in 0..4 {
+            let process = world.process(hasty);
+            let before = world.leases("views-g1").await;
+            // It has taken the leases and written something, or everything is written already.
+            eventually("it works", DEADLINE, async || {
+                let now = world.leases("views-g1").await;
+                !now.is_empty() && now.iter().any(|lease| before.iter().all(|it| it.position < lease.position))
+            })
+            .await;
+            process.kill();
+        }
+    };
+    tokio::join!(writing, killing);
+    let last = world.process(hasty);
+    world.caught_up().await;
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    assert_eq!(last.terminate().await, Some(0));
+}

@@ -1,0 +1,187 @@
+//! A new generation is built under writes, by processes that are killed in every phase.
+
+use std::time::Duration;
+
+use query_svc::views::Views;
+use query_svc::views::generation::Phase;
+use shared::ids::UserId;
+use tokio_util::sync::CancellationToken;
+
+use crate::oracle::Oracle;
+use crate::world::{DEADLINE, Process, World, eventually};
+
+/// A process that does little at a time, so that it can be killed in the middle.
+const HASTY: &[(&str, &str)] = &[
+    ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "1s"),
+    ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "200ms"),
+    ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "500ms"),
+    ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "100ms"),
+    ("MICROBLOG__PROJECTOR__LOOK_EVERY", "50ms"),
+    ("MICROBLOG__REBUILD__LOOK_EVERY", "50ms"),
+    ("MICROBLOG__REBUILD__READER_GRACE", "300ms"),
+    ("MICROBLOG__REBUILD__BATCH", "5"),
+];
+
+/// Writes a little of everything, until it is told to stop.
+async fn write_until(world: &World, users: &[UserId], stop: &CancellationToken) {
+    let mut round = 0;
+    while !stop.is_cancelled() {
+        let (one, two) = (users[round % users.len()], users[(round * 3 + 1) % users.len()]);
+        let post = world.post(one, &format!("round {round}")).await;
+        if one != two {
+            match round % 5 {
+                0 => drop(world.follow(one, two).await),
+                1 => world.like(two, post).await,
+                2 => world.repost(two, post).await,
+                3 => drop(world.unfollow(one, two).await),
+                _ => world.delete_post(post).await,
+            }
+        }
+        round += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn is_over(world: &World, generation: i64) -> bool {
+    let control = world.control().await;
+    control.active == generation && control.building.is_none() && control.retiring.is_none()
+}
+
+async fn collections_of(world: &World, generation: i64) -> Vec<String> {
+    let names = world.views.list_collection_names().await.unwrap();
+    names.into_iter().filter(|name| name.ends_with(&format!("_g{generation}"))).collect()
+}
+
+#[tokio::test]
+async fn a_new_generation_takes_over_under_writes_and_the_former_one_goes() {
+    let world = World::new().await;
+    let (one, two) = (world.projector().await, world.projector().await);
+    let users = world.users(8).await;
+    let stop = CancellationToken::new();
+    let rebuilding = async {
+        let generation = world.generations.request_rebuild().await.unwrap();
+        eventually("the rebuild is over", DEADLINE, async || is_over(&world, generation).await).await;
+        stop.cancel();
+    };
+    tokio::join!(write_until(&world, &users, &stop), rebuilding);
+    world.caught_up().await;
+    assert_eq!(world.active().await, 2);
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    assert_eq!(collections_of(&world, 1).await, Vec::<String>::new());
+    assert_eq!(world.leases("views-g1").await, []);
+    one.stop().await;
+    two.stop().await;
+}
+
+/// In each phase, a process is killed and another goes on from there, while people write.
+#[tokio::test]
+async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
+    let world = World::new().await;
+    let users = world.users(40).await;
+    let stop = CancellationToken::new();
+    let killing = async {
+        let mut process = world.process(HASTY);
+        for (number, &user) in users.iter().enumerate() {
+            world.follow(user, users[(number * 7 + 1) % users.len()]).await;
+        }
+        world.caught_up().await;
+        // A reader of the first generation holds its end back until it has confirmed the second.
+        let minute = Duration::from_secs(60);
+        world.generations.confirm("reader", 1, minute).await.unwrap();
+        let generation = world.generations.request_rebuild().await.unwrap();
+
+        let scanned = || async { phase_of(&world).await.filter(|it| it.0 == Phase::Scanning).map(|it| it.1) };
+        let before = kill_when(process, "scans", async || scanned().await.is_some_and(|events| events > 20)).await;
+        process = before.restart(&world).await;
+        let filled = || async { phase_of(&world).await.filter(|it| it.0 == Phase::Filling).map(|it| it.1) };
+        let before = kill_when(process, "fills", async || filled().await.is_some_and(|owners| owners > 5)).await;
+        process = before.restart(&world).await;
+        let catches_up = || async { phase_of(&world).await.is_some_and(|it| it.0 == Phase::CatchingUp) };
+        let switched = || async { world.active().await == generation };
+        let before = kill_when(process, "catches up", async || catches_up().await || switched().await).await;
+        process = before.restart(&world).await;
+        let before = kill_when(process, "switches", async || switched().await).await;
+
+        // The former generation is still there for its reader.
+        assert!(!collections_of(&world, 1).await.is_empty());
+        world.generations.confirm("reader", generation, minute).await.unwrap();
+        process = before.restart(&world).await;
+        let stopping = || async { world.control().await.retiring.is_none_or(|retiring| retiring.stopping) };
+        let before = kill_when(process, "retires", async || stopping().await).await;
+        process = before.restart(&world).await;
+        eventually("the rebuild is over", DEADLINE, async || is_over(&world, generation).await).await;
+        stop.cancel();
+        process
+    };
+    let (_, process) = tokio::join!(write_until(&world, &users, &stop), killing);
+    world.caught_up().await;
+    assert_eq!(world.active().await, 2);
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    eventually("nothing of the former generation is left", DEADLINE, async || {
+        collections_of(&world, 1).await.is_empty() && world.leases("views-g1").await.is_empty()
+    })
+    .await;
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+async fn phase_of(world: &World) -> Option<(Phase, i64)> {
+    world.control().await.building.map(|building| (building.phase, building.scanned))
+}
+
+/// A process was killed.
+struct Killed;
+
+impl Killed {
+    async fn restart(self, world: &World) -> Process {
+        world.process(HASTY)
+    }
+}
+
+async fn kill_when(process: Process, what: &str, holds: impl AsyncFnMut() -> bool) -> Killed {
+    eventually(&format!("it {what}"), DEADLINE, holds).await;
+    process.kill();
+    Killed
+}
+
+#[tokio::test]
+async fn the_former_generation_stays_until_its_readers_have_left() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    let users = world.users(3).await;
+    world.follow(users[0], users[1]).await;
+    world.caught_up().await;
+    let minute = Duration::from_secs(60);
+    world.generations.confirm("slow", 1, minute).await.unwrap();
+    let generation = world.generations.request_rebuild().await.unwrap();
+    eventually("it is switched", DEADLINE, async || world.active().await == generation).await;
+
+    // Both generations are followed for as long as one reader has not confirmed.
+    let post = world.post(users[1], "to both").await;
+    for generation in [1, generation] {
+        let views = Views::new(&world.views, generation);
+        eventually("both have the post", DEADLINE, async || {
+            views.posts.live_by_ids(&[post]).await.unwrap().len() == 1
+        })
+        .await;
+    }
+    assert!(world.control().await.retiring.is_some_and(|retiring| !retiring.stopping));
+    world.generations.confirm("slow", generation, minute).await.unwrap();
+    eventually("the rebuild is over", DEADLINE, async || is_over(&world, generation).await).await;
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_is_asked_for_meanwhile_follows() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    let users = world.users(5).await;
+    world.follow(users[0], users[1]).await;
+    assert_eq!(world.generations.request_rebuild().await.unwrap(), 2);
+    eventually("the first begins", DEADLINE, async || world.control().await.requested.is_none()).await;
+    let next = world.generations.request_rebuild().await.unwrap();
+    assert_eq!(next, 3);
+    eventually("the second is over", DEADLINE, async || is_over(&world, next).await).await;
+    world.caught_up().await;
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    projector.stop().await;
+}

@@ -1,0 +1,121 @@
+//! What belongs to deleted users is retracted, so that counts come right.
+
+use std::time::Duration;
+
+use bson::doc;
+use futures_util::TryStreamExt;
+use projector::sweep::{Items, Phase};
+use shared::event_store::{EVENTS, RecordedEvent};
+use shared::ids::{EventId, UserId};
+
+use crate::oracle::Oracle;
+use crate::world::{DEADLINE, World, eventually};
+
+async fn phase(world: &World, user: UserId) -> Option<Phase> {
+    Items::new(&world.views).find(user).await.unwrap().map(|item| item.phase)
+}
+
+async fn reaches(world: &World, user: UserId, expected: Phase) {
+    eventually(&format!("the sweep reaches {expected:?}"), DEADLINE, async || {
+        phase(world, user).await == Some(expected)
+    })
+    .await;
+}
+
+/// The events that follow from a deletion, by their types.
+async fn retractions(world: &World, tombstone: EventId) -> Vec<String> {
+    let events = world.store.database().collection::<RecordedEvent>(EVENTS);
+    let caused: Vec<RecordedEvent> =
+        events.find(doc! { "causation_id": tombstone }).await.unwrap().try_collect().await.unwrap();
+    let mut types: Vec<String> = caused.into_iter().map(|event| event.event_type).collect();
+    types.sort_unstable();
+    types
+}
+
+#[tokio::test]
+async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
+    let world = World::new().await;
+    let users = world.users(4).await;
+    let [gone, friend, fan, other] = users[..] else { unreachable!() };
+    world.follow(gone, friend).await;
+    world.follow(fan, gone).await;
+    world.follow(fan, friend).await;
+    let theirs = world.post(gone, "mine").await;
+    let answered = world.post(friend, "hello").await;
+    world.reply(gone, "hello to you", answered).await;
+    world.like(gone, answered).await;
+    world.repost(gone, answered).await;
+    // What others did to the user's posts stays: it is not theirs to take back.
+    world.like(fan, theirs).await;
+
+    let projector = world.projector().await;
+    let tombstone = world.delete_user(gone).await;
+    reaches(&world, gone, Phase::Last).await;
+    world.caught_up().await;
+    let swept = retractions(&world, tombstone.id).await;
+    let expected = [
+        "follow.unfollowed",
+        "follow.unfollowed",
+        "like.unliked",
+        "post.deleted",
+        "post.deleted",
+        "repost.unreposted",
+    ];
+    assert_eq!(swept, expected);
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+
+    // An access token lives on for a while, and somebody makes use of it.
+    world.post(gone, "one more").await;
+    world.follow(gone, other).await;
+    world.caught_up().await;
+    world.clock.advance(Duration::from_secs(15 * 60));
+    // Another deletion is swept meanwhile: a pass of this user would have been due before it.
+    world.delete_user(other).await;
+    reaches(&world, other, Phase::Last).await;
+    assert_eq!(phase(&world, gone).await, Some(Phase::Last));
+    world.clock.advance(Duration::from_secs(61));
+    reaches(&world, gone, Phase::Done).await;
+    world.caught_up().await;
+    let swept = retractions(&world, tombstone.id).await;
+    // The follow of the other one was taken back by whichever sweep came first.
+    assert_eq!(swept.iter().filter(|kind| *kind == "post.deleted").count(), 3);
+    let oracle = Oracle::of(&world.store).await;
+    oracle.assert_shown_by(&world.active_views().await).await;
+    assert_eq!(oracle.home(fan).len(), 1);
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn a_sweep_survives_a_restart_at_any_time() {
+    let world = World::new().await;
+    let users = world.users(12).await;
+    let gone = users[0];
+    for &user in &users[1..] {
+        world.follow(user, gone).await;
+        world.follow(gone, user).await;
+    }
+    for number in 0..40 {
+        world.post(gone, &format!("number {number}")).await;
+    }
+    let tombstone = world.delete_user(gone).await;
+    let hasty: &[(&str, &str)] = &[
+        ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "1s"),
+        ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "200ms"),
+        ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "300ms"),
+        ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "100ms"),
+        ("MICROBLOG__SWEEP__LOOK_EVERY", "50ms"),
+        ("MICROBLOG__SWEEP__CONCURRENCY", "1"),
+    ];
+    for so_many in [1, 20, 45] {
+        let process = world.process(hasty);
+        eventually("it retracts", DEADLINE, async || retractions(&world, tombstone.id).await.len() >= so_many).await;
+        process.kill();
+    }
+    let process = world.process(hasty);
+    reaches(&world, gone, Phase::Last).await;
+    world.caught_up().await;
+    // Each once, although some were asked for twice.
+    assert_eq!(retractions(&world, tombstone.id).await.len(), 11 + 11 + 40);
+    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    assert_eq!(process.terminate().await, Some(0));
+}

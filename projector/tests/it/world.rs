@@ -1,0 +1,311 @@
+//! A small world of events, and projectors that work on them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use local_mongodb::TestDatabase;
+use mongodb::Database;
+use projector::{App, Config, RunError};
+use query_svc::views::Views;
+use query_svc::views::generation::{Control, Generations};
+use shared::clock::{Clock, OffsetClock};
+use shared::config::{MongoDb, MongoUri};
+use shared::entities::Entities;
+use shared::event_store::{EventStore, Metadata, NewEvent, RecordedEvent, Retries};
+use shared::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, User};
+use shared::ids::{PARTITIONS, PostId, UserId};
+use shared::subscription::leases::Leases;
+use shared::values::{Handle, PostText, Visibility};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Nothing in a test takes so long unless it never happens.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    pub(crate) database: TestDatabase,
+    pub(crate) store: EventStore,
+    pub(crate) views: Database,
+    pub(crate) clock: Arc<OffsetClock>,
+    pub(crate) generations: Generations,
+    versions: Mutex<HashMap<StreamId, i64>>,
+    posts: Mutex<HashMap<PostId, Post>>,
+    users: Mutex<HashMap<UserId, User>>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        shared::crypto::install_provider();
+        let database = TestDatabase::new().await;
+        let client = database.client().await;
+        let clock = OffsetClock::new();
+        let events = client.database(database.events_database());
+        let store = EventStore::open(events, clock.clone(), Retries::default()).await.unwrap();
+        let views = client.database(database.views_database());
+        let generations = Generations::new(views.clone(), clock.clone());
+        Self {
+            database,
+            store,
+            views,
+            clock,
+            generations,
+            versions: Mutex::default(),
+            posts: Mutex::default(),
+            users: Mutex::default(),
+        }
+    }
+
+    /// As configured for people, but less patient.
+    pub(crate) fn config(&self) -> Config {
+        let mut mongodb = MongoDb::at(MongoUri::parse(self.database.uri()).unwrap());
+        mongodb.events_database = self.database.events_database().to_owned();
+        mongodb.views_database = self.database.views_database().to_owned();
+        let mut config = Config::at(mongodb);
+        config.projector.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.projector.look_every = Duration::from_millis(100);
+        config.http.workers = std::num::NonZeroU32::new(1);
+        config.subscriptions.lease_duration = Duration::from_secs(2);
+        config.subscriptions.renew_every = Duration::from_millis(300);
+        config.subscriptions.heartbeat_every = Duration::from_millis(500);
+        config.subscriptions.idle_checkpoint_every = Duration::from_millis(100);
+        config.subscriptions.backoff = Duration::from_millis(20);
+        config.rebuild.look_every = Duration::from_millis(100);
+        config.rebuild.reader_grace = Duration::from_millis(200);
+        config.rebuild.retry_after = Duration::from_millis(200);
+        config.sweep.look_every = Duration::from_millis(100);
+        config.sweep.retry_after = Duration::from_millis(200);
+        config
+    }
+
+    pub(crate) async fn projector(&self) -> Running {
+        self.projector_with(self.config()).await
+    }
+
+    pub(crate) async fn projector_with(&self, config: Config) -> Running {
+        let app = App::build(config, self.clock.clone()).await.unwrap();
+        let address = app.local_addr();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(app.run_until_stopped(shutdown.clone()));
+        Running { address, shutdown, task: Some(task) }
+    }
+
+    /// The real program, as a process that can be killed.
+    pub(crate) fn process(&self, settings: &[(&str, &str)]) -> Process {
+        let child = Command::new(env!("CARGO_BIN_EXE_projector"))
+            .env("MICROBLOG__MONGODB__URI", self.database.uri())
+            .env("MICROBLOG__MONGODB__EVENTS_DATABASE", self.database.events_database())
+            .env("MICROBLOG__MONGODB__VIEWS_DATABASE", self.database.views_database())
+            .env("MICROBLOG__PROJECTOR__LISTEN", "127.0.0.1:0")
+            .env("MICROBLOG__HTTP__WORKERS", "1")
+            .env("MICROBLOG__TELEMETRY__FILTER", "warn")
+            .envs(settings.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        Process(child)
+    }
+
+    pub(crate) async fn active(&self) -> i64 {
+        self.control().await.active
+    }
+
+    pub(crate) async fn control(&self) -> Control {
+        self.generations.ensure_first().await.unwrap()
+    }
+
+    pub(crate) async fn active_views(&self) -> Views {
+        Views::new(&self.views, self.active().await)
+    }
+
+    /// Waits until the active generation contains everything that was appended before this call.
+    pub(crate) async fn caught_up(&self) {
+        let mark = self.store.mark_all().await.unwrap();
+        eventually("the views catch up", DEADLINE, async || {
+            let leases = self.leases(&format!("views-g{}", self.active().await)).await;
+            leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark)
+        })
+        .await;
+    }
+
+    pub(crate) async fn leases(&self, subscription: &str) -> Vec<shared::subscription::leases::Lease> {
+        Leases::new(self.views.clone(), subscription).all().await.unwrap()
+    }
+
+    /// Appends the next version of the event's stream.
+    pub(crate) async fn append(&self, event: Event) -> RecordedEvent {
+        let version = {
+            let mut versions = self.versions.lock().unwrap();
+            let version = versions.entry(event.stream()).or_default();
+            *version += 1;
+            *version
+        };
+        let new = NewEvent {
+            actor: event.audience(),
+            event,
+            expected_version: version - 1,
+            metadata: Metadata {
+                command_id: Uuid::new_v4(),
+                correlation_id: "test".to_owned(),
+                causation_id: None,
+                traceparent: None,
+            },
+            idempotency: None,
+        };
+        let mut session = self.store.session().await.unwrap();
+        self.store.append(&mut session, new).await.unwrap().recorded
+    }
+
+    pub(crate) async fn register(&self, handle: &str) -> UserId {
+        let user = User {
+            id: UserId::new(self.clock.now()),
+            handle: Handle::parse(handle).unwrap(),
+            display_name: Some(handle.to_uppercase()),
+            bio: Some(String::new()),
+            created_at: self.clock.now(),
+            deleted: false,
+        };
+        self.users.lock().unwrap().insert(user.id, user.clone());
+        let id = user.id;
+        self.append(Event::UserRegistered(user)).await;
+        id
+    }
+
+    pub(crate) async fn users(&self, count: usize) -> Vec<UserId> {
+        let mut users = Vec::new();
+        for number in 0..count {
+            users.push(self.register(&format!("user{number}")).await);
+        }
+        users
+    }
+
+    pub(crate) async fn delete_user(&self, id: UserId) -> RecordedEvent {
+        let user = self.users.lock().unwrap().get(&id).unwrap().clone();
+        self.append(Event::UserDeleted(User { display_name: None, bio: None, deleted: true, ..user })).await
+    }
+
+    pub(crate) async fn post(&self, author: UserId, text: &str) -> PostId {
+        self.post_in_reply(author, text, None).await
+    }
+
+    pub(crate) async fn reply(&self, author: UserId, text: &str, to: PostId) -> PostId {
+        let answered = self.posts.lock().unwrap().get(&to).unwrap().author;
+        self.post_in_reply(author, text, Some(ReplyTo { post: to, author: answered })).await
+    }
+
+    async fn post_in_reply(&self, author: UserId, text: &str, in_reply_to: Option<ReplyTo>) -> PostId {
+        let text = PostText::parse(text).unwrap();
+        let post = Post {
+            id: PostId::new(self.clock.now()),
+            author,
+            content: Some(PostContent { entities: Entities::of(&text), text: text.into_string() }),
+            in_reply_to,
+            visibility: Visibility::Public,
+            created_at: self.clock.now(),
+            edited_at: None,
+            deleted: false,
+        };
+        self.posts.lock().unwrap().insert(post.id, post.clone());
+        let id = post.id;
+        self.append(Event::PostCreated(post)).await;
+        id
+    }
+
+    pub(crate) async fn delete_post(&self, id: PostId) {
+        let post = self.posts.lock().unwrap().get(&id).unwrap().clone();
+        self.append(Event::PostDeleted(Post { content: None, deleted: true, ..post })).await;
+    }
+
+    pub(crate) async fn follow(&self, follower: UserId, followee: UserId) -> RecordedEvent {
+        self.append(Event::Followed(Follow { follower, followee, active: true })).await
+    }
+
+    pub(crate) async fn unfollow(&self, follower: UserId, followee: UserId) -> RecordedEvent {
+        self.append(Event::Unfollowed(Follow { follower, followee, active: false })).await
+    }
+
+    pub(crate) async fn like(&self, user: UserId, post: PostId) {
+        let post_author = self.posts.lock().unwrap().get(&post).unwrap().author;
+        self.append(Event::PostLiked(Like { user, post, post_author, active: true })).await;
+    }
+
+    pub(crate) async fn repost(&self, user: UserId, post: PostId) {
+        let post_author = self.posts.lock().unwrap().get(&post).unwrap().author;
+        let created_at = self.clock.now();
+        let repost = Repost { id: PostId::new(created_at), user, post, post_author, created_at, active: true };
+        self.append(Event::PostReposted(repost)).await;
+    }
+}
+
+/// A projector in this process.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    shutdown: CancellationToken,
+    task: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Running {
+    /// In order, as by SIGTERM.
+    pub(crate) async fn stop(mut self) {
+        self.shutdown.cancel();
+        let task = self.task.take().unwrap();
+        tokio::time::timeout(DEADLINE, task).await.expect("it ends in time").unwrap().unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let response = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// A projector in a process of its own.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// SIGKILL: nothing is finished, saved or given back.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().expect("a signal");
+        self.0.wait().expect("its end");
+    }
+
+    /// SIGTERM, and its exit code.
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
+        let sent = Command::new("kill").arg(self.0.id().to_string()).status().expect("a signal");
+        assert!(sent.success());
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "the program does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits for a condition.
+pub(crate) async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
