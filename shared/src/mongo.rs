@@ -108,13 +108,23 @@ pub fn is_transient(error: &Error) -> bool {
             | ErrorKind::DnsResolve { .. }
             | ErrorKind::Shutdown
             | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => true,
-            // Not primary, shutting down, network time-outs, write conflicts, interrupted.
-            ErrorKind::Command(command) => matches!(
-                command.code,
-                6 | 7 | 24 | 50 | 89 | 91 | 112 | 189 | 202 | 251 | 262 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436
-            ),
+            ErrorKind::Command(command) => is_transient_code(command.code),
+            ErrorKind::Write(WriteFailure::WriteError(write)) => is_transient_code(write.code),
+            // Written, but not acknowledged by a majority, or interrupted in the middle.
+            ErrorKind::InsertMany(insert) => {
+                insert.write_concern_error.is_some()
+                    || insert.write_errors.iter().flatten().any(|write| is_transient_code(write.code))
+            }
             _ => false,
         }
+}
+
+/// Not primary, shutting down, network time-outs, write conflicts, interrupted, a cursor that went with its server.
+fn is_transient_code(code: i32) -> bool {
+    matches!(
+        code,
+        6 | 7 | 24 | 43 | 50 | 89 | 91 | 112 | 134 | 189 | 202 | 251 | 262 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436
+    )
 }
 
 /// A time as a BSON date; a plain chrono field would be stored as text.

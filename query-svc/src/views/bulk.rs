@@ -3,7 +3,7 @@
 //! The `update` command takes them in every version of MongoDB; the driver's `bulk_write` needs version 8.
 
 use bson::{Bson, Document, doc};
-use mongodb::error::Error;
+use mongodb::error::{CommandError, Error, ErrorKind, WriteConcernError, WriteFailure};
 use mongodb::{ClientSession, Database};
 use shared::mongo::is_duplicate_key;
 
@@ -88,9 +88,7 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
                 "writeConcern": { "w": "majority", "j": true },
             };
             let reply = database.run_command(command).await?;
-            if let Some(concern) = reply.get("writeConcernError") {
-                return Err(Error::custom(format!("updates of {collection} are not acknowledged: {concern}")));
-            }
+            acknowledged(&reply)?;
             modified += reply.get_i32("nModified").ok().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
             for failed in Failed::all(&reply) {
                 // Two upserts of one `_id` at once: the next attempt finds the other's document.
@@ -105,7 +103,8 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
         }
         open = again;
     }
-    Err(Error::custom(format!("{} upserts of {collection} met others {ATTEMPTS} times", open.len())))
+    // It passes: an error of a kind that is tried again for ever.
+    Err(std::io::Error::other(format!("{} upserts of {collection} met others {ATTEMPTS} times", open.len())).into())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +121,7 @@ pub(super) enum WriteError {
 struct Failed {
     index: usize,
     code: i32,
-    message: String,
+    error: Document,
 }
 
 impl Failed {
@@ -134,20 +133,59 @@ impl Failed {
             .map(|error| Failed {
                 index: error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX),
                 code: error.get_i32("code").unwrap_or(0),
-                message: error.get_str("errmsg").unwrap_or("without a message").to_owned(),
+                error: error.clone(),
             })
             .collect()
     }
 }
 
+/// As if the command had failed: callers tell by the code whether time may help.
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Error {
-        Error::custom(format!("an update was refused: {} (code {})", failed.message, failed.code))
+        match bson::deserialize_from_document::<CommandError>(failed.error) {
+            Ok(error) => ErrorKind::Command(error).into(),
+            Err(error) => error.into(),
+        }
     }
 }
 
 impl From<Failed> for WriteError {
     fn from(failed: Failed) -> Self {
         WriteError::Database(failed.into())
+    }
+}
+
+/// What was written may be rolled back, because no majority has acknowledged it.
+fn acknowledged(reply: &Document) -> Result<(), Error> {
+    match reply.get_document("writeConcernError") {
+        Ok(error) => {
+            let error = bson::deserialize_from_document::<WriteConcernError>(error.clone())?;
+            Err(ErrorKind::Write(WriteFailure::WriteConcernError(error)).into())
+        }
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::mongo::is_transient;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_update_tells_whether_time_may_help() {
+        let reply = |code: i32| doc! { "ok": 1, "n": 0, "writeErrors": [{ "index": 0, "code": code, "errmsg": "no" }] };
+        let error = |code| Error::from(Failed::all(&reply(code)).remove(0));
+        // Stepped down in the middle of a command; a document that fails its validation.
+        assert!(is_transient(&error(10_107)));
+        assert!(!is_transient(&error(121)));
+        assert!(Failed::all(&doc! { "ok": 1, "n": 1, "nModified": 1 }).is_empty());
+    }
+
+    #[test]
+    fn what_no_majority_has_acknowledged_is_tried_again() {
+        let reply = doc! { "ok": 1, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed", "errmsg": "late" } };
+        assert!(is_transient(&acknowledged(&reply).unwrap_err()));
+        assert!(acknowledged(&doc! { "ok": 1 }).is_ok());
     }
 }
