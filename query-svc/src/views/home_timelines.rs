@@ -172,8 +172,10 @@ impl HomeTimelines {
         self.documents
             .create_indexes([
                 // Fan-out asks which of a thousand followers are idle: few are in here.
-                super::index("idle", doc! { "owner": 1 }, Some(doc! { "idle": true })),
-                // Headers alone have it.
+                super::index("idle", doc! { "owner": 1, "idle": 1 }, Some(doc! { "idle": true })),
+                // Headers alone have these. Many at once are found by this one: in a clustered collection, a list of
+                // `_id`s is one scan from the lowest to the highest.
+                super::index("owner", doc! { "owner": 1 }, Some(doc! { "owner": { "$exists": true } })),
                 super::index("last_read", doc! { "last_read": 1 }, Some(doc! { "last_read": { "$exists": true } })),
             ])
             .await?;
@@ -226,7 +228,10 @@ impl HomeTimelines {
 
     /// query-svc notes that the owner reads. At most daily is often enough: see [`Header::last_read`].
     pub async fn note_visit(&self, owner: UserId, at: DateTime<Utc>) -> Result<(), Error> {
-        let visit = doc! { "$max": { "last_read": bson::DateTime::from_chrono(at) } };
+        let visit = doc! {
+            "$max": { "last_read": bson::DateTime::from_chrono(at) },
+            "$setOnInsert": { "owner": owner },
+        };
         self.documents.update_one(doc! { "_id": header_key(owner) }, visit).upsert(true).await?;
         Ok(())
     }

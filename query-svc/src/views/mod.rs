@@ -93,6 +93,11 @@ pub fn collection_name(view: &str, generation: i64) -> String {
     format!("{view}_g{generation}")
 }
 
+/// The subscription that keeps a generation. Its checkpoints say how far the views are.
+pub fn subscription_name(generation: i64) -> String {
+    format!("views-g{generation}")
+}
+
 /// Reads on the primary what a majority has, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {
     let options = CollectionOptions::builder()
@@ -103,7 +108,8 @@ fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> 
     database.collection_with_options(name, options)
 }
 
-/// Clustered: the document lies in its own `_id` index, so that a range of ids is one scan.
+/// Clustered: the document lies in its own `_id` index, so that a range of ids is one scan. Not for what is found by
+/// lists of ids: of those, too, MongoDB makes one scan from the lowest to the highest.
 async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> {
     tolerate_existing(database.create_collection(name).clustered_index(ClusteredIndex::default()).await)
 }

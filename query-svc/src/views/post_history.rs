@@ -51,7 +51,7 @@ impl PostHistory {
     }
 
     pub(super) async fn ensure(&self) -> Result<(), Error> {
-        super::create_clustered(&self.database, self.versions.name()).await
+        super::create_plain(&self.database, self.versions.name()).await
     }
 
     /// The versions of a post, newest first; none for a deleted one.

@@ -89,7 +89,7 @@ impl Posts {
     }
 
     pub(super) async fn ensure(&self) -> Result<(), Error> {
-        super::create_clustered(&self.database, self.posts.name()).await?;
+        super::create_plain(&self.database, self.posts.name()).await?;
         // Only live rows have these fields, so that no list has to step over tombstones.
         let partial = |field: &str| Some(doc! { field: { "$exists": true } });
         self.posts

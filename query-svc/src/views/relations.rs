@@ -189,7 +189,7 @@ impl Relations {
     }
 
     pub(super) async fn ensure(&self) -> Result<(), Error> {
-        super::create_clustered(&self.database, self.relations.name()).await?;
+        super::create_plain(&self.database, self.relations.name()).await?;
         self.relations
             .create_indexes([
                 super::index("target", doc! { "target": 1, "kind": 1, "live": 1, "order": -1 }, None),

@@ -40,8 +40,8 @@ impl HomeTimelines {
     ) -> Result<HashMap<UserId, Header>, Error> {
         let mut headers = HashMap::with_capacity(owners.len());
         for chunk in owners.chunks(BATCH) {
-            let keys: Vec<Bson> = chunk.iter().map(|&owner| Bson::Binary(header_key(owner))).collect();
-            let mut found = self.documents.find(doc! { "_id": { "$in": keys } }).session(&mut *session).await?;
+            let owners: Vec<Bson> = chunk.iter().map(|&owner| owner.into()).collect();
+            let mut found = self.documents.find(doc! { "owner": { "$in": owners } }).session(&mut *session).await?;
             let found: Vec<Stored> = found.stream(session).try_collect().await?;
             headers.extend(found.into_iter().filter_map(|stored| Some((stored.owner()?, stored.into_header()))));
         }
@@ -86,24 +86,25 @@ impl HomeTimelines {
     }
 
     async fn update_headers(&self, updates: impl Iterator<Item = (UserId, Document)>) -> Result<(), Error> {
-        let updates: Vec<Update> =
-            updates.map(|(owner, update)| Update::upsert(doc! { "_id": header_key(owner) }, update)).collect();
+        let updates = updates
+            .map(|(owner, mut update)| {
+                update.insert("$setOnInsert", doc! { "owner": owner });
+                Update::upsert(doc! { "_id": header_key(owner) }, update)
+            })
+            .collect();
         bulk::write(&self.database, self.documents.name(), updates).await?;
         Ok(())
     }
 
     /// Writes the header of an owner whose timeline is filled in a generation that nobody reads yet.
     pub(in crate::views) async fn fill_header(&self, owner: UserId, header: &Header) -> Result<(), Error> {
-        let mut set = doc! { "idle": header.idle, "owner": owner };
+        let set = doc! { "idle": header.idle, "owner": owner };
         let mut max = Document::new();
         if let Some(floor) = header.floor {
             max.insert("floor", floor);
         }
         if let Some(last_read) = header.last_read {
             max.insert("last_read", bson::DateTime::from_chrono(last_read));
-        }
-        if !header.idle {
-            set.remove("owner");
         }
         let mut update = doc! { "$set": set };
         if !max.is_empty() {
@@ -130,7 +131,7 @@ impl HomeTimelines {
                 // Without the guard, an owner who has come back since would be taken for idle.
                 let unchanged =
                     doc! { "_id": header_key(owner), "last_read": stored.last_read?, "idle": { "$ne": true } };
-                Some(Update::existing(unchanged, doc! { "$set": { "idle": true, "owner": owner } }))
+                Some(Update::existing(unchanged, doc! { "$set": { "idle": true } }))
             })
             .collect();
         let marked = bulk::write(&self.database, self.documents.name(), updates).await?;
@@ -159,6 +160,7 @@ impl HomeTimelines {
         let mark = doc! {
             "$max": { "floor": below },
             "$set": { "trim_below": below, "trim_after": bson::DateTime::from_chrono(now + delay) },
+            "$setOnInsert": { "owner": owner },
         };
         match self.documents.update_one(unmarked, mark).upsert(true).await {
             Ok(_) => Ok(Trimmed::Marked),

@@ -276,3 +276,30 @@ async fn an_event_that_can_not_be_stored_fails_alone() {
     }
     assert_eq!(projected.views.posts.public(Range::newest(100)).await.unwrap().len(), 8);
 }
+
+/// Two processes, of which one has an old event of a post that the other one is deleting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_that_comes_late_does_not_outlive_a_deletion_at_the_same_time() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let one = Projected::new(&views, 1, clock.clone()).await;
+    let other = Projected::new(&views, 1, clock).await;
+    let ada = store.register("ada");
+    one.deliver(&store.log).await;
+    for round in 0..20 {
+        let post = store.post(ada, "secret");
+        let created = store.last();
+        let edited = store.edit(post, "still secret");
+        one.deliver(&[edited]).await;
+        let deleted = store.delete_post(post);
+        let (late, last) = tokio::join!(
+            one.projection.apply_rows_only(std::slice::from_ref(&created)),
+            other.projection.apply_rows_only(std::slice::from_ref(&deleted)),
+        );
+        late.unwrap();
+        last.unwrap();
+        let history = one.views.post_history.of_post(post, Range::newest(10)).await.unwrap();
+        assert_eq!(history, [], "round {round}");
+    }
+}
