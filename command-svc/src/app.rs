@@ -5,20 +5,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use actix_web::http::Method;
 use bson::doc;
 use mongodb::Database;
 use shared::auth::{Signer, Verifier};
 use shared::clock::SharedClock;
 use shared::config::{ConfigError, MongoDb};
 use shared::event_store::{EventStore, Retries};
-use shared::http::{Access, Class, Edge, Readiness, Server};
+use shared::http::{Access, Edge, Readiness, Server};
 use shared::mongo::Databases;
 use shared::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock_guard::ClockGuard;
 use crate::commands::{Commands, Executor, Inner};
 use crate::config::Config;
 use crate::credentials::CredentialStore;
@@ -26,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::passwords::{HashError, Passwords};
 use crate::routes;
 use crate::sessions::{SessionStore, refresh_tokens};
+use shared::clock_guard::ClockGuard;
 
 /// Why the program did not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,11 +102,7 @@ impl App {
             scopes: &[shared::auth::SCOPE_USER],
         });
         edge.openapi = Some(routes::openapi());
-        edge.classes = vec![
-            (Method::POST, "/v1/users", Class::Register),
-            (Method::POST, "/v1/sessions", Class::Login),
-            (Method::POST, "/v1/sessions/refresh", Class::Login),
-        ];
+        edge.classes = routes::classes();
         let server = Server::bind(config.command.listen, edge)?;
         let routes = routes::State::new(commands, &verifier);
         Ok(Self {

@@ -4,7 +4,6 @@
 //! (what is decided), and back as one appended event. The projector takes users' traces back with the same commands.
 
 mod app;
-mod clock_guard;
 pub mod commands;
 mod config;
 mod credentials;
@@ -16,7 +15,7 @@ mod sessions;
 mod setup;
 
 pub use app::{App, StartError};
-pub use clock_guard::ClockUnsure;
 pub use config::{Command, Config};
 pub use passwords::HashError;
 pub use routes::openapi;
+pub use shared::clock_guard::ClockUnsure;

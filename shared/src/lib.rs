@@ -7,6 +7,7 @@
 pub mod api;
 pub mod auth;
 pub mod clock;
+pub mod clock_guard;
 pub mod config;
 pub mod consistency;
 pub mod crypto;

@@ -4,9 +4,9 @@ use mongodb::error::Error as DatabaseError;
 use shared::event_store::AppendError;
 use shared::events::DecodeError;
 
-use crate::clock_guard::ClockUnsure;
 use crate::domain::{follow, post, repost, user};
 use crate::passwords::HashError;
+use shared::clock_guard::ClockUnsure;
 
 /// One of three: the caller asks for what can't be, the surroundings fail, or we do.
 #[derive(Debug, thiserror::Error)]

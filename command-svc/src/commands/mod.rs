@@ -36,12 +36,12 @@ pub use self::read::Versioned;
 pub use self::retractions::Retractions;
 pub use self::sessions::Login;
 pub use self::users::{Changes, Registration};
-use crate::clock_guard::ClockGuard;
 use crate::credentials::CredentialStore;
 pub use crate::credentials::Identifier;
 use crate::metrics::{Metrics, Outcome};
 use crate::passwords::Passwords;
 use crate::sessions::SessionStore;
+use shared::clock_guard::ClockGuard;
 
 /// The versions that a client will have changed (`If-Match`); none says that any will do.
 #[derive(Debug, Clone, Default)]

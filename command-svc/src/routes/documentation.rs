@@ -1,7 +1,10 @@
 //! The description of the API (OpenAPI), made from the routes.
 
 use shared::http::Problem;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{follows, keys, posts, reactions, sessions, users};
@@ -41,11 +44,46 @@ pub(super) enum Failures {
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
         keys::jwks,
     ),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Seen),
 )]
 struct Description;
 
 struct Bearer;
+
+/// Every operation that writes takes the token of what its caller has seen, so that the answer's token has seen it too.
+struct Seen;
+
+impl Modify for Seen {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for item in openapi.paths.paths.values_mut() {
+            let operations = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+            for operation in operations
+                .into_iter()
+                .flatten()
+                .filter(|operation| answers_with_token(operation))
+            {
+                let seen = ParameterBuilder::new()
+                    .name("Consistency-Token")
+                    .parameter_in(ParameterIn::Header)
+                    .required(Required::False)
+                    .description(Some("What the caller has seen; the answer's token has seen it, too"))
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+                operation
+                    .parameters
+                    .get_or_insert_default()
+                    .push(RefOr::T(seen.build()));
+            }
+        }
+    }
+}
+
+fn answers_with_token(operation: &Operation) -> bool {
+    operation
+        .responses
+        .responses
+        .values()
+        .any(|response| matches!(response, RefOr::T(response) if response.headers.contains_key("Consistency-Token")))
+}
 
 impl Modify for Bearer {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {

@@ -10,8 +10,10 @@ mod request;
 mod sessions;
 mod users;
 
+use actix_web::http::Method;
 use actix_web::web::{Data, ServiceConfig, delete, get, patch, post, put, resource};
 use shared::auth::Verifier;
+use shared::http::Class;
 
 pub use self::documentation::openapi;
 use crate::commands::Commands;
@@ -51,6 +53,15 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
                 .route(delete().to(reactions::unrepost)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
+}
+
+/// The routes that have a limit of their own.
+pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
+    vec![
+        (Method::POST, "/v1/users", Class::Register),
+        (Method::POST, "/v1/sessions", Class::Login),
+        (Method::POST, "/v1/sessions/refresh", Class::Login),
+    ]
 }
 
 /// What the routes work with; clones are the same.

@@ -116,7 +116,7 @@ async fn probes_metrics_and_a_reader_are_there() {
         .await
         .unwrap();
     for expected in [
-        "commands_total{command=\"create_post\",outcome=\"Done\"} 1",
+        "commands_total{command=\"create_post\",outcome=\"done\"} 1",
         "command_conflicts_total 0",
         "event_append_seconds_count 2",
         "password_hashes_waiting 0",

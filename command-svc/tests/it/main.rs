@@ -12,6 +12,7 @@ mod limits;
 mod lost_replies;
 mod outages;
 mod posts;
+mod program;
 mod proxy;
 mod reactions;
 mod retractions;

@@ -1,5 +1,5 @@
-//! Whether our clock agrees with the database's. Ids are made from it, and ids order timelines: a service whose
-//! clock is off writes nothing.
+//! Whether our clock agrees with the database's. Ids and floors of timelines are made from it: a service whose
+//! clock is off writes neither.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +8,14 @@ use std::time::Duration;
 use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::Database;
-use shared::clock::SharedClock;
-use shared::config::ClockSkew;
 use tokio::time::{Instant, timeout};
+
+use crate::clock::SharedClock;
+use crate::config::ClockSkew;
 
 /// The last look that found the clocks together, and what the latest look found.
 #[derive(Debug, Clone)]
-pub(crate) struct ClockGuard {
+pub struct ClockGuard {
     config: ClockSkew,
     state: Arc<Mutex<State>>,
 }
@@ -35,7 +36,7 @@ pub struct ClockUnsure {
 }
 
 impl ClockGuard {
-    pub(crate) fn new(config: ClockSkew) -> Self {
+    pub fn new(config: ClockSkew) -> Self {
         let state = State {
             agreed: None,
             latest: "it was not compared yet".to_owned(),
@@ -46,7 +47,7 @@ impl ClockGuard {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), ClockUnsure> {
+    pub fn check(&self) -> Result<(), ClockUnsure> {
         self.check_at(Instant::now())
     }
 
@@ -64,14 +65,14 @@ impl ClockGuard {
     }
 
     /// Looks again and again, for ever.
-    pub(crate) async fn watch(self, database: Database, clock: SharedClock) -> Infallible {
+    pub async fn watch(self, database: Database, clock: SharedClock) -> Infallible {
         loop {
             self.look(&database, &clock).await;
             tokio::time::sleep(self.config.check_every).await;
         }
     }
 
-    pub(crate) async fn look(&self, database: &Database, clock: &SharedClock) {
+    pub async fn look(&self, database: &Database, clock: &SharedClock) {
         let before = clock.now();
         let hello = database.run_command(doc! { "hello": 1 });
         // No answer that takes longer could prove anything.
