@@ -25,12 +25,20 @@ pub(super) struct Update {
 impl Update {
     /// Changes the document, or makes it from what the filter and the update say.
     pub(super) fn upsert(filter: Document, update: Document) -> Self {
-        Self { filter, update, upsert: true }
+        Self {
+            filter,
+            update,
+            upsert: true,
+        }
     }
 
     /// Changes the document if the filter still finds it.
     pub(super) fn existing(filter: Document, update: Document) -> Self {
-        Self { filter, update, upsert: false }
+        Self {
+            filter,
+            update,
+            upsert: false,
+        }
     }
 
     fn to_document(&self) -> Document {
@@ -48,7 +56,12 @@ pub(super) async fn insert_in(
     if documents.is_empty() {
         return Ok(());
     }
-    match database.collection::<Document>(collection).insert_many(documents).session(session).await {
+    match database
+        .collection::<Document>(collection)
+        .insert_many(documents)
+        .session(session)
+        .await
+    {
         Ok(_) => Ok(()),
         Err(error) if is_duplicate_key(&error) => Err(WriteError::Conflict),
         Err(error) => Err(error.into()),
@@ -67,7 +80,11 @@ pub(super) async fn write_in(
         let command = doc! { "update": collection, "updates": updates, "ordered": true };
         let reply = database.run_command(command).session(&mut *session).await?;
         if let Some(error) = Failed::all(&reply).into_iter().next() {
-            return Err(if error.code == DUPLICATE_KEY { WriteError::Conflict } else { error.into() });
+            return Err(if error.code == DUPLICATE_KEY {
+                WriteError::Conflict
+            } else {
+                error.into()
+            });
         }
     }
     Ok(())
@@ -89,7 +106,11 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
             };
             let reply = database.run_command(command).await?;
             acknowledged(&reply)?;
-            modified += reply.get_i32("nModified").ok().and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+            modified += reply
+                .get_i32("nModified")
+                .ok()
+                .and_then(|count| u64::try_from(count).ok())
+                .unwrap_or(0);
             for failed in Failed::all(&reply) {
                 // Two upserts of one `_id` at once: the next attempt finds the other's document.
                 match chunk.get(failed.index) {
@@ -104,7 +125,11 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
         open = again;
     }
     // It passes: an error of a kind that is tried again for ever.
-    Err(std::io::Error::other(format!("{} upserts of {collection} met others {ATTEMPTS} times", open.len())).into())
+    Err(std::io::Error::other(format!(
+        "{} upserts of {collection} met others {ATTEMPTS} times",
+        open.len()
+    ))
+    .into())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -126,12 +151,18 @@ struct Failed {
 
 impl Failed {
     fn all(reply: &Document) -> Vec<Failed> {
-        let Ok(errors) = reply.get_array("writeErrors") else { return Vec::new() };
+        let Ok(errors) = reply.get_array("writeErrors") else {
+            return Vec::new();
+        };
         errors
             .iter()
             .filter_map(Bson::as_document)
             .map(|error| Failed {
-                index: error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok()).unwrap_or(usize::MAX),
+                index: error
+                    .get_i32("index")
+                    .ok()
+                    .and_then(|index| usize::try_from(index).ok())
+                    .unwrap_or(usize::MAX),
                 code: error.get_i32("code").unwrap_or(0),
                 error: error.clone(),
             })
@@ -184,7 +215,8 @@ mod tests {
 
     #[test]
     fn what_no_majority_has_acknowledged_is_tried_again() {
-        let reply = doc! { "ok": 1, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed", "errmsg": "late" } };
+        let reply =
+            doc! { "ok": 1, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed", "errmsg": "late" } };
         assert!(is_transient(&acknowledged(&reply).unwrap_err()));
         assert!(acknowledged(&doc! { "ok": 1 }).is_ok());
     }

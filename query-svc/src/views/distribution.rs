@@ -48,7 +48,12 @@ struct Work {
 
 impl Distribution {
     pub(super) fn new(views: Views, timelines: Timelines, clock: SharedClock, metrics: ViewMetrics) -> Self {
-        Self { views, timelines, clock, metrics }
+        Self {
+            views,
+            timelines,
+            clock,
+            metrics,
+        }
     }
 
     pub(super) async fn distribute(&self, batch: &[Delivery], committed: Committed) -> Result<(), Error> {
@@ -59,16 +64,30 @@ impl Distribution {
                 Event::UserRegistered(user) => registered.push((user.id, user.created_at)),
                 // Without its content it has been deleted since.
                 Event::PostCreated(post) if post.content.is_some() => {
-                    let entry = Entry { id: post.id, author: post.author, repost_of: None };
+                    let entry = Entry {
+                        id: post.id,
+                        author: post.author,
+                        repost_of: None,
+                    };
                     work.entry(post.author).or_default().entries.push(entry);
                 }
                 Event::PostReposted(repost) => {
-                    let original = PostReference { post: repost.post, author: repost.post_author };
-                    let entry = Entry { id: repost.id, author: repost.user, repost_of: Some(original) };
+                    let original = PostReference {
+                        post: repost.post,
+                        author: repost.post_author,
+                    };
+                    let entry = Entry {
+                        id: repost.id,
+                        author: repost.user,
+                        repost_of: Some(original),
+                    };
                     work.entry(repost.user).or_default().entries.push(entry);
                 }
                 Event::Followed(follow) => {
-                    work.entry(follow.followee).or_default().followers.insert(follow.follower);
+                    work.entry(follow.followee)
+                        .or_default()
+                        .followers
+                        .insert(follow.follower);
                 }
                 // Entries are hints: a page asks for what is deleted, retracted or unfollowed when it is read.
                 _ => {}
@@ -140,14 +159,13 @@ impl Distribution {
     }
 
     /// Copies what the account has posted so far into the home timelines of new followers.
-    async fn backfill(
-        &self,
-        session: &mut ClientSession,
-        account: UserId,
-        followers: &[UserId],
-    ) -> Result<(), Error> {
+    async fn backfill(&self, session: &mut ClientSession, account: UserId, followers: &[UserId]) -> Result<(), Error> {
         let window = self.timelines.window.get();
-        let newest = self.views.posts.newest_heads(session, account, window.saturating_add(1)).await?;
+        let newest = self
+            .views
+            .posts
+            .newest_heads(session, account, window.saturating_add(1))
+            .await?;
         if newest.is_empty() {
             return Ok(());
         }
@@ -208,7 +226,11 @@ impl Distribution {
         let one_in = self.timelines.trim_one_in.get();
         let chosen: BTreeSet<UserId> = {
             let mut random = rand::rng();
-            entries.iter().filter(|_| random.random_ratio(1, one_in)).map(|&(owner, _)| owner).collect()
+            entries
+                .iter()
+                .filter(|_| random.random_ratio(1, one_in))
+                .map(|&(owner, _)| owner)
+                .collect()
         };
         stream::iter(chosen)
             .map(|owner| self.trim(owner))
@@ -221,7 +243,12 @@ impl Distribution {
     async fn trim(&self, owner: UserId) -> Result<(), Error> {
         let delay = TimeDelta::from_std(self.timelines.trim_delay).unwrap_or(TimeDelta::MAX);
         let window = self.timelines.window.get();
-        match self.views.home_timelines.trim(owner, window, self.clock.now(), delay).await? {
+        match self
+            .views
+            .home_timelines
+            .trim(owner, window, self.clock.now(), delay)
+            .await?
+        {
             Trimmed::Nothing => {}
             Trimmed::Marked => {
                 self.metrics.trims.inc();
@@ -235,7 +262,9 @@ impl Distribution {
 
     pub(super) async fn mark_idle_owners(&self) -> Result<u64, Error> {
         let idle_after = TimeDelta::from_std(self.timelines.idle_after).unwrap_or(TimeDelta::MAX);
-        let Some(cutoff) = self.clock.now().checked_sub_signed(idle_after) else { return Ok(0) };
+        let Some(cutoff) = self.clock.now().checked_sub_signed(idle_after) else {
+            return Ok(0);
+        };
         let mut marked = 0;
         loop {
             let (count, more) = self.views.home_timelines.mark_idle(cutoff, IDLE_BATCH).await?;

@@ -9,11 +9,11 @@ use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::ids::UserId;
 
+use super::Views;
 use super::home_timelines::{Entry, Header};
 use super::posts::PostHead;
 use super::profiles::Profile;
 use super::range::Range;
-use super::Views;
 
 /// Authors that are asked for at once: a server merges a hundred sorted lists well.
 const AUTHORS: usize = 100;
@@ -42,7 +42,12 @@ pub struct Filled {
 
 impl Filling {
     pub fn new(views: Views, previous: Option<Views>, timelines: Timelines, clock: SharedClock) -> Self {
-        Self { views, previous, timelines, clock }
+        Self {
+            views,
+            previous,
+            timelines,
+            clock,
+        }
     }
 
     /// Fills the home timelines of the next `limit` owners after `after`, in the order of their ids. Begin with `None`.
@@ -50,11 +55,17 @@ impl Filling {
     /// Repeating a call changes nothing, so that a successor goes on from whatever `next` was noted.
     pub async fn fill(&self, after: Option<UserId>, limit: u32) -> Result<Filled, Error> {
         if after.is_none() {
-            self.views.profiles.fill_audiences(i64::from(self.timelines.fan_out_limit.get())).await?;
+            self.views
+                .profiles
+                .fill_audiences(i64::from(self.timelines.fan_out_limit.get()))
+                .await?;
         }
         let large = self.views.profiles.large().await?;
         let owners = self.views.profiles.live_after(after, limit).await?;
-        let next = owners.last().filter(|_| owners.len() == limit as usize).map(|owner| owner.id);
+        let next = owners
+            .last()
+            .filter(|_| owners.len() == limit as usize)
+            .map(|owner| owner.id);
         let filled = owners.len();
         stream::iter(owners)
             .map(|owner| self.fill_one(owner, &large))
@@ -69,7 +80,11 @@ impl Filling {
         let followees = self.views.relations.followees(owner.id).await?;
         let (large, mut small): (Vec<UserId>, Vec<UserId>) =
             followees.into_iter().partition(|followee| large.contains(followee));
-        let mut header = Header { last_read: Some(last_read), large, ..Header::default() };
+        let mut header = Header {
+            last_read: Some(last_read),
+            large,
+            ..Header::default()
+        };
         if self.is_idle(last_read) {
             header.idle = true;
             return self.views.home_timelines.fill_header(owner.id, &header).await;
@@ -112,6 +127,9 @@ impl Filling {
 
     fn is_idle(&self, last_read: DateTime<Utc>) -> bool {
         let idle_after = TimeDelta::from_std(self.timelines.idle_after).unwrap_or(TimeDelta::MAX);
-        self.clock.now().checked_sub_signed(idle_after).is_some_and(|cutoff| last_read < cutoff)
+        self.clock
+            .now()
+            .checked_sub_signed(idle_after)
+            .is_some_and(|cutoff| last_read < cutoff)
     }
 }

@@ -69,7 +69,11 @@ pub struct Entry {
 
 impl From<&PostHead> for Entry {
     fn from(post: &PostHead) -> Self {
-        Self { id: post.id, author: post.author, repost_of: post.repost_of }
+        Self {
+            id: post.id,
+            author: post.author,
+            repost_of: post.repost_of,
+        }
     }
 }
 
@@ -117,11 +121,19 @@ impl Stored {
     fn into_entry(self) -> Option<Entry> {
         let id = PostId::from_bytes(<[u8; 16]>::try_from(self.id.bytes.get(16..)?).ok()?);
         let repost_of = self.o.zip(self.oa).map(|(post, author)| PostReference { post, author });
-        Some(Entry { id, author: self.a?, repost_of })
+        Some(Entry {
+            id,
+            author: self.a?,
+            repost_of,
+        })
     }
 
     fn owner(&self) -> Option<UserId> {
-        self.id.bytes.get(..16).and_then(|bytes| bytes.try_into().ok()).map(UserId::from_bytes)
+        self.id
+            .bytes
+            .get(..16)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(UserId::from_bytes)
     }
 
     fn is_header(&self) -> bool {
@@ -144,7 +156,10 @@ impl Stored {
 fn key(owner: UserId, entry: &[u8; 16]) -> Binary {
     let mut bytes = owner.as_bytes().to_vec();
     bytes.extend_from_slice(entry);
-    Binary { subtype: BinarySubtype::Generic, bytes }
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 fn header_key(owner: UserId) -> Binary {
@@ -160,7 +175,10 @@ pub struct HomeTimelines {
 
 impl HomeTimelines {
     pub(super) fn new(database: &Database, name: &str) -> Self {
-        Self { database: database.clone(), documents: super::collection(database, name) }
+        Self {
+            database: database.clone(),
+            documents: super::collection(database, name),
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -175,8 +193,16 @@ impl HomeTimelines {
                 super::index("idle", doc! { "owner": 1, "idle": 1 }, Some(doc! { "idle": true })),
                 // Headers alone have these. Many at once are found by this one: in a clustered collection, a list of
                 // `_id`s is one scan from the lowest to the highest.
-                super::index("owner", doc! { "owner": 1 }, Some(doc! { "owner": { "$exists": true } })),
-                super::index("last_read", doc! { "last_read": 1 }, Some(doc! { "last_read": { "$exists": true } })),
+                super::index(
+                    "owner",
+                    doc! { "owner": 1 },
+                    Some(doc! { "owner": { "$exists": true } }),
+                ),
+                super::index(
+                    "last_read",
+                    doc! { "last_read": 1 },
+                    Some(doc! { "last_read": { "$exists": true } }),
+                ),
             ])
             .await?;
         Ok(())
@@ -200,13 +226,23 @@ impl HomeTimelines {
         let above = key(owner, range.after.as_ref().map_or(&LOWEST, PostId::as_bytes));
         let filter = doc! { "_id": { "$gt": above, "$lte": header_key(owner) } };
         let limit = i64::from(range.limit) + 1;
-        let mut found: Vec<Stored> =
-            self.documents.find(filter).sort(doc! { "_id": -1 }).limit(limit).await?.try_collect().await?;
+        let mut found: Vec<Stored> = self
+            .documents
+            .find(filter)
+            .sort(doc! { "_id": -1 })
+            .limit(limit)
+            .await?
+            .try_collect()
+            .await?;
         let header = match found.first() {
             Some(first) if first.is_header() => found.remove(0).into_header(),
             _ => Header::default(),
         };
-        let entries = found.into_iter().filter_map(Stored::into_entry).take(range.limit as usize).collect();
+        let entries = found
+            .into_iter()
+            .filter_map(Stored::into_entry)
+            .take(range.limit as usize)
+            .collect();
         Ok((header, entries))
     }
 
@@ -216,8 +252,14 @@ impl HomeTimelines {
         let below = key(owner, range.before.as_ref().map_or(&HEADER, PostId::as_bytes));
         let filter = doc! { "_id": { "$gt": above, "$lt": below } };
         let sort = doc! { "_id": range.direction() };
-        let found: Vec<Stored> =
-            self.documents.find(filter).sort(sort).limit(i64::from(range.limit)).await?.try_collect().await?;
+        let found: Vec<Stored> = self
+            .documents
+            .find(filter)
+            .sort(sort)
+            .limit(i64::from(range.limit))
+            .await?
+            .try_collect()
+            .await?;
         Ok(range.newest_first(found.into_iter().filter_map(Stored::into_entry).collect()))
     }
 
@@ -232,7 +274,10 @@ impl HomeTimelines {
             "$max": { "last_read": bson::DateTime::from_chrono(at) },
             "$setOnInsert": { "owner": owner },
         };
-        self.documents.update_one(doc! { "_id": header_key(owner) }, visit).upsert(true).await?;
+        self.documents
+            .update_one(doc! { "_id": header_key(owner) }, visit)
+            .upsert(true)
+            .await?;
         Ok(())
     }
 
@@ -247,7 +292,11 @@ impl HomeTimelines {
             "$set": { "idle": false },
             "$max": { "floor": floor, "last_read": bson::DateTime::from_chrono(at) },
         };
-        let woken = self.documents.find_one_and_update(idle, wake).return_document(ReturnDocument::After).await?;
+        let woken = self
+            .documents
+            .find_one_and_update(idle, wake)
+            .return_document(ReturnDocument::After)
+            .await?;
         match woken {
             Some(header) => Ok(header.into_header()),
             None => self.header(owner).await,

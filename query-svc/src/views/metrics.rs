@@ -34,17 +34,37 @@ impl ViewMetrics {
     pub fn register(&self, registry: &mut Registry) {
         let views = registry.sub_registry_with_prefix("views");
         let counters: [(&str, &str, &Counter); 11] = [
-            ("fanned_out_entries", "Entries that fan-out wrote into home timelines", &self.fanned_out_entries),
-            ("backfilled_entries", "Entries that follows copied into home timelines", &self.backfilled_entries),
+            (
+                "fanned_out_entries",
+                "Entries that fan-out wrote into home timelines",
+                &self.fanned_out_entries,
+            ),
+            (
+                "backfilled_entries",
+                "Entries that follows copied into home timelines",
+                &self.backfilled_entries,
+            ),
             ("idle_skips", "Idle owners who were skipped", &self.idle_skips),
             ("idle_marks", "Owners who were marked idle", &self.idle_marks),
             ("raised_floors", "Floors that follows raised", &self.raised_floors),
-            ("large_posts", "Posts of large audiences, not fanned out", &self.large_posts),
+            (
+                "large_posts",
+                "Posts of large audiences, not fanned out",
+                &self.large_posts,
+            ),
             ("crossings", "Audiences that became large", &self.crossings),
-            ("refused_guards", "Rows that were newer than their event", &self.refused_guards),
+            (
+                "refused_guards",
+                "Rows that were newer than their event",
+                &self.refused_guards,
+            ),
             ("conflicts", "Transactions that met another one", &self.conflicts),
             ("trims", "Home timelines that were trimmed", &self.trims),
-            ("trimmed_entries", "Entries removed from home timelines", &self.trimmed_entries),
+            (
+                "trimmed_entries",
+                "Entries removed from home timelines",
+                &self.trimmed_entries,
+            ),
         ];
         for (name, help, counter) in counters {
             views.register(name, help, counter.clone());

@@ -28,7 +28,9 @@ mod rows;
 
 use bson::Document;
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClusteredIndex, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria};
+use mongodb::options::{
+    ClusteredIndex, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria,
+};
 use mongodb::{Collection, Database, IndexModel};
 use shared::mongo::majority;
 
@@ -111,7 +113,12 @@ fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> 
 /// Clustered: the document lies in its own `_id` index, so that a range of ids is one scan. Not for what is found by
 /// lists of ids: of those, too, MongoDB makes one scan from the lowest to the highest.
 async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> {
-    tolerate_existing(database.create_collection(name).clustered_index(ClusteredIndex::default()).await)
+    tolerate_existing(
+        database
+            .create_collection(name)
+            .clustered_index(ClusteredIndex::default())
+            .await,
+    )
 }
 
 async fn create_plain(database: &Database, name: &str) -> Result<(), Error> {
@@ -127,6 +134,9 @@ fn tolerate_existing(created: Result<(), Error>) -> Result<(), Error> {
 }
 
 fn index(name: &str, keys: Document, partial: Option<Document>) -> IndexModel {
-    let options = IndexOptions::builder().name(name.to_owned()).partial_filter_expression(partial).build();
+    let options = IndexOptions::builder()
+        .name(name.to_owned())
+        .partial_filter_expression(partial)
+        .build();
     IndexModel::builder().keys(keys).options(options).build()
 }

@@ -31,7 +31,10 @@ pub struct PostVersion {
 pub(super) fn history_id(post: PostId, version: i64) -> Binary {
     let mut bytes = post.as_bytes().to_vec();
     bytes.extend_from_slice(&version.to_be_bytes());
-    Binary { subtype: BinarySubtype::Generic, bytes }
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes,
+    }
 }
 
 /// The one writer of the collection.
@@ -43,7 +46,10 @@ pub struct PostHistory {
 
 impl PostHistory {
     pub(super) fn new(database: &Database, name: &str) -> Self {
-        Self { database: database.clone(), versions: super::collection(database, name) }
+        Self {
+            database: database.clone(),
+            versions: super::collection(database, name),
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -61,7 +67,12 @@ impl PostHistory {
         let below = history_id(post, range.before.unwrap_or(i64::MAX));
         let filter = doc! { "_id": { "$gt": above, "$lt": below } };
         let sort = doc! { "_id": range.direction() };
-        let found = self.versions.find(filter).sort(sort).limit(i64::from(range.limit)).await?;
+        let found = self
+            .versions
+            .find(filter)
+            .sort(sort)
+            .limit(i64::from(range.limit))
+            .await?;
         Ok(range.newest_first(found.try_collect().await?))
     }
 
@@ -71,8 +82,16 @@ impl PostHistory {
         session: &mut ClientSession,
         ids: Vec<Bson>,
     ) -> Result<HashSet<(PostId, i64)>, Error> {
-        let mut found = self.versions.find(doc! { "_id": { "$in": ids } }).session(&mut *session).await?;
-        found.stream(session).map_ok(|row| (row.post, row.version)).try_collect().await
+        let mut found = self
+            .versions
+            .find(doc! { "_id": { "$in": ids } })
+            .session(&mut *session)
+            .await?;
+        found
+            .stream(session)
+            .map_ok(|row| (row.post, row.version))
+            .try_collect()
+            .await
     }
 
     /// Removes the history of a deleted post, in the transaction of the session.

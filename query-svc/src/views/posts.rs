@@ -95,7 +95,11 @@ impl Posts {
         self.posts
             .create_indexes([
                 super::index("author", doc! { "author": 1, "_id": -1 }, partial("author")),
-                super::index("replies", doc! { "in_reply_to.post": 1, "_id": -1 }, partial("in_reply_to.post")),
+                super::index(
+                    "replies",
+                    doc! { "in_reply_to.post": 1, "_id": -1 },
+                    partial("in_reply_to.post"),
+                ),
                 super::index("public", doc! { "public": 1, "_id": -1 }, partial("public")),
             ])
             .await?;
@@ -108,7 +112,11 @@ impl Posts {
             return Ok(Vec::new());
         }
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
-        self.posts.find(doc! { "_id": { "$in": ids }, "live": true }).await?.try_collect().await
+        self.posts
+            .find(doc! { "_id": { "$in": ids }, "live": true })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
@@ -142,7 +150,11 @@ impl Posts {
         author: UserId,
         limit: u32,
     ) -> Result<Vec<PostHead>, Error> {
-        let heads = self.heads.find(doc! { "author": author }).projection(head_fields()).sort(doc! { "_id": -1 });
+        let heads = self
+            .heads
+            .find(doc! { "author": author })
+            .projection(head_fields())
+            .sort(doc! { "_id": -1 });
         let mut found = heads.limit(i64::from(limit)).session(&mut *session).await?;
         found.stream(session).try_collect().await
     }

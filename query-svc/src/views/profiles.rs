@@ -101,7 +101,11 @@ impl Profiles {
         self.profiles
             .create_indexes([
                 super::index("handle", doc! { "handle": 1 }, None),
-                super::index("audience", doc! { "audience": 1 }, Some(doc! { "audience": { "$exists": true } })),
+                super::index(
+                    "audience",
+                    doc! { "audience": 1 },
+                    Some(doc! { "audience": { "$exists": true } }),
+                ),
             ])
             .await?;
         Ok(())
@@ -113,7 +117,11 @@ impl Profiles {
             return Ok(Vec::new());
         }
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
-        self.profiles.find(doc! { "_id": { "$in": ids }, "live": true }).await?.try_collect().await
+        self.profiles
+            .find(doc! { "_id": { "$in": ids }, "live": true })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The live user of a handle (without the `@`, in small letters).
@@ -124,7 +132,12 @@ impl Profiles {
     /// How many follow a user and how posts reach them, as the session sees it.
     pub(super) async fn reach(&self, session: &mut ClientSession, user: UserId) -> Result<Reach, Error> {
         let fields = doc! { "counts": 1, "audience": 1 };
-        let found = self.reaches.find_one(doc! { "_id": user }).projection(fields).session(session).await?;
+        let found = self
+            .reaches
+            .find_one(doc! { "_id": user })
+            .projection(fields)
+            .session(session)
+            .await?;
         Ok(found.unwrap_or_default())
     }
 
@@ -140,13 +153,21 @@ impl Profiles {
     pub(super) async fn finish_crossing(&self, session: &mut ClientSession, user: UserId) -> Result<bool, Error> {
         let crossing = doc! { "_id": user, "audience": Audience::Crossing.as_str() };
         let large = doc! { "$set": { "audience": Audience::Large.as_str() } };
-        Ok(self.profiles.update_one(crossing, large).session(session).await?.modified_count == 1)
+        Ok(self
+            .profiles
+            .update_one(crossing, large)
+            .session(session)
+            .await?
+            .modified_count
+            == 1)
     }
 
     /// Names the large audiences of a generation that nobody follows events into yet: there is nothing to cross.
     pub(super) async fn fill_audiences(&self, fan_out_limit: i64) -> Result<(), Error> {
         let many = doc! { "counts.followers": { "$gte": fan_out_limit } };
-        self.profiles.update_many(many, doc! { "$set": { "audience": Audience::Large.as_str() } }).await?;
+        self.profiles
+            .update_many(many, doc! { "$set": { "audience": Audience::Large.as_str() } })
+            .await?;
         Ok(())
     }
 
@@ -163,6 +184,12 @@ impl Profiles {
         if let Some(after) = after {
             filter.insert("_id", doc! { "$gt": after });
         }
-        self.profiles.find(filter).sort(doc! { "_id": 1 }).limit(i64::from(limit)).await?.try_collect().await
+        self.profiles
+            .find(filter)
+            .sort(doc! { "_id": 1 })
+            .limit(i64::from(limit))
+            .await?
+            .try_collect()
+            .await
     }
 }

@@ -25,17 +25,32 @@ pub struct Range<I> {
 impl<I> Range<I> {
     /// The newest `limit` items of all.
     pub fn newest(limit: u32) -> Self {
-        Self { before: None, after: None, limit, end: End::Newest }
+        Self {
+            before: None,
+            after: None,
+            limit,
+            end: End::Newest,
+        }
     }
 
     /// The newest `limit` items that are older than `cursor`.
     pub fn before(cursor: I, limit: u32) -> Self {
-        Self { before: Some(cursor), after: None, limit, end: End::Newest }
+        Self {
+            before: Some(cursor),
+            after: None,
+            limit,
+            end: End::Newest,
+        }
     }
 
     /// The oldest `limit` items that are newer than `cursor`.
     pub fn after(cursor: I, limit: u32) -> Self {
-        Self { before: None, after: Some(cursor), limit, end: End::Oldest }
+        Self {
+            before: None,
+            after: Some(cursor),
+            limit,
+            end: End::Oldest,
+        }
     }
 }
 

@@ -103,7 +103,10 @@ impl RelationId {
     }
 
     pub fn to_bson(self) -> Binary {
-        Binary { subtype: BinarySubtype::Generic, bytes: self.0.to_vec() }
+        Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: self.0.to_vec(),
+        }
     }
 }
 
@@ -115,7 +118,13 @@ impl From<RelationId> for Bson {
 
 impl fmt::Debug for RelationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RelationId({} {} {})", self.viewer(), self.kind().as_str(), self.target())
+        write!(
+            f,
+            "RelationId({} {} {})",
+            self.viewer(),
+            self.kind().as_str(),
+            self.target()
+        )
     }
 }
 
@@ -205,7 +214,11 @@ impl Relations {
             return Ok(Vec::new());
         }
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
-        self.relations.find(doc! { "_id": { "$in": ids }, "live": true }).await?.try_collect().await
+        self.relations
+            .find(doc! { "_id": { "$in": ids }, "live": true })
+            .await?
+            .try_collect()
+            .await
     }
 
     /// What a user follows, likes or reposted, newest first.
@@ -215,12 +228,17 @@ impl Relations {
         kind: RelationKind,
         range: Range<EventId>,
     ) -> Result<Vec<Relation>, Error> {
-        self.list(doc! { "viewer": viewer, "kind": kind.as_str(), "live": true }, range).await
+        self.list(doc! { "viewer": viewer, "kind": kind.as_str(), "live": true }, range)
+            .await
     }
 
     /// Who follows a user, newest first.
     pub async fn followers(&self, of: UserId, range: Range<EventId>) -> Result<Vec<Relation>, Error> {
-        self.list(doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true }, range).await
+        self.list(
+            doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true },
+            range,
+        )
+        .await
     }
 
     /// Who likes a post, or reposted it, newest first.
@@ -230,20 +248,34 @@ impl Relations {
         kind: RelationKind,
         range: Range<EventId>,
     ) -> Result<Vec<Relation>, Error> {
-        self.list(doc! { "target": post, "kind": kind.as_str(), "live": true }, range).await
+        self.list(doc! { "target": post, "kind": kind.as_str(), "live": true }, range)
+            .await
     }
 
     /// Everybody whom the viewer follows now, in no order.
     pub async fn followees(&self, viewer: UserId) -> Result<Vec<UserId>, Error> {
         let live = doc! { "viewer": viewer, "kind": RelationKind::Follow.as_str(), "live": true };
-        let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(10_000).await?;
-        found.map_ok(|row| UserId::from_uuid(row.id.target())).try_collect().await
+        let found = self
+            .ids
+            .find(live)
+            .projection(doc! { "_id": 1 })
+            .batch_size(10_000)
+            .await?;
+        found
+            .map_ok(|row| UserId::from_uuid(row.id.target()))
+            .try_collect()
+            .await
     }
 
     async fn list(&self, mut filter: Document, range: Range<EventId>) -> Result<Vec<Relation>, Error> {
         range.bound(&mut filter, "order");
         let sort = doc! { "order": range.direction() };
-        let found = self.relations.find(filter).sort(sort).limit(i64::from(range.limit)).await?;
+        let found = self
+            .relations
+            .find(filter)
+            .sort(sort)
+            .limit(i64::from(range.limit))
+            .await?;
         Ok(range.newest_first(found.try_collect().await?))
     }
 
@@ -251,7 +283,9 @@ impl Relations {
     pub(super) async fn all_followers(&self, session: &mut ClientSession, of: UserId) -> Result<Followers, Error> {
         let live = doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true };
         let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(10_000);
-        Ok(Followers { found: found.session(session).await? })
+        Ok(Followers {
+            found: found.session(session).await?,
+        })
     }
 }
 
@@ -264,6 +298,11 @@ pub(super) struct Followers {
 impl Followers {
     /// The next ones, at most `limit`; empty at the end.
     pub(super) async fn next(&mut self, session: &mut ClientSession, limit: usize) -> Result<Vec<UserId>, Error> {
-        self.found.stream(session).take(limit).map_ok(|row| row.id.viewer()).try_collect().await
+        self.found
+            .stream(session)
+            .take(limit)
+            .map_ok(|row| row.id.viewer())
+            .try_collect()
+            .await
     }
 }

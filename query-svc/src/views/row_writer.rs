@@ -44,7 +44,12 @@ pub(super) struct Committed(Option<Timestamp>);
 impl Committed {
     /// A session whose reads see what was committed, and everything that its transaction saw.
     pub(super) async fn session(self, views: &Views) -> Result<ClientSession, Error> {
-        let mut session = views.database().client().start_session().causal_consistency(true).await?;
+        let mut session = views
+            .database()
+            .client()
+            .start_session()
+            .causal_consistency(true)
+            .await?;
         if let Some(at) = self.0 {
             session.advance_operation_time(at);
         }
@@ -70,7 +75,12 @@ pub(super) struct RowWriter {
 
 impl RowWriter {
     pub(super) fn new(views: Views, metrics: ViewMetrics) -> Self {
-        Self { views, metrics, queue: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self {
+            views,
+            metrics,
+            queue: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Works a batch into the rows, in one transaction; repeating it changes nothing.
@@ -85,7 +95,10 @@ impl RowWriter {
             .collect();
         loop {
             let (done, mut answer) = oneshot::channel();
-            self.enqueue(Waiting { events: Arc::clone(&events), done });
+            self.enqueue(Waiting {
+                events: Arc::clone(&events),
+                done,
+            });
             loop {
                 tokio::select! {
                     biased;
@@ -104,7 +117,10 @@ impl RowWriter {
     }
 
     fn enqueue(&self, waiting: Waiting) {
-        self.queue.lock().expect("nobody panics while holding the queue").push(waiting);
+        self.queue
+            .lock()
+            .expect("nobody panics while holding the queue")
+            .push(waiting);
     }
 
     /// The first ones that wait, as many as fit into a transaction.
@@ -144,7 +160,13 @@ impl RowWriter {
     }
 
     async fn commit_events(&self, events: &[&Recorded]) -> Result<Committed, Error> {
-        let mut session = self.views.database().client().start_session().causal_consistency(true).await?;
+        let mut session = self
+            .views
+            .database()
+            .client()
+            .start_session()
+            .causal_consistency(true)
+            .await?;
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS {
             match self.try_commit(&mut session, events).await {
@@ -200,10 +222,13 @@ impl RowWriter {
         let refused = changes.refused;
         let writes = changes.into_writes();
         // What other processes write most comes first: a conflict shows before the rest was in vain.
-        self.write_to(session, self.views.profiles.name(), writes.profiles).await?;
+        self.write_to(session, self.views.profiles.name(), writes.profiles)
+            .await?;
         self.write_to(session, self.views.posts.name(), writes.posts).await?;
-        self.write_to(session, self.views.relations.name(), writes.relations).await?;
-        self.write_to(session, self.views.post_history.name(), writes.history).await?;
+        self.write_to(session, self.views.relations.name(), writes.relations)
+            .await?;
+        self.write_to(session, self.views.post_history.name(), writes.history)
+            .await?;
         for post in writes.forgotten {
             self.views.post_history.forget(session, post).await?;
         }
@@ -221,7 +246,10 @@ impl RowWriter {
         if late.is_empty() {
             return Ok(());
         }
-        let ids: Vec<Bson> = late.iter().map(|&(post, version)| Bson::Binary(history_id(post, version))).collect();
+        let ids: Vec<Bson> = late
+            .iter()
+            .map(|&(post, version)| Bson::Binary(history_id(post, version)))
+            .collect();
         let there = self.views.post_history.existing(session, ids).await?;
         for (post, version) in late {
             if there.contains(&(post, version)) {
@@ -265,7 +293,16 @@ where
         .await?;
     found
         .stream(session)
-        .map_ok(|row| (row.id, RowState { exists: true, version: row.version, live: row.live }))
+        .map_ok(|row| {
+            (
+                row.id,
+                RowState {
+                    exists: true,
+                    version: row.version,
+                    live: row.live,
+                },
+            )
+        })
         .try_collect()
         .await
 }

@@ -53,7 +53,8 @@ impl Keys {
                     keys.posts.insert(post.id);
                 }
                 Event::Followed(follow) | Event::Unfollowed(follow) => {
-                    keys.relations.insert(RelationId::follow(follow.follower, follow.followee));
+                    keys.relations
+                        .insert(RelationId::follow(follow.follower, follow.followee));
                 }
                 Event::PostLiked(like) | Event::PostUnliked(like) => {
                     keys.relations.insert(RelationId::like(like.user, like.post));
@@ -122,13 +123,18 @@ impl Change {
         counts: BTreeMap<&str, i64>,
     ) -> Option<Update> {
         let mut update = Document::new();
-        let counts: Document = counts.into_iter().map(|(field, by)| (field.to_owned(), Bson::Int64(by))).collect();
+        let counts: Document = counts
+            .into_iter()
+            .map(|(field, by)| (field.to_owned(), Bson::Int64(by)))
+            .collect();
         match content {
             Some((set, unset)) => {
                 update.insert("$set", set);
                 if !unset.is_empty() {
-                    let unset: Document =
-                        unset.into_iter().map(|field| (field.to_owned(), Bson::String(String::new()))).collect();
+                    let unset: Document = unset
+                        .into_iter()
+                        .map(|field| (field.to_owned(), Bson::String(String::new())))
+                        .collect();
                     update.insert("$unset", unset);
                 }
             }
@@ -193,7 +199,10 @@ impl Changes {
         known: Known,
         events: impl Iterator<Item = &'a Recorded>,
     ) -> Result<Self, bson::error::Error> {
-        let mut changes = Changes { known, ..Changes::default() };
+        let mut changes = Changes {
+            known,
+            ..Changes::default()
+        };
         for recorded in events {
             changes.take(recorded)?;
         }
@@ -207,9 +216,20 @@ impl Changes {
     }
 
     pub(super) fn into_writes(self) -> RowWrites {
-        let Changes { known, profiles, posts, relations, history, forgotten, .. } = self;
+        let Changes {
+            known,
+            profiles,
+            posts,
+            relations,
+            history,
+            forgotten,
+            ..
+        } = self;
         let exists = |state: Option<&RowState>| state.is_some_and(|state| state.exists);
-        let mut writes = RowWrites { forgotten, ..RowWrites::default() };
+        let mut writes = RowWrites {
+            forgotten,
+            ..RowWrites::default()
+        };
         for (id, change) in profiles {
             // A profile that is only counted on has not been looked for.
             change.write(id, exists(known.profiles.get(&id)), &mut writes.profiles);
@@ -258,13 +278,19 @@ impl Changes {
         let state = self.known.profiles.entry(user.id).or_default();
         if pass(state, version, content.is_some(), &mut self.refused).is_some() {
             let change = self.profiles.entry(user.id).or_default();
-            change.content = Some(content_of(version, content, &["handle", "display_name", "bio", "created_at"]));
+            change.content = Some(content_of(
+                version,
+                content,
+                &["handle", "display_name", "bio", "created_at"],
+            ));
         }
     }
 
     fn post(&mut self, post: &Post, version: i64) -> Result<(), bson::error::Error> {
         let content = post.content.as_ref().filter(|_| !post.deleted);
-        let entities = content.map(|content| bson::serialize_to_bson(&content.entities)).transpose()?;
+        let entities = content
+            .map(|content| bson::serialize_to_bson(&content.entities))
+            .transpose()?;
         let history = content.zip(entities.clone()).map(|(content, entities)| {
             doc! {
                 "post": post.id,
@@ -310,10 +336,10 @@ impl Changes {
                 self.forgotten.insert(post.id);
             }
         } else if let Some(fields) = history {
-            self
-                .history
-                .entry((post.id, version))
-                .or_insert(HistoryRow { fields, late: passed.is_none() });
+            self.history.entry((post.id, version)).or_insert(HistoryRow {
+                fields,
+                late: passed.is_none(),
+            });
         }
         Ok(())
     }
@@ -360,7 +386,15 @@ impl Changes {
     /// Answers with what the row counts more or less than before; `None` if it is newer.
     fn post_row(&mut self, id: PostId, version: i64, row: Option<Document>) -> Option<i64> {
         const FIELDS: [&str; 9] = [
-            "author", "text", "entities", "visibility", "created_at", "edited_at", "in_reply_to", "public", "repost_of",
+            "author",
+            "text",
+            "entities",
+            "visibility",
+            "created_at",
+            "edited_at",
+            "in_reply_to",
+            "public",
+            "repost_of",
         ];
         let state = self.known.posts.entry(id).or_default();
         let by = pass(state, version, row.is_some(), &mut self.refused)?;
@@ -377,7 +411,9 @@ impl Changes {
         recorded: &Recorded,
     ) -> i64 {
         let state = self.known.relations.entry(id).or_default();
-        let Some(by) = pass(state, recorded.version, live, &mut self.refused) else { return 0 };
+        let Some(by) = pass(state, recorded.version, live, &mut self.refused) else {
+            return 0;
+        };
         let mut row = doc! {
             "version": recorded.version,
             "live": live,
@@ -439,111 +475,13 @@ fn visibility(visibility: Visibility) -> &'static str {
 
 /// The posts among these that have a late history row; the others' rows are written anyway.
 pub(super) fn late_history(changes: &Changes) -> HashSet<(PostId, i64)> {
-    changes.history.iter().filter(|(_, row)| row.late).map(|(&key, _)| key).collect()
+    changes
+        .history
+        .iter()
+        .filter(|(_, row)| row.late)
+        .map(|(&key, _)| key)
+        .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono::{DateTime, Utc};
-    use shared::entities::Entities;
-    use shared::events::{PostContent, ReplyTo};
-
-    use super::*;
-
-    fn at() -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(1_750_000_000_000).unwrap()
-    }
-
-    fn post(id: PostId, text: Option<&str>) -> Post {
-        Post {
-            id,
-            author: UserId::new(at()),
-            content: text.map(|text| PostContent { text: text.to_owned(), entities: Entities::default() }),
-            in_reply_to: None,
-            visibility: Visibility::Public,
-            created_at: at(),
-            edited_at: None,
-            deleted: text.is_none(),
-        }
-    }
-
-    fn recorded(version: i64, event: Event) -> Recorded {
-        Recorded { id: EventId::new(at()), version, event }
-    }
-
-    fn there(version: i64, live: bool) -> RowState {
-        RowState { exists: true, version, live }
-    }
-
-    fn decide(known: Known, events: &[Recorded]) -> Changes {
-        Changes::decide(known, events.iter()).unwrap()
-    }
-
-    #[test]
-    fn a_batch_writes_a_row_once_and_keeps_every_version() {
-        let id = PostId::new(at());
-        let created = post(id, Some("one"));
-        let edited = Post { content: post(id, Some("two")).content, ..created.clone() };
-        let events = [recorded(1, Event::PostCreated(created)), recorded(2, Event::PostEdited(edited))];
-        let writes = decide(Known::default(), &events).into_writes();
-        assert_eq!((writes.posts.inserts.len(), writes.posts.updates.len()), (1, 0));
-        assert_eq!(writes.posts.inserts[0].get_str("text").unwrap(), "two");
-        assert_eq!(writes.history.inserts.len(), 2);
-        assert_eq!(writes.profiles.updates.len(), 1);
-    }
-
-    #[test]
-    fn a_deletion_in_the_same_batch_leaves_no_text() {
-        let id = PostId::new(at());
-        let created = post(id, Some("secret"));
-        let deleted = Post { content: None, deleted: true, ..created.clone() };
-        let events = [recorded(1, Event::PostCreated(created)), recorded(2, Event::PostDeleted(deleted))];
-        let writes = decide(Known::default(), &events).into_writes();
-        assert_eq!(writes.posts.inserts, [doc! { "_id": id, "version": 2_i64, "live": false }]);
-        assert_eq!(writes.history.inserts, []);
-        // One more and one less: nothing.
-        assert!(writes.profiles.updates.is_empty() && writes.profiles.inserts.is_empty());
-    }
-
-    #[test]
-    fn an_older_version_of_a_live_post_is_history_and_of_a_deleted_one_is_nothing() {
-        let id = PostId::new(at());
-        let late = [recorded(1, Event::PostCreated(post(id, Some("one"))))];
-        let known = |state| Known { posts: HashMap::from([(id, state)]), ..Known::default() };
-        let changes = decide(known(there(2, true)), &late);
-        assert_eq!((changes.refused, late_history(&changes)), (1, HashSet::from([(id, 1)])));
-        let changes = decide(known(there(2, false)), &late);
-        assert!(changes.refused == 1 && changes.history.is_empty());
-        // A stub is not a tombstone.
-        let changes = decide(known(there(0, false)), &late);
-        assert!(changes.refused == 0 && changes.history.len() == 1 && late_history(&changes).is_empty());
-    }
-
-    #[test]
-    fn only_a_row_that_changes_sides_counts() {
-        let (follower, followee) = (UserId::new(at()), UserId::new(at()));
-        let id = RelationId::follow(follower, followee);
-        let follow = |active| Follow { follower, followee, active };
-        let counted = |state, version, active| {
-            let known = Known { relations: HashMap::from([(id, state)]), ..Known::default() };
-            let event = if active { Event::Followed(follow(active)) } else { Event::Unfollowed(follow(active)) };
-            let changes = decide(known, &[recorded(version, event)]);
-            changes.profiles.get(&followee).and_then(|change| change.counts.get("counts.followers").copied())
-        };
-        assert_eq!(counted(RowState::default(), 1, true), Some(1));
-        assert_eq!(counted(there(1, true), 2, false), Some(-1));
-        assert_eq!(counted(there(1, true), 3, true), None);
-        assert_eq!(counted(there(2, false), 1, true), None);
-        assert_eq!(counted(RowState::default(), 2, false), None);
-    }
-
-    #[test]
-    fn a_reply_counts_for_its_author_and_its_parent() {
-        let parent = ReplyTo { post: PostId::new(at()), author: UserId::new(at()) };
-        let reply = Post { in_reply_to: Some(parent), ..post(PostId::new(at()), Some("indeed")) };
-        let changes = decide(Known::default(), &[recorded(1, Event::PostCreated(reply.clone()))]);
-        assert_eq!(changes.posts[&parent.post].counts, BTreeMap::from([("counts.replies", 1)]));
-        assert_eq!(changes.profiles[&reply.author].counts, BTreeMap::from([("counts.posts", 1)]));
-        assert!(changes.posts[&parent.post].content.is_none());
-    }
-}
+mod tests;

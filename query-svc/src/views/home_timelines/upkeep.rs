@@ -22,7 +22,10 @@ impl HomeTimelines {
     pub(in crate::views) async fn insert(&self, entries: &[(UserId, Entry)]) -> Result<usize, Error> {
         let mut inserted = 0;
         for chunk in entries.chunks(BATCH) {
-            let documents: Vec<Stored> = chunk.iter().map(|(owner, entry)| Stored::entry(*owner, entry)).collect();
+            let documents: Vec<Stored> = chunk
+                .iter()
+                .map(|(owner, entry)| Stored::entry(*owner, entry))
+                .collect();
             inserted += match self.documents.insert_many(&documents).ordered(false).await {
                 Ok(result) => result.inserted_ids.len(),
                 Err(error) if is_duplicate_key(&error) => documents.len() - duplicates(&error),
@@ -41,9 +44,17 @@ impl HomeTimelines {
         let mut headers = HashMap::with_capacity(owners.len());
         for chunk in owners.chunks(BATCH) {
             let owners: Vec<Bson> = chunk.iter().map(|&owner| owner.into()).collect();
-            let mut found = self.documents.find(doc! { "owner": { "$in": owners } }).session(&mut *session).await?;
+            let mut found = self
+                .documents
+                .find(doc! { "owner": { "$in": owners } })
+                .session(&mut *session)
+                .await?;
             let found: Vec<Stored> = found.stream(session).try_collect().await?;
-            headers.extend(found.into_iter().filter_map(|stored| Some((stored.owner()?, stored.into_header()))));
+            headers.extend(
+                found
+                    .into_iter()
+                    .filter_map(|stored| Some((stored.owner()?, stored.into_header()))),
+            );
         }
         Ok(headers)
     }
@@ -59,8 +70,12 @@ impl HomeTimelines {
             let owners: Vec<Bson> = chunk.iter().map(|&owner| owner.into()).collect();
             // The partial index has idle owners alone: the usual answer costs nothing.
             let filter = doc! { "owner": { "$in": owners }, "idle": true };
-            let mut found =
-                self.documents.find(filter).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+            let mut found = self
+                .documents
+                .find(filter)
+                .projection(doc! { "_id": 1 })
+                .session(&mut *session)
+                .await?;
             let found: Vec<Stored> = found.stream(session).try_collect().await?;
             idle.extend(found.iter().filter_map(Stored::owner));
         }
@@ -69,19 +84,31 @@ impl HomeTimelines {
 
     /// Floors only rise: `$max`.
     pub(in crate::views) async fn raise_floors(&self, floors: &[(UserId, PostId)]) -> Result<(), Error> {
-        self.update_headers(floors.iter().map(|&(owner, floor)| (owner, doc! { "$max": { "floor": floor } }))).await
+        self.update_headers(
+            floors
+                .iter()
+                .map(|&(owner, floor)| (owner, doc! { "$max": { "floor": floor } })),
+        )
+        .await
     }
 
     /// The owners look up the account's posts when they read, from now on.
     pub(in crate::views) async fn tell_large(&self, owners: &[UserId], account: UserId) -> Result<(), Error> {
-        self.update_headers(owners.iter().map(|&owner| (owner, doc! { "$addToSet": { "large": account } }))).await
+        self.update_headers(
+            owners
+                .iter()
+                .map(|&owner| (owner, doc! { "$addToSet": { "large": account } })),
+        )
+        .await
     }
 
     /// A registration is the first visit, so that who never reads becomes idle too.
     pub(in crate::views) async fn note_registrations(&self, users: &[(UserId, DateTime<Utc>)]) -> Result<(), Error> {
-        self.update_headers(users.iter().map(|&(user, at)| {
-            (user, doc! { "$max": { "last_read": bson::DateTime::from_chrono(at) } })
-        }))
+        self.update_headers(
+            users
+                .iter()
+                .map(|&(user, at)| (user, doc! { "$max": { "last_read": bson::DateTime::from_chrono(at) } })),
+        )
         .await
     }
 
@@ -114,7 +141,10 @@ impl HomeTimelines {
             let large: Vec<Bson> = header.large.iter().map(|&account| account.into()).collect();
             update.insert("$addToSet", doc! { "large": { "$each": large } });
         }
-        self.documents.update_one(doc! { "_id": header_key(owner) }, update).upsert(true).await?;
+        self.documents
+            .update_one(doc! { "_id": header_key(owner) }, update)
+            .upsert(true)
+            .await?;
         Ok(())
     }
 
@@ -122,8 +152,14 @@ impl HomeTimelines {
     pub(in crate::views) async fn mark_idle(&self, cutoff: DateTime<Utc>, limit: u32) -> Result<(u64, bool), Error> {
         let cutoff = bson::DateTime::from_chrono(cutoff);
         let late = doc! { "last_read": { "$exists": true, "$lt": cutoff }, "idle": { "$ne": true } };
-        let found: Vec<Stored> =
-            self.documents.find(late).sort(doc! { "last_read": 1 }).limit(i64::from(limit)).await?.try_collect().await?;
+        let found: Vec<Stored> = self
+            .documents
+            .find(late)
+            .sort(doc! { "last_read": 1 })
+            .limit(i64::from(limit))
+            .await?
+            .try_collect()
+            .await?;
         let updates: Vec<Update> = found
             .iter()
             .filter_map(|stored| {
@@ -151,9 +187,15 @@ impl HomeTimelines {
     ) -> Result<Trimmed, Error> {
         let header = self.header(owner).await?;
         if let (Some(below), Some(after)) = (header.trim_below, header.trim_after) {
-            return if now < after { Ok(Trimmed::Nothing) } else { self.remove_below(owner, below).await };
+            return if now < after {
+                Ok(Trimmed::Nothing)
+            } else {
+                self.remove_below(owner, below).await
+            };
         }
-        let Some(end) = self.end_of_window(owner, window).await? else { return Ok(Trimmed::Nothing) };
+        let Some(end) = self.end_of_window(owner, window).await? else {
+            return Ok(Trimmed::Nothing);
+        };
         let below = header.floor.map_or(end, |floor| floor.max(end));
         // Without the guard, a mark that somebody else made in between would be put off.
         let unmarked = doc! { "_id": header_key(owner), "trim_below": { "$exists": false } };
@@ -177,9 +219,17 @@ impl HomeTimelines {
         if self.documents.count_documents(all.clone()).limit(longest + 1).await? <= longest {
             return Ok(None);
         }
-        let newest = self.documents.find(all).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1, "a": 1 });
+        let newest = self
+            .documents
+            .find(all)
+            .sort(doc! { "_id": -1 })
+            .projection(doc! { "_id": 1, "a": 1 });
         let found: Vec<Stored> = newest.limit(i64::from(window) + 1).await?.try_collect().await?;
-        Ok(found.into_iter().nth(window as usize).and_then(Stored::into_entry).map(|entry| entry.id))
+        Ok(found
+            .into_iter()
+            .nth(window as usize)
+            .and_then(Stored::into_entry)
+            .map(|entry| entry.id))
     }
 
     /// Removes what lies at `below` or lower. That is never above the floor: the mark and the floor were one write.
@@ -188,7 +238,9 @@ impl HomeTimelines {
         let removed = self.documents.delete_many(old).await?.deleted_count;
         // The mark goes last: whoever died before would find it and remove the rest.
         let mark = doc! { "_id": header_key(owner), "trim_below": below };
-        self.documents.update_one(mark, doc! { "$unset": { "trim_below": "", "trim_after": "" } }).await?;
+        self.documents
+            .update_one(mark, doc! { "$unset": { "trim_below": "", "trim_after": "" } })
+            .await?;
         Ok(Trimmed::Removed(removed))
     }
 }

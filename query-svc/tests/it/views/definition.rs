@@ -51,13 +51,25 @@ impl State {
                     state.users.insert(user.id);
                 }
                 Event::PostCreated(post) | Event::PostEdited(post) => {
-                    state.posts.insert(post.id, Shown { author: post.author, original: None });
+                    state.posts.insert(
+                        post.id,
+                        Shown {
+                            author: post.author,
+                            original: None,
+                        },
+                    );
                 }
                 Event::Followed(follow) => {
                     state.follows.insert((follow.follower, follow.followee));
                 }
                 Event::PostReposted(repost) => {
-                    state.posts.insert(repost.id, Shown { author: repost.user, original: Some(repost.post) });
+                    state.posts.insert(
+                        repost.id,
+                        Shown {
+                            author: repost.user,
+                            original: Some(repost.post),
+                        },
+                    );
                 }
                 _ => {}
             }
@@ -66,7 +78,9 @@ impl State {
     }
 
     fn is_live(&self, post: PostId) -> bool {
-        self.posts.get(&post).is_some_and(|post| self.users.contains(&post.author))
+        self.posts
+            .get(&post)
+            .is_some_and(|post| self.users.contains(&post.author))
     }
 
     fn sees(&self, owner: UserId, author: UserId) -> bool {

@@ -105,25 +105,37 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     for (n, &action) in actions.iter().enumerate() {
         match action {
             Action::Post(user) => {
-                let visibility = if n % 7 == 0 { Visibility::Followers } else { Visibility::Public };
+                let visibility = if n % 7 == 0 {
+                    Visibility::Followers
+                } else {
+                    Visibility::Public
+                };
                 let Some(user) = live(store, user) else { continue };
                 posts.push(store.write(user, &format!("post {n} #tag"), None, visibility));
             }
             Action::Reply(user, parent) => {
-                let (Some(user), Some(parent)) = (live(store, user), pick(&posts, &deleted, parent)) else { continue };
+                let (Some(user), Some(parent)) = (live(store, user), pick(&posts, &deleted, parent)) else {
+                    continue;
+                };
                 posts.push(store.write(user, &format!("reply {n}"), Some(parent), Visibility::Public));
             }
             Action::Edit(post) => {
-                let Some(post) = pick(&posts, &deleted, post) else { continue };
+                let Some(post) = pick(&posts, &deleted, post) else {
+                    continue;
+                };
                 store.edit(post, &format!("edited {n}"));
             }
             Action::Delete(post) => {
-                let Some(post) = pick(&posts, &deleted, post) else { continue };
+                let Some(post) = pick(&posts, &deleted, post) else {
+                    continue;
+                };
                 store.delete_post(post);
                 deleted.insert(post);
             }
             Action::Like(user, post) => {
-                let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else { continue };
+                let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else {
+                    continue;
+                };
                 let active = likes.insert((user, post));
                 if !active {
                     likes.remove(&(user, post));
@@ -131,7 +143,9 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                 store.like(user, post, active);
             }
             Action::Repost(user, post) => {
-                let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else { continue };
+                let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else {
+                    continue;
+                };
                 if store.posts[&post].visibility != Visibility::Public {
                     continue;
                 }
@@ -142,7 +156,9 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                 }
             }
             Action::Follow(follower, followee) => {
-                let (Some(follower), Some(followee)) = (live(store, follower), live(store, followee)) else { continue };
+                let (Some(follower), Some(followee)) = (live(store, follower), live(store, followee)) else {
+                    continue;
+                };
                 if follower != followee && follows.insert((follower, followee)) {
                     store.follow(follower, followee);
                 }
@@ -178,9 +194,14 @@ impl Lanes {
     fn of(log: &[Delivery]) -> Self {
         let mut lanes: BTreeMap<UserId, Vec<Delivery>> = BTreeMap::new();
         for delivery in log {
-            lanes.entry(delivery.event.audience()).or_default().push(delivery.clone());
+            lanes
+                .entry(delivery.event.audience())
+                .or_default()
+                .push(delivery.clone());
         }
-        Self { lanes: lanes.into_values().map(|lane| (lane, 0)).collect() }
+        Self {
+            lanes: lanes.into_values().map(|lane| (lane, 0)).collect(),
+        }
     }
 
     fn take(&mut self, lane: u8, count: u8) -> Vec<Delivery> {
@@ -199,7 +220,10 @@ impl Lanes {
     }
 
     fn rest(&mut self) -> Vec<Vec<Delivery>> {
-        self.lanes.iter_mut().map(|(events, done)| events.split_off(*done)).collect()
+        self.lanes
+            .iter_mut()
+            .map(|(events, done)| events.split_off(*done))
+            .collect()
     }
 }
 
@@ -230,7 +254,10 @@ impl Bench {
             rest.sort_by_key(|delivery| delivery.recorded.id.as_bytes()[15]);
             here.deliver(&rest).await;
         } else {
-            join_all(lanes.rest().iter().map(|lane| here.projection.handle(lane))).await.into_iter().for_each(Result::unwrap);
+            join_all(lanes.rest().iter().map(|lane| here.projection.handle(lane)))
+                .await
+                .into_iter()
+                .for_each(Result::unwrap);
         }
         self.compare(&store, &here, Visit::Silent, 5).await?;
         self.compare(&store, &here, Visit::Owner, 20).await?;
@@ -243,7 +270,10 @@ impl Bench {
         orderly.fill(Some(here.views.clone())).await;
         self.compare(&store, &orderly, Visit::Silent, 20).await?;
         let late = Lanes::of(&store.log[store.log.len() / 2..]).rest();
-        join_all(late.iter().map(|lane| orderly.projection.handle(lane))).await.into_iter().for_each(Result::unwrap);
+        join_all(late.iter().map(|lane| orderly.projection.handle(lane)))
+            .await
+            .into_iter()
+            .for_each(Result::unwrap);
         self.compare(&store, &orderly, Visit::Silent, 20).await?;
         orderly.drop().await;
         here.drop().await;
@@ -295,11 +325,24 @@ impl Bench {
 
 #[test]
 fn any_schedule_gives_the_same_views() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let (_database, views) = runtime.block_on(database());
-    let bench = Bench { database: views, generation: 0, metrics: ViewMetrics::default(), met: Met::default() };
+    let bench = Bench {
+        database: views,
+        generation: 0,
+        metrics: ViewMetrics::default(),
+        met: Met::default(),
+    };
     let bench = std::cell::RefCell::new(bench);
-    let config = Config { max_shrink_iters: 40, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        max_shrink_iters: 40,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let mut runner = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => TestRunner::new(config),
         None => {

@@ -28,11 +28,13 @@ pub(crate) struct StandingClock(AtomicI64);
 
 impl StandingClock {
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.0
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     pub(crate) fn rewind(&self, by: Duration) {
-        self.0.fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.0
+            .fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
@@ -104,7 +106,11 @@ impl Store {
             recorded_at: self.clock.now(),
             data: event.encode().unwrap(),
         };
-        let delivery = Delivery { recorded: Arc::new(recorded), event, position: None };
+        let delivery = Delivery {
+            recorded: Arc::new(recorded),
+            event,
+            position: None,
+        };
         self.log.push(delivery.clone());
         self.clock.advance(Duration::from_secs(1));
         delivery
@@ -154,7 +160,10 @@ impl Store {
             id: PostId::new(self.clock.now()),
             author,
             content: Some(content(text)),
-            in_reply_to: parent.map(|post| ReplyTo { post, author: self.posts[&post].author }),
+            in_reply_to: parent.map(|post| ReplyTo {
+                post,
+                author: self.posts[&post].author,
+            }),
             visibility,
             created_at: self.clock.now(),
             edited_at: None,
@@ -181,16 +190,33 @@ impl Store {
     }
 
     pub(crate) fn follow(&mut self, follower: UserId, followee: UserId) -> Delivery {
-        self.record(Event::Followed(Follow { follower, followee, active: true }))
+        self.record(Event::Followed(Follow {
+            follower,
+            followee,
+            active: true,
+        }))
     }
 
     pub(crate) fn unfollow(&mut self, follower: UserId, followee: UserId) -> Delivery {
-        self.record(Event::Unfollowed(Follow { follower, followee, active: false }))
+        self.record(Event::Unfollowed(Follow {
+            follower,
+            followee,
+            active: false,
+        }))
     }
 
     pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {
-        let like = Like { user, post, post_author: self.posts[&post].author, active };
-        self.record(if active { Event::PostLiked(like) } else { Event::PostUnliked(like) })
+        let like = Like {
+            user,
+            post,
+            post_author: self.posts[&post].author,
+            active,
+        };
+        self.record(if active {
+            Event::PostLiked(like)
+        } else {
+            Event::PostUnliked(like)
+        })
     }
 
     pub(crate) fn repost(&mut self, user: UserId, post: PostId) -> PostId {
@@ -221,7 +247,10 @@ impl Store {
 }
 
 fn content(text: &str) -> PostContent {
-    PostContent { text: text.to_owned(), entities: Entities::of(&PostText::parse(text).unwrap()) }
+    PostContent {
+        text: text.to_owned(),
+        entities: Entities::of(&PostText::parse(text).unwrap()),
+    }
 }
 
 /// One generation of views, and the handler that keeps it.
@@ -248,7 +277,12 @@ impl Projected {
         views.ensure().await.unwrap();
         let shared: SharedClock = clock.clone();
         let projection = ViewProjection::new(views.clone(), timelines(), shared, metrics.clone());
-        Self { views, projection, metrics, clock }
+        Self {
+            views,
+            projection,
+            metrics,
+            clock,
+        }
     }
 
     /// Hands over each event for itself.
@@ -312,12 +346,21 @@ fn normalize(row: &mut Document) {
     row.remove("touches");
     row.remove("audience");
     if let Ok(counts) = row.get_document("counts") {
-        let mut counts: Vec<(String, i64)> =
-            counts.iter().map(|(name, count)| (name.clone(), count.as_i64().unwrap())).filter(|&(_, n)| n != 0).collect();
+        let mut counts: Vec<(String, i64)> = counts
+            .iter()
+            .map(|(name, count)| (name.clone(), count.as_i64().unwrap()))
+            .filter(|&(_, n)| n != 0)
+            .collect();
         counts.sort();
         row.remove("counts");
         if !counts.is_empty() {
-            row.insert("counts", counts.into_iter().map(|(name, count)| (name, count.into())).collect::<Document>());
+            row.insert(
+                "counts",
+                counts
+                    .into_iter()
+                    .map(|(name, count)| (name, count.into()))
+                    .collect::<Document>(),
+            );
         }
     }
     let mut fields: Vec<_> = std::mem::take(row).into_iter().collect();

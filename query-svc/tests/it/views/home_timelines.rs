@@ -24,16 +24,26 @@ async fn stored(database: &Database, views: &Views, owner: UserId) -> u64 {
     let bound = |last: u8| {
         let mut bytes = owner.as_bytes().to_vec();
         bytes.extend_from_slice(&[last; 16]);
-        bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes }
+        bson::Binary {
+            subtype: bson::spec::BinarySubtype::Generic,
+            bytes,
+        }
     };
     let range = doc! { "_id": { "$gte": bound(0x00), "$lt": bound(0xFF) } };
-    database.collection::<Document>(views.home_timelines.name()).count_documents(range).await.unwrap()
+    database
+        .collection::<Document>(views.home_timelines.name())
+        .count_documents(range)
+        .await
+        .unwrap()
 }
 
 async fn assert_served(projected: &Projected, store: &Store, owner: UserId) -> Met {
     let mut met = Met::default();
     let expected = definition::home_timeline(&store.log, owner);
-    assert_eq!(served::home_timeline(projected, owner, Visit::Silent, 3, &mut met).await, expected);
+    assert_eq!(
+        served::home_timeline(projected, owner, Visit::Silent, 3, &mut met).await,
+        expected
+    );
     met
 }
 
@@ -118,13 +128,19 @@ async fn a_follow_of_somebody_with_more_than_the_window_raises_the_floor() {
     projected.deliver(&store.log).await;
     let header = projected.views.home_timelines.header(bob).await.unwrap();
     assert_eq!(header.floor, Some(posts[1]));
-    assert_eq!(entries(&projected.views, bob).await, [posts[5], posts[4], posts[3], posts[2]]);
+    assert_eq!(
+        entries(&projected.views, bob).await,
+        [posts[5], posts[4], posts[3], posts[2]]
+    );
     let met = assert_served(&projected, &store, bob).await;
     assert!(met.below_the_floor > 0);
     assert_eq!(projected.metrics.raised_floors.get(), 1);
     // Once is enough.
     projected.deliver(&[store.last()]).await;
-    assert_eq!(projected.views.home_timelines.header(bob).await.unwrap().floor, Some(posts[1]));
+    assert_eq!(
+        projected.views.home_timelines.header(bob).await.unwrap().floor,
+        Some(posts[1])
+    );
     assert_eq!(projected.metrics.raised_floors.get(), 1);
 }
 
@@ -179,7 +195,10 @@ async fn whoever_died_while_an_audience_was_crossing_is_followed_by_one_who_fini
     // All rows are there and the flag stands, but nobody has been told.
     projected.projection.apply_rows_only(&store.log).await.unwrap();
     let profiles = views.collection::<Document>(projected.views.profiles.name());
-    profiles.update_one(doc! { "_id": star }, doc! { "$set": { "audience": "crossing" } }).await.unwrap();
+    profiles
+        .update_one(doc! { "_id": star }, doc! { "$set": { "audience": "crossing" } })
+        .await
+        .unwrap();
     // Posts go to everybody meanwhile.
     let meanwhile = store.post(star, "meanwhile");
     projected.deliver(&[store.last()]).await;
@@ -207,7 +226,12 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
     projected.deliver(&store.log).await;
     clock.advance(timelines().idle_after);
     // Eve has just been here, and Ada and Bob never.
-    projected.views.home_timelines.note_visit(eve, clock.now()).await.unwrap();
+    projected
+        .views
+        .home_timelines
+        .note_visit(eve, clock.now())
+        .await
+        .unwrap();
     assert_eq!(projected.projection.mark_idle_owners().await.unwrap(), 2);
     assert_eq!(projected.projection.mark_idle_owners().await.unwrap(), 0);
     let second = store.post(ada, "second");
@@ -231,7 +255,12 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
 
     // A second visitor at the same time changes nothing.
     let higher = PostId::from_uuid(uuid_v7_floor(clock.now() + TimeDelta::hours(1)));
-    let again = projected.views.home_timelines.wake(bob, higher, clock.now()).await.unwrap();
+    let again = projected
+        .views
+        .home_timelines
+        .wake(bob, higher, clock.now())
+        .await
+        .unwrap();
     assert_eq!(again.floor, Some(floor));
 
     clock.advance(Duration::from_secs(10));
@@ -250,7 +279,12 @@ async fn an_owner_who_comes_back_meanwhile_is_not_marked_idle() {
     let ada = store.register("ada");
     projected.deliver(&store.log).await;
     clock.advance(timelines().idle_after + Duration::from_secs(1));
-    projected.views.home_timelines.note_visit(ada, clock.now()).await.unwrap();
+    projected
+        .views
+        .home_timelines
+        .note_visit(ada, clock.now())
+        .await
+        .unwrap();
     // A repeated registration is not a visit of long ago either.
     projected.deliver(&store.log).await;
     assert_eq!(projected.projection.mark_idle_owners().await.unwrap(), 0);
@@ -279,12 +313,18 @@ async fn a_long_timeline_is_trimmed_and_stays_exact() {
     store.post(ada, "a minute later");
     projected.deliver(&[store.last()]).await;
     assert_eq!(stored(&views, &projected.views, bob).await, 6);
-    assert_eq!(projected.views.home_timelines.header(bob).await.unwrap().floor, Some(posts[4]));
+    assert_eq!(
+        projected.views.home_timelines.header(bob).await.unwrap().floor,
+        Some(posts[4])
+    );
     for owner in [ada, bob] {
         let met = assert_served(&projected, &store, owner).await;
         assert!(met.below_the_floor > 0);
     }
-    assert_eq!((projected.metrics.trims.get(), projected.metrics.trimmed_entries.get()), (2, 10));
+    assert_eq!(
+        (projected.metrics.trims.get(), projected.metrics.trimmed_entries.get()),
+        (2, 10)
+    );
 }
 
 #[tokio::test]
@@ -295,7 +335,14 @@ async fn a_new_generation_is_filled_from_posts_and_follows() {
     let old = Projected::new(&views, 1, clock.clone()).await;
     let (star, bob, eve) = (store.register("star"), store.register("bob"), store.register("eve"));
     let (ada, ida) = (store.register("ada"), store.register("ida"));
-    for (follower, followee) in [(bob, star), (eve, star), (ada, star), (bob, ada), (ida, ada), (ida, bob)] {
+    for (follower, followee) in [
+        (bob, star),
+        (eve, star),
+        (ada, star),
+        (bob, ada),
+        (ida, ada),
+        (ida, bob),
+    ] {
         store.follow(follower, followee);
     }
     for n in 0..6 {

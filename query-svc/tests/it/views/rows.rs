@@ -30,12 +30,33 @@ async fn a_repeated_event_counts_once() {
     let read = projected.views.posts.live_by_ids(&[post]).await.unwrap().remove(0);
     assert_eq!((read.counts.likes, read.counts.reposts, read.counts.replies), (1, 1, 1));
     assert_eq!((read.text.as_str(), read.entities.hashtags.len()), ("hello #world", 1));
-    let profile = async |user| projected.views.profiles.live_by_ids(&[user]).await.unwrap().remove(0).counts;
+    let profile = async |user| {
+        projected
+            .views
+            .profiles
+            .live_by_ids(&[user])
+            .await
+            .unwrap()
+            .remove(0)
+            .counts
+    };
     let (ada_counts, bob_counts) = (profile(ada).await, profile(bob).await);
-    assert_eq!((ada_counts.posts, ada_counts.followers, ada_counts.following), (1, 1, 0));
+    assert_eq!(
+        (ada_counts.posts, ada_counts.followers, ada_counts.following),
+        (1, 1, 0)
+    );
     // Reposts are not counted among the posts.
-    assert_eq!((bob_counts.posts, bob_counts.followers, bob_counts.following), (1, 0, 1));
-    let relation = projected.views.relations.live_by_ids(&[RelationId::repost(bob, post)]).await.unwrap().remove(0);
+    assert_eq!(
+        (bob_counts.posts, bob_counts.followers, bob_counts.following),
+        (1, 0, 1)
+    );
+    let relation = projected
+        .views
+        .relations
+        .live_by_ids(&[RelationId::repost(bob, post)])
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(relation.repost, Some(repost));
     let shown = projected.views.posts.live_by_ids(&[repost]).await.unwrap().remove(0);
     assert_eq!(shown.repost_of.map(|original| original.post), Some(post));
@@ -64,14 +85,27 @@ async fn an_older_event_that_comes_later_changes_nothing() {
     let read = projected.views.posts.live_by_ids(&[post]).await.unwrap().remove(0);
     assert_eq!((read.text.as_str(), read.version), ("two", 2));
     assert_eq!((read.counts.likes, read.counts.reposts), (0, 1));
-    let by_bob = projected.views.posts.of_authors(&[bob], Range::newest(10)).await.unwrap();
+    let by_bob = projected
+        .views
+        .posts
+        .of_authors(&[bob], Range::newest(10))
+        .await
+        .unwrap();
     assert_eq!(by_bob.iter().map(|post| post.id).collect::<Vec<_>>(), [second]);
     assert_eq!(projected.views.relations.followees(bob).await.unwrap(), []);
     let ada = projected.views.profiles.live_by_handle("ada").await.unwrap().unwrap();
     assert_eq!((ada.display_name.as_str(), ada.counts.followers), ("Countess", 0));
     // Versions that came late are history all the same.
-    let history = projected.views.post_history.of_post(post, Range::newest(10)).await.unwrap();
-    assert_eq!(history.iter().map(|version| version.text.as_str()).collect::<Vec<_>>(), ["two", "one"]);
+    let history = projected
+        .views
+        .post_history
+        .of_post(post, Range::newest(10))
+        .await
+        .unwrap();
+    assert_eq!(
+        history.iter().map(|version| version.text.as_str()).collect::<Vec<_>>(),
+        ["two", "one"]
+    );
 }
 
 #[tokio::test]
@@ -87,7 +121,12 @@ async fn what_counts_may_come_before_what_it_counts_for() {
     assert_eq!(projected.views.posts.live_by_ids(&[post]).await.unwrap(), []);
     assert_eq!(projected.views.posts.public(Range::newest(10)).await.unwrap(), []);
     projected.deliver(&store.log).await;
-    assert_eq!(projected.views.posts.live_by_ids(&[post]).await.unwrap()[0].counts.likes, 1);
+    assert_eq!(
+        projected.views.posts.live_by_ids(&[post]).await.unwrap()[0]
+            .counts
+            .likes,
+        1
+    );
 }
 
 #[tokio::test]
@@ -102,15 +141,51 @@ async fn a_deleted_post_leaves_a_tombstone_that_no_late_event_fills() {
     let created = store.last();
     let edited = store.edit(post, "better answer");
     projected.deliver(&store.log).await;
-    assert_eq!(projected.views.posts.live_by_ids(&[parent]).await.unwrap()[0].counts.replies, 1);
+    assert_eq!(
+        projected.views.posts.live_by_ids(&[parent]).await.unwrap()[0]
+            .counts
+            .replies,
+        1
+    );
     let deleted = store.delete_post(post);
     projected.deliver(&[deleted, edited, created]).await;
     assert_eq!(projected.views.posts.live_by_ids(&[post]).await.unwrap(), []);
-    assert_eq!(projected.views.posts.live_by_ids(&[parent]).await.unwrap()[0].counts.replies, 0);
-    assert_eq!(projected.views.posts.replies(parent, Range::newest(10)).await.unwrap(), []);
-    assert_eq!(projected.views.post_history.of_post(post, Range::newest(10)).await.unwrap(), []);
-    assert_eq!(projected.views.profiles.live_by_handle("ada").await.unwrap().unwrap().counts.posts, 1);
-    let row = views.collection::<Document>(projected.views.posts.name()).find_one(doc! { "_id": post }).await.unwrap();
+    assert_eq!(
+        projected.views.posts.live_by_ids(&[parent]).await.unwrap()[0]
+            .counts
+            .replies,
+        0
+    );
+    assert_eq!(
+        projected.views.posts.replies(parent, Range::newest(10)).await.unwrap(),
+        []
+    );
+    assert_eq!(
+        projected
+            .views
+            .post_history
+            .of_post(post, Range::newest(10))
+            .await
+            .unwrap(),
+        []
+    );
+    assert_eq!(
+        projected
+            .views
+            .profiles
+            .live_by_handle("ada")
+            .await
+            .unwrap()
+            .unwrap()
+            .counts
+            .posts,
+        1
+    );
+    let row = views
+        .collection::<Document>(projected.views.posts.name())
+        .find_one(doc! { "_id": post })
+        .await
+        .unwrap();
     assert!(!row.unwrap().to_string().contains("answer"));
 }
 
@@ -150,15 +225,33 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
 
     let read = &projected.views.posts;
     let ids = |posts: Vec<query_svc::views::Post>| posts.iter().map(|post| post.id).collect::<Vec<_>>();
-    assert_eq!(ids(read.public(Range::newest(3)).await.unwrap()), [reply, posts[4], posts[3]]);
-    assert_eq!(ids(read.public(Range::before(posts[3], 2)).await.unwrap()), [posts[2], posts[1]]);
-    assert_eq!(ids(read.public(Range::after(posts[1], 2)).await.unwrap()), [posts[3], posts[2]]);
+    assert_eq!(
+        ids(read.public(Range::newest(3)).await.unwrap()),
+        [reply, posts[4], posts[3]]
+    );
+    assert_eq!(
+        ids(read.public(Range::before(posts[3], 2)).await.unwrap()),
+        [posts[2], posts[1]]
+    );
+    assert_eq!(
+        ids(read.public(Range::after(posts[1], 2)).await.unwrap()),
+        [posts[3], posts[2]]
+    );
     let authors = [ada, fans[0], fans[1]];
-    assert_eq!(ids(read.of_authors(&authors, Range::newest(4)).await.unwrap()), [repost, reply, secret, posts[4]]);
-    assert_eq!(ids(read.of_authors(&[ada], Range::after(posts[3], 9)).await.unwrap()), [secret, posts[4]]);
+    assert_eq!(
+        ids(read.of_authors(&authors, Range::newest(4)).await.unwrap()),
+        [repost, reply, secret, posts[4]]
+    );
+    assert_eq!(
+        ids(read.of_authors(&[ada], Range::after(posts[3], 9)).await.unwrap()),
+        [secret, posts[4]]
+    );
     assert_eq!(ids(read.replies(posts[0], Range::newest(4)).await.unwrap()), [reply]);
     let heads = read.heads_of_authors(&authors, Range::newest(1)).await.unwrap();
-    assert_eq!((heads[0].id, heads[0].repost_of.map(|original| original.post)), (repost, Some(posts[0])));
+    assert_eq!(
+        (heads[0].id, heads[0].repost_of.map(|original| original.post)),
+        (repost, Some(posts[0]))
+    );
 
     let relations = &projected.views.relations;
     let viewers = |rows: &[query_svc::views::Relation]| rows.iter().map(|row| row.viewer()).collect::<Vec<_>>();
@@ -167,12 +260,29 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
     let cursor: EventId = first[1].order;
     let second = relations.followers(ada, Range::before(cursor, 9)).await.unwrap();
     assert_eq!(viewers(&second), [fans[2], fans[1], fans[0]]);
-    assert_eq!(viewers(&relations.followers(ada, Range::after(second[1].order, 2)).await.unwrap()), [fans[3], fans[2]]);
-    let likes = relations.of_post(posts[0], RelationKind::Like, Range::newest(9)).await.unwrap();
+    assert_eq!(
+        viewers(
+            &relations
+                .followers(ada, Range::after(second[1].order, 2))
+                .await
+                .unwrap()
+        ),
+        [fans[3], fans[2]]
+    );
+    let likes = relations
+        .of_post(posts[0], RelationKind::Like, Range::newest(9))
+        .await
+        .unwrap();
     assert_eq!((likes.len(), likes[0].post()), (5, posts[0]));
-    let reposts = relations.of_post(posts[0], RelationKind::Repost, Range::newest(9)).await.unwrap();
+    let reposts = relations
+        .of_post(posts[0], RelationKind::Repost, Range::newest(9))
+        .await
+        .unwrap();
     assert_eq!(viewers(&reposts), [fans[1]]);
-    let following = relations.of_viewer(fans[2], RelationKind::Follow, Range::newest(9)).await.unwrap();
+    let following = relations
+        .of_viewer(fans[2], RelationKind::Follow, Range::newest(9))
+        .await
+        .unwrap();
     assert_eq!(following.iter().map(|row| row.followee()).collect::<Vec<_>>(), [ada]);
 }
 
@@ -211,7 +321,12 @@ async fn counts_are_right_whoever_writes_at_once() {
         result.unwrap();
     }
     for profile in one.views.profiles.live_by_ids(&users).await.unwrap() {
-        assert_eq!((profile.counts.followers, profile.counts.following), (8, 8), "{}", profile.handle);
+        assert_eq!(
+            (profile.counts.followers, profile.counts.following),
+            (8, 8),
+            "{}",
+            profile.handle
+        );
     }
 }
 
@@ -241,7 +356,11 @@ async fn whoever_waits_for_a_writer_that_is_dropped_is_not_forgotten() {
         let _ = dropped.await;
         let waited = Duration::from_secs(30);
         for waiting in [first, second] {
-            tokio::time::timeout(waited, waiting).await.expect("it is answered").unwrap().unwrap();
+            tokio::time::timeout(waited, waiting)
+                .await
+                .expect("it is answered")
+                .unwrap()
+                .unwrap();
         }
         projected.deliver(&events[..1]).await;
     }
@@ -259,10 +378,17 @@ async fn an_event_that_can_not_be_stored_fails_alone() {
     let projected = Projected::new(&views, 1, clock).await;
     let ada = store.register("ada");
     let validator = doc! { "text": { "$ne": "poison" } };
-    views.run_command(doc! { "collMod": projected.views.posts.name(), "validator": validator }).await.unwrap();
+    views
+        .run_command(doc! { "collMod": projected.views.posts.name(), "validator": validator })
+        .await
+        .unwrap();
     let mut batches = Vec::new();
     for n in 0..9 {
-        let text = if n == 4 { "poison".to_owned() } else { format!("post {n}") };
+        let text = if n == 4 {
+            "poison".to_owned()
+        } else {
+            format!("post {n}")
+        };
         store.post(ada, &text);
         batches.push([store.last()]);
     }

@@ -40,7 +40,10 @@ pub(crate) async fn home_timeline(
     let followees: HashSet<UserId> = views.relations.followees(owner).await.unwrap().into_iter().collect();
     let authors: Vec<UserId> = followees.iter().copied().chain([owner]).collect();
     loop {
-        let range = Range { before, ..Range::newest(page) };
+        let range = Range {
+            before,
+            ..Range::newest(page)
+        };
         let (mut header, mut entries) = views.home_timelines.page(owner, range).await.unwrap();
         if before.is_none() && visit == Visit::Owner {
             let now = projected.clock.now();
@@ -55,7 +58,12 @@ pub(crate) async fn home_timeline(
             }
         }
         met.idle += u64::from(header.idle);
-        let large: Vec<UserId> = header.large.iter().copied().filter(|account| followees.contains(account)).collect();
+        let large: Vec<UserId> = header
+            .large
+            .iter()
+            .copied()
+            .filter(|account| followees.contains(account))
+            .collect();
         let mut candidates: BTreeMap<PostId, Entry> = BTreeMap::new();
         let complete = entries.len() < page as usize;
         candidates.extend(entries.into_iter().map(|entry| (entry.id, entry)));
@@ -93,16 +101,28 @@ async fn visible(views: &Views, authors: &[UserId], candidates: &[Entry]) -> Vec
     }
     let posts: Vec<PostId> = posts.into_iter().collect();
     let users: Vec<UserId> = users.into_iter().collect();
-    let posts: HashMap<PostId, _> =
-        views.posts.live_by_ids(&posts).await.unwrap().into_iter().map(|post| (post.id, post)).collect();
-    let users: HashSet<UserId> =
-        views.profiles.live_by_ids(&users).await.unwrap().into_iter().map(|user| user.id).collect();
+    let posts: HashMap<PostId, _> = views
+        .posts
+        .live_by_ids(&posts)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|post| (post.id, post))
+        .collect();
+    let users: HashSet<UserId> = views
+        .profiles
+        .live_by_ids(&users)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|user| user.id)
+        .collect();
     candidates
         .iter()
         .filter(|entry| {
-            let original = entry.repost_of.is_none_or(|original| {
-                posts.contains_key(&original.post) && users.contains(&original.author)
-            });
+            let original = entry
+                .repost_of
+                .is_none_or(|original| posts.contains_key(&original.post) && users.contains(&original.author));
             original
                 && posts.contains_key(&entry.id)
                 && users.contains(&entry.author)
