@@ -8,50 +8,70 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use serde::Deserialize;
+use query_svc::views::{generation::Generations, subscription_name};
 use shared::{
     clock::SystemClock,
-    config::{self, Environment},
+    config::{self, ConfigError, Environment},
+    event_store::{EventStore, Retries},
+    ids::PARTITIONS,
     mongo::Databases,
+    subscription::leases::Leases,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    api_client::{ApiClient, CallError},
-    verify::{barrier, wait_for_views},
-};
-
-const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// The running programs. Dropping it ends them without draining.
 pub struct Stack {
     command: SocketAddr,
     query: SocketAddr,
     projector: SocketAddr,
+    mongodb: config::MongoDb,
     shutdown: CancellationToken,
     programs: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
 
+/// What each of the three would read as a process of its own.
+#[derive(Debug)]
+pub struct Configs {
+    command: command_svc::Config,
+    query: query_svc::Config,
+    projector: projector::Config,
+}
+
+impl Configs {
+    /// All from one environment, and the file that it names.
+    pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            command: config::load(None, environment)?,
+            query: config::load(None, environment)?,
+            projector: config::load(None, environment)?,
+        })
+    }
+}
+
 impl Stack {
-    /// Builds all three from one environment, which is what each would read as a process of its own, and starts them.
-    pub async fn start(environment: &Environment) -> anyhow::Result<Self> {
+    /// Builds all three and starts them.
+    pub async fn start(configs: Configs) -> anyhow::Result<Self> {
         let clock = SystemClock::shared();
-        let config = config::load(None, environment)?;
-        let command = command_svc::App::build(config, clock.clone())
+        let Configs {
+            command,
+            query,
+            projector,
+        } = configs;
+        let mongodb = projector.mongodb.clone();
+        let command = command_svc::App::build(command, clock.clone())
             .await
             .context("command-svc")?;
-        let config = config::load(None, environment)?;
-        let query = query_svc::App::build(config, clock.clone())
-            .await
-            .context("query-svc")?;
-        let config = config::load(None, environment)?;
-        let projector = projector::App::build(config, clock).await.context("projector")?;
+        let query = query_svc::App::build(query, clock.clone()).await.context("query-svc")?;
+        let projector = projector::App::build(projector, clock).await.context("projector")?;
         let shutdown = CancellationToken::new();
         let mut stack = Self {
             command: command.local_addr(),
             query: query.local_addr(),
             projector: projector.local_addr(),
+            mongodb,
             shutdown: shutdown.clone(),
             programs: JoinSet::new(),
         };
@@ -112,23 +132,28 @@ impl Stack {
     /// Until the views have everything that was acknowledged before now; false where that takes longer than `within`.
     ///
     /// A projector that has just started takes its leases first, so that it is a moment behind its own `/readyz`.
-    pub async fn wait_until_caught_up(&self, environment: &Environment, within: Duration) -> anyhow::Result<bool> {
-        #[derive(Deserialize)]
-        struct Section {
-            mongodb: config::MongoDb,
-        }
-        let section: Section = config::load(None, environment)?;
-        let databases = Databases::connect(&section.mongodb, "up").await?;
-        let token = barrier(&databases.events).await;
+    pub async fn wait_until_caught_up(&self, within: Duration) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + within;
+        let databases = Databases::connect(&self.mongodb, "up").await?;
+        let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default()).await?;
+        let mark = store.mark_all().await?;
+        let generations = Generations::new(databases.views.clone(), SystemClock::shared());
+        let caught_up = loop {
+            if let Some(control) = generations.current().await? {
+                let leases = Leases::new(databases.views.clone(), &subscription_name(control.active))
+                    .all()
+                    .await?;
+                if leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark) {
+                    break true;
+                }
+            }
+            if Instant::now() >= deadline {
+                break false;
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        };
         databases.close().await;
-        let api = ApiClient::new(&self.query_url().parse()?, within)?;
-        match wait_for_views(&api, &token?).await {
-            Ok(()) => Ok(true),
-            Err(error) => match error.downcast_ref::<CallError>() {
-                Some(CallError::GaveUp { .. }) => Ok(false),
-                _ => Err(error),
-            },
-        }
+        Ok(caught_up)
     }
 
     /// Until one of the programs ends, which none does of itself.

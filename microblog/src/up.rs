@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::say,
     installation::{DatabaseLock, Installation},
-    stack::Stack,
+    stack::{Configs, Stack},
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
+    let begun = Instant::now();
     let stop = stop_on_signals()?;
     let directory = match arguments.data_dir {
         Some(directory) => std::path::absolute(directory)?,
@@ -60,63 +60,55 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let given = Given::read(&environment)?;
     let telemetry = init_telemetry(&mut environment, &given)?;
 
+    add_keys(&mut environment, &given, &installation)?;
+    if !given.has("mongodb.uri") {
+        // Stands for the one to come: what is wrong with the configuration is said before anything is started.
+        environment.set("mongodb.uri", "mongodb://127.0.0.1");
+    }
+    Configs::load(&environment)?;
+
     let mut database = None;
     let running = async {
         if !given.has("mongodb.uri") {
-            database = Some(start_database(&installation).await?);
-        }
-        if let Some((server, _)) = &database {
+            let (server, _) = database.insert(start_database(&installation).await?);
             environment.set("mongodb.uri", server.uri());
         }
-        add_keys(&mut environment, &given, &installation)?;
-        let mut stack = Stack::start(&environment).await?;
+        let mut stack = Stack::start(Configs::load(&environment)?).await?;
         stack.wait_until_ready(READY_WITHIN).await?;
-        if !stack.wait_until_caught_up(&environment, CAUGHT_UP_WITHIN).await? {
+        if !stack.wait_until_caught_up(CAUGHT_UP_WITHIN).await? {
             say("The views are still catching up with the events: what was written last may be missing for a while.")?;
         }
         anyhow::Ok(stack)
     };
-    let stack = tokio::select! {
-        stack = running => Some(stack?),
-        () = stop.cancelled() => None,
+    let started = tokio::select! {
+        stack = running => stack.map(Some),
+        () = stop.cancelled() => Ok(None),
     };
-    let interrupted_early = stack.is_none();
-    let outcome = match stack {
-        Some(stack) => serve(stack, &stop, &database, &installation, started).await,
-        None => Ok(()),
+    let outcome = match started {
+        Ok(Some(stack)) => {
+            let server = database.as_ref().map(|(server, _)| server);
+            say(&welcome(&stack, server, &installation, begun.elapsed()))?;
+            serve(stack, &stop).await.map(|()| ExitCode::SUCCESS)
+        }
+        Ok(None) => Ok(ExitCode::from(INTERRUPTED)),
+        Err(error) => Err(error),
     };
-    // After everything that writes to it.
+    // After everything that writes to it, and also where that has failed.
     if let Some((mut server, _lock)) = database {
         server.stop().await?;
     }
     telemetry.shutdown().await;
-    outcome?;
+    let code = outcome?;
     say("Stopped.")?;
-    Ok(if interrupted_early {
-        ExitCode::from(INTERRUPTED)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(code)
 }
 
-async fn serve(
-    mut stack: Stack,
-    stop: &CancellationToken,
-    database: &Option<(Server, DatabaseLock)>,
-    installation: &Installation,
-    started: Instant,
-) -> anyhow::Result<()> {
-    say(&welcome(
-        &stack,
-        database.as_ref().map(|(server, _)| server),
-        installation,
-        started.elapsed(),
-    ))?;
+async fn serve(mut stack: Stack, stop: &CancellationToken) -> anyhow::Result<()> {
     let failure = tokio::select! {
         failure = stack.failed() => Some(failure),
         () = stop.cancelled() => None,
     };
-    say("\nStopping: answering what was asked, then the projector, then the database …")?;
+    say("\nStopping: answering what was asked, then the projector, then the database … (Ctrl-C again: at once)")?;
     let stopped = stack.stop().await;
     match failure {
         Some(failure) => Err(failure),

@@ -240,7 +240,7 @@ async fn read(
 }
 
 /// A token that asks for everything that was acknowledged before now, in every partition.
-pub(crate) async fn barrier(events: &Database) -> anyhow::Result<String> {
+async fn barrier(events: &Database) -> anyhow::Result<String> {
     let store = EventStore::open(events.clone(), SystemClock::shared(), Retries::default()).await?;
     let position = store.mark_all().await?;
     let mut token = ConsistencyToken::new(store.id());
@@ -249,7 +249,7 @@ pub(crate) async fn barrier(events: &Database) -> anyhow::Result<String> {
 }
 
 /// query-svc says 503 while the views are behind the token, which the client takes for "again".
-pub(crate) async fn wait_for_views(api: &ApiClient, token: &str) -> anyhow::Result<()> {
+async fn wait_for_views(api: &ApiClient, token: &str) -> anyhow::Result<()> {
     let call = Call::get("/v1/timelines/public?limit=1").consistency_token(token);
     let answer = api.call(&call).await.context("the views did not catch up")?;
     ensure!(answer.status.is_success(), answer.unexpected());

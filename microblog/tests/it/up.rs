@@ -33,7 +33,9 @@ impl Up {
         for service in ["COMMAND", "QUERY", "PROJECTOR"] {
             command.env(format!("MICROBLOG__{service}__LISTEN"), "127.0.0.1:0");
         }
-        command.env_remove("MICROBLOG__MONGODB__URI").envs(variables.iter().copied());
+        command
+            .env_remove("MICROBLOG__MONGODB__URI")
+            .envs(variables.iter().copied());
         let mut process = command.spawn().expect("microblog up");
         let mut output = BufReader::new(process.stdout.take().expect("its output"));
         let mut welcome = String::new();
@@ -41,12 +43,20 @@ impl Up {
             let read = output.read_line(&mut welcome).expect("its output");
             assert_ne!(read, 0, "it ended before it was up: {welcome}");
         }
-        Self { process, output, welcome }
+        Self {
+            process,
+            output,
+            welcome,
+        }
     }
 
     /// The address that it printed on the line of this name.
     fn url(&self, name: &str) -> &str {
-        let line = self.welcome.lines().find(|line| line.trim_start().starts_with(name)).expect("such a line");
+        let line = self
+            .welcome
+            .lines()
+            .find(|line| line.trim_start().starts_with(name))
+            .expect("such a line");
         line.split_whitespace().nth(1).expect("an address")
     }
 
@@ -64,7 +74,13 @@ impl Up {
     /// Sends a signal; returns the exit code and what was printed since.
     fn stop(mut self, signal: &str) -> (Option<i32>, String) {
         let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().expect("kill").success());
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &pid])
+                .status()
+                .expect("kill")
+                .success()
+        );
         let mut farewell = String::new();
         while self.output.read_line(&mut farewell).expect("its output") > 0 {}
         let deadline = Instant::now() + WITHIN;
@@ -107,15 +123,18 @@ async fn the_printed_session_works_and_ctrl_c_ends_everything_with_exit_code_0()
     for greetings in 1..=2 {
         let output = shell(up.session());
         let text = String::from_utf8(output.stdout).expect("text");
-        let home: serde_json::Value =
-            serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let home: serde_json::Value = serde_json::from_str(text.lines().last().unwrap_or_default())
+            .unwrap_or_else(|error| panic!("{error}: {text}"));
         let items = home["items"].as_array().unwrap_or_else(|| panic!("a page: {text}"));
         assert_eq!(items.len(), greetings, "{text}");
         assert_eq!(items[0]["text"], "Hello, timeline!");
         assert_eq!(items[0]["author"]["handle"], "grace");
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(!data.path().join("mongodb").exists(), "a database was given: none is started");
+    assert!(
+        !data.path().join("mongodb").exists(),
+        "a database was given: none is started"
+    );
 
     let (code, farewell) = up.stop("INT");
     assert_eq!(code, Some(0), "{farewell}");
@@ -139,11 +158,20 @@ async fn the_demo_fills_the_timelines_and_may_be_loaded_again() {
     let mut sizes = Vec::new();
     for _ in 0..2 {
         let demo = Command::new(PROGRAM)
-            .args(["demo", "--command-url", up.url("writes"), "--query-url", up.url("reads")])
+            .args([
+                "demo",
+                "--command-url",
+                up.url("writes"),
+                "--query-url",
+                up.url("reads"),
+            ])
             .output()
             .expect("microblog demo");
         assert!(demo.status.success(), "{demo:?}");
-        assert!(String::from_utf8_lossy(&demo.stdout).contains("The top of @ada's home timeline"), "{demo:?}");
+        assert!(
+            String::from_utf8_lossy(&demo.stdout).contains("The top of @ada's home timeline"),
+            "{demo:?}"
+        );
         let public: serde_json::Value =
             serde_json::from_str(&up.curl("reads", "/v1/timelines/public?limit=100")).expect("a page");
         sizes.push(public["items"].as_array().expect("its items").len());
@@ -159,7 +187,11 @@ async fn its_own_database_and_keys_survive_a_restart() {
     let up = Up::start(data.path());
     let output = shell(&format!("{}\necho \"token=$GRACE\"", up.session()));
     let text = String::from_utf8(output.stdout).expect("text");
-    let token = text.lines().find_map(|line| line.strip_prefix("token=")).expect("a token").to_owned();
+    let token = text
+        .lines()
+        .find_map(|line| line.strip_prefix("token="))
+        .expect("a token")
+        .to_owned();
     assert_eq!(up.stop("TERM").0, Some(0));
 
     let up = Up::start(data.path());
@@ -174,11 +206,39 @@ async fn its_own_database_and_keys_survive_a_restart() {
     assert_eq!(String::from_utf8_lossy(&shell(&post).stdout), "201");
 
     // Two of them would ruin each other's files.
-    let second = Command::new(PROGRAM).args(["up", "--data-dir"]).arg(data.path()).output().expect("microblog up");
+    let second = Command::new(PROGRAM)
+        .args(["up", "--data-dir"])
+        .arg(data.path())
+        .output()
+        .expect("microblog up");
     assert_eq!(second.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&second.stderr).contains("another `microblog up`"), "{second:?}");
+    assert!(
+        String::from_utf8_lossy(&second.stderr).contains("another `microblog up`"),
+        "{second:?}"
+    );
 
     assert_eq!(up.stop("INT").0, Some(0));
-    let port: u16 = database.split([':', '/']).find_map(|part| part.parse().ok()).expect("a port");
+    let port: u16 = database
+        .split([':', '/'])
+        .find_map(|part| part.parse().ok())
+        .expect("a port");
     assert!(local_mongodb::is_free(port), "the database is gone too");
+}
+
+#[test]
+fn a_wrong_value_is_named_before_anything_is_started() {
+    let data = tempfile::tempdir().expect("a directory");
+    let refused = Command::new(PROGRAM)
+        .args(["up", "--data-dir"])
+        .arg(data.path())
+        .env_remove("MICROBLOG__MONGODB__URI")
+        .env("MICROBLOG__TIMELINES__WINDOW", "many")
+        .output()
+        .expect("microblog up");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("MICROBLOG__TIMELINES__WINDOW"),
+        "{refused:?}"
+    );
+    assert!(!data.path().join("mongodb").exists());
 }
