@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use shared::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
 use shared::clock::SharedClock;
+use shared::clock_guard::ClockGuard;
 use shared::config::ConfigError;
 use shared::http::{Access, Edge, Readiness, Server};
 use shared::mongo::Databases;
@@ -39,6 +41,8 @@ pub struct App {
     databases: Databases,
     generations: Generations,
     settings: Settings,
+    /// How long what still runs may take at the end.
+    grace: Duration,
 }
 
 impl App {
@@ -83,18 +87,30 @@ impl App {
             async move { checked }
         });
 
+        let clock_guard = ClockGuard::new(config.clock);
+        let guard = clock_guard.clone();
+        readiness.check("clock", move || {
+            let checked = guard.check().map_err(|unsure| unsure.to_string());
+            async move { checked }
+        });
+
+        let grace = config.shutdown.grace;
         let mut edge = Edge::new(registry, readiness);
         edge.http = config.http;
         edge.cors = config.cors;
         edge.rate_limit = config.rate_limit;
         edge.shutdown = config.shutdown;
-        edge.access = Some(Access { verifier: Arc::new(verifier), scopes: &[SCOPE_USER, SCOPE_VERIFY] });
+        edge.access = Some(Access {
+            verifier: Arc::new(verifier),
+            scopes: &[SCOPE_USER, SCOPE_VERIFY],
+        });
         edge.openapi = Some(crate::openapi());
         let server = Server::bind(config.query.listen, edge)?;
 
         let service = Arc::new(Service {
             readings,
             clock: clock.clone(),
+            clock_guard,
             request_timeout: config.query.request_timeout,
             prev_overlap: TimeDelta::from_std(config.timelines.prev_overlap).unwrap_or(TimeDelta::MAX),
             home: HomeSettings {
@@ -104,7 +120,14 @@ impl App {
             handles: Handles::default(),
         });
         let generations = Generations::new(databases.views.clone(), clock);
-        Ok(Self { server, service, databases, generations, settings })
+        Ok(Self {
+            server,
+            service,
+            databases,
+            generations,
+            settings,
+            grace,
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -113,7 +136,14 @@ impl App {
 
     /// Answers until `shutdown`, then drains.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), AppError> {
-        let Self { server, service, databases, generations, settings } = self;
+        let Self {
+            server,
+            service,
+            databases,
+            generations,
+            settings,
+            grace,
+        } = self;
         // The last requests still read: the stream ends after the server.
         let stop_following = CancellationToken::new();
         let following = tokio::spawn(Follower::run(
@@ -123,12 +153,18 @@ impl App {
             settings,
             stop_following.clone(),
         ));
-        let served = server.run(move |routes| routes::configure(routes, &service), shutdown).await;
+        let (guard, clock) = (service.clock_guard.clone(), service.clock.clone());
+        let served = tokio::select! {
+            served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served,
+            never = guard.watch(databases.events.clone(), clock) => match never {},
+        };
         stop_following.cancel();
         if let Err(error) = following.await {
             tracing::error!(%error, "the task that follows the changes failed");
         }
-        databases.close().await;
+        if tokio::time::timeout(grace, databases.close()).await.is_err() {
+            tracing::warn!("connections to the database were still in use at the end");
+        }
         Ok(served?)
     }
 }

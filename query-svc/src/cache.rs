@@ -60,7 +60,11 @@ where
                 u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(OVERHEAD)
             })
             .build_with_hasher(hasher.clone());
-        Self { values, slots: (0..SLOTS).map(|_| Mutex::new(0)).collect(), hasher }
+        Self {
+            values,
+            slots: (0..SLOTS).map(|_| Mutex::new(0)).collect(),
+            hasher,
+        }
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<V> {

@@ -32,17 +32,12 @@ use crate::documents::Documents;
 use crate::positions::Positions;
 use crate::reading::{Reading, Readings};
 use crate::views::generation::{GenerationError, Generations};
-use crate::views::{RelationId, Views};
+use crate::views::{RelationId, Views, subscription_name};
 
-/// How long the server waits for a change before it says that there is none.
-const AWAIT: Duration = Duration::from_secs(1);
+/// How long the server waits for a change before it says that there is none, at most.
+const LONGEST_AWAIT: Duration = Duration::from_secs(1);
 const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
 const CONTROL: &str = "control";
-
-/// The name of the subscription that keeps a generation of the views.
-fn subscription(generation: i64) -> String {
-    format!("views-g{generation}")
-}
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -78,14 +73,21 @@ impl Settings {
         if reliable > renewed {
             return Ok(());
         }
-        let reason = format!("must be longer: less query.request_timeout and 2s it has to exceed its third, {renewed:?}");
+        let reason =
+            format!("must be longer: less query.request_timeout and 2s it has to exceed its third, {renewed:?}");
         Err(ConfigError::invalid("query.claim_for", reason))
+    }
+
+    /// Well before it is taken for silence, the server says that nothing happened.
+    fn wait(&self) -> Duration {
+        (self.silence / 4).min(LONGEST_AWAIT)
     }
 
     /// How long a claim can be relied on: a request that begins at the end of it still has to be answered, and the
     /// clock of who looks at the claim may be ahead of ours.
     fn reliable(&self) -> Duration {
-        self.claim_for.saturating_sub(self.request_timeout + Duration::from_secs(2))
+        self.claim_for
+            .saturating_sub(self.request_timeout + Duration::from_secs(2))
     }
 }
 
@@ -117,8 +119,14 @@ impl Follower {
         };
         let (switches, received) = mpsc::unbounded_channel();
         let claiming = tokio::spawn(claims.clone().keep(received, shutdown.clone()));
-        let mut follower =
-            Follower { readings, claims, database, settings, switches, backoff: SHORTEST_BACKOFF };
+        let mut follower = Follower {
+            readings,
+            claims,
+            database,
+            settings,
+            switches,
+            backoff: SHORTEST_BACKOFF,
+        };
         loop {
             let ended = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -126,7 +134,9 @@ impl Follower {
             };
             let pause = match ended {
                 Ok(()) => {
-                    follower.readings.close("another generation of the views became the active one".to_owned());
+                    follower
+                        .readings
+                        .close("another generation of the views became the active one".to_owned());
                     Duration::ZERO
                 }
                 Err(broken) => {
@@ -159,14 +169,19 @@ impl Follower {
             Some(reading) => (reading.positions.clone(), reading.uses.clone()),
             None => (Arc::new(Positions::new()), TaskTracker::new()),
         };
-        let leases = Leases::new(self.database.clone(), &subscription(generation));
+        let leases = Leases::new(self.database.clone(), &subscription_name(generation));
         let begin = self.in_time(leases.all()).await?;
 
         if self.readings.generation().is_none() {
             if !self.in_time(self.claims.claim(generation)).await? {
                 return Ok(());
             }
-        } else if self.in_time(self.claims.generations.current()).await?.map(|control| control.active) != Some(generation) {
+        } else if self
+            .in_time(self.claims.generations.current())
+            .await?
+            .map(|control| control.active)
+            != Some(generation)
+        {
             return Ok(());
         }
         let documents = Arc::new(Documents::new(self.settings.cache_bytes));
@@ -183,7 +198,10 @@ impl Follower {
         }
         if present.is_none() {
             // Who still reads the former generation may do so to the end of the request; then the next one is claimed.
-            let switch = Switch { former: replaced.map(|reading| reading.uses.clone()), to: generation };
+            let switch = Switch {
+                former: replaced.map(|reading| reading.uses.clone()),
+                to: generation,
+            };
             // The receiver ends with this process alone.
             let _ = self.switches.send(switch);
         }
@@ -199,7 +217,11 @@ impl Follower {
             };
             self.backoff = SHORTEST_BACKOFF;
             let Some(change) = change else {
-                if stream.is_alive() { continue } else { return Err(Broken::Ended) }
+                if stream.is_alive() {
+                    continue;
+                } else {
+                    return Err(Broken::Ended);
+                }
             };
             self.readings.metrics.changes.inc();
             if collections.apply(&change, &documents, &positions)? == Seen::Control {
@@ -219,7 +241,7 @@ impl Follower {
     }
 
     async fn open(&self, generation: i64) -> Result<ChangeStream<Change>, Error> {
-        let subscription = subscription(generation);
+        let subscription = subscription_name(generation);
         let collections = Collections::of(generation);
         let wanted = doc! { "$match": { "$or": [
             { "ns.coll": { "$in": [collections.posts, collections.profiles, collections.relations] } },
@@ -238,8 +260,12 @@ impl Follower {
             "updateDescription.updatedFields.position": 1,
             "fullDocument.position": 1,
         } };
-        let stream: ChangeStream<ChangeStreamEvent<Document>> =
-            self.database.watch().pipeline([wanted, slim]).max_await_time(AWAIT).await?;
+        let stream: ChangeStream<ChangeStreamEvent<Document>> = self
+            .database
+            .watch()
+            .pipeline([wanted, slim])
+            .max_await_time(self.settings.wait())
+            .await?;
         Ok(stream.with_type())
     }
 }
@@ -273,14 +299,19 @@ impl Collections {
             // `create` and `createIndexes` are not shown by default; whatever else it is, the cache can't follow it.
             return Err(Broken::Collection(change.operation.clone()));
         }
-        let collection = change.namespace.as_ref().and_then(|namespace| namespace.collection.as_deref());
+        let collection = change
+            .namespace
+            .as_ref()
+            .and_then(|namespace| namespace.collection.as_deref());
         let key = change.key.as_ref().map(|key| &key.id);
         match (collection, key) {
             (Some(CONTROL), _) => return Ok(Seen::Control),
             (Some(LEASES), Some(Bson::String(id))) => {
                 if let Some(position) = change.position() {
                     let number = id.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
-                    let partition = number.and_then(Partition::new).ok_or(Broken::Malformed("the id of a lease"))?;
+                    let partition = number
+                        .and_then(Partition::new)
+                        .ok_or(Broken::Malformed("the id of a lease"))?;
                     positions.advance(partition, position);
                 }
             }
@@ -289,7 +320,10 @@ impl Collections {
                 documents.forget_relation(id);
             }
             (Some(name), Some(Bson::Binary(id))) => {
-                let id = id.to_uuid().map_err(|_| Broken::Malformed("the id of a document"))?.into();
+                let id = id
+                    .to_uuid()
+                    .map_err(|_| Broken::Malformed("the id of a document"))?
+                    .into();
                 if name == self.posts {
                     documents.forget_post(PostId::from_uuid(id));
                 } else if name == self.profiles {
@@ -321,7 +355,9 @@ impl Change {
     /// The checkpoint that was written, if one was.
     fn position(&self) -> Option<Position> {
         let updated = self.update.as_ref().and_then(|update| update.fields.as_ref());
-        updated.or(self.document.as_ref()).and_then(|checkpoint| checkpoint.position)
+        updated
+            .or(self.document.as_ref())
+            .and_then(|checkpoint| checkpoint.position)
     }
 }
 
@@ -393,7 +429,11 @@ impl Claims {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {every:?}"),
             };
-            tracing::warn!(error = failed, generation, "could not claim the generation that is read; trying again");
+            tracing::warn!(
+                error = failed,
+                generation,
+                "could not claim the generation that is read; trying again"
+            );
             next = Instant::now() + every / 10;
         }
         if let Err(error) = self.generations.withdraw(&self.instance).await {
@@ -431,11 +471,17 @@ mod tests {
     fn apply(document: Document) -> (Result<Seen, Broken>, Positions) {
         let positions = Positions::new();
         let documents = Documents::new(1 << 20);
-        (Collections::of(3).apply(&change(document), &documents, &positions), positions)
+        (
+            Collections::of(3).apply(&change(document), &documents, &positions),
+            positions,
+        )
     }
 
     fn at(seconds: u32) -> Position {
-        Position::from(Timestamp { time: seconds, increment: 2 })
+        Position::from(Timestamp {
+            time: seconds,
+            increment: 2,
+        })
     }
 
     #[test]
@@ -476,8 +522,11 @@ mod tests {
     fn documents_of_each_kind_are_understood() {
         let now = chrono::Utc::now();
         let (user, post) = (UserId::from_uuid(uuid_v7(now)), PostId::from_uuid(uuid_v7(now)));
-        let keys: [(&str, Bson); 3] =
-            [("posts_g3", post.into()), ("profiles_g3", user.into()), ("relations_g3", RelationId::like(user, post).into())];
+        let keys: [(&str, Bson); 3] = [
+            ("posts_g3", post.into()),
+            ("profiles_g3", user.into()),
+            ("relations_g3", RelationId::like(user, post).into()),
+        ];
         for (collection, key) in keys {
             for operation in ["insert", "update", "replace", "delete"] {
                 let (seen, _) = apply(doc! {

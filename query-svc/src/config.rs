@@ -28,6 +28,8 @@ pub struct Config {
     #[serde(default)]
     pub shutdown: config::Shutdown,
     #[serde(default)]
+    pub clock: config::ClockSkew,
+    #[serde(default)]
     pub consistency: config::Consistency,
     #[serde(default)]
     pub timelines: config::Timelines,
@@ -79,7 +81,9 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { max_mib: const { NonZeroU32::new(256).expect("not zero") } }
+        Self {
+            max_mib: const { NonZeroU32::new(256).expect("not zero") },
+        }
     }
 }
 

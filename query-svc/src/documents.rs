@@ -54,7 +54,10 @@ impl Documents {
 
 impl Reading {
     /// These posts, as far as they are live. Ids may come twice.
-    pub(crate) async fn posts(&self, ids: impl IntoIterator<Item = PostId>) -> Result<Found<PostId, MaybePost>, ReadError> {
+    pub(crate) async fn posts(
+        &self,
+        ids: impl IntoIterator<Item = PostId>,
+    ) -> Result<Found<PostId, MaybePost>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.posts);
         self.load(cache, CacheLabels::POSTS, ids, async |missing| {
             let posts = self.ask(self.views.posts.live_by_ids(missing)).await?;
@@ -71,7 +74,10 @@ impl Reading {
         let cache = self.documents.as_ref().map(|documents| &documents.profiles);
         self.load(cache, CacheLabels::PROFILES, ids, async |missing| {
             let profiles = self.ask(self.views.profiles.live_by_ids(missing)).await?;
-            Ok(profiles.into_iter().map(|profile| (profile.id, Some(Arc::new(profile)))).collect())
+            Ok(profiles
+                .into_iter()
+                .map(|profile| (profile.id, Some(Arc::new(profile))))
+                .collect())
         })
         .await
     }
@@ -116,7 +122,8 @@ impl Reading {
             });
             found.insert(key, value);
         }
-        self.metrics.count_lookups(labels, found.len() - missing.len(), missing.len());
+        self.metrics
+            .count_lookups(labels, found.len() - missing.len(), missing.len());
         if missing.is_empty() {
             return Ok(found);
         }
@@ -133,8 +140,16 @@ impl Reading {
 impl Weight for Post {
     fn weight(&self) -> usize {
         let entities = &self.entities;
-        let names = entities.hashtags.iter().map(|hashtag| hashtag.tag.len() + 40).sum::<usize>()
-            + entities.mentions.iter().map(|mention| mention.handle.len() + 40).sum::<usize>()
+        let names = entities
+            .hashtags
+            .iter()
+            .map(|hashtag| hashtag.tag.len() + 40)
+            .sum::<usize>()
+            + entities
+                .mentions
+                .iter()
+                .map(|mention| mention.handle.len() + 40)
+                .sum::<usize>()
             + entities.links.iter().map(|link| link.url.len() + 40).sum::<usize>();
         size_of::<Self>() + self.text.len() + names
     }

@@ -55,7 +55,9 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(registry: &MetricsRegistry) -> Self {
-        let waits = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0];
+        let waits = [
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0,
+        ];
         let metrics = Self {
             hits: registry.register("cache_hits", "Documents that were in memory", Family::default()),
             misses: registry.register("cache_misses", "Documents that had to be loaded", Family::default()),

@@ -66,7 +66,11 @@ pub(crate) async fn page<L: Listing>(
     let limit = request.limit;
     let (found, next, newest) = match request.start {
         Start::Newest | Start::Before(_) => {
-            let below = if let Start::Before(cursor) = request.start { cursor } else { Cursor::TOP };
+            let below = if let Start::Before(cursor) = request.start {
+                cursor
+            } else {
+                Cursor::TOP
+            };
             // One more than is shown tells whether there is a next page.
             let mut found = gather(list, Direction::Older, below, limit + 1).await?;
             let more = found.len() > limit;
@@ -84,7 +88,11 @@ pub(crate) async fn page<L: Listing>(
         }
     };
     let items = found.into_iter().map(|(_, item)| item).collect();
-    Ok(Page { items, next, prev: Some(newest.min(settled)) })
+    Ok(Page {
+        items,
+        next,
+        prev: Some(newest.min(settled)),
+    })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +116,9 @@ async fn gather<L: Listing>(
             Direction::Older => list.older(edge, step).await?,
             Direction::Newer => list.newer(edge, step).await?,
         };
-        let Some(last) = candidates.last() else { return Ok(shown) };
+        let Some(last) = candidates.last() else {
+            return Ok(shown);
+        };
         edge = L::place(last);
         let before = shown.len();
         let admitted = list.admit(&candidates).await?;
@@ -159,12 +169,25 @@ mod tests {
 
         async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<(u8, bool)>, ReadError> {
             self.steps += 1;
-            Ok(self.ascending.iter().rev().copied().filter(|n| Self::place(n) < below).take(count).collect())
+            Ok(self
+                .ascending
+                .iter()
+                .rev()
+                .copied()
+                .filter(|n| Self::place(n) < below)
+                .take(count)
+                .collect())
         }
 
         async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<(u8, bool)>, ReadError> {
             self.steps += 1;
-            Ok(self.ascending.iter().copied().filter(|n| Self::place(n) > above).take(count).collect())
+            Ok(self
+                .ascending
+                .iter()
+                .copied()
+                .filter(|n| Self::place(n) > above)
+                .take(count)
+                .collect())
         }
 
         async fn admit(&mut self, candidates: &[(u8, bool)]) -> Result<Vec<Option<u8>>, ReadError> {
@@ -173,18 +196,27 @@ mod tests {
     }
 
     fn read(list: &mut Numbers, limit: usize, start: Start, settled: Cursor) -> Page<u8> {
-        page(list, PageRequest { limit, start }, settled).now_or_never().unwrap().unwrap()
+        page(list, PageRequest { limit, start }, settled)
+            .now_or_never()
+            .unwrap()
+            .unwrap()
     }
 
     fn numbers(shown: impl IntoIterator<Item = (u8, bool)>) -> Numbers {
-        Numbers { ascending: shown.into_iter().collect(), steps: 0 }
+        Numbers {
+            ascending: shown.into_iter().collect(),
+            steps: 0,
+        }
     }
 
     #[test]
     fn a_full_page_takes_one_step_and_knows_whether_another_follows() {
         let mut list = numbers((1..=10).map(|n| (n, true)));
         let page = read(&mut list, 3, Start::Newest, Cursor::TOP);
-        assert_eq!((page.items, page.next, list.steps), (vec![10, 9, 8], Some(cursor(8)), 1));
+        assert_eq!(
+            (page.items, page.next, list.steps),
+            (vec![10, 9, 8], Some(cursor(8)), 1)
+        );
         let page = read(&mut list, 3, Start::Before(cursor(4)), Cursor::TOP);
         assert_eq!((page.items, page.next), (vec![3, 2, 1], None));
     }
@@ -201,15 +233,24 @@ mod tests {
     fn after_gives_the_oldest_of_what_is_newer_newest_first() {
         let mut list = numbers((1..=10).map(|n| (n, n != 5)));
         let page = read(&mut list, 3, Start::After(cursor(3)), Cursor::TOP);
-        assert_eq!((page.items, page.next, page.prev), (vec![7, 6, 4], Some(cursor(4)), Some(cursor(7))));
+        assert_eq!(
+            (page.items, page.next, page.prev),
+            (vec![7, 6, 4], Some(cursor(4)), Some(cursor(7)))
+        );
     }
 
     #[test]
     fn prev_is_not_above_what_is_settled() {
         let mut list = numbers((1..=10).map(|n| (n, true)));
         assert_eq!(read(&mut list, 3, Start::Newest, cursor(6)).prev, Some(cursor(6)));
-        assert_eq!(read(&mut list, 3, Start::Before(cursor(5)), cursor(6)).prev, Some(cursor(4)));
-        assert_eq!(read(&mut list, 3, Start::After(cursor(1)), cursor(2)).prev, Some(cursor(2)));
+        assert_eq!(
+            read(&mut list, 3, Start::Before(cursor(5)), cursor(6)).prev,
+            Some(cursor(4))
+        );
+        assert_eq!(
+            read(&mut list, 3, Start::After(cursor(1)), cursor(2)).prev,
+            Some(cursor(2))
+        );
     }
 
     #[test]
@@ -218,7 +259,10 @@ mod tests {
         let page = read(&mut list, 3, Start::Before(cursor(5)), Cursor::TOP);
         assert_eq!((page.items, page.next, page.prev), (vec![], None, Some(cursor(4))));
         let page = read(&mut list, 3, Start::After(cursor(5)), Cursor::TOP);
-        assert_eq!((page.items, page.next, page.prev), (vec![], Some(cursor(6)), Some(cursor(5))));
+        assert_eq!(
+            (page.items, page.next, page.prev),
+            (vec![], Some(cursor(6)), Some(cursor(5)))
+        );
         let mut nothing = numbers([]);
         let page = read(&mut nothing, 3, Start::Newest, cursor(9));
         assert_eq!((page.items, page.next, page.prev), (vec![], None, Some(cursor(9))));

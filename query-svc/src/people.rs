@@ -30,10 +30,20 @@ impl People<'_> {
         let found = match self.which {
             Which::FollowersOf(user) => self.reading.ask(relations.followers(user, range)).await?,
             Which::FollowedBy(user) => {
-                self.reading.ask(relations.of_viewer(user, RelationKind::Follow, range)).await?
+                self.reading
+                    .ask(relations.of_viewer(user, RelationKind::Follow, range))
+                    .await?
             }
-            Which::LikersOf(post) => self.reading.ask(relations.of_post(post, RelationKind::Like, range)).await?,
-            Which::RepostersOf(post) => self.reading.ask(relations.of_post(post, RelationKind::Repost, range)).await?,
+            Which::LikersOf(post) => {
+                self.reading
+                    .ask(relations.of_post(post, RelationKind::Like, range))
+                    .await?
+            }
+            Which::RepostersOf(post) => {
+                self.reading
+                    .ask(relations.of_post(post, RelationKind::Repost, range))
+                    .await?
+            }
         };
         let other = |relation: &crate::views::Relation| match self.which {
             Which::FollowedBy(_) => relation.followee(),
@@ -54,19 +64,35 @@ impl Listing for People<'_> {
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<(EventId, UserId)>, ReadError> {
         let before = (below < Cursor::TOP).then(|| below.to_event());
         let limit = u32::try_from(count).unwrap_or(u32::MAX);
-        self.read(Range { before, after: None, limit, end: End::Newest }).await
+        self.read(Range {
+            before,
+            after: None,
+            limit,
+            end: End::Newest,
+        })
+        .await
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<(EventId, UserId)>, ReadError> {
         let after = (above > Cursor::BOTTOM).then(|| above.to_event());
         let limit = u32::try_from(count).unwrap_or(u32::MAX);
-        let mut found = self.read(Range { before: None, after, limit, end: End::Oldest }).await?;
+        let mut found = self
+            .read(Range {
+                before: None,
+                after,
+                limit,
+                end: End::Oldest,
+            })
+            .await?;
         found.reverse();
         Ok(found)
     }
 
     async fn admit(&mut self, candidates: &[(EventId, UserId)]) -> Result<Vec<Option<ShownUser>>, ReadError> {
         let profiles = self.reading.profiles(candidates.iter().map(|&(_, user)| user)).await?;
-        Ok(candidates.iter().map(|(_, user)| profiles[user].clone().map(ShownUser)).collect())
+        Ok(candidates
+            .iter()
+            .map(|(_, user)| profiles[user].clone().map(ShownUser))
+            .collect())
     }
 }

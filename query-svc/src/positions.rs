@@ -37,12 +37,18 @@ impl Positions {
 
     /// Whether all of these have been seen by now.
     pub(crate) fn have_reached(&self, requirements: &[(Partition, Position)]) -> bool {
-        requirements.iter().all(|&(partition, required)| *self.0[partition.index()].borrow() >= required)
+        requirements
+            .iter()
+            .all(|&(partition, required)| *self.0[partition.index()].borrow() >= required)
     }
 
     /// What every partition has reached.
     pub(crate) fn slowest(&self) -> Position {
-        self.0.iter().map(|position| *position.borrow()).min().unwrap_or(Position::ORIGIN)
+        self.0
+            .iter()
+            .map(|position| *position.borrow())
+            .min()
+            .unwrap_or(Position::ORIGIN)
     }
 }
 
@@ -80,7 +86,10 @@ mod tests {
     #[test]
     fn who_waits_for_two_partitions_needs_both() {
         let positions = Positions::new();
-        let required = [(partition(1), Position::from_u64(10)), (partition(2), Position::from_u64(20))];
+        let required = [
+            (partition(1), Position::from_u64(10)),
+            (partition(2), Position::from_u64(20)),
+        ];
         let mut waiting = Box::pin(positions.reached(&required));
         assert_eq!((&mut waiting).now_or_never(), None);
         positions.advance(partition(2), Position::from_u64(20));

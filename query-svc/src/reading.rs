@@ -82,7 +82,10 @@ pub(crate) struct Gate {
 impl Gate {
     /// Waiting for the others counts into the time that a question may take.
     pub(crate) fn new(at_once: usize, timeout: Duration) -> Self {
-        Self { permits: Semaphore::new(at_once), timeout }
+        Self {
+            permits: Semaphore::new(at_once),
+            timeout,
+        }
     }
 
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
@@ -143,7 +146,10 @@ impl Readings {
         clock: SharedClock,
         max_wait: Duration,
     ) -> Self {
-        let present = Present { reading: None, closed_because: Some("it was not opened yet".to_owned()) };
+        let present = Present {
+            reading: None,
+            closed_because: Some("it was not opened yet".to_owned()),
+        };
         Self {
             present: watch::Sender::new(present),
             usable_until: Mutex::new(None),
@@ -174,10 +180,7 @@ impl Readings {
         })
     }
 
-    async fn take_when_reached(
-        &self,
-        required: &[(shared::ids::Partition, Position)],
-    ) -> Result<InUse, ReadError> {
+    async fn take_when_reached(&self, required: &[(shared::ids::Partition, Position)]) -> Result<InUse, ReadError> {
         let mut present = self.present.subscribe();
         loop {
             // Whoever advances positions has made its reading the present one before. So if this is the present one
@@ -185,7 +188,11 @@ impl Readings {
             if let Some(taken) = self.take_present(|reading| reading.positions.have_reached(required))? {
                 return Ok(taken);
             }
-            let positions = present.borrow_and_update().reading.as_ref().map(|reading| reading.positions.clone());
+            let positions = present
+                .borrow_and_update()
+                .reading
+                .as_ref()
+                .map(|reading| reading.positions.clone());
             let reached = async {
                 match &positions {
                     Some(positions) => positions.reached(required).await,
@@ -204,14 +211,20 @@ impl Readings {
     fn take_present(&self, suits: impl Fn(&Reading) -> bool) -> Result<Option<InUse>, ReadError> {
         self.check_usable()?;
         loop {
-            let Some(reading) = self.present.borrow().reading.clone() else { return Ok(None) };
+            let Some(reading) = self.present.borrow().reading.clone() else {
+                return Ok(None);
+            };
             if !suits(&reading) {
                 return Ok(None);
             }
             let used = reading.uses.token();
             // Whoever replaces a reading waits for its uses after that. A use that began in between is not waited for.
-            let still_present =
-                self.present.borrow().reading.as_ref().is_some_and(|present| Arc::ptr_eq(present, &reading));
+            let still_present = self
+                .present
+                .borrow()
+                .reading
+                .as_ref()
+                .is_some_and(|present| Arc::ptr_eq(present, &reading));
             if still_present {
                 return Ok(Some(InUse { reading, _use: used }));
             }
@@ -222,7 +235,9 @@ impl Readings {
         let until = *self.usable_until.lock().unwrap_or_else(PoisonError::into_inner);
         match until {
             Some(until) if Instant::now() < until => Ok(()),
-            Some(_) => Err(ReadError::NotReady("this process could not confirm which generation it reads".to_owned())),
+            Some(_) => Err(ReadError::NotReady(
+                "this process could not confirm which generation it reads".to_owned(),
+            )),
             None => Err(self.not_ready()),
         }
     }
@@ -239,7 +254,9 @@ impl Readings {
         &self,
         token: &ConsistencyToken,
     ) -> Result<Vec<(shared::ids::Partition, Position)>, ReadError> {
-        let Some(store) = self.store_id().await? else { return Ok(Vec::new()) };
+        let Some(store) = self.store_id().await? else {
+            return Ok(Vec::new());
+        };
         Ok(token.requirements(store, self.clock.now()).collect())
     }
 
@@ -249,7 +266,10 @@ impl Readings {
             return Ok(Some(known));
         }
         let stores = self.events.collection::<StoreDocument>("store");
-        let found = self.gate.ask(async { stores.find_one(bson::doc! { "_id": "store" }).await }).await?;
+        let found = self
+            .gate
+            .ask(async { stores.find_one(bson::doc! { "_id": "store" }).await })
+            .await?;
         let Some(found) = found else { return Ok(None) };
         let id = StoreId(found.uuid.into());
         // Another request may have been faster, with the same id.
@@ -259,7 +279,11 @@ impl Readings {
 
     /// The present generation, if there is a reading.
     pub(crate) fn generation(&self) -> Option<i64> {
-        self.present.borrow().reading.as_ref().map(|reading| reading.views.generation())
+        self.present
+            .borrow()
+            .reading
+            .as_ref()
+            .map(|reading| reading.views.generation())
     }
 
     pub(super) fn present(&self) -> Option<Arc<Reading>> {
@@ -276,7 +300,10 @@ impl Readings {
 
     /// Puts a reading in the place of the present one, which is returned.
     pub(super) fn replace(&self, reading: Arc<Reading>) -> Option<Arc<Reading>> {
-        let present = Present { reading: Some(reading), closed_because: None };
+        let present = Present {
+            reading: Some(reading),
+            closed_because: None,
+        };
         self.present.send_replace(present).reading
     }
 

@@ -18,6 +18,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use shared::auth::Claims;
 use shared::clock::SharedClock;
+use shared::clock_guard::ClockGuard;
 use shared::http::{PageQuery, Problem, TokenHeader, links};
 use shared::ids::UserId;
 use shared::mongo::is_transient;
@@ -81,8 +82,16 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
-        openapi.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+        let scheme = SecurityScheme::Http(
+            Http::builder()
+                .scheme(HttpAuthScheme::Bearer)
+                .bearer_format("JWT")
+                .build(),
+        );
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", scheme);
     }
 }
 
@@ -92,7 +101,9 @@ where
     Arguments: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    web::resource(pattern).route(web::get().to(handler)).wrap(from_fn(in_time))
+    web::resource(pattern)
+        .route(web::get().to(handler))
+        .wrap(from_fn(in_time))
 }
 
 /// Answers 503 rather than late: who still waits then has given up, and generations of views wait for requests.
@@ -114,6 +125,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Service {
     pub(crate) readings: Arc<Readings>,
     pub(crate) clock: SharedClock,
+    pub(crate) clock_guard: ClockGuard,
     pub(crate) request_timeout: Duration,
     pub(crate) prev_overlap: TimeDelta,
     pub(crate) home: HomeSettings,
@@ -143,7 +155,10 @@ impl From<ReadError> for Problem {
             ReadError::Database(cause) if !is_transient(cause) => Problem::internal(&error),
             ReadError::Database(_) | ReadError::Slow(_) => {
                 tracing::warn!(%error, "a query could not be answered");
-                Problem::unavailable("The database does not answer. Please try again in a moment.", RETRY_AFTER)
+                Problem::unavailable(
+                    "The database does not answer. Please try again in a moment.",
+                    RETRY_AFTER,
+                )
             }
             ReadError::NotReady(_) => Problem::unavailable(error.to_string(), RETRY_AFTER),
             ReadError::NotCaughtUp(_) => Problem::unavailable(error.to_string(), RETRY_AFTER)
@@ -159,7 +174,10 @@ fn requested(query: PageQuery<Cursor>) -> Result<PageRequest, Problem> {
         (None, Some(cursor)) => Start::After(cursor),
         (Some(_), Some(_)) => return Err(Problem::malformed_field("after", "can't be given together with before")),
     };
-    Ok(PageRequest { limit: query.limit.get(), start })
+    Ok(PageRequest {
+        limit: query.limit.get(),
+        start,
+    })
 }
 
 fn viewer(caller: Option<&Arc<Claims>>) -> Option<UserId> {
@@ -182,7 +200,10 @@ fn page_of<T: Serialize>(request: &HttpRequest, page: &Page<T>) -> Result<HttpRe
 
 /// An answer with the links to the pages around it.
 fn linked(request: &HttpRequest, next: Option<Cursor>, prev: Option<Cursor>) -> actix_web::HttpResponseBuilder {
-    let (next, prev) = (next.map(|cursor| cursor.to_string()), prev.map(|cursor| cursor.to_string()));
+    let (next, prev) = (
+        next.map(|cursor| cursor.to_string()),
+        prev.map(|cursor| cursor.to_string()),
+    );
     let mut response = HttpResponse::Ok();
     response.content_type(ContentType::json());
     if let Some(link) = links(request, next.as_deref(), prev.as_deref()) {

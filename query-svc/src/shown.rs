@@ -40,19 +40,31 @@ impl Candidate {
 
 impl From<Entry> for Candidate {
     fn from(entry: Entry) -> Self {
-        Self { id: entry.id, author: entry.author, original: entry.repost_of }
+        Self {
+            id: entry.id,
+            author: entry.author,
+            original: entry.repost_of,
+        }
     }
 }
 
 impl From<PostHead> for Candidate {
     fn from(head: PostHead) -> Self {
-        Self { id: head.id, author: head.author, original: head.repost_of }
+        Self {
+            id: head.id,
+            author: head.author,
+            original: head.repost_of,
+        }
     }
 }
 
 impl From<&Post> for Candidate {
     fn from(post: &Post) -> Self {
-        Self { id: post.id, author: post.author, original: post.repost_of }
+        Self {
+            id: post.id,
+            author: post.author,
+            original: post.repost_of,
+        }
     }
 }
 
@@ -87,19 +99,32 @@ impl Reading {
         list: List,
     ) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let originals = || candidates.iter().filter_map(|candidate| candidate.original);
-        let posts = candidates.iter().map(|candidate| candidate.id).chain(originals().map(|original| original.post));
-        let authors =
-            candidates.iter().map(|candidate| candidate.author).chain(originals().map(|original| original.author));
+        let posts = candidates
+            .iter()
+            .map(|candidate| candidate.id)
+            .chain(originals().map(|original| original.post));
+        let authors = candidates
+            .iter()
+            .map(|candidate| candidate.author)
+            .chain(originals().map(|original| original.author));
         let relations = viewer.into_iter().flat_map(|viewer| {
             candidates.iter().flat_map(move |candidate| {
                 let follow = (candidate.author != viewer).then(|| RelationId::follow(viewer, candidate.author));
                 let target = candidate.target();
-                follow.into_iter().chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
+                follow
+                    .into_iter()
+                    .chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
             })
         });
         let (posts, profiles, relations) =
             futures_util::try_join!(self.posts(posts), self.profiles(authors), self.relations(relations))?;
-        let shelf = Shelf { posts, profiles, relations, viewer, list };
+        let shelf = Shelf {
+            posts,
+            profiles,
+            relations,
+            viewer,
+            list,
+        };
         Ok(candidates.iter().map(|candidate| shelf.shown(candidate)).collect())
     }
 }
@@ -140,7 +165,12 @@ impl Shelf {
             liked: self.holds(RelationId::like(viewer, target)),
             reposted: self.holds(RelationId::repost(viewer, target)),
         });
-        Some(ShownPost { post, author, original, viewer })
+        Some(ShownPost {
+            post,
+            author,
+            original,
+            viewer,
+        })
     }
 
     fn live(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
@@ -200,7 +230,11 @@ impl<'a> PostJson<'a> {
         };
         Self {
             id: post.id,
-            author: AuthorJson { id: author.id, handle: &author.handle, display_name: &author.display_name },
+            author: AuthorJson {
+                id: author.id,
+                handle: &author.handle,
+                display_name: &author.display_name,
+            },
             text: &post.text,
             entities: &post.entities,
             in_reply_to: post.in_reply_to.map(|parent| parent.post),
@@ -216,8 +250,10 @@ impl<'a> PostJson<'a> {
 
 impl Serialize for ShownPost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let original =
-            self.original.as_ref().map(|(post, author)| PostJson::new(post, author, None, self.viewer));
+        let original = self
+            .original
+            .as_ref()
+            .map(|(post, author)| PostJson::new(post, author, None, self.viewer));
         PostJson::new(&self.post, &self.author, original.as_ref(), self.viewer).serialize(serializer)
     }
 }
@@ -280,7 +316,11 @@ mod tests {
             display_name: "Ada \"the first\"".to_owned(),
             bio: "Line\nbreak".to_owned(),
             created_at: DateTime::UNIX_EPOCH,
-            counts: ProfileCounts { posts: 2, followers: -1, following: 3 },
+            counts: ProfileCounts {
+                posts: 2,
+                followers: -1,
+                following: 3,
+            },
             audience: None,
         })
     }
@@ -298,7 +338,11 @@ mod tests {
             visibility,
             created_at: DateTime::UNIX_EPOCH,
             edited_at: Some(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_234)),
-            counts: PostCounts { likes: 5, reposts: -2, replies: 1 },
+            counts: PostCounts {
+                likes: 5,
+                reposts: -2,
+                replies: 1,
+            },
         }
     }
 
@@ -321,8 +365,15 @@ mod tests {
     }
 
     fn repost(author: UserId, original: &Post) -> Post {
-        let repost_of = Some(PostReference { post: original.id, author: original.author });
-        Post { repost_of, text: String::new(), ..post(author, Visibility::Public) }
+        let repost_of = Some(PostReference {
+            post: original.id,
+            author: original.author,
+        });
+        Post {
+            repost_of,
+            text: String::new(),
+            ..post(author, Visibility::Public)
+        }
     }
 
     #[test]
@@ -337,15 +388,38 @@ mod tests {
         let parsed: api::Post = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
         let inner = parsed.repost_of.unwrap();
-        assert_eq!((inner.id, inner.author.id, parsed.author.id), (original.id, author, reposter));
-        assert_eq!(inner.counts, Some(api::PostCounts { likes: 5, reposts: 0, replies: 1 }));
+        assert_eq!(
+            (inner.id, inner.author.id, parsed.author.id),
+            (original.id, author, reposter)
+        );
+        assert_eq!(
+            inner.counts,
+            Some(api::PostCounts {
+                likes: 5,
+                reposts: 0,
+                replies: 1
+            })
+        );
         assert_eq!((parsed.counts, parsed.viewer), (inner.counts, inner.viewer));
-        assert_eq!(inner.viewer, Some(api::PostViewer { liked: true, reposted: false }));
+        assert_eq!(
+            inner.viewer,
+            Some(api::PostViewer {
+                liked: true,
+                reposted: false
+            })
+        );
 
         let json = serde_json::to_string(&ShownUser(profile(author))).unwrap();
         let parsed: api::User = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
-        assert_eq!(parsed.counts, Some(api::UserCounts { posts: 2, followers: 0, following: 3 }));
+        assert_eq!(
+            parsed.counts,
+            Some(api::UserCounts {
+                posts: 2,
+                followers: 0,
+                following: 3
+            })
+        );
     }
 
     #[rstest]
@@ -399,7 +473,10 @@ mod tests {
     #[test]
     fn without_a_token_there_are_no_flags() {
         let post = post(user(), Visibility::Public);
-        let shown = shelf(None, List::Any).with(&post).shown(&Candidate::from(&post)).unwrap();
+        let shown = shelf(None, List::Any)
+            .with(&post)
+            .shown(&Candidate::from(&post))
+            .unwrap();
         let json = serde_json::to_value(&shown).unwrap();
         assert!(json.get("viewer").is_none(), "{json}");
     }

@@ -52,7 +52,12 @@ pub(crate) struct Version {
 
 impl From<PostVersion> for Version {
     fn from(row: PostVersion) -> Self {
-        Self { version: row.version, text: row.text, entities: row.entities, at: row.at }
+        Self {
+            version: row.version,
+            text: row.text,
+            entities: row.entities,
+            at: row.at,
+        }
     }
 }
 
@@ -63,7 +68,9 @@ fn gone() -> Problem {
 /// A post as the viewer sees it; 404 if there is nothing to see.
 async fn shown(reading: &Reading, id: PostId, viewer: Option<UserId>) -> Result<ShownPost, Problem> {
     let post = reading.posts([id]).await?.remove(&id).flatten().ok_or_else(gone)?;
-    show_one(reading, Candidate::from(post.as_ref()), viewer).await?.ok_or_else(gone)
+    show_one(reading, Candidate::from(post.as_ref()), viewer)
+        .await?
+        .ok_or_else(gone)
 }
 
 async fn show_one(
@@ -100,7 +107,10 @@ pub(super) async fn post(
     let reading = service.reading(token).await?;
     let post = shown(&reading, id, viewer(caller.as_ref())).await?;
     let version = etag(post.post.version);
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).insert_header(version).body(json(&post, 2)?))
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .insert_header(version)
+        .body(json(&post, 2)?))
 }
 
 /// A post in its conversation
@@ -140,7 +150,11 @@ pub(super) async fn thread(
         let original = Candidate::from(post.target().as_ref());
         post = show_one(&reading, original, viewer).await?.ok_or_else(gone)?;
     }
-    let mut replies = Replies { reading: &reading, post: post.post.id, viewer };
+    let mut replies = Replies {
+        reading: &reading,
+        post: post.post.id,
+        viewer,
+    };
     let (ancestors, replies) = futures_util::try_join!(
         async { Ok(ancestors(&reading, &post, viewer).await?) },
         service.page(&reading, &mut replies, page),
@@ -158,16 +172,18 @@ pub(super) async fn thread(
 }
 
 /// What the post answers, the oldest first.
-async fn ancestors(
-    reading: &Reading,
-    post: &ShownPost,
-    viewer: Option<UserId>,
-) -> Result<Vec<ShownPost>, ReadError> {
+async fn ancestors(reading: &Reading, post: &ShownPost, viewer: Option<UserId>) -> Result<Vec<ShownPost>, ReadError> {
     let mut ancestors: Vec<ShownPost> = Vec::new();
     let mut parent = post.post.in_reply_to;
     while let (Some(reference), true) = (parent, ancestors.len() < MAX_ANCESTORS) {
-        let candidate = Candidate { id: reference.post, author: reference.author, original: None };
-        let Some(shown) = show_one(reading, candidate, viewer).await? else { break };
+        let candidate = Candidate {
+            id: reference.post,
+            author: reference.author,
+            original: None,
+        };
+        let Some(shown) = show_one(reading, candidate, viewer).await? else {
+            break;
+        };
         parent = shown.post.in_reply_to;
         ancestors.push(shown);
     }
@@ -203,7 +219,16 @@ pub(super) async fn likes(
     Query(page): Query<PageQuery<Cursor>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    people(&service, viewer(caller.as_ref()), token, id, page, &request, Which::LikersOf).await
+    people(
+        &service,
+        viewer(caller.as_ref()),
+        token,
+        id,
+        page,
+        &request,
+        Which::LikersOf,
+    )
+    .await
 }
 
 /// Who reposted a post
@@ -234,7 +259,16 @@ pub(super) async fn reposts(
     Query(page): Query<PageQuery<Cursor>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    people(&service, viewer(caller.as_ref()), token, id, page, &request, Which::RepostersOf).await
+    people(
+        &service,
+        viewer(caller.as_ref()),
+        token,
+        id,
+        page,
+        &request,
+        Which::RepostersOf,
+    )
+    .await
 }
 
 async fn people(
@@ -249,7 +283,10 @@ async fn people(
     let page = requested(page)?;
     let reading = service.reading(token).await?;
     let post = shown(&reading, id, viewer).await?;
-    let mut people = People { reading: &reading, which: which(post.target().id) };
+    let mut people = People {
+        reading: &reading,
+        which: which(post.target().id),
+    };
     let page = service.page(&reading, &mut people, page).await?;
     page_of(request, &page)
 }
@@ -285,7 +322,10 @@ pub(super) async fn history(
     let page = requested(page)?;
     let reading = service.reading(token).await?;
     let post = shown(&reading, id, viewer(caller.as_ref())).await?;
-    let mut versions = Versions { reading: &reading, post: post.target().id };
+    let mut versions = Versions {
+        reading: &reading,
+        post: post.target().id,
+    };
     // Versions are numbers of one stream: nothing comes late below the newest.
     let page = paging::page(&mut versions, page, Cursor::TOP).await?;
     page_of(&request, &page)
@@ -299,7 +339,9 @@ struct Versions<'a> {
 
 impl Versions<'_> {
     async fn read(&self, range: Range<i64>) -> Result<Vec<PostVersion>, ReadError> {
-        self.reading.ask(self.reading.views.post_history.of_post(self.post, range)).await
+        self.reading
+            .ask(self.reading.views.post_history.of_post(self.post, range))
+            .await
     }
 }
 
@@ -314,13 +356,26 @@ impl Listing for Versions<'_> {
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<PostVersion>, ReadError> {
         let before = (below < Cursor::TOP).then(|| below.to_version());
         let limit = u32::try_from(count).unwrap_or(u32::MAX);
-        self.read(Range { before, after: None, limit, end: End::Newest }).await
+        self.read(Range {
+            before,
+            after: None,
+            limit,
+            end: End::Newest,
+        })
+        .await
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<PostVersion>, ReadError> {
         let limit = u32::try_from(count).unwrap_or(u32::MAX);
         let after = Some(above.to_version());
-        let mut found = self.read(Range { before: None, after, limit, end: End::Oldest }).await?;
+        let mut found = self
+            .read(Range {
+                before: None,
+                after,
+                limit,
+                end: End::Oldest,
+            })
+            .await?;
         found.reverse();
         Ok(found)
     }

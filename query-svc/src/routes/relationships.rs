@@ -50,7 +50,10 @@ pub(super) async fn relationships(
     Query(query): Query<RelationshipsQuery>,
 ) -> Result<HttpResponse, Problem> {
     if query.id.len() > MAX_IDS {
-        return Err(Problem::malformed_field("id", format!("may be given {MAX_IDS} times at most")));
+        return Err(Problem::malformed_field(
+            "id",
+            format!("may be given {MAX_IDS} times at most"),
+        ));
     }
     let mut others = Vec::with_capacity(query.id.len());
     for id in query.id {
@@ -60,7 +63,9 @@ pub(super) async fn relationships(
     }
     let reading = service.reading(token).await?;
     let me = caller.sub;
-    let both_ways = others.iter().flat_map(|&id| [RelationId::follow(me, id), RelationId::follow(id, me)]);
+    let both_ways = others
+        .iter()
+        .flat_map(|&id| [RelationId::follow(me, id), RelationId::follow(id, me)]);
     let (profiles, follows) =
         futures_util::try_join!(reading.profiles(others.iter().copied()), reading.relations(both_ways))?;
     let items = others
@@ -72,6 +77,12 @@ pub(super) async fn relationships(
             followed_by: follows[&RelationId::follow(id, me)],
         })
         .collect();
-    let page = api::Page::<api::Relationship> { items, next: None, prev: None };
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(json(&page, 0)?))
+    let page = api::Page::<api::Relationship> {
+        items,
+        next: None,
+        prev: None,
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(json(&page, 0)?))
 }

@@ -38,8 +38,9 @@ pub(super) async fn home(
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let reading = service.reading(token).await?;
-    // A token that only verifies leaves no trace: nobody has come back.
-    let visits = caller.has_scope(SCOPE_USER);
+    // A token that only verifies leaves no trace: nobody has come back. Neither does anybody while our clock may be off:
+    // the floor of who comes back is made from it, and one that is too low would lie below what was never written.
+    let visits = caller.has_scope(SCOPE_USER) && service.clock_guard.check().is_ok();
     let mut home = Home::new(&reading, caller.sub, visits, service.home, service.clock.now());
     let page = service.page(&reading, &mut home, page).await?;
     home.note_visit().await;
@@ -74,7 +75,10 @@ pub(super) async fn public(
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let reading = service.reading(token).await?;
-    let mut public = Public { reading: &reading, viewer: viewer(caller.as_ref()) };
+    let mut public = Public {
+        reading: &reading,
+        viewer: viewer(caller.as_ref()),
+    };
     let page = service.page(&reading, &mut public, page).await?;
     page_of(&request, &page)
 }

@@ -60,7 +60,9 @@ impl Handles {
         if let Some(id) = self.0.get(&handle) {
             return Ok(Some(id));
         }
-        let profile = reading.ask(reading.views.profiles.live_by_handle(handle.as_str())).await?;
+        let profile = reading
+            .ask(reading.views.profiles.live_by_handle(handle.as_str()))
+            .await?;
         Ok(profile.map(|profile| {
             self.0.insert(handle, profile.id);
             profile.id
@@ -104,7 +106,10 @@ pub(super) async fn user(
     let profile = service.live_user(&reading, name).await?;
     let version = etag(profile.version);
     let body = json(&ShownUser(profile), 1)?;
-    Ok(HttpResponse::Ok().content_type(ContentType::json()).insert_header(version).body(body))
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .insert_header(version)
+        .body(body))
 }
 
 /// What a user has posted and reposted
@@ -216,7 +221,10 @@ async fn people(
     let page = requested(page)?;
     let reading = service.reading(token).await?;
     let profile = service.live_user(&reading, name).await?;
-    let mut people = People { reading: &reading, which: which(profile.id) };
+    let mut people = People {
+        reading: &reading,
+        which: which(profile.id),
+    };
     let page = service.page(&reading, &mut people, page).await?;
     page_of(request, &page)
 }
@@ -229,7 +237,10 @@ mod tests {
     fn a_user_is_named_by_id_or_by_handle() {
         let id = UserId::from_bytes([7; 16]);
         assert_eq!(id.to_string().parse::<UserName>().unwrap(), UserName::Id(id));
-        assert_eq!("@Ada_1".parse::<UserName>().unwrap(), UserName::Handle(Handle::parse("ada_1").unwrap()));
+        assert_eq!(
+            "@Ada_1".parse::<UserName>().unwrap(),
+            UserName::Handle(Handle::parse("ada_1").unwrap())
+        );
         for neither in ["", "ada", "@", "@a b", "@@ada", "123"] {
             assert!(neither.parse::<UserName>().is_err(), "{neither}");
         }

@@ -1,5 +1,7 @@
 //! Posts by given authors, found when they are read: one user's posts, and fan-out on read.
 
+use std::cmp::Reverse;
+
 use futures_util::{StreamExt, TryStreamExt};
 use shared::ids::{PostId, UserId};
 
@@ -27,11 +29,7 @@ pub(crate) struct Authored<'a> {
 }
 
 impl<'a> Authored<'a> {
-    pub(crate) async fn new(
-        reading: &'a Reading,
-        author: UserId,
-        viewer: Option<UserId>,
-    ) -> Result<Self, ReadError> {
+    pub(crate) async fn new(reading: &'a Reading, author: UserId, viewer: Option<UserId>) -> Result<Self, ReadError> {
         let all = match viewer {
             Some(viewer) if viewer == author => true,
             Some(viewer) => {
@@ -40,7 +38,12 @@ impl<'a> Authored<'a> {
             }
             None => false,
         };
-        Ok(Self { reading, author, viewer, all })
+        Ok(Self {
+            reading,
+            author,
+            viewer,
+            all,
+        })
     }
 
     async fn read(&self, range: Range<PostId>) -> Result<Vec<Candidate>, ReadError> {
@@ -49,7 +52,9 @@ impl<'a> Authored<'a> {
         let heads = if self.all {
             self.reading.ask(posts.heads_of_authors(&[self.author], range)).await?
         } else {
-            self.reading.ask(posts.public_heads_of_author(self.author, range)).await?
+            self.reading
+                .ask(posts.public_heads_of_author(self.author, range))
+                .await?
         };
         Ok(heads.into_iter().map(Candidate::from).collect())
     }
@@ -107,7 +112,7 @@ pub(super) async fn fan_out_on_read(
 ///
 /// The first items of a union are among the first items of its parts; so nothing is missing if each part gave as many.
 pub(super) fn merged(mut candidates: Vec<Candidate>, limit: usize, end: End) -> Vec<Candidate> {
-    candidates.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+    candidates.sort_unstable_by_key(|candidate| Reverse(candidate.id));
     candidates.dedup_by_key(|candidate| candidate.id);
     match end {
         End::Newest => candidates.truncate(limit),
@@ -121,7 +126,11 @@ mod tests {
     use super::*;
 
     fn candidate(n: u8) -> Candidate {
-        Candidate { id: PostId::from_bytes([n; 16]), author: UserId::from_bytes([0; 16]), original: None }
+        Candidate {
+            id: PostId::from_bytes([n; 16]),
+            author: UserId::from_bytes([0; 16]),
+            original: None,
+        }
     }
 
     fn numbers(candidates: &[Candidate]) -> Vec<u8> {
@@ -142,7 +151,13 @@ mod tests {
         let whole = range(Cursor::BOTTOM, Cursor::TOP, 3, End::Newest);
         assert_eq!(whole, Range::newest(3));
         let cursor = Cursor::from_bytes([4; 16]);
-        assert_eq!(range(Cursor::BOTTOM, cursor, 3, End::Newest), Range::before(cursor.to_post(), 3));
-        assert_eq!(range(cursor, Cursor::TOP, 3, End::Oldest), Range::after(cursor.to_post(), 3));
+        assert_eq!(
+            range(Cursor::BOTTOM, cursor, 3, End::Newest),
+            Range::before(cursor.to_post(), 3)
+        );
+        assert_eq!(
+            range(cursor, Cursor::TOP, 3, End::Oldest),
+            Range::after(cursor.to_post(), 3)
+        );
     }
 }

@@ -59,7 +59,14 @@ impl<'a> Home<'a> {
         settings: HomeSettings,
         now: DateTime<Utc>,
     ) -> Self {
-        Self { reading, owner, settings, now, visits, state: None }
+        Self {
+            reading,
+            owner,
+            settings,
+            now,
+            visits,
+            state: None,
+        }
     }
 
     /// Writes the visit down, if that is due. That it fails harms nobody: the next visit will be.
@@ -84,8 +91,10 @@ impl<'a> Home<'a> {
         end: End,
     ) -> Result<Option<Vec<Candidate>>, ReadError> {
         let timelines = &self.reading.views.home_timelines;
-        let (mut header, entries) =
-            self.reading.ask(timelines.page(self.owner, range(above, below, count, end))).await?;
+        let (mut header, entries) = self
+            .reading
+            .ask(timelines.page(self.owner, range(above, below, count, end)))
+            .await?;
         let was_idle = header.idle;
         if was_idle {
             self.count(HomeStep::IDLE);
@@ -103,7 +112,12 @@ impl<'a> Home<'a> {
             None => Cursor::BOTTOM,
         };
         let large = self.followed(header.large).await?;
-        self.state = Some(State { floor, large, sources: None, note_visit });
+        self.state = Some(State {
+            floor,
+            large,
+            sources: None,
+            note_visit,
+        });
         Ok((!was_idle).then(|| entries.into_iter().map(Candidate::from).collect()))
     }
 
@@ -117,19 +131,22 @@ impl<'a> Home<'a> {
         if accounts.is_empty() {
             return Ok(accounts);
         }
-        let follows = self.reading.relations(accounts.iter().map(|&it| RelationId::follow(self.owner, it))).await?;
-        Ok(accounts.into_iter().filter(|&it| follows[&RelationId::follow(self.owner, it)]).collect())
+        let follows = self
+            .reading
+            .relations(accounts.iter().map(|&it| RelationId::follow(self.owner, it)))
+            .await?;
+        Ok(accounts
+            .into_iter()
+            .filter(|&it| follows[&RelationId::follow(self.owner, it)])
+            .collect())
     }
 
-    async fn entries(
-        &self,
-        above: Cursor,
-        below: Cursor,
-        count: usize,
-        end: End,
-    ) -> Result<Vec<Candidate>, ReadError> {
+    async fn entries(&self, above: Cursor, below: Cursor, count: usize, end: End) -> Result<Vec<Candidate>, ReadError> {
         let timelines = &self.reading.views.home_timelines;
-        let entries = self.reading.ask(timelines.entries(self.owner, range(above, below, count, end))).await?;
+        let entries = self
+            .reading
+            .ask(timelines.entries(self.owner, range(above, below, count, end)))
+            .await?;
         Ok(entries.into_iter().map(Candidate::from).collect())
     }
 
@@ -152,7 +169,7 @@ impl<'a> Home<'a> {
     }
 
     /// What the owner and everybody whom the owner follows has posted, between two places.
-    async fn from_all(
+    async fn by_all_sources(
         &mut self,
         above: Cursor,
         below: Cursor,
@@ -163,7 +180,10 @@ impl<'a> Home<'a> {
         let sources = match self.state.as_mut().and_then(|state| state.sources.take()) {
             Some(sources) => sources,
             None => {
-                let mut sources = self.reading.ask(self.reading.views.relations.followees(self.owner)).await?;
+                let mut sources = self
+                    .reading
+                    .ask(self.reading.views.relations.followees(self.owner))
+                    .await?;
                 sources.push(self.owner);
                 sources
             }
@@ -209,7 +229,10 @@ impl Listing for Home<'_> {
         }
         if found.len() < count && floor > Cursor::BOTTOM {
             let rest = count - found.len();
-            found.extend(self.from_all(Cursor::BOTTOM, below.min(floor.above()), rest, End::Newest).await?);
+            found.extend(
+                self.by_all_sources(Cursor::BOTTOM, below.min(floor.above()), rest, End::Newest)
+                    .await?,
+            );
         }
         Ok(found)
     }
@@ -222,7 +245,7 @@ impl Listing for Home<'_> {
         let floor = self.floor();
         let mut found = Vec::new();
         if above < floor {
-            found = self.from_all(above, floor.above(), count, End::Oldest).await?;
+            found = self.by_all_sources(above, floor.above(), count, End::Oldest).await?;
             found.reverse();
         }
         let rest = count - found.len();

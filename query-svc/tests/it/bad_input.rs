@@ -12,7 +12,10 @@ async fn bad_input_is_400_and_names_the_field() {
     let ada = service.store.register("ada");
     let post = service.store.post(ada, "hello");
     service.settle().await;
-    let cursor = service.get("/v1/timelines/public", Caller::Nobody).await.body["prev"].as_str().unwrap().to_owned();
+    let cursor = service.get("/v1/timelines/public", Caller::Nobody).await.body["prev"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let lists = [
         "/v1/timelines/home".to_owned(),
         "/v1/timelines/public".to_owned(),
@@ -40,26 +43,60 @@ async fn bad_input_is_400_and_names_the_field() {
             ("Limit=2", "Limit"),
         ] {
             let answer = service.get(&format!("{list}?{query}"), Caller::User(ada)).await;
-            assert_eq!((answer.status.as_u16(), answer.fields()), (400, vec![field]), "{list}?{query}: {}", answer.body);
+            assert_eq!(
+                (answer.status.as_u16(), answer.fields()),
+                (400, vec![field]),
+                "{list}?{query}: {}",
+                answer.body
+            );
         }
         let both = format!("{list}?before={cursor}&after={cursor}");
         let answer = service.get(&both, Caller::User(ada)).await;
         assert_eq!((answer.status.as_u16(), answer.fields()), (400, vec!["after"]));
-        assert_eq!(service.get(&format!("{list}?limit=100"), Caller::User(ada)).await.status, 200);
+        assert_eq!(
+            service
+                .get(&format!("{list}?limit=100"), Caller::User(ada))
+                .await
+                .status,
+            200
+        );
     }
-    for path in ["/v1/users/ada", "/v1/users/@", "/v1/users/@a%20b", "/v1/users/123", "/v1/posts/1", "/v1/posts/@ada"] {
+    for path in [
+        "/v1/users/ada",
+        "/v1/users/@",
+        "/v1/users/@a%20b",
+        "/v1/users/123",
+        "/v1/posts/1",
+        "/v1/posts/@ada",
+    ] {
         let answer = service.get(path, Caller::Nobody).await;
-        assert_eq!((answer.status.as_u16(), answer.fields()), (400, vec!["id"]), "{path}: {}", answer.body);
+        assert_eq!(
+            (answer.status.as_u16(), answer.fields()),
+            (400, vec!["id"]),
+            "{path}: {}",
+            answer.body
+        );
     }
     let too_many = vec![format!("id={ada}"); 101].join("&");
     for query in ["", "id=", "id=x", "ids=1", too_many.as_str()] {
-        let answer = service.get(&format!("/v1/relationships?{query}"), Caller::User(ada)).await;
+        let answer = service
+            .get(&format!("/v1/relationships?{query}"), Caller::User(ada))
+            .await;
         let field = if query == "ids=1" { "ids" } else { "id" };
-        assert_eq!((answer.status.as_u16(), answer.fields()), (400, vec![field]), "{query}: {}", answer.body);
+        assert_eq!(
+            (answer.status.as_u16(), answer.fields()),
+            (400, vec![field]),
+            "{query}: {}",
+            answer.body
+        );
     }
     for token in ["nonsense", "", "AAAA", "!"] {
         let answer = service.get_with("/v1/timelines/public", Caller::Nobody, token).await;
-        assert_eq!((answer.status.as_u16(), answer.fields()), (400, vec!["Consistency-Token"]), "{token}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.fields()),
+            (400, vec!["Consistency-Token"]),
+            "{token}"
+        );
     }
     service.stop().await;
 }
@@ -79,7 +116,14 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
         }
     }
     for path in ["", "/thread", "/likes", "/reposts", "/history"] {
-        assert_eq!(service.get(&format!("/v1/posts/{nothing}{path}"), Caller::User(ada)).await.status, 404, "{path}");
+        assert_eq!(
+            service
+                .get(&format!("/v1/posts/{nothing}{path}"), Caller::User(ada))
+                .await
+                .status,
+            404,
+            "{path}"
+        );
     }
     for path in ["/v1", "/v1/timelines", "/v1/timelines/other", "/v2/users/@ada", "/"] {
         let answer = service.get(path, Caller::Nobody).await;
@@ -87,12 +131,24 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
     }
     for path in ["/v1/timelines/home", "/v1/users/@ada", "/v1/posts/x/likes"] {
         let answer = service.send(reqwest::Method::POST, path).await;
-        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some("GET, HEAD")), "{path}: {}", answer.body);
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("allow")),
+            (405, Some("GET, HEAD")),
+            "{path}: {}",
+            answer.body
+        );
         assert!(answer.fields().is_empty());
     }
     // Who follows nobody and has posted nothing has an empty timeline, not a missing one.
     let empty = service.get("/v1/timelines/home", Caller::User(ada)).await;
-    assert_eq!((empty.ids().len(), empty.body["next"].is_null(), empty.body["prev"].is_null()), (0, true, false));
+    assert_eq!(
+        (
+            empty.ids().len(),
+            empty.body["next"].is_null(),
+            empty.body["prev"].is_null()
+        ),
+        (0, true, false)
+    );
     service.stop().await;
 }
 
@@ -121,6 +177,10 @@ async fn a_token_that_is_not_good_is_401_on_public_routes_too(#[case] path: &str
         assert!(answer.header("www-authenticate").unwrap().contains("invalid_token"));
     }
     service.clock.advance(std::time::Duration::from_secs(15 * 60 + 6));
-    assert_eq!(service.get_with_access_token(path, &good).await.status, 401, "it has expired");
+    assert_eq!(
+        service.get_with_access_token(path, &good).await.status,
+        401,
+        "it has expired"
+    );
     service.stop().await;
 }

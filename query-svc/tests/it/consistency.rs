@@ -22,10 +22,16 @@ async fn a_query_waits_until_the_views_show_what_the_token_names() {
 
     let access = service.access_token(Caller::User(ada)).unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let request = http.get(format!("{}{path}", service.url)).bearer_auth(access).header("Consistency-Token", &token);
+    let request = http
+        .get(format!("{}{path}", service.url))
+        .bearer_auth(access)
+        .header("Consistency-Token", &token);
     let asked = tokio::spawn(async move { request.send().await.unwrap().json::<serde_json::Value>().await.unwrap() });
     // Who asks for the metrics is counted too.
-    eventually("waiting", async || service.metric("http_requests_in_flight").await >= 2.0).await;
+    eventually("waiting", async || {
+        service.metric("http_requests_in_flight").await >= 2.0
+    })
+    .await;
     assert!(!asked.is_finished());
     service.settle().await;
     let answer = asked.await.unwrap();
@@ -39,17 +45,32 @@ async fn a_query_that_waited_in_vain_is_503_with_retry_after() {
     let ada = service.store.register("ada");
     service.settle().await;
     let token = service.token(service.next_position()).to_string();
-    for path in ["/v1/timelines/home", "/v1/timelines/public", "/v1/users/@ada", "/v1/users/@ada/posts"] {
+    for path in [
+        "/v1/timelines/home",
+        "/v1/timelines/public",
+        "/v1/users/@ada",
+        "/v1/users/@ada/posts",
+    ] {
         let begun = Instant::now();
         let answer = service.get_with(path, Caller::User(ada), &token).await;
-        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{path}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("retry-after")),
+            (503, Some("1")),
+            "{path}"
+        );
         assert_eq!(answer.body["type"], "urn:microblog:problem:not-caught-up");
         assert!(begun.elapsed() >= Duration::from_millis(200));
     }
     assert_eq!(service.metric("consistency_timeouts_total").await, 4.0);
     // Later it is answered.
     service.settle().await;
-    assert_eq!(service.get_with("/v1/timelines/home", Caller::User(ada), &token).await.status, 200);
+    assert_eq!(
+        service
+            .get_with("/v1/timelines/home", Caller::User(ada), &token)
+            .await
+            .status,
+        200
+    );
     service.stop().await;
 }
 
@@ -61,11 +82,23 @@ async fn every_partition_of_the_token_counts() {
     let token = service.token(position);
     let leases = service.database.collection::<Document>("leases");
     let all_but_one = doc! { "partition": { "$ne": 17 } };
-    leases.update_many(all_but_one, doc! { "$set": { "position": position } }).await.unwrap();
+    leases
+        .update_many(all_but_one, doc! { "$set": { "position": position } })
+        .await
+        .unwrap();
     let path = "/v1/timelines/public";
-    assert_eq!(service.get_with(path, Caller::Nobody, &token.to_string()).await.status, 503);
-    leases.update_one(doc! { "partition": 17 }, doc! { "$set": { "position": position } }).await.unwrap();
-    assert_eq!(service.get_with(path, Caller::Nobody, &token.to_string()).await.status, 200);
+    assert_eq!(
+        service.get_with(path, Caller::Nobody, &token.to_string()).await.status,
+        503
+    );
+    leases
+        .update_one(doc! { "partition": 17 }, doc! { "$set": { "position": position } })
+        .await
+        .unwrap();
+    assert_eq!(
+        service.get_with(path, Caller::Nobody, &token.to_string()).await.status,
+        200
+    );
     service.stop().await;
 }
 
@@ -75,16 +108,35 @@ async fn parts_of_another_store_or_of_the_far_future_are_ignored() {
     service.settle().await;
     let path = "/v1/timelines/public";
     let far = |seconds: i64| {
-        let time = u32::try_from(chrono::DateTime::timestamp(&shared::clock::Clock::now(&*service.clock)) + seconds).unwrap();
+        let time =
+            u32::try_from(chrono::DateTime::timestamp(&shared::clock::Clock::now(&*service.clock)) + seconds).unwrap();
         Position::from(bson::Timestamp { time, increment: 1 })
     };
     let mut foreign = ConsistencyToken::new(StoreId(Uuid::new_v4()));
     for partition in Partition::all() {
         foreign.advance(partition, far(5));
     }
-    assert_eq!(service.get_with(path, Caller::Nobody, &foreign.to_string()).await.status, 200);
-    assert_eq!(service.get_with(path, Caller::Nobody, &service.token(far(120)).to_string()).await.status, 200);
-    assert_eq!(service.get_with(path, Caller::Nobody, &service.token(far(30)).to_string()).await.status, 503);
+    assert_eq!(
+        service
+            .get_with(path, Caller::Nobody, &foreign.to_string())
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        service
+            .get_with(path, Caller::Nobody, &service.token(far(120)).to_string())
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        service
+            .get_with(path, Caller::Nobody, &service.token(far(30)).to_string())
+            .await
+            .status,
+        503
+    );
     service.stop().await;
 }
 
@@ -123,7 +175,11 @@ async fn documents_and_absences_are_answered_from_memory() {
     let misses = service.metric("cache_misses_total").await;
     let hits = service.metric("cache_hits_total").await;
     assert_eq!(service.home(ada, 100).await, texts(posts.into_iter().rev()));
-    assert_eq!(service.metric("cache_misses_total").await, misses, "even that ada likes none of them is known");
+    assert_eq!(
+        service.metric("cache_misses_total").await,
+        misses,
+        "even that ada likes none of them is known"
+    );
     assert!(service.metric("cache_hits_total").await >= hits + 5.0 + 1.0 + 11.0);
     service.stop().await;
 }

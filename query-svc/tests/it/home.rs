@@ -7,7 +7,7 @@ use shared::clock::Clock;
 use shared::ids::{PostId, UserId};
 use shared::values::Visibility;
 
-use crate::service::{Caller, Service, named, texts};
+use crate::service::{Caller, Service, eventually, named, texts};
 use crate::views::definition;
 use crate::views::fixture::timelines;
 
@@ -32,7 +32,11 @@ async fn a_home_timeline_is_what_the_definition_says_at_every_limit() {
     assert_eq!(service.home(ada, 10).await, texts([closed, second, repost, own, first]));
     for owner in [ada, bob, eve] {
         for limit in [1, 2, 3, 5, 100] {
-            assert_eq!(service.home(owner, limit).await, expected(&service, owner), "limit {limit}");
+            assert_eq!(
+                service.home(owner, limit).await,
+                expected(&service, owner),
+                "limit {limit}"
+            );
         }
     }
     let page = service.get("/v1/timelines/home?limit=2", Caller::User(ada)).await;
@@ -62,10 +66,18 @@ async fn what_is_shown_is_decided_when_it_is_read() {
 
     service.store.unfollow(ada, eve);
     service.settle().await;
-    assert_eq!(service.home(ada, 2).await, texts([post, repost]), "the repost stays, the followee's own post goes");
+    assert_eq!(
+        service.home(ada, 2).await,
+        texts([post, repost]),
+        "the repost stays, the followee's own post goes"
+    );
     service.store.delete_post(original);
     service.settle().await;
-    assert_eq!(service.home(ada, 2).await, texts([post]), "a repost goes with its original");
+    assert_eq!(
+        service.home(ada, 2).await,
+        texts([post]),
+        "a repost goes with its original"
+    );
     service.store.follow(ada, eve);
     let late = service.store.post(eve, "late");
     service.settle().await;
@@ -130,7 +142,12 @@ async fn two_thousand_posts_deep_there_is_no_gap_and_no_double() {
     service.clock.advance(Duration::from_secs(60));
     service.checkpoint().await;
     loop {
-        let page = service.get(&format!("/v1/timelines/home?limit=100&after={cursor}"), Caller::User(ada)).await;
+        let page = service
+            .get(
+                &format!("/v1/timelines/home?limit=100&after={cursor}"),
+                Caller::User(ada),
+            )
+            .await;
         let ids = page.ids();
         if ids.is_empty() {
             break;
@@ -168,8 +185,16 @@ async fn posts_of_large_accounts_are_merged_in_once() {
         let home = service.home(ada, limit).await;
         assert_eq!(home, expected(&service, ada), "limit {limit}");
         assert!(home.contains(&small.to_string()) && home.contains(&repost.to_string()));
-        assert_eq!(service.home(fans[4], limit).await, expected(&service, fans[4]), "limit {limit}");
-        assert_eq!(service.home(star, limit).await, expected(&service, star), "limit {limit}");
+        assert_eq!(
+            service.home(fans[4], limit).await,
+            expected(&service, fans[4]),
+            "limit {limit}"
+        );
+        assert_eq!(
+            service.home(star, limit).await,
+            expected(&service, star),
+            "limit {limit}"
+        );
     }
     let large = service.metric("home_page_steps_total{kind=\"large\"}").await;
     assert!(large >= 1.0);
@@ -225,6 +250,33 @@ async fn an_idle_owner_wakes_by_reading_and_misses_nothing() {
     service.stop().await;
 }
 
+/// A floor that is made from a clock that is behind would lie below posts that were never written for the owner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_clock_that_is_off_nobody_wakes_and_nothing_is_missed() {
+    let mut service = Service::start_unready(&[("clock.max_skew", "1s")]).await;
+    eventually("following", async || {
+        service.metric("views_streams_opened_total").await >= 1.0
+    })
+    .await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| service.store.register(handle));
+    service.store.follow(ada, bob);
+    service.settle().await;
+    service.clock.advance(timelines().idle_after + Duration::from_secs(1));
+    service.projected.projection.mark_idle_owners().await.unwrap();
+    service.store.post(bob, "unseen");
+    service.settle().await;
+    let readiness = service.get_now("/readyz", Caller::Nobody).await;
+    assert_eq!(readiness.status, 503);
+    assert!(
+        readiness.body["checks"].to_string().contains("the clock was not found"),
+        "{}",
+        readiness.body
+    );
+    assert_eq!(service.home(ada, 5).await, expected(&service, ada));
+    assert!(service.projected.views.home_timelines.header(ada).await.unwrap().idle);
+    service.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_visit_is_written_down_now_and_then_and_not_for_who_verifies() {
     let mut service = Service::start().await;
@@ -258,11 +310,17 @@ async fn who_polls_gets_late_posts_too() {
     let newest: PostId = page.ids()[0].parse().unwrap();
     let prev = page.body["prev"].as_str().unwrap();
     // Ids tick once a second: the cursor lies ten seconds back.
-    let again = service.get(&format!("/v1/timelines/home?limit=100&after={prev}"), Caller::User(ada)).await.ids();
+    let again = service
+        .get(&format!("/v1/timelines/home?limit=100&after={prev}"), Caller::User(ada))
+        .await
+        .ids();
     assert_eq!(again.first(), Some(&newest.to_string()));
     let oldest: PostId = again.last().unwrap().parse().unwrap();
     let overlap = service.clock.now() - oldest.time();
-    assert!(overlap >= chrono::TimeDelta::seconds(9) && overlap <= chrono::TimeDelta::seconds(12), "{overlap}");
+    assert!(
+        overlap >= chrono::TimeDelta::seconds(9) && overlap <= chrono::TimeDelta::seconds(12),
+        "{overlap}"
+    );
 
     // A post whose id is older than the newest one that was shown, because its clock was behind.
     service.clock.rewind(Duration::from_secs(5));
@@ -270,7 +328,10 @@ async fn who_polls_gets_late_posts_too() {
     service.clock.advance(Duration::from_secs(5));
     assert!(late < newest);
     service.settle().await;
-    let polled = service.get(&format!("/v1/timelines/home?limit=100&after={prev}"), Caller::User(ada)).await.ids();
+    let polled = service
+        .get(&format!("/v1/timelines/home?limit=100&after={prev}"), Caller::User(ada))
+        .await
+        .ids();
     assert!(polled.contains(&late.to_string()));
     service.stop().await;
 }
@@ -295,7 +356,10 @@ async fn prev_is_not_above_what_the_slowest_partition_has_handled() {
     service.clock.advance(Duration::from_secs(101));
     assert!(late.time() <= handled + chrono::TimeDelta::seconds(1));
     service.settle().await;
-    let polled = service.get(&format!("/v1/timelines/home?after={prev}"), Caller::User(ada)).await.ids();
+    let polled = service
+        .get(&format!("/v1/timelines/home?after={prev}"), Caller::User(ada))
+        .await
+        .ids();
     assert_eq!(polled, texts([post, late]));
     service.stop().await;
 }
@@ -337,7 +401,10 @@ async fn the_public_timeline_has_public_posts_and_replies_without_reposts() {
     service.settle().await;
     for caller in [Caller::Nobody, Caller::User(ada)] {
         for limit in [1, 2, 50] {
-            assert_eq!(service.walk("/v1/timelines/public", caller, limit).await, texts([reply, post]));
+            assert_eq!(
+                service.walk("/v1/timelines/public", caller, limit).await,
+                texts([reply, post])
+            );
         }
     }
     let flagged = service.get("/v1/timelines/public", Caller::User(ada)).await;

@@ -18,7 +18,10 @@ fn the_description_of_the_api_is_the_committed_one() {
         std::fs::write(path, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == generated, "openapi.json is out of date: run the tests with UPDATE_OPENAPI=1 and commit it");
+    assert!(
+        committed == generated,
+        "openapi.json is out of date: run the tests with UPDATE_OPENAPI=1 and commit it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,18 +46,32 @@ async fn when_the_stream_breaks_nothing_is_answered_from_memory() {
     service.store.follow(ada, bob);
     service.settle().await;
     let path = format!("/v1/relationships?id={bob}");
-    let following =
-        async || service.get_now(&path, Caller::User(ada)).await.body["items"][0]["following"].as_bool().unwrap();
+    let following = async || {
+        service.get_now(&path, Caller::User(ada)).await.body["items"][0]["following"]
+            .as_bool()
+            .unwrap()
+    };
     assert!(following().await);
-    service.database.collection::<Document>(service.projected.views.relations.name()).drop().await.unwrap();
+    service
+        .database
+        .collection::<Document>(service.projected.views.relations.name())
+        .drop()
+        .await
+        .unwrap();
     eventually("forgotten", async || !following().await).await;
-    eventually("open again", async || service.metric("views_streams_opened_total").await >= 2.0).await;
+    eventually("open again", async || {
+        service.metric("views_streams_opened_total").await >= 2.0
+    })
+    .await;
     service.wait_until_ready(&service.url).await;
     // The new stream is as good as the first.
     service.projected.views.ensure().await.unwrap();
     service.store.follow(ada, bob);
     service.settle().await;
-    assert_eq!(service.get(&path, Caller::User(ada)).await.body["items"][0]["following"], true);
+    assert_eq!(
+        service.get(&path, Caller::User(ada)).await.body["items"][0]["following"],
+        true
+    );
     service.stop().await;
 }
 
@@ -65,16 +82,32 @@ async fn database_down_and_up(service: &mut Service, server: &mut local_mongodb:
     assert_eq!(service.home(ada, 10).await, texts([post]));
 
     server.kill().await.unwrap();
-    eventually("not ready", async || service.get_now("/readyz", Caller::Nobody).await.status == 503).await;
+    eventually("not ready", async || {
+        service.get_now("/readyz", Caller::Nobody).await.status == 503
+    })
+    .await;
     eventually("known to be closed", async || {
         let body = service.get_now("/readyz", Caller::Nobody).await.body;
-        let views = body["checks"].as_array().unwrap().iter().find(|check| check["name"] == "views").unwrap().clone();
-        views["reason"].as_str().is_some_and(|reason| reason.contains("change stream"))
+        let views = body["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["name"] == "views")
+            .unwrap()
+            .clone();
+        views["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("change stream"))
     })
     .await;
     let begun = std::time::Instant::now();
     let answer = service.get_now("/v1/timelines/home", Caller::User(ada)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{}", answer.body);
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (503, Some("1")),
+        "{}",
+        answer.body
+    );
     assert!(begun.elapsed() < Duration::from_secs(6));
     assert_eq!(service.get_now("/livez", Caller::Nobody).await.status, 200);
 
@@ -110,14 +143,32 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
     let next = Projected::new(&service.database, 2, clock.clone()).await;
     service.store.rename(ada, "New");
     next.deliver(&service.store.log).await;
-    Leases::new(service.database.clone(), "views-g2").ensure(service.next_position()).await.unwrap();
+    Leases::new(service.database.clone(), "views-g2")
+        .ensure(service.next_position())
+        .await
+        .unwrap();
     assert_eq!(generations.request_rebuild().await.unwrap(), 2);
-    let term = Term { owner: "test".to_owned(), fence: 1 };
-    let Building { mark, .. } = generations.begin(&term, service.next_position(), 1).await.unwrap().unwrap();
+    let term = Term {
+        owner: "test".to_owned(),
+        fence: 1,
+    };
+    let Building { mark, .. } = generations
+        .begin(&term, service.next_position(), 1)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(mark, service.next_position());
-    let progress = Progress { phase: Phase::CatchingUp, scanned: 1, total: 1, cursor: None };
+    let progress = Progress {
+        phase: Phase::CatchingUp,
+        scanned: 1,
+        total: 1,
+        cursor: None,
+    };
     generations.progress(&term, 2, progress).await.unwrap();
-    assert!(!generations.readers_confirmed(2, clock.now()).await.unwrap(), "both read the first generation");
+    assert!(
+        !generations.readers_confirmed(2, clock.now()).await.unwrap(),
+        "both read the first generation"
+    );
     generations.switch(&term, 2).await.unwrap();
 
     for url in [service.url.clone(), second.url.clone()] {
@@ -130,16 +181,32 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
         .await;
     }
     // Both said so, and the token means the checkpoints of the new subscription.
-    eventually("confirmed", async || generations.readers_confirmed(2, clock.now()).await.unwrap()).await;
+    eventually("confirmed", async || {
+        generations.readers_confirmed(2, clock.now()).await.unwrap()
+    })
+    .await;
     let token = service.token(service.next_position()).to_string();
-    assert_eq!(service.get_with("/v1/users/@ada", Caller::Nobody, &token).await.status, 200);
+    assert_eq!(
+        service.get_with("/v1/users/@ada", Caller::Nobody, &token).await.status,
+        200
+    );
     generations.stop_following(1).await.unwrap();
     generations.retire(1).await.unwrap();
-    assert_eq!(service.get_with("/v1/timelines/home", Caller::User(ada), &token).await.ids(), texts([post]));
+    assert_eq!(
+        service
+            .get_with("/v1/timelines/home", Caller::User(ada), &token)
+            .await
+            .ids(),
+        texts([post])
+    );
 
     second.stop().await;
     let readers = generations.readers(clock.now()).await.unwrap();
-    assert_eq!(readers.len(), 1, "who ends in order need not be waited for: {readers:?}");
+    assert_eq!(
+        readers.len(),
+        1,
+        "who ends in order need not be waited for: {readers:?}"
+    );
     service.stop().await;
 }
 
@@ -150,8 +217,55 @@ async fn a_configuration_that_can_not_work_stops_the_start() {
         let mut environment = service.environment.clone();
         environment.set(key, value);
         let config = shared::config::load(None, &environment).unwrap();
-        let error = query_svc::App::build(config, service.clock.clone()).await.unwrap_err().to_string();
+        let error = query_svc::App::build(config, service.clock.clone())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(key), "{error}");
     }
     service.stop().await;
+}
+
+/// The process is there, its sockets are open, and it says nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_is_taken_for_what_it_is() {
+    let mut server = local_mongodb::Server::start_ephemeral().await.unwrap();
+    let quick = [
+        ("query.stream_silence", "800ms"),
+        ("mongodb.operation_timeout", "700ms"),
+        ("http.check_timeout", "700ms"),
+    ];
+    let mut service = Service::start_on(&server.uri(), &quick).await;
+    let ada = service.store.register("ada");
+    service.store.post(ada, "hello");
+    service.settle().await;
+    let before = service.home(ada, 10).await;
+    let signal = |name: &str| {
+        let pid = server.pid().unwrap().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    signal("-STOP");
+    eventually("closed", async || {
+        let body = service.get_now("/readyz", Caller::Nobody).await.body;
+        body["checks"].to_string().contains("said nothing")
+    })
+    .await;
+    let answer = service.get_now("/v1/timelines/home", Caller::User(ada)).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (503, Some("1")),
+        "{}",
+        answer.body
+    );
+    signal("-CONT");
+    service.wait_until_ready(&service.url).await;
+    assert_eq!(service.home(ada, 10).await, before);
+    service.stop().await;
+    server.stop().await.unwrap();
 }

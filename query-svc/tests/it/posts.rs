@@ -7,20 +7,31 @@ use shared::values::Visibility;
 use crate::service::{Caller, Service, named, texts};
 
 fn ids_of(posts: &serde_json::Value) -> Vec<String> {
-    posts.as_array().unwrap().iter().map(|post| post["id"].as_str().unwrap().to_owned()).collect()
+    posts
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|post| post["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_comes_with_author_entities_counts_and_flags() {
     let mut service = Service::start().await;
     let (ada, bob) = (service.store.register("ada"), service.store.register("bob"));
-    let post = service.store.post(ada, "héllo #wörld, @bob: \"see\" https://example.org\n👩‍👩‍👧");
+    let post = service
+        .store
+        .post(ada, "héllo #wörld, @bob: \"see\" https://example.org\n👩‍👩‍👧");
     service.store.like(bob, post, true);
     service.store.write(bob, "a reply", Some(post), Visibility::Public);
     let repost = service.store.repost(bob, post);
     service.settle().await;
     let names = [("ada", ada), ("bob", bob)].map(|(name, id)| (name, id.to_string()));
-    let names = [names.as_slice(), &[("post", post.to_string()), ("repost", repost.to_string())]].concat();
+    let names = [
+        names.as_slice(),
+        &[("post", post.to_string()), ("repost", repost.to_string())],
+    ]
+    .concat();
 
     let answer = service.get(&format!("/v1/posts/{post}"), Caller::Nobody).await;
     assert_json_snapshot!("post", named(&answer.body, &names));
@@ -35,7 +46,13 @@ async fn a_post_comes_with_author_entities_counts_and_flags() {
     let answer = service.get(&format!("/v1/posts/{post}"), Caller::User(bob)).await;
     assert_json_snapshot!("edited_post", named(&answer.body, &names));
     assert_eq!(answer.header("etag"), Some("\"2\""));
-    assert_eq!(service.get(&format!("/v1/posts/{repost}"), Caller::User(bob)).await.status, 404);
+    assert_eq!(
+        service
+            .get(&format!("/v1/posts/{repost}"), Caller::User(bob))
+            .await
+            .status,
+        404
+    );
     service.stop().await;
 }
 
@@ -55,14 +72,21 @@ async fn posts_for_followers_are_nowhere_for_others() {
         for stranger in [Caller::Nobody, Caller::User(eve)] {
             let seen = service.get(&format!("/v1/posts/{closed}{path}"), stranger).await;
             assert_eq!(seen.status, 404, "{path} {stranger:?}: {}", seen.body);
-            let never = service.get(&format!("/v1/posts/{}{path}", PostId::from_bytes([7; 16])), stranger).await;
+            let never = service
+                .get(&format!("/v1/posts/{}{path}", PostId::from_bytes([7; 16])), stranger)
+                .await;
             assert_eq!(never.body, seen.body, "what is hidden is answered as what never was");
         }
         for friend in [Caller::User(ada), Caller::User(bob)] {
-            assert_eq!(service.get(&format!("/v1/posts/{closed}{path}"), friend).await.status, 200, "{path} {friend:?}");
+            assert_eq!(
+                service.get(&format!("/v1/posts/{closed}{path}"), friend).await.status,
+                200,
+                "{path} {friend:?}"
+            );
         }
     }
-    let replies = async |caller| ids_of(&service.get(&format!("/v1/posts/{open}/thread"), caller).await.body["replies"]);
+    let replies =
+        async |caller| ids_of(&service.get(&format!("/v1/posts/{open}/thread"), caller).await.body["replies"]);
     assert_eq!(replies(Caller::User(eve)).await, Vec::<String>::new());
     assert_eq!(replies(Caller::User(bob)).await, texts([closed]));
     // A hidden ancestor ends the thread upwards.
@@ -70,7 +94,10 @@ async fn posts_for_followers_are_nowhere_for_others() {
         async |caller| ids_of(&service.get(&format!("/v1/posts/{answer}/thread"), caller).await.body["ancestors"]);
     assert_eq!(ancestors(Caller::User(eve)).await, Vec::<String>::new());
     assert_eq!(ancestors(Caller::User(bob)).await, texts([open, closed]));
-    assert_eq!(service.walk("/v1/timelines/public", Caller::User(bob), 10).await, texts([answer, open]));
+    assert_eq!(
+        service.walk("/v1/timelines/public", Caller::User(bob), 10).await,
+        texts([answer, open])
+    );
     service.stop().await;
 }
 
@@ -82,26 +109,53 @@ async fn a_thread_has_ancestors_and_pages_of_direct_replies() {
     let mut chain = vec![root];
     for n in 0..60 {
         let parent = *chain.last().unwrap();
-        chain.push(service.store.write(if n % 2 == 0 { bob } else { ada }, &format!("{n}"), Some(parent), Visibility::Public));
+        chain.push(service.store.write(
+            if n % 2 == 0 { bob } else { ada },
+            &format!("{n}"),
+            Some(parent),
+            Visibility::Public,
+        ));
     }
     let post = *chain.last().unwrap();
-    let replies: Vec<PostId> =
-        (0..5).map(|n| service.store.write(bob, &format!("reply {n}"), Some(post), Visibility::Public)).collect();
+    let replies: Vec<PostId> = (0..5)
+        .map(|n| {
+            service
+                .store
+                .write(bob, &format!("reply {n}"), Some(post), Visibility::Public)
+        })
+        .collect();
     let below = service.store.write(ada, "below", Some(replies[0]), Visibility::Public);
     service.settle().await;
 
-    let thread = service.get(&format!("/v1/posts/{post}/thread?limit=2"), Caller::Nobody).await;
+    let thread = service
+        .get(&format!("/v1/posts/{post}/thread?limit=2"), Caller::Nobody)
+        .await;
     assert_eq!(thread.body["post"]["id"], post.to_string());
     // The fifty nearest, in the order of the conversation.
     assert_eq!(ids_of(&thread.body["ancestors"]), texts(chain[10..60].to_vec()));
     assert_eq!(ids_of(&thread.body["replies"]), texts([replies[4], replies[3]]));
     let next = thread.body["next"].as_str().unwrap();
-    assert!(thread.header("link").unwrap().contains(&format!("before={next}>; rel=\"next\"")));
-    let thread = service.get(&format!("/v1/posts/{post}/thread?limit=3&before={next}"), Caller::Nobody).await;
-    assert_eq!(ids_of(&thread.body["replies"]), texts([replies[2], replies[1], replies[0]]));
+    assert!(
+        thread
+            .header("link")
+            .unwrap()
+            .contains(&format!("before={next}>; rel=\"next\""))
+    );
+    let thread = service
+        .get(
+            &format!("/v1/posts/{post}/thread?limit=3&before={next}"),
+            Caller::Nobody,
+        )
+        .await;
+    assert_eq!(
+        ids_of(&thread.body["replies"]),
+        texts([replies[2], replies[1], replies[0]])
+    );
     assert!(thread.body["next"].is_null());
 
-    let thread = service.get(&format!("/v1/posts/{}/thread", replies[0]), Caller::Nobody).await;
+    let thread = service
+        .get(&format!("/v1/posts/{}/thread", replies[0]), Caller::Nobody)
+        .await;
     assert_eq!(ids_of(&thread.body["replies"]), texts([below]));
 
     // What was deleted hides all before it; the thread of a repost is that of its original.
@@ -111,8 +165,13 @@ async fn a_thread_has_ancestors_and_pages_of_direct_replies() {
     let thread = service.get(&format!("/v1/posts/{repost}/thread"), Caller::Nobody).await;
     assert_eq!(thread.body["post"]["id"], post.to_string());
     assert_eq!(ids_of(&thread.body["ancestors"]), texts([chain[59]]));
-    let small = service.get(&format!("/v1/posts/{}/thread", chain[1]), Caller::User(ada)).await;
-    assert_json_snapshot!("thread", named(&small.body, &[("ada", ada.to_string()), ("bob", bob.to_string())]));
+    let small = service
+        .get(&format!("/v1/posts/{}/thread", chain[1]), Caller::User(ada))
+        .await;
+    assert_json_snapshot!(
+        "thread",
+        named(&small.body, &[("ada", ada.to_string()), ("bob", bob.to_string())])
+    );
     service.stop().await;
 }
 
@@ -136,13 +195,35 @@ async fn likes_and_reposts_list_users_newest_first() {
     // Of a repost they are those of its original.
     for id in [post, own] {
         for limit in [1, 3, 50] {
-            assert_eq!(service.walk(&format!("/v1/posts/{id}/likes"), Caller::Nobody, limit).await, likes);
-            assert_eq!(service.walk(&format!("/v1/posts/{id}/reposts"), Caller::Nobody, limit).await, reposts);
+            assert_eq!(
+                service
+                    .walk(&format!("/v1/posts/{id}/likes"), Caller::Nobody, limit)
+                    .await,
+                likes
+            );
+            assert_eq!(
+                service
+                    .walk(&format!("/v1/posts/{id}/reposts"), Caller::Nobody, limit)
+                    .await,
+                reposts
+            );
         }
     }
-    let counts = service.get(&format!("/v1/posts/{own}"), Caller::User(fans[3])).await.body;
-    assert_eq!((counts["counts"]["likes"].as_u64(), counts["counts"]["reposts"].as_u64()), (Some(4), Some(5)));
-    assert_eq!((counts["viewer"]["liked"].as_bool(), counts["viewer"]["reposted"].as_bool()), (Some(true), Some(true)));
+    let counts = service
+        .get(&format!("/v1/posts/{own}"), Caller::User(fans[3]))
+        .await
+        .body;
+    assert_eq!(
+        (counts["counts"]["likes"].as_u64(), counts["counts"]["reposts"].as_u64()),
+        (Some(4), Some(5))
+    );
+    assert_eq!(
+        (
+            counts["viewer"]["liked"].as_bool(),
+            counts["viewer"]["reposted"].as_bool()
+        ),
+        (Some(true), Some(true))
+    );
     service.stop().await;
 }
 
@@ -157,20 +238,43 @@ async fn history_has_every_text_and_none_of_a_deleted_post() {
 
     let history = service.get(&format!("/v1/posts/{post}/history"), Caller::Nobody).await;
     assert_json_snapshot!("history", named(&history.body, &[]));
-    let page = service.get(&format!("/v1/posts/{post}/history?limit=2"), Caller::Nobody).await;
+    let page = service
+        .get(&format!("/v1/posts/{post}/history?limit=2"), Caller::Nobody)
+        .await;
     let versions = |body: &serde_json::Value| -> Vec<i64> {
-        body["items"].as_array().unwrap().iter().map(|item| item["version"].as_i64().unwrap()).collect()
+        body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["version"].as_i64().unwrap())
+            .collect()
     };
     assert_eq!(versions(&page.body), [3, 2]);
     let next = page.body["next"].as_str().unwrap();
-    let page = service.get(&format!("/v1/posts/{post}/history?limit=2&before={next}"), Caller::Nobody).await;
+    let page = service
+        .get(
+            &format!("/v1/posts/{post}/history?limit=2&before={next}"),
+            Caller::Nobody,
+        )
+        .await;
     assert_eq!((versions(&page.body), page.body["next"].is_null()), (vec![1], true));
     let prev = page.body["prev"].as_str().unwrap();
-    let page = service.get(&format!("/v1/posts/{post}/history?limit=1&after={prev}"), Caller::Nobody).await;
+    let page = service
+        .get(
+            &format!("/v1/posts/{post}/history?limit=1&after={prev}"),
+            Caller::Nobody,
+        )
+        .await;
     assert_eq!(versions(&page.body), [2]);
 
     service.store.delete_post(post);
     service.settle().await;
-    assert_eq!(service.get(&format!("/v1/posts/{post}/history"), Caller::User(ada)).await.status, 404);
+    assert_eq!(
+        service
+            .get(&format!("/v1/posts/{post}/history"), Caller::User(ada))
+            .await
+            .status,
+        404
+    );
     service.stop().await;
 }

@@ -76,12 +76,22 @@ impl Answer {
     /// The ids of a list's items.
     pub(crate) fn ids(&self) -> Vec<String> {
         assert_eq!(self.status, 200, "{}", self.body);
-        self.body["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+        self.body["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Whom or what a refusal names.
     pub(crate) fn fields(&self) -> Vec<&str> {
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{}",
+            self.body
+        );
         let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap()).collect()
     }
@@ -111,9 +121,19 @@ impl Service {
 
     /// With more of the configuration set, as `("timelines.wake_margin", "5s")`.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let service = Self::start_unready(settings).await;
+        service.wait_until_ready(&service.url).await;
+        service
+    }
+
+    /// One that need not ever say that it is ready.
+    pub(crate) async fn start_unready(settings: &[(&str, &str)]) -> Self {
         shared::crypto::install_provider();
         let database = TestDatabase::new().await;
-        let names = (database.events_database().to_owned(), database.views_database().to_owned());
+        let names = (
+            database.events_database().to_owned(),
+            database.views_database().to_owned(),
+        );
         let uri = database.uri().to_owned();
         Self::start_in(&uri, names, Some(database), settings).await
     }
@@ -121,7 +141,9 @@ impl Service {
     /// On a server of the test's own.
     pub(crate) async fn start_on(uri: &str, settings: &[(&str, &str)]) -> Self {
         shared::crypto::install_provider();
-        Self::start_in(uri, ("events".to_owned(), "views".to_owned()), None, settings).await
+        let service = Self::start_in(uri, ("events".to_owned(), "views".to_owned()), None, settings).await;
+        service.wait_until_ready(&service.url).await;
+        service
     }
 
     async fn start_in(
@@ -143,6 +165,8 @@ impl Service {
             ("rate_limit.enabled", "false"),
             ("shutdown.drain_delay", "0s"),
             ("timelines.note_visit_every", "60s"),
+            // The tests' clock stands in another year.
+            ("clock.max_skew", "3650d"),
             ("auth.signing_key", &key),
         ];
         for (name, value) in own.iter().chain(settings) {
@@ -152,13 +176,25 @@ impl Service {
         let projected = Projected::new(&database, 1, clock.clone()).await;
         let store_id = StoreId(Uuid::new_v4());
         let stores = client.database(&events).collection::<Document>("store");
-        stores.insert_one(doc! { "_id": "store", "uuid": bson::Uuid::from(store_id.0) }).await.unwrap();
-        let position = Position::from(bson::Timestamp { time: seconds(&clock), increment: 1 });
-        Leases::new(database.clone(), "views-g1").ensure(position).await.unwrap();
+        stores
+            .insert_one(doc! { "_id": "store", "uuid": bson::Uuid::from(store_id.0) })
+            .await
+            .unwrap();
+        let position = Position::from(bson::Timestamp {
+            time: seconds(&clock),
+            increment: 1,
+        });
+        Leases::new(database.clone(), "views-g1")
+            .ensure(position)
+            .await
+            .unwrap();
 
         let instance = Instance::start(&environment, clock.clone()).await;
-        let auth = config::Auth { signing_key: Some(config::Pem::parse(&key).unwrap()), ..config::Auth::default() };
-        let service = Self {
+        let auth = config::Auth {
+            signing_key: Some(config::Pem::parse(&key).unwrap()),
+            ..config::Auth::default()
+        };
+        Self {
             store: Store::new(clock.clone()),
             signer: Signer::from_config(&auth, clock.clone()).unwrap(),
             clock,
@@ -172,13 +208,14 @@ impl Service {
             http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
             instance: Some(instance),
             _test_database: test_database,
-        };
-        service.wait_until_ready(&service.url).await;
-        service
+        }
     }
 
     pub(crate) async fn wait_until_ready(&self, url: &str) {
-        eventually("ready", async || self.fetch(&format!("{url}/readyz"), Caller::Nobody, None).await.status == 200).await;
+        eventually("ready", async || {
+            self.fetch(&format!("{url}/readyz"), Caller::Nobody, None).await.status == 200
+        })
+        .await;
     }
 
     /// Works all new events into the views, as the projector would, and says so by checkpoints. Requests from now on wait
@@ -194,7 +231,9 @@ impl Service {
         self.projected_to = self.store.log.len();
         // What comes together and is of one audience goes in one batch, as a partition's worker would do it.
         for batch in new.chunk_by(|a, b| a.event.audience() == b.event.audience()) {
-            shared::subscription::Handler::handle(&self.projected.projection, batch).await.unwrap();
+            shared::subscription::Handler::handle(&self.projected.projection, batch)
+                .await
+                .unwrap();
         }
     }
 
@@ -203,14 +242,22 @@ impl Service {
         self.position = self.next_position();
         let all = doc! { "subscription": format!("views-g{}", self.projected.views.generation()) };
         let update = doc! { "$max": { "position": self.position } };
-        let updated = self.database.collection::<Document>(LEASES).update_many(all, update).await.unwrap();
+        let updated = self
+            .database
+            .collection::<Document>(LEASES)
+            .update_many(all, update)
+            .await
+            .unwrap();
         assert_eq!(updated.matched_count, 64);
     }
 
     /// A position that no checkpoint has reached yet.
     pub(crate) fn next_position(&self) -> Position {
         let increment = self.position.to_timestamp().increment + 1;
-        Position::from(bson::Timestamp { time: seconds(&self.clock), increment })
+        Position::from(bson::Timestamp {
+            time: seconds(&self.clock),
+            increment,
+        })
     }
 
     /// What a command would have answered.
@@ -224,7 +271,8 @@ impl Service {
 
     /// Asks, and waits for the last checkpoint, so that what was settled is seen.
     pub(crate) async fn get(&self, path: &str, caller: Caller) -> Answer {
-        self.get_with(path, caller, &self.token(self.position).to_string()).await
+        self.get_with(path, caller, &self.token(self.position).to_string())
+            .await
     }
 
     /// Asks, with some `Consistency-Token`.
@@ -277,7 +325,12 @@ impl Service {
             Caller::Verifier(user) => (user, SCOPE_VERIFY),
         };
         let session = SessionId::new(self.clock.now());
-        let subject = Subject { user, handle: Handle::parse("somebody").unwrap(), session, scope };
+        let subject = Subject {
+            user,
+            handle: Handle::parse("somebody").unwrap(),
+            session,
+            scope,
+        };
         Some(self.signer.issue(&subject).unwrap().token)
     }
 
@@ -290,7 +343,11 @@ impl Service {
             let page = self.get(&url, caller).await;
             let ids = page.ids();
             let next = page.body["next"].as_str();
-            assert!(next.is_none() || ids.len() == limit, "only the last page may be short: {}", page.body);
+            assert!(
+                next.is_none() || ids.len() == limit,
+                "only the last page may be short: {}",
+                page.body
+            );
             all.extend(ids);
             let Some(next) = next else { return all };
             url = format!("{path}{separator}limit={limit}&before={next}");
@@ -303,9 +360,20 @@ impl Service {
 
     /// The value of a counter on `/metrics`, summed up over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = self.http.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
+        let text = self
+            .http
+            .get(format!("{}/metrics", self.url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         let value = |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
-        text.lines().filter(|line| line.starts_with(name)).filter_map(value).sum()
+        text.lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(value)
+            .sum()
     }
 
     pub(crate) async fn stop(mut self) {
@@ -342,20 +410,31 @@ pub(crate) fn texts<I: ToString>(ids: impl IntoIterator<Item = I>) -> Vec<String
 
 /// JSON for a snapshot: ids and cursors get names in the order in which they appear.
 pub(crate) fn named(value: &Value, known: &[(&str, String)]) -> Value {
-    let mut names: BTreeMap<String, String> = known.iter().map(|(name, id)| (id.clone(), format!("<{name}>"))).collect();
+    let mut names: BTreeMap<String, String> = known
+        .iter()
+        .map(|(name, id)| (id.clone(), format!("<{name}>")))
+        .collect();
     rename(value, None, &mut names)
 }
 
 fn rename(value: &Value, key: Option<&str>, names: &mut BTreeMap<String, String>) -> Value {
     match value {
-        Value::Object(fields) => {
-            fields.iter().map(|(key, value)| (key.clone(), rename(value, Some(key), names))).collect()
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (key.clone(), rename(value, Some(key), names)))
+            .collect(),
         Value::Array(items) => items.iter().map(|item| rename(item, key, names)).collect(),
-        Value::String(text) if matches!(key, Some("next" | "prev")) && text.len() == 22 => Value::String("<cursor>".to_owned()),
+        Value::String(text) if matches!(key, Some("next" | "prev")) && text.len() == 22 => {
+            Value::String("<cursor>".to_owned())
+        }
         Value::String(text) if text.parse::<PostId>().is_ok() => {
             let next = names.len() + 1;
-            Value::String(names.entry(text.clone()).or_insert_with(|| format!("<id {next}>")).clone())
+            Value::String(
+                names
+                    .entry(text.clone())
+                    .or_insert_with(|| format!("<id {next}>"))
+                    .clone(),
+            )
         }
         other => other.clone(),
     }

@@ -20,12 +20,19 @@ async fn a_user_is_found_by_id_and_by_handle_with_counts() {
     assert_json_snapshot!("user", named(&by_id.body, &[("ada", ada.to_string())]));
     assert_eq!(by_id.header("etag"), Some("\"1\""));
     for name in ["@ada", "@ADA", "%40ada"] {
-        assert_eq!(service.get(&format!("/v1/users/{name}"), Caller::User(bob)).await.body, by_id.body, "{name}");
+        assert_eq!(
+            service.get(&format!("/v1/users/{name}"), Caller::User(bob)).await.body,
+            by_id.body,
+            "{name}"
+        );
     }
     service.store.rename(ada, "Countess");
     service.settle().await;
     let renamed = service.get("/v1/users/@ada", Caller::Nobody).await;
-    assert_eq!((renamed.body["display_name"].as_str(), renamed.header("etag")), (Some("Countess"), Some("\"2\"")));
+    assert_eq!(
+        (renamed.body["display_name"].as_str(), renamed.header("etag")),
+        (Some("Countess"), Some("\"2\""))
+    );
     service.stop().await;
 }
 
@@ -45,30 +52,69 @@ async fn a_deleted_user_vanishes_everywhere() {
     // All of it is in memory.
     assert_eq!(service.home(bob, 10).await, texts([reply, repost, theirs, post]));
     assert_eq!(service.get("/v1/users/@ada", Caller::Nobody).await.status, 200);
-    assert_eq!(service.get(&format!("/v1/posts/{theirs}/likes"), Caller::Nobody).await.ids(), texts([ada]));
+    assert_eq!(
+        service
+            .get(&format!("/v1/posts/{theirs}/likes"), Caller::Nobody)
+            .await
+            .ids(),
+        texts([ada])
+    );
 
     service.store.delete_user(ada);
     service.settle().await;
 
     for path in ["", "/posts", "/followers", "/following"] {
         for name in [ada.to_string(), "@ada".to_owned()] {
-            assert_eq!(service.get(&format!("/v1/users/{name}{path}"), Caller::User(bob)).await.status, 404, "{path}");
+            assert_eq!(
+                service
+                    .get(&format!("/v1/users/{name}{path}"), Caller::User(bob))
+                    .await
+                    .status,
+                404,
+                "{path}"
+            );
         }
     }
     for id in [post, repost, reply] {
         for path in ["", "/thread", "/likes", "/reposts", "/history"] {
-            assert_eq!(service.get(&format!("/v1/posts/{id}{path}"), Caller::User(bob)).await.status, 404, "{path}");
+            assert_eq!(
+                service
+                    .get(&format!("/v1/posts/{id}{path}"), Caller::User(bob))
+                    .await
+                    .status,
+                404,
+                "{path}"
+            );
         }
     }
     assert_eq!(service.home(bob, 10).await, texts([theirs]));
-    assert_eq!(service.walk("/v1/timelines/public", Caller::Nobody, 10).await, texts([theirs]));
-    assert_eq!(service.walk("/v1/users/@bob/posts", Caller::Nobody, 10).await, texts([theirs]));
-    assert_eq!(service.walk("/v1/users/@bob/followers", Caller::Nobody, 10).await, Vec::<String>::new());
-    assert_eq!(service.walk("/v1/users/@bob/following", Caller::Nobody, 10).await, texts([eve]));
-    assert_eq!(service.walk(&format!("/v1/posts/{theirs}/likes"), Caller::Nobody, 10).await, Vec::<String>::new());
+    assert_eq!(
+        service.walk("/v1/timelines/public", Caller::Nobody, 10).await,
+        texts([theirs])
+    );
+    assert_eq!(
+        service.walk("/v1/users/@bob/posts", Caller::Nobody, 10).await,
+        texts([theirs])
+    );
+    assert_eq!(
+        service.walk("/v1/users/@bob/followers", Caller::Nobody, 10).await,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        service.walk("/v1/users/@bob/following", Caller::Nobody, 10).await,
+        texts([eve])
+    );
+    assert_eq!(
+        service
+            .walk(&format!("/v1/posts/{theirs}/likes"), Caller::Nobody, 10)
+            .await,
+        Vec::<String>::new()
+    );
     let thread = service.get(&format!("/v1/posts/{theirs}/thread"), Caller::Nobody).await;
     assert_eq!(thread.body["replies"].as_array().unwrap().len(), 0, "{}", thread.body);
-    let relationships = service.get(&format!("/v1/relationships?id={ada}&id={eve}"), Caller::User(bob)).await;
+    let relationships = service
+        .get(&format!("/v1/relationships?id={ada}&id={eve}"), Caller::User(bob))
+        .await;
     assert_eq!(relationships.ids(), texts([eve]));
     service.stop().await;
 }
@@ -92,8 +138,14 @@ async fn followers_and_following_come_newest_first_in_pages() {
     let followers = [0, 6, 5, 4, 2, 1].map(|n| others[n]);
     let following = [6, 5, 4, 2, 1, 0].map(|n| others[n]);
     for limit in [1, 2, 6, 100] {
-        assert_eq!(service.walk("/v1/users/@ada/followers", Caller::Nobody, limit).await, texts(followers));
-        assert_eq!(service.walk("/v1/users/@ada/following", Caller::Nobody, limit).await, texts(following));
+        assert_eq!(
+            service.walk("/v1/users/@ada/followers", Caller::Nobody, limit).await,
+            texts(followers)
+        );
+        assert_eq!(
+            service.walk("/v1/users/@ada/following", Caller::Nobody, limit).await,
+            texts(following)
+        );
     }
     let page = service.get("/v1/users/@ada/followers?limit=1", Caller::Nobody).await;
     assert_json_snapshot!("followers", named(&page.body, &[]));
@@ -110,22 +162,41 @@ async fn a_users_posts_include_reposts_and_hide_what_is_for_followers() {
     let repost = service.store.repost(ada, theirs);
     let mut closed = Vec::new();
     for n in 0..30 {
-        closed.push(service.store.write(ada, &format!("closed {n}"), None, Visibility::Followers));
+        closed.push(
+            service
+                .store
+                .write(ada, &format!("closed {n}"), None, Visibility::Followers),
+        );
     }
     let reply = service.store.write(ada, "a reply", Some(theirs), Visibility::Public);
     service.settle().await;
 
-    let all: Vec<_> = [reply].into_iter().chain(closed.iter().rev().copied()).chain([repost, open]).collect();
+    let all: Vec<_> = [reply]
+        .into_iter()
+        .chain(closed.iter().rev().copied())
+        .chain([repost, open])
+        .collect();
     for caller in [Caller::User(ada), Caller::User(bob)] {
-        assert_eq!(service.walk("/v1/users/@ada/posts", caller, 7).await, texts(all.clone()), "{caller:?}");
+        assert_eq!(
+            service.walk("/v1/users/@ada/posts", caller, 7).await,
+            texts(all.clone()),
+            "{caller:?}"
+        );
     }
     for caller in [Caller::Nobody, Caller::User(eve)] {
-        assert_eq!(service.walk("/v1/users/@ada/posts", caller, 2).await, texts([reply, repost, open]), "{caller:?}");
+        assert_eq!(
+            service.walk("/v1/users/@ada/posts", caller, 2).await,
+            texts([reply, repost, open]),
+            "{caller:?}"
+        );
     }
     // Only as long as one follows.
     service.store.unfollow(bob, ada);
     service.settle().await;
-    assert_eq!(service.walk("/v1/users/@ada/posts", Caller::User(bob), 2).await, texts([reply, repost, open]));
+    assert_eq!(
+        service.walk("/v1/users/@ada/posts", Caller::User(bob), 2).await,
+        texts([reply, repost, open])
+    );
     service.stop().await;
 }
 
@@ -138,15 +209,27 @@ async fn relationships_are_told_both_ways() {
     service.settle().await;
     let path = format!("/v1/relationships?id={bob}&id={eve}&id={ada}&id={bob}");
     let answer = service.get(&path, Caller::User(ada)).await;
-    let names = [("ada", ada.to_string()), ("bob", bob.to_string()), ("eve", eve.to_string())];
+    let names = [
+        ("ada", ada.to_string()),
+        ("bob", bob.to_string()),
+        ("eve", eve.to_string()),
+    ];
     assert_json_snapshot!("relationships", named(&answer.body, &names));
 
     service.store.unfollow(ada, bob);
     service.store.follow(bob, ada);
     service.settle().await;
-    let answer = service.get(&format!("/v1/relationships?id={bob}"), Caller::User(ada)).await;
+    let answer = service
+        .get(&format!("/v1/relationships?id={bob}"), Caller::User(ada))
+        .await;
     let relationship = &answer.body["items"][0];
-    assert_eq!((relationship["following"].as_bool(), relationship["followed_by"].as_bool()), (Some(false), Some(true)));
+    assert_eq!(
+        (
+            relationship["following"].as_bool(),
+            relationship["followed_by"].as_bool()
+        ),
+        (Some(false), Some(true))
+    );
     assert_eq!(service.get(&path, Caller::Nobody).await.status, 401);
     service.stop().await;
 }
