@@ -3,7 +3,7 @@
 //! Events come in the order of their ids, which are several clocks' times: rows take them in any order. What is
 //! appended behind the scan's back was appended after the mark, and the subscription will show it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use mongodb::ClientSession;
 use mongodb::SessionCursor;
@@ -12,21 +12,20 @@ use query_svc::views::{ViewProjection, Views};
 use shared::event_store::RecordedEvent;
 use shared::events::StreamId;
 use shared::ids::{EventId, Partition};
+use shared::subscription::dead_letters::{Buried, QUEUED_BEHIND};
 use shared::subscription::{Delivery, HandlerError};
 use tokio_util::sync::CancellationToken;
 
 use super::{RebuildError, Rebuilder, pause};
 use crate::barrier::views_subscription;
 
-const BEHIND: &str = "an earlier event of the stream is a dead letter";
-
 /// What the scan writes to.
 struct Scan<'a> {
     rebuilder: &'a Rebuilder,
     projection: &'a ViewProjection,
     subscription: String,
-    /// Streams with a dead letter: what follows queues behind it.
-    blocked: HashSet<StreamId>,
+    /// Streams with a dead letter, and the version of its event: what follows queues behind it.
+    blocked: HashMap<StreamId, i64>,
     stop: &'a CancellationToken,
 }
 
@@ -40,21 +39,25 @@ impl Rebuilder {
     ) -> Result<(), RebuildError> {
         let subscription = views_subscription(building.generation);
         self.dead_letters.ensure().await?;
-        let letters = self.dead_letters.list().await?;
-        let waiting = letters.into_iter().filter(|letter| letter.subscription == subscription && !letter.discarded);
-        let blocked = waiting.map(|letter| letter.stream).collect();
+        let active = self.generations.ensure_first().await?.active;
+        self.dead_letters.carry_discards(&views_subscription(active), &subscription).await?;
+        let mut letters = self.dead_letters.list().await?;
+        letters.retain(|letter| letter.subscription == subscription && !letter.discarded);
         let projection = self.projection(views);
         let mut scan = Scan {
             rebuilder: self,
             projection: &projection,
             subscription,
-            blocked,
+            blocked: HashMap::new(),
             stop,
         };
+        for letter in letters {
+            scan.block(letter.stream, letter.version);
+        }
         let from = building.cursor.map_or(EventId::from_bytes([0; 16]), |last| EventId::from_uuid(last.into()));
         let partitions: Vec<Partition> = Partition::all().collect();
         let mut session = self.store.session().await?;
-        let mut cursor = self.store.scan(&mut session, &partitions, from).await?;
+        let mut cursor = self.store.scan(&mut session, &partitions, None, from).await?;
         loop {
             let events = next_batch(&mut cursor, &mut session, self.config.batch).await?;
             let Some(last) = events.last() else { return Ok(()) };
@@ -98,16 +101,13 @@ impl Scan<'_> {
             if discarded.contains(&recorded.id) {
                 continue;
             }
-            if self.blocked.contains(&recorded.stream) {
-                self.bury(&recorded, BEHIND, true).await?;
+            if self.is_behind_a_letter(&recorded) {
+                self.bury(&recorded, QUEUED_BEHIND, true).await?;
                 continue;
             }
             match recorded.event() {
                 Ok(event) => batch.push(Delivery { recorded: recorded.into(), event, position: None }),
-                Err(error) => {
-                    self.bury(&recorded, &error.to_string(), false).await?;
-                    self.blocked.insert(recorded.stream);
-                }
+                Err(error) => self.bury(&recorded, &error.to_string(), false).await?,
             }
         }
         if self.attempt(&batch, 1).await?.is_none() {
@@ -115,14 +115,13 @@ impl Scan<'_> {
         }
         // One by one, to find out which it is that can't be worked on.
         for delivery in &batch {
-            if self.blocked.contains(&delivery.recorded.stream) {
-                self.bury(&delivery.recorded, BEHIND, true).await?;
+            if self.is_behind_a_letter(&delivery.recorded) {
+                self.bury(&delivery.recorded, QUEUED_BEHIND, true).await?;
                 continue;
             }
             let attempts = self.rebuilder.subscriptions.attempts;
             if let Some(reason) = self.attempt(std::slice::from_ref(delivery), attempts).await? {
                 self.bury(&delivery.recorded, &reason, false).await?;
-                self.blocked.insert(delivery.recorded.stream.clone());
             }
         }
         Ok(())
@@ -152,10 +151,22 @@ impl Scan<'_> {
         }
     }
 
-    async fn bury(&self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
-        let at = self.rebuilder.clock.now();
-        self.rebuilder.dead_letters.record(&self.subscription, event, reason, queued_behind, at).await?;
-        tracing::error!(subscription = self.subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
+    async fn bury(&mut self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
+        let (at, letters) = (self.rebuilder.clock.now(), &self.rebuilder.dead_letters);
+        let buried = letters.record(&self.subscription, event, reason, queued_behind, at).await?;
+        if buried == Buried::Waits {
+            tracing::error!(subscription = self.subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
+            self.block(event.stream.clone(), event.version);
+        }
         Ok(())
+    }
+
+    fn block(&mut self, stream: StreamId, version: i64) {
+        let lowest = self.blocked.entry(stream).or_insert(version);
+        *lowest = version.min(*lowest);
+    }
+
+    fn is_behind_a_letter(&self, event: &RecordedEvent) -> bool {
+        self.blocked.get(&event.stream).is_some_and(|&letter| event.version > letter)
     }
 }

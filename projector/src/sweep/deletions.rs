@@ -28,4 +28,8 @@ impl Handler for Deletions {
         }
         Ok(())
     }
+
+    fn event_types(&self) -> Option<&'static [&'static str]> {
+        Some(&["user.deleted"])
+    }
 }

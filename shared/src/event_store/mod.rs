@@ -150,16 +150,20 @@ impl EventStore {
         self.events.estimated_document_count().await
     }
 
-    /// The events of these partitions in the order of their ids, from `after` on.
+    /// The events of these partitions, and of these types if any are named, in the order of their ids.
     pub async fn scan(
         &self,
         session: &mut ClientSession,
         partitions: &[Partition],
+        types: Option<&[&str]>,
         from: EventId,
     ) -> Result<SessionCursor<RecordedEvent>, Error> {
         let mut filter = doc! { "_id": { "$gte": from } };
         if partitions.len() < Partition::all().count() {
             filter.insert("partition", doc! { "$in": partitions.to_vec() });
+        }
+        if let Some(types) = types {
+            filter.insert("type", doc! { "$in": types });
         }
         self.events
             .find(filter)

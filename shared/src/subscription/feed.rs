@@ -65,19 +65,33 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Opens a stream of everything after `start` that concerns `partitions`.
-    pub(super) async fn open(events: &Database, start: Position, partitions: &[Partition]) -> Result<Self, FeedError> {
+    /// Opens a stream of everything after `start` that concerns `partitions`, of the events only those types.
+    pub(super) async fn open(
+        events: &Database,
+        start: Position,
+        partitions: &[Partition],
+        types: Option<&[&str]>,
+    ) -> Result<Self, FeedError> {
         let mut concerns: Vec<bson::Bson> = partitions.iter().map(|&partition| partition.into()).collect();
         concerns.push(bson::Bson::Null);
-        let inserts = doc! { "$match": {
+        let mut inserts = doc! {
             "operationType": "insert",
             "ns.coll": { "$in": [EVENTS, MARKS] },
             "fullDocument.partition": { "$in": concerns },
-        } };
+        };
+        if let Some(types) = types {
+            inserts.insert(
+                "$or",
+                [
+                    doc! { "ns.coll": MARKS },
+                    doc! { "fullDocument.type": { "$in": types } },
+                ],
+            );
+        }
         // The server includes the position itself.
         let stream = events
             .watch()
-            .pipeline([inserts])
+            .pipeline([doc! { "$match": inserts }])
             .start_at_operation_time(start.after().to_timestamp())
             .batch_size(1_000)
             .await?;

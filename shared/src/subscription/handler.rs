@@ -33,6 +33,11 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
     ///
     /// An error means that nothing may be taken for done: the whole batch is delivered again.
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError>;
+
+    /// The types of the events it works on; none for all. The database leaves the others out.
+    fn event_types(&self) -> Option<&'static [&'static str]> {
+        None
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -328,7 +328,8 @@ impl Coordinator {
             .min()
             .unwrap_or_default();
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
-        let feed = Feed::open(self.workshop.store.database(), start, &partitions).await?;
+        let types = self.workshop.handler.event_types();
+        let feed = Feed::open(self.workshop.store.database(), start, &partitions, types).await?;
         self.workshop.progress.stream_opened(start);
         self.workshop
             .metrics

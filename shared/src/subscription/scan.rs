@@ -57,7 +57,10 @@ async fn hand_over(
 ) -> Result<(), Error> {
     let partitions: Vec<Partition> = entries.keys().copied().collect();
     let mut session = workshop.store.session().await?;
-    let mut cursor = workshop.store.scan(&mut session, &partitions, *next).await?;
+    let mut cursor = workshop
+        .store
+        .scan(&mut session, &partitions, workshop.handler.event_types(), *next)
+        .await?;
     while let Some(event) = cursor.next(&mut session).await.transpose()? {
         let Some(Ok(permit)) = stop.run_until_cancelled(permits.clone().acquire_owned()).await else {
             return Ok(());

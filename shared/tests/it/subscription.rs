@@ -35,11 +35,17 @@ struct Recorder {
     shut_for: Mutex<Option<UserId>>,
     gate: Semaphore,
     progress: Notify,
+    types: Option<&'static [&'static str]>,
 }
 
 impl Recorder {
     fn new() -> Arc<Self> {
+        Self::of_types(None)
+    }
+
+    fn of_types(types: Option<&'static [&'static str]>) -> Arc<Self> {
         Arc::new(Self {
+            types,
             handled: Mutex::default(),
             refused: Mutex::default(),
             refusals: Mutex::default(),
@@ -103,6 +109,10 @@ impl Handler for Recorder {
             .extend(batch.iter().map(|delivery| delivery.recorded.id));
         self.progress.notify_waiters();
         Ok(())
+    }
+
+    fn event_types(&self) -> Option<&'static [&'static str]> {
+        self.types
     }
 }
 
@@ -527,4 +537,23 @@ async fn a_checkpoint_older_than_the_oplog_is_made_good_by_a_scan() {
     let barrier = world.store.mark_all().await.unwrap();
     world.wait_for_checkpoints(barrier).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_of_some_types_gets_no_others_and_keeps_up() {
+    let world = World::new().await;
+    let recorder = Recorder::of_types(Some(&["follow.unfollowed"]));
+    let (ada, bob) = (user(), user());
+    append(&world.store, followed(ada, bob, true), 0).await;
+    let (scanned, _) = append(&world.store, followed(ada, bob, false), 1).await;
+    let running = world.start(&recorder);
+    recorder.wait_for_all(&[scanned.id]).await;
+    append(&world.store, followed(ada, bob, true), 2).await;
+    let (streamed, _) = append(&world.store, followed(ada, bob, false), 3).await;
+    recorder.wait_for_all(&[streamed.id]).await;
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+    let handled: HashSet<EventId> = recorder.handled().into_iter().collect();
+    assert_eq!(handled, HashSet::from([scanned.id, streamed.id]));
 }
