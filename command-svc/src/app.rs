@@ -60,6 +60,12 @@ impl App {
         let signer = Signer::from_config(&config.auth, clock.clone())?;
         let verifier = Arc::new(Verifier::from_config(&config.auth, clock.clone())?);
         let tokens = refresh_tokens(&config.auth)?;
+        let limits = &config.command;
+        // 0 is without limit, to the driver.
+        if (1..=limits.max_concurrent.get()).contains(&config.mongodb.max_pool_size) {
+            let reason = "must be below mongodb.max_pool_size: probes need a connection, too";
+            return Err(ConfigError::invalid("command.max_concurrent", reason).into());
+        }
 
         // The views are no business of this program, wherever they are.
         let mongodb = MongoDb {
@@ -72,7 +78,6 @@ impl App {
         let clock_guard = ClockGuard::new(config.clock.clone());
         clock_guard.look(&database, &clock).await;
 
-        let limits = &config.command;
         let hashing = limits.max_hashing.map_or_else(
             || available_parallelism().map_or(1, NonZeroUsize::get),
             |hashing| usize::try_from(hashing.get()).unwrap_or(1),

@@ -66,6 +66,28 @@ async fn an_append_with_an_idempotency_key_knows_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_was_told_of_a_failure_finds_by_its_key_what_happened() {
+    let (service, proxy) = behind_proxy().await;
+    let ada = service.user("ada").await;
+    let create = || {
+        let request = service
+            .request(Method::POST, "/v1/posts")
+            .bearer_auth(&ada.token)
+            .header("Idempotency-Key", "k1");
+        send(request.json(&json!({ "text": "Hello" })))
+    };
+    // Every attempt, and the driver's repetition of every attempt.
+    proxy.lose(usize::MAX, plain_insert("events"));
+    create().await.expect(StatusCode::SERVICE_UNAVAILABLE);
+    assert!(proxy.lost() >= 4);
+    proxy.lose(0, plain_insert("events"));
+    let post = create().await.expect(StatusCode::CREATED).text("id");
+    let stored = service.stored().await;
+    assert_eq!(stored.stream(&format!("post-{post}")).await, ["post.created"]);
+    assert_eq!(stored.count("events", doc! { "type": "post.created" }).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_is_settled_and_happens_once() {
     let (service, proxy) = behind_proxy().await;
     proxy.lose(2, commit);

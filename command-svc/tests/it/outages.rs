@@ -12,6 +12,7 @@ use crate::proxy::Proxy;
 use crate::service::{Answer, Service, User, config, send};
 
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 
 async fn create(service: &Service, user: &User) -> Answer {
@@ -47,6 +48,7 @@ async fn expect_recovery(service: &Service, user: &User) {
             return;
         }
         assert!(Instant::now() < deadline, "{} {}", answer.status, answer.body);
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 
@@ -66,6 +68,7 @@ async fn expect_not_ready(service: &Service, check: &str) {
             return;
         }
         assert!(Instant::now() < deadline, "{body}");
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 
@@ -170,4 +173,14 @@ async fn a_program_without_secrets_does_not_start_and_says_which() {
             .to_string()
             .contains("auth.signing_key")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_commands_than_connections_are_refused_at_the_start() {
+    shared::crypto::install_provider();
+    let mut config = config("mongodb://127.0.0.1:1/?directConnection=true", "nowhere");
+    config.mongodb.max_pool_size = config.command.max_concurrent.get();
+    let build = command_svc::App::build(config, shared::clock::SystemClock::shared());
+    let error = build.await.unwrap_err().to_string();
+    assert!(error.contains("command.max_concurrent"), "{error}");
 }

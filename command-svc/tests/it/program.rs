@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use local_mongodb::TestDatabase;
@@ -80,25 +81,33 @@ fn it_shows_the_description_of_its_api() {
     assert_eq!(description, serde_json::to_value(command_svc::openapi()).unwrap());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn it_ends_when_it_is_told_to() {
-    let database = TestDatabase::new().await;
-    for signal in ["TERM", "INT"] {
+/// The program, listening.
+struct Running {
+    child: Child,
+    url: String,
+    /// What it goes on to log. Somebody has to read it, or it would wait for its reader.
+    log: JoinHandle<String>,
+}
+
+impl Running {
+    fn start(database: &TestDatabase) -> Self {
         let mut command = configured(database.uri());
         command.env("MICROBLOG__MONGODB__EVENTS_DATABASE", database.events_database());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = log
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines
             .by_ref()
             .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
             .find_map(|line| line["address"].as_str().map(str::to_owned))
             .unwrap();
-        // Somebody has to read it, or the program could wait for its own log.
-        let rest = std::thread::spawn(move || log.map(Result::unwrap).collect::<Vec<_>>());
-        let ready = reqwest::get(format!("http://{address}/readyz")).await.unwrap();
-        assert!(ready.status().is_success());
+        let log = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>().join("\n"));
+        let url = format!("http://{address}");
+        Self { child, url, log }
+    }
 
-        let pid = child.id().to_string();
+    /// Tells it to end, and returns what it had to say.
+    fn stop(mut self, signal: &str) -> String {
+        let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
                 .args(["-s", signal, &pid])
@@ -106,10 +115,47 @@ async fn it_ends_when_it_is_told_to() {
                 .unwrap()
                 .success()
         );
-        assert!(ended(&mut child), "SIG{signal} was not enough");
-        let log = rest.join().unwrap().join("\n");
+        assert!(ended(&mut self.child), "SIG{signal} was not enough");
+        self.log.join().unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_when_it_is_told_to() {
+    let database = TestDatabase::new().await;
+    for signal in ["TERM", "INT"] {
+        let program = Running::start(&database);
+        let ready = reqwest::get(format!("{}/readyz", program.url)).await.unwrap();
+        assert!(ready.status().is_success());
+        let log = program.stop(signal);
         assert!(log.contains("draining") && log.contains("stopped"), "{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_in_the_event() {
+    let database = TestDatabase::new().await;
+    let program = Running::start(&database);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let registration = serde_json::json!({
+        "handle": "ada", "email": "ada@example.org", "password": "correct horse battery",
+    });
+    let registered = reqwest::Client::new()
+        .post(format!("{}/v1/users", program.url))
+        .header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))
+        .json(&registration)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(registered.status(), reqwest::StatusCode::CREATED);
+    let client = database.client().await;
+    let events = client
+        .database(database.events_database())
+        .collection::<bson::Document>("events");
+    let event = events.find_one(bson::doc! {}).await.unwrap().unwrap();
+    let traceparent = event.get_str("traceparent").unwrap();
+    assert!(traceparent.starts_with(&format!("00-{trace}-")), "{traceparent}");
+    program.stop("TERM");
 }
 
 /// Whether it ends well, before long.
