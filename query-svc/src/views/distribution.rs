@@ -1,6 +1,7 @@
 //! From rows to home timelines: fan-out of posts and reposts, backfill of follows, and large audiences.
 //!
 //! All of it runs after the rows are committed, reads in a session that sees them, and is harmless to repeat.
+//! Whether an audience is large is known from the transaction that committed the rows: see [`Reach`].
 //! A post's row is committed before its followers are read, a follow's edge before the followee's posts are read: of
 //! a post and a follow that overlap, one sees the other.
 
@@ -23,6 +24,7 @@ use super::metrics::ViewMetrics;
 use super::posts::PostReference;
 use super::profiles::Audience;
 use super::row_writer::Committed;
+use super::rows::Reach;
 
 /// Owners that one pass marks idle at a time.
 const IDLE_BATCH: u32 = 1_000;
@@ -56,7 +58,7 @@ impl Distribution {
         }
     }
 
-    pub(super) async fn distribute(&self, batch: &[Delivery], committed: Committed) -> Result<(), Error> {
+    pub(super) async fn distribute(&self, batch: &[Delivery], committed: &Committed) -> Result<(), Error> {
         let mut registered = Vec::new();
         let mut work: BTreeMap<UserId, Work> = BTreeMap::new();
         for delivery in batch {
@@ -99,24 +101,31 @@ impl Distribution {
         }
         let mut session = committed.session(&self.views).await?;
         for (account, work) in work {
-            self.distribute_of(&mut session, account, work).await?;
+            self.distribute_of(&mut session, account, work, committed.reach(account))
+                .await?;
         }
         Ok(())
     }
 
-    async fn distribute_of(&self, session: &mut ClientSession, account: UserId, work: Work) -> Result<(), Error> {
-        let reach = self.views.profiles.reach(session, account).await?;
+    async fn distribute_of(
+        &self,
+        session: &mut ClientSession,
+        account: UserId,
+        work: Work,
+        reach: Reach,
+    ) -> Result<(), Error> {
         if !work.entries.is_empty() {
             self.fan_out(session, account, &work.entries, reach.audience).await?;
         }
         if !work.followers.is_empty() {
             let followers: Vec<UserId> = work.followers.into_iter().collect();
-            let many = reach.counts.followers >= i64::from(self.timelines.fan_out_limit.get());
+            let many = reach.followers >= i64::from(self.timelines.fan_out_limit.get());
             match reach.audience {
                 Some(Audience::Large) => self.views.home_timelines.tell_large(&followers, account).await?,
                 // Whoever began may have died since: every follow that sees it finishes it.
                 Some(Audience::Crossing) => self.cross(session, account).await?,
                 None if many => self.cross(session, account).await?,
+                None if !reach.posted => {}
                 None => self.backfill(session, account, &followers).await?,
             }
         }
@@ -131,30 +140,28 @@ impl Distribution {
         entries: &[Entry],
         audience: Option<Audience>,
     ) -> Result<(), Error> {
-        let own: Vec<(UserId, Entry)> = entries.iter().map(|&entry| (author, entry)).collect();
-        let inserted = self.insert(&own).await?;
-        self.metrics.fanned_out_entries.inc_by(inserted);
+        let mut copies: Vec<(UserId, Entry)> = entries.iter().map(|&entry| (author, entry)).collect();
         // As long as the account is only crossing, there are followers who do not know of it yet.
         if audience == Some(Audience::Large) {
             self.metrics.large_posts.inc_by(entries.len() as u64);
+            self.metrics.fanned_out_entries.inc_by(self.insert(&copies).await?);
             return Ok(());
         }
         let at_a_time = (BATCH / entries.len()).max(1);
         let mut followers = self.views.relations.all_followers(session, author).await?;
         loop {
             let owners = followers.next(session, at_a_time).await?;
-            if owners.is_empty() {
+            if !owners.is_empty() {
+                let idle = self.views.home_timelines.idle_among(session, &owners).await?;
+                self.metrics.idle_skips.inc_by(idle.len() as u64);
+                let active = owners.iter().filter(|&owner| !idle.contains(owner));
+                copies.extend(active.flat_map(|&owner| entries.iter().map(move |&entry| (owner, entry))));
+            }
+            self.metrics.fanned_out_entries.inc_by(self.insert(&copies).await?);
+            copies.clear();
+            if owners.len() < at_a_time {
                 return Ok(());
             }
-            let idle = self.views.home_timelines.idle_among(session, &owners).await?;
-            self.metrics.idle_skips.inc_by(idle.len() as u64);
-            let copies: Vec<(UserId, Entry)> = owners
-                .iter()
-                .filter(|&owner| !idle.contains(owner))
-                .flat_map(|&owner| entries.iter().map(move |&entry| (owner, entry)))
-                .collect();
-            let inserted = self.insert(&copies).await?;
-            self.metrics.fanned_out_entries.inc_by(inserted);
         }
     }
 

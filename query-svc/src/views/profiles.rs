@@ -57,15 +57,6 @@ impl Audience {
     }
 }
 
-/// What decides about the fan-out of an account, whether or not its profile has arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-pub(super) struct Reach {
-    #[serde(default)]
-    pub(super) counts: ProfileCounts,
-    #[serde(default)]
-    pub(super) audience: Option<Audience>,
-}
-
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct IdOnly {
     #[serde(rename = "_id")]
@@ -77,7 +68,6 @@ struct IdOnly {
 pub struct Profiles {
     database: Database,
     profiles: Collection<Profile>,
-    reaches: Collection<Reach>,
     ids: Collection<IdOnly>,
 }
 
@@ -86,7 +76,6 @@ impl Profiles {
         Self {
             database: database.clone(),
             profiles: super::collection(database, name),
-            reaches: super::collection(database, name),
             ids: super::collection(database, name),
         }
     }
@@ -127,18 +116,6 @@ impl Profiles {
     /// The live user of a handle (without the `@`, in small letters).
     pub async fn live_by_handle(&self, handle: &str) -> Result<Option<Profile>, Error> {
         self.profiles.find_one(doc! { "handle": handle, "live": true }).await
-    }
-
-    /// How many follow a user and how posts reach them, as the session sees it.
-    pub(super) async fn reach(&self, session: &mut ClientSession, user: UserId) -> Result<Reach, Error> {
-        let fields = doc! { "counts": 1, "audience": 1 };
-        let found = self
-            .reaches
-            .find_one(doc! { "_id": user })
-            .projection(fields)
-            .session(session)
-            .await?;
-        Ok(found.unwrap_or_default())
     }
 
     /// The first step of crossing to a large audience; harmless to repeat, and without effect after the last one.

@@ -53,7 +53,7 @@ impl Handler for ViewProjection {
             committed = Some(self.rows.commit(chunk).await?);
         }
         if let Some(committed) = committed {
-            self.distribution.distribute(batch, committed).await?;
+            self.distribution.distribute(batch, &committed).await?;
         }
         Ok(())
     }

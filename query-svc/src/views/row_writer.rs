@@ -16,6 +16,7 @@ use mongodb::{ClientSession, Collection};
 use rand::Rng;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use shared::ids::{PostId, UserId};
 use shared::mongo::{is_transient, majority};
 use shared::subscription::Delivery;
 use tokio::sync::oneshot;
@@ -24,7 +25,9 @@ use super::Views;
 use super::bulk::{self, WriteError};
 use super::metrics::ViewMetrics;
 use super::post_history::history_id;
-use super::rows::{Changes, Keys, Known, Recorded, RowState, Writes, late_history};
+use super::profiles::{Audience, ProfileCounts};
+use super::relations::RelationId;
+use super::rows::{Changes, Keys, Known, Reach, Recorded, RowState, Writes, late_history};
 
 /// Events in one transaction at most. Real servers are best below a thousand writes each.
 pub(super) const GROUP: usize = 400;
@@ -37,23 +40,31 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 const WRITE_CONFLICT: i32 = 112;
 const LOCK_TIMEOUT: i32 = 24;
 
-/// When something was committed: whoever reads after it sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Committed(Option<Timestamp>);
+/// When something was committed, and what its transaction has seen.
+#[derive(Debug, Clone)]
+pub(super) struct Committed {
+    at: Option<Timestamp>,
+    reaches: Arc<HashMap<UserId, Reach>>,
+}
 
 impl Committed {
     /// A session whose reads see what was committed, and everything that its transaction saw.
-    pub(super) async fn session(self, views: &Views) -> Result<ClientSession, Error> {
+    pub(super) async fn session(&self, views: &Views) -> Result<ClientSession, Error> {
         let mut session = views
             .database()
             .client()
             .start_session()
             .causal_consistency(true)
             .await?;
-        if let Some(at) = self.0 {
+        if let Some(at) = self.at {
             session.advance_operation_time(at);
         }
         Ok(session)
+    }
+
+    /// How what an account posts reaches its followers, for every account that somebody followed, or that posted.
+    pub(super) fn reach(&self, account: UserId) -> Reach {
+        self.reaches.get(&account).copied().unwrap_or_default()
     }
 }
 
@@ -194,10 +205,13 @@ impl RowWriter {
     async fn try_commit(&self, session: &mut ClientSession, events: &[&Recorded]) -> Result<Committed, WriteError> {
         session.start_transaction().write_concern(majority()).await?;
         match self.write(session, events).await {
-            Ok(refused) => {
+            Ok((refused, reaches)) => {
                 session.commit_transaction().await?;
                 self.metrics.refused_guards.inc_by(refused);
-                Ok(Committed(session.operation_time()))
+                Ok(Committed {
+                    at: session.operation_time(),
+                    reaches: Arc::new(reaches),
+                })
             }
             Err(error) => {
                 // The first error is the one worth telling; an abort that fails is undone by the server in time.
@@ -209,17 +223,27 @@ impl RowWriter {
         }
     }
 
-    /// Reads the rows, decides, writes; answers how many rows were newer.
-    async fn write(&self, session: &mut ClientSession, events: &[&Recorded]) -> Result<u64, WriteError> {
+    /// Reads the rows, decides, writes; answers how many rows were newer, and how accounts reach their followers.
+    async fn write(
+        &self,
+        session: &mut ClientSession,
+        events: &[&Recorded],
+    ) -> Result<(u64, HashMap<UserId, Reach>), WriteError> {
         let keys = Keys::of(events.iter().copied());
+        let posts: Vec<Row<PostId>> = read(session, &self.views, self.views.posts.name(), &keys.posts).await?;
+        let relations: Vec<Row<RelationId>> =
+            read(session, &self.views, self.views.relations.name(), &keys.relations).await?;
+        // Profiles come last: on a sharded cluster, what they say must not be older than an edge that was there.
+        let profiles: Vec<Row<UserId>> = read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?;
         let known = Known {
-            profiles: read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?,
-            posts: read(session, &self.views, self.views.posts.name(), &keys.posts).await?,
-            relations: read(session, &self.views, self.views.relations.name(), &keys.relations).await?,
+            reaches: profiles.iter().map(|row| (row.id, row.reach())).collect(),
+            profiles: profiles.into_iter().map(Row::into_state).collect(),
+            posts: posts.into_iter().map(Row::into_state).collect(),
+            relations: relations.into_iter().map(Row::into_state).collect(),
         };
         let mut changes = Changes::decide(known, events.iter().copied()).map_err(Error::from)?;
         self.settle_late_history(session, &mut changes).await?;
-        let refused = changes.refused;
+        let (refused, reaches) = (changes.refused, changes.reaches());
         let writes = changes.into_writes();
         // What other processes write most comes first: a conflict shows before the rest was in vain.
         self.write_to(session, self.views.profiles.name(), writes.profiles)
@@ -232,7 +256,7 @@ impl RowWriter {
         for post in writes.forgotten {
             self.views.post_history.forget(session, post).await?;
         }
-        Ok(refused)
+        Ok((refused, reaches))
     }
 
     async fn write_to(&self, session: &mut ClientSession, name: &str, writes: Writes) -> Result<(), WriteError> {
@@ -262,12 +286,40 @@ impl RowWriter {
     }
 }
 
+/// As much of a row as decisions need; the last three are a profile's.
 #[derive(Debug, Deserialize)]
 struct Row<I> {
     #[serde(rename = "_id")]
     id: I,
     version: i64,
     live: bool,
+    #[serde(default)]
+    counts: ProfileCounts,
+    #[serde(default)]
+    audience: Option<Audience>,
+    #[serde(default)]
+    posted: bool,
+}
+
+impl<I> Row<I> {
+    fn reach(&self) -> Reach {
+        Reach {
+            followers: self.counts.followers,
+            audience: self.audience,
+            posted: self.posted,
+        }
+    }
+
+    fn into_state(self) -> (I, RowState) {
+        (
+            self.id,
+            RowState {
+                exists: true,
+                version: self.version,
+                live: self.live,
+            },
+        )
+    }
 }
 
 async fn read<I>(
@@ -275,36 +327,23 @@ async fn read<I>(
     views: &Views,
     collection: &str,
     ids: &BTreeSet<I>,
-) -> Result<HashMap<I, RowState>, Error>
+) -> Result<Vec<Row<I>>, Error>
 where
-    I: Copy + Into<Bson> + DeserializeOwned + Eq + std::hash::Hash + Send + Sync,
+    I: Copy + Into<Bson> + DeserializeOwned + Send + Sync,
 {
     if ids.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     let rows: Collection<Row<I>> = views.database().collection(collection);
     let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
     let batch = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(101);
-    let mut found = rows
+    let fields = doc! { "version": 1, "live": 1, "counts.followers": 1, "audience": 1, "posted": 1 };
+    let found = rows
         .find(doc! { "_id": { "$in": ids } })
-        .projection(doc! { "version": 1, "live": 1 })
-        .batch_size(batch)
-        .session(&mut *session)
-        .await?;
-    found
-        .stream(session)
-        .map_ok(|row| {
-            (
-                row.id,
-                RowState {
-                    exists: true,
-                    version: row.version,
-                    live: row.live,
-                },
-            )
-        })
-        .try_collect()
-        .await
+        .projection(fields)
+        .batch_size(batch);
+    let mut found = found.session(&mut *session).await?;
+    found.stream(session).try_collect().await
 }
 
 /// Another transaction came first.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::bulk::Update;
 use super::post_history::history_id;
+use super::profiles::Audience;
 use super::relations::{RelationId, RelationKind};
 
 /// What is known of a row before it is written. A row that is not there is as a stub.
@@ -30,7 +31,7 @@ impl RowState {
     }
 }
 
-/// The rows that events may replace; counts need no look.
+/// The rows that events may replace, or whose state decides what follows from them; counts need no look.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Keys {
     pub(super) profiles: BTreeSet<UserId>,
@@ -50,9 +51,11 @@ impl Keys {
                     keys.profiles.insert(user.id);
                 }
                 Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                    keys.profiles.insert(post.author);
                     keys.posts.insert(post.id);
                 }
                 Event::Followed(follow) | Event::Unfollowed(follow) => {
+                    keys.profiles.insert(follow.followee);
                     keys.relations
                         .insert(RelationId::follow(follow.follower, follow.followee));
                 }
@@ -60,6 +63,7 @@ impl Keys {
                     keys.relations.insert(RelationId::like(like.user, like.post));
                 }
                 Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+                    keys.profiles.insert(repost.user);
                     keys.relations.insert(RelationId::repost(repost.user, repost.post));
                     keys.posts.insert(repost.id);
                 }
@@ -77,9 +81,23 @@ pub(super) struct Recorded {
     pub(super) event: Event,
 }
 
+/// How what an account posts reaches its followers, as a transaction has seen it.
+///
+/// A follow writes its followee's profile, and so do the first step of crossing and the first post. Whatever a
+/// transaction that follows has not seen here was therefore committed after its edge, and finds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Reach {
+    /// Those included that the transaction itself adds.
+    pub(super) followers: i64,
+    pub(super) audience: Option<Audience>,
+    /// There is a post or repost, or was one.
+    pub(super) posted: bool,
+}
+
 /// The rows as a transaction read them.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    pub(super) reaches: HashMap<UserId, Reach>,
     pub(super) profiles: HashMap<UserId, RowState>,
     pub(super) posts: HashMap<PostId, RowState>,
     pub(super) relations: HashMap<RelationId, RowState>,
@@ -91,6 +109,8 @@ pub(super) struct Change {
     /// Every field of the row but its counts, and those that it has no longer.
     content: Option<(Document, Vec<&'static str>)>,
     counts: BTreeMap<&'static str, i64>,
+    /// Of a profile: see [`Reach::posted`].
+    posted: bool,
 }
 
 impl Change {
@@ -101,6 +121,9 @@ impl Change {
             Some((content, _)) if !exists => {
                 let mut row = doc! { "_id": id.into() };
                 row.extend(content);
+                if self.posted {
+                    row.insert(POSTED, true);
+                }
                 let mut nested = Document::new();
                 for (field, by) in counts {
                     match field.split_once('.') {
@@ -113,7 +136,7 @@ impl Change {
                 }
                 writes.inserts.push(row);
             }
-            content => writes.updates.extend(Self::update(id, content, counts)),
+            content => writes.updates.extend(Self::update(id, content, counts, self.posted)),
         }
     }
 
@@ -121,6 +144,7 @@ impl Change {
         id: impl Into<Bson>,
         content: Option<(Document, Vec<&'static str>)>,
         counts: BTreeMap<&str, i64>,
+        posted: bool,
     ) -> Option<Update> {
         let mut update = Document::new();
         let counts: Document = counts
@@ -138,7 +162,7 @@ impl Change {
                     update.insert("$unset", unset);
                 }
             }
-            None if counts.is_empty() => return None,
+            None if counts.is_empty() && !posted => return None,
             // What is counted may arrive before what it counts for: a stub, invisible to readers.
             None => {
                 update.insert("$setOnInsert", doc! { "version": 0_i64, "live": false });
@@ -146,6 +170,12 @@ impl Change {
         }
         if !counts.is_empty() {
             update.insert("$inc", counts);
+        }
+        if posted {
+            let set = update.entry("$set").or_insert_with(|| Document::new().into());
+            if let Bson::Document(set) = set {
+                set.insert(POSTED, true);
+            }
         }
         Some(Update::upsert(doc! { "_id": id.into() }, update))
     }
@@ -161,6 +191,8 @@ pub(super) struct HistoryRow {
 
 /// Where rows keep what they count, as in [`Change::counts`].
 const COUNTS: &str = "counts";
+const POSTED: &str = "posted";
+const FOLLOWERS: &str = "counts.followers";
 
 /// What is to be written to one collection, in the order of the rows' ids.
 #[derive(Debug, Default)]
@@ -207,6 +239,17 @@ impl Changes {
             changes.take(recorded)?;
         }
         Ok(changes)
+    }
+
+    /// How accounts reach their followers once this is committed.
+    pub(super) fn reaches(&self) -> HashMap<UserId, Reach> {
+        let mut reaches = self.known.reaches.clone();
+        for (&user, change) in &self.profiles {
+            let reach = reaches.entry(user).or_default();
+            reach.followers += change.counts.get(FOLLOWERS).copied().unwrap_or(0);
+            reach.posted |= change.posted;
+        }
+        reaches
     }
 
     /// A late history row must meet a deletion that happens at the same time: both write the post's row, so that
@@ -319,7 +362,7 @@ impl Changes {
             }
             row
         });
-        let passed = self.post_row(post.id, version, row);
+        let passed = self.post_row(post.id, post.author, version, row);
         if let Some(by) = passed
             && by != 0
         {
@@ -348,7 +391,7 @@ impl Changes {
         let id = RelationId::follow(follow.follower, follow.followee);
         let by = self.relation(id, follow.followee.as_uuid(), follow.active, None, recorded);
         self.count_profile(follow.follower, "counts.following", by);
-        self.count_profile(follow.followee, "counts.followers", by);
+        self.count_profile(follow.followee, FOLLOWERS, by);
     }
 
     fn like(&mut self, like: &Like, recorded: &Recorded) {
@@ -380,11 +423,11 @@ impl Changes {
                 "created_at": bson::DateTime::from_chrono(repost.created_at),
             }
         });
-        self.post_row(repost.id, recorded.version, row);
+        self.post_row(repost.id, repost.user, recorded.version, row);
     }
 
     /// Answers with what the row counts more or less than before; `None` if it is newer.
-    fn post_row(&mut self, id: PostId, version: i64, row: Option<Document>) -> Option<i64> {
+    fn post_row(&mut self, id: PostId, author: UserId, version: i64, row: Option<Document>) -> Option<i64> {
         const FIELDS: [&str; 9] = [
             "author",
             "text",
@@ -398,6 +441,9 @@ impl Changes {
         ];
         let state = self.known.posts.entry(id).or_default();
         let by = pass(state, version, row.is_some(), &mut self.refused)?;
+        if row.is_some() && !self.known.reaches.get(&author).is_some_and(|reach| reach.posted) {
+            self.profiles.entry(author).or_default().posted = true;
+        }
         self.posts.entry(id).or_default().content = Some(content_of(version, row, &FIELDS));
         Some(by)
     }

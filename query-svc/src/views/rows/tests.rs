@@ -69,6 +69,7 @@ fn a_batch_writes_a_row_once_and_keeps_every_version() {
 fn a_deletion_in_the_same_batch_leaves_no_text() {
     let id = PostId::new(at());
     let created = post(id, Some("secret"));
+    let author = created.author;
     let deleted = Post {
         content: None,
         deleted: true,
@@ -78,14 +79,16 @@ fn a_deletion_in_the_same_batch_leaves_no_text() {
         recorded(1, Event::PostCreated(created)),
         recorded(2, Event::PostDeleted(deleted)),
     ];
-    let writes = decide(Known::default(), &events).into_writes();
+    let changes = decide(Known::default(), &events);
+    // One more and one less: nothing is counted, and all that is left is that there was a post.
+    assert_eq!(changes.profiles[&author].counts.values().sum::<i64>(), 0);
+    assert!(changes.reaches()[&author].posted);
+    let writes = changes.into_writes();
     assert_eq!(
         writes.posts.inserts,
         [doc! { "_id": id, "version": 2_i64, "live": false }]
     );
     assert_eq!(writes.history.inserts, []);
-    // One more and one less: nothing.
-    assert!(writes.profiles.updates.is_empty() && writes.profiles.inserts.is_empty());
 }
 
 #[test]
@@ -157,4 +160,31 @@ fn a_reply_counts_for_its_author_and_its_parent() {
         BTreeMap::from([("counts.posts", 1)])
     );
     assert!(changes.posts[&parent.post].content.is_none());
+}
+
+#[test]
+fn how_an_account_reaches_its_followers_includes_what_the_batch_adds() {
+    let followee = UserId::new(at());
+    let followed = |active| {
+        let follow = Follow {
+            follower: UserId::new(at()),
+            followee,
+            active,
+        };
+        recorded(1, Event::Followed(follow))
+    };
+    let seen = Reach {
+        followers: 2,
+        audience: Some(Audience::Crossing),
+        posted: false,
+    };
+    let known = Known {
+        reaches: HashMap::from([(followee, seen)]),
+        ..Known::default()
+    };
+    let changes = decide(known, &[followed(true), followed(true)]);
+    assert_eq!(changes.reaches()[&followee], Reach { followers: 4, ..seen });
+    // Nobody has seen the profile yet.
+    let changes = decide(Known::default(), &[followed(true)]);
+    assert_eq!(changes.reaches()[&followee].followers, 1);
 }

@@ -6,6 +6,7 @@
 //! orderly run, and the home timelines those of the definition, in this generation and in one that is rebuilt.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,6 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use query_svc::views::ViewMetrics;
+use shared::config::Timelines;
 use shared::ids::{PostId, UserId};
 use shared::subscription::{Delivery, Handler};
 use shared::values::Visibility;
@@ -236,14 +238,29 @@ struct Bench {
 }
 
 impl Bench {
-    async fn check(&mut self, actions: &[Action], schedule: &[Step], scan: bool) -> Result<(), TestCaseError> {
+    async fn check(
+        &mut self,
+        actions: &[Action],
+        schedule: &[Step],
+        scan: bool,
+        trims: bool,
+    ) -> Result<(), TestCaseError> {
         let clock = clock();
         let mut store = Store::new(clock.clone());
         let users: Vec<UserId> = (0..USERS).map(|n| store.register(&format!("user{n}"))).collect();
         history(&mut store, &users, actions);
         self.generation += 3;
-        let here = Projected::with_metrics(&self.database, self.generation, clock.clone(), self.metrics.clone()).await;
-        let there = Projected::with_metrics(&self.database, self.generation, clock, self.metrics.clone()).await;
+        // Trimming raises floors too, and would hide that another floor was not raised.
+        let one_in = if trims { 1 } else { u32::MAX };
+        let timelines = Timelines {
+            trim_one_in: NonZeroU32::new(one_in).unwrap(),
+            ..timelines()
+        };
+        let process = async || {
+            let (clock, metrics, timelines) = (clock.clone(), self.metrics.clone(), timelines.clone());
+            Projected::with_timelines(&self.database, self.generation, clock, metrics, timelines).await
+        };
+        let (here, there) = (process().await, process().await);
         let mut lanes = Lanes::of(&store.log);
         for &step in schedule {
             self.step(step, &mut lanes, &users, &here, &there).await;
@@ -350,9 +367,10 @@ fn any_schedule_gives_the_same_views() {
             TestRunner::new_with_rng(Config { cases: CASES, ..config }, seeded)
         }
     };
-    let checked = runner.run(&(actions(), schedule(), any::<bool>()), |(actions, schedule, scan)| {
-        runtime.block_on(bench.borrow_mut().check(&actions, &schedule, scan))
-    });
+    let checked = runner.run(
+        &(actions(), schedule(), any::<bool>(), any::<bool>()),
+        |(actions, schedule, scan, trims)| runtime.block_on(bench.borrow_mut().check(&actions, &schedule, scan, trims)),
+    );
     if let Err(error) = checked {
         panic!("{error}");
     }

@@ -273,10 +273,20 @@ impl Projected {
         clock: Arc<StandingClock>,
         metrics: ViewMetrics,
     ) -> Self {
+        Self::with_timelines(database, generation, clock, metrics, timelines()).await
+    }
+
+    pub(crate) async fn with_timelines(
+        database: &Database,
+        generation: i64,
+        clock: Arc<StandingClock>,
+        metrics: ViewMetrics,
+        timelines: Timelines,
+    ) -> Self {
         let views = Views::new(database, generation);
         views.ensure().await.unwrap();
         let shared: SharedClock = clock.clone();
-        let projection = ViewProjection::new(views.clone(), timelines(), shared, metrics.clone());
+        let projection = ViewProjection::new(views.clone(), timelines, shared, metrics.clone());
         Self {
             views,
             projection,
@@ -345,6 +355,7 @@ impl Projected {
 fn normalize(row: &mut Document) {
     row.remove("touches");
     row.remove("audience");
+    row.remove("posted");
     if let Ok(counts) = row.get_document("counts") {
         let mut counts: Vec<(String, i64)> = counts
             .iter()
