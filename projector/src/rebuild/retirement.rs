@@ -27,8 +27,10 @@ impl Rebuilder {
         let name = views_subscription(generation);
         let leases = Leases::new(self.views.clone(), &name);
         self.wait_until_left(&leases, stop).await?;
-        // Letters that wait for an operator are about this generation's rows. Discards stay on record.
-        self.dead_letters.forget_waiting(&name).await?;
+        // Letters that wait for an operator are about this generation's rows; what was discarded, the next one has to know.
+        let active = self.generations.ensure_first().await?.active;
+        self.dead_letters.carry_discards(&name, &views_subscription(active)).await?;
+        self.dead_letters.forget(&name).await?;
         leases.remove().await?;
         self.generations.retire(generation).await?;
         tracing::info!(generation, "a former generation of the views is gone");

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{DEADLINE, World, eventually};
 
-const PACE: Pace = Pace { lease_duration: Duration::from_millis(600), renew_every: Duration::from_millis(100) };
+const PACE: Pace = Pace { lease_duration: Duration::from_secs(2), renew_every: Duration::from_millis(200) };
 
 /// Works until it is told to stop, and notes its term.
 #[derive(Debug, Clone, Default)]

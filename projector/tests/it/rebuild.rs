@@ -12,10 +12,10 @@ use crate::world::{DEADLINE, Process, World, eventually};
 
 /// A process that does little at a time, so that it can be killed in the middle.
 const HASTY: &[(&str, &str)] = &[
-    ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "1s"),
-    ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "200ms"),
-    ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "500ms"),
-    ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "100ms"),
+    ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "3s"),
+    ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "1s"),
+    ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "1s"),
+    ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "300ms"),
     ("MICROBLOG__PROJECTOR__LOOK_EVERY", "50ms"),
     ("MICROBLOG__REBUILD__LOOK_EVERY", "50ms"),
     ("MICROBLOG__REBUILD__READER_GRACE", "300ms"),
@@ -38,7 +38,7 @@ async fn write_until(world: &World, users: &[UserId], stop: &CancellationToken) 
             }
         }
         round += 1;
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -99,10 +99,10 @@ async fn a_sweep_survives_a_restart_at_any_time() {
     }
     let tombstone = world.delete_user(gone).await;
     let hasty: &[(&str, &str)] = &[
-        ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "1s"),
-        ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "200ms"),
-        ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "300ms"),
-        ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "100ms"),
+        ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "3s"),
+        ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "1s"),
+        ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "1s"),
+        ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "300ms"),
         ("MICROBLOG__SWEEP__LOOK_EVERY", "50ms"),
         ("MICROBLOG__SWEEP__CONCURRENCY", "1"),
     ];

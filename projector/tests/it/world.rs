@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Nothing in a test takes so long unless it never happens.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) struct World {
     pub(crate) database: TestDatabase,
@@ -68,10 +68,10 @@ impl World {
         config.projector.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.projector.look_every = Duration::from_millis(100);
         config.http.workers = std::num::NonZeroU32::new(1);
-        config.subscriptions.lease_duration = Duration::from_secs(2);
-        config.subscriptions.renew_every = Duration::from_millis(300);
-        config.subscriptions.heartbeat_every = Duration::from_millis(500);
-        config.subscriptions.idle_checkpoint_every = Duration::from_millis(100);
+        config.subscriptions.lease_duration = Duration::from_secs(4);
+        config.subscriptions.renew_every = Duration::from_secs(1);
+        config.subscriptions.heartbeat_every = Duration::from_secs(1);
+        config.subscriptions.idle_checkpoint_every = Duration::from_millis(300);
         config.subscriptions.backoff = Duration::from_millis(20);
         config.rebuild.look_every = Duration::from_millis(100);
         config.rebuild.reader_grace = Duration::from_millis(200);
@@ -101,10 +101,11 @@ impl World {
             .env("MICROBLOG__MONGODB__VIEWS_DATABASE", self.database.views_database())
             .env("MICROBLOG__PROJECTOR__LISTEN", "127.0.0.1:0")
             .env("MICROBLOG__HTTP__WORKERS", "1")
-            .env("MICROBLOG__TELEMETRY__FILTER", "warn")
+            .env("MICROBLOG__TELEMETRY__FILTER", "info")
+            .env("MICROBLOG__TELEMETRY__FORMAT", "text")
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log())
             .spawn()
             .expect("the program starts");
         Process(child)
@@ -298,6 +299,11 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// What the programs say is worth reading when a test fails: `MICROBLOG_TEST_LOG=1`.
+fn log() -> Stdio {
+    if std::env::var_os("MICROBLOG_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
 }
 
 /// Waits for a condition.

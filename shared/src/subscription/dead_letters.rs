@@ -7,7 +7,7 @@ use bson::{Document, doc};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
-use mongodb::options::IndexOptions;
+use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,18 @@ pub struct DeadLetter {
     pub discarded: bool,
     #[serde(with = "crate::mongo::datetime")]
     pub at: DateTime<Utc>,
+}
+
+/// The reason of a letter whose event nobody has tried.
+pub const QUEUED_BEHIND: &str = "an earlier event of the stream is a dead letter";
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buried {
+    /// It waits for an operator, and what follows in its stream waits behind it.
+    Waits,
+    /// An operator has given it up before: it holds up nothing.
+    Discarded,
 }
 
 /// What an operator may ask for.
@@ -118,10 +130,25 @@ impl DeadLetters {
             .await
     }
 
-    /// Forgets the letters of a subscription that has ended. What an operator discarded stays on record.
-    pub async fn forget_waiting(&self, subscription: &str) -> Result<(), Error> {
+    /// Puts what an operator discarded in one subscription on the record of another that takes its place.
+    pub async fn carry_discards(&self, from: &str, to: &str) -> Result<(), Error> {
+        let discarded = doc! { "subscription": from, "discarded": true };
+        let letters: Vec<DeadLetter> = self.collection.find(discarded).await?.try_collect().await?;
+        for letter in letters {
+            let carried = DeadLetter {
+                id: id(to, letter.event),
+                subscription: to.to_owned(),
+                ..letter
+            };
+            self.insert(&carried).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the letters of a subscription that has ended.
+    pub async fn forget(&self, subscription: &str) -> Result<(), Error> {
         self.collection
-            .delete_many(doc! { "subscription": subscription, "discarded": false })
+            .delete_many(doc! { "subscription": subscription })
             .await
             .map(drop)
     }
@@ -134,7 +161,7 @@ impl DeadLetters {
         reason: &str,
         queued_behind: bool,
         at: DateTime<Utc>,
-    ) -> Result<(), Error> {
+    ) -> Result<Buried, Error> {
         let letter = DeadLetter {
             id: id(subscription, event.id),
             subscription: subscription.to_owned(),
@@ -149,13 +176,23 @@ impl DeadLetters {
             discarded: false,
             at,
         };
-        let document: Document = bson::serialize_to_document(&letter).map_err(Error::custom)?;
-        let fresh = doc! { "$setOnInsert": document };
+        let stored = self.insert(&letter).await?;
+        Ok(if stored.discarded {
+            Buried::Discarded
+        } else {
+            Buried::Waits
+        })
+    }
+
+    /// Writes a letter if it is not there, and answers with what is there.
+    async fn insert(&self, letter: &DeadLetter) -> Result<DeadLetter, Error> {
+        let document: Document = bson::serialize_to_document(letter).map_err(Error::custom)?;
         self.collection
-            .update_one(doc! { "_id": &letter.id }, fresh)
+            .find_one_and_update(doc! { "_id": &letter.id }, doc! { "$setOnInsert": document })
             .upsert(true)
-            .await
-            .map(drop)
+            .return_document(ReturnDocument::After)
+            .await?
+            .ok_or_else(|| Error::custom("an upsert answered with nothing"))
     }
 
     /// A retry failed too: the letter says why, and waits for the operator again.

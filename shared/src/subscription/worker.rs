@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::dead_letters::{DeadLetter, DeadLetters};
+use super::dead_letters::{Buried, DeadLetter, DeadLetters, QUEUED_BEHIND};
 use super::feed::Mark;
 use super::handler::{Delivery, Handler, HandlerError};
 use super::metrics::{PartitionLabels, SubscriptionLabels, SubscriptionMetrics};
@@ -110,7 +110,7 @@ impl Worker {
             lanes: HashMap::new(),
             running: HashSet::new(),
             in_hand: 0,
-            blocked: HashSet::new(),
+            blocked: Blocked::default(),
             look_at_letters: true,
             wakes: Vec::new(),
         };
@@ -238,8 +238,7 @@ struct Bench {
     running: HashSet<UserId>,
     /// Events in lanes, running or not.
     in_hand: usize,
-    /// Streams with a dead letter: what follows queues behind it.
-    blocked: HashSet<StreamId>,
+    blocked: Blocked,
     look_at_letters: bool,
     wakes: Vec<Position>,
 }
@@ -248,8 +247,36 @@ struct Bench {
 struct Done {
     audience: UserId,
     batch: Vec<(Loaded, Delivery)>,
-    newly_blocked: Vec<StreamId>,
+    newly_blocked: Blocked,
     finished: bool,
+}
+
+/// The streams with a dead letter, and the version of its event: what follows in the stream queues behind it. What came
+/// before does not, even if it is met later.
+#[derive(Debug, Clone, Default)]
+struct Blocked(HashMap<StreamId, i64>);
+
+impl Blocked {
+    fn add(&mut self, stream: StreamId, version: i64) {
+        let lowest = self.0.entry(stream).or_insert(version);
+        *lowest = version.min(*lowest);
+    }
+
+    fn extend(&mut self, others: Blocked) {
+        for (stream, version) in others.0 {
+            self.add(stream, version);
+        }
+    }
+
+    fn holds(&self, stream: &StreamId, version: i64) -> bool {
+        self.0.get(stream).is_some_and(|&letter| version > letter)
+    }
+
+    /// Those that concern a batch.
+    fn of<'a>(&self, events: impl Iterator<Item = &'a RecordedEvent>) -> Blocked {
+        let concerned = events.filter_map(|event| self.0.get_key_value(&event.stream));
+        Blocked(concerned.map(|(stream, &version)| (stream.clone(), version)).collect())
+    }
 }
 
 impl Bench {
@@ -266,13 +293,7 @@ impl Bench {
             }
             if !self.look_at_letters {
                 for batch in self.ready_batches() {
-                    let blocked: HashSet<StreamId> = batch
-                        .1
-                        .iter()
-                        .map(|(loaded, _)| &loaded.event.stream)
-                        .filter(|s| self.blocked.contains(*s))
-                        .cloned()
-                        .collect();
+                    let blocked = self.blocked.of(batch.1.iter().map(|(loaded, _)| &*loaded.event));
                     let runner = Runner {
                         workshop: self.workshop.clone(),
                         partition: self.partition,
@@ -377,8 +398,10 @@ impl Bench {
                     partition: self.partition,
                     stop: self.stop.clone(),
                 };
-                if runner.bury(&loaded.event, &error.to_string(), false).await {
-                    self.blocked.insert(loaded.event.stream.clone());
+                if let Some(buried) = runner.bury(&loaded.event, &error.to_string(), false).await {
+                    if buried == Buried::Waits {
+                        self.blocked.add(loaded.event.stream.clone(), loaded.event.version);
+                    }
                     self.workshop.progress.finished(self.partition, loaded.place.position());
                 }
             }
@@ -443,14 +466,14 @@ impl Bench {
             .dead_letters
             .of_partition(&self.workshop.subscription, self.partition)
             .await?;
-        self.blocked.clear();
+        self.blocked = Blocked::default();
         for letter in letters {
             // Once one of a stream stays, those behind it stay too.
-            let stays = self.blocked.contains(&letter.stream)
+            let stays = self.blocked.holds(&letter.stream, letter.version)
                 || !(letter.retry_requested || letter.queued_behind)
                 || !self.retry(&letter).await?;
             if stays {
-                self.blocked.insert(letter.stream);
+                self.blocked.add(letter.stream, letter.version);
             }
         }
         Ok(())
@@ -502,21 +525,15 @@ struct Runner {
 }
 
 impl Runner {
-    async fn run(self, audience: UserId, batch: Vec<(Loaded, Delivery)>, mut blocked: HashSet<StreamId>) -> Done {
+    async fn run(self, audience: UserId, batch: Vec<(Loaded, Delivery)>, mut blocked: Blocked) -> Done {
         // The semaphore is never closed.
         let _permit = self.workshop.concurrency.acquire().await;
-        let mut newly_blocked = Vec::new();
+        let mut newly_blocked = Blocked::default();
         let mut open = Vec::with_capacity(batch.len());
         let mut finished = true;
         for (_, delivery) in &batch {
-            if blocked.contains(&delivery.recorded.stream) {
-                finished &= self
-                    .bury(
-                        &delivery.recorded,
-                        "an earlier event of the stream is a dead letter",
-                        true,
-                    )
-                    .await;
+            if blocked.holds(&delivery.recorded.stream, delivery.version()) {
+                finished &= self.bury(&delivery.recorded, QUEUED_BEHIND, true).await.is_some();
             } else {
                 open.push(delivery.clone());
             }
@@ -527,9 +544,8 @@ impl Runner {
             Outcome::Refused(_) => {
                 // One by one, to find out which it is that can't be handled.
                 for delivery in &open {
-                    if blocked.contains(&delivery.recorded.stream) {
-                        let reason = "an earlier event of the stream is a dead letter";
-                        finished &= self.bury(&delivery.recorded, reason, true).await;
+                    if blocked.holds(&delivery.recorded.stream, delivery.version()) {
+                        finished &= self.bury(&delivery.recorded, QUEUED_BEHIND, true).await.is_some();
                         continue;
                     }
                     match self
@@ -539,9 +555,12 @@ impl Runner {
                         Outcome::Handled => {}
                         Outcome::Stopped => finished = false,
                         Outcome::Refused(error) => {
-                            finished &= self.bury(&delivery.recorded, &error.to_string(), false).await;
-                            blocked.insert(delivery.recorded.stream.clone());
-                            newly_blocked.push(delivery.recorded.stream.clone());
+                            let buried = self.bury(&delivery.recorded, &error.to_string(), false).await;
+                            finished &= buried.is_some();
+                            if buried != Some(Buried::Discarded) {
+                                blocked.add(delivery.recorded.stream.clone(), delivery.version());
+                                newly_blocked.add(delivery.recorded.stream.clone(), delivery.version());
+                            }
                         }
                     }
                 }
@@ -599,8 +618,8 @@ impl Runner {
         }
     }
 
-    /// Records a dead letter; false when stopped meanwhile.
-    async fn bury(&self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> bool {
+    /// Records a dead letter; none when stopped meanwhile.
+    async fn bury(&self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Option<Buried> {
         let mut patience = Patience::new(&self.workshop.settings);
         loop {
             let at = self.workshop.clock.now();
@@ -611,19 +630,21 @@ impl Runner {
                 .record(subscription, event, reason, queued_behind, at)
                 .await
             {
-                Ok(()) => {
+                // Met again, after a restart: nobody waits for it any more.
+                Ok(Buried::Discarded) => return Some(Buried::Discarded),
+                Ok(Buried::Waits) => {
                     self.workshop
                         .metrics
                         .dead_letters
                         .get_or_create(&self.workshop.labels())
                         .inc();
                     tracing::error!(subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
-                    return true;
+                    return Some(Buried::Waits);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "recording a dead letter failed; trying again");
                     if !patience.pause(&self.stop).await {
-                        return false;
+                        return None;
                     }
                 }
             }
