@@ -34,7 +34,7 @@ pub(super) enum Failures {
 #[openapi(
     info(
         title = "Microblog commands",
-        description = "The write side. Every success answers with a `Consistency-Token`; a query that is sent it shows what was written. Errors are problem+json (RFC 9457).",
+        description = "The write side. What changes users, posts and follows answers with a `Consistency-Token`; a query that is sent it shows the change. Errors are problem+json (RFC 9457).",
     ),
     paths(
         users::register, users::change, users::delete,

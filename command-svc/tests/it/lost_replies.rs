@@ -2,25 +2,11 @@
 //! a write once by itself.
 
 use bson::{Document, doc};
-use local_mongodb::TestDatabase;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use shared::config::MongoUri;
 
-use crate::proxy::{Proxy, is, plain_insert};
-use crate::service::{Service, config, send};
-
-async fn behind_proxy() -> (Service, Proxy) {
-    let database = TestDatabase::new().await;
-    let proxy = Proxy::start(database.uri()).await;
-    let mut config = config(database.uri(), database.events_database());
-    config.mongodb.uri = MongoUri::parse(&proxy.uri()).unwrap();
-    // What is tested is that it ends well, not how soon on a busy machine.
-    config.command.deadline = std::time::Duration::from_secs(30);
-    let mut service = Service::start_on(config).await;
-    service.database = Some(database);
-    (service, proxy)
-}
+use crate::proxy::{is, plain_insert};
+use crate::service::{Service, send};
 
 fn commit(command: &Document) -> bool {
     command.contains_key("commitTransaction")
@@ -32,7 +18,7 @@ fn to_sessions(verb: &'static str) -> impl Fn(&Document) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_is_repeated_and_happens_once() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     proxy.lose(2, plain_insert("events"));
     let post = service.write(&ada, "Hello").await;
@@ -44,7 +30,7 @@ async fn an_append_is_repeated_and_happens_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_with_an_idempotency_key_knows_itself() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     proxy.lose(2, plain_insert("events"));
     let request = service
@@ -67,7 +53,7 @@ async fn an_append_with_an_idempotency_key_knows_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_was_told_of_a_failure_finds_by_its_key_what_happened() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     let create = || {
         let request = service
@@ -89,7 +75,7 @@ async fn a_client_that_was_told_of_a_failure_finds_by_its_key_what_happened() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_is_settled_and_happens_once() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     proxy.lose(2, commit);
     service.register("ada").await.expect(StatusCode::CREATED);
     assert_eq!(proxy.lost(), 2);
@@ -101,7 +87,7 @@ async fn a_commit_is_settled_and_happens_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_redacts_is_settled_too() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     let post = service.write(&ada, "a secret").await;
     proxy.lose(2, commit);
@@ -120,7 +106,7 @@ async fn a_commit_that_redacts_is_settled_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_breaks_halfway_is_repeated() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     proxy.lose(2, |command| is(command, "insert", "credentials"));
     service.register("ada").await.expect(StatusCode::CREATED);
     assert_eq!(proxy.lost(), 2);
@@ -132,7 +118,7 @@ async fn a_transaction_that_breaks_halfway_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mark_is_repeated() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     let like = format!("/v1/posts/{}/like", service.write(&ada, "Hello").await);
     service.put(&like, &ada.token).await.expect(StatusCode::OK);
@@ -143,7 +129,7 @@ async fn a_mark_is_repeated() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_repeated_and_begins_one_session() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     service.register("ada").await.expect(StatusCode::CREATED);
     proxy.lose(2, to_sessions("insert"));
     let token = service
@@ -161,7 +147,7 @@ async fn a_login_is_repeated_and_begins_one_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_is_repeated_and_gives_the_one_successor() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     let refresh = |token: &str| service.post_anonymously("/v1/sessions/refresh", json!({ "refresh_token": token }));
     proxy.lose(2, to_sessions("update"));
@@ -175,7 +161,7 @@ async fn a_refresh_is_repeated_and_gives_the_one_successor() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_is_repeated() {
-    let (service, proxy) = behind_proxy().await;
+    let (service, proxy) = Service::start_behind_proxy().await;
     let ada = service.user("ada").await;
     proxy.lose(2, to_sessions("delete"));
     service

@@ -235,3 +235,24 @@ async fn an_event_says_where_it_came_from() {
     let last_byte = u8::from_str_radix(&ada.id[34..], 16).unwrap();
     assert_eq!(event.get_i32("partition").unwrap(), i32::from(last_byte % 64));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_post_is_one_insert_and_a_reply_looks_at_what_it_answers() {
+    let (service, proxy) = Service::start_behind_proxy().await;
+    let (ada, bob) = (service.user("ada").await, service.user("bob").await);
+    proxy.asked();
+    let post = service.write(&ada, "Hello").await;
+    assert_eq!(proxy.asked(), ["insert events"]);
+    let reply = json!({ "text": "Hello yourself", "in_reply_to": post });
+    service
+        .post("/v1/posts", &bob.token, reply)
+        .await
+        .expect(StatusCode::CREATED);
+    assert_eq!(proxy.asked(), ["find events", "find events", "insert events"]);
+    service
+        .put(&format!("/v1/posts/{post}/like"), &bob.token)
+        .await
+        .expect(StatusCode::OK);
+    let like = ["find events", "find events", "find events", "insert events"];
+    assert_eq!(proxy.asked(), like, "the post, its author, the like");
+}

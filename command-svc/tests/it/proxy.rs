@@ -29,6 +29,8 @@ struct State {
     left: usize,
     lost: usize,
     stalled: bool,
+    /// What was asked of the database's collections: verb and collection.
+    asked: Vec<String>,
 }
 
 impl Proxy {
@@ -77,6 +79,11 @@ impl Proxy {
         self.state.lock().unwrap().lost
     }
 
+    /// What was asked of the database's collections since the last call.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().asked)
+    }
+
     /// From now on, or no longer, no reply arrives, and no connection breaks.
     pub(crate) fn stall(&self, stalled: bool) {
         self.state.lock().unwrap().stalled = stalled;
@@ -102,14 +109,17 @@ async fn carry(client: TcpStream, server: TcpStream, state: Arc<Mutex<State>>) {
     let (from_server, to_server) = server.into_split();
     let asked = Asked::default();
     tokio::select! {
-        () = forth(from_client, to_server, asked.clone()) => {}
+        () = forth(from_client, to_server, asked.clone(), state.clone()) => {}
         () = back(from_server, to_client, asked, state) => {}
     }
 }
 
-async fn forth(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: Asked) {
+async fn forth(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: Asked, state: Arc<Mutex<State>>) {
     while let Some(message) = read(&mut from).await {
         if let Some(command) = command(&message) {
+            if let Some((verb @ ("find" | "insert" | "update" | "delete"), collection)) = first(&command) {
+                state.lock().unwrap().asked.push(format!("{verb} {collection}"));
+            }
             asked.lock().unwrap().insert(number(&message, 4), command);
         }
         if to.write_all(&message).await.is_err() {
@@ -168,4 +178,9 @@ pub(crate) fn plain_insert(collection: &'static str) -> impl Fn(&Document) -> bo
 /// Whether a command does this to this collection.
 pub(crate) fn is(command: &Document, verb: &str, collection: &str) -> bool {
     command.get_str(verb).is_ok_and(|named| named == collection)
+}
+
+fn first(command: &Document) -> Option<(&str, &str)> {
+    let (verb, collection) = command.iter().next()?;
+    Some((verb, collection.as_str()?))
 }

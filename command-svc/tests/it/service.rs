@@ -13,6 +13,8 @@ use shared::clock::OffsetClock;
 use shared::config::{MongoUri, Pem, Secret};
 use tokio_util::sync::CancellationToken;
 
+use crate::proxy::Proxy;
+
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
 pub(crate) struct Service {
@@ -52,6 +54,19 @@ impl Service {
         let mut service = Self::start_on(config).await;
         service.database = Some(database);
         service
+    }
+
+    /// Between it and the database, replies may get lost.
+    pub(crate) async fn start_behind_proxy() -> (Self, Proxy) {
+        let database = TestDatabase::new().await;
+        let proxy = Proxy::start(database.uri()).await;
+        let mut config = config(database.uri(), database.events_database());
+        config.mongodb.uri = MongoUri::parse(&proxy.uri()).unwrap();
+        // What is tested is that it ends well, not how soon on a busy machine.
+        config.command.deadline = Duration::from_secs(30);
+        let mut service = Self::start_on(config).await;
+        service.database = Some(database);
+        (service, proxy)
     }
 
     pub(crate) async fn start_on(config: Config) -> Self {
