@@ -208,7 +208,7 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
          reads       {query}   documentation {query}/docs\n  \
          projector   {projector}   metrics {projector}/metrics\n  \
          database    {database}{data}\n\n\
-         Paste this into another terminal to register, log in, follow, post and read:\n\n{session}\n\
+         Paste this into another terminal to register, log in, post, follow and read:\n\n{session}\n\
          Fill it:\n  \
          microblog demo        (or `make demo`)   a small made-up community\n  \
          microblog import --follows EDGES --posts CSV   your own data; `microblog import --help` tells the formats\n  \
@@ -218,7 +218,8 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
     )
 }
 
-/// A first session for a shell. No comments: zsh has them off at the prompt.
+/// A first session for a shell. No comments: zsh has them off at the prompt. What was written is seen by what reads it next,
+/// because that sends the `Consistency-Token`; curl tries again while the views are behind it.
 fn curl_session(command: &str, query: &str) -> String {
     format!(
         r#"C={command}; Q={query}; JSON='Content-Type: application/json'
@@ -229,10 +230,10 @@ curl -s $C/v1/users -H "$JSON" -d '{{"handle":"alan","email":"alan@example.org",
 ALAN=$(curl -s $C/v1/sessions -H "$JSON" -d '{{"handle":"alan","password":"battery staple"}}' | field access_token)
 GRACE=$(curl -s $C/v1/sessions -H "$JSON" -d '{{"handle":"grace","password":"correct horse"}}' | field access_token)
 
-curl -s -X PUT $C/v1/users/$(curl -s $Q/v1/users/@grace | field id)/follow -H "Authorization: Bearer $ALAN"; echo
-SEEN=$(curl -s -D - -o /dev/null $C/v1/posts -H "$JSON" -H "Authorization: Bearer $GRACE" \
-  -d '{{"text":"Hello, timeline!"}}' | grep -i '^consistency-token:' | cut -d ' ' -f 2 | tr -d '\r')
-curl -s $Q/v1/timelines/home -H "Authorization: Bearer $ALAN" -H "Consistency-Token: $SEEN"; echo
+POST=$(curl -s $C/v1/posts -H "$JSON" -H "Authorization: Bearer $GRACE" -d '{{"text":"Hello, timeline!"}}'); printf '%s\n' "$POST"
+ID=$(printf '%s' "$POST" | sed 's/.*"author":{{"id":"\([^"]*\)".*/\1/')
+SEEN=$(curl -s -D - -o /dev/null -X PUT $C/v1/users/$ID/follow -H "Authorization: Bearer $ALAN" | grep -i '^consistency-token:' | cut -d ' ' -f 2 | tr -d '\r')
+curl -fsS --retry 5 $Q/v1/timelines/home -H "Authorization: Bearer $ALAN" -H "Consistency-Token: $SEEN"; echo
 "#
     )
 }
