@@ -334,3 +334,38 @@ impl Readings {
 struct StoreDocument {
     uuid: bson::Uuid,
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_questions_are_asked_at_once_than_allowed() {
+        let gate = Gate::new(1, Duration::from_secs(60));
+        let (answer, answered) = tokio::sync::oneshot::channel::<u8>();
+        let mut first = Box::pin(gate.ask(async { Ok(answered.await.unwrap()) }));
+        assert!((&mut first).now_or_never().is_none());
+        let mut second = Box::pin(gate.ask(async { Ok(2) }));
+        assert!((&mut second).now_or_never().is_none(), "the first is not answered yet");
+        answer.send(1).unwrap();
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_question_may_not_take_for_ever_and_neither_may_waiting_for_the_others() {
+        let gate = Gate::new(1, Duration::from_millis(5));
+        let never = || gate.ask(std::future::pending::<Result<u8, Error>>());
+        let (one, other) = tokio::join!(never(), never());
+        assert!(matches!(
+            (one, other),
+            (Err(ReadError::Slow(_)), Err(ReadError::Slow(_)))
+        ));
+        assert_eq!(
+            gate.ask(async { Ok(1) }).await.unwrap(),
+            1,
+            "who gave up holds up nobody"
+        );
+    }
+}

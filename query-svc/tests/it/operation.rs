@@ -75,6 +75,48 @@ async fn when_the_stream_breaks_nothing_is_answered_from_memory() {
     service.stop().await;
 }
 
+/// As long as the state of the generations can't be read, no stream can be opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_stream_is_open_everything_is_answered_from_the_database() {
+    let mut service = Service::start().await;
+    let ada = service.store.register("ada");
+    service.settle().await;
+    let path = format!("/v1/users/{ada}");
+    let name = async |service: &Service| {
+        let body = service.get_now(&path, Caller::Nobody).await.body;
+        body["display_name"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(name(&service).await, "The ada");
+    let control = service.database.collection::<Document>("control");
+    let set_active = async |active: bson::Bson| {
+        control
+            .update_one(doc! { "_id": "views" }, doc! { "$set": { "active": active } })
+            .await
+            .unwrap();
+    };
+    set_active("nonsense".into()).await;
+    eventually("closed", async || {
+        service.get_now("/readyz", Caller::Nobody).await.status == 503
+    })
+    .await;
+
+    // Who reads in between leaves nothing behind.
+    for round in 0..3 {
+        service.store.rename(ada, &format!("Ada {round}"));
+        service.project().await;
+        assert_eq!(name(&service).await, format!("Ada {round}"));
+    }
+    set_active(1_i64.into()).await;
+    service.wait_until_ready(&service.url).await;
+    service.store.rename(ada, "Ada again");
+    service.settle().await;
+    assert_eq!(
+        service.get(&path, Caller::Nobody).await.body["display_name"],
+        "Ada again"
+    );
+    service.stop().await;
+}
+
 async fn database_down_and_up(service: &mut Service, server: &mut local_mongodb::Server) {
     let ada = service.store.register("ada");
     let post = service.store.post(ada, "kept");
@@ -232,7 +274,7 @@ async fn a_database_that_hangs_is_taken_for_what_it_is() {
     let mut server = local_mongodb::Server::start_ephemeral().await.unwrap();
     let quick = [
         ("query.stream_silence", "800ms"),
-        ("mongodb.operation_timeout", "700ms"),
+        ("query.request_timeout", "700ms"),
         ("http.check_timeout", "700ms"),
     ];
     let mut service = Service::start_on(&server.uri(), &quick).await;
@@ -260,6 +302,11 @@ async fn a_database_that_hangs_is_taken_for_what_it_is() {
     assert_eq!(
         (answer.status.as_u16(), answer.header("retry-after")),
         (503, Some("1")),
+        "{}",
+        answer.body
+    );
+    assert!(
+        answer.body["detail"].as_str().unwrap().contains("took too long"),
         "{}",
         answer.body
     );

@@ -354,6 +354,30 @@ impl Service {
         }
     }
 
+    /// All of a list from the oldest item on, page by page as a client polls; newest first, as [`Service::walk`] has it.
+    ///
+    /// Time has to have passed since the newest item, or the last pages would come again and again.
+    pub(crate) async fn climb(&self, path: &str, caller: Caller, limit: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        let mut cursor = "AAAAAAAAAAAAAAAAAAAAAA".to_owned();
+        loop {
+            let page = self.get(&format!("{path}?limit={limit}&after={cursor}"), caller).await;
+            let ids = page.ids();
+            if ids.is_empty() {
+                all.reverse();
+                return all;
+            }
+            all.extend(ids.into_iter().rev());
+            page.body["prev"].as_str().unwrap().clone_into(&mut cursor);
+        }
+    }
+
+    /// So much time passes, and all partitions see it pass.
+    pub(crate) async fn pass(&mut self, time: Duration) {
+        self.clock.advance(time);
+        self.settle().await;
+    }
+
     pub(crate) async fn home(&self, owner: UserId, limit: usize) -> Vec<String> {
         self.walk("/v1/timelines/home", Caller::User(owner), limit).await
     }

@@ -1,0 +1,85 @@
+//! Says to the projectors which generation this process reads, so that they do not drop it.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Settings;
+use crate::reading::Readings;
+use crate::views::generation::{GenerationError, Generations};
+
+/// Another generation is read from now on.
+#[derive(Debug)]
+pub(super) struct Switch {
+    /// The uses of the former generation, if there was one.
+    pub(super) former: Option<TaskTracker>,
+    pub(super) to: i64,
+}
+
+/// The claims of this process, one after the other.
+#[derive(Debug, Clone)]
+pub(super) struct Claims {
+    pub(super) readings: Arc<Readings>,
+    pub(super) generations: Generations,
+    /// A name that no other process has, or ever had.
+    pub(super) instance: String,
+    pub(super) settings: Settings,
+}
+
+impl Claims {
+    /// Renews the claim, and moves it on after a switch when the former generation is no longer read.
+    pub(super) async fn keep(self, mut switches: mpsc::UnboundedReceiver<Switch>, shutdown: CancellationToken) {
+        let every = self.settings.claim_for / 3;
+        let mut generation = None;
+        let mut next = Instant::now() + every;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(switch) = switches.recv() => {
+                    if let Some(former) = switch.former {
+                        // Ends: no request lives longer than its deadline.
+                        former.close();
+                        former.wait().await;
+                        tracing::info!(generation = switch.to, "nobody reads the former generation of the views any more");
+                    }
+                    generation = Some(switch.to);
+                }
+                () = tokio::time::sleep_until(next) => {}
+            }
+            next = Instant::now() + every;
+            let Some(generation) = generation else { continue };
+            let failed = match timeout(every, self.claim(generation)).await {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {every:?}"),
+            };
+            tracing::warn!(
+                error = failed,
+                generation,
+                "could not claim the generation that is read; trying again"
+            );
+            next = Instant::now() + every / 10;
+        }
+        if let Err(error) = self.generations.withdraw(&self.instance).await {
+            tracing::warn!(%error, "could not withdraw the claim; it expires by itself");
+        }
+    }
+
+    /// Claims a generation; answers whether it may be read.
+    ///
+    /// It may if it is the active one, or if an earlier claim had not run out when this one was made: then nobody has
+    /// taken this process for dead meanwhile.
+    pub(super) async fn claim(&self, generation: i64) -> Result<bool, GenerationError> {
+        let asked = Instant::now();
+        let claim_for = self.settings.claim_for;
+        let control = self.generations.confirm(&self.instance, generation, claim_for).await?;
+        let readable = control.active == generation || self.readings.check_usable().is_ok();
+        if readable {
+            self.readings.set_usable_until(asked + self.settings.reliable());
+        }
+        Ok(readable)
+    }
+}

@@ -1,0 +1,232 @@
+//! What one change means.
+
+use bson::Bson;
+use serde::Deserialize;
+use shared::ids::{Partition, PostId, UserId};
+use shared::position::Position;
+use shared::subscription::leases::LEASES;
+
+use super::Broken;
+use crate::documents::Documents;
+use crate::positions::Positions;
+use crate::views::RelationId;
+
+pub(super) const CONTROL: &str = "control";
+
+/// The collections of one generation that are followed.
+#[derive(Debug)]
+pub(super) struct Collections {
+    pub(super) posts: String,
+    pub(super) profiles: String,
+    pub(super) relations: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    Change,
+    Control,
+}
+
+impl Collections {
+    pub(super) fn of(generation: i64) -> Self {
+        let named = |view: &str| crate::views::collection_name(view, generation);
+        Self {
+            posts: named(crate::views::posts::NAME),
+            profiles: named(crate::views::profiles::NAME),
+            relations: named(crate::views::relations::NAME),
+        }
+    }
+
+    pub(super) fn apply(&self, change: &Change, documents: &Documents, positions: &Positions) -> Result<Seen, Broken> {
+        if !matches!(change.operation.as_str(), "insert" | "update" | "replace" | "delete") {
+            // `create` and `createIndexes` are not shown by default; whatever else it is, the cache can't follow it.
+            return Err(Broken::Collection(change.operation.clone()));
+        }
+        let collection = change
+            .namespace
+            .as_ref()
+            .and_then(|namespace| namespace.collection.as_deref());
+        let key = change.key.as_ref().map(|key| &key.id);
+        match (collection, key) {
+            (Some(CONTROL), _) => return Ok(Seen::Control),
+            (Some(LEASES), Some(Bson::String(id))) => {
+                if let Some(position) = change.position() {
+                    let number = id.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
+                    let partition = number
+                        .and_then(Partition::new)
+                        .ok_or(Broken::Malformed("the id of a lease"))?;
+                    positions.advance(partition, position);
+                }
+            }
+            (Some(name), Some(Bson::Binary(id))) if name == self.relations => {
+                let id = RelationId::from_binary(id).ok_or(Broken::Malformed("the id of a relation"))?;
+                documents.forget_relation(id);
+            }
+            (Some(name), Some(Bson::Binary(id))) => {
+                let id = id
+                    .to_uuid()
+                    .map_err(|_| Broken::Malformed("the id of a document"))?
+                    .into();
+                if name == self.posts {
+                    documents.forget_post(PostId::from_uuid(id));
+                } else if name == self.profiles {
+                    documents.forget_profile(UserId::from_uuid(id));
+                }
+            }
+            _ => return Err(Broken::Malformed("it names no document")),
+        }
+        Ok(Seen::Change)
+    }
+}
+
+/// As much of a change event as matters here.
+#[derive(Debug, Deserialize)]
+pub(super) struct Change {
+    #[serde(rename = "operationType")]
+    operation: String,
+    #[serde(rename = "ns", default)]
+    namespace: Option<Namespace>,
+    #[serde(rename = "documentKey", default)]
+    key: Option<Key>,
+    #[serde(rename = "updateDescription", default)]
+    update: Option<Update>,
+    #[serde(rename = "fullDocument", default)]
+    document: Option<Checkpoint>,
+}
+
+impl Change {
+    /// The checkpoint that was written, if one was.
+    fn position(&self) -> Option<Position> {
+        let updated = self.update.as_ref().and_then(|update| update.fields.as_ref());
+        updated
+            .or(self.document.as_ref())
+            .and_then(|checkpoint| checkpoint.position)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespace {
+    #[serde(rename = "coll", default)]
+    collection: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Key {
+    #[serde(rename = "_id")]
+    id: Bson,
+}
+
+#[derive(Debug, Deserialize)]
+struct Update {
+    #[serde(rename = "updatedFields", default)]
+    fields: Option<Checkpoint>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Checkpoint {
+    #[serde(default)]
+    position: Option<Position>,
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Document, Timestamp, doc};
+    use shared::ids::uuid_v7;
+
+    use super::*;
+
+    fn change(document: Document) -> Change {
+        bson::deserialize_from_document(document).unwrap()
+    }
+
+    fn apply(document: Document) -> (Result<Seen, Broken>, Positions) {
+        let positions = Positions::new();
+        let documents = Documents::new(1 << 20);
+        (
+            Collections::of(3).apply(&change(document), &documents, &positions),
+            positions,
+        )
+    }
+
+    fn at(seconds: u32) -> Position {
+        Position::from(Timestamp {
+            time: seconds,
+            increment: 2,
+        })
+    }
+
+    #[test]
+    fn a_checkpoint_advances_its_partition_alone() {
+        let updated = doc! {
+            "operationType": "update",
+            "ns": { "db": "views", "coll": "leases" },
+            "documentKey": { "_id": "views-g3/07" },
+            "updateDescription": { "updatedFields": { "position": at(9) } },
+        };
+        let (seen, positions) = apply(updated);
+        assert_eq!(seen.unwrap(), Seen::Change);
+        assert!(positions.have_reached(&[(Partition::new(7).unwrap(), at(9))]));
+        assert!(!positions.have_reached(&[(Partition::new(8).unwrap(), at(1))]));
+        let inserted = doc! {
+            "operationType": "insert",
+            "ns": { "db": "views", "coll": "leases" },
+            "documentKey": { "_id": "views-g3/63" },
+            "fullDocument": { "position": at(4) },
+        };
+        assert!(apply(inserted).1.have_reached(&[(Partition::new(63).unwrap(), at(4))]));
+    }
+
+    #[test]
+    fn a_heartbeat_of_a_lease_advances_nothing() {
+        let beat = doc! {
+            "operationType": "update",
+            "ns": { "db": "views", "coll": "leases" },
+            "documentKey": { "_id": "views-g3/07" },
+            "updateDescription": { "updatedFields": {} },
+        };
+        let (seen, positions) = apply(beat);
+        assert_eq!(seen.unwrap(), Seen::Change);
+        assert!(!positions.have_reached(&[(Partition::new(7).unwrap(), at(0))]));
+    }
+
+    #[test]
+    fn documents_of_each_kind_are_understood() {
+        let now = chrono::Utc::now();
+        let (user, post) = (UserId::from_uuid(uuid_v7(now)), PostId::from_uuid(uuid_v7(now)));
+        let keys: [(&str, Bson); 3] = [
+            ("posts_g3", post.into()),
+            ("profiles_g3", user.into()),
+            ("relations_g3", RelationId::like(user, post).into()),
+        ];
+        for (collection, key) in keys {
+            for operation in ["insert", "update", "replace", "delete"] {
+                let (seen, _) = apply(doc! {
+                    "operationType": operation,
+                    "ns": { "db": "views", "coll": collection },
+                    "documentKey": { "_id": key.clone() },
+                });
+                assert_eq!(seen.unwrap(), Seen::Change);
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_followed_breaks_the_stream() {
+        for operation in ["drop", "rename", "dropDatabase", "invalidate"] {
+            let (seen, _) = apply(doc! { "operationType": operation, "ns": { "db": "views", "coll": "posts_g3" } });
+            assert!(matches!(seen, Err(Broken::Collection(_))), "{operation}");
+        }
+        let without_key = doc! { "operationType": "update", "ns": { "db": "views", "coll": "posts_g3" } };
+        assert!(matches!(apply(without_key).0, Err(Broken::Malformed(_))));
+    }
+
+    #[test]
+    fn the_state_of_generations_is_pointed_out() {
+        let switched = doc! {
+            "operationType": "update",
+            "ns": { "db": "views", "coll": "control" },
+            "documentKey": { "_id": "views" },
+        };
+        assert_eq!(apply(switched).0.unwrap(), Seen::Control);
+    }
+}
