@@ -111,7 +111,7 @@ impl Filling {
             // What is older than so many found already can't be among them.
             range.after = newest.get(limit as usize - 1).map(|post| post.id);
             newest.extend(self.views.posts.heads_of_authors(chunk, range).await?);
-            newest.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+            newest.sort_unstable_by_key(|post| std::cmp::Reverse(post.id));
             newest.truncate(limit as usize);
         }
         Ok(newest)

@@ -213,7 +213,7 @@ impl HomeTimelines {
     /// Fewer than the limit means that the entries end there, by the floor or because there are no more.
     pub async fn page(&self, owner: UserId, range: Range<PostId>) -> Result<(Header, Vec<Entry>), Error> {
         let (header, entries) = if range.before.is_none() && range.end == End::Newest {
-            self.from_the_top(owner, range).await?
+            self.page_from_the_top(owner, range).await?
         } else {
             futures_util::try_join!(self.header(owner), self.entries(owner, range))?
         };
@@ -222,7 +222,7 @@ impl HomeTimelines {
     }
 
     /// The first page and the header are one range scan: the header lies above the newest entry.
-    async fn from_the_top(&self, owner: UserId, range: Range<PostId>) -> Result<(Header, Vec<Entry>), Error> {
+    async fn page_from_the_top(&self, owner: UserId, range: Range<PostId>) -> Result<(Header, Vec<Entry>), Error> {
         let above = key(owner, range.after.as_ref().map_or(&LOWEST, PostId::as_bytes));
         let filter = doc! { "_id": { "$gt": above, "$lte": header_key(owner) } };
         let limit = i64::from(range.limit) + 1;

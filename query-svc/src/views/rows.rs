@@ -3,105 +3,20 @@
 //! Pure. A row takes the content of the highest version of its stream; what a row counts for elsewhere (a like
 //! for its post, a follow for two profiles) changes with that row's liveness and in the same transaction.
 
+mod known;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{Bson, Document, doc};
 use shared::events::{Event, Follow, Like, Post, Repost, User};
-use shared::ids::{EventId, PostId, UserId};
+use shared::ids::{PostId, UserId};
 use shared::values::Visibility;
 use uuid::Uuid;
 
+pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
 use super::post_history::history_id;
-use super::profiles::Audience;
 use super::relations::{RelationId, RelationKind};
-
-/// What is known of a row before it is written. A row that is not there is as a stub.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct RowState {
-    pub(super) exists: bool,
-    pub(super) version: i64,
-    pub(super) live: bool,
-}
-
-impl RowState {
-    /// Removed, or without the text that a removal took: nothing that people wrote may come back.
-    fn is_tombstone(self) -> bool {
-        self.version > 0 && !self.live
-    }
-}
-
-/// The rows that events may replace, or whose state decides what follows from them; counts need no look.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Keys {
-    pub(super) profiles: BTreeSet<UserId>,
-    pub(super) posts: BTreeSet<PostId>,
-    pub(super) relations: BTreeSet<RelationId>,
-}
-
-impl Keys {
-    pub(super) fn of<'a>(events: impl Iterator<Item = &'a Recorded>) -> Self {
-        let mut keys = Keys::default();
-        for recorded in events {
-            match &recorded.event {
-                Event::UserRegistered(user)
-                | Event::UserProfileChanged(user)
-                | Event::UserCredentialsChanged(user)
-                | Event::UserDeleted(user) => {
-                    keys.profiles.insert(user.id);
-                }
-                Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
-                    keys.profiles.insert(post.author);
-                    keys.posts.insert(post.id);
-                }
-                Event::Followed(follow) | Event::Unfollowed(follow) => {
-                    keys.profiles.insert(follow.followee);
-                    keys.relations
-                        .insert(RelationId::follow(follow.follower, follow.followee));
-                }
-                Event::PostLiked(like) | Event::PostUnliked(like) => {
-                    keys.relations.insert(RelationId::like(like.user, like.post));
-                }
-                Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
-                    keys.profiles.insert(repost.user);
-                    keys.relations.insert(RelationId::repost(repost.user, repost.post));
-                    keys.posts.insert(repost.id);
-                }
-            }
-        }
-        keys
-    }
-}
-
-/// As much of a recorded event as rows are made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recorded {
-    pub(super) id: EventId,
-    pub(super) version: i64,
-    pub(super) event: Event,
-}
-
-/// How what an account posts reaches its followers, as a transaction has seen it.
-///
-/// A follow writes its followee's profile, and so do the first step of crossing and the first post. Whatever a
-/// transaction that follows has not seen here was therefore committed after its edge, and finds it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Reach {
-    /// Those included that the transaction itself adds.
-    pub(super) followers: i64,
-    pub(super) audience: Option<Audience>,
-    /// There is a post or repost, or was one.
-    pub(super) posted: bool,
-}
-
-/// The rows as a transaction read them.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pub(super) reaches: HashMap<UserId, Reach>,
-    pub(super) profiles: HashMap<UserId, RowState>,
-    pub(super) posts: HashMap<PostId, RowState>,
-    pub(super) relations: HashMap<RelationId, RowState>,
-}
 
 /// New content and changed counts of one row.
 #[derive(Debug, Default, Clone, PartialEq)]

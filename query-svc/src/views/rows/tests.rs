@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 use shared::entities::Entities;
 use shared::events::{PostContent, ReplyTo};
+use shared::ids::EventId;
 
 use super::*;
+use crate::views::profiles::Audience;
 
 fn at() -> DateTime<Utc> {
     DateTime::from_timestamp_millis(1_750_000_000_000).unwrap()
