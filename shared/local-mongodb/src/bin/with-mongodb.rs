@@ -2,7 +2,10 @@
 //!
 //! The exit code is the command's. The database and its data are gone afterwards.
 
-use std::process::ExitCode;
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitCode, ExitStatus},
+};
 
 use local_mongodb::{Server, TEST_URI_VARIABLE};
 use tokio::{
@@ -37,7 +40,8 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
         .args(arguments)
         .env(TEST_URI_VARIABLE, server.uri())
         .kill_on_drop(true);
-    let mut child = command.spawn()?;
+    let spawned = command.spawn();
+    let mut child = spawned.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
@@ -48,9 +52,13 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
     };
     server.stop().await?;
-    // A command that a signal ended has no code; shells report 128 and more for it.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::from(128), ExitCode::from))
+    Ok(ExitCode::from(code(status)))
+}
+
+/// The command's own, or what shells report where a signal ended it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 #[expect(clippy::print_stderr, reason = "this is a program for the terminal")]

@@ -32,3 +32,21 @@ fn without_a_command_it_says_how_it_is_used() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("Usage"));
 }
+
+#[test]
+fn a_command_that_a_signal_ended_is_reported_as_shells_do() {
+    assert_eq!(
+        with_mongodb(&["sh", "-c", "kill -s INT $$"]).status.code(),
+        Some(128 + 2)
+    );
+}
+
+#[test]
+fn a_command_that_is_not_there_is_named() {
+    let output = with_mongodb(&["no-such-command"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("no-such-command"),
+        "{output:?}"
+    );
+}
