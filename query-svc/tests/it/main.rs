@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod consistency;
+mod histories;
 mod home;
 mod operation;
 mod posts;
