@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::discards::Discards;
 use crate::following::Following;
 use crate::health::Health;
 use crate::leadership::{Leadership, Pace};
 use crate::metrics::{RebuildMetrics, SweepMetrics};
-use crate::discards::Discards;
 use crate::rebuild::Rebuilder;
 use crate::sweep::{self, Deletions, Items, Sweeper};
 use crate::upkeep::Upkeep;
@@ -94,7 +94,14 @@ impl App {
         edge.rate_limit.enabled = false;
         let server = Server::bind(config.projector.listen, edge)?;
         let databases = Databases::connect(&config.mongodb, "projector").await?;
-        Ok(Self { config, clock, databases, server, readiness, metrics })
+        Ok(Self {
+            config,
+            clock,
+            databases,
+            server,
+            readiness,
+            metrics,
+        })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -104,7 +111,14 @@ impl App {
     /// Works until `shutdown`; then it is no longer ready, finishes the batches under way, saves the checkpoints, gives
     /// leases and seats back, and ends.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { config, clock, databases, server, readiness, metrics } = self;
+        let Self {
+            config,
+            clock,
+            databases,
+            server,
+            readiness,
+            metrics,
+        } = self;
         let health = Health::default();
         let checked = health.clone();
         readiness.check("mongodb", move || {
@@ -124,7 +138,9 @@ impl App {
         });
         let (work, stop) = (databases.clone(), stop_work.clone());
         tasks.spawn(async move {
-            let Some(store) = open_store(&work, &config, &clock, &stop).await else { return Ok(()) };
+            let Some(store) = open_store(&work, &config, &clock, &stop).await else {
+                return Ok(());
+            };
             Work::new(&config, &clock, &work, store, &metrics).run(&stop).await
         });
         let serving = server.run(|_| {}, stop_serving.clone());
@@ -171,7 +187,8 @@ async fn open_store(
             Ok(store) => return Some(store),
             Err(error) => tracing::warn!(%error, "could not open the event store; trying again"),
         }
-        stop.run_until_cancelled(tokio::time::sleep(config.subscriptions.backoff)).await?;
+        stop.run_until_cancelled(tokio::time::sleep(config.subscriptions.backoff))
+            .await?;
     }
 }
 
@@ -188,13 +205,7 @@ struct Work {
 }
 
 impl Work {
-    fn new(
-        config: &Config,
-        clock: &SharedClock,
-        databases: &Databases,
-        store: EventStore,
-        metrics: &Metrics,
-    ) -> Self {
+    fn new(config: &Config, clock: &SharedClock, databases: &Databases, store: EventStore, metrics: &Metrics) -> Self {
         let views = &databases.views;
         let owner = Uuid::new_v4().to_string();
         let pace = Pace {
@@ -276,7 +287,14 @@ impl Work {
                 return Ok(());
             }
         }
-        let Self { following, deletions, rebuild, sweep, upkeep, .. } = self;
+        let Self {
+            following,
+            deletions,
+            rebuild,
+            sweep,
+            upkeep,
+            ..
+        } = self;
         let stop = stop.child_token();
         let mut parts = JoinSet::new();
         let told = stop.clone();
@@ -286,12 +304,14 @@ impl Work {
         let told = stop.clone();
         parts.spawn(async move {
             let (seat, rebuilder) = &rebuild;
-            seat.lead(&told, |term, stop| async move { rebuilder.run(&term, &stop).await }).await;
+            seat.lead(&told, |term, stop| async move { rebuilder.run(&term, &stop).await })
+                .await;
         });
         let told = stop.clone();
         parts.spawn(async move {
             let (seat, sweeper) = &sweep;
-            seat.lead(&told, |_, stop| async move { sweeper.run(&stop).await }).await;
+            seat.lead(&told, |_, stop| async move { sweeper.run(&stop).await })
+                .await;
         });
         let told = stop.clone();
         parts.spawn(async move {

@@ -20,7 +20,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether the views of `generation` contain, for every partition, everything up to `mark`.
 pub(crate) async fn has_passed(views: &Database, generation: i64, mark: Position) -> Result<bool, Error> {
-    let leases = Leases::new(views.clone(), &views_subscription(generation)).all().await?;
+    let leases = Leases::new(views.clone(), &views_subscription(generation))
+        .all()
+        .await?;
     Ok(leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark))
 }
 

@@ -150,7 +150,13 @@ pub struct Sweep {
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { look_every: SECOND, last_pass_after: 16 * MINUTE, barrier_timeout: MINUTE, retry_after: 10 * SECOND, concurrency: 8 }
+        Self {
+            look_every: SECOND,
+            last_pass_after: 16 * MINUTE,
+            barrier_timeout: MINUTE,
+            retry_after: 10 * SECOND,
+            concurrency: 8,
+        }
     }
 }
 
@@ -161,7 +167,9 @@ mod tests {
     use super::*;
 
     fn environment() -> Environment {
-        [("MICROBLOG__MONGODB__URI", "mongodb://127.0.0.1:1")].into_iter().collect()
+        [("MICROBLOG__MONGODB__URI", "mongodb://127.0.0.1:1")]
+            .into_iter()
+            .collect()
     }
 
     #[test]

@@ -22,7 +22,10 @@ pub(crate) struct Discards {
 
 impl Discards {
     pub(crate) fn new(views: &Database) -> Self {
-        Self { letters: DeadLetters::new(views), any: AtomicBool::new(true) }
+        Self {
+            letters: DeadLetters::new(views),
+            any: AtomicBool::new(true),
+        }
     }
 
     /// Looks whether there are any.
@@ -34,7 +37,11 @@ impl Discards {
 
     /// Those of now. A discarded event that is to be retried after all is none of them.
     async fn of_now(&self) -> Result<HashSet<EventId>, Error> {
-        if self.any.load(Ordering::Acquire) { self.look().await } else { Ok(HashSet::new()) }
+        if self.any.load(Ordering::Acquire) {
+            self.look().await
+        } else {
+            Ok(HashSet::new())
+        }
     }
 }
 
@@ -58,8 +65,15 @@ impl<H: Handler> Handler for WithoutDiscarded<H> {
         if discarded.is_empty() {
             return self.handler.handle(batch).await;
         }
-        let kept: Vec<Delivery> =
-            batch.iter().filter(|delivery| !discarded.contains(&delivery.recorded.id)).cloned().collect();
-        if kept.is_empty() { Ok(()) } else { self.handler.handle(&kept).await }
+        let kept: Vec<Delivery> = batch
+            .iter()
+            .filter(|delivery| !discarded.contains(&delivery.recorded.id))
+            .cloned()
+            .collect();
+        if kept.is_empty() {
+            Ok(())
+        } else {
+            self.handler.handle(&kept).await
+        }
     }
 }

@@ -70,11 +70,20 @@ impl Following {
                 () = tokio::time::sleep(self.look_every) => {}
             }
         }
-        join_all(running.into_iter().map(|(generation, running): (i64, Running)| running.stop(generation))).await;
+        join_all(
+            running
+                .into_iter()
+                .map(|(generation, running): (i64, Running)| running.stop(generation)),
+        )
+        .await;
     }
 
     async fn adjust(&self, running: &mut BTreeMap<i64, Running>, wanted: &[i64]) {
-        let unwanted: Vec<i64> = running.keys().copied().filter(|generation| !wanted.contains(generation)).collect();
+        let unwanted: Vec<i64> = running
+            .keys()
+            .copied()
+            .filter(|generation| !wanted.contains(generation))
+            .collect();
         let leaving = unwanted.into_iter().filter_map(|it| running.remove_entry(&it));
         join_all(leaving.map(|(generation, running)| {
             tracing::info!(generation, "stops following a generation of the views");
@@ -82,7 +91,10 @@ impl Following {
         }))
         .await;
         for &generation in wanted {
-            if running.get(&generation).is_some_and(|running| !running.task.is_finished()) {
+            if running
+                .get(&generation)
+                .is_some_and(|running| !running.task.is_finished())
+            {
                 continue;
             }
             if let Some(ended) = running.remove(&generation) {
@@ -103,7 +115,12 @@ impl Following {
         let name = views_subscription(generation);
         let views = Views::new(&self.views, generation);
         views.ensure().await?;
-        let projection = ViewProjection::new(views, self.timelines.clone(), self.clock.clone(), self.view_metrics.clone());
+        let projection = ViewProjection::new(
+            views,
+            self.timelines.clone(),
+            self.clock.clone(),
+            self.view_metrics.clone(),
+        );
         let projection = Arc::new(WithoutDiscarded::new(projection, self.discards.clone()));
         let subscription = Subscription::new(
             &name,

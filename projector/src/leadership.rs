@@ -47,7 +47,12 @@ pub struct Leadership {
 
 impl Leadership {
     pub fn new(views: &Database, name: &'static str, owner: String, pace: Pace) -> Self {
-        Self { seats: views.collection(SEATS), name, owner, pace }
+        Self {
+            seats: views.collection(SEATS),
+            name,
+            owner,
+            pace,
+        }
     }
 
     /// Does `work` whenever this process holds the seat, until `shutdown`. The work is told to stop by the token it is handed,
@@ -93,7 +98,12 @@ impl Leadership {
 
     async fn attempt(&self, seen: &mut Option<(Seat, Instant)>) -> Result<Option<Term>, Error> {
         let Some(seat) = self.seats.find_one(doc! { "_id": self.name }).await? else {
-            let seat = Seat { name: self.name.to_owned(), owner: Some(self.owner.clone()), fence: 1, beat: 0 };
+            let seat = Seat {
+                name: self.name.to_owned(),
+                owner: Some(self.owner.clone()),
+                fence: 1,
+                beat: 0,
+            };
             return match self.seats.insert_one(&seat).await {
                 Ok(_) => Ok(Some(self.term(&seat))),
                 Err(error) if is_duplicate_key(&error) => Ok(None),
@@ -111,9 +121,14 @@ impl Leadership {
             return Ok(None);
         }
         // Of several candidates one finds the seat as all have seen it; and an owner that came back to life keeps it.
-        let unchanged = doc! { "_id": self.name, "owner": seat.owner.as_deref(), "fence": seat.fence, "beat": seat.beat };
+        let unchanged =
+            doc! { "_id": self.name, "owner": seat.owner.as_deref(), "fence": seat.fence, "beat": seat.beat };
         let take = doc! { "$set": { "owner": &self.owner }, "$inc": { "fence": 1, "beat": 1 } };
-        let taken = self.seats.find_one_and_update(unchanged, take).return_document(ReturnDocument::After).await?;
+        let taken = self
+            .seats
+            .find_one_and_update(unchanged, take)
+            .return_document(ReturnDocument::After)
+            .await?;
         Ok(taken.map(|seat| self.term(&seat)))
     }
 
@@ -139,7 +154,10 @@ impl Leadership {
 
     /// Gives the seat back, so that the next one need not wait for it to expire.
     async fn resign(&self, term: &Term) {
-        let resigned = self.seats.update_one(self.mine(term), doc! { "$set": { "owner": null } }).await;
+        let resigned = self
+            .seats
+            .update_one(self.mine(term), doc! { "$set": { "owner": null } })
+            .await;
         if let Err(error) = resigned {
             tracing::warn!(seat = self.name, %error, "could not give the seat back; it will expire");
         }
@@ -150,6 +168,9 @@ impl Leadership {
     }
 
     fn term(&self, seat: &Seat) -> Term {
-        Term { owner: self.owner.clone(), fence: seat.fence }
+        Term {
+            owner: self.owner.clone(),
+            fence: seat.fence,
+        }
     }
 }

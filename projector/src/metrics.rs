@@ -26,7 +26,11 @@ pub(crate) struct RebuildMetrics {
 impl RebuildMetrics {
     pub(crate) fn register(registry: &MetricsRegistry) -> Self {
         Self {
-            active: registry.register("views_generation_active", "The generation that is read", Gauge::default()),
+            active: registry.register(
+                "views_generation_active",
+                "The generation that is read",
+                Gauge::default(),
+            ),
             building: registry.register(
                 "views_generation_building",
                 "The generation that is being built; 0 if none is",
@@ -38,15 +42,25 @@ impl RebuildMetrics {
                 Gauge::default(),
             ),
             done: registry.register("rebuild_done", "Events or owners done, by phase", Family::default()),
-            total: registry.register("rebuild_estimate", "Events or owners in all, about, by phase", Family::default()),
-            completed: registry.register("rebuild_completed", "Generations that this process switched to", Counter::default()),
+            total: registry.register(
+                "rebuild_estimate",
+                "Events or owners in all, about, by phase",
+                Family::default(),
+            ),
+            completed: registry.register(
+                "rebuild_completed",
+                "Generations that this process switched to",
+                Counter::default(),
+            ),
         }
     }
 
     pub(crate) fn show(&self, control: &Control) {
         self.active.set(control.active);
-        self.building.set(control.building.as_ref().map_or(0, |building| building.generation));
-        self.retiring.set(control.retiring.as_ref().map_or(0, |retiring| retiring.generation));
+        self.building
+            .set(control.building.as_ref().map_or(0, |building| building.generation));
+        self.retiring
+            .set(control.retiring.as_ref().map_or(0, |retiring| retiring.generation));
     }
 
     pub(crate) fn progress(&self, phase: Phase, done: i64, total: i64) {
@@ -66,7 +80,11 @@ pub struct SweepMetrics {
 impl SweepMetrics {
     pub(crate) fn register(registry: &MetricsRegistry) -> Self {
         Self {
-            open: registry.register("sweep_open", "Deleted users with a pass ahead of them", Gauge::default()),
+            open: registry.register(
+                "sweep_open",
+                "Deleted users with a pass ahead of them",
+                Gauge::default(),
+            ),
             retracted: registry.register(
                 "sweep_retracted",
                 "Follows, likes, reposts and posts of deleted users that were retracted",

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use mongodb::Database;
 use query_svc::views::generation::Generations;
 use query_svc::views::{ViewMetrics, ViewProjection, Views};
-use mongodb::Database;
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::subscription::HandlerError;
@@ -41,8 +41,7 @@ impl Upkeep {
         let views = Views::new(&self.views, active);
         // A new owner of the seat may be faster than who makes the collections.
         views.ensure().await?;
-        let projection =
-            ViewProjection::new(views, self.timelines.clone(), self.clock.clone(), self.metrics.clone());
+        let projection = ViewProjection::new(views, self.timelines.clone(), self.clock.clone(), self.metrics.clone());
         projection.mark_idle_owners().await
     }
 }

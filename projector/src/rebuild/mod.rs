@@ -20,8 +20,8 @@ use std::time::Duration;
 use bson::Document;
 use mongodb::Database;
 use mongodb::error::Error;
-use query_svc::views::{ViewMetrics, ViewProjection, Views};
 use query_svc::views::generation::{Building, GenerationError, Generations, Phase, Progress, Term};
+use query_svc::views::{ViewMetrics, ViewProjection, Views};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::event_store::EventStore;
@@ -33,8 +33,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::barrier::{views_subscription, wait_until_passed};
 use crate::config::Rebuild;
-use crate::metrics::RebuildMetrics;
 use crate::discards::Discards;
+use crate::metrics::RebuildMetrics;
+
+/// The most that the allowed lag grows to, in its configured value.
+const LAG_GROWS_TO: u32 = 16;
 
 /// What one process at a time runs.
 #[derive(Debug)]
@@ -99,7 +102,11 @@ impl Rebuilder {
             self.retire(retiring, stop).await?;
         }
         if let Some(building) = self.take_up(term).await? {
-            tracing::info!(generation = building.generation, phase = building.phase.as_str(), "builds a generation");
+            tracing::info!(
+                generation = building.generation,
+                phase = building.phase.as_str(),
+                "builds a generation"
+            );
             self.metrics.building.set(building.generation);
             self.build(term, building, stop).await?;
         }
@@ -117,7 +124,10 @@ impl Rebuilder {
         // Before the scan, and acknowledged: see the head of this module.
         let mark = self.store.mark_all().await?;
         let events = self.store.estimate().await?;
-        Ok(self.generations.begin(term, mark, i64::try_from(events).unwrap_or(i64::MAX)).await?)
+        Ok(self
+            .generations
+            .begin(term, mark, i64::try_from(events).unwrap_or(i64::MAX))
+            .await?)
     }
 
     async fn build(&self, term: &Term, mut building: Building, stop: &CancellationToken) -> Result<(), RebuildError> {
@@ -136,7 +146,9 @@ impl Rebuilder {
                 Phase::Filling => {
                     self.fill(term, &mut building, &views, stop).await?;
                     // Before anybody follows: a subscription that finds no leases would begin with the first event ever.
-                    Leases::new(self.views.clone(), &views_subscription(generation)).ensure(building.mark).await?;
+                    Leases::new(self.views.clone(), &views_subscription(generation))
+                        .ensure(building.mark)
+                        .await?;
                     self.enter(term, &mut building, Phase::CatchingUp, 0).await?;
                 }
                 Phase::CatchingUp => {
@@ -152,43 +164,67 @@ impl Rebuilder {
     }
 
     /// Every projector, this one too, follows the generation by now; waits until it keeps up.
+    ///
+    /// Where everything is so slow that nobody passes a mark within the configured lag, it may be more each time: a
+    /// generation that is as slow as the machine must not wait for ever.
     async fn catch_up(&self, generation: i64, stop: &CancellationToken) -> Result<(), RebuildError> {
+        let mut lag = self.config.max_lag;
         loop {
             let mark = self.store.mark_all().await?;
-            if wait_until_passed(&self.views, generation, mark, self.config.max_lag, stop).await? {
+            if wait_until_passed(&self.views, generation, mark, lag, stop).await? {
                 return Ok(());
             }
             if stop.is_cancelled() {
                 return Err(RebuildError::Stopped);
             }
+            lag = (lag * 2).min(self.config.max_lag * LAG_GROWS_TO);
         }
     }
 
     fn projection(&self, views: &Views) -> ViewProjection {
-        ViewProjection::new(views.clone(), self.timelines.clone(), self.clock.clone(), self.view_metrics.clone())
+        ViewProjection::new(
+            views.clone(),
+            self.timelines.clone(),
+            self.clock.clone(),
+            self.view_metrics.clone(),
+        )
     }
 
-    async fn enter(
-        &self,
-        term: &Term,
-        building: &mut Building,
-        phase: Phase,
-        total: i64,
-    ) -> Result<(), RebuildError> {
+    async fn enter(&self, term: &Term, building: &mut Building, phase: Phase, total: i64) -> Result<(), RebuildError> {
         (building.phase, building.scanned, building.total, building.cursor) = (phase, 0, total, None);
         self.note(term, building).await
     }
 
     /// Writes down what is done.
     async fn note(&self, term: &Term, building: &Building) -> Result<(), RebuildError> {
-        let &Building { generation, phase, scanned, total, cursor, .. } = building;
+        let &Building {
+            generation,
+            phase,
+            scanned,
+            total,
+            cursor,
+            ..
+        } = building;
         self.metrics.progress(phase, scanned, total);
-        self.generations.progress(term, generation, Progress { phase, scanned, total, cursor }).await?;
+        self.generations
+            .progress(
+                term,
+                generation,
+                Progress {
+                    phase,
+                    scanned,
+                    total,
+                    cursor,
+                },
+            )
+            .await?;
         Ok(())
     }
 }
 
 /// Waits; an error if stopped meanwhile.
 async fn pause(duration: Duration, stop: &CancellationToken) -> Result<(), RebuildError> {
-    stop.run_until_cancelled(tokio::time::sleep(duration)).await.ok_or(RebuildError::Stopped)
+    stop.run_until_cancelled(tokio::time::sleep(duration))
+        .await
+        .ok_or(RebuildError::Stopped)
 }

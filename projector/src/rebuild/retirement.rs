@@ -17,7 +17,11 @@ impl Rebuilder {
         let generation = retiring.generation;
         if !retiring.stopping {
             // Numbers only rise: who reads a later generation does not read this one.
-            while !self.generations.readers_confirmed(generation + 1, self.clock.now()).await? {
+            while !self
+                .generations
+                .readers_confirmed(generation + 1, self.clock.now())
+                .await?
+            {
                 pause(self.config.look_every, stop).await?;
             }
             // Requests that began before the last reader confirmed may still be under way.
@@ -29,7 +33,9 @@ impl Rebuilder {
         self.wait_until_left(&leases, stop).await?;
         // Letters that wait for an operator are about this generation's rows; what was discarded, the next one has to know.
         let active = self.generations.ensure_first().await?.active;
-        self.dead_letters.carry_discards(&name, &views_subscription(active)).await?;
+        self.dead_letters
+            .carry_discards(&name, &views_subscription(active))
+            .await?;
         self.dead_letters.forget(&name).await?;
         leases.remove().await?;
         self.generations.retire(generation).await?;
@@ -60,10 +66,15 @@ impl Rebuilder {
 
     /// Removes what a projector wrote that noticed too late that its generation was gone: collections and leases made anew.
     pub(super) async fn clean(&self) -> Result<(), Error> {
-        let Some(control) = self.generations.current().await? else { return Ok(()) };
+        let Some(control) = self.generations.current().await? else {
+            return Ok(());
+        };
         let lowest = control.lowest_needed();
         let names: BTreeSet<String> = Leases::subscriptions(&self.views).await?.into_iter().collect();
-        for name in names.iter().filter(|name| generation_of(name).is_some_and(|generation| generation < lowest)) {
+        for name in names
+            .iter()
+            .filter(|name| generation_of(name).is_some_and(|generation| generation < lowest))
+        {
             Leases::new(self.views.clone(), name).remove().await?;
         }
         self.generations.drop_unused().await

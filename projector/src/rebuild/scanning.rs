@@ -40,7 +40,9 @@ impl Rebuilder {
         let subscription = views_subscription(building.generation);
         self.dead_letters.ensure().await?;
         let active = self.generations.ensure_first().await?.active;
-        self.dead_letters.carry_discards(&views_subscription(active), &subscription).await?;
+        self.dead_letters
+            .carry_discards(&views_subscription(active), &subscription)
+            .await?;
         let mut letters = self.dead_letters.list().await?;
         letters.retain(|letter| letter.subscription == subscription && !letter.discarded);
         let projection = self.projection(views);
@@ -54,7 +56,9 @@ impl Rebuilder {
         for letter in letters {
             scan.block(letter.stream, letter.version);
         }
-        let from = building.cursor.map_or(EventId::from_bytes([0; 16]), |last| EventId::from_uuid(last.into()));
+        let from = building
+            .cursor
+            .map_or(EventId::from_bytes([0; 16]), |last| EventId::from_uuid(last.into()));
         let partitions: Vec<Partition> = Partition::all().collect();
         let mut session = self.store.session().await?;
         let mut cursor = self.store.scan(&mut session, &partitions, None, from).await?;
@@ -106,7 +110,11 @@ impl Scan<'_> {
                 continue;
             }
             match recorded.event() {
-                Ok(event) => batch.push(Delivery { recorded: recorded.into(), event, position: None }),
+                Ok(event) => batch.push(Delivery {
+                    recorded: recorded.into(),
+                    event,
+                    position: None,
+                }),
                 Err(error) => self.bury(&recorded, &error.to_string(), false).await?,
             }
         }
@@ -153,7 +161,9 @@ impl Scan<'_> {
 
     async fn bury(&mut self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
         let (at, letters) = (self.rebuilder.clock.now(), &self.rebuilder.dead_letters);
-        let buried = letters.record(&self.subscription, event, reason, queued_behind, at).await?;
+        let buried = letters
+            .record(&self.subscription, event, reason, queued_behind, at)
+            .await?;
         if buried == Buried::Waits {
             tracing::error!(subscription = self.subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
             self.block(event.stream.clone(), event.version);
@@ -167,6 +177,8 @@ impl Scan<'_> {
     }
 
     fn is_behind_a_letter(&self, event: &RecordedEvent) -> bool {
-        self.blocked.get(&event.stream).is_some_and(|&letter| event.version > letter)
+        self.blocked
+            .get(&event.stream)
+            .is_some_and(|&letter| event.version > letter)
     }
 }

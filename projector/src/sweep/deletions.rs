@@ -23,7 +23,9 @@ impl Handler for Deletions {
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         for delivery in batch {
             if let Event::UserDeleted(user) = &delivery.event {
-                self.items.add(user.id, delivery.recorded.id, delivery.recorded.recorded_at).await?;
+                self.items
+                    .add(user.id, delivery.recorded.id, delivery.recorded.recorded_at)
+                    .await?;
             }
         }
         Ok(())

@@ -54,12 +54,17 @@ pub struct Items {
 
 impl Items {
     pub fn new(views: &Database) -> Self {
-        Self { collection: views.collection(SWEEPS) }
+        Self {
+            collection: views.collection(SWEEPS),
+        }
     }
 
     pub(crate) async fn ensure(&self) -> Result<(), Error> {
         let due = IndexOptions::builder().name("due".to_owned()).build();
-        let index = IndexModel::builder().keys(doc! { "phase": 1, "due_at": 1 }).options(due).build();
+        let index = IndexModel::builder()
+            .keys(doc! { "phase": 1, "due_at": 1 })
+            .options(due)
+            .build();
         self.collection.create_index(index).await.map(drop)
     }
 
@@ -72,7 +77,11 @@ impl Items {
             "due_at": deleted_at,
             "deleted_at": deleted_at,
         } };
-        self.collection.update_one(doc! { "_id": user }, item).upsert(true).await.map(drop)
+        self.collection
+            .update_one(doc! { "_id": user }, item)
+            .upsert(true)
+            .await
+            .map(drop)
     }
 
     /// Those whose turn it is, the longest waiting first.
@@ -81,7 +90,13 @@ impl Items {
             "phase": { "$in": [Phase::First.as_str(), Phase::Last.as_str()] },
             "due_at": { "$lte": bson::DateTime::from_chrono(now) },
         };
-        self.collection.find(due).sort(doc! { "due_at": 1 }).limit(i64::from(limit)).await?.try_collect().await
+        self.collection
+            .find(due)
+            .sort(doc! { "due_at": 1 })
+            .limit(i64::from(limit))
+            .await?
+            .try_collect()
+            .await
     }
 
     /// The phase is over. The guard keeps a process that slept through its leadership from putting the item back.

@@ -55,7 +55,10 @@ impl Pass<'_> {
             self.retractions.unfollow(user, UserId::from_uuid(target), cause).await
         })
         .await?;
-        self.followers(user, &mut found, |follower| self.retractions.unfollow(follower, user, cause)).await?;
+        self.followers(user, &mut found, |follower| {
+            self.retractions.unfollow(follower, user, cause)
+        })
+        .await?;
         self.relations(RelationKind::Like, user, &mut found, |target| async move {
             self.retractions.unlike(user, PostId::from_uuid(target), cause).await
         })
@@ -64,7 +67,8 @@ impl Pass<'_> {
             self.retractions.unrepost(user, PostId::from_uuid(target), cause).await
         })
         .await?;
-        self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause)).await?;
+        self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
+            .await?;
         if found.retracted > 0 {
             tracing::info!(%user, phase = ?item.phase, retracted = found.retracted, "swept");
         }

@@ -57,7 +57,9 @@ impl Sweeper {
 
     /// Sweeps the users whose turn it is; answers how many they are.
     async fn round(&self, stop: &CancellationToken) -> Result<usize, Error> {
-        self.metrics.open.set(i64::try_from(self.items.open().await?).unwrap_or(i64::MAX));
+        self.metrics
+            .open
+            .set(i64::try_from(self.items.open().await?).unwrap_or(i64::MAX));
         let items = self.items.due(self.clock.now(), ROUND).await?;
         if items.is_empty() {
             return Ok(0);
@@ -66,7 +68,10 @@ impl Sweeper {
         // Written after the items were found due: what their users did before lies below it.
         let mark = self.store.mark_all().await?;
         if !wait_until_passed(&self.views, generation, mark, self.config.barrier_timeout, stop).await? {
-            tracing::warn!(generation, "the views are too far behind for the deletion sweep; trying again");
+            tracing::warn!(
+                generation,
+                "the views are too far behind for the deletion sweep; trying again"
+            );
             return Ok(items.len());
         }
         let views = Views::new(&self.views, generation);
@@ -77,8 +82,11 @@ impl Sweeper {
             concurrency: self.config.concurrency,
         };
         let pass = &pass;
-        let passes: Vec<_> =
-            items.iter().enumerate().map(|(at, item)| async move { (at, pass.run(item).await) }.boxed()).collect();
+        let passes: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(at, item)| async move { (at, pass.run(item).await) }.boxed())
+            .collect();
         let passes = stream::iter(passes).buffer_unordered(USERS_AT_ONCE);
         // What is under way when the program ends may be cut off: the pass begins again, and each command is whole.
         let Some(swept) = stop.run_until_cancelled(passes.collect::<Vec<_>>()).await else {
@@ -88,7 +96,9 @@ impl Sweeper {
         let unchanged = self.generations.ensure_first().await?.active == generation;
         for (at, outcome) in swept {
             let item = &items[at];
-            self.metrics.retracted.inc_by(outcome.as_ref().map_or(0, |found| found.retracted));
+            self.metrics
+                .retracted
+                .inc_by(outcome.as_ref().map_or(0, |found| found.retracted));
             match outcome {
                 // What was retracted leaves the views, and the next round sees whether more has come.
                 Ok(found) if found.retracted > 0 || !unchanged => {}

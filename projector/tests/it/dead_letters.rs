@@ -26,35 +26,58 @@ impl Poisoned {
         let users = world.users(3).await;
         let (ada, bob) = (users[0], users[1]);
         world.post(bob, "before").await;
-        let stream = vec![world.follow(ada, bob).await, world.unfollow(ada, bob).await, world.follow(ada, bob).await];
+        let stream = vec![
+            world.follow(ada, bob).await,
+            world.unfollow(ada, bob).await,
+            world.follow(ada, bob).await,
+        ];
         let events = world.store.database().collection::<Document>(EVENTS);
         let healthy = events.find_one(doc! { "_id": stream[1].id }).await.unwrap().unwrap();
         let spoilt = doc! { "$set": { "type": "follow.forgotten" } };
         events.update_one(doc! { "_id": stream[1].id }, spoilt).await.unwrap();
         let projector = world.projector().await;
         world.caught_up().await;
-        Self { world, projector, users, stream, healthy }
+        Self {
+            world,
+            projector,
+            users,
+            stream,
+            healthy,
+        }
     }
 
     async fn letters(&self) -> Vec<DeadLetter> {
         let letters = DeadLetters::new(&self.world.views).list().await.unwrap();
-        letters.into_iter().filter(|letter| letter.subscription.starts_with("views-g")).collect()
+        letters
+            .into_iter()
+            .filter(|letter| letter.subscription.starts_with("views-g"))
+            .collect()
     }
 
     async fn ask(&self, event: &RecordedEvent, request: Request) {
-        DeadLetters::new(&self.world.views).request(event.id, request).await.unwrap();
+        DeadLetters::new(&self.world.views)
+            .request(event.id, request)
+            .await
+            .unwrap();
         self.world.store.wake(event.partition).await.unwrap();
     }
 
     async fn heal(&self) {
         let events = self.world.store.database().collection::<Document>(EVENTS);
         let kind = doc! { "$set": { "type": self.healthy.get_str("type").unwrap() } };
-        events.update_one(doc! { "_id": self.stream[1].id }, kind).await.unwrap();
+        events
+            .update_one(doc! { "_id": self.stream[1].id }, kind)
+            .await
+            .unwrap();
     }
 
     /// What the views must show while the letters lie there: the stream up to the spoilt event.
     async fn oracle_without_letters(&self) -> Oracle {
-        Oracle::without(&self.world.store, &self.stream[1..].iter().map(|event| event.id).collect()).await
+        Oracle::without(
+            &self.world.store,
+            &self.stream[1..].iter().map(|event| event.id).collect(),
+        )
+        .await
     }
 }
 
@@ -62,7 +85,10 @@ impl Poisoned {
 async fn later_events_of_the_stream_queue_behind_a_letter_and_nothing_else_does() {
     let it = Poisoned::new().await;
     let letters = it.letters().await;
-    let queued: Vec<_> = letters.iter().map(|letter| (letter.event, letter.queued_behind)).collect();
+    let queued: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.event, letter.queued_behind))
+        .collect();
     assert_eq!(queued, [(it.stream[1].id, false), (it.stream[2].id, true)]);
     assert!(letters[0].reason.contains("follow.forgotten"), "{letters:?}");
 
@@ -70,7 +96,10 @@ async fn later_events_of_the_stream_queue_behind_a_letter_and_nothing_else_does(
     it.world.post(it.users[1], "after").await;
     it.world.follow(it.users[2], it.users[1]).await;
     it.world.caught_up().await;
-    it.oracle_without_letters().await.assert_shown_by(&it.world.active_views().await).await;
+    it.oracle_without_letters()
+        .await
+        .assert_shown_by(&it.world.active_views().await)
+        .await;
     it.projector.stop().await;
 }
 
@@ -92,7 +121,11 @@ async fn a_retry_executes_what_waits_in_its_order() {
     let views = it.world.active_views().await;
     Oracle::of(&it.world.store).await.assert_shown_by(&views).await;
     let followees = views.relations.followees(it.users[0]).await.unwrap();
-    assert_eq!(followees, [it.users[1]], "the last event of the stream has the last word");
+    assert_eq!(
+        followees,
+        [it.users[1]],
+        "the last event of the stream has the last word"
+    );
     it.projector.stop().await;
 }
 
@@ -119,7 +152,11 @@ async fn a_discard_lets_the_others_pass_and_a_rebuild_leaves_it_out_too() {
     .await;
     it.world.caught_up().await;
     oracle.assert_shown_by(&it.world.active_views().await).await;
-    assert!(it.letters().await.iter().all(|letter| letter.discarded), "the record stays: {:?}", it.letters().await);
+    assert!(
+        it.letters().await.iter().all(|letter| letter.discarded),
+        "the record stays: {:?}",
+        it.letters().await
+    );
     it.projector.stop().await;
 }
 
@@ -133,17 +170,31 @@ async fn a_rebuild_meets_the_same_letter_and_a_retry_reaches_the_new_generation(
     })
     .await;
     it.world.caught_up().await;
-    it.oracle_without_letters().await.assert_shown_by(&it.world.active_views().await).await;
+    it.oracle_without_letters()
+        .await
+        .assert_shown_by(&it.world.active_views().await)
+        .await;
     let letters = it.letters().await;
     let name = format!("views-g{generation}");
-    let queued: Vec<_> =
-        letters.iter().map(|letter| (letter.subscription.as_str(), letter.event, letter.queued_behind)).collect();
-    assert_eq!(queued, [(name.as_str(), it.stream[1].id, false), (name.as_str(), it.stream[2].id, true)]);
+    let queued: Vec<_> = letters
+        .iter()
+        .map(|letter| (letter.subscription.as_str(), letter.event, letter.queued_behind))
+        .collect();
+    assert_eq!(
+        queued,
+        [
+            (name.as_str(), it.stream[1].id, false),
+            (name.as_str(), it.stream[2].id, true)
+        ]
+    );
 
     it.heal().await;
     it.ask(&it.stream[1], Request::Retry).await;
     eventually("both are handled", DEADLINE, async || it.letters().await.is_empty()).await;
     it.world.caught_up().await;
-    Oracle::of(&it.world.store).await.assert_shown_by(&it.world.active_views().await).await;
+    Oracle::of(&it.world.store)
+        .await
+        .assert_shown_by(&it.world.active_views().await)
+        .await;
     it.projector.stop().await;
 }

@@ -10,11 +10,19 @@ use shared::position::Position;
 use crate::world::World;
 
 fn term(owner: &str, fence: i64) -> Term {
-    Term { owner: owner.to_owned(), fence }
+    Term {
+        owner: owner.to_owned(),
+        fence,
+    }
 }
 
 fn progress(phase: Phase, scanned: i64) -> Progress {
-    Progress { phase, scanned, total: 10, cursor: None }
+    Progress {
+        phase,
+        scanned,
+        total: 10,
+        cursor: None,
+    }
 }
 
 #[tokio::test]
@@ -24,7 +32,11 @@ async fn a_rebuild_is_requested_once_and_another_can_be_asked_for_while_it_is_bu
     let (one, two) = tokio::join!(it.request_rebuild(), it.request_rebuild());
     assert_eq!((one.unwrap(), two.unwrap()), (2, 2));
 
-    let building = it.begin(&term("a", 1), Position::from_u64(7), 10).await.unwrap().unwrap();
+    let building = it
+        .begin(&term("a", 1), Position::from_u64(7), 10)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((building.generation, building.mark), (2, Position::from_u64(7)));
     assert_eq!(it.request_rebuild().await.unwrap(), 3);
     // One at a time.
@@ -45,11 +57,20 @@ async fn who_was_succeeded_writes_nothing_any_more() {
     it.progress(&new, 2, progress(Phase::CatchingUp, 0)).await.unwrap();
 
     let late = it.progress(&old, 2, progress(Phase::Scanning, 6)).await;
-    assert!(matches!(late, Err(GenerationError::Superseded { generation: 2 })), "{late:?}");
+    assert!(
+        matches!(late, Err(GenerationError::Superseded { generation: 2 })),
+        "{late:?}"
+    );
     let late = it.switch(&old, 2).await;
-    assert!(matches!(late, Err(GenerationError::Superseded { generation: 2 })), "{late:?}");
+    assert!(
+        matches!(late, Err(GenerationError::Superseded { generation: 2 })),
+        "{late:?}"
+    );
     let late = it.adopt(&old).await;
-    assert!(matches!(late, Err(GenerationError::Superseded { generation: 2 })), "{late:?}");
+    assert!(
+        matches!(late, Err(GenerationError::Superseded { generation: 2 })),
+        "{late:?}"
+    );
     assert_eq!(world.control().await.building.unwrap().phase, Phase::CatchingUp);
 }
 
@@ -107,7 +128,12 @@ async fn a_generation_that_is_read_is_never_dropped() {
     let it = &world.generations;
     world.control().await;
     for name in ["posts_g1", "posts_g2", "profiles_g1", "dead_letters"] {
-        world.views.collection::<Document>(name).insert_one(doc! { "_id": 1 }).await.unwrap();
+        world
+            .views
+            .collection::<Document>(name)
+            .insert_one(doc! { "_id": 1 })
+            .await
+            .unwrap();
     }
     assert!(it.retire(1).await.is_err());
     it.drop_unused().await.unwrap();
@@ -120,13 +146,25 @@ async fn a_generation_that_is_read_is_never_dropped() {
     // Nobody has said yet that the readers have left.
     assert!(it.retire(1).await.is_err());
     it.drop_unused().await.unwrap();
-    assert!(world.views.list_collection_names().await.unwrap().contains(&"posts_g1".to_owned()));
+    assert!(
+        world
+            .views
+            .list_collection_names()
+            .await
+            .unwrap()
+            .contains(&"posts_g1".to_owned())
+    );
 
     it.stop_following(1).await.unwrap();
     it.retire(1).await.unwrap();
     assert_eq!(world.control().await.retiring, None);
     // A late writer makes one again, and it goes too.
-    world.views.collection::<Document>("posts_g1").insert_one(doc! { "_id": 1 }).await.unwrap();
+    world
+        .views
+        .collection::<Document>("posts_g1")
+        .insert_one(doc! { "_id": 1 })
+        .await
+        .unwrap();
     it.drop_unused().await.unwrap();
     let mut left = world.views.list_collection_names().await.unwrap();
     left.sort_unstable();

@@ -10,7 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{DEADLINE, World, eventually};
 
-const PACE: Pace = Pace { lease_duration: Duration::from_secs(2), renew_every: Duration::from_millis(200) };
+const PACE: Pace = Pace {
+    lease_duration: Duration::from_secs(2),
+    renew_every: Duration::from_millis(200),
+};
 
 /// Works until it is told to stop, and notes its term.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +96,12 @@ async fn who_lost_the_seat_is_told_to_stop() {
     let (stop, task) = one.start(&world, "one");
     one.works_soon().await;
     let taken = doc! { "$set": { "owner": "two" }, "$inc": { "fence": 1, "beat": 1 } };
-    world.views.collection::<Document>("seats").update_one(doc! { "_id": "test" }, taken).await.unwrap();
+    world
+        .views
+        .collection::<Document>("seats")
+        .update_one(doc! { "_id": "test" }, taken)
+        .await
+        .unwrap();
     eventually("it stops", DEADLINE, async || !one.works()).await;
     // The thief is silent, so the seat comes back, in a later term.
     one.works_soon().await;

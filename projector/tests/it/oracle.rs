@@ -30,7 +30,9 @@ impl Oracle {
         let all: Vec<RecordedEvent> = events.find(doc! {}).await.unwrap().try_collect().await.unwrap();
         let mut last: BTreeMap<_, RecordedEvent> = BTreeMap::new();
         for event in all.into_iter().filter(|event| !discarded.contains(&event.id)) {
-            let newer = last.get(&event.stream).is_none_or(|known| known.version < event.version);
+            let newer = last
+                .get(&event.stream)
+                .is_none_or(|known| known.version < event.version);
             if newer {
                 last.insert(event.stream.clone(), event);
             }
@@ -72,7 +74,12 @@ impl Oracle {
             .find(doc! { "live": true, "repost_of": { "$exists": false } })
             .await
             .unwrap()
-            .map_ok(|row| (PostId::from_uuid(id(&row).as_uuid()), counts(&row, ["likes", "reposts", "replies"])))
+            .map_ok(|row| {
+                (
+                    PostId::from_uuid(id(&row).as_uuid()),
+                    counts(&row, ["likes", "reposts", "replies"]),
+                )
+            })
             .try_collect()
             .await
             .unwrap();
@@ -80,14 +87,22 @@ impl Oracle {
 
         for &user in &self.users {
             self.assert_relations(views, user).await;
-            assert_eq!(served_home(views, user).await, self.home(user), "home timeline of {user}");
+            assert_eq!(
+                served_home(views, user).await,
+                self.home(user),
+                "home timeline of {user}"
+            );
         }
     }
 
     async fn assert_relations(&self, views: &Views, user: UserId) {
         let mut shown = BTreeSet::new();
         for kind in [RelationKind::Follow, RelationKind::Like, RelationKind::Repost] {
-            let relations = views.relations.of_viewer(user, kind, Range::newest(100_000)).await.unwrap();
+            let relations = views
+                .relations
+                .of_viewer(user, kind, Range::newest(100_000))
+                .await
+                .unwrap();
             shown.extend(relations.into_iter().map(|relation| (kind, relation.id.target())));
         }
         let follows = self.follows.iter().filter(|it| it.follower == user);
@@ -121,8 +136,11 @@ impl Oracle {
             .map(|&post| {
                 let likes = self.likes.iter().filter(|like| like.post == post).count();
                 let reposts = self.reposts.iter().filter(|repost| repost.post == post).count();
-                let replies =
-                    self.posts.values().filter(|it| it.in_reply_to.is_some_and(|to| to.post == post)).count();
+                let replies = self
+                    .posts
+                    .values()
+                    .filter(|it| it.in_reply_to.is_some_and(|to| to.post == post))
+                    .count();
                 (post, (count(likes), count(reposts), count(replies)))
             })
             .collect()
@@ -133,7 +151,10 @@ impl Oracle {
         let sees = |author: UserId| {
             self.users.contains(&author)
                 && (author == owner
-                    || self.follows.iter().any(|follow| follow.follower == owner && follow.followee == author))
+                    || self
+                        .follows
+                        .iter()
+                        .any(|follow| follow.follower == owner && follow.followee == author))
         };
         let posts = self.posts.values().filter(|post| sees(post.author)).map(|post| post.id);
         let shown = |repost: &&Repost| {
@@ -150,26 +171,54 @@ impl Oracle {
 /// tests are shorter than the window.
 pub(crate) async fn served_home(views: &Views, owner: UserId) -> Vec<PostId> {
     let (header, entries) = views.home_timelines.page(owner, Range::newest(100_000)).await.unwrap();
-    assert!(header.floor.is_none() && !header.idle, "these tests stay within the window");
-    let ids: Vec<PostId> =
-        entries.iter().flat_map(|entry| [Some(entry.id), entry.repost_of.map(|it| it.post)]).flatten().collect();
-    let live: HashSet<PostId> = views.posts.live_by_ids(&ids).await.unwrap().iter().map(|post| post.id).collect();
-    let authors: Vec<UserId> =
-        entries.iter().flat_map(|entry| [Some(entry.author), entry.repost_of.map(|it| it.author)]).flatten().collect();
-    let users: HashSet<UserId> =
-        views.profiles.live_by_ids(&authors).await.unwrap().iter().map(|profile| profile.id).collect();
+    assert!(
+        header.floor.is_none() && !header.idle,
+        "these tests stay within the window"
+    );
+    let ids: Vec<PostId> = entries
+        .iter()
+        .flat_map(|entry| [Some(entry.id), entry.repost_of.map(|it| it.post)])
+        .flatten()
+        .collect();
+    let live: HashSet<PostId> = views
+        .posts
+        .live_by_ids(&ids)
+        .await
+        .unwrap()
+        .iter()
+        .map(|post| post.id)
+        .collect();
+    let authors: Vec<UserId> = entries
+        .iter()
+        .flat_map(|entry| [Some(entry.author), entry.repost_of.map(|it| it.author)])
+        .flatten()
+        .collect();
+    let users: HashSet<UserId> = views
+        .profiles
+        .live_by_ids(&authors)
+        .await
+        .unwrap()
+        .iter()
+        .map(|profile| profile.id)
+        .collect();
     let followees: HashSet<UserId> = views.relations.followees(owner).await.unwrap().into_iter().collect();
     entries
         .iter()
         .filter(|entry| entry.author == owner || followees.contains(&entry.author))
         .filter(|entry| live.contains(&entry.id) && users.contains(&entry.author))
-        .filter(|entry| entry.repost_of.is_none_or(|it| live.contains(&it.post) && users.contains(&it.author)))
+        .filter(|entry| {
+            entry
+                .repost_of
+                .is_none_or(|it| live.contains(&it.post) && users.contains(&it.author))
+        })
         .map(|entry| entry.id)
         .collect()
 }
 
 fn id(row: &Document) -> UserId {
-    let Some(bson::Bson::Binary(binary)) = row.get("_id") else { panic!("{row}") };
+    let Some(bson::Bson::Binary(binary)) = row.get("_id") else {
+        panic!("{row}")
+    };
     UserId::from_uuid(binary.to_uuid().unwrap().into())
 }
 

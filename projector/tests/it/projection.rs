@@ -37,7 +37,11 @@ async fn events_become_views() {
     world.caught_up().await;
     let oracle = Oracle::of(&world.store).await;
     oracle.assert_shown_by(&world.active_views().await).await;
-    assert_eq!(oracle.home(users[0]).len(), 3, "its own post and reply were deleted or reposted as written above");
+    assert_eq!(
+        oracle.home(users[0]).len(),
+        3,
+        "its own post and reply were deleted or reposted as written above"
+    );
     projector.stop().await;
 }
 
@@ -48,7 +52,10 @@ async fn what_was_appended_before_the_first_start_is_scanned() {
     some_history(&world, &users, 0).await;
     let projector = world.projector().await;
     world.caught_up().await;
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     projector.stop().await;
 }
 
@@ -56,7 +63,10 @@ async fn what_was_appended_before_the_first_start_is_scanned() {
 async fn probes_and_metrics_say_how_it_is() {
     let world = World::new().await;
     let projector = world.projector().await;
-    eventually("it is ready", DEADLINE, async || projector.get("/readyz").await.0 == 200).await;
+    eventually("it is ready", DEADLINE, async || {
+        projector.get("/readyz").await.0 == 200
+    })
+    .await;
     assert_eq!(projector.get("/livez").await.0, 200);
     assert_eq!(projector.get("/healthz").await.0, 200);
     assert_eq!(projector.get("/v1/posts").await.0, 404);
@@ -65,10 +75,16 @@ async fn probes_and_metrics_say_how_it_is() {
     world.caught_up().await;
     let metrics = projector.get("/metrics").await.1;
     let value = |name: &str| {
-        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name} in {metrics}"));
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(name))
+            .unwrap_or_else(|| panic!("{name} in {metrics}"));
         line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
     };
-    assert!(metrics.contains("subscription_events_handled_total{subscription=\"views-g1\",partition="), "{metrics}");
+    assert!(
+        metrics.contains("subscription_events_handled_total{subscription=\"views-g1\",partition="),
+        "{metrics}"
+    );
     assert!(value("subscription_lag_seconds{subscription=\"views-g1\"}") < 60.0);
     assert!((value("subscription_leases_held{subscription=\"views-g1\"}") - 64.0).abs() < 0.1);
     assert!((value("views_generation_active") - 1.0).abs() < 0.1);
@@ -86,13 +102,19 @@ async fn a_projector_that_ends_in_order_gives_everything_back() {
     first.stop().await;
     for subscription in ["views-g1", "sweep"] {
         let leases = world.leases(subscription).await;
-        assert!(leases.len() == 64 && leases.iter().all(|lease| lease.owner.is_none()), "{leases:?}");
+        assert!(
+            leases.len() == 64 && leases.iter().all(|lease| lease.owner.is_none()),
+            "{leases:?}"
+        );
     }
     // The next one need not wait for anything to run out.
     let second = world.projector().await;
     some_history(&world, &users, 1).await;
     world.caught_up().await;
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     second.stop().await;
 }
 
@@ -116,7 +138,10 @@ async fn of_two_projectors_one_is_killed_and_nothing_is_lost() {
     });
     tokio::join!(taking_over, some_history(&world, &users, 1));
     world.caught_up().await;
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     assert_eq!(two.terminate().await, Some(0));
 }
 
@@ -140,7 +165,10 @@ async fn killed_again_and_again_under_writes_it_loses_nothing() {
             // It has taken the leases and written something, or everything is written already.
             eventually("it works", DEADLINE, async || {
                 let now = world.leases("views-g1").await;
-                !now.is_empty() && now.iter().any(|lease| before.iter().all(|it| it.position < lease.position))
+                !now.is_empty()
+                    && now
+                        .iter()
+                        .any(|lease| before.iter().all(|it| it.position < lease.position))
             })
             .await;
             process.kill();
@@ -149,6 +177,9 @@ async fn killed_again_and_again_under_writes_it_loses_nothing() {
     tokio::join!(writing, killing);
     let last = world.process(hasty);
     world.caught_up().await;
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     assert_eq!(last.terminate().await, Some(0));
 }

@@ -49,7 +49,10 @@ async fn is_over(world: &World, generation: i64) -> bool {
 
 async fn collections_of(world: &World, generation: i64) -> Vec<String> {
     let names = world.views.list_collection_names().await.unwrap();
-    names.into_iter().filter(|name| name.ends_with(&format!("_g{generation}"))).collect()
+    names
+        .into_iter()
+        .filter(|name| name.ends_with(&format!("_g{generation}")))
+        .collect()
 }
 
 #[tokio::test]
@@ -60,13 +63,19 @@ async fn a_new_generation_takes_over_under_writes_and_the_former_one_goes() {
     let stop = CancellationToken::new();
     let rebuilding = async {
         let generation = world.generations.request_rebuild().await.unwrap();
-        eventually("the rebuild is over", DEADLINE, async || is_over(&world, generation).await).await;
+        eventually("the rebuild is over", DEADLINE, async || {
+            is_over(&world, generation).await
+        })
+        .await;
         stop.cancel();
     };
     tokio::join!(write_until(&world, &users, &stop), rebuilding);
     world.caught_up().await;
     assert_eq!(world.active().await, 2);
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     assert_eq!(collections_of(&world, 1).await, Vec::<String>::new());
     assert_eq!(world.leases("views-g1").await, []);
     one.stop().await;
@@ -90,11 +99,27 @@ async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
         world.generations.confirm("reader", 1, minute).await.unwrap();
         let generation = world.generations.request_rebuild().await.unwrap();
 
-        let scanned = || async { phase_of(&world).await.filter(|it| it.0 == Phase::Scanning).map(|it| it.1) };
-        let before = kill_when(process, "scans", async || scanned().await.is_some_and(|events| events > 20)).await;
+        let scanned = || async {
+            phase_of(&world)
+                .await
+                .filter(|it| it.0 == Phase::Scanning)
+                .map(|it| it.1)
+        };
+        let before = kill_when(process, "scans", async || {
+            scanned().await.is_some_and(|events| events > 20)
+        })
+        .await;
         process = before.restart(&world).await;
-        let filled = || async { phase_of(&world).await.filter(|it| it.0 == Phase::Filling).map(|it| it.1) };
-        let before = kill_when(process, "fills", async || filled().await.is_some_and(|owners| owners > 5)).await;
+        let filled = || async {
+            phase_of(&world)
+                .await
+                .filter(|it| it.0 == Phase::Filling)
+                .map(|it| it.1)
+        };
+        let before = kill_when(process, "fills", async || {
+            filled().await.is_some_and(|owners| owners > 5)
+        })
+        .await;
         process = before.restart(&world).await;
         let catches_up = || async { phase_of(&world).await.is_some_and(|it| it.0 == Phase::CatchingUp) };
         let switched = || async { world.active().await == generation };
@@ -109,14 +134,20 @@ async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
         let stopping = || async { world.control().await.retiring.is_none_or(|retiring| retiring.stopping) };
         let before = kill_when(process, "retires", async || stopping().await).await;
         process = before.restart(&world).await;
-        eventually("the rebuild is over", DEADLINE, async || is_over(&world, generation).await).await;
+        eventually("the rebuild is over", DEADLINE, async || {
+            is_over(&world, generation).await
+        })
+        .await;
         stop.cancel();
         process
     };
     let (_, process) = tokio::join!(write_until(&world, &users, &stop), killing);
     world.caught_up().await;
     assert_eq!(world.active().await, 2);
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     eventually("nothing of the former generation is left", DEADLINE, async || {
         collections_of(&world, 1).await.is_empty() && world.leases("views-g1").await.is_empty()
     })
@@ -125,7 +156,11 @@ async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
 }
 
 async fn phase_of(world: &World) -> Option<(Phase, i64)> {
-    world.control().await.building.map(|building| (building.phase, building.scanned))
+    world
+        .control()
+        .await
+        .building
+        .map(|building| (building.phase, building.scanned))
 }
 
 /// A process was killed.
@@ -164,9 +199,18 @@ async fn the_former_generation_stays_until_its_readers_have_left() {
         })
         .await;
     }
-    assert!(world.control().await.retiring.is_some_and(|retiring| !retiring.stopping));
+    assert!(
+        world
+            .control()
+            .await
+            .retiring
+            .is_some_and(|retiring| !retiring.stopping)
+    );
     world.generations.confirm("slow", generation, minute).await.unwrap();
-    eventually("the rebuild is over", DEADLINE, async || is_over(&world, generation).await).await;
+    eventually("the rebuild is over", DEADLINE, async || {
+        is_over(&world, generation).await
+    })
+    .await;
     projector.stop().await;
 }
 
@@ -177,11 +221,17 @@ async fn a_rebuild_that_is_asked_for_meanwhile_follows() {
     let users = world.users(5).await;
     world.follow(users[0], users[1]).await;
     assert_eq!(world.generations.request_rebuild().await.unwrap(), 2);
-    eventually("the first begins", DEADLINE, async || world.control().await.requested.is_none()).await;
+    eventually("the first begins", DEADLINE, async || {
+        world.control().await.requested.is_none()
+    })
+    .await;
     let next = world.generations.request_rebuild().await.unwrap();
     assert_eq!(next, 3);
     eventually("the second is over", DEADLINE, async || is_over(&world, next).await).await;
     world.caught_up().await;
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     projector.stop().await;
 }

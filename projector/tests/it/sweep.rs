@@ -12,7 +12,11 @@ use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World, eventually};
 
 async fn phase(world: &World, user: UserId) -> Option<Phase> {
-    Items::new(&world.views).find(user).await.unwrap().map(|item| item.phase)
+    Items::new(&world.views)
+        .find(user)
+        .await
+        .unwrap()
+        .map(|item| item.phase)
 }
 
 async fn reaches(world: &World, user: UserId, expected: Phase) {
@@ -25,8 +29,13 @@ async fn reaches(world: &World, user: UserId, expected: Phase) {
 /// The events that follow from a deletion, by their types.
 async fn retractions(world: &World, tombstone: EventId) -> Vec<String> {
     let events = world.store.database().collection::<RecordedEvent>(EVENTS);
-    let caused: Vec<RecordedEvent> =
-        events.find(doc! { "causation_id": tombstone }).await.unwrap().try_collect().await.unwrap();
+    let caused: Vec<RecordedEvent> = events
+        .find(doc! { "causation_id": tombstone })
+        .await
+        .unwrap()
+        .try_collect()
+        .await
+        .unwrap();
     let mut types: Vec<String> = caused.into_iter().map(|event| event.event_type).collect();
     types.sort_unstable();
     types
@@ -36,7 +45,9 @@ async fn retractions(world: &World, tombstone: EventId) -> Vec<String> {
 async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     let world = World::new().await;
     let users = world.users(4).await;
-    let [gone, friend, fan, other] = users[..] else { unreachable!() };
+    let [gone, friend, fan, other] = users[..] else {
+        unreachable!()
+    };
     world.follow(gone, friend).await;
     world.follow(fan, gone).await;
     world.follow(fan, friend).await;
@@ -62,7 +73,10 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
         "repost.unreposted",
     ];
     assert_eq!(swept, expected);
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
 
     // An access token lives on for a while, and somebody makes use of it.
     world.post(gone, "one more").await;
@@ -108,7 +122,10 @@ async fn a_sweep_survives_a_restart_at_any_time() {
     ];
     for so_many in [1, 20, 45] {
         let process = world.process(hasty);
-        eventually("it retracts", DEADLINE, async || retractions(&world, tombstone.id).await.len() >= so_many).await;
+        eventually("it retracts", DEADLINE, async || {
+            retractions(&world, tombstone.id).await.len() >= so_many
+        })
+        .await;
         process.kill();
     }
     let process = world.process(hasty);
@@ -116,6 +133,9 @@ async fn a_sweep_survives_a_restart_at_any_time() {
     world.caught_up().await;
     // Each once, although some were asked for twice.
     assert_eq!(retractions(&world, tombstone.id).await.len(), 11 + 11 + 40);
-    Oracle::of(&world.store).await.assert_shown_by(&world.active_views().await).await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
     assert_eq!(process.terminate().await, Some(0));
 }

@@ -44,7 +44,9 @@ impl World {
         let client = database.client().await;
         let clock = OffsetClock::new();
         let events = client.database(database.events_database());
-        let store = EventStore::open(events, clock.clone(), Retries::default()).await.unwrap();
+        let store = EventStore::open(events, clock.clone(), Retries::default())
+            .await
+            .unwrap();
         let views = client.database(database.views_database());
         let generations = Generations::new(views.clone(), clock.clone());
         Self {
@@ -90,7 +92,11 @@ impl World {
         let address = app.local_addr();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(app.run_until_stopped(shutdown.clone()));
-        Running { address, shutdown, task: Some(task) }
+        Running {
+            address,
+            shutdown,
+            task: Some(task),
+        }
     }
 
     /// The real program, as a process that can be killed.
@@ -186,7 +192,13 @@ impl World {
 
     pub(crate) async fn delete_user(&self, id: UserId) -> RecordedEvent {
         let user = self.users.lock().unwrap().get(&id).unwrap().clone();
-        self.append(Event::UserDeleted(User { display_name: None, bio: None, deleted: true, ..user })).await
+        self.append(Event::UserDeleted(User {
+            display_name: None,
+            bio: None,
+            deleted: true,
+            ..user
+        }))
+        .await
     }
 
     pub(crate) async fn post(&self, author: UserId, text: &str) -> PostId {
@@ -195,7 +207,15 @@ impl World {
 
     pub(crate) async fn reply(&self, author: UserId, text: &str, to: PostId) -> PostId {
         let answered = self.posts.lock().unwrap().get(&to).unwrap().author;
-        self.post_in_reply(author, text, Some(ReplyTo { post: to, author: answered })).await
+        self.post_in_reply(
+            author,
+            text,
+            Some(ReplyTo {
+                post: to,
+                author: answered,
+            }),
+        )
+        .await
     }
 
     async fn post_in_reply(&self, author: UserId, text: &str, in_reply_to: Option<ReplyTo>) -> PostId {
@@ -203,7 +223,10 @@ impl World {
         let post = Post {
             id: PostId::new(self.clock.now()),
             author,
-            content: Some(PostContent { entities: Entities::of(&text), text: text.into_string() }),
+            content: Some(PostContent {
+                entities: Entities::of(&text),
+                text: text.into_string(),
+            }),
             in_reply_to,
             visibility: Visibility::Public,
             created_at: self.clock.now(),
@@ -218,26 +241,54 @@ impl World {
 
     pub(crate) async fn delete_post(&self, id: PostId) {
         let post = self.posts.lock().unwrap().get(&id).unwrap().clone();
-        self.append(Event::PostDeleted(Post { content: None, deleted: true, ..post })).await;
+        self.append(Event::PostDeleted(Post {
+            content: None,
+            deleted: true,
+            ..post
+        }))
+        .await;
     }
 
     pub(crate) async fn follow(&self, follower: UserId, followee: UserId) -> RecordedEvent {
-        self.append(Event::Followed(Follow { follower, followee, active: true })).await
+        self.append(Event::Followed(Follow {
+            follower,
+            followee,
+            active: true,
+        }))
+        .await
     }
 
     pub(crate) async fn unfollow(&self, follower: UserId, followee: UserId) -> RecordedEvent {
-        self.append(Event::Unfollowed(Follow { follower, followee, active: false })).await
+        self.append(Event::Unfollowed(Follow {
+            follower,
+            followee,
+            active: false,
+        }))
+        .await
     }
 
     pub(crate) async fn like(&self, user: UserId, post: PostId) {
         let post_author = self.posts.lock().unwrap().get(&post).unwrap().author;
-        self.append(Event::PostLiked(Like { user, post, post_author, active: true })).await;
+        self.append(Event::PostLiked(Like {
+            user,
+            post,
+            post_author,
+            active: true,
+        }))
+        .await;
     }
 
     pub(crate) async fn repost(&self, user: UserId, post: PostId) {
         let post_author = self.posts.lock().unwrap().get(&post).unwrap().author;
         let created_at = self.clock.now();
-        let repost = Repost { id: PostId::new(created_at), user, post, post_author, created_at, active: true };
+        let repost = Repost {
+            id: PostId::new(created_at),
+            user,
+            post,
+            post_author,
+            created_at,
+            active: true,
+        };
         self.append(Event::PostReposted(repost)).await;
     }
 }
@@ -254,7 +305,11 @@ impl Running {
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let task = self.task.take().unwrap();
-        tokio::time::timeout(DEADLINE, task).await.expect("it ends in time").unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, task)
+            .await
+            .expect("it ends in time")
+            .unwrap()
+            .unwrap();
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
@@ -281,7 +336,10 @@ impl Process {
 
     /// SIGTERM, and its exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
-        let sent = Command::new("kill").arg(self.0.id().to_string()).status().expect("a signal");
+        let sent = Command::new("kill")
+            .arg(self.0.id().to_string())
+            .status()
+            .expect("a signal");
         assert!(sent.success());
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -303,7 +361,11 @@ impl Drop for Process {
 
 /// What the programs say is worth reading when a test fails: `MICROBLOG_TEST_LOG=1`.
 fn log() -> Stdio {
-    if std::env::var_os("MICROBLOG_TEST_LOG").is_some() { Stdio::inherit() } else { Stdio::null() }
+    if std::env::var_os("MICROBLOG_TEST_LOG").is_some() {
+        Stdio::inherit()
+    } else {
+        Stdio::null()
+    }
 }
 
 /// Waits for a condition.
@@ -314,4 +376,3 @@ pub(crate) async fn eventually(what: &str, within: Duration, mut holds: impl Asy
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
-

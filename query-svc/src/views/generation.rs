@@ -48,7 +48,10 @@ pub struct Control {
 impl Control {
     /// The generations that projectors follow by a subscription each. One that is only scanned so far has none.
     pub fn followed(&self) -> Vec<i64> {
-        let building = self.building.as_ref().filter(|building| building.phase == Phase::CatchingUp);
+        let building = self
+            .building
+            .as_ref()
+            .filter(|building| building.phase == Phase::CatchingUp);
         let retiring = self.retiring.as_ref().filter(|retiring| !retiring.stopping);
         let mut followed = vec![self.active];
         followed.extend(building.map(|building| building.generation));
@@ -58,7 +61,9 @@ impl Control {
 
     /// The lowest generation whose collections somebody may still need.
     pub fn lowest_needed(&self) -> i64 {
-        self.retiring.as_ref().map_or(self.active, |retiring| retiring.generation.min(self.active))
+        self.retiring
+            .as_ref()
+            .map_or(self.active, |retiring| retiring.generation.min(self.active))
     }
 
     fn highest_known(&self) -> i64 {
@@ -155,7 +160,12 @@ pub struct Generations {
 
 impl Generations {
     pub fn new(views: Database, clock: SharedClock) -> Self {
-        Self { control: views.collection(CONTROL), readers: views.collection(CONTROL), database: views, clock }
+        Self {
+            control: views.collection(CONTROL),
+            readers: views.collection(CONTROL),
+            database: views,
+            clock,
+        }
     }
 
     /// The state as it is now, read on the primary. `None` in a database that no program has opened yet.
@@ -167,9 +177,17 @@ impl Generations {
     ///
     /// Programs may call it at once: of several inserts with one `_id`, one succeeds, and all read what it wrote.
     pub async fn ensure_first(&self) -> Result<Control, Error> {
-        let expiry = IndexOptions::builder().name("expiry".to_owned()).expire_after(Duration::ZERO).build();
+        let expiry = IndexOptions::builder()
+            .name("expiry".to_owned())
+            .expire_after(Duration::ZERO)
+            .build();
         self.readers
-            .create_index(IndexModel::builder().keys(doc! { "expires_at": 1 }).options(expiry).build())
+            .create_index(
+                IndexModel::builder()
+                    .keys(doc! { "expires_at": 1 })
+                    .options(expiry)
+                    .build(),
+            )
             .await?;
         if let Some(control) = self.current().await? {
             return Ok(control);
@@ -180,7 +198,9 @@ impl Generations {
             Err(error) if is_duplicate_key(&error) => {}
             Err(error) => return Err(error),
         }
-        self.current().await?.ok_or_else(|| Error::custom("the views' control document was removed"))
+        self.current()
+            .await?
+            .ok_or_else(|| Error::custom("the views' control document was removed"))
     }
 
     /// Asks for a new generation and answers with its number; a projector builds it.
@@ -202,7 +222,10 @@ impl Generations {
                 "requested": null,
                 "building.generation": control.building.map(|building| building.generation),
             };
-            let updated = self.control.update_one(unchanged, doc! { "$set": { "requested": next } }).await?;
+            let updated = self
+                .control
+                .update_one(unchanged, doc! { "$set": { "requested": next } })
+                .await?;
             if updated.matched_count == 1 {
                 return Ok(next);
             }
@@ -213,7 +236,9 @@ impl Generations {
     ///
     /// `None` if nothing is requested, or another generation is being built or retired.
     pub async fn begin(&self, term: &Term, mark: Position, total: i64) -> Result<Option<Building>, Error> {
-        let Some(control) = self.current().await? else { return Ok(None) };
+        let Some(control) = self.current().await? else {
+            return Ok(None);
+        };
         let (Some(requested), None, None) = (control.requested, &control.building, &control.retiring) else {
             return Ok(None);
         };
@@ -238,7 +263,9 @@ impl Generations {
 
     /// Goes on with what a predecessor left, or what is this process's own already. `None` if nothing is being built.
     pub async fn adopt(&self, term: &Term) -> Result<Option<Building>, GenerationError> {
-        let Some(building) = self.current().await?.and_then(|control| control.building) else { return Ok(None) };
+        let Some(building) = self.current().await?.and_then(|control| control.building) else {
+            return Ok(None);
+        };
         // Without the guard, a process that slept through its leadership would take the work back from its successor.
         // Equal is this very term: a write whose answer was lost.
         let earlier = doc! {
@@ -253,7 +280,9 @@ impl Generations {
             .return_document(ReturnDocument::After)
             .await?
             .and_then(|control| control.building)
-            .ok_or(GenerationError::Superseded { generation: building.generation })?;
+            .ok_or(GenerationError::Superseded {
+                generation: building.generation,
+            })?;
         Ok(Some(adopted))
     }
 
@@ -271,7 +300,11 @@ impl Generations {
             "building.cursor": bson::serialize_to_bson(&progress.cursor).map_err(Error::from)?,
         } };
         let updated = self.control.update_one(mine, set).await?;
-        if updated.matched_count == 1 { Ok(()) } else { Err(GenerationError::Superseded { generation }) }
+        if updated.matched_count == 1 {
+            Ok(())
+        } else {
+            Err(GenerationError::Superseded { generation })
+        }
     }
 
     /// Makes the generation that caught up the active one, and the former one retire.
@@ -292,7 +325,10 @@ impl Generations {
             "building.phase": Phase::CatchingUp.as_str(),
             "building.fence": term.fence,
         };
-        let retiring = Retiring { generation: control.active, stopping: false };
+        let retiring = Retiring {
+            generation: control.active,
+            stopping: false,
+        };
         let switch = doc! { "$set": {
             "active": generation,
             "building": null,
@@ -327,7 +363,10 @@ impl Generations {
                 "expires_at": bson::DateTime::from_chrono(now + valid_for),
             },
         };
-        self.readers.update_one(doc! { "_id": reader_id(instance) }, confirm).upsert(true).await?;
+        self.readers
+            .update_one(doc! { "_id": reader_id(instance) }, confirm)
+            .upsert(true)
+            .await?;
         self.current().await?.ok_or(GenerationError::Missing)
     }
 
@@ -351,8 +390,15 @@ impl Generations {
     pub async fn stop_following(&self, generation: i64) -> Result<(), GenerationError> {
         // A number is never used again, so this guard is enough: it can't hit a later retirement.
         let retiring = doc! { "_id": VIEWS, "retiring.generation": generation };
-        let updated = self.control.update_one(retiring, doc! { "$set": { "retiring.stopping": true } }).await?;
-        if updated.matched_count == 1 { Ok(()) } else { Err(GenerationError::Superseded { generation }) }
+        let updated = self
+            .control
+            .update_one(retiring, doc! { "$set": { "retiring.stopping": true } })
+            .await?;
+        if updated.matched_count == 1 {
+            Ok(())
+        } else {
+            Err(GenerationError::Superseded { generation })
+        }
     }
 
     /// Ends the retirement: drops the generation's collections and forgets it. Its leases are the caller's to remove before.
@@ -360,14 +406,19 @@ impl Generations {
     /// A process that dies in between leaves `retiring` as it is, and its successor drops what is left.
     pub async fn retire(&self, generation: i64) -> Result<(), GenerationError> {
         let control = self.current().await?.ok_or(GenerationError::Missing)?;
-        let stopping = control.retiring.as_ref().is_some_and(|it| it.generation == generation && it.stopping);
+        let stopping = control
+            .retiring
+            .as_ref()
+            .is_some_and(|it| it.generation == generation && it.stopping);
         // Without the first comparison a caller's mistake would drop what is read.
         if control.active <= generation || !stopping {
             return Err(GenerationError::Superseded { generation });
         }
         self.drop_collections(|it| it == generation).await?;
         let dropped = doc! { "_id": VIEWS, "retiring.generation": generation, "retiring.stopping": true };
-        self.control.update_one(dropped, doc! { "$set": { "retiring": null } }).await?;
+        self.control
+            .update_one(dropped, doc! { "$set": { "retiring": null } })
+            .await?;
         Ok(())
     }
 
@@ -376,7 +427,9 @@ impl Generations {
     ///
     /// Reads the state first: the bound only rises, so that an old reading of it drops too little and never too much.
     pub async fn drop_unused(&self) -> Result<(), Error> {
-        let Some(control) = self.current().await? else { return Ok(()) };
+        let Some(control) = self.current().await? else {
+            return Ok(());
+        };
         let lowest = control.lowest_needed();
         self.drop_collections(|generation| generation < lowest).await
     }
@@ -400,7 +453,12 @@ impl Generations {
             "_id": { "$gt": READERS, "$lt": READERS_END },
             "expires_at": { "$gt": bson::DateTime::from_chrono(now) },
         };
-        self.readers.clone_with_type::<Reader>().find(living).await?.try_collect().await
+        self.readers
+            .clone_with_type::<Reader>()
+            .find(living)
+            .await?
+            .try_collect()
+            .await
     }
 }
 
@@ -421,7 +479,11 @@ fn reader_id(instance: &str) -> String {
 /// The generation that a collection belongs to, by the suffix of its name.
 fn generation_of(collection: &str) -> Option<i64> {
     let (_, number) = collection.rsplit_once("_g")?;
-    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok()).flatten()
+    number
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| number.parse().ok())
+        .flatten()
 }
 
 fn is_missing_namespace(error: &Error) -> bool {
@@ -429,51 +491,4 @@ fn is_missing_namespace(error: &Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn building(phase: Phase) -> Building {
-        Building {
-            generation: 3,
-            phase,
-            mark: Position::ORIGIN,
-            scanned: 0,
-            total: 0,
-            cursor: None,
-            started_at: DateTime::UNIX_EPOCH,
-            owner: "one".to_owned(),
-            fence: 1,
-        }
-    }
-
-    #[test]
-    fn only_what_has_a_subscription_is_followed() {
-        let mut control = Control { active: 2, requested: Some(4), building: None, retiring: None };
-        assert_eq!(control.followed(), [2]);
-        control.building = Some(building(Phase::Filling));
-        assert_eq!(control.followed(), [2]);
-        control.building = Some(building(Phase::CatchingUp));
-        control.retiring = Some(Retiring { generation: 1, stopping: false });
-        assert_eq!(control.followed(), [2, 3, 1]);
-        control.retiring = Some(Retiring { generation: 1, stopping: true });
-        assert_eq!(control.followed(), [2, 3]);
-        assert_eq!((control.lowest_needed(), control.highest_known()), (1, 4));
-    }
-
-    #[test]
-    fn a_collection_tells_its_generation() {
-        assert_eq!(generation_of("home_timelines_g12"), Some(12));
-        for other in ["control", "dead_letters", "posts_g", "posts_gx", "posts_g-1", "posts_g+1"] {
-            assert_eq!(generation_of(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn the_control_document_survives_the_way_through_the_database() {
-        let control = Control { active: 2, requested: None, building: Some(building(Phase::Scanning)), retiring: None };
-        let document = bson::serialize_to_document(&control).unwrap();
-        let phase = document.get_document("building").unwrap().get_str("phase").unwrap();
-        assert_eq!(phase, Phase::Scanning.as_str());
-        assert_eq!(bson::deserialize_from_document::<Control>(document).unwrap(), control);
-    }
-}
+mod tests;
