@@ -11,7 +11,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use reqwest::Url;
 
-use crate::{dead_letters, demo, import, rebuild, up, verify};
+use crate::{alone, dead_letters, demo, import, rebuild, up, verify};
 
 /// Everything in one process, and the tools around it
 ///
@@ -45,16 +45,28 @@ enum Command {
     Verify(verify::Arguments),
     DeadLetters(dead_letters::Arguments),
     Rebuild(rebuild::Arguments),
+    #[command(hide = true)]
+    Projector(alone::Arguments),
 }
 
 /// Where the two services are.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Endpoints {
     /// Where command-svc answers
-    #[arg(long, value_name = "URL", env = "MICROBLOG_COMMAND_URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_COMMAND_URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
     pub(crate) command_url: Url,
     /// Where query-svc answers
-    #[arg(long, value_name = "URL", env = "MICROBLOG_QUERY_URL", default_value = "http://127.0.0.1:8082")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_QUERY_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
     pub(crate) query_url: Url,
 }
 
@@ -67,6 +79,7 @@ pub async fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments).await,
+        Command::Projector(arguments) => alone::run(arguments).await,
     };
     outcome.unwrap_or_else(|error| {
         complain(&error);

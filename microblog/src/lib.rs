@@ -1,5 +1,6 @@
 //! Everything in one process, and the tools around it: `up`, `demo`, `import`, `verify`, `dead-letters`, `rebuild`.
 
+mod alone;
 pub mod api_client;
 pub mod cli;
 mod cli_values;

@@ -16,6 +16,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 pub(crate) struct Progress {
     bars: MultiProgress,
     lines: bool,
+    silent: bool,
 }
 
 impl Progress {
@@ -29,6 +30,7 @@ impl Progress {
         Self {
             bars: MultiProgress::with_draw_target(target),
             lines: !terminal,
+            silent: false,
         }
     }
 
@@ -37,6 +39,7 @@ impl Progress {
         Self {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             lines: false,
+            silent: true,
         }
     }
 
@@ -63,7 +66,9 @@ impl Progress {
 
     /// A line above the bars.
     pub(crate) fn say(&self, line: impl fmt::Display) {
-        self.bars.suspend(|| tell(line));
+        if !self.silent {
+            self.bars.suspend(|| tell(line));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use anyhow::Context;
 use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{Stream, TryStreamExt};
@@ -57,7 +58,7 @@ pub(super) async fn read_all(
             reading.recent.insert(recorded.id);
         }
         if !discarded.contains(&recorded.id) {
-            reading.facts.apply(recorded.id, recorded.version, &recorded.event()?);
+            reading.facts.apply(recorded.id, recorded.version, &decode(&recorded)?);
         }
     }
     Ok(reading)
@@ -72,11 +73,22 @@ impl Reading {
         while let Some(recorded) = stream.try_next().await? {
             if !self.recent.contains(&recorded.id) {
                 touched.insert(Dependency::Stream(recorded.stream.clone()));
-                touch_counts(&mut touched, &recorded.event()?);
+                touch_counts(&mut touched, &decode(&recorded)?);
             }
         }
         Ok(touched)
     }
+}
+
+/// What can't be read can't be judged. Discarded, it counts as never happened.
+fn decode(recorded: &RecordedEvent) -> anyhow::Result<Event> {
+    let unreadable = || {
+        format!(
+            "the event {} of {}; see `microblog dead-letters`",
+            recorded.id, recorded.stream
+        )
+    };
+    recorded.event().with_context(unreadable)
 }
 
 async fn scan(

@@ -1,0 +1,174 @@
+//! `microblog import` and `microblog verify`, as programs, against the services with their limits on.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use shared::api::{Post, User};
+use tempfile::TempDir;
+
+use crate::home::e2e;
+use crate::processes::Killed;
+use crate::stack::Stack;
+
+/// A ring of users with a few chords, and posts by some of them and by others; a few that can't be taken.
+struct Files {
+    directory: TempDir,
+    follows: PathBuf,
+    posts: PathBuf,
+}
+
+const RING: usize = 12;
+const POSTS: usize = 60;
+
+impl Files {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut follows = String::from("# a ring\n");
+        for n in 0..RING {
+            follows.push_str(&format!("{n} {}\n{n} {}\n", (n + 1) % RING, (n + 5) % RING));
+        }
+        follows.push_str("3 3\n");
+        let mut posts = String::from("author,text,created_at\n");
+        for n in 0..POSTS {
+            posts.push_str(&format!(
+                "Author_{},\"post {n}, \"\"quoted\"\" &amp; on\ntwo lines\",2015-02-24\n",
+                n % 4
+            ));
+        }
+        posts.push_str(&format!(
+            "author_1,{},2015-02-24\nauthor_1,   ,2015-02-24\n",
+            "x".repeat(501)
+        ));
+        let paths = ["follows.txt", "posts.csv"].map(|name| directory.path().join(name));
+        fs::write(&paths[0], follows).expect("the file of follows");
+        fs::write(&paths[1], posts).expect("the file of posts");
+        let [follows, posts] = paths;
+        Self {
+            directory,
+            follows,
+            posts,
+        }
+    }
+
+    fn import(&self, stack: &Stack) -> Command {
+        let mut command = stack.microblog();
+        command
+            .args(["import", "--concurrency", "8"])
+            .arg("--follows")
+            .arg(&self.follows)
+            .arg("--posts")
+            .arg(&self.posts);
+        command.env("XDG_STATE_HOME", self.directory.path().join("state"));
+        command
+    }
+}
+
+async fn run(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().expect("the program runs"))
+        .await
+        .expect("its output")
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// How far the journal says that the import has come.
+fn items_done(state: &Path) -> u64 {
+    let Ok(mut files) = fs::read_dir(state.join("microblog/imports")) else {
+        return 0;
+    };
+    let Some(Ok(file)) = files.next() else { return 0 };
+    let lines = fs::read_to_string(file.path()).unwrap_or_default();
+    let done = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["items"]["done"].as_u64();
+    lines.lines().filter_map(done).max().unwrap_or(0)
+}
+
+e2e! {
+    async fn an_import_with_limits_on_goes_on_after_a_kill_and_everything_is_there_once() {
+        let stack = Stack::start_with(&[
+            ("rate_limit.enabled", "true"),
+            ("rate_limit.register.burst", "5"), ("rate_limit.register.per_minute", "300"),
+            ("rate_limit.login.burst", "5"), ("rate_limit.login.per_minute", "300"),
+            ("rate_limit.write.burst", "2"), ("rate_limit.write.per_minute", "120"),
+        ]).await;
+        let files = Files::new();
+        let state = files.directory.path().join("state");
+        let mut first = Killed(files.import(&stack).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        // What it says is read, lest it waits for us.
+        let said = BufReader::new(first.0.stderr.take().unwrap());
+        let talking = std::thread::spawn(move || said.lines().map_while(Result::ok).count());
+        crate::stack::eventually("the first run is in the middle", || async { (items_done(&state) > 10).then_some(()) }).await;
+        first.kill();
+        talking.join().unwrap();
+        let reached = items_done(&state);
+        assert!(reached < (4 * RING + 2 + POSTS + 2) as u64, "the first run was over before it could be killed");
+
+        let output = run(files.import(&stack)).await;
+        let said = text(&output);
+        // Two posts that can't be, and one who would follow themselves, both ways.
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for expected in ["had been registered before", "slow down", "@user_3 follows @user_3", "line"] {
+            assert!(said.contains(expected), "{expected:?} is not in: {said}");
+        }
+        stack.see_everything().await;
+        let posts: Vec<Post> = stack.list("/v1/timelines/public", None, 100).await;
+        let mut texts: Vec<&str> = posts.iter().map(|post| post.text.as_str()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!((posts.len(), texts.len()), (POSTS, POSTS), "every post once");
+        assert!(texts.contains(&"post 7, \"quoted\" &amp; on\ntwo lines"), "{texts:?}");
+        // Every second row is by the ring, in turn.
+        let by_ring = posts.iter().filter(|post| post.author.handle.starts_with("user_")).count();
+        assert_eq!(by_ring, POSTS / 2);
+        let followers: Vec<User> = stack.list("/v1/users/@user_0/followers", None, 100).await;
+        let mut handles: Vec<&str> = followers.iter().map(|user| user.handle.as_str()).collect();
+        handles.sort_unstable();
+        assert_eq!(handles, ["user_1", "user_11", "user_5", "user_7"]);
+
+        let again = run(files.import(&stack)).await;
+        assert_eq!(again.status.code(), Some(3), "{}", text(&again));
+        stack.see_everything().await;
+        let count: User = stack.read("/v1/users/@user_0", None).await;
+        assert_eq!(count.counts.unwrap().following, 4);
+
+        let mut verify = stack.microblog();
+        verify.arg("verify");
+        let verified = run(verify).await;
+        let said = text(&verified);
+        assert!(verified.status.success() && said.contains("0 differences"), "{said}");
+        stack.assert_verified().await;
+    }
+}
+
+e2e! {
+    async fn a_state_of_another_store_is_not_believed() {
+        let files = Files::new();
+        let first = Stack::start().await;
+        assert_eq!(run(files.import(&first)).await.status.code(), Some(3));
+        // The same address on another store: as after somebody emptied the database.
+        let second = Stack::start().await;
+        let mut import = files.import(&second);
+        let state = fs::read_dir(files.directory.path().join("state/microblog/imports")).unwrap().next().unwrap().unwrap();
+        let rewritten = fs::read_to_string(state.path())
+            .unwrap()
+            .replace(&format!("{}/", first.command.url), &format!("{}/", second.command.url));
+        let moved = files.directory.path().join("moved.jsonl");
+        fs::write(&moved, rewritten).unwrap();
+        import.arg("--state").arg(&moved);
+        let output = run(import).await;
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("another store"), "{said}");
+        second.see_everything().await;
+        second.assert_verified().await;
+        let posts: Vec<Post> = second.list("/v1/timelines/public", None, 100).await;
+        assert_eq!(posts.len(), POSTS);
+    }
+}

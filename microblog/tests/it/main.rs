@@ -1,0 +1,14 @@
+//! The whole of Microblog: command-svc, query-svc and the projector against one database.
+//!
+//! What is read is read with the `Consistency-Token` of what was written: no test waits for a time.
+
+mod deletions;
+mod home;
+mod import;
+mod large_authors;
+mod people;
+mod processes;
+mod rebuild;
+mod stack;
+mod tools;
+mod up;

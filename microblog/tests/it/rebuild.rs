@@ -1,0 +1,107 @@
+//! A new generation of all views, built while everything goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use query_svc::views::generation::{Generations, Phase};
+use shared::api::{Page, Post};
+use shared::clock::SystemClock;
+
+use crate::home::e2e;
+use crate::processes::{Killed, Writing, keep_writing};
+use crate::stack::{DEADLINE, Stack, eventually};
+
+e2e! {
+    async fn a_rebuild_under_writes_survives_a_kill_and_nobody_notices() {
+        let mut stack = Stack::start_without_projector(&[]).await;
+        stack.add_query().await;
+        let stack = Arc::new(stack);
+        let mut builder = Killed(stack.quick_projector_process());
+        stack.wait_until_ready().await;
+        let people = stack.crowd("person", 5).await;
+        let writing = Arc::new(Writing::default());
+        let writers = tokio::spawn({
+            let (stack, people, writing) = (stack.clone(), people.clone(), writing.clone());
+            async move { keep_writing(&stack, &people, &writing).await }
+        });
+        // Somebody who reads all the while, from both, and must always be answered.
+        let reading = tokio::spawn({
+            let (stack, reader, writing) = (stack.clone(), people[0].clone(), writing.clone());
+            async move {
+                let mut pages = 0;
+                while !writing.stop.load(Ordering::SeqCst) {
+                    for query in &stack.queries {
+                        let answer = reqwest::Client::new()
+                            .get(format!("{}/v1/timelines/home?limit=5", query.url))
+                            .bearer_auth(&reader.token)
+                            .send()
+                            .await
+                            .expect("query-svc answers");
+                        assert!(answer.status().is_success(), "a read was answered {}", answer.status());
+                        let _: Page<Post> = answer.json().await.expect("a page");
+                        pages += 1;
+                    }
+                }
+                pages
+            }
+        });
+        let databases = stack.databases().await;
+        let generations = Generations::new(databases.views.clone(), SystemClock::shared());
+        let control = || async { generations.current().await.expect("the control document").expect("is there") };
+        // There is something to rebuild.
+        writing.more(150).await;
+
+        let generation = generations.request_rebuild().await.expect("it can be asked for");
+        eventually("somebody builds", || async {
+            let control = control().await;
+            (control.building.is_some_and(|it| it.phase != Phase::CatchingUp) || control.active == generation).then_some(())
+        })
+        .await;
+        assert_ne!(control().await.active, generation, "it was over before it could be disturbed");
+        builder.kill();
+        let _successor = Killed(stack.quick_projector_process());
+        let begun = Instant::now();
+        loop {
+            let control = control().await;
+            if control.active == generation && control.retiring.is_none() {
+                break;
+            }
+            assert!(begun.elapsed() < 2 * DEADLINE, "the rebuild does not end: {control:?}");
+            // Looking is not what is waited for.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // And some more through the new one.
+        writing.more(30).await;
+        writing.stop.store(true, Ordering::SeqCst);
+        writers.await.expect("the writers do not panic");
+        assert!(reading.await.expect("every read was answered") > 0);
+        let left = databases.views.list_collection_names().await.expect("names");
+        assert!(!left.iter().any(|name| name.ends_with("_g1")), "{left:?}");
+        stack.assert_verified().await;
+        databases.close().await;
+    }
+}
+
+e2e! {
+    async fn the_command_asks_for_a_rebuild_and_watches_it() {
+        let stack = Stack::start_with(&[
+            ("rebuild.look_every", "100ms"), ("rebuild.reader_grace", "100ms"), ("projector.look_every", "100ms"),
+        ]).await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.follow(&bob, &ann).await;
+        let post = stack.post(&ann, "before and after").await;
+        let output = tokio::task::spawn_blocking({
+            let mut command = stack.microblog();
+            command.arg("rebuild");
+            move || command.output().expect("it runs")
+        })
+        .await
+        .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text, "Asked for generation 2 of the views.\nGeneration 2 is read; the one before is gone.\n");
+        assert_eq!(stack.home_ids(&bob).await, [post.id]);
+        stack.assert_verified().await;
+    }
+}

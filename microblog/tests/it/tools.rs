@@ -1,0 +1,181 @@
+//! The tools around the services: what they say, and that they see what is wrong.
+
+use mongodb::bson::{Document, doc};
+use shared::api::Post;
+
+use crate::home::e2e;
+use crate::stack::Stack;
+
+/// The help of a command, as it is at a terminal of 100 columns.
+fn help(words: &[&str]) -> String {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_microblog"))
+        .args(words)
+        .arg("--help")
+        .env("COLUMNS", "100")
+        .env_remove("MICROBLOG_COMMAND_URL")
+        .env_remove("MICROBLOG_QUERY_URL")
+        .env_remove("MICROBLOG_DATA_DIR")
+        .output()
+        .expect("it runs");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_help_is_as_reviewed() {
+    for (name, words) in [
+        ("help", &[][..]),
+        ("help-up", &["up"]),
+        ("help-demo", &["demo"]),
+        ("help-import", &["import"]),
+        ("help-verify", &["verify"]),
+        ("help-dead-letters", &["dead-letters"]),
+        ("help-dead-letters-retry", &["dead-letters", "retry"]),
+        ("help-rebuild", &["rebuild"]),
+    ] {
+        insta::assert_snapshot!(name, help(words));
+    }
+}
+
+e2e! {
+    /// An oracle that never says no is none: each kind of damage to the views is done, and told.
+    async fn verify_sees_what_is_wrong() {
+        let stack = Stack::start().await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.follow(&bob, &ann).await;
+        let mut posts = Vec::new();
+        for n in 0..5 {
+            posts.push(stack.post(&ann, &format!("post {n}")).await);
+        }
+        stack.assert_verified().await;
+        let databases = stack.databases().await;
+        let collection = |name: &str| databases.views.collection::<Document>(name);
+
+        let removed = collection("home_timelines_g1")
+            .find_one_and_delete(doc! { "a": ann.id, "_id": entry(&bob.id, &posts[2]) })
+            .await
+            .unwrap();
+        assert!(removed.is_some(), "the entry was there");
+        let found = differences(&stack).await;
+        let expected = format!("home timeline of @bob ({}): missing: post {} by @ann ({})", bob.id, posts[2].id, ann.id);
+        assert_eq!(found, [expected]);
+        collection("home_timelines_g1").insert_one(removed.unwrap()).await.unwrap();
+        assert_eq!(differences(&stack).await, Vec::<String>::new());
+
+        let posts_view = collection("posts_g1");
+        let change = |set: Document| posts_view.update_one(doc! { "_id": posts[1].id }, doc! { "$set": set });
+        assert_eq!(change(doc! { "text": "damaged" }).await.unwrap().matched_count, 1);
+        let found = differences(&stack).await;
+        assert!(found.iter().all(|one| one.contains(&format!("wrong text of {}", posts[1].id))), "{found:?}");
+        // In both homes, in the author's own posts, and in public.
+        assert_eq!(found.len(), 4, "{found:?}");
+        change(doc! { "text": "post 1", "counts.likes": 7_i64 }).await.unwrap();
+        let found = differences(&stack).await;
+        assert!(found.len() == 4 && found.iter().all(|one| one.contains("wrong counts")), "{found:?}");
+        change(doc! { "counts.likes": 0_i64 }).await.unwrap();
+
+        let profiles = collection("profiles_g1");
+        profiles.update_one(doc! { "_id": ann.id }, doc! { "$inc": { "counts.followers": 1_i64 } }).await.unwrap();
+        let found = differences(&stack).await;
+        assert!(found.len() == 1 && found[0].starts_with("profile of @ann"), "{found:?}");
+        databases.close().await;
+    }
+}
+
+e2e! {
+    async fn a_dead_letter_is_listed_retried_and_discarded() {
+        let mut stack = Stack::start_without_projector(&[("subscriptions.backoff", "10ms")]).await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.follow(&bob, &ann).await;
+        let [repaired, lost, fine] = [
+            stack.post(&ann, "repaired").await, stack.post(&ann, "lost").await, stack.post(&ann, "fine").await,
+        ];
+        // Two events by a program of the future.
+        let databases = stack.databases().await;
+        let events = databases.events.collection::<Document>("events");
+        let schema = |post: &Post, schema: i32| {
+            let event = doc! { "stream": format!("post-{}", post.id) };
+            events.update_one(event, doc! { "$set": { "schema": schema } })
+        };
+        schema(&repaired, 99).await.unwrap();
+        schema(&lost, 99).await.unwrap();
+        stack.add_projector().await;
+        stack.wait_until_ready().await;
+        assert_eq!(stack.home_ids(&bob).await, [fine.id]);
+
+        let (code, said) = run(&stack, &["dead-letters", "list"]).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("post.created") && said.contains("schema 99"), "{said}");
+        assert!(!said.contains("repaired") && !said.contains("lost"), "a letter shows no text: {said}");
+        let ids = letters(&stack, &[&repaired, &lost]).await;
+        let (code, said) = run(&stack, &["verify"]).await;
+        assert_eq!(code, Some(2), "what can't be read can't be judged: {said}");
+
+        let (code, said) = run(&stack, &["dead-letters", "retry", &ids[0]]).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("0 of 1 went through"), "{said}");
+        schema(&repaired, 1).await.unwrap();
+        let (code, said) = run(&stack, &["dead-letters", "retry", &ids[0]]).await;
+        assert_eq!((code, said.as_str()), (Some(0), "1 of 1 went through.\n"));
+        assert_eq!(stack.home_ids(&bob).await, [fine.id, repaired.id]);
+
+        let (code, said) = run(&stack, &["dead-letters", "discard", "--all"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        let (code, said) = run(&stack, &["dead-letters", "list"]).await;
+        assert_eq!((code, said.as_str()), (Some(0), "No dead letters.\n"));
+        let (code, said) = run(&stack, &["verify"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("0 differences") && said.contains("1 events are discarded"), "{said}");
+        databases.close().await;
+    }
+}
+
+/// The program's exit code and what it printed.
+async fn run(stack: &Stack, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = stack.microblog();
+    command.args(words);
+    let output = tokio::task::spawn_blocking(move || command.output().expect("it runs"))
+        .await
+        .expect("its output");
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+    }
+    (output.status.code(), said)
+}
+
+/// The ids of the events that created these posts, once they are dead letters.
+async fn letters(stack: &Stack, posts: &[&Post]) -> Vec<String> {
+    let databases = stack.databases().await;
+    let letters = shared::subscription::dead_letters::DeadLetters::new(&databases.views);
+    let letters = letters.list().await.expect("the dead letters");
+    databases.close().await;
+    let event = |post: &&Post| {
+        let stream = format!("post-{}", post.id);
+        letters
+            .iter()
+            .find(|letter| letter.stream.as_str() == stream)
+            .map(|letter| letter.event.to_string())
+    };
+    posts
+        .iter()
+        .map(|post| event(post).expect("there is a letter"))
+        .collect()
+}
+
+fn entry(owner: &shared::ids::UserId, post: &Post) -> mongodb::bson::Binary {
+    let bytes = [owner.as_bytes().as_slice(), post.id.as_bytes()].concat();
+    mongodb::bson::Binary {
+        subtype: mongodb::bson::spec::BinarySubtype::Generic,
+        bytes,
+    }
+}
+
+async fn differences(stack: &Stack) -> Vec<String> {
+    let reports = stack.verify().await;
+    reports
+        .iter()
+        .flat_map(|report| &report.differences)
+        .map(ToString::to_string)
+        .collect()
+}
