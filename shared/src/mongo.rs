@@ -113,7 +113,11 @@ pub fn is_transient(error: &Error) -> bool {
             // Written, but not acknowledged by a majority, or interrupted in the middle.
             ErrorKind::InsertMany(insert) => {
                 insert.write_concern_error.is_some()
-                    || insert.write_errors.iter().flatten().any(|write| is_transient_code(write.code))
+                    || insert
+                        .write_errors
+                        .iter()
+                        .flatten()
+                        .any(|write| is_transient_code(write.code))
             }
             _ => false,
         }
@@ -123,7 +127,24 @@ pub fn is_transient(error: &Error) -> bool {
 fn is_transient_code(code: i32) -> bool {
     matches!(
         code,
-        6 | 7 | 24 | 43 | 50 | 89 | 91 | 112 | 134 | 189 | 202 | 251 | 262 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436
+        6 | 7
+            | 24
+            | 43
+            | 50
+            | 89
+            | 91
+            | 112
+            | 134
+            | 189
+            | 202
+            | 251
+            | 262
+            | 9001
+            | 10107
+            | 11600
+            | 11602
+            | 13435
+            | 13436
     )
 }
 

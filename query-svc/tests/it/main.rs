@@ -1,6 +1,9 @@
 //! query-svc against a real database.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets an error has nothing better to do than to panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets an error has nothing better to do than to panic"
+)]
 
 mod bad_input;
 mod consistency;

@@ -229,7 +229,14 @@ async fn eventually(running: &Running, path: &str, expected: StatusCode) -> Resp
 /// Waits until one request is being answered, beside the one that asks.
 async fn eventually_busy(running: &Running) {
     let began = Instant::now();
-    while !running.get("/metrics").await.text().await.unwrap().contains("http_requests_in_flight 2") {
+    while !running
+        .get("/metrics")
+        .await
+        .text()
+        .await
+        .unwrap()
+        .contains("http_requests_in_flight 2")
+    {
         assert!(began.elapsed() < DEADLINE, "the request never arrived");
     }
 }

@@ -41,9 +41,16 @@ impl Posts {
     }
 
     async fn heads_where(&self, filter: Document, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
-        let found = self.heads.find(filter).projection(head_fields()).sort(doc! { "_id": range.direction() });
+        let found = self
+            .heads
+            .find(filter)
+            .projection(head_fields())
+            .sort(doc! { "_id": range.direction() });
         // One batch: by default the first one ends at 101 documents.
-        let found = found.limit(i64::from(range.limit)).batch_size(range.limit.saturating_add(1)).await?;
+        let found = found
+            .limit(i64::from(range.limit))
+            .batch_size(range.limit.saturating_add(1))
+            .await?;
         Ok(range.newest_first(found.try_collect().await?))
     }
 }
