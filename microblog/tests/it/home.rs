@@ -1,7 +1,6 @@
 //! Home timelines of accounts of ordinary size.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use futures_util::future::join_all;
 use mongodb::bson::spec::BinarySubtype;
@@ -9,7 +8,7 @@ use mongodb::bson::{Binary, doc};
 use shared::api::{Page, Post};
 use shared::ids::PostId;
 
-use crate::stack::{DEADLINE, Person, Stack, eventually};
+use crate::stack::{Person, Stack, eventually};
 
 /// Actix starts threads of its own; everything else shares these.
 macro_rules! e2e {
