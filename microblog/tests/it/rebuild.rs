@@ -32,14 +32,9 @@ e2e! {
                 let mut pages = 0;
                 while !writing.stop.load(Ordering::SeqCst) {
                     for query in &stack.queries {
-                        let answer = reqwest::Client::new()
-                            .get(format!("{}/v1/timelines/home?limit=5", query.url))
-                            .bearer_auth(&reader.token)
-                            .send()
-                            .await
-                            .expect("query-svc answers");
-                        assert!(answer.status().is_success(), "a read was answered {}", answer.status());
-                        let _: Page<Post> = answer.json().await.expect("a page");
+                        let (status, page) = stack.try_read_from(&query.url, "/v1/timelines/home?limit=5", Some(&reader)).await;
+                        assert!(status.is_success(), "a read was answered {status}: {page}");
+                        let _: Page<Post> = serde_json::from_str(&page).expect("a page");
                         pages += 1;
                     }
                 }

@@ -19,6 +19,7 @@ use shared::event_store::{EventStore, Retries};
 use shared::ids::{Partition, PostId, UserId};
 use shared::mongo::Databases;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 /// On a machine that does other things too, everything takes its time; more than this is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -88,6 +89,10 @@ impl Stack {
             ("command.deadline", "30s"),
             ("command.max_queueing", "30s"),
             ("mongodb.operation_timeout", "25s"),
+            ("mongodb.server_selection_timeout", "20s"),
+            ("mongodb.connect_timeout", "20s"),
+            ("query.request_timeout", "10s"),
+            ("query.claim_for", "60s"),
             ("clock.max_age", "60s"),
         ] {
             environment.set(key, value);
@@ -350,14 +355,24 @@ impl Stack {
         actor: Option<&Person>,
         body: Option<Value>,
     ) -> reqwest::Response {
-        let mut request = self.http.request(method, format!("{}{path}", self.command.url));
-        if let Some(actor) = actor {
-            request = request.bearer_auth(&actor.token);
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.expect("command-svc answers");
+        let key = Uuid::new_v4().to_string();
+        // As any client would: a machine with more programs than processors is now and then too slow. Each of these
+        // commands may be given twice.
+        let answer = eventually(&format!("{path} is possible"), || async {
+            let mut request = self.http.request(method.clone(), format!("{}{path}", self.command.url));
+            if let Some(actor) = actor {
+                request = request.bearer_auth(&actor.token);
+                if method == Method::POST {
+                    request = request.header("idempotency-key", &key);
+                }
+            }
+            if let Some(body) = &body {
+                request = request.json(body);
+            }
+            let answer = request.send().await.expect("command-svc answers");
+            (answer.status() != StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+        })
+        .await;
         if let Some(token) = answer.headers().get(HEADER) {
             let token: ConsistencyToken = token.to_str().expect("text").parse().expect("a token");
             let mut seen = self.seen.lock().expect("nobody panicked");
