@@ -92,6 +92,27 @@ struct Process {
     server_pid: u32,
 }
 
+/// What a whole test run writes, with room to spare.
+#[cfg(target_os = "linux")]
+const EPHEMERAL_BYTES: u64 = 4 << 30;
+
+/// Where data go that nobody keeps: into memory where there is room, else into the directory for temporary files.
+///
+/// Every acknowledged write is flushed to its file. On a disk that a build has just filled, that takes seconds, and
+/// services under test answer that the database is too slow. A file in memory survives the death of its process too.
+fn ephemeral_parent() -> PathBuf {
+    #[cfg(target_os = "linux")]
+    {
+        let memory = Path::new("/dev/shm");
+        if let Ok(room) = rustix::fs::statvfs(memory)
+            && room.f_bavail.saturating_mul(room.f_frsize) >= EPHEMERAL_BYTES
+        {
+            return memory.to_owned();
+        }
+    }
+    std::env::temp_dir()
+}
+
 impl Server {
     /// Starts a server (installs one first where there is none) and waits until it accepts writes.
     pub async fn start(options: Options) -> Result<Self, Error> {
@@ -111,8 +132,11 @@ impl Server {
         let engine = tokio::task::spawn_blocking(Engine::find)
             .await
             .expect("finding a server does not panic")?;
-        let directory = tempfile::Builder::new().prefix("microblog-mongodb-").tempdir();
-        let directory = directory.map_err(|source| Error::io(&std::env::temp_dir(), source))?;
+        let parent = ephemeral_parent();
+        let directory = tempfile::Builder::new()
+            .prefix("microblog-mongodb-")
+            .tempdir_in(&parent)
+            .map_err(|source| Error::io(&parent, source))?;
         let mut options = Options {
             cache_mib: 512,
             ..Options::new(directory.path())
