@@ -1,4 +1,8 @@
 //! The projector against a database: from events to views, by programs that share the work and die.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets an error has nothing better to do than to panic"
+)]
 
 mod dead_letters;
 mod generations;
