@@ -4,6 +4,7 @@
 //! ends a name after 20 characters where a [`Handle`] may have 30.
 
 use serde::{Deserialize, Serialize};
+use twitter_text::ParserBackend;
 use twitter_text::entity::Type;
 use twitter_text::extractor::{Extract, Extractor};
 use utoipa::ToSchema;
@@ -51,7 +52,8 @@ pub struct Entities {
 impl Entities {
     pub fn of(text: &PostText) -> Self {
         let text = text.as_str();
-        let mut extractor = Extractor::new();
+        // The library's default parser cuts between the bytes of a character that stands right before an `@`.
+        let mut extractor = Extractor::with_parser_backend(ParserBackend::External);
         extractor.set_extract_url_without_protocol(false);
         let mut entities = Entities::default();
         let mut taken: Vec<Span> = Vec::new();
@@ -209,6 +211,13 @@ mod tests {
                 proptest::prop_assert_eq!(piece.trim_start_matches(['@', '＠']), &mention.handle);
             }
         }
+    }
+
+    #[test]
+    fn a_character_of_several_bytes_may_stand_before_a_mention() {
+        assert_eq!(of("ꦍ@ada").mentions, []);
+        assert_eq!(of("“@ada” ꦍd@bob 中@ada").mentions.len(), 1);
+        assert_eq!(of("。@ada #中").hashtags.len(), 1);
     }
 
     #[test]
