@@ -192,9 +192,10 @@ mod tests {
                 "\\PC{1,8}", "#[a-zäöü]{1,8}", "@[a-z_]{1,12}",
                 proptest::strategy::Just("https://example.org/a?b=c".to_owned()),
                 proptest::strategy::Just("👩‍🚀".to_owned()),
+                "[ \n.:/]{1,2}",
             ], 1..12))
         {
-            let Ok(text) = PostText::parse(&words.join(" ")) else { return Ok(()) };
+            let Ok(text) = PostText::parse(&words.concat()) else { return Ok(()) };
             let entities = Entities::of(&text);
             let piece = |start: u32, end: u32| {
                 text.as_str().chars().skip(start as usize).take((end - start) as usize).collect::<String>()

@@ -25,18 +25,6 @@ impl Position {
         self.0
     }
 
-    /// The position right before this one.
-    #[must_use]
-    pub const fn before(self) -> Self {
-        Self(if self.0 > Self::ORIGIN.0 { self.0 - 1 } else { self.0 })
-    }
-
-    /// The position right after this one.
-    #[must_use]
-    pub const fn after(self) -> Self {
-        Self(self.0.saturating_add(1))
-    }
-
     pub fn to_timestamp(self) -> Timestamp {
         let bytes = self.0.to_be_bytes();
         let [a, b, c, d, e, f, g, h] = bytes;

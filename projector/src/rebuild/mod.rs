@@ -1,8 +1,8 @@
 //! Builds a new generation of all views, beside the one that is read.
 //!
-//! 1. A mark is written, and every event is scanned into rows: what was committed up to the mark, the scan finds.
+//! 1. A horizon is noted, and every event is scanned into rows: what was committed up to the horizon, the scan finds.
 //! 2. Home timelines are filled from posts and follows. Nothing else writes to the generation yet.
-//! 3. Leases that begin at the mark are made, and every projector follows the generation from there. What the scan
+//! 3. Leases that begin at the horizon are made, and every projector follows the generation from there. What the scan
 //!    has seen already comes again, which handlers don't mind.
 //! 4. Once it passes a mark in no time, it becomes the active one.
 //! 5. When no reader of the former generation is left, projectors stop following it, and it is dropped.
@@ -121,12 +121,11 @@ impl Rebuilder {
         if self.generations.ensure_first().await?.requested.is_none() {
             return Ok(None);
         }
-        // Before the scan, and acknowledged: see the head of this module.
-        let mark = self.store.mark_all().await?;
+        let horizon = self.store.horizon().await?;
         let events = self.store.estimate().await?;
         Ok(self
             .generations
-            .begin(term, mark, i64::try_from(events).unwrap_or(i64::MAX))
+            .begin(term, horizon, i64::try_from(events).unwrap_or(i64::MAX))
             .await?)
     }
 
@@ -147,7 +146,7 @@ impl Rebuilder {
                     self.fill(term, &mut building, &views, stop).await?;
                     // Before anybody follows: a subscription that finds no leases would begin with the first event ever.
                     Leases::new(self.views.clone(), &views_subscription(generation))
-                        .ensure(building.mark)
+                        .ensure(building.horizon)
                         .await?;
                     self.enter(term, &mut building, Phase::CatchingUp, 0).await?;
                 }

@@ -1,15 +1,13 @@
 //! Events become rows.
 //!
 //! Events come in the order of their ids, which are several clocks' times: rows take them in any order. What is
-//! appended behind the scan's back was appended after the mark, and the subscription will show it.
+//! appended behind the scan's back was appended after the horizon, and the subscription will show it.
 
 use std::collections::HashMap;
 
-use mongodb::ClientSession;
-use mongodb::SessionCursor;
 use query_svc::views::generation::{Building, Term};
 use query_svc::views::{ViewProjection, Views};
-use shared::event_store::RecordedEvent;
+use shared::event_store::{EventScan, RecordedEvent};
 use shared::events::StreamId;
 use shared::ids::{EventId, Partition};
 use shared::subscription::dead_letters::{Buried, QUEUED_BEHIND};
@@ -60,10 +58,9 @@ impl Rebuilder {
             .cursor
             .map_or(EventId::from_bytes([0; 16]), |last| EventId::from_uuid(last.into()));
         let partitions: Vec<Partition> = Partition::all().collect();
-        let mut session = self.store.session().await?;
-        let mut cursor = self.store.scan(&mut session, &partitions, None, from).await?;
+        let mut stored = self.store.scan(&partitions, None, from, building.horizon).await?;
         loop {
-            let events = next_batch(&mut cursor, &mut session, self.config.batch).await?;
+            let events = next_batch(&mut stored, self.config.batch).await?;
             let Some(last) = events.last() else { return Ok(()) };
             let (cursor_at, count) = (last.id, events.len());
             scan.apply(events).await?;
@@ -77,23 +74,15 @@ impl Rebuilder {
     }
 }
 
-/// The next events. A document that is no event, which no program of ours writes, is left out, as the subscription does.
-async fn next_batch(
-    cursor: &mut SessionCursor<RecordedEvent>,
-    session: &mut ClientSession,
-    limit: usize,
-) -> Result<Vec<RecordedEvent>, RebuildError> {
-    let mut events = Vec::with_capacity(limit);
-    while events.len() < limit && cursor.advance(session).await? {
-        match cursor.deserialize_current() {
-            Ok(event) => events.push(event),
-            Err(error) => {
-                let id = cursor.current().get("_id").ok().flatten().map(|id| format!("{id:?}"));
-                tracing::error!(id, %error, "the event store holds a document that is no event");
-            }
-        }
+/// The next events, none at the end.
+async fn next_batch(events: &mut EventScan, limit: usize) -> Result<Vec<RecordedEvent>, RebuildError> {
+    let mut batch = Vec::with_capacity(limit);
+    while batch.len() < limit
+        && let Some(event) = events.next().await?
+    {
+        batch.push(event);
     }
-    Ok(events)
+    Ok(batch)
 }
 
 impl Scan<'_> {

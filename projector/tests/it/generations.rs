@@ -37,7 +37,7 @@ async fn a_rebuild_is_requested_once_and_another_can_be_asked_for_while_it_is_bu
         .await
         .unwrap()
         .unwrap();
-    assert_eq!((building.generation, building.mark), (2, Position::from_u64(7)));
+    assert_eq!((building.generation, building.horizon), (2, Position::from_u64(7)));
     assert_eq!(it.request_rebuild().await.unwrap(), 3);
     // One at a time.
     assert_eq!(it.begin(&term("a", 1), Position::ORIGIN, 0).await.unwrap(), None);

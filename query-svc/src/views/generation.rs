@@ -77,8 +77,9 @@ impl Control {
 pub struct Building {
     pub generation: i64,
     pub phase: Phase,
-    /// Every event up to here is in the store for the scan to find; the subscription follows from here.
-    pub mark: Position,
+    /// Every event up to here is in the store for the scan to find; the subscription follows from here
+    /// ([`EventStore::horizon`](shared::event_store::EventStore::horizon)).
+    pub horizon: Position,
     /// Events scanned, or authors filled from, in this phase.
     pub scanned: i64,
     /// How many there were, about, when the phase began.
@@ -100,7 +101,7 @@ pub enum Phase {
     Scanning,
     /// Rows become home timelines.
     Filling,
-    /// A subscription follows from the mark.
+    /// A subscription follows from the horizon.
     CatchingUp,
 }
 
@@ -232,10 +233,10 @@ impl Generations {
         }
     }
 
-    /// Begins what was requested. `mark` was written before: whatever was committed up to it, a scan from now on finds.
+    /// Begins what was requested. Whatever was committed up to `horizon`, a scan from now on finds.
     ///
     /// `None` if nothing is requested, or another generation is being built or retired.
-    pub async fn begin(&self, term: &Term, mark: Position, total: i64) -> Result<Option<Building>, Error> {
+    pub async fn begin(&self, term: &Term, horizon: Position, total: i64) -> Result<Option<Building>, Error> {
         let Some(control) = self.current().await? else {
             return Ok(None);
         };
@@ -245,7 +246,7 @@ impl Generations {
         let building = Building {
             generation: requested,
             phase: Phase::Scanning,
-            mark,
+            horizon,
             scanned: 0,
             total,
             cursor: None,

@@ -194,12 +194,12 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
         owner: "test".to_owned(),
         fence: 1,
     };
-    let Building { mark, .. } = generations
+    let Building { horizon, .. } = generations
         .begin(&term, service.next_position(), 1)
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(mark, service.next_position());
+    assert_eq!(horizon, service.next_position());
     let progress = Progress {
         phase: Phase::CatchingUp,
         scanned: 1,

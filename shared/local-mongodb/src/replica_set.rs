@@ -1,4 +1,5 @@
-//! Waits until a server accepts writes; makes a fresh `mongod` the only member of its replica set on the way.
+//! Waits until a server accepts writes; makes a fresh `mongod` the only member of its replica set on the way, and tells it how
+//! long a transaction may be forgotten.
 //!
 //! Transactions, change streams and causal consistency exist in replica sets only, so that a lone `mongod` would not do.
 
@@ -11,6 +12,9 @@ use crate::engine::REPLICA_SET;
 
 const NOT_YET_INITIALIZED: i32 = 94;
 const INVALID_REPLICA_SET_CONFIG: i32 = 93;
+/// How long a transaction may live. One that its client left behind when it was killed holds up others on the same rows, and
+/// the stand-in's change streams, for so long; a minute, the default, is made for reports.
+const TRANSACTION_LIFETIME_SECONDS: i32 = 10;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
 
 /// Asks until the server is primary. `gone` tells, between two attempts, that there is no use in going on.
@@ -28,7 +32,12 @@ pub(crate) async fn wait_for_primary(
     let admin = client.database("admin");
     let outcome = loop {
         let last = match attempt(&admin, port).await {
-            Ok(true) => break is_process(&admin, pid).await,
+            Ok(true) => {
+                break match is_process(&admin, pid).await {
+                    Ok(()) => limit_transactions(&admin).await,
+                    other => other,
+                };
+            }
             Ok(false) => "it is not primary yet".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -83,6 +92,14 @@ async fn is_process(admin: &Database, pid: u32) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
+}
+
+async fn limit_transactions(admin: &Database) -> Result<(), String> {
+    admin
+        .run_command(doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": TRANSACTION_LIFETIME_SECONDS })
+        .await
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// The configuration that puts the only member where it listens now.

@@ -96,13 +96,13 @@ struct Process {
 #[cfg(target_os = "linux")]
 const EPHEMERAL_BYTES: u64 = 4 << 30;
 
-/// Where data go that nobody keeps: into memory where there is room, else into the directory for temporary files.
+/// Where data go that nobody keeps: where `TMPDIR` says, else into memory where there is room, else where temporary files go.
 ///
 /// Every acknowledged write is flushed to its file. On a disk that a build has just filled, that takes seconds, and
 /// services under test answer that the database is too slow. A file in memory survives the death of its process too.
 fn ephemeral_parent() -> PathBuf {
     #[cfg(target_os = "linux")]
-    {
+    if std::env::var_os("TMPDIR").is_none() {
         let memory = Path::new("/dev/shm");
         if let Ok(room) = rustix::fs::statvfs(memory)
             && room.f_bavail.saturating_mul(room.f_frsize) >= EPHEMERAL_BYTES

@@ -7,23 +7,24 @@
 //! Invariant: a transaction holds at most one event, so that "after this position" is exact.
 
 mod append;
+mod marks;
 mod recorded;
+mod scan;
 mod setup;
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
 use mongodb::options::{FindOneOptions, SessionOptions};
-use mongodb::{ClientSession, Collection, Database, SessionCursor};
+use mongodb::{ClientSession, Collection, Database};
 
 pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries};
 pub use self::recorded::{BodyHash, RecordedEvent};
+pub use self::scan::EventScan;
 use crate::clock::SharedClock;
 use crate::consistency::StoreId;
 use crate::events::StreamId;
-use crate::ids::{EventId, Partition, PostId, UserId};
-use crate::mongo::is_transient;
-use crate::position::Position;
+use crate::ids::{EventId, PostId, UserId};
 use crate::values::IdempotencyKey;
 
 /// The collection of events.
@@ -125,85 +126,9 @@ impl EventStore {
             .await
     }
 
-    /// Writes a mark: a point of the partition's order that every subscription will see go by.
-    ///
-    /// Its position is above that of everything that was acknowledged before, wherever it was written.
-    pub async fn mark(&self, partition: Partition) -> Result<Position, Error> {
-        let mut session = self.session().await?;
-        self.mark_in(&mut session, Some(partition), false).await
-    }
-
-    /// Writes a mark that every partition sees: a barrier, or the sign that an idle stream is alive.
-    pub async fn mark_all(&self) -> Result<Position, Error> {
-        let mut session = self.session().await?;
-        self.mark_in(&mut session, None, false).await
-    }
-
-    /// Writes a mark that makes the partition's owners look at what was written on its dead letters.
-    pub async fn wake(&self, partition: Partition) -> Result<Position, Error> {
-        let mut session = self.session().await?;
-        self.mark_in(&mut session, Some(partition), true).await
-    }
-
     /// How many events there are, about: from the collection's metadata.
     pub async fn estimate(&self) -> Result<u64, Error> {
         self.events.estimated_document_count().await
-    }
-
-    /// The events of these partitions, and of these types if any are named, in the order of their ids.
-    pub async fn scan(
-        &self,
-        session: &mut ClientSession,
-        partitions: &[Partition],
-        types: Option<&[&str]>,
-        from: EventId,
-    ) -> Result<SessionCursor<RecordedEvent>, Error> {
-        let mut filter = doc! { "_id": { "$gte": from } };
-        if partitions.len() < Partition::all().count() {
-            filter.insert("partition", doc! { "$in": partitions.to_vec() });
-        }
-        if let Some(types) = types {
-            filter.insert("type", doc! { "$in": types });
-        }
-        self.events
-            .find(filter)
-            .sort(doc! { "_id": 1 })
-            .batch_size(1_000)
-            .session(session)
-            .await
-    }
-
-    async fn mark_in(
-        &self,
-        session: &mut ClientSession,
-        partition: Option<Partition>,
-        wake: bool,
-    ) -> Result<Position, Error> {
-        let mark = doc! {
-            "partition": partition.map(i32::from),
-            "wake": wake,
-            "at": bson::DateTime::from_chrono(self.clock.now()),
-        };
-        let mut delays = self.retries.delays();
-        loop {
-            // Each attempt may write a mark of its own: one too many harms nobody.
-            match self.marks.insert_one(&mark).session(&mut *session).await {
-                Ok(_) => {
-                    return session
-                        .operation_time()
-                        .map(Position::from)
-                        .ok_or_else(missing_operation_time);
-                }
-                Err(error) if is_transient(&error) => match delays.next() {
-                    Some(delay) => {
-                        tracing::warn!(%error, "mark had no answer; trying again");
-                        tokio::time::sleep(delay).await;
-                    }
-                    None => return Err(error),
-                },
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 

@@ -32,6 +32,14 @@ pub(super) enum Incoming {
     },
 }
 
+impl Incoming {
+    pub(super) fn position(&self) -> Position {
+        match self {
+            Self::Event { position, .. } | Self::Mark { position, .. } | Self::Unreadable { position, .. } => *position,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     /// The partition it is for; none for all.
@@ -60,12 +68,20 @@ impl From<Error> for FeedError {
     }
 }
 
+/// A stream that begins with what it was opened at.
+///
+/// That first document is shown a second time, to no purpose but this: if anything else comes first, the oplog no longer
+/// reaches back so far. MongoDB says so itself when the stream is opened; not every server does. To begin with a
+/// document that is there, and not after it, also leaves nothing to a server's idea of where "after" is while others write.
 pub(super) struct Feed {
     stream: ChangeStream<ChangeStreamEvent<RawDocumentBuf>>,
+    /// What has to come first; none once it has come.
+    begins_at: Option<Position>,
 }
 
 impl Feed {
-    /// Opens a stream of everything after `start` that concerns `partitions`, of the events only those types.
+    /// Opens a stream of everything from `start`, which a stream has shown before, that concerns `partitions`, of the events
+    /// only those types.
     pub(super) async fn open(
         events: &Database,
         start: Position,
@@ -77,10 +93,10 @@ impl Feed {
         let mut inserts = doc! {
             "operationType": "insert",
             "ns.coll": { "$in": [EVENTS, MARKS] },
-            "fullDocument.partition": { "$in": concerns },
         };
+        let mut wanted = doc! { "fullDocument.partition": { "$in": concerns } };
         if let Some(types) = types {
-            inserts.insert(
+            wanted.insert(
                 "$or",
                 [
                     doc! { "ns.coll": MARKS },
@@ -88,24 +104,32 @@ impl Feed {
                 ],
             );
         }
-        // The server includes the position itself.
+        inserts.insert("$or", [doc! { "clusterTime": start }, wanted]);
         let stream = events
             .watch()
             .pipeline([doc! { "$match": inserts }])
-            .start_at_operation_time(start.after().to_timestamp())
+            .start_at_operation_time(start.to_timestamp())
             .batch_size(1_000)
             .await?;
         Ok(Self {
             stream: stream.with_type(),
+            begins_at: Some(start),
         })
     }
 
     /// The next of the stream. May be dropped and called again without losing anything.
     pub(super) async fn next(&mut self) -> Result<Incoming, FeedError> {
-        match self.stream.next().await {
-            Some(Ok(change)) => incoming(change),
-            Some(Err(error)) => Err(error.into()),
-            None => Err(FeedError::Broken(Error::custom("the change stream ended"))),
+        let shown = match self.stream.next().await {
+            Some(Ok(change)) => incoming(change)?,
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(FeedError::Broken(Error::custom("the change stream ended"))),
+        };
+        match self.begins_at.take() {
+            Some(start) if shown.position() != start => Err(FeedError::HistoryLost(Error::custom(format!(
+                "the change stream begins at {}, and not at {start}",
+                shown.position()
+            )))),
+            _ => Ok(shown),
         }
     }
 }

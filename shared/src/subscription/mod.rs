@@ -343,8 +343,7 @@ impl Coordinator {
         if self.workers.values().all(|worker| worker.delivered != Position::ORIGIN) {
             return Ok(());
         }
-        // Acknowledged before the scan begins: everything below it will be seen by the scan.
-        let mark = self.workshop.store.mark_all().await?;
+        let horizon = self.workshop.store.horizon().await?;
         let mut entries = Vec::new();
         let mut from = None;
         for worker in self
@@ -356,12 +355,17 @@ impl Coordinator {
             let checkpoint = self.workshop.progress.stored(worker.partition);
             let start = scan::start_of(checkpoint, self.workshop.settings.scan_overlap);
             from = Some(from.map_or(start, |lowest: crate::ids::EventId| lowest.min(start)));
-            worker.delivered = mark;
+            worker.delivered = horizon;
             entries.push(worker.scan_entry());
         }
         if let Some(from) = from {
-            self.scans
-                .spawn(scan::scan(self.workshop.clone(), entries, from, self.stop.clone()));
+            self.scans.spawn(scan::scan(
+                self.workshop.clone(),
+                entries,
+                from,
+                horizon,
+                self.stop.clone(),
+            ));
         }
         Ok(())
     }

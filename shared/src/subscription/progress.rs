@@ -2,8 +2,9 @@
 //!
 //! Invariant: a checkpoint at `p` says that every event of the partition up to `p` is handled. It may be moved to
 //! the stream's frontier only if the stream was opened at or below the checkpoint after the lease was
-//! taken (`covered`), no scan is under way, and nothing is unfinished; else to just below the lowest
-//! unfinished event. One lock guards the frontier and the partitions together, because a frontier read before
+//! taken (`covered`), no scan is under way, and nothing is unfinished; else to what the stream showed right before the
+//! lowest unfinished event. Every checkpoint is the position of something that the stream has shown: a stream that is
+//! opened there shows it again, or the oplog no longer reaches back so far. One lock guards the frontier and the partitions together, because a frontier read before
 //! a stream was reopened must not be applied to a partition that only the new stream covers.
 
 use std::collections::BTreeMap;
@@ -37,10 +38,17 @@ struct PartitionProgress {
     /// How many more checkpoints are worth writing at once: two after the last event. A server may answer an
     /// insert with a time slightly above its change event's; the second checkpoint is above that too.
     writes_due: u8,
-    /// What was handed over and is not handled yet, with the time of its recording.
-    unfinished: BTreeMap<Position, DateTime<Utc>>,
+    /// What was handed over and is not handled yet.
+    unfinished: BTreeMap<Position, Unfinished>,
     /// The highest checkpoint that is known to be stored.
     saved: Position,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    /// What the stream showed right before.
+    previous: Position,
+    recorded_at: DateTime<Utc>,
 }
 
 impl Progress {
@@ -78,7 +86,7 @@ impl Progress {
         }
     }
 
-    /// A stream was opened that begins right after `start`, at or below what every partition needs.
+    /// A stream was opened that begins at `start`, at or below what every partition needs.
     pub(super) fn stream_opened(&self, start: Position) {
         let mut state = self.lock();
         state.frontier = start;
@@ -89,8 +97,11 @@ impl Progress {
 
     /// An event is about to be handed to its partition.
     pub(super) fn began(&self, partition: Partition, position: Position, recorded_at: DateTime<Utc>) {
-        if let Some(progress) = self.lock().partitions.get_mut(&partition) {
-            progress.unfinished.insert(position, recorded_at);
+        let mut state = self.lock();
+        let previous = state.frontier;
+        if let Some(progress) = state.partitions.get_mut(&partition) {
+            let unfinished = Unfinished { previous, recorded_at };
+            progress.unfinished.insert(position, unfinished);
             progress.writes_due = 2;
         }
     }
@@ -166,13 +177,11 @@ impl Progress {
     /// When the oldest unfinished event was recorded, and how many there are.
     pub(super) fn backlog(&self) -> (Option<DateTime<Utc>>, usize) {
         let state = self.lock();
-        let unfinished = || {
-            state
-                .partitions
-                .values()
-                .flat_map(|progress| progress.unfinished.values())
+        let recorded = || {
+            let partitions = state.partitions.values();
+            partitions.flat_map(|progress| progress.unfinished.values().map(|event| event.recorded_at))
         };
-        (unfinished().min().copied(), unfinished().count())
+        (recorded().min(), recorded().count())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -187,8 +196,7 @@ impl PartitionProgress {
             return None;
         }
         match self.unfinished.first_key_value() {
-            // Just below: positions are the server's, so nothing of ours lies between.
-            Some((&lowest, _)) => Some(lowest.before()),
+            Some((_, lowest)) => Some(lowest.previous),
             None => Some(frontier),
         }
     }
@@ -224,7 +232,7 @@ mod tests {
             progress.advance(at(position), false);
         }
         progress.finished(partition(1), [at(11), at(15)]);
-        assert_eq!(due(&progress), [(1, 12)]);
+        assert_eq!(due(&progress), [(1, 11)]);
         progress.finished(partition(1), [at(13)]);
         assert_eq!(due(&progress), [(1, 15)]);
     }

@@ -16,9 +16,15 @@ const ON_THEIR_WAY: u32 = 2_048;
 
 /// Hands every event from `from` on to its partition, and ends when all are handled.
 ///
-/// The scan begins after a mark was acknowledged, whose position is where the stream begins: what the scan
-/// does not see, the stream shows. Events may be seen twice, and handlers don't mind.
-pub(super) async fn scan(workshop: Arc<Workshop>, entries: Vec<ScanEntry>, from: EventId, stop: CancellationToken) {
+/// The stream begins at `horizon`: what the scan does not see, the stream shows. Events may be seen twice, and handlers
+/// don't mind.
+pub(super) async fn scan(
+    workshop: Arc<Workshop>,
+    entries: Vec<ScanEntry>,
+    from: EventId,
+    horizon: Position,
+    stop: CancellationToken,
+) {
     workshop.metrics.scans.get_or_create(&workshop.labels()).inc();
     let entries: BTreeMap<Partition, ScanEntry> = entries.into_iter().map(|entry| (entry.partition, entry)).collect();
     let permits = Arc::new(Semaphore::new(ON_THEIR_WAY as usize));
@@ -30,7 +36,7 @@ pub(super) async fn scan(workshop: Arc<Workshop>, entries: Vec<ScanEntry>, from:
         partitions = entries.len(),
         "scanning the event store"
     );
-    while let Err(error) = hand_over(&workshop, &entries, &permits, &mut next, &mut scanned, &stop).await {
+    while let Err(error) = hand_over(&workshop, &entries, &permits, horizon, &mut next, &mut scanned, &stop).await {
         tracing::warn!(subscription = workshop.subscription, %error, "the scan broke off; going on");
         if !patience.pause(&stop).await {
             return;
@@ -51,17 +57,17 @@ async fn hand_over(
     workshop: &Workshop,
     entries: &BTreeMap<Partition, ScanEntry>,
     permits: &Arc<Semaphore>,
+    horizon: Position,
     next: &mut EventId,
     scanned: &mut u64,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let partitions: Vec<Partition> = entries.keys().copied().collect();
-    let mut session = workshop.store.session().await?;
-    let mut cursor = workshop
+    let mut events = workshop
         .store
-        .scan(&mut session, &partitions, workshop.handler.event_types(), *next)
+        .scan(&partitions, workshop.handler.event_types(), *next, horizon)
         .await?;
-    while let Some(event) = cursor.next(&mut session).await.transpose()? {
+    while let Some(event) = events.next().await? {
         let Some(Ok(permit)) = stop.run_until_cancelled(permits.clone().acquire_owned()).await else {
             return Ok(());
         };

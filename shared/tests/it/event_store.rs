@@ -214,11 +214,11 @@ async fn a_deletion_takes_the_text_out_of_earlier_events() {
 async fn positions_are_the_commit_order_of_the_change_stream() {
     let database = TestDatabase::new().await;
     let store = open(&database).await;
-    let start = store.mark_all().await.unwrap();
+    let start = store.horizon().await.unwrap();
     let mut stream = store
         .database()
         .watch()
-        .start_at_operation_time(start.after().to_timestamp())
+        .start_at_operation_time(start.to_timestamp())
         .pipeline([doc! { "$match": { "operationType": "insert" } }])
         .await
         .unwrap();
@@ -227,6 +227,8 @@ async fn positions_are_the_commit_order_of_the_change_stream() {
     positions.push(append(&store, followed(ada, bob, true), 0).await.1);
     positions.push(store.mark(bob.partition()).await.unwrap());
     positions.push(append(&store, followed(bob, ada, true), 0).await.1);
+    let mark = stream.next().await.unwrap().unwrap();
+    assert_eq!(mark.cluster_time.map(Position::from), Some(start));
     let mut before = start;
     for position in positions {
         let change = stream.next().await.unwrap().unwrap();

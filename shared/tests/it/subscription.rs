@@ -213,9 +213,14 @@ impl Running {
     }
 }
 
-/// Asks until it is so, in step with the database and not with a clock.
+/// Asks until it is so.
 async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
-    let asked = async { while !is_so().await {} };
+    let asked = async {
+        while !is_so().await {
+            // The database has other things to do than to be asked.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
     assert!(
         tokio::time::timeout(DEADLINE, asked).await.is_ok(),
         "not so in time: {what}"
@@ -255,6 +260,37 @@ async fn events_from_before_and_after_the_start_are_handled_in_order() {
         .map(|id| handled.iter().position(|other| other == id).unwrap())
         .collect();
     assert!(firsts.is_sorted(), "{firsts:?}");
+}
+
+/// Between what a scan sees and what a stream shows nothing may fall, however many writes are being committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_while_a_subscription_begins_is_handled() {
+    for _ in 0..5 {
+        let world = Arc::new(World::new().await);
+        let stop = CancellationToken::new();
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                let (world, stop) = (world.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let mut ids = Vec::new();
+                    while !stop.is_cancelled() {
+                        ids.push(world.follow(user()).await);
+                    }
+                    ids
+                })
+            })
+            .collect();
+        let recorder = Recorder::new();
+        let running = world.start(&recorder);
+        recorder.wait_for(|handled| handled.len() > 100).await;
+        let barrier = world.store.mark_all().await.unwrap();
+        world.wait_for_checkpoints(barrier).await;
+        stop.cancel();
+        for writer in writers {
+            recorder.wait_for_all(&writer.await.unwrap()).await;
+        }
+        running.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -518,6 +554,14 @@ async fn a_checkpoint_older_than_the_oplog_is_made_good_by_a_scan() {
     let running = world.start(&recorder);
     recorder.wait_for_all(&[before]).await;
     running.stop().await;
+    // What is no event at all stops nobody.
+    world
+        .store
+        .database()
+        .collection::<Document>("events")
+        .insert_one(doc! { "_id": EventId::new(Utc::now()), "partition": 9, "nonsense": true })
+        .await
+        .unwrap();
     let missed = world.follow(user_of(9)).await;
     // A time long before the oplog's first entry.
     let ancient = Position::from(bson::Timestamp {

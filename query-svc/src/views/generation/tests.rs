@@ -4,7 +4,7 @@ fn building(phase: Phase) -> Building {
     Building {
         generation: 3,
         phase,
-        mark: Position::ORIGIN,
+        horizon: Position::ORIGIN,
         scanned: 0,
         total: 0,
         cursor: None,
