@@ -202,6 +202,12 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
         }
         None => ("as configured".to_owned(), String::new()),
     };
+    let directory = installation.directory();
+    let elsewhere = if Installation::default_directory().is_ok_and(|default| default == directory) {
+        String::new()
+    } else {
+        format!(" --data-dir {}", directory.display())
+    };
     format!(
         "Microblog is up ({took:.1?}).\n\n  \
          writes      {command}   documentation {command}/docs\n  \
@@ -212,7 +218,7 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
          Fill it:\n  \
          microblog demo        (or `make demo`)   a small made-up community\n  \
          microblog import --follows EDGES --posts CSV   your own data; `microblog import --help` tells the formats\n  \
-         microblog verify      recomputes every home timeline from the events and compares\n\n\
+         microblog verify{elsewhere}      recomputes every home timeline from the events and compares\n\n\
          Ctrl-C stops everything; the data stay.",
         session = curl_session(&command, &query),
     )

@@ -4,25 +4,19 @@ use std::time::Duration;
 
 use mongodb::Database;
 use mongodb::error::Error;
+use query_svc::views::subscription_name;
 use shared::ids::PARTITIONS;
 use shared::position::Position;
 use shared::subscription::leases::Leases;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The subscription that writes the views of a generation.
-pub(crate) fn views_subscription(generation: i64) -> String {
-    format!("views-g{generation}")
-}
-
 /// Between two looks at the checkpoints.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether the views of `generation` contain, for every partition, everything up to `mark`.
 pub(crate) async fn has_passed(views: &Database, generation: i64, mark: Position) -> Result<bool, Error> {
-    let leases = Leases::new(views.clone(), &views_subscription(generation))
-        .all()
-        .await?;
+    let leases = Leases::new(views.clone(), &subscription_name(generation)).all().await?;
     Ok(leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark))
 }
 
@@ -47,9 +41,4 @@ pub(crate) async fn wait_until_passed(
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-}
-
-/// The generation that a subscription writes, if it is one of views.
-pub(crate) fn generation_of(subscription: &str) -> Option<i64> {
-    subscription.strip_prefix("views-g")?.parse().ok()
 }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use mongodb::Database;
 use mongodb::error::Error;
+use query_svc::views::subscribed_generation;
 use shared::ids::EventId;
 use shared::subscription::dead_letters::DeadLetters;
 use shared::subscription::{Delivery, Handler, HandlerError};
 
-/// The events that an operator gave up on. They count as if they had never happened, in every generation: what one
+/// The events that an operator gave up on in views. They count as if they had never happened, in every generation: what one
 /// generation has left out, the next one must not bring back.
 #[derive(Debug)]
 pub(crate) struct Discards {
@@ -30,7 +31,8 @@ impl Discards {
 
     /// Looks whether there are any.
     pub(crate) async fn look(&self) -> Result<HashSet<EventId>, Error> {
-        let events: HashSet<EventId> = self.letters.discarded().await?.into_iter().collect();
+        let of_views = |subscription: &str| subscribed_generation(subscription).is_some();
+        let events: HashSet<EventId> = self.letters.discarded(of_views).await?.into_iter().collect();
         self.any.store(!events.is_empty(), Ordering::Release);
         Ok(events)
     }
@@ -75,5 +77,13 @@ impl<H: Handler> Handler for WithoutDiscarded<H> {
         } else {
             self.handler.handle(&kept).await
         }
+    }
+
+    async fn session(&self) -> Result<Option<bson::Uuid>, Error> {
+        self.handler.session().await
+    }
+
+    fn event_types(&self) -> Option<&'static [&'static str]> {
+        self.handler.event_types()
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use mongodb::Database;
 use mongodb::error::Error;
 use query_svc::views::generation::Generations;
-use query_svc::views::{ViewMetrics, ViewProjection, Views};
+use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::event_store::EventStore;
@@ -18,7 +18,6 @@ use shared::subscription::{Subscription, SubscriptionMetrics, SubscriptionSettin
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::barrier::views_subscription;
 use crate::discards::{Discards, WithoutDiscarded};
 
 /// What runs a subscription for each generation.
@@ -112,7 +111,7 @@ impl Following {
     }
 
     async fn start(&self, generation: i64) -> Result<Running, Error> {
-        let name = views_subscription(generation);
+        let name = subscription_name(generation);
         let views = Views::new(&self.views, generation);
         views.ensure().await?;
         let projection = ViewProjection::new(

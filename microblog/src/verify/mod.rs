@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use futures_util::{StreamExt, stream};
 use mongodb::Database;
+use query_svc::views::subscribed_generation;
 use reqwest::Url;
 use shared::auth::Signer;
 use shared::clock::SystemClock;
@@ -158,7 +159,11 @@ async fn verify_with(
     let signer = Signer::from_config(auth, SystemClock::shared())?;
     let api = ApiClient::new(query_url, options.patience)?;
     let letters = DeadLetters::new(&databases.views);
-    let discarded: HashSet<_> = letters.discarded().await?.into_iter().collect();
+    let discarded: HashSet<_> = letters
+        .discarded(|name| subscribed_generation(name).is_some())
+        .await?
+        .into_iter()
+        .collect();
     let waiting_letters = letters.list().await?.iter().filter(|letter| !letter.discarded).count() as u64;
 
     // An installation that nobody ever started would be made by opening it.

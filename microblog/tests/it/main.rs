@@ -11,4 +11,5 @@ mod processes;
 mod rebuild;
 mod stack;
 mod tools;
+mod traces;
 mod up;

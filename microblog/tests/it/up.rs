@@ -14,7 +14,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 const LAST_LINE: &str = "Ctrl-C stops everything";
 
 /// A running `microblog up`.
-struct Up {
+pub(crate) struct Up {
     process: Child,
     output: BufReader<ChildStdout>,
     /// What it printed until it was up.
@@ -25,6 +25,16 @@ impl Up {
     /// With a database that it starts itself.
     fn start(data_dir: &Path) -> Self {
         Self::start_with(data_dir, &[])
+    }
+
+    /// With a database that is there.
+    pub(crate) fn start_on(database: &TestDatabase, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let on = [
+            ("MICROBLOG__MONGODB__URI", database.uri()),
+            ("MICROBLOG__MONGODB__EVENTS_DATABASE", database.events_database()),
+            ("MICROBLOG__MONGODB__VIEWS_DATABASE", database.views_database()),
+        ];
+        Self::start_with(data_dir, &[&on[..], variables].concat())
     }
 
     fn start_with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
@@ -51,7 +61,7 @@ impl Up {
     }
 
     /// The address that it printed on the line of this name.
-    fn url(&self, name: &str) -> &str {
+    pub(crate) fn url(&self, name: &str) -> &str {
         let line = self
             .welcome
             .lines()
@@ -110,14 +120,7 @@ fn shell(script: &str) -> Output {
 async fn the_printed_session_works_and_ctrl_c_ends_everything_with_exit_code_0() {
     let database = TestDatabase::new().await;
     let data = tempfile::tempdir().expect("a directory");
-    let up = Up::start_with(
-        data.path(),
-        &[
-            ("MICROBLOG__MONGODB__URI", database.uri()),
-            ("MICROBLOG__MONGODB__EVENTS_DATABASE", database.events_database()),
-            ("MICROBLOG__MONGODB__VIEWS_DATABASE", database.views_database()),
-        ],
-    );
+    let up = Up::start_on(&database, data.path(), &[]);
 
     // Pasting it again does no harm: the people exist, and say the same thing once more.
     for greetings in 1..=2 {
@@ -144,12 +147,10 @@ async fn the_printed_session_works_and_ctrl_c_ends_everything_with_exit_code_0()
 async fn the_demo_fills_the_timelines_and_may_be_loaded_again() {
     let database = TestDatabase::new().await;
     let data = tempfile::tempdir().expect("a directory");
-    let up = Up::start_with(
+    let up = Up::start_on(
+        &database,
         data.path(),
         &[
-            ("MICROBLOG__MONGODB__URI", database.uri()),
-            ("MICROBLOG__MONGODB__EVENTS_DATABASE", database.events_database()),
-            ("MICROBLOG__MONGODB__VIEWS_DATABASE", database.views_database()),
             // The default limits are for people; how patient the client is with them has tests of its own.
             ("MICROBLOG__RATE_LIMIT__ENABLED", "false"),
         ],

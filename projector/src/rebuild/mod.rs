@@ -21,7 +21,7 @@ use bson::Document;
 use mongodb::Database;
 use mongodb::error::Error;
 use query_svc::views::generation::{Building, GenerationError, Generations, Phase, Progress, Term};
-use query_svc::views::{ViewMetrics, ViewProjection, Views};
+use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::event_store::EventStore;
@@ -31,7 +31,7 @@ use shared::subscription::leases::Leases;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::barrier::{views_subscription, wait_until_passed};
+use crate::barrier::wait_until_passed;
 use crate::config::Rebuild;
 use crate::discards::Discards;
 use crate::metrics::RebuildMetrics;
@@ -145,7 +145,7 @@ impl Rebuilder {
                 Phase::Filling => {
                     self.fill(term, &mut building, &views, stop).await?;
                     // Before anybody follows: a subscription that finds no leases would begin with the first event ever.
-                    Leases::new(self.views.clone(), &views_subscription(generation))
+                    Leases::new(self.views.clone(), &subscription_name(generation))
                         .ensure(building.horizon)
                         .await?;
                     self.enter(term, &mut building, Phase::CatchingUp, 0).await?;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use mongodb::error::Error;
 use query_svc::views::generation::Retiring;
+use query_svc::views::{subscribed_generation, subscription_name};
 use shared::subscription::leases::{Lease, Leases};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{RebuildError, Rebuilder, pause};
-use crate::barrier::{generation_of, views_subscription};
 
 impl Rebuilder {
     /// Goes on from wherever a predecessor left it.
@@ -28,13 +28,13 @@ impl Rebuilder {
             pause(self.config.reader_grace, stop).await?;
             self.generations.stop_following(generation).await?;
         }
-        let name = views_subscription(generation);
+        let name = subscription_name(generation);
         let leases = Leases::new(self.views.clone(), &name);
         self.wait_until_left(&leases, stop).await?;
         // Letters that wait for an operator are about this generation's rows; what was discarded, the next one has to know.
         let active = self.generations.ensure_first().await?.active;
         self.dead_letters
-            .carry_discards(&name, &views_subscription(active))
+            .carry_discards(&name, &subscription_name(active))
             .await?;
         self.dead_letters.forget(&name).await?;
         leases.remove().await?;
@@ -73,7 +73,7 @@ impl Rebuilder {
         let names: BTreeSet<String> = Leases::subscriptions(&self.views).await?.into_iter().collect();
         for name in names
             .iter()
-            .filter(|name| generation_of(name).is_some_and(|generation| generation < lowest))
+            .filter(|name| subscribed_generation(name).is_some_and(|generation| generation < lowest))
         {
             Leases::new(self.views.clone(), name).remove().await?;
         }

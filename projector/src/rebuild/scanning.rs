@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use query_svc::views::generation::{Building, Term};
-use query_svc::views::{ViewProjection, Views};
+use query_svc::views::{ViewProjection, Views, subscription_name};
 use shared::event_store::{EventScan, RecordedEvent};
 use shared::events::StreamId;
 use shared::ids::{EventId, Partition};
@@ -15,7 +15,6 @@ use shared::subscription::{Delivery, HandlerError};
 use tokio_util::sync::CancellationToken;
 
 use super::{RebuildError, Rebuilder, pause};
-use crate::barrier::views_subscription;
 
 /// What the scan writes to.
 struct Scan<'a> {
@@ -35,11 +34,11 @@ impl Rebuilder {
         views: &Views,
         stop: &CancellationToken,
     ) -> Result<(), RebuildError> {
-        let subscription = views_subscription(building.generation);
+        let subscription = subscription_name(building.generation);
         self.dead_letters.ensure().await?;
         let active = self.generations.ensure_first().await?.active;
         self.dead_letters
-            .carry_discards(&views_subscription(active), &subscription)
+            .carry_discards(&subscription_name(active), &subscription)
             .await?;
         let mut letters = self.dead_letters.list().await?;
         letters.retain(|letter| letter.subscription == subscription && !letter.discarded);

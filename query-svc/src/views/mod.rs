@@ -97,8 +97,15 @@ pub fn collection_name(view: &str, generation: i64) -> String {
 
 /// The subscription that keeps a generation. Its checkpoints say how far the views are.
 pub fn subscription_name(generation: i64) -> String {
-    format!("views-g{generation}")
+    format!("{SUBSCRIPTION}{generation}")
 }
+
+/// The generation that a subscription keeps, if it keeps one.
+pub fn subscribed_generation(subscription: &str) -> Option<i64> {
+    subscription.strip_prefix(SUBSCRIPTION)?.parse().ok()
+}
+
+const SUBSCRIPTION: &str = "views-g";
 
 /// Reads on the primary what a majority has, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {

@@ -57,4 +57,8 @@ impl Handler for ViewProjection {
         }
         Ok(())
     }
+
+    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
+        self.rows.session().await.map(Some)
+    }
 }

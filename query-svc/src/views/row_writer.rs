@@ -81,7 +81,26 @@ pub(super) struct RowWriter {
     views: Views,
     metrics: ViewMetrics,
     queue: Mutex<Vec<Waiting>>,
-    turn: tokio::sync::Mutex<()>,
+    turn: tokio::sync::Mutex<Turn>,
+}
+
+/// What goes from hand to hand with the turn.
+#[derive(Debug, Default)]
+struct Turn {
+    /// Always the same one, so that an heir of this process can end what it leaves open.
+    session: Option<ClientSession>,
+    /// Whoever had the turn was cancelled in the middle of a transaction, if nobody has it now.
+    in_transaction: bool,
+}
+
+impl Turn {
+    async fn session(&mut self, views: &Views) -> Result<&mut ClientSession, Error> {
+        if self.session.is_none() {
+            let client = views.database().client();
+            self.session = Some(client.start_session().causal_consistency(true).await?);
+        }
+        Ok(self.session.as_mut().expect("it was made above"))
+    }
 }
 
 impl RowWriter {
@@ -91,6 +110,16 @@ impl RowWriter {
             metrics,
             queue: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The server session of the transactions.
+    pub(super) async fn session(&self) -> Result<bson::Uuid, Error> {
+        let mut turn = self.turn.lock().await;
+        let session = turn.session(&self.views).await?;
+        match session.id().get("id") {
+            Some(Bson::Binary(id)) => id.to_uuid().map_err(Error::custom),
+            _ => Err(Error::custom("a session's id is no UUID")),
         }
     }
 
@@ -118,8 +147,8 @@ impl RowWriter {
                         // Whoever had the turn was cancelled in the middle of it: queue up again.
                         Err(_) => break,
                     },
-                    turn = self.turn.lock() => {
-                        self.commit_group(self.dequeue()).await;
+                    mut turn = self.turn.lock() => {
+                        self.commit_group(&mut turn, self.dequeue()).await;
                         drop(turn);
                     }
                 }
@@ -150,18 +179,19 @@ impl RowWriter {
         queue.drain(..count).collect()
     }
 
-    async fn commit_group(&self, group: Vec<Waiting>) {
+    async fn commit_group(&self, turn: &mut Turn, group: Vec<Waiting>) {
         if group.is_empty() {
             return;
         }
         let events: Vec<&Recorded> = group.iter().flat_map(|waiting| waiting.events.iter()).collect();
-        let result = self.commit_events(&events).await;
+        let result = self.commit_events(turn, &events).await;
         let alone = group.len() == 1;
         for waiting in group {
             let result = match &result {
                 // One of them is at fault: let it be told apart from the others.
                 Err(error) if !alone && !is_transient(error) => {
-                    self.commit_events(&waiting.events.iter().collect::<Vec<_>>()).await
+                    self.commit_events(turn, &waiting.events.iter().collect::<Vec<_>>())
+                        .await
                 }
                 result => result.clone(),
             };
@@ -170,17 +200,10 @@ impl RowWriter {
         }
     }
 
-    async fn commit_events(&self, events: &[&Recorded]) -> Result<Committed, Error> {
-        let mut session = self
-            .views
-            .database()
-            .client()
-            .start_session()
-            .causal_consistency(true)
-            .await?;
+    async fn commit_events(&self, turn: &mut Turn, events: &[&Recorded]) -> Result<Committed, Error> {
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS {
-            match self.try_commit(&mut session, events).await {
+            match self.try_commit(turn, events).await {
                 Ok(committed) => return Ok(committed),
                 Err(WriteError::Database(error)) if !is_conflict(&error) => return Err(error),
                 Err(_) => {
@@ -192,7 +215,7 @@ impl RowWriter {
                 }
             }
         }
-        match self.try_commit(&mut session, events).await {
+        match self.try_commit(turn, events).await {
             Ok(committed) => Ok(committed),
             Err(WriteError::Database(error)) => Err(error),
             Err(WriteError::Conflict) => {
@@ -202,7 +225,18 @@ impl RowWriter {
         }
     }
 
-    async fn try_commit(&self, session: &mut ClientSession, events: &[&Recorded]) -> Result<Committed, WriteError> {
+    async fn try_commit(&self, turn: &mut Turn, events: &[&Recorded]) -> Result<Committed, WriteError> {
+        let abandoned = std::mem::replace(&mut turn.in_transaction, true);
+        let session = turn.session(&self.views).await?;
+        if abandoned {
+            abort(session).await;
+        }
+        let outcome = self.try_commit_in(session, events).await;
+        turn.in_transaction = false;
+        outcome
+    }
+
+    async fn try_commit_in(&self, session: &mut ClientSession, events: &[&Recorded]) -> Result<Committed, WriteError> {
         session.start_transaction().write_concern(majority()).await?;
         match self.write(session, events).await {
             Ok((refused, reaches)) => {
@@ -214,10 +248,8 @@ impl RowWriter {
                 })
             }
             Err(error) => {
-                // The first error is the one worth telling; an abort that fails is undone by the server in time.
-                if let Err(error) = session.abort_transaction().await {
-                    tracing::debug!(%error, "abort failed");
-                }
+                // The first error is the one worth telling.
+                abort(session).await;
                 Err(error)
             }
         }
@@ -344,6 +376,13 @@ where
         .batch_size(batch);
     let mut found = found.session(&mut *session).await?;
     found.stream(session).try_collect().await
+}
+
+/// Where that fails, the server has no such transaction any more, or gives it up in time.
+async fn abort(session: &mut ClientSession) {
+    if let Err(error) = session.abort_transaction().await {
+        tracing::debug!(%error, "abort failed");
+    }
 }
 
 /// Another transaction came first.

@@ -320,17 +320,11 @@ pub struct Consistency {
     /// How long a query waits for the views to have caught up.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
-    /// Parts that are further in the future are ignored.
-    #[serde(with = "humantime_serde")]
-    pub max_future: Duration,
 }
 
 impl Default for Consistency {
     fn default() -> Self {
-        Self {
-            max_wait: 2 * SECOND,
-            max_future: MINUTE,
-        }
+        Self { max_wait: 2 * SECOND }
     }
 }
 

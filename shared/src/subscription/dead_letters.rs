@@ -97,15 +97,17 @@ impl DeadLetters {
         self.collection.find(doc! { "event": event }).await?.try_collect().await
     }
 
-    /// The events that an operator gave up on.
-    pub async fn discarded(&self) -> Result<Vec<EventId>, Error> {
+    /// The events that an operator gave up on, in the subscriptions that `concerned` names: what one purpose does without,
+    /// another may need.
+    pub async fn discarded(&self, concerned: impl Fn(&str) -> bool) -> Result<Vec<EventId>, Error> {
         let letters: Vec<DeadLetter> = self
             .collection
             .find(doc! { "discarded": true })
             .await?
             .try_collect()
             .await?;
-        Ok(letters.into_iter().map(|letter| letter.event).collect())
+        let letters = letters.into_iter().filter(|letter| concerned(&letter.subscription));
+        Ok(letters.map(|letter| letter.event).collect())
     }
 
     /// How many letters of the subscription wait for an operator.

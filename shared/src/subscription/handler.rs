@@ -34,6 +34,12 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
     /// An error means that nothing may be taken for done: the whole batch is delivered again.
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError>;
 
+    /// The server session of its transactions, if it always uses the same one: when this process dies, whoever takes its
+    /// leases over ends what is open there.
+    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
+        Ok(None)
+    }
+
     /// The types of the events it works on; none for all. The database leaves the others out.
     fn event_types(&self) -> Option<&'static [&'static str]> {
         None

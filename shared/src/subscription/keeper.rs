@@ -1,6 +1,6 @@
 //! Keeping leases: renewing one's own, taking those whose owner is gone, and a fair share of all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
 use mongodb::error::Error;
@@ -62,14 +62,34 @@ impl Keeper {
             still
         });
         self.observe(&all, now);
+        let mut left_open = HashSet::new();
         for claim in self.claims(&all, now) {
             let taken = match claim {
-                Claim::Take(lease) => self.leases.take(lease, &self.owner).await?,
-                Claim::Steal(lease) => self.leases.steal(lease, &self.owner).await?,
+                Claim::Take(lease) => self.leases.take(lease, &self.owner).await,
+                Claim::Steal(lease) => self.leases.steal(lease, &self.owner).await,
             };
-            if let Some(lease) = taken {
-                self.held.insert(lease.partition, lease.fence);
-                changes.gained.push(lease);
+            match taken {
+                Ok(Some(lease)) => {
+                    if let Claim::Take(before) = claim
+                        && before.owner.as_deref() != Some(self.owner.as_str())
+                    {
+                        left_open.extend(before.session);
+                    }
+                    self.held.insert(lease.partition, lease.fence);
+                    changes.gained.push(lease);
+                }
+                Ok(None) => {}
+                // What was taken so far is worked on; the next look takes the rest.
+                Err(error) => {
+                    tracing::warn!(%error, "taking a lease failed");
+                    break;
+                }
+            }
+        }
+        for session in left_open {
+            // Without it the server gives the transaction up in its own time.
+            if let Err(error) = self.leases.end(session).await {
+                tracing::warn!(%session, %error, "ending the session of an owner that is gone failed");
             }
         }
         Ok(changes)
@@ -151,7 +171,7 @@ mod tests {
             .unwrap();
         Keeper::new(
             Leases::new(client.database("unused"), "views"),
-            Owner::random(),
+            Owner::random(None),
             SubscriptionSettings::default(),
         )
     }
@@ -163,6 +183,7 @@ mod tests {
                 subscription: "views".to_owned(),
                 partition,
                 owner: owner_of(partition.number()),
+                session: None,
                 fence: 1,
                 beat: 1,
                 position: Position::ORIGIN,

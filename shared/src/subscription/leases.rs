@@ -26,6 +26,10 @@ pub struct Lease {
     pub partition: Partition,
     /// The process that works on it; none where it was released or never taken.
     pub owner: Option<String>,
+    /// The server session of the owner's transactions. One that the owner left open when it died holds up its heir on the
+    /// same rows until the server gives it up, after a minute: the heir ends it.
+    #[serde(default)]
+    pub session: Option<bson::Uuid>,
     /// Raised by every new owner: the checkpoints of the one before are refused from then on.
     pub fence: i64,
     /// Raised by the owner while it lives.
@@ -35,16 +39,23 @@ pub struct Lease {
 }
 
 /// A process as an owner of leases.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner(String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    id: String,
+    /// Of its transactions.
+    session: Option<bson::Uuid>,
+}
 
 impl Owner {
-    pub fn random() -> Self {
-        Self(Uuid::new_v4().to_string())
+    pub fn random(session: Option<bson::Uuid>) -> Self {
+        Self {
+            id: Uuid::new_v4().to_string(),
+            session,
+        }
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.id
     }
 }
 
@@ -79,6 +90,7 @@ impl Leases {
             subscription: self.subscription.clone(),
             partition,
             owner: None,
+            session: None,
             fence: 0,
             beat: 0,
             position,
@@ -139,18 +151,28 @@ impl Leases {
     }
 
     async fn take_if(&self, unchanged: Document, owner: &Owner) -> Result<Option<Lease>, Error> {
-        let taken = doc! { "$set": { "owner": owner.as_str() }, "$inc": { "fence": 1, "beat": 1 } };
+        let taken = doc! {
+            "$set": { "owner": owner.as_str(), "session": owner.session },
+            "$inc": { "fence": 1, "beat": 1 },
+        };
         self.collection
             .find_one_and_update(unchanged, taken)
             .return_document(mongodb::options::ReturnDocument::After)
             .await
     }
 
+    /// Ends a session and the transaction that is open in it. The owner may live after all: then it tries again.
+    pub(super) async fn end(&self, session: bson::Uuid) -> Result<(), Error> {
+        let command = doc! { "killSessions": [{ "id": session }] };
+        let admin = self.database.client().database("admin");
+        admin.run_command(command).await.map(drop)
+    }
+
     /// Gives every lease of the owner back.
     pub(super) async fn release(&self, owner: &Owner) -> Result<(), Error> {
         let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
         self.collection
-            .update_many(mine, doc! { "$set": { "owner": null } })
+            .update_many(mine, doc! { "$set": { "owner": null, "session": null } })
             .await
             .map(drop)
     }

@@ -82,13 +82,17 @@ impl Subscription {
     pub async fn run(&self, shutdown: CancellationToken) {
         let workshop = &self.workshop;
         let mut patience = Patience::new(&workshop.settings);
-        while let Err(error) = self.prepare().await {
-            tracing::warn!(subscription = workshop.subscription, %error, "preparing the leases failed; trying again");
-            if !patience.pause(&shutdown).await {
-                return;
+        let owner = loop {
+            match self.prepare().await {
+                Ok(owner) => break owner,
+                Err(error) => {
+                    tracing::warn!(subscription = workshop.subscription, %error, "preparing the leases failed; trying again");
+                    if !patience.pause(&shutdown).await {
+                        return;
+                    }
+                }
             }
-        }
-        let owner = Owner::random();
+        };
         let stop = CancellationToken::new();
         let (changes, received) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
@@ -115,9 +119,10 @@ impl Subscription {
         self.hand_over(&owner).await;
     }
 
-    async fn prepare(&self) -> Result<(), mongodb::error::Error> {
+    async fn prepare(&self) -> Result<Owner, mongodb::error::Error> {
         self.workshop.dead_letters.ensure().await?;
-        self.leases.ensure(Position::ORIGIN).await
+        self.leases.ensure(Position::ORIGIN).await?;
+        Ok(Owner::random(self.workshop.handler.session().await?))
     }
 
     /// Saves what is handled and gives the leases back; where the database is gone, they run out instead.

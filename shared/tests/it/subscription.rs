@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bson::{Document, doc};
 use chrono::Utc;
-use local_mongodb::TestDatabase;
-use mongodb::Database;
+use local_mongodb::{Server, TestDatabase};
+use mongodb::{Client, ClientSession, Collection, Database};
 use shared::clock::SystemClock;
-use shared::event_store::EventStore;
+use shared::event_store::{EventStore, Retries};
 use shared::ids::{EventId, Partition, UserId};
 use shared::position::Position;
 use shared::subscription::dead_letters::{DeadLetters, Request};
@@ -129,7 +129,8 @@ fn settings() -> SubscriptionSettings {
 }
 
 struct World {
-    _database: TestDatabase,
+    /// Keeps the database.
+    _database: Box<dyn std::any::Any + Send + Sync>,
     store: EventStore,
     views: Database,
 }
@@ -140,9 +141,25 @@ impl World {
         let store = open(&database).await;
         let views = database.client().await.database(database.views_database());
         Self {
-            _database: database,
+            _database: Box::new(database),
             store,
             views,
+        }
+    }
+
+    /// On a server of its own, where a transaction may be forgotten for longer than a test takes.
+    async fn on_a_patient_server() -> Self {
+        shared::crypto::install_provider();
+        let server = Server::start_ephemeral().await.unwrap();
+        let client = Client::with_uri_str(server.uri()).await.unwrap();
+        let lifetime = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 600 };
+        client.database("admin").run_command(lifetime).await.unwrap();
+        let clock = SystemClock::shared();
+        let store = EventStore::open(client.database("events"), clock, Retries::default());
+        Self {
+            store: store.await.unwrap(),
+            views: client.database("views"),
+            _database: Box::new(server),
         }
     }
 
@@ -152,7 +169,7 @@ impl World {
 
     fn start_with(
         &self,
-        handler: &Arc<Recorder>,
+        handler: &Arc<impl Handler>,
         settings: SubscriptionSettings,
         metrics: SubscriptionMetrics,
     ) -> Running {
@@ -371,6 +388,82 @@ async fn two_processes_share_and_the_death_of_one_loses_nothing() {
     assert!(first.handled().len() > 1, "the first did a part of the work");
 }
 
+/// Writes one row in a transaction of its session, and stops before the commit if it is to die.
+#[derive(Debug)]
+struct InTransaction {
+    session: tokio::sync::Mutex<ClientSession>,
+    id: bson::Uuid,
+    row: Collection<Document>,
+    dies: bool,
+    done: Notify,
+}
+
+impl InTransaction {
+    async fn new(views: &Database, dies: bool) -> Arc<Self> {
+        let session = views.client().start_session().await.unwrap();
+        let Some(bson::Bson::Binary(id)) = session.id().get("id") else {
+            panic!("a session has an id")
+        };
+        Arc::new(Self {
+            id: id.to_uuid().unwrap(),
+            session: tokio::sync::Mutex::new(session),
+            row: views.collection("row"),
+            dies,
+            done: Notify::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Handler for InTransaction {
+    async fn handle(&self, _: &[Delivery]) -> Result<(), HandlerError> {
+        let mut session = self.session.lock().await;
+        session.start_transaction().await?;
+        let counted = self
+            .row
+            .update_one(doc! { "_id": 1 }, doc! { "$inc": { "count": 1 } })
+            .session(&mut *session)
+            .await;
+        if let Err(error) = counted {
+            session.abort_transaction().await?;
+            return Err(error.into());
+        }
+        if self.dies {
+            self.done.notify_one();
+            std::future::pending::<()>().await;
+        }
+        session.commit_transaction().await?;
+        self.done.notify_one();
+        Ok(())
+    }
+
+    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
+        Ok(Some(self.id))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_heir() {
+    let world = World::on_a_patient_server().await;
+    let rows = world.views.collection::<Document>("row");
+    rows.insert_one(doc! { "_id": 1, "count": 0 }).await.unwrap();
+    let first = InTransaction::new(&world.views, true).await;
+    let dead = world.start_with(&first, settings(), SubscriptionMetrics::default());
+    world.follow(user()).await;
+    first.done.notified().await;
+    // As by SIGKILL: `first` keeps the session, so that nothing tells the server.
+    dead.task.abort();
+
+    let heir = InTransaction::new(&world.views, false).await;
+    let running = world.start_with(&heir, settings(), SubscriptionMetrics::default());
+    tokio::time::timeout(DEADLINE, heir.done.notified())
+        .await
+        .expect("the heir comes through");
+    let row = rows.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
+    assert_eq!(row.get_i32("count").unwrap(), 1);
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_comes_back_does_not_move_checkpoints_that_are_anothers() {
     let world = World::new().await;
@@ -490,7 +583,8 @@ async fn a_discarded_letter_lets_its_stream_go_on_and_stays_on_record() {
     recorder.wait_for_all(&[behind.id]).await;
     let (next, _) = append(&world.store, followed(ada, bob, true), 2).await;
     recorder.wait_for_all(&[next.id]).await;
-    assert_eq!(letters.discarded().await.unwrap(), [poisoned.id]);
+    assert_eq!(letters.discarded(|name| name == "test").await.unwrap(), [poisoned.id]);
+    assert_eq!(letters.discarded(|name| name != "test").await.unwrap(), []);
     running.stop().await;
 }
 
