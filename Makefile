@@ -20,7 +20,7 @@ demo: build ## Load a small made-up community into the services that `make run` 
 	@$(MICROBLOG) demo $(ARGS)
 
 build: build-tools ## Build the microblog program (optimised)
-	@test -x $(MICROBLOG) || echo "Building microblog: about 15 minutes on two cores the first time, seconds later."
+	@test -x $(MICROBLOG) || echo "Building microblog: 15 to 20 minutes on two cores the first time, seconds later."
 	@$(CARGO) build --release --locked -p microblog
 
 test: setup check ## Check format, lints, licences and run every test

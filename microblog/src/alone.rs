@@ -7,7 +7,7 @@ use shared::config::{self, Environment};
 use shared::telemetry;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::say;
+use crate::terminal::say;
 
 /// Run a second projector beside those that are there
 ///

@@ -3,13 +3,9 @@
 //! Each command is a module with `Arguments` (a `clap::Args` whose doc comment is its help) and
 //! `async fn run(Arguments) -> anyhow::Result<ExitCode>`, where an error is printed and gives exit code 2.
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use reqwest::Url;
 
 use crate::{alone, dead_letters, demo, import, rebuild, up, verify};
 
@@ -49,27 +45,6 @@ enum Command {
     Projector(alone::Arguments),
 }
 
-/// Where the two services are.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Endpoints {
-    /// Where command-svc answers
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "MICROBLOG_COMMAND_URL",
-        default_value = "http://127.0.0.1:8081"
-    )]
-    pub(crate) command_url: Url,
-    /// Where query-svc answers
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "MICROBLOG_QUERY_URL",
-        default_value = "http://127.0.0.1:8082"
-    )]
-    pub(crate) query_url: Url,
-}
-
 /// Parses the command line and does what it says.
 pub async fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -85,13 +60,6 @@ pub async fn run() -> ExitCode {
         complain(&error);
         ExitCode::from(2)
     })
-}
-
-/// A line for the person at the terminal.
-pub(crate) fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 #[expect(

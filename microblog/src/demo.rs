@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api_client::Call,
-    cli::{Endpoints, say},
+    terminal::{Endpoints, say},
 };
 use client::Api;
 use community::{FOLLOWS, LIKES, PEOPLE, POSTS, REPOSTS};

@@ -12,5 +12,6 @@ mod installation;
 mod progress;
 mod rebuild;
 pub mod stack;
+mod terminal;
 mod up;
 pub mod verify;

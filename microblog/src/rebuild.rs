@@ -8,9 +8,9 @@ use query_svc::views::generation::{Building, Control, Generations, Phase};
 use shared::clock::SystemClock;
 use shared::mongo::Databases;
 
-use crate::cli::say;
 use crate::connection::Connection;
 use crate::progress::{Bar, Progress};
+use crate::terminal::say;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 

@@ -18,9 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::say,
     installation::{DatabaseLock, Installation},
     stack::{Configs, Stack},
+    terminal::say,
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@
 //! (the document of a lease) is written after everything that it covers, and the stream keeps the order of writes: who
 //! has seen the checkpoint has seen all changes that it covers. So the cache and `Consistency-Token` need nothing else.
 //!
-//! The order at the beginning: open the stream, then read `leases`, then use the cache. What is loaded from then on is
+//! The order at the beginning: open the stream, then read `leases`, then write a claim, then use the cache. What is loaded from then on is
 //! at least as new as the stream's beginning, and every later change drops it. When the stream breaks the cache is given
 //! up, and requests read from the database until another stream is open.
 //!
@@ -173,16 +173,15 @@ impl Follower {
         let leases = Leases::new(self.database.clone(), &subscription_name(generation));
         let begin = self.in_time(leases.all()).await?;
 
-        if self.readings.generation().is_none() {
-            if !self.in_time(self.claims.claim(generation)).await? {
-                return Ok(());
-            }
-        } else if self
-            .in_time(self.claims.generations.current())
-            .await?
-            .map(|control| control.active)
-            != Some(generation)
-        {
+        // Whatever was being committed when the stream was opened, and is not in it, is committed before this write is
+        // acknowledged by a majority: what is loaded from then on has it. The claim on the former generation stays
+        // until nobody reads it.
+        let claimed = self.readings.generation().unwrap_or(generation);
+        if !self.in_time(self.claims.claim(claimed)).await? {
+            return Ok(());
+        }
+        let control = self.in_time(self.claims.generations.current()).await?;
+        if control.map(|control| control.active) != Some(generation) {
             return Ok(());
         }
         let documents = Arc::new(Documents::new(self.settings.cache_bytes));

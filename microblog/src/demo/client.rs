@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     api_client::{Answer, ApiClient, Call},
-    cli::Endpoints,
+    terminal::Endpoints,
 };
 
 /// The services may still be starting; but a person should not wait long to learn that they are not there.

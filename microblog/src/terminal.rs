@@ -1,0 +1,33 @@
+//! What the commands have in common at a terminal: where the services are, and a line for the person who asked.
+
+use std::io::{self, Write as _};
+
+use reqwest::Url;
+
+/// Where the two services are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Endpoints {
+    /// Where command-svc answers
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_COMMAND_URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
+    pub(crate) command_url: Url,
+    /// Where query-svc answers
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_QUERY_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
+    pub(crate) query_url: Url,
+}
+
+/// A line for the person at the terminal.
+pub(crate) fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
