@@ -4,9 +4,9 @@
 //! (the document of a lease) is written after everything that it covers, and the stream keeps the order of writes: who
 //! has seen the checkpoint has seen all changes that it covers. So the cache and `Consistency-Token` need nothing else.
 //!
-//! The order at the beginning: open the stream, then read `leases`, then write a claim, then use the cache. What is loaded from then on is
-//! at least as new as the stream's beginning, and every later change drops it. When the stream breaks the cache is given
-//! up, and requests read from the database until another stream is open.
+//! The order at the beginning: open the stream, then read `leases`, then write a claim, then use the cache. What is loaded
+//! from then on is at least as new as the stream's beginning, and every later change drops it. When the stream breaks the
+//! cache is given up, and requests read from the database until another stream is open.
 //!
 //! Invariant: positions advance only while the reading that they belong to is the present one, or before there is one.
 
@@ -175,9 +175,11 @@ impl Follower {
 
         // Whatever was being committed when the stream was opened, and is not in it, is committed before this write is
         // acknowledged by a majority: what is loaded from then on has it. The claim on the former generation stays
-        // until nobody reads it.
-        let claimed = self.readings.generation().unwrap_or(generation);
-        if !self.in_time(self.claims.claim(claimed)).await? {
+        // until nobody reads it; where it has run out, nobody does.
+        let present_generation = self.readings.generation();
+        let claimed = present_generation.unwrap_or(generation);
+        let readable = self.in_time(self.claims.claim(claimed)).await?;
+        if present_generation.is_none() && !readable {
             return Ok(());
         }
         let control = self.in_time(self.claims.generations.current()).await?;

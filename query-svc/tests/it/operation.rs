@@ -5,7 +5,10 @@ use std::time::Duration;
 use bson::{Document, doc};
 use query_svc::views::generation::{Building, Generations, Phase, Progress, Term};
 use shared::clock::Clock;
+use shared::ids::UserId;
 use shared::subscription::leases::Leases;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::service::{Caller, Instance, Service, eventually, texts};
 use crate::views::fixture::Projected;
@@ -179,34 +182,8 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
     service.settle().await;
     assert_eq!(service.home(ada, 10).await, texts([post]));
 
-    // What a projector does in a rebuild; only the new generation knows another name.
     let clock = service.clock.clone();
-    let generations = Generations::new(service.database.clone(), clock.clone());
-    let next = Projected::new(&service.database, 2, clock.clone()).await;
-    service.store.rename(ada, "New");
-    next.deliver(&service.store.log).await;
-    Leases::new(service.database.clone(), "views-g2")
-        .ensure(service.next_position())
-        .await
-        .unwrap();
-    assert_eq!(generations.request_rebuild().await.unwrap(), 2);
-    let term = Term {
-        owner: "test".to_owned(),
-        fence: 1,
-    };
-    let Building { horizon, .. } = generations
-        .begin(&term, service.next_position(), 1)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(horizon, service.next_position());
-    let progress = Progress {
-        phase: Phase::CatchingUp,
-        scanned: 1,
-        total: 1,
-        cursor: None,
-    };
-    generations.progress(&term, 2, progress).await.unwrap();
+    let (generations, term) = second_generation(&mut service, ada).await;
     assert!(
         !generations.readers_confirmed(2, clock.now()).await.unwrap(),
         "both read the first generation"
@@ -250,6 +227,113 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
         "who ends in order need not be waited for: {readers:?}"
     );
     service.stop().await;
+}
+
+/// What a projector does in a rebuild, up to the switch; only the new generation knows that Ada's name is "New".
+async fn second_generation(service: &mut Service, ada: UserId) -> (Generations, Term) {
+    let clock = service.clock.clone();
+    let generations = Generations::new(service.database.clone(), clock.clone());
+    let next = Projected::new(&service.database, 2, clock).await;
+    service.store.rename(ada, "New");
+    next.deliver(&service.store.log).await;
+    Leases::new(service.database.clone(), "views-g2")
+        .ensure(service.next_position())
+        .await
+        .unwrap();
+    assert_eq!(generations.request_rebuild().await.unwrap(), 2);
+    let term = Term {
+        owner: "test".to_owned(),
+        fence: 1,
+    };
+    let Building { horizon, .. } = generations
+        .begin(&term, service.next_position(), 1)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(horizon, service.next_position());
+    let progress = Progress {
+        phase: Phase::CatchingUp,
+        scanned: 1,
+        total: 1,
+        cursor: None,
+    };
+    generations.progress(&term, 2, progress).await.unwrap();
+    (generations, term)
+}
+
+/// The way to a database, which can be cut.
+struct Link {
+    uri: String,
+    open: watch::Sender<bool>,
+}
+
+impl Link {
+    async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (open, state) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut state = state.clone();
+                tokio::spawn(async move {
+                    if !*state.borrow() {
+                        return;
+                    }
+                    let Ok(mut far) = TcpStream::connect(("127.0.0.1", port)).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = state.wait_for(|open| !open) => {}
+                    }
+                });
+            }
+        });
+        Self {
+            uri: format!("mongodb://127.0.0.1:{own}/?directConnection=true"),
+            open,
+        }
+    }
+}
+
+/// Cut off for longer than its claim lasts, a service finds another generation active, and its own perhaps gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_that_became_active_while_the_claim_ran_out_is_read() {
+    let mut server = local_mongodb::Server::start_ephemeral().await.unwrap();
+    let link = Link::to(server.port()).await;
+    let settings = [
+        ("mongodb.uri", link.uri.as_str()),
+        ("mongodb.server_selection_timeout", "500ms"),
+        ("query.request_timeout", "700ms"),
+        ("query.claim_for", "5s"),
+    ];
+    let mut service = Service::start_on(&server.uri(), &settings).await;
+    let ada = service.store.register("ada");
+    service.settle().await;
+    let (generations, term) = second_generation(&mut service, ada).await;
+    let read = || service.get_now("/v1/users/@ada", Caller::Nobody);
+    eventually("the first generation is read", async || {
+        let answer = read().await;
+        answer.status == 200 && answer.body["display_name"] != "New"
+    })
+    .await;
+
+    link.open.send_replace(false);
+    eventually("the claim runs out", async || {
+        let body = read().await.body;
+        body["detail"]
+            .as_str()
+            .is_some_and(|why| why.contains("could not confirm"))
+    })
+    .await;
+    generations.switch(&term, 2).await.unwrap();
+    link.open.send_replace(true);
+    eventually("the second generation is read", async || {
+        read().await.body["display_name"] == "New"
+    })
+    .await;
+    service.stop().await;
+    server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,8 +4,9 @@
 //! the stream's frontier only if the stream was opened at or below the checkpoint after the lease was
 //! taken (`covered`), no scan is under way, and nothing is unfinished; else to what the stream showed right before the
 //! lowest unfinished event. Every checkpoint is the position of something that the stream has shown: a stream that is
-//! opened there shows it again, or the oplog no longer reaches back so far. One lock guards the frontier and the partitions together, because a frontier read before
-//! a stream was reopened must not be applied to a partition that only the new stream covers.
+//! opened there shows it again, or the oplog no longer reaches back so far. One lock guards the frontier and the
+//! partitions together, because a frontier read before a stream was reopened must not be applied to a partition that
+//! only the new stream covers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
