@@ -7,14 +7,17 @@
 //! Checkpoints are positions, not resume tokens: they compare, across partitions and processes, and a stream
 //! opens at the lowest. Partitions without events keep up by marks that every partition sees.
 
+mod batch;
 mod feed;
 mod handler;
 mod keeper;
 mod metrics;
+mod patience;
 mod progress;
 mod scan;
 mod settings;
 mod worker;
+mod workshop;
 
 pub mod dead_letters;
 pub mod leases;
@@ -34,9 +37,11 @@ pub use self::handler::{Delivery, Handler, HandlerError};
 use self::keeper::{Changes, Keeper};
 use self::leases::{Leases, Owner};
 pub use self::metrics::SubscriptionMetrics;
+use self::patience::Patience;
 use self::progress::Progress;
 pub use self::settings::SubscriptionSettings;
-use self::worker::{Patience, Worker, Workshop};
+use self::worker::Worker;
+use self::workshop::Workshop;
 use crate::clock::SharedClock;
 use crate::event_store::EventStore;
 use crate::ids::Partition;

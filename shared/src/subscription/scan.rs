@@ -7,7 +7,9 @@ use mongodb::error::Error;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::worker::{Patience, ScanEntry, Workshop};
+use super::patience::Patience;
+use super::worker::ScanEntry;
+use super::workshop::Workshop;
 use crate::ids::{EventId, Partition, uuid_v7_floor};
 use crate::position::Position;
 

@@ -7,51 +7,24 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mongodb::error::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
-use super::dead_letters::{Buried, DeadLetter, DeadLetters, QUEUED_BEHIND};
+use super::batch::{Blocked, Done, Loaded, Place, Runner};
+use super::dead_letters::{Buried, DeadLetter};
 use super::feed::Mark;
-use super::handler::{Delivery, Handler, HandlerError};
-use super::metrics::{PartitionLabels, SubscriptionLabels, SubscriptionMetrics};
-use super::progress::Progress;
-use super::settings::SubscriptionSettings;
-use crate::clock::SharedClock;
-use crate::event_store::{EventStore, RecordedEvent};
-use crate::events::StreamId;
+use super::handler::{Delivery, HandlerError};
+use super::metrics::PartitionLabels;
+use super::patience::Patience;
+use super::workshop::Workshop;
+use crate::event_store::RecordedEvent;
 use crate::ids::{EventId, Partition, UserId};
 use crate::position::Position;
-use crate::telemetry::set_parent;
-
-/// What the workers of a subscription have in common.
-#[derive(Debug)]
-pub(super) struct Workshop {
-    pub(super) subscription: String,
-    pub(super) store: EventStore,
-    pub(super) handler: Arc<dyn Handler>,
-    pub(super) dead_letters: DeadLetters,
-    pub(super) progress: Progress,
-    pub(super) settings: SubscriptionSettings,
-    pub(super) metrics: SubscriptionMetrics,
-    pub(super) clock: SharedClock,
-    /// Bounds the batches under way in this process.
-    pub(super) concurrency: Semaphore,
-}
-
-impl Workshop {
-    pub(super) fn labels(&self) -> SubscriptionLabels {
-        SubscriptionLabels {
-            subscription: self.subscription.clone(),
-        }
-    }
-}
 
 /// One thing in a partition's queue.
 #[derive(Debug)]
@@ -63,22 +36,6 @@ enum Item {
     },
     /// An operator wrote something on a dead letter of this partition.
     Wake { position: Position },
-}
-
-/// Where an event came from: the stream, or a scan that waits for it.
-#[derive(Debug)]
-enum Place {
-    Stream(Position),
-    Scan { _permit: OwnedSemaphorePermit },
-}
-
-impl Place {
-    fn position(&self) -> Option<Position> {
-        match self {
-            Place::Stream(position) => Some(*position),
-            Place::Scan { .. } => None,
-        }
-    }
 }
 
 /// The coordinator's end of a partition.
@@ -220,13 +177,6 @@ fn push(
     let _ = queue.send(Item::Event { id, body, place });
 }
 
-/// An event in a lane.
-#[derive(Debug)]
-struct Loaded {
-    event: Arc<RecordedEvent>,
-    place: Place,
-}
-
 /// The state of a partition's task.
 struct Bench {
     workshop: Arc<Workshop>,
@@ -241,42 +191,6 @@ struct Bench {
     blocked: Blocked,
     look_at_letters: bool,
     wakes: Vec<Position>,
-}
-
-/// How a batch ended.
-struct Done {
-    audience: UserId,
-    batch: Vec<(Loaded, Delivery)>,
-    newly_blocked: Blocked,
-    finished: bool,
-}
-
-/// The streams with a dead letter, and the version of its event: what follows in the stream queues behind it. What came
-/// before does not, even if it is met later.
-#[derive(Debug, Clone, Default)]
-struct Blocked(HashMap<StreamId, i64>);
-
-impl Blocked {
-    fn add(&mut self, stream: StreamId, version: i64) {
-        let lowest = self.0.entry(stream).or_insert(version);
-        *lowest = version.min(*lowest);
-    }
-
-    fn extend(&mut self, others: Blocked) {
-        for (stream, version) in others.0 {
-            self.add(stream, version);
-        }
-    }
-
-    fn holds(&self, stream: &StreamId, version: i64) -> bool {
-        self.0.get(stream).is_some_and(|&letter| version > letter)
-    }
-
-    /// Those that concern a batch.
-    fn of<'a>(&self, events: impl Iterator<Item = &'a RecordedEvent>) -> Blocked {
-        let concerned = events.filter_map(|event| self.0.get_key_value(&event.stream));
-        Blocked(concerned.map(|(stream, &version)| (stream.clone(), version)).collect())
-    }
 }
 
 impl Bench {
@@ -514,181 +428,5 @@ impl Bench {
                 Ok(false)
             }
         }
-    }
-}
-
-/// Works on one batch.
-struct Runner {
-    workshop: Arc<Workshop>,
-    partition: Partition,
-    stop: CancellationToken,
-}
-
-impl Runner {
-    async fn run(self, audience: UserId, batch: Vec<(Loaded, Delivery)>, mut blocked: Blocked) -> Done {
-        // The semaphore is never closed.
-        let _permit = self.workshop.concurrency.acquire().await;
-        let mut newly_blocked = Blocked::default();
-        let mut open = Vec::with_capacity(batch.len());
-        let mut finished = true;
-        for (_, delivery) in &batch {
-            if blocked.holds(&delivery.recorded.stream, delivery.version()) {
-                finished &= self.bury(&delivery.recorded, QUEUED_BEHIND, true).await.is_some();
-            } else {
-                open.push(delivery.clone());
-            }
-        }
-        match self.attempt(&open, 1).await {
-            Outcome::Handled => {}
-            Outcome::Stopped => finished = false,
-            Outcome::Refused(_) => {
-                // One by one, to find out which it is that can't be handled.
-                for delivery in &open {
-                    if blocked.holds(&delivery.recorded.stream, delivery.version()) {
-                        finished &= self.bury(&delivery.recorded, QUEUED_BEHIND, true).await.is_some();
-                        continue;
-                    }
-                    match self
-                        .attempt(std::slice::from_ref(delivery), self.workshop.settings.attempts)
-                        .await
-                    {
-                        Outcome::Handled => {}
-                        Outcome::Stopped => finished = false,
-                        Outcome::Refused(error) => {
-                            let buried = self.bury(&delivery.recorded, &error.to_string(), false).await;
-                            finished &= buried.is_some();
-                            if buried != Some(Buried::Discarded) {
-                                blocked.add(delivery.recorded.stream.clone(), delivery.version());
-                                newly_blocked.add(delivery.recorded.stream.clone(), delivery.version());
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Done {
-            audience,
-            batch,
-            newly_blocked,
-            finished,
-        }
-    }
-
-    /// Calls the handler: for ever where the database failed, `refusals` times where the handler did.
-    async fn attempt(&self, batch: &[Delivery], refusals: u32) -> Outcome {
-        if batch.is_empty() {
-            return Outcome::Handled;
-        }
-        let mut refused = 0;
-        let mut patience = Patience::new(&self.workshop.settings);
-        loop {
-            // The trace goes on from the command that began the batch; the others of a batch share its span.
-            let span = tracing::info_span!(
-                "handle", subscription = self.workshop.subscription, partition = %self.partition,
-                event_id = %batch[0].recorded.id, events = batch.len(), correlation_id = batch[0].recorded.correlation_id,
-            );
-            set_parent(&span, batch[0].recorded.traceparent.as_deref());
-            let error = match self.workshop.handler.handle(batch).instrument(span).await {
-                Ok(()) => return Outcome::Handled,
-                Err(error) => error,
-            };
-            self.workshop
-                .metrics
-                .retries
-                .get_or_create(&self.workshop.labels())
-                .inc();
-            if !error.is_transient() {
-                refused += 1;
-                if refused >= refusals {
-                    return Outcome::Refused(error);
-                }
-            }
-            tracing::warn!(
-                subscription = self.workshop.subscription, partition = %self.partition, first_event = %batch[0].recorded.id,
-                events = batch.len(), %error, "handling failed; trying again",
-            );
-            let paused = if error.is_conflict() {
-                patience.moment(&self.stop).await
-            } else {
-                patience.pause(&self.stop).await
-            };
-            if !paused {
-                return Outcome::Stopped;
-            }
-        }
-    }
-
-    /// Records a dead letter; none when stopped meanwhile.
-    async fn bury(&self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Option<Buried> {
-        let mut patience = Patience::new(&self.workshop.settings);
-        loop {
-            let at = self.workshop.clock.now();
-            let subscription = &self.workshop.subscription;
-            match self
-                .workshop
-                .dead_letters
-                .record(subscription, event, reason, queued_behind, at)
-                .await
-            {
-                // Met again, after a restart: nobody waits for it any more.
-                Ok(Buried::Discarded) => return Some(Buried::Discarded),
-                Ok(Buried::Waits) => {
-                    self.workshop
-                        .metrics
-                        .dead_letters
-                        .get_or_create(&self.workshop.labels())
-                        .inc();
-                    tracing::error!(subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
-                    return Some(Buried::Waits);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "recording a dead letter failed; trying again");
-                    if !patience.pause(&self.stop).await {
-                        return None;
-                    }
-                }
-            }
-        }
-    }
-}
-
-enum Outcome {
-    Handled,
-    Refused(HandlerError),
-    Stopped,
-}
-
-/// Pauses that double, up to a bound.
-pub(super) struct Patience {
-    next: Duration,
-    most: Duration,
-    moments: u32,
-}
-
-impl Patience {
-    pub(super) fn new(settings: &SubscriptionSettings) -> Self {
-        Self {
-            next: settings.backoff,
-            most: settings.backoff_max,
-            moments: 0,
-        }
-    }
-
-    /// Waits; false if stopped meanwhile.
-    pub(super) async fn pause(&mut self, stop: &CancellationToken) -> bool {
-        let pause = self.next;
-        self.next = (self.next * 2).min(self.most);
-        stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
-    }
-
-    /// After a conflict between transactions: a moment, of random length so that they don't meet again.
-    async fn moment(&mut self, stop: &CancellationToken) -> bool {
-        if self.moments >= 16 {
-            return self.pause(stop).await;
-        }
-        self.moments += 1;
-        let most = u64::from(self.moments) * 8;
-        let pause = Duration::from_millis(1 + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * most / 255);
-        stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 }

@@ -5,3 +5,4 @@ mod event_store;
 #[cfg(feature = "http")]
 mod http;
 mod subscription;
+mod takeover;

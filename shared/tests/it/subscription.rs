@@ -1,4 +1,4 @@
-//! Subscriptions against a database: sharing, dying, checkpoints, dead letters, lost history.
+//! Subscriptions against a database: checkpoints, dead letters, lost history.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bson::{Document, doc};
 use chrono::Utc;
 use local_mongodb::{Server, TestDatabase};
-use mongodb::{Client, ClientSession, Collection, Database};
+use mongodb::{Client, Database};
 use shared::clock::SystemClock;
 use shared::event_store::{EventStore, Retries};
 use shared::ids::{EventId, Partition, UserId};
@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event_store::{append, followed, open, post_created};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Remembers what it was handed, refuses what it is told to, and stands still while its gate is shut.
 #[derive(Debug)]
-struct Recorder {
+pub(crate) struct Recorder {
     handled: Mutex<Vec<EventId>>,
     refused: Mutex<HashSet<EventId>>,
     refusals: Mutex<HashMap<EventId, u32>>,
@@ -39,7 +39,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::of_types(None)
     }
 
@@ -56,11 +56,11 @@ impl Recorder {
         })
     }
 
-    fn handled(&self) -> Vec<EventId> {
+    pub(crate) fn handled(&self) -> Vec<EventId> {
         self.handled.lock().unwrap().clone()
     }
 
-    async fn wait_for(&self, what: impl Fn(&[EventId]) -> bool) {
+    pub(crate) async fn wait_for(&self, what: impl Fn(&[EventId]) -> bool) {
         let reached = async {
             loop {
                 let progress = self.progress.notified();
@@ -75,7 +75,7 @@ impl Recorder {
         }
     }
 
-    async fn wait_for_all(&self, ids: &[EventId]) {
+    pub(crate) async fn wait_for_all(&self, ids: &[EventId]) {
         self.wait_for(|handled| ids.iter().all(|id| handled.contains(id))).await;
     }
 }
@@ -116,7 +116,7 @@ impl Handler for Recorder {
     }
 }
 
-fn settings() -> SubscriptionSettings {
+pub(crate) fn settings() -> SubscriptionSettings {
     SubscriptionSettings {
         lease_duration: Duration::from_millis(600),
         renew_every: Duration::from_millis(100),
@@ -128,15 +128,15 @@ fn settings() -> SubscriptionSettings {
     }
 }
 
-struct World {
+pub(crate) struct World {
     /// Keeps the database.
     _database: Box<dyn std::any::Any + Send + Sync>,
-    store: EventStore,
-    views: Database,
+    pub(crate) store: EventStore,
+    pub(crate) views: Database,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = TestDatabase::new().await;
         let store = open(&database).await;
         let views = database.client().await.database(database.views_database());
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// On a server of its own, where a transaction may be forgotten for longer than a test takes.
-    async fn on_a_patient_server() -> Self {
+    pub(crate) async fn on_a_patient_server() -> Self {
         shared::crypto::install_provider();
         let server = Server::start_ephemeral().await.unwrap();
         let client = Client::with_uri_str(server.uri()).await.unwrap();
@@ -163,11 +163,11 @@ impl World {
         }
     }
 
-    fn start(&self, handler: &Arc<Recorder>) -> Running {
+    pub(crate) fn start(&self, handler: &Arc<Recorder>) -> Running {
         self.start_with(handler, settings(), SubscriptionMetrics::default())
     }
 
-    fn start_with(
+    pub(crate) fn start_with(
         &self,
         handler: &Arc<impl Handler>,
         settings: SubscriptionSettings,
@@ -190,18 +190,18 @@ impl World {
         }
     }
 
-    fn leases(&self) -> Leases {
+    pub(crate) fn leases(&self) -> Leases {
         Leases::new(self.views.clone(), "test")
     }
 
-    async fn follow(&self, followee: UserId) -> EventId {
+    pub(crate) async fn follow(&self, followee: UserId) -> EventId {
         append(&self.store, followed(UserId::new(Utc::now()), followee, true), 0)
             .await
             .0
             .id
     }
 
-    async fn checkpoint(&self, partition: Partition) -> Position {
+    pub(crate) async fn checkpoint(&self, partition: Partition) -> Position {
         let all = self.leases().all().await.unwrap();
         all.into_iter()
             .find(|lease| lease.partition == partition)
@@ -209,7 +209,7 @@ impl World {
             .unwrap_or_default()
     }
 
-    async fn wait_for_checkpoints(&self, position: Position) {
+    pub(crate) async fn wait_for_checkpoints(&self, position: Position) {
         eventually("every checkpoint has passed the position", || async {
             let all = self.leases().all().await.unwrap();
             all.len() == 64 && all.iter().all(|lease| lease.position >= position)
@@ -218,20 +218,20 @@ impl World {
     }
 }
 
-struct Running {
+pub(crate) struct Running {
     shutdown: CancellationToken,
-    task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap();
     }
 }
 
 /// Asks until it is so.
-async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
     let asked = async {
         while !is_so().await {
             // The database has other things to do than to be asked.
@@ -244,11 +244,11 @@ async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F)
     );
 }
 
-fn user() -> UserId {
+pub(crate) fn user() -> UserId {
     UserId::new(Utc::now())
 }
 
-fn user_of(partition: u8) -> UserId {
+pub(crate) fn user_of(partition: u8) -> UserId {
     let mut bytes = *user().as_bytes();
     bytes[15] = partition;
     UserId::from_bytes(bytes)
@@ -336,173 +336,6 @@ async fn partitions_without_events_keep_up_by_heartbeats() {
     let running = world.start(&recorder);
     let barrier = world.store.mark(Partition::new(7).unwrap()).await.unwrap();
     // Nothing more is written: only the heartbeat can carry the other 63 past the mark.
-    world.wait_for_checkpoints(barrier).await;
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_processes_share_and_the_death_of_one_loses_nothing() {
-    let world = World::new().await;
-    let (first, second) = (Recorder::new(), Recorder::new());
-    let running_first = world.start(&first);
-    eventually("the first holds all leases", || async {
-        world
-            .leases()
-            .all()
-            .await
-            .unwrap()
-            .iter()
-            .filter(|lease| lease.owner.is_some())
-            .count()
-            == 64
-    })
-    .await;
-    let running_second = world.start(&second);
-    eventually("both hold half", || async {
-        let mut held: HashMap<Option<String>, usize> = HashMap::new();
-        for lease in world.leases().all().await.unwrap() {
-            *held.entry(lease.owner).or_default() += 1;
-        }
-        held.len() == 2 && held.values().all(|&count| count == 32)
-    })
-    .await;
-
-    let mut ids = Vec::new();
-    for number in 0..64 {
-        ids.push(world.follow(user_of(number)).await);
-        if number == 50 {
-            first.wait_for(|handled| handled.len() > 1).await;
-            // As by SIGKILL: nothing is finished, saved or released.
-            running_first.task.abort();
-        }
-    }
-    second
-        .wait_for(|handled| {
-            let first = first.handled();
-            ids.iter().all(|id| handled.contains(id) || first.contains(id))
-        })
-        .await;
-    let barrier = world.store.mark_all().await.unwrap();
-    world.wait_for_checkpoints(barrier).await;
-    running_second.stop().await;
-    assert!(first.handled().len() > 1, "the first did a part of the work");
-}
-
-/// Writes one row in a transaction of its session, and stops before the commit if it is to die.
-#[derive(Debug)]
-struct InTransaction {
-    session: tokio::sync::Mutex<ClientSession>,
-    id: bson::Uuid,
-    row: Collection<Document>,
-    dies: bool,
-    done: Notify,
-}
-
-impl InTransaction {
-    async fn new(views: &Database, dies: bool) -> Arc<Self> {
-        let session = views.client().start_session().await.unwrap();
-        let Some(bson::Bson::Binary(id)) = session.id().get("id") else {
-            panic!("a session has an id")
-        };
-        Arc::new(Self {
-            id: id.to_uuid().unwrap(),
-            session: tokio::sync::Mutex::new(session),
-            row: views.collection("row"),
-            dies,
-            done: Notify::new(),
-        })
-    }
-}
-
-#[async_trait]
-impl Handler for InTransaction {
-    async fn handle(&self, _: &[Delivery]) -> Result<(), HandlerError> {
-        let mut session = self.session.lock().await;
-        session.start_transaction().await?;
-        let counted = self
-            .row
-            .update_one(doc! { "_id": 1 }, doc! { "$inc": { "count": 1 } })
-            .session(&mut *session)
-            .await;
-        if let Err(error) = counted {
-            session.abort_transaction().await?;
-            return Err(error.into());
-        }
-        if self.dies {
-            self.done.notify_one();
-            std::future::pending::<()>().await;
-        }
-        session.commit_transaction().await?;
-        self.done.notify_one();
-        Ok(())
-    }
-
-    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
-        Ok(Some(self.id))
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_heir() {
-    let world = World::on_a_patient_server().await;
-    let rows = world.views.collection::<Document>("row");
-    rows.insert_one(doc! { "_id": 1, "count": 0 }).await.unwrap();
-    let first = InTransaction::new(&world.views, true).await;
-    let dead = world.start_with(&first, settings(), SubscriptionMetrics::default());
-    world.follow(user()).await;
-    first.done.notified().await;
-    // As by SIGKILL: `first` keeps the session, so that nothing tells the server.
-    dead.task.abort();
-
-    let heir = InTransaction::new(&world.views, false).await;
-    let running = world.start_with(&heir, settings(), SubscriptionMetrics::default());
-    tokio::time::timeout(DEADLINE, heir.done.notified())
-        .await
-        .expect("the heir comes through");
-    let row = rows.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
-    assert_eq!(row.get_i32("count").unwrap(), 1);
-    running.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_comes_back_does_not_move_checkpoints_that_are_anothers() {
-    let world = World::new().await;
-    let recorder = Recorder::new();
-    let patient = SubscriptionSettings {
-        lease_duration: Duration::from_secs(3),
-        ..settings()
-    };
-    let running = world.start_with(&recorder, patient, SubscriptionMetrics::default());
-    let partition = Partition::new(3).unwrap();
-    let id = world.follow(user_of(3)).await;
-    recorder.wait_for_all(&[id]).await;
-    let leases = world.views.collection::<Document>("leases");
-    // Another owner: the fencing number is higher, and the owner shows signs of life.
-    leases
-        .update_one(
-            doc! { "_id": "test/03" },
-            doc! { "$set": { "owner": "another" }, "$inc": { "fence": 1, "beat": 1 } },
-        )
-        .await
-        .unwrap();
-    let before = world.checkpoint(partition).await;
-    let barrier = world.store.mark_all().await.unwrap();
-    eventually("the others have passed the barrier", || async {
-        // The other shows that it lives.
-        leases
-            .update_one(
-                doc! { "_id": "test/03", "owner": "another" },
-                doc! { "$inc": { "beat": 1 } },
-            )
-            .await
-            .unwrap();
-        let all = world.leases().all().await.unwrap();
-        all.iter()
-            .all(|lease| lease.partition == partition || lease.position >= barrier)
-    })
-    .await;
-    assert_eq!(world.checkpoint(partition).await, before);
-    // The silent owner is taken over, and the partition goes on.
     world.wait_for_checkpoints(barrier).await;
     running.stop().await;
 }

@@ -1,0 +1,181 @@
+//! Several processes on one subscription: sharing, dying, coming back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bson::{Document, doc};
+use mongodb::{ClientSession, Collection, Database};
+use shared::ids::Partition;
+use shared::subscription::{Delivery, Handler, HandlerError, SubscriptionMetrics, SubscriptionSettings};
+use tokio::sync::Notify;
+
+use crate::subscription::{DEADLINE, Recorder, World, eventually, settings, user, user_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_share_and_the_death_of_one_loses_nothing() {
+    let world = World::new().await;
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let running_first = world.start(&first);
+    eventually("the first holds all leases", || async {
+        world
+            .leases()
+            .all()
+            .await
+            .unwrap()
+            .iter()
+            .filter(|lease| lease.owner.is_some())
+            .count()
+            == 64
+    })
+    .await;
+    let running_second = world.start(&second);
+    eventually("both hold half", || async {
+        let mut held: HashMap<Option<String>, usize> = HashMap::new();
+        for lease in world.leases().all().await.unwrap() {
+            *held.entry(lease.owner).or_default() += 1;
+        }
+        held.len() == 2 && held.values().all(|&count| count == 32)
+    })
+    .await;
+
+    let mut ids = Vec::new();
+    for number in 0..64 {
+        ids.push(world.follow(user_of(number)).await);
+        if number == 50 {
+            first.wait_for(|handled| handled.len() > 1).await;
+            // As by SIGKILL: nothing is finished, saved or released.
+            running_first.task.abort();
+        }
+    }
+    second
+        .wait_for(|handled| {
+            let first = first.handled();
+            ids.iter().all(|id| handled.contains(id) || first.contains(id))
+        })
+        .await;
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running_second.stop().await;
+    assert!(first.handled().len() > 1, "the first did a part of the work");
+}
+
+/// Writes one row in a transaction of its session, and stops before the commit if it is to die.
+#[derive(Debug)]
+struct InTransaction {
+    session: tokio::sync::Mutex<ClientSession>,
+    id: bson::Uuid,
+    row: Collection<Document>,
+    dies: bool,
+    done: Notify,
+}
+
+impl InTransaction {
+    async fn new(views: &Database, dies: bool) -> Arc<Self> {
+        let session = views.client().start_session().await.unwrap();
+        let Some(bson::Bson::Binary(id)) = session.id().get("id") else {
+            panic!("a session has an id")
+        };
+        Arc::new(Self {
+            id: id.to_uuid().unwrap(),
+            session: tokio::sync::Mutex::new(session),
+            row: views.collection("row"),
+            dies,
+            done: Notify::new(),
+        })
+    }
+}
+
+#[async_trait]
+impl Handler for InTransaction {
+    async fn handle(&self, _: &[Delivery]) -> Result<(), HandlerError> {
+        let mut session = self.session.lock().await;
+        session.start_transaction().await?;
+        let counted = self
+            .row
+            .update_one(doc! { "_id": 1 }, doc! { "$inc": { "count": 1 } })
+            .session(&mut *session)
+            .await;
+        if let Err(error) = counted {
+            session.abort_transaction().await?;
+            return Err(error.into());
+        }
+        if self.dies {
+            self.done.notify_one();
+            std::future::pending::<()>().await;
+        }
+        session.commit_transaction().await?;
+        self.done.notify_one();
+        Ok(())
+    }
+
+    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
+        Ok(Some(self.id))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_heir() {
+    let world = World::on_a_patient_server().await;
+    let rows = world.views.collection::<Document>("row");
+    rows.insert_one(doc! { "_id": 1, "count": 0 }).await.unwrap();
+    let first = InTransaction::new(&world.views, true).await;
+    let dead = world.start_with(&first, settings(), SubscriptionMetrics::default());
+    world.follow(user()).await;
+    first.done.notified().await;
+    // As by SIGKILL: `first` keeps the session, so that nothing tells the server.
+    dead.task.abort();
+
+    let heir = InTransaction::new(&world.views, false).await;
+    let running = world.start_with(&heir, settings(), SubscriptionMetrics::default());
+    tokio::time::timeout(DEADLINE, heir.done.notified())
+        .await
+        .expect("the heir comes through");
+    let row = rows.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
+    assert_eq!(row.get_i32("count").unwrap(), 1);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_comes_back_does_not_move_checkpoints_that_are_anothers() {
+    let world = World::new().await;
+    let recorder = Recorder::new();
+    let patient = SubscriptionSettings {
+        lease_duration: Duration::from_secs(3),
+        ..settings()
+    };
+    let running = world.start_with(&recorder, patient, SubscriptionMetrics::default());
+    let partition = Partition::new(3).unwrap();
+    let id = world.follow(user_of(3)).await;
+    recorder.wait_for_all(&[id]).await;
+    let leases = world.views.collection::<Document>("leases");
+    // Another owner: the fencing number is higher, and the owner shows signs of life.
+    leases
+        .update_one(
+            doc! { "_id": "test/03" },
+            doc! { "$set": { "owner": "another" }, "$inc": { "fence": 1, "beat": 1 } },
+        )
+        .await
+        .unwrap();
+    let before = world.checkpoint(partition).await;
+    let barrier = world.store.mark_all().await.unwrap();
+    eventually("the others have passed the barrier", || async {
+        // The other shows that it lives.
+        leases
+            .update_one(
+                doc! { "_id": "test/03", "owner": "another" },
+                doc! { "$inc": { "beat": 1 } },
+            )
+            .await
+            .unwrap();
+        let all = world.leases().all().await.unwrap();
+        all.iter()
+            .all(|lease| lease.partition == partition || lease.position >= barrier)
+    })
+    .await;
+    assert_eq!(world.checkpoint(partition).await, before);
+    // The silent owner is taken over, and the partition goes on.
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+}
