@@ -7,8 +7,15 @@ ARGS ?=
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 MICROBLOG = $(TARGET_DIR)/release/microblog
 
+# `make images IMAGE_PREFIX=registry.example.org/microblog IMAGE_TAG=1.2.3 IMAGE_FLAGS=--push` with docker, podman or buildah.
+IMAGE_TOOL ?= $(firstword $(foreach tool,docker podman buildah,$(shell command -v $(tool) 2>/dev/null)))
+IMAGE_PREFIX ?= localhost/microblog
+IMAGE_TAG ?= dev
+IMAGE_FLAGS ?=
+PROGRAMS ?= command-svc query-svc projector operator microblog
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test check fmt lint deny build-tools setup
+.PHONY: help run demo build images test check fmt lint deny build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +29,15 @@ demo: build ## Load a small made-up community into the services that `make run` 
 build: build-tools ## Build the microblog program (optimised)
 	@test -x $(MICROBLOG) || echo "Building microblog: 15 to 20 minutes on two cores the first time, seconds later."
 	@$(CARGO) build --release --locked -p microblog
+
+images: ## Build the container images, one per program (PROGRAMS="query-svc" for some of them)
+	@test -n "$(IMAGE_TOOL)" || { echo "Missing: docker, podman or buildah. Please install one of them." >&2; exit 1; }
+	@set -eu; for program in $(PROGRAMS); do \
+		echo "== $(IMAGE_PREFIX)/$$program:$(IMAGE_TAG)"; \
+		$(IMAGE_TOOL) build --target $$program --tag $(IMAGE_PREFIX)/$$program:$(IMAGE_TAG) \
+			--build-arg VERSION=$(IMAGE_TAG) --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
+			$(IMAGE_FLAGS) .; \
+	done
 
 test: setup check ## Check format, lints, licences and run every test
 	@echo "== Building the tests (about 10 minutes on two cores the first time)"

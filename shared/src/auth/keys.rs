@@ -5,14 +5,17 @@ use std::fmt;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::server::ParsedCertificate;
 use serde_json::json;
 
 use crate::crypto::sha256;
 
 /// The fixed beginning of an Ed25519 key's SubjectPublicKeyInfo (RFC 8410); the 32 bytes of the key follow.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+const PUBLIC_FORMS: &str = "-----BEGIN PUBLIC KEY----- or -----BEGIN CERTIFICATE-----";
 
 /// Why a text is not a key. It never shows the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,25 +44,34 @@ impl PublicKey {
         }
     }
 
-    /// All the keys (`PUBLIC KEY`) in a text.
+    /// All the keys in a text: `PUBLIC KEY`, or `CERTIFICATE`, of which the key alone counts. Neither its dates nor who signed
+    /// it matter: it is trusted because it is configured. Tools that make keys, such as Helm, often write no other form.
     pub fn all_from_pem(pem: &str) -> Result<Vec<Self>, InvalidKey> {
-        let keys = SubjectPublicKeyInfoDer::pem_slice_iter(pem.as_bytes())
-            .map(|spki| {
-                let spki = spki.map_err(|_| InvalidKey::Pem("-----BEGIN PUBLIC KEY-----"))?;
-                let bytes = spki
-                    .strip_prefix(SPKI_PREFIX.as_slice())
-                    .ok_or(InvalidKey::NotEd25519)?;
-                bytes
-                    .try_into()
-                    .map(Self::from_bytes)
-                    .map_err(|_| InvalidKey::NotEd25519)
+        let keys = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes())
+            .map(|section| match section {
+                Ok((SectionKind::PublicKey, spki)) => Self::from_spki(&spki),
+                Ok((SectionKind::Certificate, der)) => {
+                    let certificate = CertificateDer::from(der);
+                    let parsed =
+                        ParsedCertificate::try_from(&certificate).map_err(|_| InvalidKey::Pem(PUBLIC_FORMS))?;
+                    Self::from_spki(&parsed.subject_public_key_info())
+                }
+                Ok(_) | Err(_) => Err(InvalidKey::Pem(PUBLIC_FORMS)),
             })
             .collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
-            Err(InvalidKey::Pem("-----BEGIN PUBLIC KEY-----"))
+            Err(InvalidKey::Pem(PUBLIC_FORMS))
         } else {
             Ok(keys)
         }
+    }
+
+    fn from_spki(der: &[u8]) -> Result<Self, InvalidKey> {
+        let bytes = der.strip_prefix(SPKI_PREFIX.as_slice()).ok_or(InvalidKey::NotEd25519)?;
+        bytes
+            .try_into()
+            .map(Self::from_bytes)
+            .map_err(|_| InvalidKey::NotEd25519)
     }
 
     pub fn id(&self) -> &str {
@@ -170,13 +182,44 @@ mod tests {
     }
 
     #[test]
-    fn other_things_are_refused() {
+    fn of_a_certificate_the_key_counts() {
+        // openssl genpkey -algorithm ed25519; openssl req -x509; openssl pkey -pubout. It ran out long ago.
+        let certificate = "-----BEGIN CERTIFICATE-----\n\
+                           MIIBPDCB76ADAgECAhQlDb2iOGTGJxHFPVqM+kVOvmsclTAFBgMrZXAwFDESMBAG\n\
+                           A1UEAwwJbWljcm9ibG9nMB4XDTI2MTEyMjEzNTAyOFoXDTI2MTEyMzEzNTAyOFow\n\
+                           FDESMBAGA1UEAwwJbWljcm9ibG9nMCowBQYDK2VwAyEAG0J5quFyDHmCrqZjbdwt\n\
+                           iKCx4qgizY+G8BqDaeLFK1KjUzBRMB0GA1UdDgQWBBQph4WxH4RSS6/WNsel2/Ga\n\
+                           SioDYzAfBgNVHSMEGDAWgBQph4WxH4RSS6/WNsel2/GaSioDYzAPBgNVHRMBAf8E\n\
+                           BTADAQH/MAUGAytlcANBAEwqgnn3b/2FU71ekhR36OK2UOfW+tzsLf/184tGadJK\n\
+                           eiHYD0OvkHy/WHrrl9VxWibpYPWhRL9SfzNCCdAMKwg=\n\
+                           -----END CERTIFICATE-----\n";
+        let public = "-----BEGIN PUBLIC KEY-----\n\
+                           MCowBQYDK2VwAyEAG0J5quFyDHmCrqZjbdwtiKCx4qgizY+G8BqDaeLFK1I=\n\
+                           -----END PUBLIC KEY-----\n";
+        let key = PublicKey::all_from_pem(public).unwrap();
+        assert_eq!(PublicKey::all_from_pem(certificate).unwrap(), key);
         assert_eq!(
-            PublicKey::all_from_pem("").unwrap_err(),
-            InvalidKey::Pem("-----BEGIN PUBLIC KEY-----")
+            PublicKey::all_from_pem(&format!("{certificate}{public}"))
+                .unwrap()
+                .len(),
+            2
         );
+        let broken = to_pem("CERTIFICATE", &[0x30; 64]);
+        assert_eq!(
+            PublicKey::all_from_pem(&broken).unwrap_err(),
+            InvalidKey::Pem(PUBLIC_FORMS)
+        );
+    }
+
+    #[test]
+    fn other_things_are_refused() {
+        assert_eq!(PublicKey::all_from_pem("").unwrap_err(), InvalidKey::Pem(PUBLIC_FORMS));
         let rsa_like = to_pem("PUBLIC KEY", &[0x30; 64]);
         assert_eq!(PublicKey::all_from_pem(&rsa_like).unwrap_err(), InvalidKey::NotEd25519);
+        assert_eq!(
+            PublicKey::all_from_pem(&generate_signing_key_pem()).unwrap_err(),
+            InvalidKey::Pem(PUBLIC_FORMS)
+        );
         let garbage = to_pem("PRIVATE KEY", &[1, 2, 3]);
         assert_eq!(signing_key_from_pem(&garbage).unwrap_err(), InvalidKey::NotEd25519);
         let public = PublicKey::from_bytes([7; 32]).to_pem();

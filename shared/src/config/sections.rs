@@ -85,7 +85,8 @@ pub struct Auth {
     /// How far the clocks of signer and verifier may differ.
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
-    /// Ed25519 keys (SPKI, PEM) whose signatures are good: the present one and, through a rotation, former ones.
+    /// Ed25519 keys (PEM, SPKI or a certificate) whose signatures are good: the present one and, through a rotation, former
+    /// ones.
     /// The one that belongs to `signing_key` need not be repeated.
     pub public_keys: PemList,
     /// The Ed25519 key (PKCS #8, PEM) that signs.

@@ -1,0 +1,80 @@
+# syntax=docker/dockerfile:1
+#
+# One image per program: docker build --target query-svc .
+#
+# The stage `programs` holds what was compiled. Whoever has the binaries already puts a directory in its place:
+# docker build --target query-svc --build-context programs=DIRECTORY .
+
+ARG RUST_VERSION=1.95
+ARG DISTROLESS=gcr.io/distroless/cc-debian12:nonroot
+
+# ---- What every compilation needs
+
+FROM rust:${RUST_VERSION}-slim-bookworm AS toolchain
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends build-essential cmake \
+    && rm -rf /var/lib/apt/lists/*
+RUN cargo install cargo-chef --version 0.1.78 --locked
+WORKDIR /microblog
+
+# ---- What the dependencies are: changes only when a Cargo.toml or the lock file does
+
+FROM toolchain AS recipe
+COPY . .
+RUN cargo chef prepare --recipe-path recipe.json
+
+# ---- The dependencies, then our own code
+
+FROM toolchain AS build
+COPY --from=recipe /microblog/recipe.json .
+RUN cargo chef cook --profile image --locked --recipe-path recipe.json \
+        --package command-svc --package query-svc --package projector --package microblog --package operator
+COPY . .
+RUN cargo build --profile image --locked \
+        --package command-svc --package query-svc --package projector --package microblog --package operator \
+    && mkdir /programs \
+    && cd target/image && cp command-svc query-svc projector microblog operator /programs
+
+FROM scratch AS programs
+COPY --from=build /programs /
+
+# ---- The images: a C library, certificates, and one program that needs neither root nor a file system to write to
+
+FROM ${DISTROLESS} AS image
+ARG VERSION=dev
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Microblog" \
+      org.opencontainers.image.source="https://github.com/microblog/microblog" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+USER 65532:65532
+
+FROM image AS command-svc
+LABEL org.opencontainers.image.description="Every change: users, sessions, posts, follows, likes, reposts"
+COPY --from=programs /command-svc /usr/local/bin/command-svc
+EXPOSE 8081
+ENTRYPOINT ["/usr/local/bin/command-svc"]
+
+FROM image AS query-svc
+LABEL org.opencontainers.image.description="Everything that is read: timelines, profiles, threads"
+COPY --from=programs /query-svc /usr/local/bin/query-svc
+EXPOSE 8082
+ENTRYPOINT ["/usr/local/bin/query-svc"]
+
+FROM image AS projector
+LABEL org.opencontainers.image.description="Keeps the views from the event stream"
+COPY --from=programs /projector /usr/local/bin/projector
+EXPOSE 8083
+ENTRYPOINT ["/usr/local/bin/projector"]
+
+FROM image AS operator
+LABEL org.opencontainers.image.description="Looks after Projection resources"
+COPY --from=programs /operator /usr/local/bin/operator
+EXPOSE 8084
+ENTRYPOINT ["/usr/local/bin/operator"]
+
+FROM image AS microblog
+LABEL org.opencontainers.image.description="The operator's command line: verify, rebuild, dead-letters, import, smoke"
+COPY --from=programs /microblog /usr/local/bin/microblog
+ENTRYPOINT ["/usr/local/bin/microblog"]
