@@ -1,0 +1,107 @@
+{{/* From values to the environment variables that the programs read. */}}
+
+{{/*
+The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes first, so that `config` can decide otherwise.
+*/}}
+{{- define "microblog.environment" -}}
+{{- $environment := dict
+      "MICROBLOG__COMMAND__LISTEN" "0.0.0.0:8081"
+      "MICROBLOG__QUERY__LISTEN" "0.0.0.0:8082"
+      "MICROBLOG__PROJECTOR__LISTEN" "0.0.0.0:8083"
+      "MICROBLOG__OPERATOR__LISTEN" "0.0.0.0:8084" -}}
+{{- if .Values.operator.enabled -}}
+{{- /* A Job of the operator's does the rebuilding, with memory of its own. */ -}}
+{{- $_ := set $environment "MICROBLOG__REBUILD__HOSTED" "false" -}}
+{{- end -}}
+{{- range $section, $keys := .Values.config -}}
+{{- range $key, $value := $keys -}}
+{{- $name := printf "MICROBLOG__%s__%s" (upper $section) (upper $key) -}}
+{{- if kindIs "map" $value -}}
+{{- range $inner, $innerValue := $value -}}
+{{- $_ := set $environment (printf "%s__%s" $name (upper $inner)) (include "microblog.text" $innerValue) -}}
+{{- end -}}
+{{- else if kindIs "invalid" $value -}}
+{{- /* null: leave it to the program. */ -}}
+{{- $_ := unset $environment $name -}}
+{{- else -}}
+{{- $_ := set $environment $name (include "microblog.text" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $environment }}
+{{- end }}
+
+{{/* A value as the programs read it: lists with commas, and whole numbers without an exponent. */}}
+{{- define "microblog.text" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . }}
+{{- else if and (kindIs "float64" .) (eq . (floor .)) -}}
+{{- int64 . }}
+{{- else -}}
+{{- toString . }}
+{{- end }}
+{{- end }}
+
+{{/* Where the database is. */}}
+{{- define "microblog.mongodbEnv" -}}
+- name: MICROBLOG__MONGODB__URI
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "microblog.mongodbSecret" . }}
+      key: uri
+- name: MICROBLOG__MONGODB__VIEWS_URI
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "microblog.mongodbSecret" . }}
+      key: views-uri
+      optional: true
+{{- end }}
+
+{{/* Whose signatures are good. A former key stays among them until its last token has ended. */}}
+{{- define "microblog.publicKeysEnv" -}}
+- name: MICROBLOG__AUTH__PUBLIC_KEYS
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "microblog.authSecret" . }}
+      key: public-keys
+{{- end }}
+
+{{- define "microblog.command.env" -}}
+{{ include "microblog.mongodbEnv" . }}
+- name: MICROBLOG__AUTH__SIGNING_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "microblog.authSecret" . }}
+      key: signing-key
+- name: MICROBLOG__AUTH__REFRESH_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "microblog.authSecret" . }}
+      key: refresh-secret
+{{ include "microblog.publicKeysEnv" . }}
+{{- end }}
+
+{{- define "microblog.query.env" -}}
+{{ include "microblog.mongodbEnv" . }}
+{{ include "microblog.publicKeysEnv" . }}
+{{- end }}
+
+{{- define "microblog.projector.env" -}}
+{{ include "microblog.mongodbEnv" . }}
+{{- end }}
+
+{{- define "microblog.operator.env" -}}
+{{ include "microblog.mongodbEnv" . }}
+- name: MICROBLOG__OPERATOR__JOB_TEMPLATE
+  value: /etc/microblog/rebuild-job.yaml
+- name: MICROBLOG__OPERATOR__LEASE
+  value: {{ include "microblog.fullname" . }}-operator
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end }}

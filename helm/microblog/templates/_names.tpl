@@ -1,0 +1,67 @@
+{{/* Names, labels and images. */}}
+
+{{- define "microblog.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The release's name, with the chart's where it does not hold it. 40 characters, so that a component's name can follow. */}}
+{{- define "microblog.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else -}}
+{{- $name := include "microblog.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What a selector names: never changes. Called with (list $ "component"). */}}
+{{- define "microblog.selectorLabels" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "microblog.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/*
+The labels of pods: no versions, so that a new version of the chart rolls only the pods that it changes. Called with (list $ "component").
+*/}}
+{{- define "microblog.podLabels" -}}
+{{ include "microblog.selectorLabels" . }}
+app.kubernetes.io/part-of: microblog
+{{- with (index . 0).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The labels of every object. Called with (list $ "component"). */}}
+{{- define "microblog.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "microblog.selectorLabels" . }}
+app.kubernetes.io/part-of: microblog
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The image of a program. Called with (list $ "program"). */}}
+{{- define "microblog.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := $root.Values.image -}}
+{{- $tag := $image.tag | default $root.Chart.AppVersion -}}
+{{- list $image.registry $image.repository (index . 1) | compact | join "/" }}:{{ $tag }}
+{{- end }}
+
+{{- define "microblog.authSecret" -}}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "microblog.fullname" .)) }}
+{{- end }}
+
+{{- define "microblog.mongodbSecret" -}}
+{{- .Values.mongodb.existingSecret | default (printf "%s-mongodb" (include "microblog.fullname" .)) }}
+{{- end }}

@@ -1,0 +1,182 @@
+{{/* What the four Deployments, the Jobs and the smoke test have in common. */}}
+
+{{/* The restricted Pod Security Standard, for a pod. */}}
+{{- define "microblog.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{/* The same, for a container; and a file system that nobody writes to. */}}
+{{- define "microblog.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Over nodes and zones, each version for itself. Called with (list $ "component" $values). */}}
+{{- define "microblog.topologySpread" -}}
+{{- $root := index . 0 }}
+{{- $component := index . 1 }}
+{{- $values := index . 2 }}
+{{- range $values.topologySpread.keys }}
+- topologyKey: {{ . }}
+  maxSkew: 1
+  whenUnsatisfiable: {{ $values.topologySpread.whenUnsatisfiable }}
+  labelSelector:
+    matchLabels:
+      {{- include "microblog.selectorLabels" (list $root $component) | nindent 6 }}
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end }}
+
+{{/*
+A Deployment. Called with a dict:
+  root       the chart's context
+  component  command, query, projector or operator: also the key of its values
+  program    the name of its image
+  port       where it answers
+  scaled     whether something else decides about the number of replicas
+  token      whether it speaks to the API server
+  volumes    volumes and mounts (optional): a map with both
+  annotations  of the pods, beside those of the values (optional)
+*/}}
+{{- define "microblog.deployment" -}}
+{{- $root := .root -}}
+{{- $component := .component -}}
+{{- $values := index $root.Values $component -}}
+{{- $fullname := include "microblog.fullname" $root -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ $fullname }}-{{ $component }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "microblog.labels" (list $root $component) | nindent 4 }}
+spec:
+  {{- if not .scaled }}
+  replicas: {{ $values.replicas }}
+  {{- end }}
+  revisionHistoryLimit: 3
+  minReadySeconds: {{ $values.minReadySeconds }}
+  # A new pod is ready before an old one goes: nothing is refused during an update, not even with one replica.
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxSurge: 1
+      maxUnavailable: 0
+  selector:
+    matchLabels:
+      {{- include "microblog.selectorLabels" (list $root $component) | nindent 6 }}
+  template:
+    metadata:
+      labels:
+        {{- include "microblog.podLabels" (list $root $component) | nindent 8 }}
+        {{- with $values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        # A changed ConfigMap or address rolls the pods.
+        checksum/config: {{ include "microblog.environment" $root | sha256sum }}
+        checksum/secrets: {{ include "microblog.secretsChecksum" $root }}
+        {{- with .annotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+        {{- with $values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      serviceAccountName: {{ $fullname }}-{{ $component }}
+      automountServiceAccountToken: {{ .token }}
+      enableServiceLinks: false
+      # Longer than shutdown.drain_delay (5 s) and shutdown.grace (20 s) together: the program ends by itself.
+      terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
+      {{- with $root.Values.imagePullSecrets }}
+      imagePullSecrets:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.priorityClassName }}
+      priorityClassName: {{ . }}
+      {{- end }}
+      securityContext:
+        {{- include "microblog.podSecurityContext" $root | nindent 8 }}
+      containers:
+        - name: {{ $component }}
+          image: {{ include "microblog.image" (list $root .program) }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          ports:
+            - name: http
+              containerPort: {{ .port }}
+              protocol: TCP
+          envFrom:
+            - configMapRef:
+                name: {{ $fullname }}-config
+          env:
+            {{- include (printf "microblog.%s.env" $component) $root | nindent 12 }}
+            {{- with $values.extraEnv }}
+            {{- toYaml . | nindent 12 }}
+            {{- end }}
+          # The process answers /livez as soon as it listens, and whatever its database does: restarting would not mend that.
+          startupProbe:
+            httpGet:
+              path: /livez
+              port: http
+            periodSeconds: 2
+            timeoutSeconds: 2
+            failureThreshold: 60
+          livenessProbe:
+            httpGet:
+              path: /livez
+              port: http
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 3
+          # Its checks may take 3 s each (http.check_timeout).
+          readinessProbe:
+            httpGet:
+              path: /readyz
+              port: http
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 2
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          securityContext:
+            {{- include "microblog.securityContext" $root | nindent 12 }}
+          {{- with .volumes }}
+          volumeMounts:
+            {{- toYaml .mounts | nindent 12 }}
+          {{- end }}
+      {{- with .volumes }}
+      volumes:
+        {{- toYaml .volumes | nindent 8 }}
+      {{- end }}
+      {{- with $values.nodeSelector }}
+      nodeSelector:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $values.affinity }}
+      affinity:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with include "microblog.topologySpread" (list $root $component $values) | trim }}
+      topologySpreadConstraints:
+        {{- . | nindent 8 }}
+      {{- end }}
+{{- end }}
+
+{{/*
+The addresses that the values hold. Generated passwords and keys are no part of it: they never change, and where the cluster can't be
+asked (helm template) they would differ each time.
+*/}}
+{{- define "microblog.secretsChecksum" -}}
+{{- list .Values.mongodb.uri .Values.mongodb.viewsUri .Values.mongodb.existingSecret .Values.auth.existingSecret | toJson | sha256sum }}
+{{- end }}
