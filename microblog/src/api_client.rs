@@ -1,6 +1,6 @@
 //! Calls the public API with patience: waits when told to, tries again what got lost, gives up in the end.
 //!
-//! Every call that goes through here may safely be sent twice: it is a read, an idempotent PUT, it carries an
+//! Every call that goes through here may safely be sent twice: it is a read, an idempotent PUT or DELETE, it carries an
 //! `Idempotency-Key`, or (a registration) its repeat is answered 409.
 
 use std::fmt;
@@ -47,6 +47,10 @@ impl<'a> Call<'a> {
 
     pub fn put(path: impl Into<String>) -> Self {
         Self::new(Method::PUT, path)
+    }
+
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self::new(Method::DELETE, path)
     }
 
     pub fn post(path: impl Into<String>, body: serde_json::Value) -> Self {

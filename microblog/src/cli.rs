@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{alone, dead_letters, demo, import, rebuild, up, verify};
+use crate::{alone, dead_letters, demo, import, rebuild, smoke, up, verify};
 
 /// Everything in one process, and the tools around it
 ///
@@ -37,6 +37,7 @@ struct Cli {
 enum Command {
     Up(up::Arguments),
     Demo(demo::Arguments),
+    Smoke(smoke::Arguments),
     Import(import::Arguments),
     Verify(verify::Arguments),
     DeadLetters(dead_letters::Arguments),
@@ -50,6 +51,7 @@ pub async fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Up(arguments) => up::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Smoke(arguments) => smoke::run(arguments).await,
         Command::Import(arguments) => import::run(arguments).await,
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use shared::config::{self, Environment};
 
@@ -28,6 +28,11 @@ pub(crate) struct Config {
 
 impl Connection {
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
+        self.load()
+    }
+
+    /// Any program's configuration, with the database and the keys of the installation.
+    pub(crate) fn load<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         let mut environment = Environment::of_process();
         let given: BTreeMap<String, BTreeMap<String, IgnoredAny>> = config::load(None, &environment)?;
         let has = |section: &str, key: &str| given.get(section).is_some_and(|keys| keys.contains_key(key));

@@ -11,6 +11,7 @@ pub mod import;
 mod installation;
 mod progress;
 mod rebuild;
+mod smoke;
 pub mod stack;
 mod terminal;
 mod up;

@@ -1,12 +1,16 @@
-//! `microblog rebuild`: asks for a new generation of all views, and watches it being made.
+//! `microblog rebuild`: asks for a new generation of all views, and watches it being made, or makes it.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use query_svc::views::generation::{Building, Control, Generations, Phase};
-use shared::clock::SystemClock;
+use shared::clock::{SharedClock, SystemClock};
 use shared::mongo::Databases;
+use shared::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
 use crate::progress::{Bar, Progress};
@@ -16,35 +20,100 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// Build all views anew from the events
 ///
-/// A projector reads every event into a new generation of the views, beside the present one; when it has caught up, all
-/// query-svcs change over, and the former generation is dropped. Reads and writes go on all the while. A projector that
+/// Every event is read into a new generation of the views, beside the present one; when it has caught up, all
+/// query-svcs change over, and the former generation is dropped. Reads and writes go on all the while. A process that
 /// dies in between is succeeded by another, which goes on where it was.
 ///
-/// This command asks for it and then only watches: interrupting it stops nothing.
+/// A projector does the work, unless --here is given. This command asks for it and then only watches: interrupting it
+/// stops nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Ask, and do not watch
-    #[arg(long)]
+    #[arg(long, conflicts_with = "here")]
     no_wait: bool,
+    /// Build in this process, as far as no projector does; configured like a projector
+    #[arg(long)]
+    here: bool,
+    /// Ask for this generation; one that is there, or a later one, is not built again [default: the next]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..))]
+    generation: Option<i64>,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let databases = Databases::connect(&arguments.connection.config()?.mongodb, "microblog-rebuild").await?;
-    let generations = Generations::new(databases.views.clone(), SystemClock::shared());
+    let config: projector::Config = arguments.connection.load()?;
+    let telemetry = arguments
+        .here
+        .then(|| telemetry::init(&config.telemetry, "rebuild"))
+        .transpose()?;
+    let clock = SystemClock::shared();
+    let databases = Databases::connect(&config.mongodb, "microblog-rebuild").await?;
+    let generations = Generations::new(databases.views.clone(), clock.clone());
     generations
         .current()
         .await?
         .context("there are no views here yet: no projector has ever run")?;
-    let generation = generations.request_rebuild().await?;
+    let generation = ask(&generations, arguments.generation).await?;
     say(&format!("Asked for generation {generation} of the views."))?;
+    let outcome = if arguments.here {
+        build_here(&config, &clock, &databases, &generations, generation).await
+    } else if arguments.no_wait {
+        Ok(())
+    } else {
+        watch(&generations, generation).await
+    };
+    databases.close().await;
+    if let Some(telemetry) = telemetry {
+        telemetry.shutdown().await;
+    }
+    outcome?;
     if !arguments.no_wait {
-        watch(&generations, generation).await?;
         say(&format!("Generation {generation} is read; the one before is gone."))?;
     }
-    databases.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask(generations: &Generations, wanted: Option<i64>) -> anyhow::Result<i64> {
+    match wanted {
+        Some(wanted) => {
+            generations.request(wanted).await?;
+            Ok(wanted)
+        }
+        None => Ok(generations.request_rebuild().await?),
+    }
+}
+
+/// Works and watches, until it is done or this process is told to end; whoever comes next goes on from there.
+async fn build_here(
+    config: &projector::Config,
+    clock: &SharedClock,
+    databases: &Databases,
+    generations: &Generations,
+    generation: i64,
+) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let building = projector::host_rebuilds(config, clock, databases, &stop);
+    tokio::pin!(building);
+    let outcome = tokio::select! {
+        ended = &mut building => {
+            ended?;
+            bail!("the work ended before it was told to");
+        }
+        outcome = watch(generations, generation) => outcome,
+        asked = asked_to_end() => asked.map_err(Into::into).and_then(|()| bail!("told to end; the next one goes on from here")),
+    };
+    stop.cancel();
+    building.await?;
+    outcome
+}
+
+async fn asked_to_end() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Until the generation is the active one, and the one before is dropped.
@@ -149,6 +218,7 @@ mod tests {
             requested: Some(2),
             building: None,
             retiring: None,
+            paused: false,
         };
         assert_eq!(Stage::of(&control, 2), Stage::Waiting);
         control.active = 2;

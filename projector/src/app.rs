@@ -14,7 +14,6 @@ use shared::config::ConfigError;
 use shared::event_store::{EventStore, Retries};
 use shared::http::{Edge, Readiness, Server};
 use shared::mongo::Databases;
-use shared::subscription::dead_letters::DeadLetters;
 use shared::subscription::{Subscription, SubscriptionMetrics};
 use shared::telemetry::MetricsRegistry;
 use tokio::task::{JoinError, JoinSet};
@@ -27,7 +26,7 @@ use crate::following::Following;
 use crate::health::Health;
 use crate::leadership::{Leadership, Pace};
 use crate::metrics::{RebuildMetrics, SweepMetrics};
-use crate::rebuild::Rebuilder;
+use crate::rebuild::{self, Rebuilder};
 use crate::sweep::{self, Deletions, Items, Sweeper};
 use crate::upkeep::Upkeep;
 
@@ -198,7 +197,8 @@ struct Work {
     following: Following,
     deletions: Subscription,
     items: Items,
-    rebuild: (Leadership, Rebuilder),
+    /// None where the rebuild runs in a process of its own.
+    rebuild: Option<(Leadership, Rebuilder)>,
     sweep: (Leadership, Sweeper),
     upkeep: (Leadership, Upkeep),
     pause: Duration,
@@ -208,13 +208,9 @@ impl Work {
     fn new(config: &Config, clock: &SharedClock, databases: &Databases, store: EventStore, metrics: &Metrics) -> Self {
         let views = &databases.views;
         let owner = Uuid::new_v4().to_string();
-        let pace = Pace {
-            lease_duration: config.subscriptions.lease_duration,
-            renew_every: config.subscriptions.renew_every,
-        };
+        let pace = Pace::of(&config.subscriptions);
         let seat = |name| Leadership::new(views, name, owner.clone(), pace);
         let generations = Generations::new(views.clone(), clock.clone());
-        let discards = Arc::new(Discards::new(views));
         let items = Items::new(views);
         let deletions = Subscription::new(
             sweep::SUBSCRIPTION,
@@ -233,23 +229,18 @@ impl Work {
             settings: config.subscriptions.clone(),
             metrics: metrics.subscriptions.clone(),
             view_metrics: metrics.views.clone(),
-            discards: discards.clone(),
+            discards: Arc::new(Discards::new(views)),
             clock: clock.clone(),
             look_every: config.projector.look_every,
         };
-        let rebuilder = Rebuilder {
-            generations: generations.clone(),
-            store: store.clone(),
-            views: views.clone(),
-            dead_letters: DeadLetters::new(views),
-            discards,
-            timelines: config.timelines.clone(),
-            subscriptions: config.subscriptions.clone(),
-            config: config.rebuild.clone(),
-            clock: clock.clone(),
-            metrics: metrics.rebuild.clone(),
-            view_metrics: metrics.views.clone(),
-        };
+        let rebuilder = Rebuilder::new(
+            config,
+            clock,
+            views,
+            store.clone(),
+            metrics.rebuild.clone(),
+            metrics.views.clone(),
+        );
         let sweeper = Sweeper {
             items: items.clone(),
             generations: generations.clone(),
@@ -272,7 +263,7 @@ impl Work {
             following,
             deletions,
             items,
-            rebuild: (seat("rebuild"), rebuilder),
+            rebuild: config.rebuild.hosted.then(|| (seat(rebuild::SEAT), rebuilder)),
             sweep: (seat("sweep"), sweeper),
             upkeep: (seat("upkeep"), upkeep),
             pause: config.subscriptions.backoff,
@@ -301,12 +292,10 @@ impl Work {
         parts.spawn(async move { following.run(&told).await });
         let told = stop.clone();
         parts.spawn(async move { deletions.run(told).await });
-        let told = stop.clone();
-        parts.spawn(async move {
-            let (seat, rebuilder) = &rebuild;
-            seat.lead(&told, |term, stop| async move { rebuilder.run(&term, &stop).await })
-                .await;
-        });
+        if let Some((seat, rebuilder)) = rebuild {
+            let told = stop.clone();
+            parts.spawn(async move { rebuilder.lead(&seat, &told).await });
+        }
         let told = stop.clone();
         parts.spawn(async move {
             let (seat, sweeper) = &sweep;

@@ -96,6 +96,8 @@ impl Default for Projector {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rebuild {
+    /// Whether projectors build new generations themselves; `microblog rebuild --here` does so in any case.
+    pub hosted: bool,
     /// How often the process in charge looks whether a rebuild was asked for, and whether the readers have confirmed.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
@@ -118,6 +120,7 @@ pub struct Rebuild {
 impl Default for Rebuild {
     fn default() -> Self {
         Self {
+            hosted: true,
             look_every: SECOND,
             batch: 400,
             max_lag: 2 * SECOND,

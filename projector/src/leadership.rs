@@ -15,6 +15,7 @@ use mongodb::{Collection, Database};
 use query_svc::views::generation::Term;
 use serde::{Deserialize, Serialize};
 use shared::mongo::is_duplicate_key;
+use shared::subscription::SubscriptionSettings;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,16 @@ struct Seat {
 pub struct Pace {
     pub lease_duration: Duration,
     pub renew_every: Duration,
+}
+
+impl Pace {
+    /// Seats and leases are held alike.
+    pub fn of(settings: &SubscriptionSettings) -> Self {
+        Self {
+            lease_duration: settings.lease_duration,
+            renew_every: settings.renew_every,
+        }
+    }
 }
 
 /// A candidate for one seat.

@@ -8,6 +8,7 @@
 mod admission;
 mod authenticated;
 mod docs;
+mod drain;
 mod edge;
 mod fields;
 mod headers;

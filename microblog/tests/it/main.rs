@@ -7,6 +7,7 @@ mod home;
 mod import;
 mod large_authors;
 mod people;
+mod postman;
 mod processes;
 mod rebuild;
 mod stack;

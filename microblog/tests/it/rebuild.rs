@@ -100,3 +100,27 @@ e2e! {
         stack.assert_verified().await;
     }
 }
+
+e2e! {
+    async fn a_process_of_its_own_rebuilds_where_projectors_do_not() {
+        let stack = Stack::start_with(&[("rebuild.hosted", "false"), ("projector.look_every", "100ms")]).await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.follow(&bob, &ann).await;
+        let post = stack.post(&ann, "before and after").await;
+        let output = tokio::task::spawn_blocking({
+            let mut command = stack.microblog();
+            command
+                .args(["rebuild", "--here", "--generation", "5"])
+                .env("MICROBLOG__REBUILD__LOOK_EVERY", "100ms")
+                .env("MICROBLOG__REBUILD__READER_GRACE", "100ms");
+            move || command.output().expect("it runs")
+        })
+        .await
+        .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(text, "Asked for generation 5 of the views.\nGeneration 5 is read; the one before is gone.\n");
+        assert_eq!(stack.home_ids(&bob).await, [post.id]);
+        stack.assert_verified().await;
+    }
+}

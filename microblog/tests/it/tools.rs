@@ -32,6 +32,7 @@ fn the_help_is_as_reviewed() {
         ("help-dead-letters", &["dead-letters"]),
         ("help-dead-letters-retry", &["dead-letters", "retry"]),
         ("help-rebuild", &["rebuild"]),
+        ("help-smoke", &["smoke"]),
     ] {
         insta::assert_snapshot!(name, help(words));
     }
@@ -79,6 +80,18 @@ e2e! {
         let found = differences(&stack).await;
         assert!(found.len() == 1 && found[0].starts_with("profile of @ann"), "{found:?}");
         databases.close().await;
+    }
+}
+
+e2e! {
+    async fn smoke_tries_the_installation_and_leaves_nobody_behind() {
+        let stack = Stack::start().await;
+        let (code, said) = run(&stack, &["smoke"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.ends_with("removed both again: the installation works\n"), "{said}");
+        let handle = said.split(['@', ' ', '\n']).find(|word| word.starts_with("smoke_author")).expect("a name");
+        stack.see_everything().await;
+        assert_eq!(stack.try_read(&format!("/v1/users/@{handle}"), None).await.0, 404);
     }
 }
 

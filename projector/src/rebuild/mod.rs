@@ -11,10 +11,10 @@
 //! killed anywhere leaves to its successor at most one batch to repeat.
 
 mod filling;
+mod host;
 mod retirement;
 mod scanning;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bson::Document;
@@ -32,9 +32,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::barrier::wait_until_passed;
-use crate::config::Rebuild;
+use crate::config::{Config, Rebuild};
 use crate::discards::Discards;
+use crate::leadership::Leadership;
 use crate::metrics::RebuildMetrics;
+
+pub use host::host_rebuilds;
+
+/// Whoever holds it builds.
+pub(crate) const SEAT: &str = "rebuild";
 
 /// The most that the allowed lag grows to, in its configured value.
 const LAG_GROWS_TO: u32 = 16;
@@ -42,17 +48,17 @@ const LAG_GROWS_TO: u32 = 16;
 /// What one process at a time runs.
 #[derive(Debug)]
 pub(crate) struct Rebuilder {
-    pub generations: Generations,
-    pub store: EventStore,
-    pub views: Database,
-    pub dead_letters: DeadLetters,
-    pub discards: Arc<Discards>,
-    pub timelines: Timelines,
-    pub subscriptions: SubscriptionSettings,
-    pub config: Rebuild,
-    pub clock: SharedClock,
-    pub metrics: RebuildMetrics,
-    pub view_metrics: ViewMetrics,
+    generations: Generations,
+    store: EventStore,
+    views: Database,
+    dead_letters: DeadLetters,
+    discards: Discards,
+    timelines: Timelines,
+    subscriptions: SubscriptionSettings,
+    config: Rebuild,
+    clock: SharedClock,
+    metrics: RebuildMetrics,
+    view_metrics: ViewMetrics,
 }
 
 /// Why the work can't go on right now.
@@ -68,8 +74,37 @@ enum RebuildError {
 }
 
 impl Rebuilder {
+    pub(crate) fn new(
+        config: &Config,
+        clock: &SharedClock,
+        views: &Database,
+        store: EventStore,
+        metrics: RebuildMetrics,
+        view_metrics: ViewMetrics,
+    ) -> Self {
+        Self {
+            generations: Generations::new(views.clone(), clock.clone()),
+            store,
+            views: views.clone(),
+            dead_letters: DeadLetters::new(views),
+            discards: Discards::new(views),
+            timelines: config.timelines.clone(),
+            subscriptions: config.subscriptions.clone(),
+            config: config.rebuild.clone(),
+            clock: clock.clone(),
+            metrics,
+            view_metrics,
+        }
+    }
+
+    /// Works whenever this process holds the seat, until `stop`.
+    pub(crate) async fn lead(&self, seat: &Leadership, stop: &CancellationToken) {
+        seat.lead(stop, |term, stop| async move { self.run(&term, &stop).await })
+            .await;
+    }
+
     /// Works under `term` until `stop`.
-    pub(crate) async fn run(&self, term: &Term, stop: &CancellationToken) {
+    async fn run(&self, term: &Term, stop: &CancellationToken) {
         let mut cleaned: Option<Instant> = None;
         while !stop.is_cancelled() {
             let pause = match self.step(term, stop).await {
@@ -165,10 +200,14 @@ impl Rebuilder {
     /// Every projector, this one too, follows the generation by now; waits until it keeps up.
     ///
     /// Where everything is so slow that nobody passes a mark within the configured lag, it may be more each time: a
-    /// generation that is as slow as the machine must not wait for ever.
+    /// generation that is as slow as the machine must not wait for ever. While projectors are paused, nobody keeps up.
     async fn catch_up(&self, generation: i64, stop: &CancellationToken) -> Result<(), RebuildError> {
         let mut lag = self.config.max_lag;
         loop {
+            if self.generations.ensure_first().await?.paused {
+                pause(self.config.look_every, stop).await?;
+                continue;
+            }
             let mark = self.store.mark_all().await?;
             if wait_until_passed(&self.views, generation, mark, lag, stop).await? {
                 return Ok(());

@@ -235,3 +235,72 @@ async fn a_rebuild_that_is_asked_for_meanwhile_follows() {
         .await;
     projector.stop().await;
 }
+
+#[tokio::test]
+async fn where_projectors_build_nothing_another_process_does() {
+    let world = World::new().await;
+    let mut config = world.config();
+    config.rebuild.hosted = false;
+    let projector = world.projector_with(config.clone()).await;
+    let users = world.users(3).await;
+    world.follow(users[0], users[1]).await;
+    world.post(users[1], "kept").await;
+    // Numbers may be left out; what is there, or asked for already, is not asked for again.
+    world.generations.request(1).await.unwrap();
+    assert_eq!(world.control().await.requested, None);
+    world.generations.request(4).await.unwrap();
+    world.generations.request(3).await.unwrap();
+    world.caught_up().await;
+    let asked = world.control().await;
+    assert_eq!((asked.active, asked.requested, asked.building), (1, Some(4), None));
+
+    let stop = CancellationToken::new();
+    let databases = shared::mongo::Databases::connect(&config.mongodb, "rebuild")
+        .await
+        .unwrap();
+    let clock: shared::clock::SharedClock = world.clock.clone();
+    let building = projector::host_rebuilds(&config, &clock, &databases, &stop);
+    let watching = async {
+        eventually("the rebuild is over", DEADLINE, async || is_over(&world, 4).await).await;
+        stop.cancel();
+    };
+    let (built, ()) = tokio::join!(building, watching);
+    built.unwrap();
+    world.caught_up().await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
+    databases.close().await;
+    projector.stop().await;
+}
+
+#[tokio::test]
+async fn paused_views_stay_as_they_are_and_catch_up_later() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    let users = world.users(2).await;
+    world.follow(users[0], users[1]).await;
+    world.caught_up().await;
+    world.generations.pause(true).await.unwrap();
+    let working = async || {
+        let leases = world.leases("views-g1").await;
+        leases.iter().any(|lease| lease.owner.is_some())
+    };
+    eventually("the leases are given back", DEADLINE, async || !working().await).await;
+    let post = world.post(users[1], "later").await;
+    let shown = async || {
+        let views = world.active_views().await;
+        views.posts.live_by_ids(&[post]).await.unwrap().len() == 1
+    };
+    assert!(!shown().await);
+
+    world.generations.pause(false).await.unwrap();
+    eventually("the post is shown", DEADLINE, shown).await;
+    world.caught_up().await;
+    Oracle::of(&world.store)
+        .await
+        .assert_shown_by(&world.active_views().await)
+        .await;
+    projector.stop().await;
+}

@@ -19,10 +19,14 @@ use futures_util::TryStreamExt;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use shared::clock::SharedClock;
 use shared::mongo::is_duplicate_key;
 use shared::position::Position;
+
+mod control;
+
+pub use control::{Building, Control, Phase, Retiring};
 
 const CONTROL: &str = "control";
 const VIEWS: &str = "views";
@@ -30,98 +34,6 @@ const READERS: &str = "reader/";
 /// Above every `_id` of a reader: the character after the slash.
 const READERS_END: &str = "reader0";
 const FIRST: i64 = 1;
-
-/// The state of all generations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Control {
-    /// The generation that is read.
-    pub active: i64,
-    /// The generation that somebody asked for and nobody has begun.
-    #[serde(default)]
-    pub requested: Option<i64>,
-    #[serde(default)]
-    pub building: Option<Building>,
-    #[serde(default)]
-    pub retiring: Option<Retiring>,
-}
-
-impl Control {
-    /// The generations that projectors follow by a subscription each. One that is only scanned so far has none.
-    pub fn followed(&self) -> Vec<i64> {
-        let building = self
-            .building
-            .as_ref()
-            .filter(|building| building.phase == Phase::CatchingUp);
-        let retiring = self.retiring.as_ref().filter(|retiring| !retiring.stopping);
-        let mut followed = vec![self.active];
-        followed.extend(building.map(|building| building.generation));
-        followed.extend(retiring.map(|retiring| retiring.generation));
-        followed
-    }
-
-    /// The lowest generation whose collections somebody may still need.
-    pub fn lowest_needed(&self) -> i64 {
-        self.retiring
-            .as_ref()
-            .map_or(self.active, |retiring| retiring.generation.min(self.active))
-    }
-
-    fn highest_known(&self) -> i64 {
-        let building = self.building.as_ref().map_or(0, |building| building.generation);
-        self.active.max(building).max(self.requested.unwrap_or(0))
-    }
-}
-
-/// How far the next generation is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Building {
-    pub generation: i64,
-    pub phase: Phase,
-    /// Every event up to here is in the store for the scan to find; the subscription follows from here
-    /// ([`EventStore::horizon`](shared::event_store::EventStore::horizon)).
-    pub horizon: Position,
-    /// Events scanned, or authors filled from, in this phase.
-    pub scanned: i64,
-    /// How many there were, about, when the phase began.
-    pub total: i64,
-    /// The last id that the phase is done with.
-    pub cursor: Option<bson::Uuid>,
-    #[serde(with = "shared::mongo::datetime")]
-    pub started_at: DateTime<Utc>,
-    /// The process at work.
-    pub owner: String,
-    /// The fencing number of its lease.
-    pub fence: i64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Events become rows.
-    Scanning,
-    /// Rows become home timelines.
-    Filling,
-    /// A subscription follows from the horizon.
-    CatchingUp,
-}
-
-impl Phase {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Phase::Scanning => "scanning",
-            Phase::Filling => "filling",
-            Phase::CatchingUp => "catching_up",
-        }
-    }
-}
-
-/// The generation before the active one, until no reader is left.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retiring {
-    pub generation: i64,
-    /// No reader is left: projectors stop following it.
-    pub stopping: bool,
-}
 
 /// The leadership under which a generation is built: who, and the fencing number that orders it after its predecessors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +105,7 @@ impl Generations {
         if let Some(control) = self.current().await? {
             return Ok(control);
         }
-        let first = doc! { "_id": VIEWS, "active": FIRST, "requested": null, "building": null, "retiring": null };
+        let first = doc! { "_id": VIEWS, "active": FIRST, "requested": null, "building": null, "retiring": null, "paused": false };
         match self.readers.insert_one(first).await {
             Ok(_) => {}
             Err(error) if is_duplicate_key(&error) => {}
@@ -215,22 +127,46 @@ impl Generations {
                 return Ok(requested);
             }
             let next = control.highest_known() + 1;
-            // Without the guard, two callers would get different numbers for one rebuild, or, where a build begins or
-            // ends in between, a number that is in use.
-            let unchanged = doc! {
-                "_id": VIEWS,
-                "active": control.active,
-                "requested": null,
-                "building.generation": control.building.map(|building| building.generation),
-            };
-            let updated = self
-                .control
-                .update_one(unchanged, doc! { "$set": { "requested": next } })
-                .await?;
-            if updated.matched_count == 1 {
+            if self.put_request(&control, next).await? {
                 return Ok(next);
             }
         }
+    }
+
+    /// Asks for the generation `wanted`, unless it or a later one is there, being built or asked for.
+    pub async fn request(&self, wanted: i64) -> Result<(), Error> {
+        loop {
+            let control = self.ensure_first().await?;
+            if control.highest_known() >= wanted || self.put_request(&control, wanted).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// `false` if the state is no longer `seen`.
+    async fn put_request(&self, seen: &Control, generation: i64) -> Result<bool, Error> {
+        // Without the guard, two callers would get different numbers for one rebuild, or, where a build begins or
+        // ends in between, a number that is in use.
+        let unchanged = doc! {
+            "_id": VIEWS,
+            "active": seen.active,
+            "requested": seen.requested,
+            "building.generation": seen.building.as_ref().map(|building| building.generation),
+        };
+        let updated = self
+            .control
+            .update_one(unchanged, doc! { "$set": { "requested": generation } })
+            .await?;
+        Ok(updated.matched_count == 1)
+    }
+
+    /// Tells the projectors to stop following, or to go on; each does so when it looks again.
+    pub async fn pause(&self, paused: bool) -> Result<(), Error> {
+        self.ensure_first().await?;
+        self.control
+            .update_one(doc! { "_id": VIEWS }, doc! { "$set": { "paused": paused } })
+            .await
+            .map(drop)
     }
 
     /// Begins what was requested. Whatever was committed up to `horizon`, a scan from now on finds.

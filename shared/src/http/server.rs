@@ -17,7 +17,7 @@ use tracing_actix_web::TracingLogger;
 
 use super::edge::{Edge, EdgeState};
 use super::observe::RequestSpan;
-use super::{admission, docs, observe, probes};
+use super::{admission, docs, drain, observe, probes};
 use crate::{config, consistency};
 
 /// Connections that wait to be accepted.
@@ -116,6 +116,7 @@ impl Server {
                 .wrap(from_fn(admission::admit))
                 .wrap(Condition::new(!cors.allowed_origins.is_empty(), cross_origin(&cors)))
                 .wrap(from_fn(observe::observe))
+                .wrap(from_fn(drain::close_when_draining))
                 .wrap(Compress::default())
                 .wrap(TracingLogger::<RequestSpan>::new())
         });

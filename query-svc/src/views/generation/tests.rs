@@ -21,6 +21,7 @@ fn only_what_has_a_subscription_is_followed() {
         requested: Some(4),
         building: None,
         retiring: None,
+        paused: false,
     };
     assert_eq!(control.followed(), [2]);
     control.building = Some(building(Phase::Filling));
@@ -36,6 +37,8 @@ fn only_what_has_a_subscription_is_followed() {
         stopping: true,
     });
     assert_eq!(control.followed(), [2, 3]);
+    control.paused = true;
+    assert_eq!(control.followed(), Vec::<i64>::new());
     assert_eq!((control.lowest_needed(), control.highest_known()), (1, 4));
 }
 
@@ -61,6 +64,7 @@ fn the_control_document_survives_the_way_through_the_database() {
         requested: None,
         building: Some(building(Phase::Scanning)),
         retiring: None,
+        paused: false,
     };
     let document = bson::serialize_to_document(&control).unwrap();
     let phase = document.get_document("building").unwrap().get_str("phase").unwrap();

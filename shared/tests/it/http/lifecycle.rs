@@ -10,6 +10,8 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
     let address = running.url.trim_start_matches("http://").to_owned();
     let slow = tokio::spawn(running.client.get(running.at("/slow")).send());
     eventually_busy(&running).await;
+    let connection = |response: reqwest::Response| response.headers().get("connection").cloned();
+    assert_eq!(connection(running.get("/v1/posts").await), None);
     running.shutdown.cancel();
     // While the balancers take notice, everything is still answered.
     let draining: Value = eventually(&running, "/readyz", StatusCode::SERVICE_UNAVAILABLE)
@@ -19,7 +21,10 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
         .unwrap();
     assert_eq!(draining["status"], "draining");
     assert_eq!(running.get("/healthz").await.status(), 200);
-    assert_eq!(running.get("/v1/posts").await.status(), 200);
+    let answer = running.get("/v1/posts").await;
+    assert_eq!(answer.status(), 200);
+    // The next request of this client opens a connection, to whom the balancer chooses.
+    assert_eq!(connection(answer).unwrap(), "close");
     // Then nobody new comes in, but who is inside is served.
     let began = Instant::now();
     while TcpStream::connect(&address).await.is_ok() {

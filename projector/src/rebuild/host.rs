@@ -1,0 +1,34 @@
+//! The rebuild in a process of its own, with memory and processor time of its own.
+
+use query_svc::views::ViewMetrics;
+use shared::clock::SharedClock;
+use shared::event_store::{EventStore, Retries};
+use shared::mongo::Databases;
+use shared::telemetry::MetricsRegistry;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Rebuilder, SEAT};
+use crate::config::Config;
+use crate::leadership::{Leadership, Pace};
+use crate::metrics::RebuildMetrics;
+
+/// Builds whatever generation is asked for, until `stop`. Where another process holds the seat, it waits for its turn.
+///
+/// # Errors
+/// When the event store can't be opened.
+pub async fn host_rebuilds(
+    config: &Config,
+    clock: &SharedClock,
+    databases: &Databases,
+    stop: &CancellationToken,
+) -> Result<(), mongodb::error::Error> {
+    let store = EventStore::open(databases.events.clone(), clock.clone(), Retries::default()).await?;
+    let pace = Pace::of(&config.subscriptions);
+    let seat = Leadership::new(&databases.views, SEAT, Uuid::new_v4().to_string(), pace);
+    // Its progress is in the control document; nobody asks a process that ends for its metrics.
+    let metrics = RebuildMetrics::register(&MetricsRegistry::default());
+    let rebuilder = Rebuilder::new(config, clock, &databases.views, store, metrics, ViewMetrics::default());
+    rebuilder.lead(&seat, stop).await;
+    Ok(())
+}
