@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Every section that some program of the product reads. One that is not here is a slip of the pen.
-pub const SECTIONS: [&str; 20] = [
+pub const SECTIONS: [&str; 21] = [
     "auth",
     "cache",
     "clock",
@@ -19,6 +19,7 @@ pub const SECTIONS: [&str; 20] = [
     "database",
     "http",
     "mongodb",
+    "operator",
     "projector",
     "publisher",
     "query",

@@ -45,7 +45,8 @@ impl Control {
             .map_or(self.active, |retiring| retiring.generation.min(self.active))
     }
 
-    pub(super) fn highest_known(&self) -> i64 {
+    /// The highest number that is in use or asked for.
+    pub fn highest_known(&self) -> i64 {
         let building = self.building.as_ref().map_or(0, |building| building.generation);
         self.active.max(building).max(self.requested.unwrap_or(0))
     }

@@ -1,0 +1,333 @@
+//! Keeps each Projection as it is wanted, in named steps:
+//!
+//! 1. `observe`: the control document, the checkpoints, the dead letters; the Job of the generation that is wanted.
+//! 2. `decide::steps` (pure): what is to be done.
+//! 3. `guard`: a finalizer, before anything is done that has to be undone.
+//! 4. `execute`: pause, or start the Job.
+//! 5. `tell`: the status, the metrics, and an event where something has changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::{Controller, WatchStreamExt as _, predicates, reflector, watcher};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Operator;
+use crate::decide::{JobState, Step, Told, steps, wanted_job};
+use crate::job::{self, Template};
+use crate::metrics::OperatorMetrics;
+use crate::projection::{Phase, Projection, ProjectionStatus, VIEWS};
+use crate::views::{Observed, Views};
+
+/// Held while something outside of Kubernetes is to be undone before the projection may go: the pause.
+pub(crate) const FINALIZER: &str = "microblog.dev/resume";
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Why a look at a projection failed; there is another soon.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReconcileError {
+    #[error("Kubernetes: {0}")]
+    Kubernetes(#[from] kube::Error),
+    #[error("the views' database: {0}")]
+    Database(#[from] mongodb::error::Error),
+    #[error("the finalizers can't be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What every look needs.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub client: Client,
+    pub namespace: String,
+    pub views: Arc<Views>,
+    pub template: Arc<Template>,
+    pub recorder: Recorder,
+    pub metrics: OperatorMetrics,
+    pub config: Operator,
+}
+
+impl Context {
+    /// Looks after the projections of the namespace until `stop`; what is under way then is finished.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let projections: Api<Projection> = self.projections();
+        let jobs: Api<Job> = self.jobs();
+        let (reader, writer) = reflector::store();
+        // Only what a user changes is looked at at once: our own status would bring us here again and again.
+        let changed = watcher(projections, watcher::Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .applied_objects()
+            .predicate_filter(predicates::generation, Default::default());
+        Controller::for_stream(changed, reader)
+            .with_config(ControllerConfig::default().concurrency(1))
+            .owns(jobs, watcher::Config::default().labels(job::PROJECTION))
+            .graceful_shutdown_on(async move { stop.cancelled().await })
+            .run(reconcile, after_an_error, Arc::new(self))
+            .for_each(|looked| async move {
+                if let Err(error) = looked {
+                    tracing::warn!(%error, "a look at a projection failed");
+                }
+            })
+            .await;
+    }
+
+    fn projections(&self) -> Api<Projection> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+}
+
+fn after_an_error(_: Arc<Projection>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    context.metrics.reconcile_errors.inc();
+    tracing::debug!(%error, "looks again soon");
+    Action::requeue(RETRY_AFTER)
+}
+
+async fn reconcile(projection: Arc<Projection>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    context.metrics.reconciles.inc();
+    let look = Look {
+        name: projection.name_any(),
+        projection: &projection,
+        context: &context,
+    };
+    if projection.meta().deletion_timestamp.is_some() {
+        return look.undo().await;
+    }
+    if look.name != VIEWS {
+        look.refuse().await?;
+        return Ok(Action::await_change());
+    }
+    let (observed, job) = match look.observe().await {
+        Ok(seen) => seen,
+        Err(ReconcileError::Database(error)) => {
+            look.tell(Err(error.to_string()), JobState::Absent).await?;
+            return Err(error.into());
+        }
+        Err(error) => return Err(error),
+    };
+    look.guard().await?;
+    let todo = steps(&projection.spec, &observed, job);
+    for step in &todo {
+        look.execute(step).await?;
+    }
+    look.release_guard().await?;
+    // What has just been done is seen by looking again, at once.
+    let (observed, job) = if todo.is_empty() {
+        (observed, job)
+    } else {
+        look.observe().await?
+    };
+    let phase = look.tell(Ok(&observed), job).await?;
+    let pause = match phase {
+        Some(Phase::Rebuilding | Phase::Retiring | Phase::Pending) => context.config.look_at_rebuild_every,
+        _ => context.config.look_every,
+    };
+    Ok(Action::requeue(pause))
+}
+
+/// One look at one projection.
+struct Look<'a> {
+    name: String,
+    projection: &'a Projection,
+    context: &'a Context,
+}
+
+impl Look<'_> {
+    async fn observe(&self) -> Result<(Observed, JobState), ReconcileError> {
+        let observed = self.context.views.observe().await?;
+        self.context.metrics.show(&self.name, &observed);
+        let wanted = observed
+            .control
+            .as_ref()
+            .and_then(|control| wanted_job(&self.projection.spec, control));
+        let job = match wanted {
+            Some(generation) => {
+                let name = job::name(self.projection, generation);
+                job::state(self.context.jobs().get_opt(&name).await?.as_ref())
+            }
+            None => JobState::Absent,
+        };
+        Ok((observed, job))
+    }
+
+    /// Before projectors are paused: without it, a projection that is deleted while it is paused would leave them paused for ever.
+    async fn guard(&self) -> Result<(), ReconcileError> {
+        if self.projection.spec.paused && !self.is_guarded() {
+            let mut finalizers = self.projection.finalizers().to_vec();
+            finalizers.push(FINALIZER.to_owned());
+            self.put_finalizers(&finalizers).await?;
+        }
+        Ok(())
+    }
+
+    /// After they go on. A projection without it can be deleted with its namespace, when no operator is left to let it go.
+    async fn release_guard(&self) -> Result<(), ReconcileError> {
+        if !self.projection.spec.paused && self.is_guarded() {
+            self.remove_guard().await?;
+        }
+        Ok(())
+    }
+
+    fn is_guarded(&self) -> bool {
+        self.projection
+            .finalizers()
+            .iter()
+            .any(|finalizer| finalizer == FINALIZER)
+    }
+
+    async fn remove_guard(&self) -> Result<(), ReconcileError> {
+        let mut finalizers = self.projection.finalizers().to_vec();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        self.put_finalizers(&finalizers).await
+    }
+
+    async fn put_finalizers(&self, finalizers: &[String]) -> Result<(), ReconcileError> {
+        // The version makes it a conflict if another has changed the list since.
+        let patch = json!({ "metadata": {
+            "finalizers": finalizers,
+            "resourceVersion": self.projection.resource_version(),
+        } });
+        self.context
+            .projections()
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
+    async fn execute(&self, step: &Step) -> Result<(), ReconcileError> {
+        match *step {
+            Step::Pause(paused) => {
+                self.context.views.pause(paused).await?;
+                let (reason, note) = if paused {
+                    ("Paused", "projectors stop following")
+                } else {
+                    ("Resumed", "projectors follow again")
+                };
+                self.announce(EventType::Normal, reason, note).await;
+            }
+            Step::Build(generation) => {
+                let job = self.context.template.job(self.projection, generation);
+                match self.context.jobs().create(&PostParams::default(), &job).await {
+                    Ok(_) => {
+                        let note = format!("the Job {} builds generation {generation}", job.name_any());
+                        self.announce(EventType::Normal, "RebuildStarted", &note).await;
+                    }
+                    // An operator before this one has made it.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The projection is being deleted.
+    async fn undo(&self) -> Result<Action, ReconcileError> {
+        if self.is_guarded() {
+            self.context.views.pause(false).await?;
+            self.announce(
+                EventType::Normal,
+                "Resumed",
+                "projectors follow again, because the projection is deleted",
+            )
+            .await;
+            self.remove_guard().await?;
+        }
+        self.context.metrics.forget(&self.name);
+        Ok(Action::await_change())
+    }
+
+    /// There is one projection, by its name.
+    async fn refuse(&self) -> Result<(), ReconcileError> {
+        let note = format!("there is no projection of this name; the one that there is is called {VIEWS}");
+        self.announce(EventType::Warning, "UnknownProjection", &note).await;
+        let status = ProjectionStatus {
+            observed_generation: self.projection.metadata.generation,
+            conditions: vec![crate::decide::unknown_projection(
+                note,
+                self.projection.metadata.generation,
+                &now(),
+            )],
+            ..ProjectionStatus::default()
+        };
+        self.write(&status).await
+    }
+
+    async fn tell(&self, observed: Result<&Observed, String>, job: JobState) -> Result<Option<Phase>, ReconcileError> {
+        let former = self.projection.status.clone().unwrap_or_default();
+        let told = Told {
+            spec: &self.projection.spec,
+            generation: self.projection.metadata.generation,
+            observed,
+            job,
+            max_lag: self.context.config.max_lag,
+        };
+        let status = told.status(&former, &now());
+        if status != former {
+            self.write(&status).await?;
+            self.announce_changes(&former, &status).await;
+        }
+        Ok(status.phase)
+    }
+
+    async fn write(&self, status: &ProjectionStatus) -> Result<(), ReconcileError> {
+        let patch = json!({ "status": status });
+        self.context
+            .projections()
+            .patch_status(&self.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
+    async fn announce_changes(&self, former: &ProjectionStatus, status: &ProjectionStatus) {
+        if let (Some(before), Some(after)) = (former.generation, status.generation)
+            && before != after
+        {
+            let note = format!("generation {after} is read, in the place of {before}");
+            self.announce(EventType::Normal, "Switched", &note).await;
+        }
+        let waiting = status.dead_letters.unwrap_or(0);
+        if waiting > former.dead_letters.unwrap_or(0) {
+            let note = format!("{waiting} events could not be handled and wait for a decision");
+            self.announce(EventType::Warning, "DeadLetters", &note).await;
+        }
+        let failed = |status: &ProjectionStatus| status.conditions.iter().any(|it| it.reason == "RebuildFailed");
+        if failed(status) && !failed(former) {
+            self.announce(EventType::Warning, "RebuildFailed", "the Job gave up; its log says why")
+                .await;
+        }
+    }
+
+    /// Events are for people: one that can't be written does not hold up the work.
+    async fn announce(&self, kind: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(note.to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let about = self.projection.object_ref(&());
+        if let Err(error) = self.context.recorder.publish(&event, &about).await {
+            tracing::warn!(reason, note, %error, "could not write an event");
+        }
+    }
+}
+
+fn now() -> Time {
+    // Kubernetes keeps whole seconds.
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}

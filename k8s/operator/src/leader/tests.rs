@@ -1,0 +1,58 @@
+use shared::telemetry::MetricsRegistry;
+
+use super::*;
+
+const DURATION: Duration = Duration::from_secs(15);
+
+/// Nobody is asked: the judgement needs no server.
+fn candidate(identity: &str) -> Election {
+    shared::crypto::install_provider();
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let client = Client::try_from(config).unwrap();
+    let metrics = OperatorMetrics::register(&MetricsRegistry::default());
+    Election::new(
+        client,
+        "blog",
+        "operator",
+        identity,
+        (DURATION, Duration::from_secs(5)),
+        metrics,
+    )
+}
+
+fn lease(holder: Option<&str>, seconds: Option<i32>) -> Lease {
+    Lease {
+        spec: Some(LeaseSpec {
+            holder_identity: holder.map(str::to_owned),
+            lease_duration_seconds: seconds,
+            ..LeaseSpec::default()
+        }),
+        ..Lease::default()
+    }
+}
+
+#[tokio::test]
+async fn a_lease_is_taken_when_it_is_free_or_has_not_moved_for_its_duration() {
+    let one = candidate("one");
+    let just_now = Duration::ZERO;
+    for free in [lease(None, None), lease(Some(""), Some(15)), Lease::default()] {
+        assert_eq!(one.judge(&free, just_now), Claim::Take);
+    }
+    assert_eq!(one.judge(&lease(Some("one"), Some(15)), just_now), Claim::Take);
+    let held = lease(Some("two"), Some(15));
+    assert_eq!(one.judge(&held, DURATION - Duration::from_millis(1)), Claim::Wait);
+    assert_eq!(one.judge(&held, DURATION), Claim::Take);
+    // The holder's own duration counts; where it names none, ours.
+    assert_eq!(one.judge(&lease(Some("two"), Some(60)), DURATION), Claim::Wait);
+    assert_eq!(one.judge(&lease(Some("two"), None), DURATION), Claim::Take);
+}
+
+#[tokio::test]
+async fn a_held_lease_names_its_holder_and_how_long_it_lasts() {
+    let held = candidate("one").held(3);
+    assert_eq!(held.holder_identity.as_deref(), Some("one"));
+    assert_eq!(
+        (held.lease_duration_seconds, held.lease_transitions),
+        (Some(15), Some(3))
+    );
+}

@@ -1,0 +1,108 @@
+//! What the operator tells about itself and about the projections.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use shared::telemetry::MetricsRegistry;
+
+use crate::views::Observed;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ProjectionLabels {
+    projection: String,
+}
+
+/// Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct OperatorMetrics {
+    pub leading: Gauge,
+    pub reconciles: Counter,
+    pub reconcile_errors: Counter,
+    generation: Family<ProjectionLabels, Gauge>,
+    paused: Family<ProjectionLabels, Gauge>,
+    lag_seconds: Family<ProjectionLabels, Gauge<f64, AtomicU64>>,
+    dead_letters: Family<ProjectionLabels, Gauge>,
+    kubernetes: Arc<RwLock<Result<(), String>>>,
+}
+
+impl OperatorMetrics {
+    pub(crate) fn register(registry: &MetricsRegistry) -> Self {
+        Self {
+            leading: registry.register(
+                "operator_leading",
+                "1 while this operator is the one that works",
+                Gauge::default(),
+            ),
+            reconciles: registry.register("operator_reconciles", "Looks at a projection", Counter::default()),
+            reconcile_errors: registry.register(
+                "operator_reconcile_errors",
+                "Looks at a projection that failed",
+                Counter::default(),
+            ),
+            generation: registry.register(
+                "projection_generation",
+                "The generation that is read",
+                Family::default(),
+            ),
+            paused: registry.register(
+                "projection_paused",
+                "1 while the projection follows nothing",
+                Family::default(),
+            ),
+            lag_seconds: registry.register(
+                "projection_lag_seconds",
+                "How long a mark takes to go by, as the operator sees it",
+                Family::default(),
+            ),
+            dead_letters: registry.register(
+                "projection_dead_letters",
+                "Events that could not be handled and wait for a decision",
+                Family::default(),
+            ),
+            kubernetes: Arc::new(RwLock::new(Err("has not been asked yet".to_owned()))),
+        }
+    }
+
+    pub(crate) fn show(&self, projection: &str, observed: &Observed) {
+        let labels = ProjectionLabels {
+            projection: projection.to_owned(),
+        };
+        if let Some(control) = &observed.control {
+            self.generation.get_or_create(&labels).set(control.active);
+            self.paused.get_or_create(&labels).set(i64::from(control.paused));
+        }
+        match observed.lag {
+            Some(lag) => drop(self.lag_seconds.get_or_create(&labels).set(lag.as_secs_f64())),
+            None => drop(self.lag_seconds.remove(&labels)),
+        }
+        self.dead_letters.get_or_create(&labels).set(observed.dead_letters);
+    }
+
+    /// Nothing is told about a projection that is gone.
+    pub(crate) fn forget(&self, projection: &str) {
+        let labels = ProjectionLabels {
+            projection: projection.to_owned(),
+        };
+        self.generation.remove(&labels);
+        self.paused.remove(&labels);
+        self.lag_seconds.remove(&labels);
+        self.dead_letters.remove(&labels);
+    }
+
+    /// Whether Kubernetes answered the last time; `/readyz` shows it.
+    pub(crate) fn kubernetes(&self) -> Result<(), String> {
+        self.kubernetes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn reached_kubernetes(&self) {
+        *self.kubernetes.write().unwrap_or_else(PoisonError::into_inner) = Ok(());
+    }
+
+    pub(crate) fn missed_kubernetes(&self, error: &kube::Error) {
+        *self.kubernetes.write().unwrap_or_else(PoisonError::into_inner) = Err(error.to_string());
+    }
+}

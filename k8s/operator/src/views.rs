@@ -1,0 +1,136 @@
+//! What the views' database tells about the projection, and what it is told.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use mongodb::error::Error;
+use query_svc::views::generation::{Control, Generations};
+use query_svc::views::subscription_name;
+use shared::clock::SharedClock;
+use shared::event_store::{EventStore, Retries};
+use shared::ids::PARTITIONS;
+use shared::mongo::Databases;
+use shared::position::Position;
+use shared::subscription::dead_letters::DeadLetters;
+use shared::subscription::leases::Leases;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+/// How long a look waits for a mark that it has just written: an idle projection passes it within milliseconds.
+const PASSES_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The state at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Observed {
+    /// None where no projector has opened the database yet.
+    pub control: Option<Control>,
+    /// The lowest checkpoint.
+    pub position: Option<Position>,
+    /// How far the generation that is read is behind. None while nobody follows.
+    pub lag: Option<Duration>,
+    pub dead_letters: i64,
+}
+
+/// The database, as the operator sees it.
+#[derive(Debug)]
+pub(crate) struct Views {
+    databases: Databases,
+    clock: SharedClock,
+    store: OnceCell<EventStore>,
+    generations: Generations,
+    dead_letters: DeadLetters,
+    /// A mark that has not gone by yet, and since when it is waited for.
+    outstanding: Mutex<Option<(Position, Instant)>>,
+}
+
+impl Views {
+    pub(crate) fn new(databases: Databases, clock: SharedClock) -> Self {
+        Self {
+            generations: Generations::new(databases.views.clone(), clock.clone()),
+            dead_letters: DeadLetters::new(&databases.views),
+            databases,
+            clock,
+            store: OnceCell::new(),
+            outstanding: Mutex::new(None),
+        }
+    }
+
+    pub(crate) async fn observe(&self) -> Result<Observed, Error> {
+        let Some(control) = self.generations.current().await? else {
+            return Ok(Observed {
+                control: None,
+                position: None,
+                lag: None,
+                dead_letters: 0,
+            });
+        };
+        let lag = if control.paused {
+            None
+        } else {
+            Some(self.lag(control.active).await?)
+        };
+        Ok(Observed {
+            position: self.position(control.active).await?,
+            dead_letters: i64::try_from(self.dead_letters.waiting(&subscription_name(control.active)).await?)
+                .unwrap_or(i64::MAX),
+            lag,
+            control: Some(control),
+        })
+    }
+
+    /// Tells the projectors to stop following, or to go on.
+    pub(crate) async fn pause(&self, paused: bool) -> Result<(), Error> {
+        // What could not go by while nobody followed says nothing about the time after.
+        self.remember(None);
+        self.generations.pause(paused).await
+    }
+
+    async fn position(&self, generation: i64) -> Result<Option<Position>, Error> {
+        let leases = Leases::new(self.databases.views.clone(), &subscription_name(generation))
+            .all()
+            .await?;
+        let complete = leases.len() == usize::from(PARTITIONS);
+        Ok(leases.iter().map(|lease| lease.position).min().filter(|_| complete))
+    }
+
+    /// How long a mark takes to go by every partition. One that does not is waited for from look to look.
+    async fn lag(&self, generation: i64) -> Result<Duration, Error> {
+        let (mark, since) = match self.outstanding() {
+            Some(outstanding) => outstanding,
+            None => {
+                let since = Instant::now();
+                (self.store().await?.mark_all().await?, since)
+            }
+        };
+        let deadline = Instant::now() + PASSES_WITHIN;
+        loop {
+            if self
+                .position(generation)
+                .await?
+                .is_some_and(|position| position >= mark)
+            {
+                self.remember(None);
+                return Ok(since.elapsed());
+            }
+            if Instant::now() >= deadline {
+                self.remember(Some((mark, since)));
+                return Ok(since.elapsed());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn store(&self) -> Result<&EventStore, Error> {
+        let open = || EventStore::open(self.databases.events.clone(), self.clock.clone(), Retries::default());
+        self.store.get_or_try_init(open).await
+    }
+
+    fn outstanding(&self) -> Option<(Position, Instant)> {
+        *self.outstanding.lock().expect("nobody panics while holding it")
+    }
+
+    fn remember(&self, mark: Option<(Position, Instant)>) {
+        *self.outstanding.lock().expect("nobody panics while holding it") = mark;
+    }
+}
