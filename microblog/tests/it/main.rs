@@ -6,6 +6,7 @@ mod deletions;
 mod home;
 mod import;
 mod large_authors;
+mod minikube;
 mod people;
 mod postman;
 mod processes;

@@ -1,0 +1,407 @@
+#!/usr/bin/env bash
+# Microblog on Minikube: builds the images, installs the chart, forwards the ports and tries the whole. `./minikube.sh help` tells the rest.
+# It can be run again at any time: it goes on where it was interrupted, and does only what is to be done.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+usage() {
+    cat <<'USAGE'
+Usage: ./minikube.sh COMMAND [OPTIONS] [-- FURTHER ARGUMENTS]
+
+  up       Start Minikube, build the images into it, install or upgrade Microblog, wait until it is ready, forward its ports, try it
+           (further arguments are those of `helm upgrade`, as in: -- --set query.replicas=2)
+  status   Show what runs; exit code 1 if something does not
+  logs     Show the logs of all programs, or of one (command, query, projector, operator, mongodb)
+           (further arguments are those of `kubectl logs`, as in: logs query -- --follow)
+  down     Stop forwarding and stop Minikube; all data are kept
+  help     Show this
+
+  --profile NAME        the Minikube profile, created where there is none (microblog)
+  --cpus N              processors of a new profile (2)
+  --memory SIZE         memory of a new profile (4g)
+  --images PREFIX:TAG   take images that exist, as in ghcr.io/microblog:0.1.0, and build none
+  --namespace NAME      where Microblog is installed (microblog)
+  --values FILE         values of the chart (helm/microblog/ci/minikube-values.yaml)
+  --command-port PORT   where the API for writing is forwarded to on this machine (8081)
+  --query-port PORT     where the API for reading is forwarded to (8082)
+  --context NAME        the context of kubectl (the profile's name)
+  --timeout DURATION    how long to wait for Microblog to be ready (10m)
+  --delete              with down: delete the profile, and all data with it
+USAGE
+}
+
+# What is installed. `make images` builds all of these.
+programs=(command-svc query-svc projector operator microblog)
+prefix=localhost/microblog
+release=microblog
+
+profile=microblog
+cpus=2
+memory=4g
+images=
+namespace=microblog
+values=$here/helm/microblog/ci/minikube-values.yaml
+command_port=8081
+query_port=8082
+context=
+timeout=10m
+delete=no
+further=()
+
+say() { printf '\n== %s\n' "$*"; }
+
+die() {
+    printf 'minikube.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# Wrong usage, and how it is right.
+misused() {
+    printf 'minikube.sh: %s\n\n' "$*" >&2
+    usage >&2
+    exit 64
+}
+
+present() { command -v "$1" >/dev/null 2>&1; }
+
+in_minikube() { minikube --profile "$profile" "$@"; }
+in_cluster() { kubectl --context "$context" "$@"; }
+in_namespace() { in_cluster --namespace "$namespace" "$@"; }
+with_helm() { helm --kube-context "$context" --namespace "$namespace" "$@"; }
+
+# ---- What has to be there
+
+# Names everything that is missing at once, and where to get it.
+require() {
+    local missing=() tool
+    for tool in "$@"; do
+        present "$tool" && continue
+        case $tool in
+            minikube) missing+=("minikube   https://minikube.sigs.k8s.io/docs/start/") ;;
+            kubectl) missing+=("kubectl    https://kubernetes.io/docs/tasks/tools/") ;;
+            helm) missing+=("helm       https://helm.sh/docs/intro/install/") ;;
+            *) missing+=("$tool       from the packages of your system") ;;
+        esac
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    printf 'Missing; please install, then run this again:\n' >&2
+    printf '  %s\n' "${missing[@]}" >&2
+    exit 1
+}
+
+# Sets `builder` to what builds images here: docker or podman, whichever is there and answers.
+builder=
+require_builder() {
+    local tool
+    for tool in docker podman; do
+        if present "$tool" && "$tool" info >/dev/null 2>&1; then
+            builder=$tool
+            return 0
+        fi
+    done
+    if present docker; then
+        die "docker is installed, but does not answer. Start it, or get the right to use it (docker info says what is wrong)."
+    fi
+    cat >&2 <<'TEXT'
+Missing; please install one of these, which build the images, then run this again:
+  docker     https://docs.docker.com/engine/install/
+  podman     https://podman.io/docs/installation
+Or take images that exist: ./minikube.sh up --images PREFIX:TAG
+TEXT
+    exit 1
+}
+
+# ---- Minikube
+
+is_running() {
+    # The first line is the control plane's.
+    [ "$(in_minikube status --format '{{.APIServer}}' 2>/dev/null | head -n 1)" = Running ]
+}
+
+start_minikube() {
+    if is_running; then
+        say "Minikube runs already (profile $profile)"
+    else
+        say "Starting Minikube (profile $profile)"
+        if minikube profile list --output json 2>/dev/null | grep -q "\"Name\":\"$profile\""; then
+            # Its size was decided when it was made.
+            in_minikube start
+        else
+            in_minikube start --cpus "$cpus" --memory "$memory"
+        fi
+    fi
+    # For `kubectl top` and for autoscaling.
+    in_minikube addons enable metrics-server >/dev/null
+}
+
+# ---- Images
+
+# Builds the images and brings those into Minikube that are not there yet. Sets `tag`.
+#
+# They are compiled on this machine: Minikube has neither the memory for it nor what was compiled the last time. The tag is made of what is
+# in the images, because Minikube does not replace an image that is in use under the same name, and so that pods are replaced exactly when
+# there is something new.
+tag=
+build_images() {
+    say "Building the images with $builder (the first time 20 minutes or more, then only what has changed)"
+    # Attestations would hold the time, and make every build a new image.
+    BUILDX_NO_DEFAULT_ATTESTATIONS=1 make --no-print-directory -C "$here" images \
+        IMAGE_TOOL="$builder" IMAGE_PREFIX="$prefix" IMAGE_TAG=dev
+    local program ids='' there staging
+    for program in "${programs[@]}"; do
+        ids+=$("$builder" image inspect --format '{{.Id}}' "$prefix/$program:dev")
+    done
+    tag=dev-$(printf '%s' "$ids" | cksum | cut -d ' ' -f 1)
+
+    there=$(in_minikube image ls)
+    staging=$(mktemp -d)
+    # shellcheck disable=SC2064 # The directory of now.
+    trap "rm -rf '$staging'" EXIT
+    for program in "${programs[@]}"; do
+        grep -qxF "$prefix/$program:$tag" <<<"$there" && continue
+        say "Bringing $program into Minikube"
+        "$builder" tag "$prefix/$program:dev" "$prefix/$program:$tag"
+        "$builder" save --output "$staging/$program.tar" "$prefix/$program:$tag"
+        "$builder" rmi "$prefix/$program:$tag" >/dev/null
+        in_minikube image load "$staging/$program.tar"
+        rm "$staging/$program.tar"
+    done
+}
+
+# Takes the images of former builds out of Minikube.
+remove_old_images() {
+    local old=() image
+    while read -r image; do
+        case $image in
+            "$prefix"/*:"$tag") ;;
+            "$prefix"/*:dev-*) old+=("$image") ;;
+        esac
+    done < <(in_minikube image ls)
+    [ ${#old[@]} -gt 0 ] || return 0
+    # A pod that is still ending may hold one.
+    in_minikube image rm "${old[@]}" >/dev/null 2>&1 || echo "Some images of former builds are still in use; they go the next time."
+}
+
+# ---- Microblog
+
+install_microblog() {
+    say "Installing Microblog ($prefix, $tag) into namespace $namespace"
+    in_cluster create namespace "$namespace" --dry-run=client --output yaml | in_cluster apply --filename - >/dev/null
+    # Nothing runs there that needs a right it should not have.
+    in_cluster label namespace "$namespace" --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
+    # Helm installs resource definitions, but never replaces them.
+    in_cluster apply --server-side --force-conflicts --filename "$here/helm/microblog/crds" >/dev/null
+    if ! with_helm upgrade --install "$release" "$here/helm/microblog" --values "$values" \
+        --set-string "image.registry=${prefix%%/*},image.repository=${prefix#*/},image.tag=$tag" \
+        --wait --timeout "$timeout" ${further[@]+"${further[@]}"} >/dev/null; then
+        printf '\n' >&2
+        in_namespace get pods >&2 || true
+        die "Microblog did not become ready. The logs tell more: ./minikube.sh logs"
+    fi
+}
+
+try_microblog() {
+    say "Trying it: register, post, follow, read"
+    if ! with_helm test "$release" --timeout "$timeout" >/dev/null; then
+        in_namespace logs "$release-smoke" >&2 || true
+        die "It is installed, but does not work. The logs tell more: ./minikube.sh logs"
+    fi
+}
+
+# ---- Ports
+
+state=${XDG_STATE_HOME:-$HOME/.local/state}/microblog
+
+# Forwards a port of a Service until it is ended. kubectl forwards to one pod, and ends with it: then the Service has another one.
+keep_forwarding() { # COMPONENT LOCAL REMOTE
+    local child=
+    trap 'kill "$child" 2>/dev/null || true; wait "$child" || true; exit 0' TERM
+    # Whoever closes the terminal still wants to use Microblog.
+    trap '' HUP
+    while true; do
+        kubectl --context "$context" --namespace "$namespace" port-forward --address 127.0.0.1 "service/$release-$1" "$2:$3" &
+        child=$!
+        wait "$child" || true
+        sleep 1 &
+        child=$!
+        wait "$child"
+    done
+}
+
+pid_file() { printf '%s/%s-%s.pid' "$state" "$profile" "$1"; } # COMPONENT
+
+# The process that forwards to a component. Fails if there is none; a number that another program has got meanwhile is none.
+forwarder() { # COMPONENT
+    local pid
+    pid=$(cat "$(pid_file "$1")" 2>/dev/null) || return 1
+    case $(ps -p "$pid" -o args= 2>/dev/null) in
+        *minikube.sh*) printf '%s' "$pid" ;;
+        *) return 1 ;;
+    esac
+}
+
+stop_forwarding() { # COMPONENT
+    local pid
+    if pid=$(forwarder "$1"); then
+        kill "$pid"
+        # It ends kubectl before itself: then the port is free.
+        while forwarder "$1" >/dev/null; do sleep 0.1; done
+    fi
+    rm -f "$(pid_file "$1")"
+}
+
+start_forwarding() { # COMPONENT LOCAL REMOTE
+    # Anew, because the pod that the present one leads to may be gone.
+    stop_forwarding "$1"
+    if (: <"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then
+        die "port $2 is taken; does \`make run\` run? Choose another one: ./minikube.sh up --$1-port PORT"
+    fi
+    mkdir -p "$state"
+    : >"$state/$profile-$1.log"
+    keep_forwarding "$@" >"$state/$profile-$1.log" 2>&1 </dev/null &
+    printf '%s\n' "$!" >"$(pid_file "$1")"
+    if ! curl --silent --fail --output /dev/null --noproxy '*' --max-time 5 --retry 60 --retry-delay 1 --retry-all-errors \
+        "http://127.0.0.1:$2/readyz"; then
+        cat "$state/$profile-$1.log" >&2
+        die "nothing answers on port $2"
+    fi
+}
+
+# ---- Commands
+
+up() {
+    require minikube kubectl helm curl
+    if [ -n "$images" ]; then
+        prefix=${images%:*}
+        tag=${images##*:}
+    else
+        require make
+        require_builder
+    fi
+    start_minikube
+    [ -n "$images" ] || build_images
+    install_microblog
+    say "Forwarding ports"
+    start_forwarding command "$command_port" 8081
+    start_forwarding query "$query_port" 8082
+    try_microblog
+    [ -n "$images" ] || remove_old_images
+    cat <<NEXT
+
+Microblog runs.
+
+  http://127.0.0.1:$command_port/docs   the API for writing: users, sessions, posts, likes, reposts, follows
+  http://127.0.0.1:$query_port/docs   the API for reading: timelines, posts, threads, profiles, followers
+
+Look around:
+
+  kubectl --context $context --namespace $namespace get pods,projections
+  kubectl --context $context --namespace $namespace top pods
+  ./minikube.sh logs query -- --follow
+
+Try the whole API as a story (needs Node.js), or open it in Postman with the environment "Microblog: Minikube":
+
+  postman/install && postman/run minikube$(postman_addresses)
+
+A small community, so that the timelines are not empty (needs \`make build\`):
+
+  target/release/microblog demo --command-url http://127.0.0.1:$command_port --query-url http://127.0.0.1:$query_port
+
+After a change: ./minikube.sh up. At the end: ./minikube.sh down
+NEXT
+}
+
+# What the story has to be told where the ports are not the usual ones.
+postman_addresses() {
+    [ "$command_port" = 8081 ] || printf ' --env-var commandUrl=http://127.0.0.1:%s' "$command_port"
+    [ "$query_port" = 8082 ] || printf ' --env-var queryUrl=http://127.0.0.1:%s' "$query_port"
+}
+
+status() {
+    require minikube kubectl helm
+    local all_is_well=0 component pid
+    if ! is_running; then
+        echo "Minikube does not run (profile $profile): ./minikube.sh up"
+        return 1
+    fi
+    echo "Minikube runs (profile $profile)"
+    echo
+    if ! with_helm status "$release" 2>/dev/null | grep -E '^(LAST DEPLOYED|STATUS|REVISION): '; then
+        echo "Microblog is not installed (namespace $namespace): ./minikube.sh up"
+        return 1
+    fi
+    echo
+    in_namespace get deployments,statefulsets,pods
+    in_namespace wait --for condition=Available deployments --all --timeout 0s >/dev/null 2>&1 || all_is_well=1
+    echo
+    for component in command query; do
+        if pid=$(forwarder "$component"); then
+            echo "$component is forwarded by process $pid: $(tail -n 1 "$state/$profile-$component.log")"
+        else
+            echo "$component is not forwarded: ./minikube.sh up"
+            all_is_well=1
+        fi
+    done
+    return "$all_is_well"
+}
+
+logs() { # [COMPONENT]
+    require kubectl
+    local selector=app.kubernetes.io/instance=$release
+    [ $# -eq 0 ] || selector+=,app.kubernetes.io/component=$1
+    in_namespace logs --selector "$selector" --all-containers --prefix --max-log-requests 50 --tail 200 ${further[@]+"${further[@]}"}
+}
+
+down() {
+    require minikube
+    stop_forwarding command
+    stop_forwarding query
+    if [ "$delete" = yes ]; then
+        say "Deleting the Minikube profile $profile and all data in it"
+        in_minikube delete
+    else
+        say "Stopping Minikube (profile $profile)"
+        in_minikube stop
+        echo "All data are kept. Go on: ./minikube.sh up. Delete everything: ./minikube.sh down --delete"
+    fi
+}
+
+command=${1:-help}
+[ $# -eq 0 ] || shift
+words=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        --profile | --cpus | --memory | --images | --namespace | --values | --command-port | --query-port | --context | --timeout)
+            [ $# -ge 2 ] || misused "$1 needs a value"
+            name=${1#--}
+            printf -v "${name//-/_}" '%s' "$2"
+            shift
+            ;;
+        --delete) delete=yes ;;
+        --)
+            shift
+            further=("$@")
+            break
+            ;;
+        -*) misused "there is no option $1" ;;
+        *) words+=("$1") ;;
+    esac
+    shift
+done
+context=${context:-$profile}
+case $images in
+    '' | */*:*) ;;
+    *) misused "--images wants PREFIX:TAG, as in ghcr.io/microblog:0.1.0" ;;
+esac
+
+case $command in
+    up | status | down) [ ${#words[@]} -eq 0 ] || misused "$command takes no ${words[0]}" ;;
+    logs) [ ${#words[@]} -le 1 ] || misused "logs takes one component" ;;
+esac
+case $command in
+    up | status | down) "$command" ;;
+    logs) logs ${words[@]+"${words[@]}"} ;;
+    help | --help | -h) usage ;;
+    *) misused "there is no command $command" ;;
+esac
