@@ -197,7 +197,7 @@ install_microblog() {
         --wait --timeout "$timeout" ${further[@]+"${further[@]}"} >/dev/null; then
         printf '\n' >&2
         in_namespace get pods >&2 || true
-        die "Microblog did not become ready. The logs tell more: ./minikube.sh logs"
+        die "Microblog did not become ready. The logs tell more: ./minikube.sh logs$(where)"
     fi
 }
 
@@ -205,7 +205,7 @@ try_microblog() {
     say "Trying it: register, post, follow, read"
     if ! with_helm test "$release" --timeout "$timeout" >/dev/null; then
         in_namespace logs "$release-smoke" >&2 || true
-        die "It is installed, but does not work. The logs tell more: ./minikube.sh logs"
+        die "It is installed, but does not work. The logs tell more: ./minikube.sh logs$(where)"
     fi
 }
 
@@ -298,7 +298,7 @@ Look around:
 
   kubectl --context $context --namespace $namespace get pods,projections
   kubectl --context $context --namespace $namespace top pods
-  ./minikube.sh logs query -- --follow
+  ./minikube.sh logs query$(where) -- --follow
 
 Try the whole API as a story (needs Node.js), or open it in Postman with the environment "Microblog: Minikube":
 
@@ -308,8 +308,15 @@ A small community, so that the timelines are not empty (needs \`make build\`):
 
   target/release/microblog demo --command-url http://127.0.0.1:$command_port --query-url http://127.0.0.1:$query_port
 
-After a change: ./minikube.sh up. At the end: ./minikube.sh down
+After a change: the same again. At the end: ./minikube.sh down$(where)
 NEXT
+}
+
+# The options by which other commands find what this one has made.
+where() {
+    [ "$profile" = microblog ] || printf ' --profile %s' "$profile"
+    [ "$namespace" = microblog ] || printf ' --namespace %s' "$namespace"
+    [ "$context" = "$profile" ] || printf ' --context %s' "$context"
 }
 
 # What the story has to be told where the ports are not the usual ones.
@@ -322,13 +329,13 @@ status() {
     require minikube kubectl helm
     local all_is_well=0 component pid
     if ! is_running; then
-        echo "Minikube does not run (profile $profile): ./minikube.sh up"
+        echo "Minikube does not run (profile $profile): ./minikube.sh up$(where)"
         return 1
     fi
     echo "Minikube runs (profile $profile)"
     echo
     if ! with_helm status "$release" 2>/dev/null | grep -E '^(LAST DEPLOYED|STATUS|REVISION): '; then
-        echo "Microblog is not installed (namespace $namespace): ./minikube.sh up"
+        echo "Microblog is not installed (namespace $namespace): ./minikube.sh up$(where)"
         return 1
     fi
     echo
@@ -339,7 +346,7 @@ status() {
         if pid=$(forwarder "$component"); then
             echo "$component is forwarded by process $pid: $(tail -n 1 "$state/$profile-$component.log")"
         else
-            echo "$component is not forwarded: ./minikube.sh up"
+            echo "$component is not forwarded: ./minikube.sh up$(where)"
             all_is_well=1
         fi
     done
@@ -363,7 +370,7 @@ down() {
     else
         say "Stopping Minikube (profile $profile)"
         in_minikube stop
-        echo "All data are kept. Go on: ./minikube.sh up. Delete everything: ./minikube.sh down --delete"
+        echo "All data are kept. Go on: ./minikube.sh up$(where). Delete everything: ./minikube.sh down --delete$(where)"
     fi
 }
 

@@ -207,6 +207,7 @@ fn up_goes_from_nothing_to_everything() {
         assert!(upgrade.contains(part), "{part:?} is not in {upgrade:?}");
     }
     assert!(up.output.contains("http://127.0.0.1:1/docs"), "{up:#?}");
+    assert!(up.output.contains("./minikube.sh down --profile test\n"), "{up:#?}");
     assert!(
         up.output
             .contains("postman/run minikube --env-var commandUrl=http://127.0.0.1:1"),
