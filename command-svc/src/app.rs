@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use bson::doc;
 use mongodb::Database;
 use shared::auth::{Signer, Verifier};
@@ -25,6 +27,10 @@ use crate::passwords::{HashError, Passwords};
 use crate::routes;
 use crate::sessions::{SessionStore, refresh_tokens};
 use shared::clock_guard::ClockGuard;
+
+/// Between two looks for a database that can't be used yet.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Why the program did not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +54,7 @@ pub struct App {
     databases: Databases,
     clock: SharedClock,
     clock_guard: ClockGuard,
-    grace: std::time::Duration,
+    grace: Duration,
 }
 
 impl App {
@@ -119,6 +125,20 @@ impl App {
             clock_guard,
             grace: config.shutdown.grace,
         })
+    }
+
+    /// The same, for programs that are started together with their database: while it can't be used, it is tried again, and the log
+    /// says why. Nothing else is worth a second try.
+    pub async fn build_with_patience(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let pace = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .without_max_times();
+        (|| Self::build(config.clone(), clock.clone()))
+            .retry(pace)
+            .when(|error| matches!(error, StartError::Database(_)))
+            .notify(|error, _| tracing::warn!(%error, "not started yet"))
+            .await
     }
 
     pub fn local_addr(&self) -> SocketAddr {

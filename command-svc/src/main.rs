@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     }
     crypto::install_provider();
     let telemetry = telemetry::init(&config.telemetry, "command-svc")?;
-    let app = App::build(config, SystemClock::shared()).await?;
+    let app = App::build_with_patience(config, SystemClock::shared()).await?;
     tracing::info!(address = %app.local_addr(), "listening");
     let stopped = app.run_until_stopped(stop_signal()?).await;
     telemetry.shutdown().await;

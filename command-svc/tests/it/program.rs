@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -91,13 +93,19 @@ struct Running {
 
 impl Running {
     fn start(database: &TestDatabase) -> Self {
-        let mut command = configured(database.uri());
+        Self::start_at(database.uri(), database, |_| ())
+    }
+
+    /// With another way to the database; `told` is what it logs before it listens.
+    fn start_at(uri: &str, database: &TestDatabase, told: impl Fn(&Value)) -> Self {
+        let mut command = configured(uri);
         command.env("MICROBLOG__MONGODB__EVENTS_DATABASE", database.events_database());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = lines
             .by_ref()
             .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+            .inspect(told)
             .find_map(|line| line["address"].as_str().map(str::to_owned))
             .unwrap();
         let log = std::thread::spawn(move || lines.map(Result::unwrap).collect::<Vec<_>>().join("\n"));
@@ -130,6 +138,45 @@ async fn it_ends_when_it_is_told_to() {
         let log = program.stop(signal);
         assert!(log.contains("draining") && log.contains("stopped"), "{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_for_a_database_that_is_started_later() {
+    let database = TestDatabase::new().await;
+    let behind = database
+        .uri()
+        .trim_start_matches("mongodb://")
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let way = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("mongodb://{}/?directConnection=true", way.local_addr().unwrap());
+    let is_there = Arc::new(AtomicBool::new(false));
+    let there = is_there.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = way.accept().await.unwrap();
+            if there.load(Ordering::Acquire) {
+                let mut server = tokio::net::TcpStream::connect(&behind).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+            }
+        }
+    });
+    let program = tokio::task::spawn_blocking(move || {
+        let program = Running::start_at(&uri, &database, |line| {
+            if line["message"] == "not started yet" {
+                is_there.store(true, Ordering::Release);
+            }
+        });
+        // Otherwise it was there from the beginning.
+        assert!(is_there.load(Ordering::Acquire));
+        (program, database)
+    });
+    let (program, _database) = program.await.unwrap();
+    let ready = reqwest::get(format!("{}/readyz", program.url)).await.unwrap();
+    assert!(ready.status().is_success());
+    program.stop("TERM");
 }
 
 #[tokio::test(flavor = "multi_thread")]

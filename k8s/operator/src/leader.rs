@@ -71,25 +71,17 @@ impl Election {
             self.metrics.leading.set(1);
             let stop = shutdown.child_token();
             let working = work(stop.clone());
-            let renewing = self.renew_until_lost(lease);
-            tokio::pin!(working, renewing);
-            let lease = tokio::select! {
-                () = &mut working => None,
-                () = shutdown.cancelled() => {
-                    working.await;
-                    Some(())
-                }
-                () = &mut renewing => {
+            tokio::pin!(working);
+            tokio::select! {
+                () = &mut working => {}
+                () = self.renew_until_lost(lease) => {
                     tracing::warn!(lease = self.name, "lost the Lease");
                     stop.cancel();
                     working.await;
-                    None
                 }
-            };
-            self.metrics.leading.set(0);
-            if lease.is_some() {
-                self.resign().await;
             }
+            self.metrics.leading.set(0);
+            self.resign().await;
         }
     }
 
