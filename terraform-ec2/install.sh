@@ -1,0 +1,125 @@
+#!/bin/bash
+# Installs k3s and Helm, each of a pinned release with a known checksum, and Microblog by its chart. Runs at the machine's first start, and
+# whenever somebody runs it: it does what is to be done, so that it also upgrades what /etc/microblog says otherwise by now.
+set -euo pipefail
+
+bin=${BIN:-/usr/local/bin}
+etc=${ETC:-/etc}
+manifests=${MANIFESTS:-/var/lib/rancher/k3s/server/manifests}
+# K3S_VERSION, K3S_SHA256, HELM_VERSION, HELM_SHA256, CHART, CHART_VERSION
+# shellcheck source=/dev/null
+. "$etc/microblog/settings"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# What has not this checksum is not kept.
+fetch() { # URL SHA256 FILE
+    curl --fail --silent --show-error --location --retry 10 --retry-all-errors --connect-timeout 20 --output "$3" "$1"
+    if ! echo "$2  $3" | sha256sum --check --status; then
+        echo "$1 has another checksum than $2" >&2
+        rm -f "$3"
+        exit 1
+    fi
+}
+
+case $(uname -m) in
+    aarch64) k3s_program=k3s-arm64 architecture=arm64 ;;
+    *) k3s_program=k3s architecture=amd64 ;;
+esac
+
+# ---- k3s
+
+install_k3s() {
+    fetch "https://github.com/k3s-io/k3s/releases/download/${K3S_VERSION/+/%2B}/$k3s_program" "$K3S_SHA256" "$work/k3s"
+    install -m 0755 "$work/k3s" "$bin/k3s"
+
+    mkdir -p "$etc/rancher/k3s" "$manifests"
+    cat >"$etc/rancher/k3s/config.yaml" <<'CONFIG'
+write-kubeconfig-mode: "0600"
+secrets-encryption: true
+CONFIG
+    # Otherwise every request would seem to come from the machine itself, and all callers would share one limit.
+    cat >"$manifests/traefik-config.yaml" <<'CONFIG'
+apiVersion: helm.cattle.io/v1
+kind: HelmChartConfig
+metadata:
+  name: traefik
+  namespace: kube-system
+spec:
+  valuesContent: |-
+    service:
+      spec:
+        externalTrafficPolicy: Local
+CONFIG
+    cat >"$etc/systemd/system/k3s.service" <<UNIT
+[Unit]
+Description=Lightweight Kubernetes
+Documentation=https://k3s.io
+Wants=network-online.target
+After=network-online.target
+
+[Install]
+WantedBy=multi-user.target
+
+[Service]
+Type=notify
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=$bin/k3s server
+# Containers outlive a restart of k3s.
+KillMode=process
+Delegate=yes
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+UNIT
+    systemctl daemon-reload
+    systemctl enable k3s.service
+    # It has started when Kubernetes answers.
+    systemctl restart k3s.service
+}
+
+if ! echo "$K3S_SHA256  $bin/k3s" | sha256sum --check --status 2>/dev/null; then
+    install_k3s
+fi
+kubectl() { "$bin/k3s" kubectl "$@"; }
+export KUBECONFIG=${KUBECONFIG:-$etc/rancher/k3s/k3s.yaml}
+
+# ---- Helm
+
+if [ "$("$bin/helm" version --template '{{.Version}}' 2>/dev/null)" != "$HELM_VERSION" ]; then
+    fetch "https://get.helm.sh/helm-$HELM_VERSION-linux-$architecture.tar.gz" "$HELM_SHA256" "$work/helm.tar.gz"
+    tar --extract --gzip --file "$work/helm.tar.gz" --directory "$work" "linux-$architecture/helm"
+    install -m 0755 "$work/linux-$architecture/helm" "$bin/helm"
+fi
+
+# ---- Microblog
+
+case $CHART in
+    *.git)
+        command -v git >/dev/null || dnf --assumeyes --quiet install git-core
+        git clone --quiet --depth 1 --branch "$CHART_VERSION" "$CHART" "$work/repository"
+        from=("$work/repository/helm/microblog")
+        ;;
+    oci://*) from=("$CHART" --version "$CHART_VERSION") ;;
+    *) from=("$CHART") ;;
+esac
+values=()
+for file in "$etc"/microblog/values-*.yaml; do values+=(--values "$file"); done
+
+# Nothing runs there that needs a right it should not have.
+kubectl apply --filename - <<'NAMESPACE'
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: microblog
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+NAMESPACE
+"$bin/helm" upgrade --install microblog "${from[@]}" --namespace microblog "${values[@]}" --wait --timeout 20m
+"$bin/helm" test microblog --namespace microblog --timeout 5m

@@ -1,0 +1,25 @@
+# What the machine is told at its first start. It needs no provider, so that `check` can look at it anywhere.
+
+locals {
+  # What the chart's example for one EC2 instance says, the hosts, and what whoever applies this says.
+  values = [
+    file("${path.module}/../helm/microblog/ci/ec2-values.yaml"),
+    yamlencode({ ingress = { commandHost = var.command_host, queryHost = var.query_host } }),
+    var.values,
+  ]
+
+  settings = {
+    K3S_VERSION   = var.k3s.version
+    K3S_SHA256    = local.architecture == "arm64" ? var.k3s.arm64 : var.k3s.x86_64
+    HELM_VERSION  = var.helm.version
+    HELM_SHA256   = local.architecture == "arm64" ? var.helm.arm64 : var.helm.x86_64
+    CHART         = var.chart
+    CHART_VERSION = var.chart_version
+  }
+
+  user_data = templatefile("${path.module}/user-data.yaml.tftpl", {
+    settings = local.settings
+    values   = local.values
+    install  = file("${path.module}/install.sh")
+  })
+}
