@@ -15,7 +15,7 @@ IMAGE_FLAGS ?=
 PROGRAMS ?= command-svc query-svc projector operator microblog
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images test check fmt lint deny build-tools setup
+.PHONY: help run demo build images test check fmt lint deny chart-readme build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ lint: build-tools ## Lint the code as `make test` does
 
 deny: setup ## Check licences, sources and advisories of the dependencies
 	@.ci/deny
+
+chart-readme: setup ## Generate the chart's README from its values, and copy the resource definition into it
+	@. .ci/versions; "$$HELM_DOCS" --chart-search-root=helm/microblog --sort-values-order=file --log-level=warning
+	@cp k8s/crd/projections.yaml helm/microblog/crds/projections.yaml
 
 build-tools:
 	@shared/local-mongodb/src/build-tools.sh

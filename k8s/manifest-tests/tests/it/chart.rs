@@ -1,0 +1,231 @@
+//! The chart by itself: what it accepts, what it refuses, and that what is generated is what is committed.
+
+use std::fs;
+
+use manifest_tests::manifests::{Manifests, title};
+use manifest_tests::render::{NEWEST_KUBERNETES, OLDEST_KUBERNETES, Values, chart, repository, run, tool};
+use serde_json::Value;
+
+#[test]
+fn every_example_passes_lint_and_renders() {
+    for values in Values::all() {
+        let lint = [
+            "lint",
+            "--strict",
+            "--kube-version",
+            NEWEST_KUBERNETES,
+            "helm/microblog",
+        ]
+        .map(str::to_owned);
+        run(tool("HELM"), lint.into_iter().chain(values.arguments())).succeeded();
+        let rendered = values.render();
+        assert!(
+            rendered.find("Deployment", "microblog-command").is_some(),
+            "{}",
+            values.name
+        );
+    }
+}
+
+#[test]
+fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
+    let refusals = [
+        (
+            "command.replcias=3",
+            "'/command': additional properties 'replcias' not allowed",
+        ),
+        (
+            "command.replicas=three",
+            "'/command/replicas': got string, want integer",
+        ),
+        (
+            "config.htp.workers=4",
+            "'/config': additional properties 'htp' not allowed",
+        ),
+        (
+            "config.mongodb.uri=mongodb://secret",
+            "'/config/mongodb/uri': false schema",
+        ),
+        (
+            "image.pullPolicy=Sometimes",
+            "'/image/pullPolicy': value must be one of",
+        ),
+        (
+            "mongodb.uri=postgres://db",
+            "'/mongodb/uri': 'postgres://db' does not match pattern",
+        ),
+        (
+            "httpRoute.enabled=true",
+            "'/httpRoute/parentRefs': minItems: got 0, want 1",
+        ),
+        (
+            "operator.projection.generation=0",
+            "'/operator/projection/generation': minimum: got 0, want 1",
+        ),
+        (
+            "mongodb.bundled.persistance.size=1Gi",
+            "'/mongodb/bundled': additional properties 'persistance' not allowed",
+        ),
+    ];
+    for (set, message) in refusals {
+        let refused = Values::example("minikube").template(&["--set", set]);
+        assert!(!refused.success, "{set} is accepted");
+        assert!(refused.stderr.contains(message), "{set}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn a_release_without_a_database_is_refused() {
+    let refused = Values::example("minikube").template(&["--set", "mongodb.bundled.enabled=false"]);
+    assert!(!refused.success);
+    assert!(refused.stderr.contains("where is the database?"), "{}", refused.stderr);
+}
+
+#[test]
+fn it_installs_on_the_versions_it_is_checked_for_and_on_no_other() {
+    let minor = |version: &str| -> u32 { version.split('.').nth(1).unwrap().parse().unwrap() };
+    for (version, accepted) in [
+        (format!("1.{}.9", minor(OLDEST_KUBERNETES) - 1), false),
+        (OLDEST_KUBERNETES.to_owned(), true),
+        // As Amazon and others write theirs.
+        (format!("1.{}.4-eks-1", minor(NEWEST_KUBERNETES)), true),
+        (format!("1.{}.0", minor(NEWEST_KUBERNETES) + 1), false),
+    ] {
+        let rendered = Values::example("minikube").template(&["--kube-version", &version]);
+        assert_eq!(rendered.success, accepted, "Kubernetes {version}: {}", rendered.stderr);
+    }
+}
+
+/// The keys of a map of values, with those of the maps inside, as `a.b.c`.
+fn keys(value: &Value, at: &str, into: &mut Vec<String>) {
+    for (key, inner) in value.as_object().into_iter().flatten() {
+        let path = if at.is_empty() {
+            key.clone()
+        } else {
+            format!("{at}.{key}")
+        };
+        into.push(path.clone());
+        keys(inner, &path, into);
+    }
+}
+
+#[test]
+fn the_schema_and_the_values_have_the_same_keys() {
+    let values: Value = serde_saphyr::from_str(&fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap();
+    let mut documented = Vec::new();
+    compare(&schema, &schema, Some(&values), "", &mut documented);
+    assert!(
+        documented.is_empty(),
+        "in the schema, but not in values.yaml: {documented:?}"
+    );
+
+    fn compare(root: &Value, schema: &Value, values: Option<&Value>, at: &str, missing: &mut Vec<String>) {
+        let schema = match schema["$ref"].as_str() {
+            Some(reference) => root
+                .pointer(reference.trim_start_matches('#'))
+                .expect("a reference leads somewhere"),
+            None => schema,
+        };
+        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{at}.{key}");
+            let optional = ["global", "config"].contains(&key.as_str())
+                || path.contains(".resources.")
+                || path.contains(".tls")
+                || path.contains(".behavior.");
+            let value = values.and_then(|values| values.get(key));
+            if value.is_none() && !optional {
+                missing.push(path.clone());
+            }
+            if !optional {
+                compare(root, inner, value, &path, missing);
+            }
+        }
+    }
+    // The other way round, helm lint refuses a default that the schema does not know.
+    let mut all = Vec::new();
+    keys(&values, "", &mut all);
+    assert!(all.len() > 150, "values.yaml was read: {}", all.len());
+}
+
+#[test]
+fn the_resource_definition_is_the_operators() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    assert_eq!(
+        read("helm/microblog/crds/projections.yaml"),
+        read("k8s/crd/projections.yaml"),
+        "please run: cp k8s/crd/projections.yaml helm/microblog/crds/"
+    );
+}
+
+#[test]
+fn the_readme_is_generated_from_the_values() {
+    let arguments = [
+        "--chart-search-root=helm/microblog",
+        "--dry-run",
+        "--log-level=warning",
+        "--sort-values-order=file",
+    ];
+    let generated = run(tool("HELM_DOCS"), arguments).succeeded();
+    let committed = fs::read_to_string(chart().join("README.md")).unwrap();
+    assert_eq!(generated.trim(), committed.trim(), "please run: make chart-readme");
+}
+
+#[test]
+fn helm_unittest_passes() {
+    let ran = run(tool("HELM_UNITTEST"), ["--strict", "helm/microblog"]);
+    assert!(ran.success, "{ran}");
+    assert!(ran.stdout.contains("Tests:"), "{ran}");
+}
+
+#[test]
+fn nothing_is_rendered_twice() {
+    for values in Values::all() {
+        let mut titles: Vec<String> = values.render().iter().map(title).collect();
+        titles.sort();
+        let distinct = {
+            let mut titles = titles.clone();
+            titles.dedup();
+            titles
+        };
+        assert_eq!(titles, distinct, "{}", values.name);
+    }
+}
+
+#[test]
+fn keys_and_passwords_are_generated_and_fit_together() {
+    let render = || Values::example("minikube").render();
+    let (one, other) = (render(), render());
+    let secret = |manifests: &Manifests, name: &str, field: &str, key: &str| {
+        manifests.find("Secret", name).unwrap()[field][key]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    for (name, field, key) in [
+        ("microblog-auth", "data", "signing-key"),
+        ("microblog-auth", "data", "refresh-secret"),
+        ("microblog-mongodb", "stringData", "password"),
+        ("microblog-mongodb", "stringData", "root-password"),
+    ] {
+        assert_ne!(
+            secret(&one, name, field, key),
+            secret(&other, name, field, key),
+            "{name} {key}"
+        );
+    }
+    let uri = secret(&one, "microblog-mongodb", "stringData", "uri");
+    let password = secret(&one, "microblog-mongodb", "stringData", "password");
+    assert!(
+        uri.starts_with(&format!("mongodb://microblog:{password}@microblog-mongodb:27017/")),
+        "{uri}"
+    );
+    // Whoever rolls pods by their secrets would do so at each upgrade.
+    let annotations = |manifests: &Manifests| {
+        manifests
+            .pods()
+            .map(|pod| pod.metadata["annotations"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(annotations(&one), annotations(&other));
+}

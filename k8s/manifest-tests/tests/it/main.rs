@@ -1,0 +1,10 @@
+//! The manifests as they are rendered, judged by the tools that judge manifests and by what this project promises.
+
+mod chart;
+mod configuration;
+mod kustomize;
+mod monitoring;
+mod network;
+mod pods;
+mod schemas;
+mod scores;
