@@ -1,0 +1,93 @@
+//! The nodes, and what can be done to them.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::narration::say;
+use crate::programs::{Program, kubectl};
+use crate::settings::Settings;
+use crate::waiting::{Seen, eventually};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+/// Every node on which pods may run.
+pub(crate) async fn nodes() -> Result<Vec<Node>> {
+    let listed: Value = serde_json::from_str(&kubectl().args(["get", "nodes", "-o", "json"]).run().await?)?;
+    let items = listed["items"].as_array().context("a list of nodes")?;
+    let of = |item: &Value| -> Option<Node> {
+        let addresses = item["status"]["addresses"].as_array()?;
+        let internal = addresses.iter().find(|address| address["type"] == "InternalIP")?;
+        Some(Node {
+            name: item["metadata"]["name"].as_str()?.to_owned(),
+            address: internal["address"].as_str()?.to_owned(),
+        })
+    };
+    Ok(items.iter().filter(|item| takes_pods(item)).filter_map(of).collect())
+}
+
+fn takes_pods(node: &Value) -> bool {
+    let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let refuses = |taint: &Value| taint["effect"] != "PreferNoSchedule";
+    node["spec"]["unschedulable"] != true && !taints.iter().any(refuses)
+}
+
+/// Evicts everything from a node and waits until it is gone, as somebody does who has to reboot it.
+pub(crate) async fn drain(node: &Node) -> Result<()> {
+    let drain = kubectl().args([
+        "drain",
+        &node.name,
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--timeout=300s",
+    ]);
+    drain.run().await.map(drop)
+}
+
+pub(crate) async fn uncordon(node: &Node) -> Result<()> {
+    kubectl().args(["uncordon", &node.name]).run().await.map(drop)
+}
+
+/// Takes a node's network away, until it is given back.
+pub(crate) async fn cut(settings: &Settings, node: &Node) -> Result<()> {
+    let command = settings.cut_node.as_deref().context("CUT_NODE is not set")?;
+    say(format_args!("cutting {} off the network", node.name));
+    Program::of_words(command)?.arg(&node.name).run().await.map(drop)
+}
+
+pub(crate) async fn join(settings: &Settings, node: &Node) -> Result<()> {
+    let command = settings.join_node.as_deref().context("JOIN_NODE is not set")?;
+    Program::of_words(command)?.arg(&node.name).run().await?;
+    let (_, took) = eventually("the node ready again", Duration::from_secs(120), async || {
+        let wait = kubectl().args(["wait", "--for=condition=Ready", "--timeout=1s"]);
+        wait.arg(format!("node/{}", node.name)).run().await.map(Seen::There)
+    })
+    .await?;
+    say(format_args!(
+        "{} joined again and is ready after {}",
+        node.name,
+        crate::narration::seconds(took)
+    ));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_control_plane_that_takes_no_pods_is_no_node_of_ours() {
+        let taints = |effect: &str| json!({ "spec": { "taints": [{ "key": "node-role", "effect": effect }] } });
+        assert!(takes_pods(&json!({ "spec": {} })));
+        assert!(takes_pods(&taints("PreferNoSchedule")));
+        assert!(!takes_pods(&taints("NoSchedule")));
+        assert!(!takes_pods(&json!({ "spec": { "unschedulable": true } })));
+    }
+}

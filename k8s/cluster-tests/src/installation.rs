@@ -1,0 +1,335 @@
+//! The chart, installed in a namespace of its own, and the people who use it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::cluster::Node;
+use crate::database::OutsideDatabase;
+use crate::images;
+use crate::load::{Community, Front, Load, Report};
+use crate::namespace::Namespace;
+use crate::narration::{say, seconds};
+use crate::programs::{Program, kubectl};
+use crate::settings::Settings;
+use crate::waiting::{Seen, eventually};
+
+/// The values that every installation here begins with.
+const VALUES: &str = include_str!("../values.yaml");
+/// Those by which the chart's own MongoDB is the stand-in.
+const STAND_IN: &str = include_str!("../values-stand-in.yaml");
+const RELEASE: &str = "microblog";
+/// An upgrade of everything, one pod after the other, on a machine that does much else.
+const HELM_TIMEOUT: &str = "8m";
+
+/// Where the installation has its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// In the chart's own MongoDB.
+    Bundled,
+    /// In a database outside of the cluster.
+    Outside,
+}
+
+#[derive(Debug)]
+pub(crate) struct Installation {
+    pub(crate) namespace: Namespace,
+    chart: String,
+    /// Services that answer at a node's port, by node.
+    command_port: u64,
+    query_port: u64,
+    pub(crate) community: Arc<Community>,
+    rate: u32,
+    /// Last, so that it ends after those who use it.
+    _database: Option<OutsideDatabase>,
+}
+
+impl Installation {
+    /// Makes the namespace, installs the chart, waits until everything is ready, and registers people.
+    pub(crate) async fn make(settings: &Settings, nodes: &[Node], kind: Kind) -> Result<Self> {
+        let (suffix, database) = match kind {
+            Kind::Bundled => ("bundled", None),
+            Kind::Outside => {
+                let address = settings.host_address.context("HOST_ADDRESS is not set")?;
+                ("outside", Some(OutsideDatabase::start(address).await?))
+            }
+        };
+        let namespace = Namespace::create(&format!("microblog-test-{suffix}")).await?;
+        let (values, stand_in) = (file_of(VALUES)?, file_of(STAND_IN)?);
+        let chart = settings.repository.join("helm/microblog").display().to_string();
+
+        let begun = Instant::now();
+        let install = namespace
+            .helm()
+            .args(["install", RELEASE, &chart, "--wait", "--timeout", HELM_TIMEOUT]);
+        let install = with_values(install, &values);
+        let install = match &database {
+            None => match &settings.mongodb_image {
+                None => with_values(install, &stand_in),
+                Some(image) => install.arg(format!("--set=mongodb.bundled.image={image}")),
+            },
+            Some(database) => install.args([
+                "--set=mongodb.bundled.enabled=false".to_owned(),
+                format!("--set=mongodb.uri={}", database.uri.replace(',', "\\,")),
+            ]),
+        };
+        let install = install.args(settings.set.iter().map(|pair| format!("--set={pair}")));
+        tokio::select! {
+            installed = install.run() => installed.map(drop)?,
+            hopeless = a_pod_crashes(&namespace) => hopeless?,
+        }
+        say(format_args!("helm install to ready: {}", seconds(begun.elapsed())));
+
+        let command_port = node_port(&namespace, "command").await?;
+        let query_port = node_port(&namespace, "query").await?;
+        let front = front(nodes, command_port, query_port)?;
+        Ok(Self {
+            namespace,
+            chart,
+            command_port,
+            query_port,
+            community: Arc::new(Community::found(front).await?),
+            rate: settings.rate,
+            _database: database,
+        })
+    }
+
+    /// Every namespace that this program has made and that is there.
+    pub(crate) async fn namespaces() -> Result<Vec<Namespace>> {
+        let listed = kubectl().args(["get", "namespaces", "-o", "name"]).run().await?;
+        let ours = listed.lines().filter_map(|line| line.strip_prefix("namespace/"));
+        Ok(ours
+            .filter(|name| name.starts_with("microblog-test-"))
+            .map(|name| Namespace { name: name.to_owned() })
+            .collect())
+    }
+
+    /// `helm upgrade` with further values, as `--set` takes them; waits until all pods are new and ready.
+    pub(crate) async fn upgrade(&self, set: &[&str]) -> Result<()> {
+        let begun = Instant::now();
+        let upgrade = self
+            .namespace
+            .helm()
+            .args(["upgrade", RELEASE, &self.chart, "--reuse-values", "--wait"]);
+        let upgrade = upgrade
+            .args(["--timeout", HELM_TIMEOUT])
+            .args(set.iter().map(|pair| format!("--set={pair}")));
+        upgrade.run().await?;
+        say(format_args!(
+            "helm upgrade with {} took {}",
+            set.join(" "),
+            seconds(begun.elapsed())
+        ));
+        Ok(())
+    }
+
+    pub(crate) async fn rollback(&self) -> Result<()> {
+        let begun = Instant::now();
+        let rollback = self
+            .namespace
+            .helm()
+            .args(["rollback", RELEASE, "--wait", "--timeout", HELM_TIMEOUT]);
+        rollback.run().await?;
+        say(format_args!("helm rollback took {}", seconds(begun.elapsed())));
+        Ok(())
+    }
+
+    pub(crate) async fn uninstall(&self) -> Result<()> {
+        let begun = Instant::now();
+        self.namespace
+            .helm()
+            .args(["uninstall", RELEASE, "--wait"])
+            .run()
+            .await?;
+        say(format_args!("helm uninstall took {}", seconds(begun.elapsed())));
+        Ok(())
+    }
+
+    pub(crate) async fn helm_test(&self) -> Result<()> {
+        let begun = Instant::now();
+        let said = self
+            .namespace
+            .helm()
+            .args(["test", RELEASE, "--timeout", "3m"])
+            .run()
+            .await?;
+        ensure!(
+            said.contains("Phase:          Succeeded"),
+            "helm test ran nothing:\n{said}"
+        );
+        say(format_args!("helm test took {}", seconds(begun.elapsed())));
+        Ok(())
+    }
+
+    /// The ordinary load.
+    pub(crate) fn load(&self) -> Load {
+        Load::start(&self.community, self.rate)
+    }
+
+    /// Sends the load while `act` does what it does, and for a moment more; prints what became of it.
+    pub(crate) async fn under_load<T>(&self, what: &str, act: impl Future<Output = Result<T>>) -> Result<(T, Report)> {
+        let load = self.load();
+        let done = act.await;
+        // What the last of it broke shows in the requests that follow.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let report = load.stop().await?;
+        report.print(what);
+        Ok((done?, report))
+    }
+
+    /// Sends requests to these nodes only from now on; whoever still uses the other addresses goes on with them.
+    pub(crate) fn front(&self, nodes: &[Node]) -> Result<Front> {
+        front(nodes, self.command_port, self.query_port)
+    }
+
+    /// Runs `microblog` in a pod to its end, as an operator would, and answers what it printed.
+    pub(crate) async fn microblog(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        let job = self.job(name, arguments);
+        let delete = self
+            .namespace
+            .kubectl()
+            .args(["delete", "job", name, "--ignore-not-found", "--wait"]);
+        delete.run().await?;
+        self.namespace.apply(&job).await?;
+        let ended = eventually("the Job at its end", Duration::from_secs(300), async || {
+            let job = self.namespace.get(&["job", name]).await?;
+            let count = |outcome: &str| job["status"][outcome].as_u64().unwrap_or(0);
+            if count("succeeded") + count("failed") == 0 {
+                return Ok(Seen::NotYet(job["status"].to_string()));
+            }
+            Ok(Seen::There(count("succeeded") == 1))
+        });
+        let ended = ended.await;
+        let log = self
+            .namespace
+            .kubectl()
+            .args(["logs", &format!("job/{name}")])
+            .output()
+            .await?;
+        let (succeeded, _) = ended.with_context(|| format!("microblog {} said:\n{log}", arguments.join(" ")))?;
+        ensure!(succeeded, "microblog {} failed:\n{log}", arguments.join(" "));
+        Ok(log)
+    }
+
+    /// Everybody's timelines, recomputed from the events and compared with what query-svc shows.
+    pub(crate) async fn verify(&self) -> Result<()> {
+        let begun = Instant::now();
+        let log = self
+            .microblog("verify", &["verify", "--query-url", "http://microblog-query:8082"])
+            .await?;
+        crate::narration::quote(&log);
+        say(format_args!(
+            "microblog verify found no difference ({})",
+            seconds(begun.elapsed())
+        ));
+        Ok(())
+    }
+
+    fn job(&self, name: &str, arguments: &[&str]) -> Value {
+        let secret = |variable: &str, secret: &str, key: &str, optional: bool| {
+            let reference = json!({ "name": secret, "key": key, "optional": optional });
+            json!({ "name": variable, "valueFrom": { "secretKeyRef": reference } })
+        };
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": { "name": name },
+            "spec": { "backoffLimit": 0, "template": {
+                // The labels by which the NetworkPolicies know a Job of the installation's own.
+                "metadata": { "labels": {
+                    "app.kubernetes.io/name": "microblog",
+                    "app.kubernetes.io/instance": RELEASE,
+                    "app.kubernetes.io/component": "job",
+                } },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+                    "containers": [{
+                        "name": "microblog",
+                        "image": format!("{}/{}/microblog:{}", images::REGISTRY, images::REPOSITORY, images::TAG),
+                        "args": arguments,
+                        "env": [
+                            secret("MICROBLOG__MONGODB__URI", "microblog-mongodb", "uri", false),
+                            secret("MICROBLOG__MONGODB__VIEWS_URI", "microblog-mongodb", "views-uri", true),
+                            secret("MICROBLOG__AUTH__SIGNING_KEY", "microblog-auth", "signing-key", false),
+                        ],
+                        "securityContext": {
+                            "allowPrivilegeEscalation": false,
+                            "readOnlyRootFilesystem": true,
+                            "capabilities": { "drop": ["ALL"] },
+                        },
+                    }],
+                },
+            } },
+        })
+    }
+}
+
+/// What `helm template` makes of the defaults and further flags, for the cluster's version.
+pub(crate) async fn template(repository: &Path, namespace: &Namespace, flags: &[&str]) -> Result<String> {
+    let versions: Value = serde_json::from_str(&kubectl().args(["version", "-o", "json"]).run().await?)?;
+    let version = versions["serverVersion"]["gitVersion"]
+        .as_str()
+        .context("the server's version")?;
+    let chart = repository.join("helm/microblog").display().to_string();
+    let template = namespace
+        .helm()
+        .args(["template", RELEASE, &chart, "--kube-version", version]);
+    template.args(flags.iter().copied()).run().await
+}
+
+fn file_of(text: &str) -> Result<NamedTempFile> {
+    let mut file = NamedTempFile::with_suffix(".yaml")?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+fn with_values(helm: Program, values: &NamedTempFile) -> Program {
+    helm.args(["--values".to_owned(), values.path().display().to_string()])
+}
+
+fn front(nodes: &[Node], command_port: u64, query_port: u64) -> Result<Front> {
+    let at = |port: u64| {
+        nodes
+            .iter()
+            .map(|node| format!("http://{}:{port}", node.address))
+            .collect()
+    };
+    Front::new(at(command_port), at(query_port))
+}
+
+/// Ends when a pod has crashed so often that waiting for it is of no use. Once or twice is no wonder while the database starts.
+async fn a_pod_crashes(namespace: &Namespace) -> Result<()> {
+    const OFTEN: u64 = 4;
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let pods = namespace.get(&["pods"]).await?;
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            let restarts = |container: &Value| container["restartCount"].as_u64().unwrap_or(0);
+            let containers = pod["status"]["containerStatuses"].as_array();
+            if containers
+                .into_iter()
+                .flatten()
+                .any(|container| restarts(container) >= OFTEN)
+            {
+                let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+                let logs = namespace
+                    .kubectl()
+                    .args(["logs", name, "--all-containers", "--previous", "--tail=5"]);
+                bail!("{name} crashes again and again:\n{}", logs.output().await?);
+            }
+        }
+    }
+}
+
+async fn node_port(namespace: &Namespace, component: &str) -> Result<u64> {
+    let service = namespace.get(&["service", &format!("{RELEASE}-{component}")]).await?;
+    let port = service["spec"]["ports"][0]["nodePort"].as_u64();
+    port.with_context(|| format!("the Service of {component} has no node port"))
+}

@@ -1,0 +1,312 @@
+//! The people in whose name requests are sent, and all that was acknowledged to them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::front::{Call, Front, Lane};
+use crate::narration::say;
+
+/// Who post and read. Nobody of them ever unfollows anybody, so that what a home timeline has to show is known.
+const STEADY: usize = 8;
+/// Who follow and unfollow.
+const FICKLE: usize = 2;
+/// How many each of the steady ones follows.
+const FOLLOWS: usize = 4;
+/// A service that is just coming up, or coming back.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// When everything is quiet again.
+const PROOF_PATIENCE: Duration = Duration::from_secs(15);
+const READERS: usize = 8;
+
+/// Somebody who is registered and logged in.
+#[derive(Debug)]
+pub(crate) struct Person {
+    pub(crate) id: String,
+    pub(crate) token: String,
+    /// The numbers of those whose posts the home timeline shows: oneself among them.
+    pub(crate) sees: Vec<usize>,
+}
+
+/// A post that the service has acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    pub(crate) id: String,
+    pub(crate) author: usize,
+    /// With which every query shows it.
+    pub(crate) consistency: String,
+}
+
+/// Whether somebody follows somebody, as acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct Follow {
+    pub(crate) follows: bool,
+    pub(crate) consistency: String,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    posts: Vec<Post>,
+    /// By who likes which post: the token with which every query shows it.
+    likes: BTreeMap<(usize, String), String>,
+    /// What was acknowledged last; None where the outcome of a command is not known.
+    follows: BTreeMap<(usize, usize), Option<Follow>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Community {
+    pub(crate) front: Front,
+    people: Vec<Person>,
+    ledger: Mutex<Ledger>,
+    /// Follows that are being changed: two commands at once would leave nobody knowing which was the last.
+    in_change: Mutex<HashSet<(usize, usize)>>,
+}
+
+impl Community {
+    /// Registers everybody.
+    pub(crate) async fn found(front: Front) -> Result<Self> {
+        let people = stream::iter(0..STEADY + FICKLE)
+            .map(|number| register(&front, number))
+            .buffered(4)
+            .try_collect::<Vec<_>>()
+            .await?;
+        let community = Self {
+            front,
+            people,
+            ledger: Mutex::default(),
+            in_change: Mutex::default(),
+        };
+        for (number, person) in community.steady() {
+            for followee in person.sees.iter().filter(|&&followee| followee != number) {
+                let call = Call::put(format!("/v1/users/{}/follow", community.people[*followee].id));
+                let answer = community.front.insist(&call.bearer(&person.token), PATIENCE).await?;
+                let follow = Follow {
+                    follows: true,
+                    consistency: answer.consistency.unwrap_or_default(),
+                };
+                community.ledger().follows.insert((number, *followee), Some(follow));
+            }
+        }
+        // Something to reply to and to read from the first request on.
+        for (number, person) in community.steady() {
+            let call = Call::post("/v1/posts", json!({ "text": format!("hello from {number}") }));
+            let answer = community.front.insist(&call.bearer(&person.token), PATIENCE).await?;
+            community.posted(number, &answer.text("id")?, answer.consistency);
+        }
+        say(format_args!("registered {} people", community.people.len()));
+        Ok(community)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn steady(&self) -> impl Iterator<Item = (usize, &Person)> {
+        self.people.iter().take(STEADY).enumerate()
+    }
+
+    pub(crate) fn person(&self, number: usize) -> &Person {
+        &self.people[number]
+    }
+
+    /// One of those who post and read.
+    pub(crate) fn any(&self, dice: u64) -> usize {
+        pick(STEADY, dice)
+    }
+
+    /// Somebody fickle, and one of the others.
+    pub(crate) fn any_fickle(&self, dice: u64) -> (usize, usize) {
+        (STEADY + pick(FICKLE, dice >> 8), pick(STEADY, dice))
+    }
+
+    /// One of the newest acknowledged posts.
+    pub(crate) fn recent(&self, dice: u64) -> Post {
+        let ledger = self.ledger();
+        let posts = &ledger.posts;
+        let newest = posts.len().saturating_sub(60);
+        posts[newest + pick(posts.len() - newest, dice)].clone()
+    }
+
+    /// One of the newest that somebody's home timeline has to show, with who that is.
+    pub(crate) fn recent_on_home(&self, dice: u64) -> (usize, Post) {
+        let post = self.recent(dice);
+        let readers: Vec<usize> = self
+            .steady()
+            .filter(|(_, person)| person.sees.contains(&post.author))
+            .map(|(number, _)| number)
+            .collect();
+        (readers[pick(readers.len(), dice >> 16)], post)
+    }
+
+    pub(crate) fn posted(&self, author: usize, id: &str, consistency: Option<String>) {
+        self.ledger().posts.push(Post {
+            id: id.to_owned(),
+            author,
+            consistency: consistency.unwrap_or_default(),
+        });
+    }
+
+    pub(crate) fn liked(&self, person: usize, post: &str, consistency: Option<String>) {
+        let like = (person, post.to_owned());
+        self.ledger().likes.insert(like, consistency.unwrap_or_default());
+    }
+
+    /// Whether the follower follows now; None while somebody is changing that.
+    pub(crate) fn begin_change(&self, pair: (usize, usize)) -> Option<bool> {
+        let mut in_change = self.in_change.lock().unwrap_or_else(PoisonError::into_inner);
+        let follows = || {
+            let last = self.ledger().follows.get(&pair).cloned().flatten();
+            last.is_some_and(|last| last.follows)
+        };
+        in_change.insert(pair).then(follows)
+    }
+
+    /// `now` is None where the command was not acknowledged.
+    pub(crate) fn end_change(&self, pair: (usize, usize), now: Option<Follow>) {
+        self.ledger().follows.insert(pair, now);
+        self.in_change
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&pair);
+    }
+
+    /// Posts outside of any load.
+    pub(crate) async fn post_something(&self) -> Result<Post> {
+        let call = Call::post("/v1/posts", json!({ "text": "by itself" })).bearer(&self.people[0].token);
+        let answer = self.front.insist(&call, PATIENCE).await?;
+        self.posted(0, &answer.text("id")?, answer.consistency);
+        self.ledger().posts.last().cloned().context("it was posted")
+    }
+
+    /// Whether a query that waits for it shows the post.
+    pub(crate) async fn shows(&self, post: &Post) -> bool {
+        let call = Call::get(format!("/v1/posts/{}", post.id)).bearer(&self.people[post.author].token);
+        self.front
+            .send(Lane::Fresh, &call.consistency(&post.consistency))
+            .await
+            .is_ok()
+    }
+
+    /// Reads back everything that was ever acknowledged.
+    pub(crate) async fn prove_nothing_is_lost(&self) -> Result<()> {
+        let (posts, likes, follows) = {
+            let ledger = self.ledger();
+            (ledger.posts.clone(), ledger.likes.clone(), ledger.follows.clone())
+        };
+        let mut missing = Vec::new();
+        for (number, person) in self.steady() {
+            let of_author: Vec<&Post> = posts.iter().filter(|post| post.author == number).collect();
+            let shown = self.all_posts_of(person, &of_author).await?;
+            let lost = of_author.iter().filter(|post| !shown.contains(&post.id));
+            missing.extend(lost.map(|post| format!("post {} of {number}", post.id)));
+        }
+        let lost_likes = stream::iter(&likes)
+            .map(|((liker, post), consistency)| self.lost_like(*liker, post, consistency))
+            .buffer_unordered(READERS)
+            .collect::<Vec<_>>()
+            .await;
+        missing.extend(lost_likes.into_iter().flatten());
+        for (&pair, last) in &follows {
+            if let Some(last) = last {
+                missing.extend(self.lost_follow(pair, last).await);
+            }
+        }
+        let counted = format!(
+            "{} posts, {} likes, {} follows",
+            posts.len(),
+            likes.len(),
+            follows.len()
+        );
+        ensure!(
+            missing.is_empty(),
+            "of {counted} that were acknowledged, {} are lost:\n{}",
+            missing.len(),
+            missing.join("\n")
+        );
+        say(format_args!("everything that was acknowledged is there: {counted}"));
+        Ok(())
+    }
+
+    async fn all_posts_of(&self, person: &Person, expected: &[&Post]) -> Result<HashSet<String>> {
+        let mut shown = HashSet::new();
+        // The tokens of all posts are about one partition, and the newest is the highest but for commands that overlapped:
+        // with the last few of them every query shows what there is.
+        for post in expected.iter().rev().take(READERS) {
+            let call = Call::get(format!("/v1/posts/{}", post.id));
+            let call = call.bearer(&person.token).consistency(&post.consistency);
+            // A lost post is told of below, with all others.
+            let _ = self.front.insist(&call, PROOF_PATIENCE).await;
+        }
+        let mut before = String::new();
+        loop {
+            let path = format!("/v1/users/{}/posts?limit=100{before}", person.id);
+            let page = self
+                .front
+                .insist(&Call::get(path).bearer(&person.token), PATIENCE)
+                .await?;
+            shown.extend(ids(&page.body).map(str::to_owned));
+            match page.body["next"].as_str() {
+                Some(next) => before = format!("&before={next}"),
+                None => return Ok(shown),
+            }
+        }
+    }
+
+    async fn lost_like(&self, liker: usize, post: &str, consistency: &str) -> Option<String> {
+        let call = Call::get(format!("/v1/posts/{post}")).bearer(&self.people[liker].token);
+        let answer = self.front.insist(&call.consistency(consistency), PROOF_PATIENCE).await;
+        match answer {
+            Ok(answer) if answer.body["viewer"]["liked"] == true => None,
+            Ok(answer) => Some(format!("{liker} likes {post}: {}", answer.body)),
+            Err(error) => Some(format!("{liker} likes {post}: {error:#}")),
+        }
+    }
+
+    async fn lost_follow(&self, (follower, followee): (usize, usize), last: &Follow) -> Option<String> {
+        let path = format!("/v1/relationships?id={}", self.people[followee].id);
+        let call = Call::get(path).bearer(&self.people[follower].token);
+        let answer = self
+            .front
+            .insist(&call.consistency(&last.consistency), PROOF_PATIENCE)
+            .await;
+        let named = format!("{follower} follows {followee}: {}", last.follows);
+        match answer {
+            Ok(answer) if answer.body["items"][0]["following"] == last.follows => None,
+            Ok(answer) => Some(format!("{named}, but {}", answer.body)),
+            Err(error) => Some(format!("{named}, but {error:#}")),
+        }
+    }
+}
+
+async fn register(front: &Front, number: usize) -> Result<Person> {
+    // Nobody has run in this namespace before: what is taken was taken by an attempt whose answer was lost.
+    let handle = format!("person_{number}");
+    let password = format!("the password of {number}");
+    let email = format!("{handle}@example.org");
+    let registration = json!({ "handle": handle, "email": email, "password": password });
+    let login = Call::post("/v1/sessions", json!({ "handle": handle, "password": password }));
+    let registered = front.insist(&Call::post("/v1/users", registration), PATIENCE).await;
+    let session = front.insist(&login, PATIENCE).await;
+    let id = registered
+        .with_context(|| format!("registering {handle}"))?
+        .text("id")?;
+    Ok(Person {
+        id,
+        token: session?.text("access_token")?,
+        sees: (0..=FOLLOWS).map(|further| (number + further) % STEADY).collect(),
+    })
+}
+
+/// The ids of a page's items.
+pub(crate) fn ids(page: &Value) -> impl Iterator<Item = &str> {
+    let items = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    items.iter().filter_map(|item| item["id"].as_str())
+}
+
+fn pick(count: usize, dice: u64) -> usize {
+    usize::try_from(dice % u64::try_from(count).unwrap_or(1).max(1)).unwrap_or(0)
+}

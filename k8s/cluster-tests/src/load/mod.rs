@@ -1,0 +1,246 @@
+//! A load at a fixed rate: requests begin when their time has come, whether or not those before are answered, and none is ever
+//! repeated. What is not a success within five seconds counts as failed; so does a success that shows something stale.
+
+mod community;
+mod front;
+mod report;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
+
+pub(crate) use self::community::Community;
+use self::community::{Follow, ids};
+pub(crate) use self::front::Front;
+use self::front::{Call, Lane};
+pub(crate) use self::report::Report;
+use self::report::Sample;
+
+/// What is asked, in shares of twenty: thirteen reads, seven writes.
+const MIX: [Kind; 20] = [
+    Kind::Post,
+    Kind::Home,
+    Kind::FreshHome,
+    Kind::Like,
+    Kind::Thread,
+    Kind::FreshPost,
+    Kind::Home,
+    Kind::Post,
+    Kind::UserPosts,
+    Kind::FreshHome,
+    Kind::Profile,
+    Kind::Follow,
+    Kind::Home,
+    Kind::Public,
+    Kind::Post,
+    Kind::FreshHome,
+    Kind::Like,
+    Kind::Thread,
+    Kind::Reply,
+    Kind::FreshPost,
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Post,
+    Reply,
+    Like,
+    Follow,
+    Home,
+    /// A home timeline that has to show a certain post, new or seen before.
+    FreshHome,
+    /// A post that was acknowledged: it has to be there.
+    FreshPost,
+    Thread,
+    UserPosts,
+    Profile,
+    Public,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Post => "post",
+            Kind::Reply => "reply",
+            Kind::Like => "like",
+            Kind::Follow => "follow",
+            Kind::Home | Kind::FreshHome => "home",
+            Kind::FreshPost => "read",
+            Kind::Thread => "thread",
+            Kind::UserPosts => "posts",
+            Kind::Profile => "profile",
+            Kind::Public => "public",
+        }
+    }
+}
+
+/// A load that goes on until it is stopped, or dropped.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<anyhow::Result<Report>>,
+}
+
+impl Load {
+    /// `rate` requests a second.
+    pub(crate) fn start(community: &Arc<Community>, rate: u32) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(run(community.clone(), rate, stopped));
+        Self { stop, running }
+    }
+
+    /// Waits for what is under way.
+    pub(crate) async fn stop(self) -> anyhow::Result<Report> {
+        // It listens until it is told, or until this is dropped.
+        let _ = self.stop.send(());
+        self.running.await?
+    }
+}
+
+async fn run(community: Arc<Community>, rate: u32, mut stopped: oneshot::Receiver<()>) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
+    // Late is not less: those that were missed begin at once.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut under_way = JoinSet::new();
+    let mut samples = Vec::new();
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            Some(sample) = under_way.join_next() => samples.push(sample?),
+            _ = ticks.tick() => {
+                under_way.spawn(one(community.clone(), number));
+                number += 1;
+            }
+        }
+    }
+    while let Some(sample) = under_way.join_next().await {
+        samples.push(sample?);
+    }
+    Ok(Report::new(begun, samples))
+}
+
+async fn one(community: Arc<Community>, number: u64) -> Sample {
+    let dice = mixed(number);
+    let kind = MIX[usize::try_from(number % 20).unwrap_or(0)];
+    let lane = if dice & 1 == 0 {
+        Lane::Fresh
+    } else {
+        Lane::Kept(usize::from(dice.to_le_bytes()[7]))
+    };
+    let begun = Instant::now();
+    let outcome = perform(&community, kind, lane, dice >> 1).await;
+    Sample {
+        kind: kind.name(),
+        lane,
+        begun,
+        took: begun.elapsed(),
+        failure: outcome.err(),
+    }
+}
+
+async fn perform(community: &Community, kind: Kind, lane: Lane, dice: u64) -> Result<(), String> {
+    let front = &community.front;
+    match kind {
+        Kind::Post | Kind::Reply => {
+            let author = community.any(dice);
+            let mut body = json!({ "text": format!("number {dice:x}") });
+            if let Kind::Reply = kind {
+                body["in_reply_to"] = json!(community.recent(dice >> 8).id);
+            }
+            let call = Call::post("/v1/posts", body).bearer(&community.person(author).token);
+            let answer = front.send(lane, &call).await?;
+            let id = answer.text("id").map_err(|error| error.to_string())?;
+            community.posted(author, &id, answer.consistency);
+        }
+        Kind::Like => {
+            let (person, post) = (community.any(dice), community.recent(dice >> 8).id);
+            let call = Call::put(format!("/v1/posts/{post}/like")).bearer(&community.person(person).token);
+            let answer = front.send(lane, &call).await?;
+            community.liked(person, &post, answer.consistency);
+        }
+        Kind::Follow => return change_follow(community, lane, dice).await,
+        Kind::Home => {
+            let call = Call::get("/v1/timelines/home").bearer(&community.person(community.any(dice)).token);
+            front.send(lane, &call).await?;
+        }
+        Kind::FreshHome => return home_shows_it(community, lane, dice).await,
+        Kind::FreshPost => {
+            let (post, reader) = (community.recent(dice), community.any(dice >> 8));
+            let call = Call::get(format!("/v1/posts/{}", post.id)).bearer(&community.person(reader).token);
+            front.send(lane, &call.consistency(&post.consistency)).await?;
+        }
+        Kind::Thread => {
+            let post = community.recent(dice);
+            let call = Call::get(format!("/v1/posts/{}/thread", post.id));
+            front.send(lane, &call.consistency(&post.consistency)).await?;
+        }
+        Kind::UserPosts => {
+            let id = &community.person(community.any(dice)).id;
+            front.send(lane, &Call::get(format!("/v1/users/{id}/posts"))).await?;
+        }
+        Kind::Profile => {
+            let id = &community.person(community.any(dice)).id;
+            front.send(lane, &Call::get(format!("/v1/users/{id}"))).await?;
+        }
+        Kind::Public => {
+            front.send(lane, &Call::get("/v1/timelines/public")).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn change_follow(community: &Community, lane: Lane, dice: u64) -> Result<(), String> {
+    let pair = community.any_fickle(dice);
+    let (follower, followee) = (community.person(pair.0), community.person(pair.1));
+    let path = format!("/v1/users/{}/follow", followee.id);
+    let Some(follows) = community.begin_change(pair) else {
+        // Somebody else is at it: look at it instead.
+        let call = Call::get(format!("/v1/relationships?id={}", followee.id)).bearer(&follower.token);
+        return community.front.send(lane, &call).await.map(drop);
+    };
+    let call = if follows { Call::delete(path) } else { Call::put(path) };
+    let outcome = community.front.send(lane, &call.bearer(&follower.token)).await;
+    let acknowledged = outcome.as_ref().ok().map(|answer| Follow {
+        follows: !follows,
+        consistency: answer.consistency.clone().unwrap_or_default(),
+    });
+    community.end_change(pair, acknowledged);
+    outcome.map(drop)
+}
+
+/// A reader who knows of a post, because it is answered or because it was seen before, finds it on every page that reaches so
+/// far back.
+async fn home_shows_it(community: &Community, lane: Lane, dice: u64) -> Result<(), String> {
+    let (reader, post) = community.recent_on_home(dice);
+    let call = Call::get("/v1/timelines/home?limit=40").bearer(&community.person(reader).token);
+    let page = community
+        .front
+        .send(lane, &call.consistency(&post.consistency))
+        .await?
+        .body;
+    let is_last_page = page["next"].is_null();
+    // Newest first, by id.
+    let reaches = is_last_page || ids(&page).last().is_some_and(|oldest| oldest <= post.id.as_str());
+    if reaches && !ids(&page).any(|id| id == post.id) {
+        return Err(format!(
+            "stale: the home timeline of {reader} lacks post {} of {}",
+            post.id, post.author
+        ));
+    }
+    Ok(())
+}
+
+/// The same requests in every run, in no order that anybody would see (splitmix64, public domain).
+fn mixed(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

@@ -1,0 +1,195 @@
+//! What became of the requests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::front::Lane;
+use crate::narration::{quote, say, seconds};
+
+/// So many failures are printed; the others are like them.
+const SHOWN: usize = 25;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) kind: &'static str,
+    pub(crate) lane: Lane,
+    pub(crate) begun: Instant,
+    pub(crate) took: Duration,
+    /// Why it counts as failed.
+    pub(crate) failure: Option<String>,
+}
+
+impl Sample {
+    fn ended(&self) -> Instant {
+        self.begun + self.took
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Report {
+    begun: Instant,
+    samples: Vec<Sample>,
+}
+
+impl Report {
+    pub(crate) fn new(begun: Instant, mut samples: Vec<Sample>) -> Self {
+        samples.sort_by_key(|sample| sample.begun);
+        Self { begun, samples }
+    }
+
+    fn failures(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(|sample| sample.failure.is_some())
+    }
+
+    pub(crate) fn failed(&self) -> usize {
+        self.failures().count()
+    }
+
+    /// The time that `share` of all requests did not exceed.
+    fn quantile(&self, share: f64) -> Duration {
+        let mut times: Vec<Duration> = self.samples.iter().map(|sample| sample.took).collect();
+        times.sort_unstable();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rank among some thousands"
+        )]
+        let rank = (times.len() as f64 * share) as usize;
+        times
+            .get(rank.min(times.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Prints the numbers, and the failures with their times and causes.
+    pub(crate) fn print(&self, what: &str) {
+        say(format_args!("{what}: {self}"));
+        for sample in self.failures().take(SHOWN) {
+            let cause = sample.failure.as_deref().unwrap_or_default();
+            quote(&format!(
+                "failed at {} after {}: {} ({:?}): {cause}",
+                seconds(sample.begun - self.begun),
+                seconds(sample.took),
+                sample.kind,
+                sample.lane,
+            ));
+        }
+        let more = self.failed().saturating_sub(SHOWN);
+        if more > 0 {
+            quote(&format!("... and {more} more"));
+        }
+    }
+
+    pub(crate) fn expect_no_failure(&self) -> Result<()> {
+        // A generator that did nothing would find no failure either.
+        if self.samples.len() < 50 {
+            bail!("only {} requests were sent", self.samples.len());
+        }
+        match self.failed() {
+            0 => Ok(()),
+            failed => bail!("{failed} of {} requests failed", self.samples.len()),
+        }
+    }
+
+    /// How long after `moment` requests still failed that were begun since; None where none did.
+    pub(crate) fn failed_until(&self, moment: Instant) -> Option<Duration> {
+        self.failures()
+            .filter(|sample| sample.begun >= moment)
+            .map(|sample| sample.ended() - moment)
+            .max()
+    }
+
+    /// How many succeeded that were begun after `moment`.
+    pub(crate) fn succeeded_since(&self, moment: Instant) -> usize {
+        let since = self.samples.iter().filter(|sample| sample.begun >= moment);
+        since.filter(|sample| sample.failure.is_none()).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for sample in &self.samples {
+            *kinds.entry(sample.kind).or_default() += 1;
+        }
+        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let fresh = self.samples.iter().filter(|sample| sample.lane == Lane::Fresh).count();
+        write!(
+            f,
+            "{} requests in {} ({fresh} on fresh connections), {} failed, p50 {}, p99 {}, longest {} ({})",
+            self.samples.len(),
+            seconds(self.begun.elapsed()),
+            self.failed(),
+            seconds(self.quantile(0.5)),
+            seconds(self.quantile(0.99)),
+            seconds(self.quantile(1.0)),
+            kinds.join(", "),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(begun: Instant, milliseconds: u64, failure: Option<&str>) -> Sample {
+        Sample {
+            kind: "home",
+            lane: Lane::Fresh,
+            begun,
+            took: Duration::from_millis(milliseconds),
+            failure: failure.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn one_failure_in_a_hundred_is_not_none() {
+        let begun = Instant::now();
+        let mut samples: Vec<Sample> = (0..100).map(|number| sample(begun, number, None)).collect();
+        assert!(Report::new(begun, samples).expect_no_failure().is_ok());
+        samples = (0..100)
+            .map(|number| sample(begun, number, (number == 7).then_some("reset")))
+            .collect();
+        assert!(Report::new(begun, samples).expect_no_failure().is_err());
+    }
+
+    #[test]
+    fn a_load_that_never_came_proves_nothing() {
+        assert!(Report::new(Instant::now(), Vec::new()).expect_no_failure().is_err());
+    }
+
+    #[test]
+    fn the_last_failure_since_a_moment_is_what_counts() {
+        let begun = Instant::now();
+        let later = begun + Duration::from_secs(10);
+        let report = Report::new(
+            begun,
+            vec![
+                sample(begun, 5_000, Some("before")),
+                sample(later, 2_000, Some("timeout")),
+                sample(later + Duration::from_secs(5), 1_000, Some("timeout")),
+                sample(later + Duration::from_secs(9), 10, None),
+            ],
+        );
+        assert_eq!(report.failed_until(later), Some(Duration::from_secs(6)));
+        assert_eq!(report.failed_until(later + Duration::from_secs(7)), None);
+        assert_eq!(report.succeeded_since(later), 1);
+    }
+
+    #[test]
+    fn quantiles_are_of_the_sorted_times() {
+        let begun = Instant::now();
+        let report = Report::new(
+            begun,
+            (0..100).rev().map(|number| sample(begun, number, None)).collect(),
+        );
+        assert_eq!(report.quantile(0.5), Duration::from_millis(50));
+        assert_eq!(report.quantile(0.99), Duration::from_millis(99));
+        assert_eq!(report.quantile(1.0), Duration::from_millis(99));
+    }
+}

@@ -1,0 +1,101 @@
+//! What breaks on any day: a projector, the database.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+
+use crate::installation::{Installation, Kind};
+use crate::narration::{say, seconds};
+use crate::suite::{Scenario, Suite};
+use crate::waiting::{Seen, eventually};
+
+pub(crate) const FAULTS: Scenario = Scenario {
+    name: "faults",
+    shows: "projectors deleted at random and MongoDB's pod restarted under load: afterwards verify finds no difference",
+    needs: &[],
+    run,
+};
+
+/// How soon everything goes on after what broke is there again.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(180);
+
+fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let installation = suite.installation(Kind::Bundled).await?;
+        let load = installation.load();
+        for (round, crash) in [false, true, true].into_iter().enumerate() {
+            tokio::time::sleep(at_random(Duration::from_secs(6))).await;
+            delete_a_projector(installation, round, crash).await?;
+        }
+        wait_for(installation, "deployment/microblog-projector").await?;
+        load.stop().await?.print("while projectors were deleted");
+
+        let load = installation.load();
+        tokio::time::sleep(at_random(Duration::from_secs(3))).await;
+        let pods = installation.namespace.pods("mongodb").await?;
+        let pod = pods.first().context("MongoDB has no pod")?;
+        say(format_args!("deleting {pod}"));
+        let delete = installation.namespace.kubectl().args(["delete", "pod", pod, "--wait"]);
+        delete.run().await?;
+        wait_for(installation, "statefulset/microblog-mongodb").await?;
+        let back = Instant::now();
+        tokio::time::sleep(BACK_WITHIN + Duration::from_secs(5)).await;
+        let report = load.stop().await?;
+        report.print("while MongoDB was restarted");
+        let failing = report.failed_until(back).unwrap_or_default();
+        say(format_args!(
+            "the last failure was {} after MongoDB was ready again",
+            seconds(failing)
+        ));
+        ensure!(failing <= BACK_WITHIN, "requests failed for {} more", seconds(failing));
+        ensure!(
+            report.succeeded_since(back) > 100,
+            "hardly anything succeeded afterwards"
+        );
+
+        installation.community.prove_nothing_is_lost().await?;
+        installation.verify().await
+    }
+    .boxed_local()
+}
+
+async fn delete_a_projector(installation: &Installation, round: usize, crash: bool) -> Result<()> {
+    let pods = installation.namespace.pods("projector").await?;
+    let pod = pods.get(round % pods.len().max(1)).context("no projector is there")?;
+    let delete = installation
+        .namespace
+        .kubectl()
+        .args(["delete", "pod", pod, "--wait=false"]);
+    if crash {
+        say(format_args!("killing {pod}"));
+        delete.args(["--grace-period=0", "--force"]).run().await?;
+    } else {
+        say(format_args!("deleting {pod}"));
+        delete.run().await?;
+    }
+    Ok(())
+}
+
+/// Until all replicas are ready.
+pub(super) async fn wait_for(installation: &Installation, workload: &str) -> Result<()> {
+    let (_, took) = eventually(workload, READY_WITHIN, async || {
+        let found = installation.namespace.get(&[workload]).await?;
+        let (wanted, status) = (&found["spec"]["replicas"], &found["status"]);
+        if status["readyReplicas"] == *wanted && status["replicas"] == *wanted {
+            return Ok(Seen::There(()));
+        }
+        Ok(Seen::NotYet(format!("{status}")))
+    })
+    .await?;
+    say(format_args!("{workload} is ready after {}", seconds(took)));
+    Ok(())
+}
+
+/// Up to `longest`; a different time in each run is what is wanted.
+fn at_random(longest: Duration) -> Duration {
+    let nanoseconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let random = nanoseconds.unwrap_or_default().subsec_micros() % 1000;
+    longest * random / 1000
+}

@@ -1,0 +1,26 @@
+//! The scenarios, a file for each subject, in the order in which they are run. Those in a row share an installation.
+
+mod autoscaling;
+mod crds;
+mod faults;
+mod install;
+mod nodes;
+mod projection;
+mod uninstall;
+mod upgrade;
+
+use crate::suite::Scenario;
+
+pub(crate) const ALL: &[&Scenario] = &[
+    &crds::CRDS,
+    &install::INSTALL,
+    &install::POSTMAN,
+    &upgrade::STEADY,
+    &upgrade::UPGRADE,
+    &autoscaling::AUTOSCALING,
+    &projection::PROJECTION,
+    &faults::FAULTS,
+    &uninstall::UNINSTALL,
+    &nodes::DRAIN,
+    &nodes::CUT,
+];

@@ -1,0 +1,173 @@
+//! Nodes that go: announced, and not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+
+use super::faults::wait_for;
+use crate::cluster::{self, Node};
+use crate::installation::{Installation, Kind};
+use crate::narration::{quote, say, seconds};
+use crate::suite::{Need, Scenario, Suite};
+use crate::waiting::{Seen, eventually};
+
+pub(crate) const DRAIN: Scenario = Scenario {
+    name: "drain",
+    shows: "either node drained under load, the database outside of both: no request fails",
+    needs: &[Need::TwoNodes, Need::OutsideDatabase],
+    run: drain,
+};
+
+pub(crate) const CUT: Scenario = Scenario {
+    name: "cut",
+    shows: "a node cut off the network and back: commands and reads go on within 30 s, nothing acknowledged is lost, no view differs",
+    needs: &[Need::TwoNodes, Need::OutsideDatabase, Need::Cutting],
+    run: cut,
+};
+
+const WORKLOADS: [&str; 4] = [
+    "deployment/microblog-command",
+    "deployment/microblog-query",
+    "deployment/microblog-projector",
+    "deployment/microblog-operator",
+];
+const GOES_ON_WITHIN: Duration = Duration::from_secs(30);
+
+fn drain(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let nodes = suite.nodes.clone();
+        let installation = suite.installation(Kind::Outside).await?;
+        for node in nodes {
+            let act = async {
+                let begun = Instant::now();
+                let drained = cluster::drain(&node).await;
+                let waited = wait_for_all(installation).await;
+                // Whatever became of it, the node is wanted again.
+                cluster::uncordon(&node).await?;
+                drained.and(waited)?;
+                say(format_args!(
+                    "{} was drained in {}",
+                    node.name,
+                    seconds(begun.elapsed())
+                ));
+                Ok(())
+            };
+            let ((), report) = installation.under_load(&format!("draining {}", node.name), act).await?;
+            report.expect_no_failure()?;
+        }
+        installation.community.prove_nothing_is_lost().await
+    }
+    .boxed_local()
+}
+
+fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let settings = suite.settings.clone();
+        let (lost, others) = suite
+            .nodes
+            .clone()
+            .split_last()
+            .map(|(last, others)| (last.clone(), others.to_vec()))
+            .context("a cluster has nodes")?;
+        let installation = suite.installation(Kind::Outside).await?;
+        // Clients that know only the lost node's address are lost with it: that is what load balancers are for.
+        let front = installation.front(&others)?;
+        Arc::get_mut(&mut installation.community)
+            .context("no load is running")?
+            .front = front;
+        spread(installation, &lost).await?;
+
+        let load = installation.load();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let cut_at = Instant::now();
+        cluster::cut(&settings, &lost).await?;
+        let act = async {
+            eventually("the node not ready", Duration::from_secs(90), async || {
+                is_not_ready(&lost).await
+            })
+            .await?;
+            say(format_args!(
+                "the control plane noticed after {}",
+                seconds(cut_at.elapsed())
+            ));
+            tokio::time::sleep((GOES_ON_WITHIN + Duration::from_secs(15)).saturating_sub(cut_at.elapsed())).await;
+            anyhow::Ok(())
+        };
+        let noticed = act.await;
+        cluster::join(&settings, &lost).await?;
+        noticed?;
+        for workload in WORKLOADS {
+            wait_for(installation, workload).await?;
+        }
+        let report = load.stop().await?;
+        report.print("while a node was lost");
+        let failing = report.failed_until(cut_at).unwrap_or_default();
+        say(format_args!(
+            "the last failure ended {} after the cut",
+            seconds(failing)
+        ));
+        ensure!(failing <= GOES_ON_WITHIN, "requests failed for {}", seconds(failing));
+        ensure!(
+            report.succeeded_since(cut_at + GOES_ON_WITHIN) > 100,
+            "hardly anything succeeded afterwards"
+        );
+
+        installation.community.prove_nothing_is_lost().await?;
+        installation.verify().await
+    }
+    .boxed_local()
+}
+
+async fn is_not_ready(node: &Node) -> Result<Seen<()>> {
+    let get = crate::programs::kubectl().args(["get", "node", &node.name]);
+    let status = get
+        .arg("-o=jsonpath={.status.conditions[?(@.type==\"Ready\")].status}")
+        .run()
+        .await?;
+    Ok(match status.as_str() {
+        "True" => Seen::NotYet(status),
+        _ => Seen::There(()),
+    })
+}
+
+/// Starts everything anew, so that both nodes have pods of each program, and something is lost with one of them.
+async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
+    let restart = installation.namespace.kubectl().args(["rollout", "restart"]);
+    restart.args(WORKLOADS).run().await?;
+    for workload in WORKLOADS {
+        let status = installation
+            .namespace
+            .kubectl()
+            .args(["rollout", "status", "--timeout=180s", workload]);
+        status.run().await?;
+    }
+    wait_for_all(installation).await?;
+    let pods = installation
+        .namespace
+        .kubectl()
+        .args(["get", "pods", "-o", "wide"])
+        .run()
+        .await?;
+    quote(&pods);
+    for program in ["command", "query", "projector"] {
+        let there = pods
+            .lines()
+            .filter(|line| line.starts_with(&format!("microblog-{program}-")));
+        let on_lost = there.filter(|line| line.contains(&lost.name)).count();
+        ensure!(
+            on_lost >= 1,
+            "no {program} is on {}: its loss would show nothing",
+            lost.name
+        );
+    }
+    Ok(())
+}
+
+async fn wait_for_all(installation: &Installation) -> Result<()> {
+    for workload in WORKLOADS {
+        wait_for(installation, workload).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! NetworkPolicies against the connections that there are.

@@ -1,0 +1,196 @@
+//! The views made anew and paused, by the operator.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use serde_json::{Value, json};
+
+use crate::installation::{Installation, Kind};
+use crate::narration::{quote, say, seconds};
+use crate::suite::{Scenario, Suite};
+use crate::waiting::{Seen, eventually};
+
+pub(crate) const PROJECTION: Scenario = Scenario {
+    name: "projection",
+    shows: "a raised generation rebuilds the views under load, the operator killed meanwhile: no failed and no stale read; paused and on again",
+    needs: &[],
+    run,
+};
+
+const REBUILT_WITHIN: Duration = Duration::from_secs(240);
+const NOTICED_WITHIN: Duration = Duration::from_secs(90);
+
+fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let installation = suite.installation(Kind::Bundled).await?;
+        let before = settled(installation).await?;
+        let next = before["status"]["generation"]
+            .as_u64()
+            .context("the status has no generation")?
+            + 1;
+        show(installation).await?;
+
+        let rebuild = async {
+            patch(installation, &json!({ "generation": next })).await?;
+            eventually("the rebuild's Job", NOTICED_WITHIN, async || {
+                a_job_runs(installation).await
+            })
+            .await?;
+            show(installation).await?;
+            kill_the_leader(installation).await?;
+            let (_, took) = eventually("the new generation", REBUILT_WITHIN, async || {
+                let projection = get(installation).await?;
+                let status = &projection["status"];
+                let is_active = status["generation"].as_u64() == Some(next) && is_settled(&projection);
+                Ok(if is_active {
+                    Seen::There(())
+                } else {
+                    Seen::NotYet(status.to_string())
+                })
+            })
+            .await?;
+            say(format_args!(
+                "generation {next} is read {} after the operator was killed",
+                seconds(took)
+            ));
+            show(installation).await
+        };
+        let ((), report) = installation.under_load("rebuild", rebuild).await?;
+        report.expect_no_failure()?;
+        installation.community.prove_nothing_is_lost().await?;
+        installation.verify().await?;
+
+        pause_and_go_on(installation).await?;
+        installation.community.prove_nothing_is_lost().await
+    }
+    .boxed_local()
+}
+
+/// While it is paused, commands are taken and positions stand still; then the views catch up.
+async fn pause_and_go_on(installation: &Installation) -> Result<()> {
+    patch(installation, &json!({ "paused": true })).await?;
+    wait_for_phase(installation, "Paused").await?;
+    show(installation).await?;
+    let paused_at = get(installation).await?["status"]["position"].clone();
+    let community = &installation.community;
+    let unseen = community.post_something().await?;
+    ensure!(
+        !community.shows(&unseen).await,
+        "a paused projection shows what was posted meanwhile"
+    );
+    let still = get(installation).await?["status"]["position"].clone();
+    ensure!(
+        still == paused_at,
+        "a paused projection went on from {paused_at} to {still}"
+    );
+
+    patch(installation, &json!({ "paused": false })).await?;
+    settled(installation).await?;
+    let (_, took) = eventually("the post", NOTICED_WITHIN, async || {
+        Ok(if community.shows(&unseen).await {
+            Seen::There(())
+        } else {
+            Seen::NotYet("it is not there".to_owned())
+        })
+    })
+    .await?;
+    say(format_args!(
+        "what was posted meanwhile was read {} after it went on",
+        seconds(took)
+    ));
+    show(installation).await
+}
+
+async fn get(installation: &Installation) -> Result<Value> {
+    installation.namespace.get(&["projection", "views"]).await
+}
+
+async fn show(installation: &Installation) -> Result<()> {
+    quote(
+        &installation
+            .namespace
+            .kubectl()
+            .args(["get", "projections"])
+            .run()
+            .await?,
+    );
+    Ok(())
+}
+
+async fn patch(installation: &Installation, spec: &Value) -> Result<()> {
+    say(format_args!("projection views: {spec}"));
+    let patch = json!({ "spec": spec }).to_string();
+    let kubectl =
+        installation
+            .namespace
+            .kubectl()
+            .args(["patch", "projection", "views", "--type=merge", "--patch", &patch]);
+    kubectl.run().await.map(drop)
+}
+
+fn is_settled(projection: &Value) -> bool {
+    projection["status"]["phase"] == "Following"
+        && projection["status"]["observedGeneration"] == projection["metadata"]["generation"]
+}
+
+async fn settled(installation: &Installation) -> Result<Value> {
+    let (projection, _) = eventually("the projection ready", NOTICED_WITHIN, async || {
+        let projection = get(installation).await?;
+        Ok(if is_settled(&projection) {
+            Seen::There(projection)
+        } else {
+            Seen::NotYet(projection["status"].to_string())
+        })
+    })
+    .await?;
+    Ok(projection)
+}
+
+async fn wait_for_phase(installation: &Installation, phase: &str) -> Result<()> {
+    let (_, took) = eventually(phase, NOTICED_WITHIN, async || {
+        let projection = get(installation).await?;
+        let status = &projection["status"];
+        Ok(if status["phase"] == phase {
+            Seen::There(())
+        } else {
+            Seen::NotYet(status.to_string())
+        })
+    })
+    .await?;
+    say(format_args!("{phase} after {}", seconds(took)));
+    Ok(())
+}
+
+async fn a_job_runs(installation: &Installation) -> Result<Seen<()>> {
+    let jobs = installation
+        .namespace
+        .get(&["jobs", "-l", "app.kubernetes.io/component=rebuild"])
+        .await?;
+    let items = jobs["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let active = items
+        .iter()
+        .any(|job| job["status"]["active"].as_u64().unwrap_or(0) > 0);
+    Ok(if active {
+        Seen::There(())
+    } else {
+        Seen::NotYet(format!("{} Jobs, none active", items.len()))
+    })
+}
+
+/// The pod that holds the lease, without a chance to hand it over.
+async fn kill_the_leader(installation: &Installation) -> Result<()> {
+    let lease = installation.namespace.get(&["lease", "microblog-operator"]).await?;
+    let holder = lease["spec"]["holderIdentity"]
+        .as_str()
+        .context("nobody holds the operator's lease")?;
+    let pods = installation.namespace.pods("operator").await?;
+    let pod = pods.iter().find(|pod| holder.contains(pod.as_str()));
+    let pod = pod.with_context(|| format!("{holder} is no pod"))?;
+    say(format_args!("killing {pod}, which leads"));
+    let delete = installation
+        .namespace
+        .kubectl()
+        .args(["delete", "pod", pod, "--grace-period=0", "--force"]);
+    delete.run().await.map(drop)
+}

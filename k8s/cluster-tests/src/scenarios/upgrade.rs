@@ -1,0 +1,97 @@
+//! A new version and a changed configuration, and back again, while people use it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+
+use crate::images::{NEXT_TAG, TAG};
+use crate::installation::{Installation, Kind};
+use crate::suite::{Scenario, Suite};
+
+pub(crate) const STEADY: Scenario = Scenario {
+    name: "steady",
+    shows: "nothing happens, and no request fails: the load is one that this machine bears",
+    needs: &[],
+    run: steady,
+};
+
+pub(crate) const UPGRADE: Scenario = Scenario {
+    name: "upgrade",
+    shows: "helm upgrade with a changed configuration and new images, and helm rollback, under load: no request fails",
+    needs: &[],
+    run: upgrade,
+};
+
+fn steady(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let installation = suite.installation(Kind::Bundled).await?;
+        let nothing = async {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            Ok(())
+        };
+        let ((), report) = installation.under_load("undisturbed", nothing).await?;
+        report.expect_no_failure()
+    }
+    .boxed_local()
+}
+
+fn upgrade(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let installation = suite.installation(Kind::Bundled).await?;
+        let image = format!("image.tag={NEXT_TAG}");
+        let values = [image.as_str(), "config.timelines.prev_overlap=11s"];
+        let upgrade = installation.upgrade(&values);
+        let ((), report) = installation.under_load("upgrade", upgrade).await?;
+        expect_everywhere(installation, NEXT_TAG).await?;
+        ensure!(
+            configuration(installation).await?.contains("prev_overlap = \"11s\""),
+            "the pods have not got the changed configuration"
+        );
+        report.expect_no_failure()?;
+
+        let ((), report) = installation.under_load("rollback", installation.rollback()).await?;
+        expect_everywhere(installation, TAG).await?;
+        ensure!(
+            configuration(installation).await?.contains("prev_overlap = \"10s\""),
+            "the pods have not got the former configuration back"
+        );
+        report.expect_no_failure()?;
+        installation.community.prove_nothing_is_lost().await
+    }
+    .boxed_local()
+}
+
+/// No pod of another image is left.
+async fn expect_everywhere(installation: &Installation, tag: &str) -> Result<()> {
+    let pods = installation
+        .namespace
+        .get(&["pods", "-l", "app.kubernetes.io/name=microblog"])
+        .await?;
+    let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let programs = ["command", "query", "projector", "operator"];
+    let mut seen = 0;
+    for pod in pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
+        let component = &pod["metadata"]["labels"]["app.kubernetes.io/component"];
+        if programs.iter().any(|program| component == program) {
+            let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+            ensure!(
+                image.ends_with(&format!(":{tag}")),
+                "{} runs {image}",
+                pod["metadata"]["name"]
+            );
+            seen += 1;
+        }
+    }
+    ensure!(seen >= 8, "only {seen} pods are there");
+    Ok(())
+}
+
+/// As a pod sees it.
+async fn configuration(installation: &Installation) -> Result<String> {
+    let exec = installation
+        .namespace
+        .kubectl()
+        .args(["exec", "deployment/microblog-query", "--"]);
+    exec.args(["/usr/local/bin/query-svc", "--print-config"]).run().await
+}
