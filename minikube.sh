@@ -197,7 +197,7 @@ install_microblog() {
         --wait --timeout "$timeout" ${further[@]+"${further[@]}"} >/dev/null; then
         printf '\n' >&2
         in_namespace get pods >&2 || true
-        die "Microblog did not become ready. The logs tell more: ./minikube.sh logs$(where)"
+        die "Microblog is not installed, or did not become ready. The logs tell more: ./minikube.sh logs$(where)"
     fi
 }
 

@@ -351,7 +351,7 @@ fn images_that_exist_are_not_built() {
 fn what_does_not_become_ready_is_shown() {
     let machine = Machine::new();
     machine.set("unready", "");
-    let up = machine.up(&[]).failed_saying("Microblog did not become ready");
+    let up = machine.up(&[]).failed_saying("did not become ready");
     assert!(
         up.output.contains("context deadline exceeded") && up.output.contains("pods and such"),
         "{up:#?}"
