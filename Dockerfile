@@ -27,11 +27,11 @@ RUN cargo chef prepare --recipe-path recipe.json
 
 FROM toolchain AS build
 COPY --from=recipe /microblog/recipe.json .
-RUN cargo chef cook --profile image --locked --recipe-path recipe.json \
-        --package command-svc --package query-svc --package projector --package microblog --package operator
+ARG PACKAGES="--package command-svc --package query-svc --package projector --package microblog --package operator"
+# Without default features `microblog` is the tools alone: here each service has an image of its own.
+RUN cargo chef cook --profile image --locked --no-default-features ${PACKAGES} --recipe-path recipe.json
 COPY . .
-RUN cargo build --profile image --locked \
-        --package command-svc --package query-svc --package projector --package microblog --package operator \
+RUN cargo build --profile image --locked --no-default-features ${PACKAGES} \
     && mkdir /programs \
     && cd target/image && cp command-svc query-svc projector microblog operator /programs
 
@@ -75,6 +75,6 @@ EXPOSE 8084
 ENTRYPOINT ["/usr/local/bin/operator"]
 
 FROM image AS microblog
-LABEL org.opencontainers.image.description="The operator's command line: verify, rebuild, dead-letters, import, smoke"
+LABEL org.opencontainers.image.description="The tools: verify, rebuild, dead-letters, import, demo, smoke"
 COPY --from=programs /microblog /usr/local/bin/microblog
 ENTRYPOINT ["/usr/local/bin/microblog"]

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{alone, dead_letters, demo, import, rebuild, smoke, up, verify};
+use crate::{dead_letters, demo, import, rebuild, smoke, verify};
+#[cfg(feature = "up")]
+use crate::{alone, up};
 
 /// Everything in one process, and the tools around it
 ///
@@ -35,6 +37,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "up")]
     Up(up::Arguments),
     Demo(demo::Arguments),
     Smoke(smoke::Arguments),
@@ -42,6 +45,7 @@ enum Command {
     Verify(verify::Arguments),
     DeadLetters(dead_letters::Arguments),
     Rebuild(rebuild::Arguments),
+    #[cfg(feature = "up")]
     #[command(hide = true)]
     Projector(alone::Arguments),
 }
@@ -49,6 +53,7 @@ enum Command {
 /// Parses the command line and does what it says.
 pub async fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        #[cfg(feature = "up")]
         Command::Up(arguments) => up::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Smoke(arguments) => smoke::run(arguments).await,
@@ -56,6 +61,7 @@ pub async fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments).await,
+        #[cfg(feature = "up")]
         Command::Projector(arguments) => alone::run(arguments).await,
     };
     outcome.unwrap_or_else(|error| {
