@@ -95,6 +95,12 @@ impl Keeper {
         Ok(changes)
     }
 
+    /// Whether there may be something to take. A look that fails finds nothing; that the database does not answer is
+    /// told when leases are renewed.
+    pub(super) async fn finds_free(&self) -> bool {
+        self.leases.any_is_free().await.unwrap_or(false)
+    }
+
     fn observe(&mut self, all: &[Lease], now: Instant) {
         for lease in all {
             let state = (lease.fence, lease.beat);

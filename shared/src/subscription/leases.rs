@@ -102,10 +102,19 @@ impl Leases {
     }
 
     pub async fn all(&self) -> Result<Vec<Lease>, Error> {
-        // The ids of one subscription are a range, and `_id` has its index.
-        let range =
-            doc! { "_id": { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) } };
-        self.collection.find(range).await?.try_collect().await
+        let mine = doc! { "_id": self.range() };
+        self.collection.find(mine).await?.try_collect().await
+    }
+
+    /// Whether a lease is nobody's: given back, or never taken.
+    pub(super) async fn any_is_free(&self) -> Result<bool, Error> {
+        let free = doc! { "_id": self.range(), "owner": null };
+        Ok(self.collection.find_one(free).await?.is_some())
+    }
+
+    /// The ids of one subscription are a range, and `_id` has its index.
+    fn range(&self) -> Document {
+        doc! { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) }
     }
 
     /// The names of all subscriptions that have leases.

@@ -155,11 +155,25 @@ async fn keep_leases(
     let settings = &workshop.settings;
     let mut every = tokio::time::interval(settings.renew_every);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut look = tokio::time::interval(settings.look_every);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut heartbeat = Heartbeat::default();
-    while stop.run_until_cancelled(every.tick()).await.is_some() {
+    // What is free is more than our share: it is another's to take, or ours when leases are balanced next.
+    let mut sated = false;
+    loop {
+        let early = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = every.tick() => false,
+            _ = look.tick() => true,
+        };
+        if early && (sated || !keeper.finds_free().await) {
+            continue;
+        }
         match keeper.tend(Instant::now()).await {
-            Ok(found) if found.is_empty() => {}
+            Ok(found) if found.is_empty() => sated = early,
             Ok(found) => {
+                sated = false;
                 let labels = workshop.labels();
                 workshop
                     .metrics

@@ -14,6 +14,10 @@ pub struct SubscriptionSettings {
     /// How often leases are renewed, looked over and balanced.
     #[serde(with = "humantime_serde")]
     pub renew_every: Duration,
+    /// How often is looked for leases that were given back: until somebody takes them, readers wait for what nobody
+    /// works on.
+    #[serde(with = "humantime_serde")]
+    pub look_every: Duration,
     /// How often checkpoints are written while events flow.
     #[serde(with = "humantime_serde")]
     pub checkpoint_every: Duration,
@@ -46,6 +50,7 @@ impl Default for SubscriptionSettings {
         Self {
             lease_duration: Duration::from_secs(6),
             renew_every: Duration::from_secs(2),
+            look_every: Duration::from_millis(200),
             checkpoint_every: Duration::from_millis(20),
             idle_checkpoint_every: Duration::from_secs(1),
             heartbeat_every: Duration::from_secs(5),

@@ -61,6 +61,42 @@ async fn two_processes_share_and_the_death_of_one_loses_nothing() {
     assert!(first.handled().len() > 1, "the first did a part of the work");
 }
 
+/// Until somebody takes what a process gives back when it ends, readers wait: a rolling update is a row of such ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
+    let world = World::new().await;
+    let patient = || SubscriptionSettings {
+        lease_duration: 10 * DEADLINE,
+        renew_every: 4 * DEADLINE,
+        ..settings()
+    };
+    let (first, second) = (Recorder::new(), Recorder::new());
+    let running_first = world.start_with(&first, patient(), SubscriptionMetrics::default());
+    let held = async || {
+        let mut held: HashMap<String, usize> = HashMap::new();
+        for owner in world
+            .leases()
+            .all()
+            .await
+            .unwrap()
+            .into_iter()
+            .filter_map(|lease| lease.owner)
+        {
+            *held.entry(owner).or_default() += 1;
+        }
+        held.into_values().collect::<Vec<_>>()
+    };
+    eventually("the first holds all leases", || async { held().await == [64] }).await;
+    let running_second = world.start_with(&second, patient(), SubscriptionMetrics::default());
+    eventually("both hold half", || async { held().await == [32, 32] }).await;
+    running_first.stop().await;
+    eventually("the second holds all leases", || async { held().await == [64] }).await;
+
+    let ids = [world.follow(user_of(1)).await, world.follow(user_of(63)).await];
+    second.wait_for_all(&ids).await;
+    running_second.stop().await;
+}
+
 /// Writes one row in a transaction of its session, and stops before the commit if it is to die.
 #[derive(Debug)]
 struct InTransaction {
