@@ -67,8 +67,8 @@ variable "vpc_cidr" {
 
 variable "allowed_cidrs" {
   description = <<-EOT
-    Who may use the API over HTTP (and HTTPS, where a certificate is configured). Nobody by default: the outputs tell how to get in by Session
-    Manager, which needs no open port.
+    Who may use the API over HTTP (and HTTPS, where a certificate is configured). Nobody by default: the outputs tell how to get in by
+    Session Manager, which needs no open port.
   EOT
   type        = list(string)
   default     = []
@@ -80,7 +80,7 @@ variable "allowed_cidrs" {
 }
 
 variable "egress_ports" {
-  description = "Ports that the machine may reach elsewhere: 443 for packages, images and Session Manager. Add that of a database elsewhere."
+  description = "Ports that the machine may reach: 443 for packages, images and Session Manager. Add that of a database elsewhere."
   type        = list(number)
   default     = [443]
 }
@@ -136,7 +136,7 @@ variable "values" {
 # ---- What is installed on it, pinned. A checksum is that of the release; another version needs others.
 
 variable "k3s" {
-  description = "The release of k3s, and the SHA-256 of its program for each architecture (sha256sum-amd64.txt and sha256sum-arm64.txt of the release)."
+  description = "The release of k3s, and the SHA-256 of its program for each architecture, as the release's sha256sum-*.txt have it."
   type        = object({ version = string, x86_64 = string, arm64 = string })
   default = {
     version = "v1.35.8+k3s1"
