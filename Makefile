@@ -52,6 +52,10 @@ check: setup ## All of `make test` but the tests
 	@$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@echo "== Dependencies: licences, sources, bans, advisories"
 	@.ci/deny
+	@echo "== Shell scripts"
+	@.ci/shellcheck
+	@echo "== EC2 by Terraform"
+	@terraform-ec2/check
 
 fmt: ## Format the code
 	@$(CARGO) fmt --all

@@ -128,13 +128,14 @@ spec:
             periodSeconds: 2
             timeoutSeconds: 2
             failureThreshold: 60
+          # Patient: a process that has too much to do answers late, and a restart would give the others more.
           livenessProbe:
             httpGet:
               path: /livez
               port: http
             periodSeconds: 10
-            timeoutSeconds: 5
-            failureThreshold: 3
+            timeoutSeconds: 10
+            failureThreshold: 6
           # Its checks may take 3 s each (http.check_timeout).
           readinessProbe:
             httpGet:
