@@ -8,7 +8,8 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 MICROBLOG = $(TARGET_DIR)/release/microblog
 
 # `make images IMAGE_PREFIX=registry.example.org/microblog IMAGE_TAG=1.2.3 IMAGE_FLAGS=--push` with docker, podman or buildah.
-IMAGE_TOOL ?= $(firstword $(foreach tool,docker podman buildah,$(shell command -v $(tool) 2>/dev/null)))
+# The first that works: a docker without its daemon does not.
+IMAGE_TOOL ?= $(shell for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && echo $$tool && break; done)
 IMAGE_PREFIX ?= localhost/microblog
 IMAGE_TAG ?= dev
 IMAGE_FLAGS ?=
@@ -31,10 +32,11 @@ build: build-tools ## Build the microblog program (optimised)
 	@$(CARGO) build --release --locked -p microblog
 
 images: ## Build the container images, one per program (PROGRAMS="query-svc" for some of them)
-	@test -n "$(IMAGE_TOOL)" || { echo "Missing: docker, podman or buildah. Please install one of them." >&2; exit 1; }
-	@set -eu; for program in $(PROGRAMS); do \
+	@set -eu; tool="$(IMAGE_TOOL)"; \
+	test -n "$$tool" || { echo "Missing: docker, podman or buildah, and running. Please install one of them." >&2; exit 1; }; \
+	for program in $(PROGRAMS); do \
 		echo "== $(IMAGE_PREFIX)/$$program:$(IMAGE_TAG)"; \
-		$(IMAGE_TOOL) build --target $$program --tag $(IMAGE_PREFIX)/$$program:$(IMAGE_TAG) \
+		$$tool build --target $$program --tag $(IMAGE_PREFIX)/$$program:$(IMAGE_TAG) \
 			--build-arg VERSION=$(IMAGE_TAG) --build-arg REVISION=$$(git rev-parse --short HEAD 2>/dev/null || echo unknown) \
 			$(IMAGE_FLAGS) .; \
 	done
