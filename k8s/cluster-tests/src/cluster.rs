@@ -1,5 +1,6 @@
 //! The nodes, and what can be done to them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -35,6 +36,17 @@ fn takes_pods(node: &Value) -> bool {
     let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
     let refuses = |taint: &Value| taint["effect"] != "PreferNoSchedule";
     node["spec"]["unschedulable"] != true && !taints.iter().any(refuses)
+}
+
+/// Where the kubelet of a node tells pods to have names resolved.
+pub(crate) async fn nameservers(node: &Node) -> Result<Vec<IpAddr>> {
+    let path = format!("/api/v1/nodes/{}/proxy/configz", node.name);
+    let told: Value = serde_json::from_str(&kubectl().args(["get", "--raw", &path]).run().await?)?;
+    let listed = told["kubeletconfig"]["clusterDNS"].as_array().context("clusterDNS")?;
+    Ok(listed
+        .iter()
+        .filter_map(|address| address.as_str()?.parse().ok())
+        .collect())
 }
 
 /// Evicts everything from a node and waits until it is gone, as somebody does who has to reboot it.

@@ -70,7 +70,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "COMMAND", env = "JOIN_NODE")]
     pub(crate) join_node: Option<String>,
 
-    /// The command that prints the connections that the nodes have seen, one a line: source, destination, port
+    /// The command that prints the connections that the nodes have seen, one a line: protocol, source, destination, port; addresses
+    /// and port of the pods, not of their Service, and without what the nodes themselves begin
     #[arg(long, value_name = "COMMAND", env = "FLOWS")]
     pub(crate) flows: Option<String>,
 

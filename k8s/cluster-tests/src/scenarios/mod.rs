@@ -5,6 +5,7 @@ mod crds;
 mod faults;
 mod install;
 mod nodes;
+mod policies;
 mod projection;
 mod uninstall;
 mod upgrade;
@@ -15,6 +16,7 @@ pub(crate) const ALL: &[&Scenario] = &[
     &crds::CRDS,
     &install::INSTALL,
     &install::POSTMAN,
+    &policies::POLICIES,
     &upgrade::STEADY,
     &upgrade::UPGRADE,
     &autoscaling::AUTOSCALING,

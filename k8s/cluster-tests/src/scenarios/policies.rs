@@ -1,1 +1,254 @@
-//! NetworkPolicies against the connections that there are.
+//! NetworkPolicies against the connections that there are. A cluster whose network does not enforce them shows both: what programs really
+//! do, and whether the policies would let them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use manifest_tests::network::{Flow, Labels, Peer, Pod, Policies, Protocol, Verdict};
+use serde_json::Value;
+
+use super::projection;
+use crate::cluster::{self, Node};
+use crate::installation::{Installation, Kind};
+use crate::narration::{quote, say};
+use crate::programs::{Program, kubectl};
+use crate::suite::{Need, Scenario, Suite};
+
+pub(crate) const POLICIES: Scenario = Scenario {
+    name: "policies",
+    shows: "every connection that pods were seen to make is one that the NetworkPolicies allow",
+    needs: &[Need::Flows],
+    run,
+};
+
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// What has to be among the connections that were seen; a record without it was made of nothing. Only those that begin while it is made
+/// resolve names meanwhile.
+const EXPECTED: [&str; 9] = [
+    "command -> mongodb:27017",
+    "query -> mongodb:27017",
+    "projector -> mongodb:27017",
+    "operator -> mongodb:27017",
+    "rebuild -> mongodb:27017",
+    "smoke -> command:8081",
+    "smoke -> query:8082",
+    "rebuild -> dns:53",
+    "smoke -> dns:53",
+];
+
+fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
+    async move {
+        let flows = suite.settings.flows.clone().context("FLOWS is not set")?;
+        let nodes = suite.nodes.clone();
+        let installation = suite.installation(Kind::Bundled).await?;
+        let mut record = Record::new(&nodes).await?;
+        // Everything that the installation does in ordinary times, and the Jobs that come and go.
+        let act = async {
+            let (_, report) = installation
+                .under_load("ordinary times", async {
+                    installation.helm_test().await?;
+                    projection::rebuild(installation).await
+                })
+                .await?;
+            report.expect_no_failure()
+        };
+        tokio::select! {
+            acted = act => acted?,
+            failed = record.keep(&flows) => failed?,
+        }
+        judge(installation, &record).await
+    }
+    .boxed_local()
+}
+
+async fn judge(installation: &Installation, record: &Record) -> Result<()> {
+    let policies = installation.namespace.get(&["networkpolicies"]).await?;
+    let policies = Policies::parse(policies["items"].as_array().into_iter().flatten())?;
+    let mut seen: BTreeMap<String, Verdict> = BTreeMap::new();
+    for flow in record.flows() {
+        if concerns(&flow, &installation.namespace.name) {
+            let verdict = policies.judge(&flow);
+            let name = format!("{} -> {}:{}", name(&flow.from), name(&flow.to), flow.port);
+            // A denial is not hidden by another connection between the same two.
+            seen.entry(name)
+                .and_modify(|before| {
+                    if *before == Verdict::Allowed {
+                        *before = verdict.clone()
+                    }
+                })
+                .or_insert(verdict);
+        }
+    }
+    let mut denied = Vec::new();
+    for (name, verdict) in &seen {
+        match verdict {
+            Verdict::Allowed => quote(&format!("allowed  {name}")),
+            Verdict::Denied { direction, by } => {
+                quote(&format!("DENIED   {name}: {direction:?} by {}", by.join(", ")));
+                denied.push(name);
+            }
+        }
+    }
+    let missing: Vec<_> = EXPECTED.iter().filter(|name| !seen.contains_key(**name)).collect();
+    ensure!(denied.is_empty(), "the policies would have denied {denied:?}");
+    ensure!(missing.is_empty(), "these connections were not seen: {missing:?}");
+    say(format_args!("{} connections, all allowed", seen.len()));
+    Ok(())
+}
+
+fn concerns(flow: &Flow, namespace: &str) -> bool {
+    [&flow.from, &flow.to]
+        .into_iter()
+        .any(|peer| matches!(peer, Peer::Pod(pod) if pod.namespace == namespace))
+}
+
+fn name(peer: &Peer) -> String {
+    match peer {
+        Peer::Pod(pod) if *pod == dns() => "dns".to_owned(),
+        Peer::Pod(pod) => {
+            let component = pod.labels.get("app.kubernetes.io/component");
+            component
+                .cloned()
+                .unwrap_or_else(|| format!("a pod of {}", pod.namespace))
+        }
+        Peer::Address(address) => address.to_string(),
+    }
+}
+
+/// Who resolves names, as the chart's default describes them.
+fn dns() -> Pod {
+    Pod::new("kube-system", [("k8s-app", "kube-dns")])
+}
+
+/// Connections and pods, as they were seen over some time.
+struct Record {
+    pods: HashMap<IpAddr, Pod>,
+    connections: BTreeSet<(String, IpAddr, IpAddr, u16)>,
+    nodes: Vec<IpAddr>,
+    /// Where the kubelets tell pods to have names resolved, if that is no pod.
+    nameservers: Vec<IpAddr>,
+}
+
+impl Record {
+    async fn new(nodes: &[Node]) -> Result<Self> {
+        let mut nameservers = Vec::new();
+        for node in nodes {
+            nameservers.extend(cluster::nameservers(node).await?);
+        }
+        Ok(Self {
+            pods: HashMap::new(),
+            connections: BTreeSet::new(),
+            nodes: nodes.iter().filter_map(|node| node.address.parse().ok()).collect(),
+            nameservers,
+        })
+    }
+
+    /// Looks again and again, and ends only with an error.
+    async fn keep(&mut self, flows: &str) -> Result<()> {
+        loop {
+            self.look(flows).await?;
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
+    async fn look(&mut self, flows: &str) -> Result<()> {
+        let listed: Value = serde_json::from_str(
+            &kubectl()
+                .args(["get", "pods", "--all-namespaces", "-o", "json"])
+                .run()
+                .await?,
+        )?;
+        for pod in listed["items"].as_array().into_iter().flatten() {
+            if let Some((address, pod)) = pod_of(pod) {
+                self.pods.insert(address, pod);
+            }
+        }
+        let printed = Program::of_words(flows)?.run().await?;
+        for line in printed.lines() {
+            let connection =
+                parse(line).with_context(|| format!("FLOWS printed {line:?}, not PROTOCOL SOURCE DESTINATION PORT"))?;
+            self.connections.insert(connection);
+        }
+        Ok(())
+    }
+
+    /// What comes from a node's address is its kubelet, whom no policy keeps away, or was given that address on its way, and has been seen
+    /// under its own where it began.
+    fn flows(&self) -> impl Iterator<Item = Flow> {
+        let connections = self.connections.iter();
+        connections
+            .filter(|(_, from, ..)| !self.nodes.contains(from))
+            .map(|(protocol, from, to, port)| Flow {
+                from: self.peer(*from),
+                to: self.peer(*to),
+                protocol: if protocol == "udp" {
+                    Protocol::Udp
+                } else {
+                    Protocol::Tcp
+                },
+                port: *port,
+            })
+    }
+
+    fn peer(&self, address: IpAddr) -> Peer {
+        match self.pods.get(&address) {
+            Some(pod) => Peer::Pod(pod.clone()),
+            None if self.nameservers.contains(&address) => Peer::Pod(dns()),
+            None => Peer::Address(address),
+        }
+    }
+}
+
+fn pod_of(pod: &Value) -> Option<(IpAddr, Pod)> {
+    // Pods in the network of their node are what nodes are.
+    if pod["spec"]["hostNetwork"] == true {
+        return None;
+    }
+    let address: IpAddr = pod["status"]["podIP"].as_str()?.parse().ok()?;
+    let labels: Labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
+    let plain = Pod::new(pod["metadata"]["namespace"].as_str()?, []);
+    Some((
+        address,
+        Pod {
+            labels,
+            address: Some(address),
+            ..plain
+        },
+    ))
+}
+
+fn parse(line: &str) -> Option<(String, IpAddr, IpAddr, u16)> {
+    let mut words = line.split_whitespace();
+    let protocol = words.next().filter(|protocol| matches!(*protocol, "tcp" | "udp"))?;
+    let (from, to) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let port = words.next()?.parse().ok()?;
+    words.next().is_none().then(|| (protocol.to_owned(), from, to, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_protocol_source_destination_and_port() {
+        let expected = (
+            "tcp".to_owned(),
+            "10.0.0.1".parse().unwrap(),
+            "10.0.0.2".parse().unwrap(),
+            27017,
+        );
+        assert_eq!(parse("tcp 10.0.0.1 10.0.0.2 27017"), Some(expected));
+        for wrong in [
+            "",
+            "tcp 10.0.0.1 10.0.0.2",
+            "icmp 10.0.0.1 10.0.0.2 0",
+            "tcp a b 1",
+            "tcp 10.0.0.1 10.0.0.2 1 2",
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

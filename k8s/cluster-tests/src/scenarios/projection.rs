@@ -24,38 +24,7 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(90);
 fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
     async move {
         let installation = suite.installation(Kind::Bundled).await?;
-        let before = settled(installation).await?;
-        let next = before["status"]["generation"]
-            .as_u64()
-            .context("the status has no generation")?
-            + 1;
-        show(installation).await?;
-
-        let rebuild = async {
-            patch(installation, &json!({ "generation": next })).await?;
-            eventually("the rebuild's Job", NOTICED_WITHIN, async || {
-                a_job_runs(installation).await
-            })
-            .await?;
-            show(installation).await?;
-            kill_the_leader(installation).await?;
-            let (_, took) = eventually("the new generation", REBUILT_WITHIN, async || {
-                let projection = get(installation).await?;
-                let status = &projection["status"];
-                let is_active = status["generation"].as_u64() == Some(next) && is_settled(&projection);
-                Ok(if is_active {
-                    Seen::There(())
-                } else {
-                    Seen::NotYet(status.to_string())
-                })
-            })
-            .await?;
-            say(format_args!(
-                "generation {next} is read {} after the operator was killed",
-                seconds(took)
-            ));
-            show(installation).await
-        };
+        let rebuild = rebuild_with(installation, kill_the_leader(installation));
         let ((), report) = installation.under_load("rebuild", rebuild).await?;
         report.expect_no_failure()?;
         installation.community.prove_nothing_is_lost().await?;
@@ -65,6 +34,45 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         installation.community.prove_nothing_is_lost().await
     }
     .boxed_local()
+}
+
+/// Raises the generation, and waits until the new one is read.
+pub(super) async fn rebuild(installation: &Installation) -> Result<()> {
+    rebuild_with(installation, async { Ok(()) }).await
+}
+
+/// The same, with something done in the middle of it.
+async fn rebuild_with(installation: &Installation, meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
+    let before = settled(installation).await?;
+    let next = before["status"]["generation"]
+        .as_u64()
+        .context("the status has no generation")?
+        + 1;
+    show(installation).await?;
+    patch(installation, &json!({ "generation": next })).await?;
+    let (_, took) = eventually("the rebuild's Job", NOTICED_WITHIN, async || {
+        a_job_runs(installation).await
+    })
+    .await?;
+    say(format_args!("a Job rebuilds after {}", seconds(took)));
+    show(installation).await?;
+    meanwhile.await?;
+    let (_, took) = eventually("the new generation", REBUILT_WITHIN, async || {
+        let projection = get(installation).await?;
+        let status = &projection["status"];
+        let is_active = status["generation"].as_u64() == Some(next) && is_settled(&projection);
+        Ok(if is_active {
+            Seen::There(())
+        } else {
+            Seen::NotYet(status.to_string())
+        })
+    })
+    .await?;
+    say(format_args!(
+        "generation {next} is read, and the one before is gone, {} later",
+        seconds(took)
+    ));
+    show(installation).await
 }
 
 /// While it is paused, commands are taken and positions stand still; then the views catch up.
