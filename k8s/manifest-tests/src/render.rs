@@ -1,9 +1,11 @@
 //! Runs the pinned tools that `.ci/setup` installs.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::manifests::Manifests;
 
@@ -154,12 +156,29 @@ impl Values {
         )
     }
 
-    /// Everything that the chart renders with these values.
+    /// Everything that the chart renders with these values; once for a whole run of tests.
     ///
     /// # Panics
     /// When it can't be rendered.
     #[track_caller]
     pub fn render(&self) -> Manifests {
+        static RENDERED: Mutex<BTreeMap<String, Manifests>> = Mutex::new(BTreeMap::new());
+        // A test that panicked while it held this has left nothing half done.
+        let known = || RENDERED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rendered) = known().get(&self.name) {
+            return rendered.clone();
+        }
+        let rendered = self.render_anew();
+        known().insert(self.name.clone(), rendered.clone());
+        rendered
+    }
+
+    /// The same, with what is random made anew.
+    ///
+    /// # Panics
+    /// When it can't be rendered.
+    #[track_caller]
+    pub fn render_anew(&self) -> Manifests {
         Manifests::parse(&self.template(&[]).succeeded()).expect("Helm renders YAML")
     }
 }

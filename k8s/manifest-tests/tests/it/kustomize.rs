@@ -53,13 +53,12 @@ fn normalised(mut object: Value) -> Value {
     }
     if object["kind"] == "Secret" {
         // Random on both sides: which keys there are must agree.
-        let keys: Vec<Value> = ["data", "stringData"]
+        let mut keys: Vec<String> = ["data", "stringData"]
             .iter()
             .filter_map(|field| object[*field].as_object())
             .flat_map(Map::keys)
-            .map(|key| key.as_str().into())
+            .cloned()
             .collect();
-        let mut keys: Vec<String> = keys.iter().map(|key| key.as_str().unwrap().to_owned()).collect();
         keys.sort();
         object["data"] = keys.into();
         object.as_object_mut().unwrap().remove("stringData");
