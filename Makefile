@@ -16,7 +16,7 @@ IMAGE_FLAGS ?=
 PROGRAMS ?= command-svc query-svc projector operator microblog
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images test check fmt lint deny chart-readme build-tools setup
+.PHONY: help run demo build images test test-cluster check fmt lint deny chart-readme build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ test: setup check ## Check format, lints, licences and run every test
 	@$(CARGO) test --workspace --locked --no-run
 	@echo "== Running the tests against one database"
 	@$(TARGET_DIR)/debug/with-mongodb -- $(CARGO) test --workspace --locked --no-fail-fast $(ARGS)
+
+test-cluster: setup ## Test on the Kubernetes that KUBECONFIG points at (ARGS="--list" names the scenarios, ARGS="--help" what can be set)
+	@$(CARGO) build --workspace --all-targets --locked
+	@. .ci/versions; CRDS="$$CRDS" $(TARGET_DIR)/debug/test-cluster $(ARGS)
 
 check: setup ## All of `make test` but the tests
 	@echo "== Format"
