@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{dead_letters, demo, import, rebuild, smoke, verify};
 #[cfg(feature = "up")]
 use crate::{alone, up};
+use crate::{dead_letters, demo, import, rebuild, smoke, verify};
 
 /// Everything in one process, and the tools around it
 ///

@@ -11,7 +11,10 @@ mod connection;
 mod dead_letters;
 mod demo;
 pub mod import;
-#[cfg_attr(not(feature = "up"), expect(dead_code, reason = "the tools only look for what `up` has made"))]
+#[cfg_attr(
+    not(feature = "up"),
+    expect(dead_code, reason = "the tools only look for what `up` has made")
+)]
 mod installation;
 mod progress;
 mod rebuild;

@@ -81,4 +81,11 @@ impl SubscriptionMetrics {
             self.dead_letters.clone(),
         );
     }
+
+    /// A subscription ended here: what it told of its present is over. What it has counted stays.
+    pub(super) fn ended(&self, labels: &SubscriptionLabels) {
+        self.lag_seconds.remove(labels);
+        self.backlog.remove(labels);
+        self.leases_held.remove(labels);
+    }
 }

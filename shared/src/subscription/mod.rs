@@ -122,6 +122,7 @@ impl Subscription {
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         self.hand_over(&owner).await;
+        workshop.metrics.ended(&workshop.labels());
     }
 
     async fn prepare(&self) -> Result<Owner, mongodb::error::Error> {

@@ -9,6 +9,7 @@ use bson::{Document, doc};
 use mongodb::{ClientSession, Collection, Database};
 use shared::ids::Partition;
 use shared::subscription::{Delivery, Handler, HandlerError, SubscriptionMetrics, SubscriptionSettings};
+use shared::telemetry::MetricsRegistry;
 use tokio::sync::Notify;
 
 use crate::subscription::{DEADLINE, Recorder, World, eventually, settings, user, user_of};
@@ -71,7 +72,10 @@ async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
         ..settings()
     };
     let (first, second) = (Recorder::new(), Recorder::new());
-    let running_first = world.start_with(&first, patient(), SubscriptionMetrics::default());
+    let metrics = SubscriptionMetrics::default();
+    let registry = MetricsRegistry::default();
+    registry.register_all(|registry| metrics.register(registry));
+    let running_first = world.start_with(&first, patient(), metrics);
     let held = async || {
         let mut held: HashMap<String, usize> = HashMap::new();
         for owner in world
@@ -89,7 +93,11 @@ async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
     eventually("the first holds all leases", || async { held().await == [64] }).await;
     let running_second = world.start_with(&second, patient(), SubscriptionMetrics::default());
     eventually("both hold half", || async { held().await == [32, 32] }).await;
+    let tells_of_leases = || registry.encode().unwrap().contains("subscription_leases_held{");
+    assert!(tells_of_leases());
     running_first.stop().await;
+    // Otherwise it would go on telling of the last moment for as long as the process lives.
+    assert!(!tells_of_leases());
     eventually("the second holds all leases", || async { held().await == [64] }).await;
 
     let ids = [world.follow(user_of(1)).await, world.follow(user_of(63)).await];
