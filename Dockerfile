@@ -26,14 +26,17 @@ RUN cargo chef prepare --recipe-path recipe.json
 # ---- The dependencies, then our own code
 
 FROM toolchain AS build
+# `release` takes some minutes less and gives bigger images; `dev` is for trying out this file.
+ARG PROFILE=image
 COPY --from=recipe /microblog/recipe.json .
 ARG PACKAGES="--package command-svc --package query-svc --package projector --package microblog --package operator"
 # Without default features `microblog` is the tools alone: here each service has an image of its own.
-RUN cargo chef cook --profile image --locked --no-default-features ${PACKAGES} --recipe-path recipe.json
+RUN cargo chef cook --profile ${PROFILE} --locked --no-default-features ${PACKAGES} --recipe-path recipe.json
 COPY . .
-RUN cargo build --profile image --locked --no-default-features ${PACKAGES} \
+RUN cargo build --profile ${PROFILE} --locked --no-default-features ${PACKAGES} \
     && mkdir /programs \
-    && cd target/image && cp command-svc query-svc projector microblog operator /programs
+    && cd "target/$(if [ "${PROFILE}" = dev ]; then echo debug; else echo "${PROFILE}"; fi)" \
+    && cp command-svc query-svc projector microblog operator /programs
 
 FROM scratch AS programs
 COPY --from=build /programs /
