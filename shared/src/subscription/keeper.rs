@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mongodb::error::Error;
 
-use super::leases::{Lease, Leases, Owner};
+use super::leases::{Claim, Lease, Leases, Owner};
 use super::settings::SubscriptionSettings;
 use crate::ids::Partition;
 
@@ -62,28 +62,23 @@ impl Keeper {
             still
         });
         self.observe(&all, now);
+        let claims = self.claims(&all, now);
+        match self.leases.take(&claims, &self.owner).await {
+            Ok(gained) => changes.gained = gained,
+            // What was taken all the same is free to us at the next look. What was lost has to be let go of now.
+            Err(error) => tracing::warn!(%error, "taking leases failed"),
+        }
         let mut left_open = HashSet::new();
-        for claim in self.claims(&all, now) {
-            let taken = match claim {
-                Claim::Take(lease) => self.leases.take(lease, &self.owner).await,
-                Claim::Steal(lease) => self.leases.steal(lease, &self.owner).await,
-            };
-            match taken {
-                Ok(Some(lease)) => {
-                    if let Claim::Take(before) = claim
-                        && before.owner.as_deref() != Some(self.owner.as_str())
-                    {
-                        left_open.extend(before.session);
-                    }
-                    self.held.insert(lease.partition, lease.fence);
-                    changes.gained.push(lease);
-                }
-                Ok(None) => {}
-                // What was taken so far is worked on; the next look takes the rest.
-                Err(error) => {
-                    tracing::warn!(%error, "taking a lease failed");
-                    break;
-                }
+        for lease in &changes.gained {
+            self.held.insert(lease.partition, lease.fence);
+            let before = claims.iter().find_map(|claim| match claim {
+                Claim::Take(before) if before.id == lease.id => Some(before),
+                _ => None,
+            });
+            if let Some(before) = before
+                && before.owner.as_deref() != Some(self.owner.as_str())
+            {
+                left_open.extend(before.session);
             }
         }
         for session in left_open {
@@ -153,11 +148,6 @@ impl Keeper {
         }
         claims
     }
-}
-
-enum Claim<'a> {
-    Take(&'a Lease),
-    Steal(&'a Lease),
 }
 
 #[cfg(test)]

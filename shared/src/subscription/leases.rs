@@ -146,28 +146,46 @@ impl Leases {
             .map(drop)
     }
 
-    /// Takes a lease that still is as it was seen; none if another was faster.
-    pub(super) async fn take(&self, seen: &Lease, owner: &Owner) -> Result<Option<Lease>, Error> {
-        let unchanged =
-            doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence, "beat": seen.beat };
-        self.take_if(unchanged, owner).await
-    }
-
-    /// Takes a lease from a living owner that has too many; its beat may have moved.
-    pub(super) async fn steal(&self, seen: &Lease, owner: &Owner) -> Result<Option<Lease>, Error> {
-        let unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence };
-        self.take_if(unchanged, owner).await
-    }
-
-    async fn take_if(&self, unchanged: Document, owner: &Owner) -> Result<Option<Lease>, Error> {
-        let taken = doc! {
-            "$set": { "owner": owner.as_str(), "session": owner.session },
-            "$inc": { "fence": 1, "beat": 1 },
+    /// Takes leases, all in one command, because readers wait for what is being handed over; answers those that it got.
+    /// Another may have been faster.
+    pub(super) async fn take(&self, claims: &[Claim<'_>], owner: &Owner) -> Result<Vec<Lease>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let updates: Vec<Document> = claims
+            .iter()
+            .map(|claim| {
+                doc! {
+                    "q": claim.unchanged(),
+                    "u": {
+                        "$set": { "owner": owner.as_str(), "session": owner.session },
+                        "$inc": { "fence": 1, "beat": 1 },
+                    },
+                }
+            })
+            .collect();
+        let command = doc! {
+            "update": LEASES,
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
         };
-        self.collection
-            .find_one_and_update(unchanged, taken)
-            .return_document(mongodb::options::ReturnDocument::After)
-            .await
+        let answer = self.database.run_command(command).await?;
+        if let Ok(errors) = answer.get_array("writeErrors") {
+            // What was taken is worked on; the next look takes the rest.
+            tracing::warn!(
+                subscription = self.subscription,
+                ?errors,
+                "taking leases failed in part"
+            );
+        }
+        // Nobody else writes our name: that it is there, with the fencing number that we wrote, says that we took it.
+        let mut taken = self.all().await?;
+        taken.retain(|lease| {
+            let claimed = claims.iter().map(Claim::lease).find(|seen| seen.id == lease.id);
+            lease.owner.as_deref() == Some(owner.as_str()) && claimed.is_some_and(|seen| lease.fence == seen.fence + 1)
+        });
+        Ok(taken)
     }
 
     /// Ends a session and the transaction that is open in it. The owner may live after all: then it tries again.
@@ -222,6 +240,33 @@ impl Leases {
 
     fn id(&self, partition: Partition) -> String {
         format!("{}/{:02}", self.subscription, partition.number())
+    }
+}
+
+/// A lease to go for, as it was seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Claim<'a> {
+    /// Of nobody, or of an owner that shows no sign of life.
+    Take(&'a Lease),
+    /// Of a living owner that has too many.
+    Steal(&'a Lease),
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn lease(&self) -> &'a Lease {
+        match self {
+            Claim::Take(lease) | Claim::Steal(lease) => lease,
+        }
+    }
+
+    /// What the lease has to look like still. The beat of a living owner's may have moved.
+    fn unchanged(&self) -> Document {
+        let seen = self.lease();
+        let mut unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence };
+        if let Claim::Take(_) = self {
+            unchanged.insert("beat", seen.beat);
+        }
+        unchanged
     }
 }
 
