@@ -141,11 +141,11 @@ impl Installation {
 
     pub(crate) async fn uninstall(&self) -> Result<()> {
         let begun = Instant::now();
-        self.namespace
-            .helm()
-            .args(["uninstall", RELEASE, "--wait"])
-            .run()
-            .await?;
+        let uninstall = self.namespace.helm().args(["uninstall", RELEASE, "--wait"]);
+        uninstall.run().await?;
+        // helm waits for the Deployments; their pods still drain.
+        let gone = self.namespace.kubectl().args(["wait", "--for=delete", "pods"]);
+        gone.args(["--all", "--timeout=120s"]).run().await?;
         say(format_args!("helm uninstall took {}", seconds(begun.elapsed())));
         Ok(())
     }

@@ -44,6 +44,18 @@ const MIX: [Kind; 20] = [
     Kind::FreshPost,
 ];
 
+/// The reads alone, which keep query-svc busy and nobody else.
+const READS: [Kind; 8] = [
+    Kind::Home,
+    Kind::FreshHome,
+    Kind::Thread,
+    Kind::FreshPost,
+    Kind::Home,
+    Kind::UserPosts,
+    Kind::Profile,
+    Kind::Public,
+];
+
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Post,
@@ -88,8 +100,17 @@ pub(crate) struct Load {
 impl Load {
     /// `rate` requests a second.
     pub(crate) fn start(community: &Arc<Community>, rate: u32) -> Self {
+        Self::of(&MIX, community, rate)
+    }
+
+    /// Reads only.
+    pub(crate) fn start_reading(community: &Arc<Community>, rate: u32) -> Self {
+        Self::of(&READS, community, rate)
+    }
+
+    fn of(mix: &'static [Kind], community: &Arc<Community>, rate: u32) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(run(community.clone(), rate, stopped));
+        let running = tokio::spawn(run(mix, community.clone(), rate, stopped));
         Self { stop, running }
     }
 
@@ -101,7 +122,12 @@ impl Load {
     }
 }
 
-async fn run(community: Arc<Community>, rate: u32, mut stopped: oneshot::Receiver<()>) -> anyhow::Result<Report> {
+async fn run(
+    mix: &'static [Kind],
+    community: Arc<Community>,
+    rate: u32,
+    mut stopped: oneshot::Receiver<()>,
+) -> anyhow::Result<Report> {
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     // Late is not less: those that were missed begin at once.
@@ -115,7 +141,7 @@ async fn run(community: Arc<Community>, rate: u32, mut stopped: oneshot::Receive
             _ = &mut stopped => break,
             Some(sample) = under_way.join_next() => samples.push(sample?),
             _ = ticks.tick() => {
-                under_way.spawn(one(community.clone(), number));
+                under_way.spawn(one(mix, community.clone(), number));
                 number += 1;
             }
         }
@@ -126,9 +152,9 @@ async fn run(community: Arc<Community>, rate: u32, mut stopped: oneshot::Receive
     Ok(Report::new(begun, samples))
 }
 
-async fn one(community: Arc<Community>, number: u64) -> Sample {
+async fn one(mix: &'static [Kind], community: Arc<Community>, number: u64) -> Sample {
     let dice = mixed(number);
-    let kind = MIX[usize::try_from(number % 20).unwrap_or(0)];
+    let kind = mix[usize::try_from(number).unwrap_or(0) % mix.len()];
     let lane = if dice & 1 == 0 {
         Lane::Fresh
     } else {
@@ -230,7 +256,7 @@ async fn home_shows_it(community: &Community, lane: Lane, dice: u64) -> Result<(
     let reaches = is_last_page || ids(&page).last().is_some_and(|oldest| oldest <= post.id.as_str());
     if reaches && !ids(&page).any(|id| id == post.id) {
         return Err(format!(
-            "stale: the home timeline of {reader} lacks post {} of {}",
+            "the home timeline of {reader} lacks post {} of {}: stale",
             post.id, post.author
         ));
     }

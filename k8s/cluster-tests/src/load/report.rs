@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use super::front::Lane;
 use crate::narration::{quote, say, seconds};
 
-/// So many failures are printed; the others are like them.
-const SHOWN: usize = 25;
+/// So many failures are printed in full; the others are like them.
+const SHOWN: usize = 8;
 
 /// One request.
 #[derive(Debug)]
@@ -21,12 +21,6 @@ pub(crate) struct Sample {
     pub(crate) took: Duration,
     /// Why it counts as failed.
     pub(crate) failure: Option<String>,
-}
-
-impl Sample {
-    fn ended(&self) -> Instant {
-        self.begun + self.took
-    }
 }
 
 #[derive(Debug)]
@@ -66,23 +60,44 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// Prints the numbers, and the failures with their times and causes.
+    /// Prints the numbers, how often requests failed for which cause, and the first failures in full.
     pub(crate) fn print(&self, what: &str) {
         say(format_args!("{what}: {self}"));
-        for sample in self.failures().take(SHOWN) {
-            let cause = sample.failure.as_deref().unwrap_or_default();
+        let since_begun = |sample: &Sample| seconds(sample.begun - self.begun);
+        for (cause, failures) in &self.causes() {
+            let (first, last) = (failures.first(), failures.last());
+            let times = first
+                .zip(last)
+                .map(|(first, last)| format!("{} to {}", since_begun(first), since_begun(last)));
             quote(&format!(
-                "failed at {} after {}: {} ({:?}): {cause}",
-                seconds(sample.begun - self.begun),
-                seconds(sample.took),
-                sample.kind,
-                sample.lane,
+                "{} failed from {}: {cause}",
+                failures.len(),
+                times.unwrap_or_default()
             ));
         }
-        let more = self.failed().saturating_sub(SHOWN);
-        if more > 0 {
-            quote(&format!("... and {more} more"));
+        for sample in self.failures().take(SHOWN) {
+            quote(&format!(
+                "at {} after {}: {}",
+                since_begun(sample),
+                seconds(sample.took),
+                sample.failure.as_deref().unwrap_or_default(),
+            ));
         }
+    }
+
+    /// The failures by what they have in common: what was asked, and the end of the message without the ids in it.
+    fn causes(&self) -> BTreeMap<String, Vec<&Sample>> {
+        let mut causes: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
+        for sample in self.failures() {
+            let message = sample.failure.as_deref().unwrap_or_default();
+            let cause = message.rsplit_once("\"detail\":").or_else(|| message.rsplit_once(": "));
+            let cause = cause.map_or(message, |(_, cause)| cause).trim_end_matches('}');
+            causes
+                .entry(format!("{}: {cause}", sample.kind))
+                .or_default()
+                .push(sample);
+        }
+        causes
     }
 
     pub(crate) fn expect_no_failure(&self) -> Result<()> {
@@ -96,12 +111,10 @@ impl Report {
         }
     }
 
-    /// How long after `moment` requests still failed that were begun since; None where none did.
+    /// How long after `moment` a request was begun that failed: all that were begun later succeeded. None where none did.
     pub(crate) fn failed_until(&self, moment: Instant) -> Option<Duration> {
-        self.failures()
-            .filter(|sample| sample.begun >= moment)
-            .map(|sample| sample.ended() - moment)
-            .max()
+        let since = self.failures().filter(|sample| sample.begun >= moment);
+        since.map(|sample| sample.begun - moment).max()
     }
 
     /// How many succeeded that were begun after `moment`.
@@ -176,7 +189,7 @@ mod tests {
                 sample(later + Duration::from_secs(9), 10, None),
             ],
         );
-        assert_eq!(report.failed_until(later), Some(Duration::from_secs(6)));
+        assert_eq!(report.failed_until(later), Some(Duration::from_secs(5)));
         assert_eq!(report.failed_until(later + Duration::from_secs(7)), None);
         assert_eq!(report.succeeded_since(later), 1);
     }

@@ -46,7 +46,7 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         report.print("while MongoDB was restarted");
         let failing = report.failed_until(back).unwrap_or_default();
         say(format_args!(
-            "the last failure was {} after MongoDB was ready again",
+            "the last request that failed was begun {} after MongoDB was ready again",
             seconds(failing)
         ));
         ensure!(failing <= BACK_WITHIN, "requests failed for {} more", seconds(failing));

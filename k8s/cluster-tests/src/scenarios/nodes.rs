@@ -105,7 +105,7 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         report.print("while a node was lost");
         let failing = report.failed_until(cut_at).unwrap_or_default();
         say(format_args!(
-            "the last failure ended {} after the cut",
+            "the last request that failed was begun {} after the cut",
             seconds(failing)
         ));
         ensure!(failing <= GOES_ON_WITHIN, "requests failed for {}", seconds(failing));
@@ -144,25 +144,39 @@ async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
         status.run().await?;
     }
     wait_for_all(installation).await?;
-    let pods = installation
-        .namespace
-        .kubectl()
-        .args(["get", "pods", "-o", "wide"])
-        .run()
-        .await?;
+    let (pods, _) = eventually("no pod of before", Duration::from_secs(90), async || {
+        let pods = running_pods(installation).await?;
+        Ok(if pods.contains("Terminating") {
+            Seen::NotYet(pods)
+        } else {
+            Seen::There(pods)
+        })
+    })
+    .await?;
     quote(&pods);
     for program in ["command", "query", "projector"] {
-        let there = pods
-            .lines()
-            .filter(|line| line.starts_with(&format!("microblog-{program}-")));
-        let on_lost = there.filter(|line| line.contains(&lost.name)).count();
+        let there = || {
+            pods.lines()
+                .filter(|line| line.starts_with(&format!("microblog-{program}-")))
+        };
+        let on_lost = there().filter(|line| line.contains(&lost.name)).count();
         ensure!(
             on_lost >= 1,
             "no {program} is on {}: its loss would show nothing",
             lost.name
         );
+        ensure!(
+            on_lost < there().count(),
+            "every {program} is on {}: they were not spread",
+            lost.name
+        );
     }
     Ok(())
+}
+
+async fn running_pods(installation: &Installation) -> Result<String> {
+    let get = installation.namespace.kubectl().args(["get", "pods", "-o", "wide"]);
+    get.arg("--field-selector=status.phase=Running").run().await
 }
 
 async fn wait_for_all(installation: &Installation) -> Result<()> {

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use manifest_tests::network::{Flow, Labels, Peer, Pod, Policies, Protocol, Verdict};
-use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::projection;
 use crate::cluster::{self, Node};
@@ -25,6 +26,9 @@ pub(crate) const POLICIES: Scenario = Scenario {
 };
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+/// Address, whether it is its node's, namespace, labels.
+const PODS_AS_LINES: &str =
+    r#"jsonpath={.status.podIP}{"\t"}{.spec.hostNetwork}{"\t"}{.metadata.namespace}{"\t"}{.metadata.labels}{"\n"}"#;
 /// What has to be among the connections that were seen; a record without it was made of nothing. Only those that begin while it is made
 /// resolve names meanwhile.
 const EXPECTED: [&str; 9] = [
@@ -146,30 +150,30 @@ impl Record {
         })
     }
 
-    /// Looks again and again, and ends only with an error.
+    /// Goes on until it is dropped, or fails. Some pods live for a second only: they are watched, not asked for now and then.
     async fn keep(&mut self, flows: &str) -> Result<()> {
+        let watch = kubectl().args(["get", "pods", "--all-namespaces", "--watch", "--output", PODS_AS_LINES]);
+        let mut watch = watch.command().stdout(Stdio::piped()).spawn()?;
+        let output = watch.stdout.take().context("its output was asked to be piped")?;
+        let mut lines = BufReader::new(output).lines();
+        let mut looks = tokio::time::interval(BETWEEN_LOOKS);
         loop {
-            self.look(flows).await?;
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            tokio::select! {
+                line = lines.next_line() => {
+                    let line = line?.context("kubectl does not watch any more")?;
+                    self.pods.extend(pod_of(&line));
+                }
+                _ = looks.tick() => self.look(flows).await?,
+            }
         }
     }
 
     async fn look(&mut self, flows: &str) -> Result<()> {
-        let listed: Value = serde_json::from_str(
-            &kubectl()
-                .args(["get", "pods", "--all-namespaces", "-o", "json"])
-                .run()
-                .await?,
-        )?;
-        for pod in listed["items"].as_array().into_iter().flatten() {
-            if let Some((address, pod)) = pod_of(pod) {
-                self.pods.insert(address, pod);
-            }
-        }
         let printed = Program::of_words(flows)?.run().await?;
         for line in printed.lines() {
+            let connection = parse(line);
             let connection =
-                parse(line).with_context(|| format!("FLOWS printed {line:?}, not PROTOCOL SOURCE DESTINATION PORT"))?;
+                connection.with_context(|| format!("FLOWS printed {line:?}, not PROTOCOL SOURCE DESTINATION PORT"))?;
             self.connections.insert(connection);
         }
         Ok(())
@@ -202,22 +206,22 @@ impl Record {
     }
 }
 
-fn pod_of(pod: &Value) -> Option<(IpAddr, Pod)> {
+/// A line of [`PODS_AS_LINES`]; none for a pod that has no address of its own (yet).
+fn pod_of(line: &str) -> Option<(IpAddr, Pod)> {
+    let mut fields = line.split('\t');
+    let address: IpAddr = fields.next()?.parse().ok()?;
     // Pods in the network of their node are what nodes are.
-    if pod["spec"]["hostNetwork"] == true {
+    if fields.next()? == "true" {
         return None;
     }
-    let address: IpAddr = pod["status"]["podIP"].as_str()?.parse().ok()?;
-    let labels: Labels = serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
-    let plain = Pod::new(pod["metadata"]["namespace"].as_str()?, []);
-    Some((
-        address,
-        Pod {
-            labels,
-            address: Some(address),
-            ..plain
-        },
-    ))
+    let namespace = fields.next()?;
+    let labels: Labels = serde_json::from_str(fields.next()?).unwrap_or_default();
+    let pod = Pod {
+        labels,
+        address: Some(address),
+        ..Pod::new(namespace, [])
+    };
+    Some((address, pod))
 }
 
 fn parse(line: &str) -> Option<(String, IpAddr, IpAddr, u16)> {
@@ -231,6 +235,15 @@ fn parse(line: &str) -> Option<(String, IpAddr, IpAddr, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_is_known_by_its_own_address_only() {
+        let (address, pod) = pod_of("10.0.0.1\t\there\t{\"app\":\"a\"}").unwrap();
+        assert_eq!(Some(address), pod.address);
+        assert_eq!((pod.namespace.as_str(), pod.labels["app"].as_str()), ("here", "a"));
+        assert_eq!(pod_of("\t\there\t{}"), None);
+        assert_eq!(pod_of("10.0.0.1\ttrue\there\t{}"), None);
+    }
 
     #[test]
     fn a_line_is_protocol_source_destination_and_port() {
