@@ -73,7 +73,7 @@ pub(crate) async fn build_and_load(settings: &Settings) -> Result<()> {
 
 fn all(settings: &Settings) -> Vec<String> {
     let both = |program: &&str| [name(program, TAG), name(program, NEXT_TAG)];
-    let mut all: Vec<String> = PROGRAMS.iter().flat_map(|program| both(program)).collect();
+    let mut all: Vec<String> = PROGRAMS.iter().flat_map(both).collect();
     if settings.mongodb_image.is_none() {
         all.push(name(DATABASE, TAG));
     }

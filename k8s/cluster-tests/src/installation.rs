@@ -27,6 +27,14 @@ const RELEASE: &str = "microblog";
 /// An upgrade of everything, one pod after the other, on a machine that does much else.
 const HELM_TIMEOUT: &str = "8m";
 
+/// The programs.
+pub(crate) const DEPLOYMENTS: [&str; 4] = [
+    "deployment/microblog-command",
+    "deployment/microblog-query",
+    "deployment/microblog-projector",
+    "deployment/microblog-operator",
+];
+
 /// Where the installation has its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -120,6 +128,7 @@ impl Installation {
             .args(["--timeout", HELM_TIMEOUT])
             .args(set.iter().map(|pair| format!("--set={pair}")));
         upgrade.run().await?;
+        self.rolled_out().await?;
         say(format_args!(
             "helm upgrade with {} took {}",
             set.join(" "),
@@ -135,7 +144,17 @@ impl Installation {
             .helm()
             .args(["rollback", RELEASE, "--wait", "--timeout", HELM_TIMEOUT]);
         rollback.run().await?;
+        self.rolled_out().await?;
         say(format_args!("helm rollback took {}", seconds(begun.elapsed())));
+        Ok(())
+    }
+
+    /// helm waits until enough new pods are ready; this, until no old one is wanted any more.
+    async fn rolled_out(&self) -> Result<()> {
+        for deployment in DEPLOYMENTS {
+            let status = self.namespace.kubectl().args(["rollout", "status", deployment]);
+            status.args(["--timeout", HELM_TIMEOUT]).run().await?;
+        }
         Ok(())
     }
 

@@ -43,21 +43,12 @@ impl Report {
         self.failures().count()
     }
 
-    /// The time that `share` of all requests did not exceed.
-    fn quantile(&self, share: f64) -> Duration {
+    /// The time that so many of a thousand requests did not exceed.
+    fn quantile(&self, per_mille: usize) -> Duration {
         let mut times: Vec<Duration> = self.samples.iter().map(|sample| sample.took).collect();
         times.sort_unstable();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "a rank among some thousands"
-        )]
-        let rank = (times.len() as f64 * share) as usize;
-        times
-            .get(rank.min(times.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or_default()
+        let rank = (times.len() * per_mille / 1000).min(times.len().saturating_sub(1));
+        times.get(rank).copied().unwrap_or_default()
     }
 
     /// Prints the numbers, how often requests failed for which cause, and the first failures in full.
@@ -138,9 +129,9 @@ impl fmt::Display for Report {
             self.samples.len(),
             seconds(self.begun.elapsed()),
             self.failed(),
-            seconds(self.quantile(0.5)),
-            seconds(self.quantile(0.99)),
-            seconds(self.quantile(1.0)),
+            seconds(self.quantile(500)),
+            seconds(self.quantile(990)),
+            seconds(self.quantile(1000)),
             kinds.join(", "),
         )
     }
@@ -201,8 +192,8 @@ mod tests {
             begun,
             (0..100).rev().map(|number| sample(begun, number, None)).collect(),
         );
-        assert_eq!(report.quantile(0.5), Duration::from_millis(50));
-        assert_eq!(report.quantile(0.99), Duration::from_millis(99));
-        assert_eq!(report.quantile(1.0), Duration::from_millis(99));
+        assert_eq!(report.quantile(500), Duration::from_millis(50));
+        assert_eq!(report.quantile(990), Duration::from_millis(99));
+        assert_eq!(report.quantile(1000), Duration::from_millis(99));
     }
 }

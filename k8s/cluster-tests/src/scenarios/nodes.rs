@@ -8,7 +8,7 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 
 use super::faults::wait_for;
 use crate::cluster::{self, Node};
-use crate::installation::{Installation, Kind};
+use crate::installation::{DEPLOYMENTS, Installation, Kind};
 use crate::narration::{quote, say, seconds};
 use crate::suite::{Need, Scenario, Suite};
 use crate::waiting::{Seen, eventually};
@@ -27,12 +27,6 @@ pub(crate) const CUT: Scenario = Scenario {
     run: cut,
 };
 
-const WORKLOADS: [&str; 4] = [
-    "deployment/microblog-command",
-    "deployment/microblog-query",
-    "deployment/microblog-projector",
-    "deployment/microblog-operator",
-];
 const GOES_ON_WITHIN: Duration = Duration::from_secs(30);
 
 fn drain(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
@@ -98,7 +92,7 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         let noticed = act.await;
         cluster::join(&settings, &lost).await?;
         noticed?;
-        for workload in WORKLOADS {
+        for workload in DEPLOYMENTS {
             wait_for(installation, workload).await?;
         }
         let report = load.stop().await?;
@@ -135,8 +129,8 @@ async fn is_not_ready(node: &Node) -> Result<Seen<()>> {
 /// Starts everything anew, so that both nodes have pods of each program, and something is lost with one of them.
 async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
     let restart = installation.namespace.kubectl().args(["rollout", "restart"]);
-    restart.args(WORKLOADS).run().await?;
-    for workload in WORKLOADS {
+    restart.args(DEPLOYMENTS).run().await?;
+    for workload in DEPLOYMENTS {
         let status = installation
             .namespace
             .kubectl()
@@ -180,7 +174,7 @@ async fn running_pods(installation: &Installation) -> Result<String> {
 }
 
 async fn wait_for_all(installation: &Installation) -> Result<()> {
-    for workload in WORKLOADS {
+    for workload in DEPLOYMENTS {
         wait_for(installation, workload).await?;
     }
     Ok(())

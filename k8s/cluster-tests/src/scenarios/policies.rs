@@ -26,9 +26,9 @@ pub(crate) const POLICIES: Scenario = Scenario {
 };
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// Address, whether it is its node's, namespace, labels.
+/// Address, whether it is its node's, namespace, labels. Not parted by tabs: kubectl makes columns of them.
 const PODS_AS_LINES: &str =
-    r#"jsonpath={.status.podIP}{"\t"}{.spec.hostNetwork}{"\t"}{.metadata.namespace}{"\t"}{.metadata.labels}{"\n"}"#;
+    r#"jsonpath={.status.podIP}|{.spec.hostNetwork}|{.metadata.namespace}|{.metadata.labels}{"\n"}"#;
 /// What has to be among the connections that were seen; a record without it was made of nothing. Only those that begin while it is made
 /// resolve names meanwhile.
 const EXPECTED: [&str; 9] = [
@@ -208,7 +208,7 @@ impl Record {
 
 /// A line of [`PODS_AS_LINES`]; none for a pod that has no address of its own (yet).
 fn pod_of(line: &str) -> Option<(IpAddr, Pod)> {
-    let mut fields = line.split('\t');
+    let mut fields = line.splitn(4, '|');
     let address: IpAddr = fields.next()?.parse().ok()?;
     // Pods in the network of their node are what nodes are.
     if fields.next()? == "true" {
@@ -238,11 +238,11 @@ mod tests {
 
     #[test]
     fn a_pod_is_known_by_its_own_address_only() {
-        let (address, pod) = pod_of("10.0.0.1\t\there\t{\"app\":\"a\"}").unwrap();
+        let (address, pod) = pod_of("10.0.0.1||here|{\"app\":\"a\"}").unwrap();
         assert_eq!(Some(address), pod.address);
         assert_eq!((pod.namespace.as_str(), pod.labels["app"].as_str()), ("here", "a"));
-        assert_eq!(pod_of("\t\there\t{}"), None);
-        assert_eq!(pod_of("10.0.0.1\ttrue\there\t{}"), None);
+        assert_eq!(pod_of("||here|{}"), None);
+        assert_eq!(pod_of("10.0.0.1|true|here|{}"), None);
     }
 
     #[test]
