@@ -56,6 +56,10 @@ impl Config {
             let reason = "must be at most half of subscriptions.lease_duration".to_owned();
             return Err(ConfigError::invalid("subscriptions.renew_every", reason));
         }
+        if self.subscriptions.stream_silence <= self.subscriptions.heartbeat_every + self.subscriptions.renew_every {
+            let reason = "must be longer than subscriptions.heartbeat_every and subscriptions.renew_every together";
+            return Err(ConfigError::invalid("subscriptions.stream_silence", reason.to_owned()));
+        }
         for (key, number) in [
             ("rebuild.batch", self.rebuild.batch),
             ("sweep.concurrency", self.sweep.concurrency),

@@ -277,6 +277,7 @@ struct Coordinator {
 impl Coordinator {
     async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
         let mut feed: Option<Feed> = None;
+        let silence = self.workshop.settings.stream_silence;
         let mut patience = Patience::new(&self.workshop.settings);
         loop {
             if feed.is_none() && !self.workers.is_empty() {
@@ -301,7 +302,7 @@ impl Coordinator {
                     Some(changes) => if self.apply(changes) { feed = None },
                     None => return,
                 },
-                incoming = next_of(&mut feed) => match incoming {
+                incoming = next_of(&mut feed, silence) => match incoming {
                     Ok(incoming) => self.deliver(incoming),
                     Err(FeedError::HistoryLost(error)) => {
                         self.begin_anew(error);
@@ -354,7 +355,8 @@ impl Coordinator {
             .unwrap_or_default();
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
         let types = self.workshop.handler.event_types();
-        let feed = Feed::open(self.workshop.store.database(), start, &partitions, types).await?;
+        let opening = Feed::open(self.workshop.store.database(), start, &partitions, types);
+        let feed = in_time(self.workshop.settings.stream_silence, opening).await?;
         self.workshop.progress.stream_opened(start);
         self.workshop
             .metrics
@@ -443,9 +445,19 @@ impl Coordinator {
     }
 }
 
-async fn next_of(feed: &mut Option<Feed>) -> Result<Incoming, FeedError> {
+async fn next_of(feed: &mut Option<Feed>, silence: Duration) -> Result<Incoming, FeedError> {
     match feed {
-        Some(feed) => feed.next().await,
+        Some(feed) => in_time(silence, feed.next()).await,
         None => std::future::pending().await,
+    }
+}
+
+/// A connection whose other end is gone may stay silent for ever: a node that was lost says nothing more.
+async fn in_time<T>(silence: Duration, step: impl Future<Output = Result<T, FeedError>>) -> Result<T, FeedError> {
+    match tokio::time::timeout(silence, step).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(FeedError::Broken(mongodb::error::Error::custom(format!(
+            "the stream said nothing for {silence:?}"
+        )))),
     }
 }

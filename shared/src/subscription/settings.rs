@@ -27,6 +27,10 @@ pub struct SubscriptionSettings {
     /// After this long without any event a mark is written, so that idle checkpoints move on.
     #[serde(with = "humantime_serde")]
     pub heartbeat_every: Duration,
+    /// A stream that shows nothing for so long, not even a mark, has broken without a word: longer than marks take to be
+    /// written and to come by.
+    #[serde(with = "humantime_serde")]
+    pub stream_silence: Duration,
     /// How many batches one process works on at once.
     pub concurrency: usize,
     /// The most events that are handled in one batch.
@@ -54,6 +58,7 @@ impl Default for SubscriptionSettings {
             checkpoint_every: Duration::from_millis(20),
             idle_checkpoint_every: Duration::from_secs(1),
             heartbeat_every: Duration::from_secs(5),
+            stream_silence: Duration::from_secs(10),
             concurrency: 16,
             batch: 100,
             window: 512,

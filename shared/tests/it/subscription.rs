@@ -131,6 +131,7 @@ pub(crate) fn settings() -> SubscriptionSettings {
 pub(crate) struct World {
     /// Keeps the database.
     _database: Box<dyn std::any::Any + Send + Sync>,
+    pub(crate) uri: String,
     pub(crate) store: EventStore,
     pub(crate) views: Database,
 }
@@ -141,9 +142,23 @@ impl World {
         let store = open(&database).await;
         let views = database.client().await.database(database.views_database());
         Self {
+            uri: database.uri().to_owned(),
             _database: Box::new(database),
             store,
             views,
+        }
+    }
+
+    /// The same, whose events are reached through another address.
+    pub(crate) async fn through(&self, uri: &str) -> Self {
+        let client = Client::with_uri_str(uri).await.unwrap();
+        let events = client.database(self.store.database().name());
+        let store = EventStore::open(events, SystemClock::shared(), Retries::default());
+        Self {
+            _database: Box::new(()),
+            uri: uri.to_owned(),
+            store: store.await.unwrap(),
+            views: self.views.clone(),
         }
     }
 
@@ -159,6 +174,7 @@ impl World {
         Self {
             store: store.await.unwrap(),
             views: client.database("views"),
+            uri: server.uri(),
             _database: Box::new(server),
         }
     }
