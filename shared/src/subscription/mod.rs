@@ -452,7 +452,7 @@ async fn next_of(feed: &mut Option<Feed>, silence: Duration) -> Result<Incoming,
     }
 }
 
-/// A connection whose other end is gone may stay silent for ever: a node that was lost says nothing more.
+/// A connection whose other end is gone stays silent, and so may a server that was asked while it was starting.
 async fn in_time<T>(silence: Duration, step: impl Future<Output = Result<T, FeedError>>) -> Result<T, FeedError> {
     match tokio::time::timeout(silence, step).await {
         Ok(outcome) => outcome,
