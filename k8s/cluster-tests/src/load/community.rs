@@ -142,12 +142,14 @@ impl Community {
         (readers[pick(readers.len(), dice >> 16)], post)
     }
 
-    pub(crate) fn posted(&self, author: usize, id: &str, consistency: Option<String>) {
-        self.ledger().posts.push(Post {
+    pub(crate) fn posted(&self, author: usize, id: &str, consistency: Option<String>) -> Post {
+        let post = Post {
             id: id.to_owned(),
             author,
             consistency: consistency.unwrap_or_default(),
-        });
+        };
+        self.ledger().posts.push(post.clone());
+        post
     }
 
     pub(crate) fn liked(&self, person: usize, post: &str, consistency: Option<String>) {
@@ -174,16 +176,28 @@ impl Community {
             .remove(&pair);
     }
 
-    /// Posts outside of any load.
-    pub(crate) async fn post_something(&self) -> Result<Post> {
-        let call = Call::post("/v1/posts", json!({ "text": "by itself" })).bearer(&self.people[0].token);
-        let answer = self.front.insist(&call, PATIENCE).await?;
-        self.posted(0, &answer.text("id")?, answer.consistency);
-        self.ledger().posts.last().cloned().context("it was posted")
+    /// Everybody posts something, outside of any load.
+    pub(crate) async fn everybody_posts(&self) -> Result<Vec<Post>> {
+        let mut posts = Vec::new();
+        for (number, person) in self.steady() {
+            let call = Call::post("/v1/posts", json!({ "text": "by itself" }));
+            let answer = self.front.insist(&call.bearer(&person.token), PATIENCE).await?;
+            posts.push(self.posted(number, &answer.text("id")?, answer.consistency));
+        }
+        Ok(posts)
+    }
+
+    /// How many of the posts are shown by a query that waits for them.
+    pub(crate) async fn shown(&self, posts: &[Post]) -> usize {
+        let mut shown = 0;
+        for post in posts {
+            shown += usize::from(self.shows(post).await);
+        }
+        shown
     }
 
     /// Whether a query that waits for it shows the post.
-    pub(crate) async fn shows(&self, post: &Post) -> bool {
+    async fn shows(&self, post: &Post) -> bool {
         let call = Call::get(format!("/v1/posts/{}", post.id)).bearer(&self.people[post.author].token);
         self.front
             .send(Lane::Fresh, &call.consistency(&post.consistency))

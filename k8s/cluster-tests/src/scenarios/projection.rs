@@ -82,28 +82,26 @@ async fn pause_and_go_on(installation: &Installation) -> Result<()> {
     show(installation).await?;
     let community = &installation.community;
     // The projectors follow the operator within a second or so.
-    let (unseen, _) = eventually("a post that is not shown", NOTICED_WITHIN, async || {
-        let post = community.post_something().await?;
-        Ok(if community.shows(&post).await {
-            Seen::NotYet("what is posted is still shown".to_owned())
-        } else {
-            Seen::There(post)
+    let (unseen, _) = eventually("posts that are not shown", NOTICED_WITHIN, async || {
+        let posts = community.everybody_posts().await?;
+        Ok(match community.shown(&posts).await {
+            0 => Seen::There(posts),
+            shown => Seen::NotYet(format!("{shown} of {} posts are still shown", posts.len())),
         })
     })
     .await?;
-    community.post_something().await?;
+    community.everybody_posts().await?;
     ensure!(
-        !community.shows(&unseen).await,
+        community.shown(&unseen).await == 0,
         "a paused projection shows what was posted meanwhile"
     );
 
     patch(installation, &json!({ "paused": false })).await?;
     settled(installation).await?;
-    let (_, took) = eventually("the post", NOTICED_WITHIN, async || {
-        Ok(if community.shows(&unseen).await {
-            Seen::There(())
-        } else {
-            Seen::NotYet("it is not there".to_owned())
+    let (_, took) = eventually("what was posted meanwhile", NOTICED_WITHIN, async || {
+        Ok(match community.shown(&unseen).await {
+            shown if shown == unseen.len() => Seen::There(()),
+            shown => Seen::NotYet(format!("{shown} of {} posts are shown", unseen.len())),
         })
     })
     .await?;
