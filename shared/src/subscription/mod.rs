@@ -356,7 +356,9 @@ impl Coordinator {
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
         let types = self.workshop.handler.event_types();
         let opening = Feed::open(self.workshop.store.database(), start, &partitions, types);
-        let feed = in_time(self.workshop.settings.stream_silence, opening).await?;
+        // A server may read much of its oplog before it shows the first.
+        let patience = self.workshop.settings.stream_silence * 2;
+        let feed = in_time(patience, opening).await?;
         self.workshop.progress.stream_opened(start);
         self.workshop
             .metrics
