@@ -17,9 +17,8 @@ pub(crate) const FAULTS: Scenario = Scenario {
     run,
 };
 
-/// How soon everything goes on after MongoDB is there again. A transaction that its end has left open may hold up what comes
-/// after it for as long as a database lets transactions live: a minute.
-const BACK_WITHIN: Duration = Duration::from_secs(100);
+/// How soon everything goes on after MongoDB is there again.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
 fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
