@@ -13,7 +13,7 @@ use shared::clock::SharedClock;
 use shared::config::ConfigError;
 use shared::event_store::{EventStore, Retries};
 use shared::http::{Edge, Readiness, Server};
-use shared::mongo::Databases;
+use shared::mongo::{Databases, Losses};
 use shared::subscription::{Subscription, SubscriptionMetrics};
 use shared::telemetry::MetricsRegistry;
 use tokio::task::{JoinError, JoinSet};
@@ -182,7 +182,8 @@ async fn open_store(
     stop: &CancellationToken,
 ) -> Option<EventStore> {
     loop {
-        match EventStore::open(databases.events.clone(), clock.clone(), Retries::default()).await {
+        let opening = EventStore::open(databases.events.clone(), clock.clone(), Retries::default());
+        match databases.losses.until_lost(opening).await {
             Ok(store) => return Some(store),
             Err(error) => tracing::warn!(%error, "could not open the event store; trying again"),
         }
@@ -201,6 +202,7 @@ struct Work {
     rebuild: Option<(Leadership, Rebuilder)>,
     sweep: (Leadership, Sweeper),
     upkeep: (Leadership, Upkeep),
+    losses: Losses,
     pause: Duration,
 }
 
@@ -209,13 +211,13 @@ impl Work {
         let views = &databases.views;
         let owner = Uuid::new_v4().to_string();
         let pace = Pace::of(&config.subscriptions);
-        let seat = |name| Leadership::new(views, name, owner.clone(), pace);
+        let seat = |name| Leadership::new(databases, name, owner.clone(), pace);
         let generations = Generations::new(views.clone(), clock.clone());
         let items = Items::new(views);
         let deletions = Subscription::new(
             sweep::SUBSCRIPTION,
             store.clone(),
-            views.clone(),
+            databases,
             Arc::new(Deletions::new(items.clone())),
             config.subscriptions.clone(),
             metrics.subscriptions.clone(),
@@ -224,7 +226,7 @@ impl Work {
         let following = Following {
             generations: generations.clone(),
             store: store.clone(),
-            views: views.clone(),
+            databases: databases.clone(),
             timelines: config.timelines.clone(),
             settings: config.subscriptions.clone(),
             metrics: metrics.subscriptions.clone(),
@@ -236,7 +238,7 @@ impl Work {
         let rebuilder = Rebuilder::new(
             config,
             clock,
-            views,
+            databases,
             store.clone(),
             metrics.rebuild.clone(),
             metrics.views.clone(),
@@ -246,14 +248,14 @@ impl Work {
             generations: generations.clone(),
             retractions: Retractions::new(store.clone(), config.mongodb.operation_timeout),
             store,
-            views: views.clone(),
+            databases: databases.clone(),
             config: config.sweep.clone(),
             clock: clock.clone(),
             metrics: metrics.sweep.clone(),
         };
         let upkeep = Upkeep {
             generations,
-            views: views.clone(),
+            databases: databases.clone(),
             timelines: config.timelines.clone(),
             metrics: metrics.views.clone(),
             clock: clock.clone(),
@@ -266,13 +268,14 @@ impl Work {
             rebuild: config.rebuild.hosted.then(|| (seat(rebuild::SEAT), rebuilder)),
             sweep: (seat("sweep"), sweeper),
             upkeep: (seat("upkeep"), upkeep),
+            losses: databases.losses.clone(),
             pause: config.subscriptions.backoff,
         }
     }
 
     /// Works until `stop`, and until everything has been given back. A part that ends in disorder ends the others.
     async fn run(self, stop: &CancellationToken) -> Result<(), JoinError> {
-        while let Err(error) = self.items.ensure().await {
+        while let Err(error) = self.losses.until_lost(self.items.ensure()).await {
             tracing::warn!(%error, "could not make the collection of the deletion sweep; trying again");
             if stop.run_until_cancelled(tokio::time::sleep(self.pause)).await.is_none() {
                 return Ok(());

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mongodb::Database;
 use mongodb::error::Error;
 use query_svc::views::generation::Generations;
 use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::event_store::EventStore;
+use shared::mongo::Databases;
 use shared::subscription::{Subscription, SubscriptionMetrics, SubscriptionSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::discards::{Discards, WithoutDiscarded};
 pub(crate) struct Following {
     pub generations: Generations,
     pub store: EventStore,
-    pub views: Database,
+    pub databases: Databases,
     pub timelines: Timelines,
     pub settings: SubscriptionSettings,
     pub metrics: SubscriptionMetrics,
@@ -55,13 +55,14 @@ impl Following {
     /// Runs until `shutdown`, then drains every subscription.
     pub(crate) async fn run(&self, shutdown: &CancellationToken) {
         let mut running = BTreeMap::new();
+        let losses = &self.databases.losses;
         loop {
-            match self.generations.ensure_first().await {
+            match losses.until_lost(self.generations.ensure_first()).await {
                 Ok(control) => self.adjust(&mut running, &control.followed()).await,
                 // What runs goes on: the database being away is the subscriptions' own business.
                 Err(error) => tracing::warn!(%error, "could not read which generations there are"),
             }
-            if let Err(error) = self.discards.look().await {
+            if let Err(error) = losses.until_lost(self.discards.look()).await {
                 tracing::warn!(%error, "could not read which events were discarded");
             }
             tokio::select! {
@@ -100,7 +101,7 @@ impl Following {
                 // A subscription runs until it is told to stop; one that ended panicked.
                 ended.stop(generation).await;
             }
-            match self.start(generation).await {
+            match self.databases.losses.until_lost(self.start(generation)).await {
                 Ok(started) => {
                     tracing::info!(generation, "follows a generation of the views");
                     running.insert(generation, started);
@@ -112,7 +113,7 @@ impl Following {
 
     async fn start(&self, generation: i64) -> Result<Running, Error> {
         let name = subscription_name(generation);
-        let views = Views::new(&self.views, generation);
+        let views = Views::new(&self.databases.views, generation);
         views.ensure().await?;
         let projection = ViewProjection::new(
             views,
@@ -124,7 +125,7 @@ impl Following {
         let subscription = Subscription::new(
             &name,
             self.store.clone(),
-            self.views.clone(),
+            &self.databases,
             projection,
             self.settings.clone(),
             self.metrics.clone(),

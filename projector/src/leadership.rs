@@ -5,16 +5,16 @@
 //! could not raise it for so long stops by itself; should it sleep through that, the fencing number gives it
 //! away wherever order matters (see `query_svc::views::generation`). What else it does repeats harmlessly.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
 use bson::{Document, doc};
+use mongodb::Collection;
 use mongodb::error::Error;
 use mongodb::options::ReturnDocument;
-use mongodb::{Collection, Database};
 use query_svc::views::generation::Term;
 use serde::{Deserialize, Serialize};
-use shared::mongo::is_duplicate_key;
+use shared::mongo::{Databases, Losses, is_duplicate_key};
 use shared::subscription::SubscriptionSettings;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,15 +51,17 @@ impl Pace {
 #[derive(Debug, Clone)]
 pub struct Leadership {
     seats: Collection<Seat>,
+    losses: Losses,
     name: &'static str,
     owner: String,
     pace: Pace,
 }
 
 impl Leadership {
-    pub fn new(views: &Database, name: &'static str, owner: String, pace: Pace) -> Self {
+    pub fn new(databases: &Databases, name: &'static str, owner: String, pace: Pace) -> Self {
         Self {
-            seats: views.collection(SEATS),
+            seats: databases.views.collection(SEATS),
+            losses: databases.losses.clone(),
             name,
             owner,
             pace,
@@ -94,7 +96,7 @@ impl Leadership {
         let mut seen: Option<(Seat, Instant)> = None;
         while !shutdown.is_cancelled() {
             let before = Instant::now();
-            match self.attempt(&mut seen).await {
+            match self.losses.until_lost(self.attempt(&mut seen)).await {
                 Ok(Some(term)) => return Some((term, before)),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(seat = self.name, %error, "could not look at the seat"),
@@ -165,11 +167,10 @@ impl Leadership {
 
     /// Gives the seat back, so that the next one need not wait for it to expire.
     async fn resign(&self, term: &Term) {
-        let resigned = self
+        let resign = self
             .seats
-            .update_one(self.mine(term), doc! { "$set": { "owner": null } })
-            .await;
-        if let Err(error) = resigned {
+            .update_one(self.mine(term), doc! { "$set": { "owner": null } });
+        if let Err(error) = self.losses.until_lost(resign.into_future()).await {
             tracing::warn!(seat = self.name, %error, "could not give the seat back; it will expire");
         }
     }

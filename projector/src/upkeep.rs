@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use mongodb::Database;
 use query_svc::views::generation::Generations;
 use query_svc::views::{ViewMetrics, ViewProjection, Views};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
+use shared::mongo::Databases;
 use shared::subscription::HandlerError;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     pub generations: Generations,
-    pub views: Database,
+    pub databases: Databases,
     pub timelines: Timelines,
     pub metrics: ViewMetrics,
     pub clock: SharedClock,
@@ -24,7 +24,7 @@ impl Upkeep {
     /// Makes a pass, and another each time the interval is over, until `stop`.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         loop {
-            match self.pass().await {
+            match self.databases.losses.until_lost(self.pass()).await {
                 Ok(0) => {}
                 Ok(owners) => tracing::info!(owners, "marked owners idle who have not read for long"),
                 Err(error) => tracing::warn!(%error, "could not mark idle owners; the next pass will"),
@@ -38,7 +38,7 @@ impl Upkeep {
     /// In the generation that is read. One that is being built looks at the same dates when it is filled.
     async fn pass(&self) -> Result<u64, HandlerError> {
         let active = self.generations.ensure_first().await?.active;
-        let views = Views::new(&self.views, active);
+        let views = Views::new(&self.databases.views, active);
         // A new owner of the seat may be faster than who makes the collections.
         views.ensure().await?;
         let projection = ViewProjection::new(views, self.timelines.clone(), self.clock.clone(), self.metrics.clone());

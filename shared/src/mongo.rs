@@ -1,11 +1,14 @@
 //! Connecting to MongoDB, and how our types are stored there.
 
+mod losses;
+
 use std::time::Duration;
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
+pub use self::losses::Losses;
 use crate::config::MongoDb;
 
 /// The databases of the product. By default both are on one deployment, behind one client.
@@ -15,20 +18,33 @@ pub struct Databases {
     pub events: Database,
     /// Everything derived: views, leases, checkpoints, dead letters.
     pub views: Database,
+    /// Of the connections to both.
+    pub losses: Losses,
 }
 
 impl Databases {
+    /// Of clients that are there already, whose losses nobody tells.
+    pub fn of(events: Database, views: Database) -> Self {
+        Self {
+            events,
+            views,
+            losses: Losses::default(),
+        }
+    }
+
     /// Makes the clients. Nothing is asked of the server yet.
     pub async fn connect(config: &MongoDb, application: &str) -> Result<Self, Error> {
-        let events = client(config.uri.expose(), config, application).await?;
+        let losses = Losses::default();
+        let events = client(config.uri.expose(), config, application, &losses).await?;
         let views = if config.views_uri().expose() == config.uri.expose() {
             events.clone()
         } else {
-            client(config.views_uri().expose(), config, application).await?
+            client(config.views_uri().expose(), config, application, &losses).await?
         };
         Ok(Self {
             events: events.database(&config.events_database),
             views: views.database(&config.views_database),
+            losses,
         })
     }
 
@@ -57,7 +73,7 @@ impl Databases {
     }
 }
 
-async fn client(uri: &str, config: &MongoDb, application: &str) -> Result<Client, Error> {
+async fn client(uri: &str, config: &MongoDb, application: &str, losses: &Losses) -> Result<Client, Error> {
     let mut options = ClientOptions::parse(uri).await?;
     options.app_name.get_or_insert_with(|| application.to_owned());
     options.max_pool_size = options.max_pool_size.or(Some(config.max_pool_size));
@@ -65,6 +81,7 @@ async fn client(uri: &str, config: &MongoDb, application: &str) -> Result<Client
         .server_selection_timeout
         .or(Some(config.server_selection_timeout));
     options.connect_timeout = options.connect_timeout.or(Some(config.connect_timeout));
+    options.cmap_event_handler = Some(losses.handler());
     // What was answered can't be rolled back, and what is read was committed by a majority.
     options.write_concern = Some(majority());
     options.read_concern = Some(ReadConcern::majority());

@@ -57,6 +57,10 @@ impl Views {
     }
 
     pub(crate) async fn observe(&self) -> Result<Observed, Error> {
+        self.databases.losses.until_lost(self.look()).await
+    }
+
+    async fn look(&self) -> Result<Observed, Error> {
         let Some(control) = self.generations.current().await? else {
             return Ok(Observed {
                 control: None,
@@ -83,7 +87,7 @@ impl Views {
     pub(crate) async fn pause(&self, paused: bool) -> Result<(), Error> {
         // What could not go by while nobody followed says nothing about the time after.
         self.remember(None);
-        self.generations.pause(paused).await
+        self.databases.losses.until_lost(self.generations.pause(paused)).await
     }
 
     async fn position(&self, generation: i64) -> Result<Option<Position>, Error> {

@@ -25,10 +25,10 @@ pub async fn host_rebuilds(
 ) -> Result<(), mongodb::error::Error> {
     let store = EventStore::open(databases.events.clone(), clock.clone(), Retries::default()).await?;
     let pace = Pace::of(&config.subscriptions);
-    let seat = Leadership::new(&databases.views, SEAT, Uuid::new_v4().to_string(), pace);
+    let seat = Leadership::new(databases, SEAT, Uuid::new_v4().to_string(), pace);
     // Its progress is in the control document; nobody asks a process that ends for its metrics.
     let metrics = RebuildMetrics::register(&MetricsRegistry::default());
-    let rebuilder = Rebuilder::new(config, clock, &databases.views, store, metrics, ViewMetrics::default());
+    let rebuilder = Rebuilder::new(config, clock, databases, store, metrics, ViewMetrics::default());
     rebuilder.lead(&seat, stop).await;
     Ok(())
 }

@@ -25,6 +25,7 @@ use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::event_store::EventStore;
+use shared::mongo::{Databases, Losses};
 use shared::subscription::SubscriptionSettings;
 use shared::subscription::dead_letters::DeadLetters;
 use shared::subscription::leases::Leases;
@@ -51,6 +52,7 @@ pub(crate) struct Rebuilder {
     generations: Generations,
     store: EventStore,
     views: Database,
+    losses: Losses,
     dead_letters: DeadLetters,
     discards: Discards,
     timelines: Timelines,
@@ -77,15 +79,17 @@ impl Rebuilder {
     pub(crate) fn new(
         config: &Config,
         clock: &SharedClock,
-        views: &Database,
+        databases: &Databases,
         store: EventStore,
         metrics: RebuildMetrics,
         view_metrics: ViewMetrics,
     ) -> Self {
+        let views = &databases.views;
         Self {
             generations: Generations::new(views.clone(), clock.clone()),
             store,
             views: views.clone(),
+            losses: databases.losses.clone(),
             dead_letters: DeadLetters::new(views),
             discards: Discards::new(views),
             timelines: config.timelines.clone(),
@@ -107,10 +111,10 @@ impl Rebuilder {
     async fn run(&self, term: &Term, stop: &CancellationToken) {
         let mut cleaned: Option<Instant> = None;
         while !stop.is_cancelled() {
-            let pause = match self.step(term, stop).await {
+            let pause = match self.losses.until_lost(self.step(term, stop)).await {
                 Ok(()) if cleaned.is_none_or(|at| at.elapsed() >= self.config.clean_every) => {
                     cleaned = Some(Instant::now());
-                    if let Err(error) = self.clean().await {
+                    if let Err(error) = self.losses.until_lost(self.clean()).await {
                         tracing::warn!(%error, "could not look for what former generations left behind");
                     }
                     self.config.look_every

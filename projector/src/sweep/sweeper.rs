@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use command_svc::commands::Retractions;
 use futures_util::{FutureExt, StreamExt, stream};
-use mongodb::Database;
 use mongodb::error::Error;
 use query_svc::views::Views;
 use query_svc::views::generation::Generations;
 use shared::clock::SharedClock;
 use shared::event_store::EventStore;
+use shared::mongo::Databases;
 use tokio_util::sync::CancellationToken;
 
 use super::pass::{Pass, PassError};
@@ -30,7 +30,7 @@ pub struct Sweeper {
     pub items: Items,
     pub generations: Generations,
     pub store: EventStore,
-    pub views: Database,
+    pub databases: Databases,
     pub retractions: Retractions,
     pub config: Sweep,
     pub clock: SharedClock,
@@ -41,7 +41,7 @@ impl Sweeper {
     /// Works until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
         loop {
-            let pause = match self.round(stop).await {
+            let pause = match self.databases.losses.until_lost(self.round(stop)).await {
                 Ok(0) => self.config.look_every,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
@@ -67,14 +67,22 @@ impl Sweeper {
         let generation = self.generations.ensure_first().await?.active;
         // Written after the items were found due: what their users did before lies below it.
         let mark = self.store.mark_all().await?;
-        if !wait_until_passed(&self.views, generation, mark, self.config.barrier_timeout, stop).await? {
+        if !wait_until_passed(
+            &self.databases.views,
+            generation,
+            mark,
+            self.config.barrier_timeout,
+            stop,
+        )
+        .await?
+        {
             tracing::warn!(
                 generation,
                 "the views are too far behind for the deletion sweep; trying again"
             );
             return Ok(items.len());
         }
-        let views = Views::new(&self.views, generation);
+        let views = Views::new(&self.databases.views, generation);
         let pass = Pass {
             store: &self.store,
             retractions: &self.retractions,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
 use projector::leadership::{Leadership, Pace};
+use shared::mongo::Databases;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{DEADLINE, World, eventually};
@@ -24,7 +25,8 @@ struct Worker {
 
 impl Worker {
     fn start(&self, world: &World, owner: &str) -> (CancellationToken, tokio::task::JoinHandle<()>) {
-        let seat = Leadership::new(&world.views, "test", owner.to_owned(), PACE);
+        let databases = Databases::of(world.store.database().clone(), world.views.clone());
+        let seat = Leadership::new(&databases, "test", owner.to_owned(), PACE);
         let shutdown = CancellationToken::new();
         let (told, worker) = (shutdown.clone(), self.clone());
         let task = tokio::spawn(async move {

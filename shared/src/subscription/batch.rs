@@ -147,7 +147,8 @@ impl Runner {
                 event_id = %batch[0].recorded.id, events = batch.len(), correlation_id = batch[0].recorded.correlation_id,
             );
             set_parent(&span, batch[0].recorded.traceparent.as_deref());
-            let error = match self.workshop.handler.handle(batch).instrument(span).await {
+            let handling = self.workshop.handler.handle(batch).instrument(span);
+            let error = match self.workshop.losses.until_lost(handling).await {
                 Ok(()) => return Outcome::Handled,
                 Err(error) => error,
             };
@@ -183,12 +184,9 @@ impl Runner {
         loop {
             let at = self.workshop.clock.now();
             let subscription = &self.workshop.subscription;
-            match self
-                .workshop
-                .dead_letters
-                .record(subscription, event, reason, queued_behind, at)
-                .await
-            {
+            let letters = &self.workshop.dead_letters;
+            let recording = letters.record(subscription, event, reason, queued_behind, at);
+            match self.workshop.losses.until_lost(recording).await {
                 // Met again, after a restart: nobody waits for it any more.
                 Ok(Buried::Discarded) => return Some(Buried::Discarded),
                 Ok(Buried::Waits) => {

@@ -8,6 +8,7 @@ use mongodb::error::Error;
 use super::leases::{Claim, Lease, Leases, Owner};
 use super::settings::SubscriptionSettings;
 use crate::ids::Partition;
+use crate::mongo::Losses;
 
 /// What changed since the last look.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub(super) struct Keeper {
     leases: Leases,
     owner: Owner,
     settings: SubscriptionSettings,
+    losses: Losses,
     /// The leases held, with their fencing numbers.
     held: BTreeMap<Partition, i64>,
     /// Since when each lease has looked the way it does.
@@ -35,11 +37,12 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(leases: Leases, owner: Owner, settings: SubscriptionSettings) -> Self {
+    pub(super) fn new(leases: Leases, owner: Owner, settings: SubscriptionSettings, losses: Losses) -> Self {
         Self {
             leases,
             owner,
             settings,
+            losses,
             held: BTreeMap::new(),
             seen: HashMap::new(),
         }
@@ -47,8 +50,9 @@ impl Keeper {
 
     /// Renews, looks at all leases, gives up what is another's, and takes what is due.
     pub(super) async fn tend(&mut self, now: Instant) -> Result<Changes, Error> {
-        self.leases.renew(&self.owner).await?;
-        let all = self.leases.all().await?;
+        let losses = &self.losses;
+        losses.until_lost(self.leases.renew(&self.owner)).await?;
+        let all = losses.until_lost(self.leases.all()).await?;
         let mut changes = Changes::default();
         self.held.retain(|&partition, &mut fence| {
             let still = all.iter().any(|lease| {
@@ -63,7 +67,7 @@ impl Keeper {
         });
         self.observe(&all, now);
         let claims = self.claims(&all, now);
-        match self.leases.take(&claims, &self.owner).await {
+        match self.losses.until_lost(self.leases.take(&claims, &self.owner)).await {
             Ok(gained) => changes.gained = gained,
             // What was taken all the same is free to us at the next look. What was lost has to be let go of now.
             Err(error) => tracing::warn!(%error, "taking leases failed"),
@@ -83,7 +87,7 @@ impl Keeper {
         }
         for session in left_open {
             // Without it the server gives the transaction up in its own time.
-            if let Err(error) = self.leases.end(session).await {
+            if let Err(error) = self.losses.until_lost(self.leases.end(session)).await {
                 tracing::warn!(%session, %error, "ending the session of an owner that is gone failed");
             }
         }
@@ -93,7 +97,7 @@ impl Keeper {
     /// Whether there may be something to take. A look that fails finds nothing; that the database does not answer is
     /// told when leases are renewed.
     pub(super) async fn finds_free(&self) -> bool {
-        self.leases.any_is_free().await.unwrap_or(false)
+        self.losses.until_lost(self.leases.any_is_free()).await.unwrap_or(false)
     }
 
     fn observe(&mut self, all: &[Lease], now: Instant) {
@@ -169,6 +173,7 @@ mod tests {
             Leases::new(client.database("unused"), "views"),
             Owner::random(None),
             SubscriptionSettings::default(),
+            Losses::default(),
         )
     }
 

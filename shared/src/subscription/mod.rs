@@ -26,7 +26,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mongodb::Database;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +44,7 @@ use self::workshop::Workshop;
 use crate::clock::SharedClock;
 use crate::event_store::EventStore;
 use crate::ids::Partition;
+use crate::mongo::Databases;
 use crate::position::Position;
 
 /// A handler's subscription to the event store, shared with the other processes that run it.
@@ -59,7 +59,7 @@ impl Subscription {
     pub fn new(
         name: &str,
         store: EventStore,
-        views: Database,
+        databases: &Databases,
         handler: Arc<dyn Handler>,
         settings: SubscriptionSettings,
         metrics: SubscriptionMetrics,
@@ -68,8 +68,9 @@ impl Subscription {
         let workshop = Workshop {
             subscription: name.to_owned(),
             store,
+            losses: databases.losses.clone(),
             handler,
-            dead_letters: DeadLetters::new(&views),
+            dead_letters: DeadLetters::new(&databases.views),
             progress: Progress::default(),
             concurrency: Semaphore::new(settings.concurrency.max(1)),
             settings,
@@ -78,7 +79,7 @@ impl Subscription {
         };
         Self {
             workshop: Arc::new(workshop),
-            leases: Leases::new(views, name),
+            leases: Leases::new(databases.views.clone(), name),
         }
     }
 
@@ -88,7 +89,7 @@ impl Subscription {
         let workshop = &self.workshop;
         let mut patience = Patience::new(&workshop.settings);
         let owner = loop {
-            match self.prepare().await {
+            match workshop.losses.until_lost(self.prepare()).await {
                 Ok(owner) => break owner,
                 Err(error) => {
                     tracing::warn!(subscription = workshop.subscription, %error, "preparing the leases failed; trying again");
@@ -101,7 +102,12 @@ impl Subscription {
         let stop = CancellationToken::new();
         let (changes, received) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
-        let keeper = Keeper::new(self.leases.clone(), owner.clone(), workshop.settings.clone());
+        let keeper = Keeper::new(
+            self.leases.clone(),
+            owner.clone(),
+            workshop.settings.clone(),
+            workshop.losses.clone(),
+        );
         tasks.spawn(keep_leases(workshop.clone(), keeper, changes, stop.clone()));
         tasks.spawn(save_checkpoints(
             workshop.clone(),
@@ -207,7 +213,7 @@ async fn keep_leases(
             .get_or_create(&workshop.labels())
             .set(i64::try_from(backlog).unwrap_or(i64::MAX));
         if heartbeat.is_due(workshop.progress.frontier(), Instant::now(), settings.heartbeat_every)
-            && let Err(error) = workshop.store.mark_all().await
+            && let Err(error) = workshop.losses.until_lost(workshop.store.mark_all()).await
         {
             tracing::warn!(subscription = workshop.subscription, %error, "writing a heartbeat failed");
         }
@@ -251,7 +257,7 @@ async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner,
             idle_since = Instant::now();
         }
         let due = workshop.progress.due(idle);
-        match leases.save(&owner, &due).await {
+        match workshop.losses.until_lost(leases.save(&owner, &due)).await {
             // One that is another's by now is dropped when the leases are tended next.
             Ok(_) => workshop.progress.saved(&due),
             Err(error) => tracing::warn!(subscription = workshop.subscription, %error, "saving checkpoints failed"),
@@ -259,7 +265,7 @@ async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner,
         let before = std::mem::replace(&mut unsettled, workshop.progress.unsettled());
         if unsettled.is_some()
             && unsettled == before
-            && let Err(error) = workshop.store.mark_all().await
+            && let Err(error) = workshop.losses.until_lost(workshop.store.mark_all()).await
         {
             tracing::warn!(subscription = workshop.subscription, %error, "writing a mark failed");
         }
@@ -277,11 +283,11 @@ struct Coordinator {
 impl Coordinator {
     async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
         let mut feed: Option<Feed> = None;
-        let silence = self.workshop.settings.stream_silence;
+        let (silence, losses) = (self.workshop.settings.stream_silence, self.workshop.losses.clone());
         let mut patience = Patience::new(&self.workshop.settings);
         loop {
             if feed.is_none() && !self.workers.is_empty() {
-                match self.open_feed().await {
+                match losses.until_lost(self.open_feed()).await {
                     Ok(opened) => {
                         feed = Some(opened);
                         patience = Patience::new(&self.workshop.settings);
@@ -302,7 +308,7 @@ impl Coordinator {
                     Some(changes) => if self.apply(changes) { feed = None },
                     None => return,
                 },
-                incoming = next_of(&mut feed, silence) => match incoming {
+                incoming = losses.until_lost(next_of(&mut feed, silence)) => match incoming {
                     Ok(incoming) => self.deliver(incoming),
                     Err(FeedError::HistoryLost(error)) => {
                         self.begin_anew(error);

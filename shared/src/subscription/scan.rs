@@ -38,7 +38,19 @@ pub(super) async fn scan(
         partitions = entries.len(),
         "scanning the event store"
     );
-    while let Err(error) = hand_over(&workshop, &entries, &permits, horizon, &mut next, &mut scanned, &stop).await {
+    let losses = &workshop.losses;
+    while let Err(error) = losses
+        .until_lost(hand_over(
+            &workshop,
+            &entries,
+            &permits,
+            horizon,
+            &mut next,
+            &mut scanned,
+            &stop,
+        ))
+        .await
+    {
         tracing::warn!(subscription = workshop.subscription, %error, "the scan broke off; going on");
         if !patience.pause(&stop).await {
             return;

@@ -279,7 +279,8 @@ impl Bench {
         }
         let mut patience = Patience::new(&self.workshop.settings);
         loop {
-            match self.workshop.store.read_by_ids(ids).await {
+            let reading = self.workshop.store.read_by_ids(ids);
+            match self.workshop.losses.until_lost(reading).await {
                 Ok(events) => return Some(events.into_iter().map(|event| (event.id, Arc::new(event))).collect()),
                 Err(error) => {
                     tracing::warn!(partition = %self.partition, %error, "reading queued events failed; trying again");
@@ -361,8 +362,9 @@ impl Bench {
     /// false when stopped meanwhile.
     async fn work_on_letters(&mut self) -> bool {
         let mut patience = Patience::new(&self.workshop.settings);
+        let losses = self.workshop.losses.clone();
         loop {
-            match self.try_letters().await {
+            match losses.until_lost(self.try_letters()).await {
                 Ok(()) => return true,
                 Err(error) => {
                     tracing::warn!(partition = %self.partition, %error, "reading dead letters failed; trying again");

@@ -11,12 +11,15 @@ use super::progress::Progress;
 use super::settings::SubscriptionSettings;
 use crate::clock::SharedClock;
 use crate::event_store::EventStore;
+use crate::mongo::Losses;
 
 /// What the workers of a subscription have in common.
 #[derive(Debug)]
 pub(super) struct Workshop {
     pub(super) subscription: String,
     pub(super) store: EventStore,
+    /// What waits for the database without a time limit must end when connections are lost.
+    pub(super) losses: Losses,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) dead_letters: DeadLetters,
     pub(super) progress: Progress,

@@ -4,5 +4,6 @@
 mod event_store;
 #[cfg(feature = "http")]
 mod http;
+mod losses;
 mod subscription;
 mod takeover;

@@ -12,6 +12,7 @@ use mongodb::{Client, Database};
 use shared::clock::SystemClock;
 use shared::event_store::{EventStore, Retries};
 use shared::ids::{EventId, Partition, UserId};
+use shared::mongo::Databases;
 use shared::position::Position;
 use shared::subscription::dead_letters::{DeadLetters, Request};
 use shared::subscription::leases::Leases;
@@ -149,19 +150,6 @@ impl World {
         }
     }
 
-    /// The same, whose events are reached through another address.
-    pub(crate) async fn through(&self, uri: &str) -> Self {
-        let client = Client::with_uri_str(uri).await.unwrap();
-        let events = client.database(self.store.database().name());
-        let store = EventStore::open(events, SystemClock::shared(), Retries::default());
-        Self {
-            _database: Box::new(()),
-            uri: uri.to_owned(),
-            store: store.await.unwrap(),
-            views: self.views.clone(),
-        }
-    }
-
     /// On a server of its own, where a transaction may be forgotten for longer than a test takes.
     pub(crate) async fn on_a_patient_server() -> Self {
         shared::crypto::install_provider();
@@ -189,21 +177,8 @@ impl World {
         settings: SubscriptionSettings,
         metrics: SubscriptionMetrics,
     ) -> Running {
-        let subscription = Subscription::new(
-            "test",
-            self.store.clone(),
-            self.views.clone(),
-            handler.clone(),
-            settings,
-            metrics,
-            SystemClock::shared(),
-        );
-        let shutdown = CancellationToken::new();
-        let token = shutdown.clone();
-        Running {
-            shutdown,
-            task: tokio::spawn(async move { subscription.run(token).await }),
-        }
+        let databases = Databases::of(self.store.database().clone(), self.views.clone());
+        start(&self.store, &databases, handler, settings, metrics)
     }
 
     pub(crate) fn leases(&self) -> Leases {
@@ -231,6 +206,31 @@ impl World {
             all.len() == 64 && all.iter().all(|lease| lease.position >= position)
         })
         .await;
+    }
+}
+
+/// Begins to work with what is reached by those clients.
+pub(crate) fn start(
+    store: &EventStore,
+    databases: &Databases,
+    handler: &Arc<impl Handler>,
+    settings: SubscriptionSettings,
+    metrics: SubscriptionMetrics,
+) -> Running {
+    let subscription = Subscription::new(
+        "test",
+        store.clone(),
+        databases,
+        handler.clone(),
+        settings,
+        metrics,
+        SystemClock::shared(),
+    );
+    let shutdown = CancellationToken::new();
+    let token = shutdown.clone();
+    Running {
+        shutdown,
+        task: tokio::spawn(async move { subscription.run(token).await }),
     }
 }
 

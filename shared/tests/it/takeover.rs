@@ -1,7 +1,6 @@
 //! Several processes on one subscription: sharing, dying, coming back.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +10,7 @@ use mongodb::{ClientSession, Collection, Database};
 use shared::ids::Partition;
 use shared::subscription::{Delivery, Handler, HandlerError, SubscriptionMetrics, SubscriptionSettings};
 use shared::telemetry::MetricsRegistry;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::subscription::{DEADLINE, Recorder, World, eventually, settings, user, user_of};
 
@@ -106,68 +103,6 @@ async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
     let ids = [world.follow(user_of(1)).await, world.follow(user_of(63)).await];
     second.wait_for_all(&ids).await;
     running_second.stop().await;
-}
-
-/// A node that is lost does not close its connections: they stay open, and nothing comes any more.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_whose_other_end_is_gone_is_opened_anew() {
-    let world = World::new().await;
-    let way = Way::to(&world.uri).await;
-    let recorder = Recorder::new();
-    let impatient = SubscriptionSettings {
-        stream_silence: Duration::from_millis(500),
-        ..settings()
-    };
-    let elsewhere = world.through(&way.uri()).await;
-    let running = elsewhere.start_with(&recorder, impatient, SubscriptionMetrics::default());
-    let before = world.follow(user()).await;
-    recorder.wait_for_all(&[before]).await;
-    way.lose_the_connections_there_are();
-    let after = world.follow(user()).await;
-    // The driver would notice, too, by its own questions to the server: every ten seconds it asks one.
-    tokio::time::timeout(Duration::from_secs(8), recorder.wait_for_all(&[after]))
-        .await
-        .expect("the stream is opened anew before the driver notices");
-    running.task.abort();
-}
-
-/// Connections to a database that can be lost without being closed.
-struct Way {
-    address: SocketAddr,
-    lost: watch::Sender<u32>,
-}
-
-impl Way {
-    /// `database`: a URI with one host and port.
-    async fn to(database: &str) -> Self {
-        let host = database.trim_start_matches("mongodb://").split('/').next().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, database) = (listener.local_addr().unwrap(), host.to_owned());
-        let (lost, losses) = watch::channel(0);
-        tokio::spawn(async move {
-            loop {
-                let (mut client, _) = listener.accept().await.unwrap();
-                let (database, mut losses) = (database.clone(), losses.clone());
-                losses.mark_unchanged();
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(&database).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        _ = losses.changed() => std::future::pending().await,
-                    }
-                });
-            }
-        });
-        Self { address, lost }
-    }
-
-    fn uri(&self) -> String {
-        format!("mongodb://{}/?directConnection=true", self.address)
-    }
-
-    fn lose_the_connections_there_are(&self) {
-        self.lost.send_modify(|losses| *losses += 1);
-    }
 }
 
 /// Writes one row in a transaction of its session, and stops before the commit if it is to die.

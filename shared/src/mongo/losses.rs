@@ -1,0 +1,63 @@
+//! Noticing that connections are lost while something waits for an answer on them.
+
+use std::io;
+
+use mongodb::error::Error;
+use mongodb::event::EventHandler;
+use mongodb::event::cmap::CmapEvent;
+use tokio::sync::watch;
+
+/// The losses of a deployment's connections; clones are the same.
+///
+/// A node or a pod that vanishes closes nothing: what was asked on its connections waits until the kernel gives up, after
+/// a quarter of an hour. The driver ends such waiting only where its monitor, too, asked and got no answer. If the
+/// monitor was told (its own connection was closed, the name leads nowhere), the driver starts new connections and
+/// leaves the old ones to wait. So whatever has no time limit of its own is run [`until_lost`](Losses::until_lost).
+#[derive(Debug, Clone, Default)]
+pub struct Losses(watch::Sender<()>);
+
+impl Losses {
+    /// For the options of each client whose losses these are.
+    ///
+    /// The driver tells of a cleared pool before it gives out the next connection: what begins later is not on a lost one.
+    pub(super) fn handler(&self) -> EventHandler<CmapEvent> {
+        let losses = self.0.clone();
+        EventHandler::callback(move |event| {
+            if matches!(event, CmapEvent::PoolCleared(_)) {
+                losses.send_replace(());
+            }
+        })
+    }
+
+    /// What the work ends with, or a transient error if connections are lost before. Whether it was done is then
+    /// unknown, as after any error of the network.
+    pub async fn until_lost<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut lost = self.0.subscribe();
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            Ok(()) = lost.changed() => {
+                let error = io::Error::new(io::ErrorKind::ConnectionReset, "connections to the database were lost");
+                Err(Error::from(error).into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mongo::is_transient;
+
+    #[tokio::test]
+    async fn work_under_way_ends_and_later_work_does_not() {
+        let losses = Losses::default();
+        let waiting = losses.until_lost(std::future::pending::<Result<(), Error>>());
+        let (outcome, ()) = tokio::join!(waiting, async {
+            losses.clone().0.send_replace(());
+        });
+        assert!(is_transient(&outcome.unwrap_err()));
+        let later: Result<i32, Error> = losses.until_lost(async { Ok(1) }).await;
+        assert_eq!(later.unwrap(), 1);
+    }
+}

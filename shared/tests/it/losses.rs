@@ -1,0 +1,213 @@
+//! Connections whose other end vanishes: a node or a pod that is lost closes nothing, and nothing comes any more.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shared::clock::SystemClock;
+use shared::config::{MongoDb, MongoUri};
+use shared::event_store::{EventStore, Retries};
+use shared::mongo::Databases;
+use shared::subscription::{Delivery, Handler, HandlerError, SubscriptionMetrics, SubscriptionSettings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+
+use crate::subscription::{DEADLINE, Recorder, Running, World, eventually, settings, start, user};
+
+/// The driver's monitor still has its answers, so the driver has nothing against the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_alone_is_lost_is_opened_anew() {
+    let world = World::new().await;
+    let way = Way::to(&world.uri).await;
+    let recorder = Recorder::new();
+    let impatient = SubscriptionSettings {
+        stream_silence: Duration::from_millis(500),
+        ..settings()
+    };
+    let running = start_through(&way, &world, &recorder, impatient).await;
+    let before = world.follow(user()).await;
+    recorder.wait_for_all(&[before]).await;
+    // Between two questions it waits for nothing.
+    eventually("the stream is lost", || async {
+        way.lose(Connection::waits_for_the_stream) > 0
+    })
+    .await;
+    let after = world.follow(user()).await;
+    recorder.wait_for_all(&[after]).await;
+    running.stop().await;
+}
+
+/// The driver's monitor is told, as by a pod that ends in order: then the driver lets what is under way wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_an_answer_ends_when_connections_are_lost() {
+    let world = World::new().await;
+    let way = Way::to(&world.uri).await;
+    let handler = Arc::new(Waiting::default());
+    // Nothing else would notice.
+    let patient = SubscriptionSettings {
+        stream_silence: 10 * DEADLINE,
+        ..settings()
+    };
+    let running = start_through(&way, &world, &handler, patient).await;
+    world.follow(user()).await;
+    handler.waits.notified().await;
+    assert!(way.lose(|connection| !connection.is_monitor()) > 0);
+    way.close_the_monitor();
+    tokio::time::timeout(DEADLINE, handler.done.notified())
+        .await
+        .expect("the handler is called again");
+    let barrier = world.store.mark_all().await.unwrap();
+    world.wait_for_checkpoints(barrier).await;
+    running.stop().await;
+}
+
+async fn start_through(
+    way: &Way,
+    world: &World,
+    handler: &Arc<impl Handler>,
+    settings: SubscriptionSettings,
+) -> Running {
+    shared::crypto::install_provider();
+    let config = MongoDb {
+        events_database: world.store.database().name().to_owned(),
+        views_database: world.views.name().to_owned(),
+        ..MongoDb::at(MongoUri::parse(&way.uri()).unwrap())
+    };
+    let databases = Databases::connect(&config, "losses").await.unwrap();
+    let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default());
+    start(
+        &store.await.unwrap(),
+        &databases,
+        handler,
+        settings,
+        SubscriptionMetrics::default(),
+    )
+}
+
+/// Waits at the first call, as for an answer that never comes.
+#[derive(Debug, Default)]
+struct Waiting {
+    called: AtomicBool,
+    waits: Notify,
+    done: Notify,
+}
+
+#[async_trait]
+impl Handler for Waiting {
+    async fn handle(&self, _: &[Delivery]) -> Result<(), HandlerError> {
+        if !self.called.swap(true, Ordering::SeqCst) {
+            self.waits.notify_one();
+            std::future::pending::<()>().await;
+        }
+        self.done.notify_one();
+        Ok(())
+    }
+}
+
+/// Connections to a database that can be lost without being closed.
+struct Way {
+    address: SocketAddr,
+    connections: Arc<Mutex<Vec<Arc<Connection>>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Nothing arrives any more.
+    Lost,
+    Closed,
+}
+
+struct Connection {
+    number: usize,
+    /// What was asked last.
+    stream: AtomicBool,
+    state: watch::Sender<State>,
+}
+
+impl Connection {
+    /// A client's first connection is its monitor's.
+    fn is_monitor(&self) -> bool {
+        self.number == 0
+    }
+
+    fn waits_for_the_stream(&self) -> bool {
+        self.stream.load(Ordering::SeqCst)
+    }
+
+    async fn carry(&self, mut client: TcpStream, database: String) {
+        let mut server = TcpStream::connect(&database).await.unwrap();
+        let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        let mut state = self.state.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                // The sender is `self`.
+                _ = state.changed() => match *state.borrow_and_update() {
+                    State::Open => {}
+                    State::Lost => break,
+                    State::Closed => return,
+                },
+                read = client.read(&mut asked) => {
+                    let Ok(read @ 1..) = read else { return };
+                    let asks = asked[..read].windows(7).any(|bytes| bytes == b"getMore");
+                    self.stream.store(asks, Ordering::SeqCst);
+                    if server.write_all(&asked[..read]).await.is_err() { return }
+                }
+                read = server.read(&mut answered) => {
+                    let Ok(read @ 1..) = read else { return };
+                    self.stream.store(false, Ordering::SeqCst);
+                    if client.write_all(&answered[..read]).await.is_err() { return }
+                }
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Way {
+    /// `database`: a URI with one host and port.
+    async fn to(database: &str) -> Self {
+        let host = database.trim_start_matches("mongodb://").split('/').next().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, database) = (listener.local_addr().unwrap(), host.to_owned());
+        let connections = Arc::new(Mutex::new(Vec::new()));
+        let known = connections.clone();
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (client, _) = listener.accept().await.unwrap();
+                let connection = Arc::new(Connection {
+                    number,
+                    stream: AtomicBool::new(false),
+                    state: watch::Sender::new(State::Open),
+                });
+                known.lock().unwrap().push(connection.clone());
+                let database = database.clone();
+                tokio::spawn(async move { connection.carry(client, database).await });
+            }
+        });
+        Self { address, connections }
+    }
+
+    fn uri(&self) -> String {
+        format!("mongodb://{}/?directConnection=true", self.address)
+    }
+
+    /// Answers how many they are.
+    fn lose(&self, which: impl Fn(&Connection) -> bool) -> usize {
+        let connections = self.connections.lock().unwrap();
+        let lost: Vec<_> = connections.iter().filter(|connection| which(connection)).collect();
+        for connection in &lost {
+            connection.state.send_replace(State::Lost);
+        }
+        lost.len()
+    }
+
+    fn close_the_monitor(&self) {
+        let connections = self.connections.lock().unwrap();
+        connections[0].state.send_replace(State::Closed);
+    }
+}
