@@ -285,21 +285,22 @@ impl Coordinator {
         let mut feed: Option<Feed> = None;
         let (silence, losses) = (self.workshop.settings.stream_silence, self.workshop.losses.clone());
         let mut patience = Patience::new(&self.workshop.settings);
+        let mut open_at = tokio::time::Instant::now();
         loop {
-            if feed.is_none() && !self.workers.is_empty() {
+            let to_open = feed.is_none() && !self.workers.is_empty();
+            if to_open && open_at <= tokio::time::Instant::now() {
                 match losses.until_lost(self.open_feed()).await {
                     Ok(opened) => {
                         feed = Some(opened);
                         patience = Patience::new(&self.workshop.settings);
+                        continue;
                     }
                     Err(FeedError::HistoryLost(error)) => self.begin_anew(error),
                     Err(FeedError::Broken(error)) => {
                         tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
-                        if !patience.pause(&self.stop).await {
-                            return;
-                        }
                     }
                 }
+                open_at = tokio::time::Instant::now() + patience.next();
             }
             tokio::select! {
                 biased;
@@ -308,6 +309,7 @@ impl Coordinator {
                     Some(changes) => if self.apply(changes) { feed = None },
                     None => return,
                 },
+                () = tokio::time::sleep_until(open_at), if to_open => {}
                 incoming = losses.until_lost(next_of(&mut feed, silence)) => match incoming {
                     Ok(incoming) => self.deliver(incoming),
                     Err(FeedError::HistoryLost(error)) => {

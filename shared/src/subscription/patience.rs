@@ -22,10 +22,16 @@ impl Patience {
         }
     }
 
+    /// How long to wait this time.
+    pub(super) fn next(&mut self) -> Duration {
+        let next = self.next;
+        self.next = (self.next * 2).min(self.most);
+        next
+    }
+
     /// Waits; false if stopped meanwhile.
     pub(super) async fn pause(&mut self, stop: &CancellationToken) -> bool {
-        let pause = self.next;
-        self.next = (self.next * 2).min(self.most);
+        let pause = self.next();
         stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 

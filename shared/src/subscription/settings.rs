@@ -64,7 +64,7 @@ impl Default for SubscriptionSettings {
             window: 512,
             attempts: 5,
             backoff: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(16),
+            backoff_max: Duration::from_secs(4),
             scan_overlap: Duration::from_secs(24 * 60 * 60),
         }
     }

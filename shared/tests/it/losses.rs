@@ -1,7 +1,7 @@
 //! Connections whose other end vanishes: a node or a pod that is lost closes nothing, and nothing comes any more.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,6 +64,24 @@ async fn what_waits_for_an_answer_ends_when_connections_are_lost() {
     running.stop().await;
 }
 
+/// Nothing else happens that would make anybody look again: no lease changes hands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_could_not_be_opened_is_opened_later() {
+    let world = World::new().await;
+    let way = Way::to(&world.uri).await;
+    let recorder = Recorder::new();
+    let running = start_through(&way, &world, &recorder, settings()).await;
+    let before = world.follow(user()).await;
+    recorder.wait_for_all(&[before]).await;
+    way.shut();
+    // The monitor asks again and again; between two of its questions an opening finds no server.
+    eventually("the database is looked for in vain", || async { way.refused() >= 4 }).await;
+    way.open();
+    let after = world.follow(user()).await;
+    recorder.wait_for_all(&[after]).await;
+    running.stop().await;
+}
+
 async fn start_through(
     way: &Way,
     world: &World,
@@ -74,6 +92,7 @@ async fn start_through(
     let config = MongoDb {
         events_database: world.store.database().name().to_owned(),
         views_database: world.views.name().to_owned(),
+        server_selection_timeout: Duration::from_millis(100),
         ..MongoDb::at(MongoUri::parse(&way.uri()).unwrap())
     };
     let databases = Databases::connect(&config, "losses").await.unwrap();
@@ -111,6 +130,8 @@ impl Handler for Waiting {
 struct Way {
     address: SocketAddr,
     connections: Arc<Mutex<Vec<Arc<Connection>>>>,
+    shut: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,11 +195,20 @@ impl Way {
         let host = database.trim_start_matches("mongodb://").split('/').next().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, database) = (listener.local_addr().unwrap(), host.to_owned());
-        let connections = Arc::new(Mutex::new(Vec::new()));
-        let known = connections.clone();
+        let way = Self {
+            address,
+            connections: Arc::default(),
+            shut: Arc::default(),
+            refused: Arc::default(),
+        };
+        let (known, shut, refused) = (way.connections.clone(), way.shut.clone(), way.refused.clone());
         tokio::spawn(async move {
             for number in 0.. {
                 let (client, _) = listener.accept().await.unwrap();
+                if shut.load(Ordering::SeqCst) {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
                 let connection = Arc::new(Connection {
                     number,
                     stream: AtomicBool::new(false),
@@ -189,7 +219,7 @@ impl Way {
                 tokio::spawn(async move { connection.carry(client, database).await });
             }
         });
-        Self { address, connections }
+        way
     }
 
     fn uri(&self) -> String {
@@ -204,6 +234,23 @@ impl Way {
             connection.state.send_replace(State::Lost);
         }
         lost.len()
+    }
+
+    /// Closes all connections, and every new one.
+    fn shut(&self) {
+        self.shut.store(true, Ordering::SeqCst);
+        for connection in &*self.connections.lock().unwrap() {
+            connection.state.send_replace(State::Closed);
+        }
+    }
+
+    fn open(&self) {
+        self.shut.store(false, Ordering::SeqCst);
+    }
+
+    /// How many connections were closed at once.
+    fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
     }
 
     fn close_the_monitor(&self) {
