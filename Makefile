@@ -16,7 +16,7 @@ IMAGE_FLAGS ?=
 PROGRAMS ?= command-svc query-svc projector operator microblog
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images test test-cluster check fmt lint deny chart-readme build-tools setup
+.PHONY: help run demo build images test test-cluster bench bench-quick check fmt lint deny chart-readme build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,16 @@ test: setup check ## Check format, lints, licences and run every test
 
 test-cluster: setup ## Test on the Kubernetes that KUBECONFIG points at (ARGS="--list" names the scenarios, ARGS="--help" what can be set)
 	@$(CARGO) build --workspace --all-targets --locked
-	@. .ci/versions; CRDS="$$CRDS" $(TARGET_DIR)/debug/test-cluster $(ARGS)
+	@echo "== Building the programs of the images, optimised (about 20 minutes on two cores the first time)"
+	@$(CARGO) build --release --locked $(PROGRAMS:%=-p %)
+	@. .ci/versions; CRDS="$$CRDS" BINARIES="$${BINARIES:-$(TARGET_DIR)/release}" $(TARGET_DIR)/debug/test-cluster $(ARGS)
+
+bench: build-tools ## Measure against what the database can do: about 15 minutes (ARGS="--only post" for some of it)
+	@$(CARGO) build --release --locked -p command-svc -p query-svc -p projector -p bench
+	@$(TARGET_DIR)/release/bench $(ARGS)
+
+bench-quick: ## The same in two minutes, with fewer rounds and fewer documents
+	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 check: setup ## All of `make test` but the tests
 	@echo "== Format"

@@ -17,9 +17,22 @@ pub(crate) struct Node {
     pub(crate) address: String,
 }
 
+/// How long a cluster that has just been started may take until its nodes are in order.
+const IN_ORDER_WITHIN: Duration = Duration::from_secs(120);
+
 /// Every node on which pods may run.
 pub(crate) async fn nodes() -> Result<Vec<Node>> {
-    let listed: Value = serde_json::from_str(&kubectl().args(["get", "nodes", "-o", "json"]).run().await?)?;
+    let (listed, _) = eventually("every node is in order", IN_ORDER_WITHIN, async || {
+        let listed: Value = serde_json::from_str(&kubectl().args(["get", "nodes", "-o", "json"]).run().await?)?;
+        let items = listed["items"].as_array().context("a list of nodes")?;
+        let conditions: Vec<&Value> = items.iter().flat_map(taints).filter(|taint| passes(taint)).collect();
+        Ok(if conditions.is_empty() {
+            Seen::There(listed)
+        } else {
+            Seen::NotYet(format!("{conditions:?}"))
+        })
+    })
+    .await?;
     let items = listed["items"].as_array().context("a list of nodes")?;
     let of = |item: &Value| -> Option<Node> {
         let addresses = item["status"]["addresses"].as_array()?;
@@ -32,10 +45,19 @@ pub(crate) async fn nodes() -> Result<Vec<Node>> {
     Ok(items.iter().filter(|item| takes_pods(item)).filter_map(of).collect())
 }
 
+fn taints(node: &Value) -> &[Value] {
+    node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether Kubernetes itself takes the taint away when the node is in order; a cordon it leaves.
+fn passes(taint: &Value) -> bool {
+    let key = taint["key"].as_str().unwrap_or_default();
+    key.starts_with("node.kubernetes.io/") && key != "node.kubernetes.io/unschedulable"
+}
+
 fn takes_pods(node: &Value) -> bool {
-    let taints = node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default();
     let refuses = |taint: &Value| taint["effect"] != "PreferNoSchedule";
-    node["spec"]["unschedulable"] != true && !taints.iter().any(refuses)
+    node["spec"]["unschedulable"] != true && !taints(node).iter().any(refuses)
 }
 
 /// Where the kubelet of a node tells pods to have names resolved.

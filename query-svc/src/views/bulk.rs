@@ -41,6 +41,11 @@ impl Update {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (&Document, &Document) {
+        (&self.filter, &self.update)
+    }
+
     fn to_document(&self) -> Document {
         doc! { "q": &self.filter, "u": &self.update, "upsert": self.upsert, "multi": false }
     }

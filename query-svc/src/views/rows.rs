@@ -445,4 +445,6 @@ pub(super) fn late_history(changes: &Changes) -> HashSet<(PostId, i64)> {
 }
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;

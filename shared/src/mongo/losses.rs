@@ -1,11 +1,16 @@
 //! Noticing that connections are lost while something waits for an answer on them.
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use mongodb::error::Error;
 use mongodb::event::EventHandler;
 use mongodb::event::cmap::CmapEvent;
 use tokio::sync::watch;
+
+/// What is under way when a connection is lost may be on another, and well: it gets so much time to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The losses of a deployment's connections; clones are the same.
 ///
@@ -29,18 +34,20 @@ impl Losses {
         })
     }
 
-    /// What the work ends with, or a transient error if connections are lost before. Whether it was done is then
-    /// unknown, as after any error of the network.
+    /// What the work ends with, or a transient error if connections were lost meanwhile and it does not end soon.
+    /// Whether it was done is then unknown, as after any error of the network.
     pub async fn until_lost<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let mut lost = self.0.subscribe();
+        let mut work = pin!(work);
         tokio::select! {
             biased;
-            outcome = work => outcome,
-            Ok(()) = lost.changed() => {
-                let error = io::Error::new(io::ErrorKind::ConnectionReset, "connections to the database were lost");
-                Err(Error::from(error).into())
-            }
+            outcome = &mut work => return outcome,
+            Ok(()) = lost.changed() => {}
         }
+        tokio::time::timeout(GRACE, work).await.unwrap_or_else(|_| {
+            let error = io::Error::new(io::ErrorKind::ConnectionReset, "connections to the database were lost");
+            Err(Error::from(error).into())
+        })
     }
 }
 
@@ -50,14 +57,19 @@ mod tests {
     use crate::mongo::is_transient;
 
     #[tokio::test]
-    async fn work_under_way_ends_and_later_work_does_not() {
+    async fn what_waits_in_vain_ends_and_what_goes_on_does_not() {
         let losses = Losses::default();
-        let waiting = losses.until_lost(std::future::pending::<Result<(), Error>>());
-        let (outcome, ()) = tokio::join!(waiting, async {
+        let waits = losses.until_lost(std::future::pending::<Result<(), Error>>());
+        let goes_on = losses.until_lost(async {
+            tokio::time::sleep(GRACE / 10).await;
+            Ok::<i32, Error>(1)
+        });
+        let (waited, went_on, ()) = tokio::join!(waits, goes_on, async {
             losses.clone().0.send_replace(());
         });
-        assert!(is_transient(&outcome.unwrap_err()));
-        let later: Result<i32, Error> = losses.until_lost(async { Ok(1) }).await;
-        assert_eq!(later.unwrap(), 1);
+        assert!(is_transient(&waited.unwrap_err()));
+        assert_eq!(went_on.unwrap(), 1);
+        let later: Result<i32, Error> = losses.until_lost(async { Ok(2) }).await;
+        assert_eq!(later.unwrap(), 2);
     }
 }

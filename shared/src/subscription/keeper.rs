@@ -15,6 +15,8 @@ use crate::mongo::Losses;
 pub(super) struct Changes {
     pub(super) gained: Vec<Lease>,
     pub(super) lost: Vec<Partition>,
+    /// There was something to take, whoever got it.
+    pub(super) went_for_some: bool,
 }
 
 impl Changes {
@@ -67,6 +69,7 @@ impl Keeper {
         });
         self.observe(&all, now);
         let claims = self.claims(&all, now);
+        changes.went_for_some = !claims.is_empty();
         match self.losses.until_lost(self.leases.take(&claims, &self.owner)).await {
             Ok(gained) => changes.gained = gained,
             // What was taken all the same is free to us at the next look. What was lost has to be let go of now.

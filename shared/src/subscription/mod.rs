@@ -26,6 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{BoxFuture, FutureExt as _};
+use mongodb::error::Error;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +133,7 @@ impl Subscription {
         workshop.metrics.ended(&workshop.labels());
     }
 
-    async fn prepare(&self) -> Result<Owner, mongodb::error::Error> {
+    async fn prepare(&self) -> Result<Owner, Error> {
         self.workshop.dead_letters.ensure().await?;
         self.leases.ensure(Position::ORIGIN).await?;
         Ok(Owner::random(self.workshop.handler.session().await?))
@@ -139,13 +141,17 @@ impl Subscription {
 
     /// Saves what is handled and gives the leases back; where the database is gone, they run out instead.
     async fn hand_over(&self, owner: &Owner) {
-        let last = self.workshop.progress.due(true);
+        let (begun, last) = (Instant::now(), self.workshop.progress.due(true));
         let handed_over = async {
             self.leases.save(owner, &last).await?;
             self.leases.release(owner).await
         };
         match tokio::time::timeout(Duration::from_secs(5), handed_over).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => tracing::info!(
+                subscription = self.workshop.subscription,
+                took = ?begun.elapsed(),
+                "gave the leases back",
+            ),
             Ok(Err(error)) => tracing::warn!(%error, "giving the leases back failed; they will run out"),
             Err(_) => tracing::warn!("giving the leases back took too long; they will run out"),
         }
@@ -178,7 +184,8 @@ async fn keep_leases(
             continue;
         }
         match keeper.tend(Instant::now()).await {
-            Ok(found) if found.is_empty() => sated = early,
+            // Where another was faster, some may be left.
+            Ok(found) if found.is_empty() => sated = early && !found.went_for_some,
             Ok(found) => {
                 sated = false;
                 let labels = workshop.labels();
@@ -280,41 +287,74 @@ struct Coordinator {
     stop: CancellationToken,
 }
 
+/// A stream that is being opened, of every partition that was held when that began.
+struct Opening {
+    start: Position,
+    feed: BoxFuture<'static, Result<Feed, FeedError>>,
+}
+
 impl Coordinator {
+    /// What is gained wants a stream that covers it. Until that one is open, what was held before goes on with the stream there is:
+    /// what both show is handed out once.
     async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
         let mut feed: Option<Feed> = None;
+        let mut opening: Option<Opening> = None;
+        let mut gained = false;
         let (silence, losses) = (self.workshop.settings.stream_silence, self.workshop.losses.clone());
         let mut patience = Patience::new(&self.workshop.settings);
         let mut open_at = tokio::time::Instant::now();
         loop {
-            let to_open = feed.is_none() && !self.workers.is_empty();
+            let to_open = (feed.is_none() || gained) && opening.is_none() && !self.workers.is_empty();
             if to_open && open_at <= tokio::time::Instant::now() {
-                match losses.until_lost(self.open_feed()).await {
-                    Ok(opened) => {
-                        feed = Some(opened);
-                        patience = Patience::new(&self.workshop.settings);
-                        continue;
-                    }
-                    Err(FeedError::HistoryLost(error)) => self.begin_anew(error),
-                    Err(FeedError::Broken(error)) => {
+                let stop = self.stop.clone();
+                let Some(begun) = stop.run_until_cancelled(losses.until_lost(self.open())).await else {
+                    return;
+                };
+                match begun {
+                    Ok(begun) => (opening, gained) = (Some(begun), false),
+                    Err(error) => {
                         tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
+                        open_at = tokio::time::Instant::now() + patience.next();
                     }
                 }
-                open_at = tokio::time::Instant::now() + patience.next();
+                continue;
             }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 changed = changes.recv() => match changed {
-                    Some(changes) => if self.apply(changes) { feed = None },
+                    Some(changes) => if self.apply(changes) { (opening, gained) = (None, true) },
                     None => return,
                 },
                 () = tokio::time::sleep_until(open_at), if to_open => {}
+                opened = losses.until_lost(opened(&mut opening)) => match opened {
+                    Ok((start, opened)) => {
+                        self.workers.values_mut().for_each(Worker::cover);
+                        self.workshop.progress.stream_opened(start);
+                        let labels = self.workshop.labels();
+                        self.workshop.metrics.streams_opened.get_or_create(&labels).inc();
+                        (feed, opening) = (Some(opened), None);
+                        patience = Patience::new(&self.workshop.settings);
+                    }
+                    Err(error) => {
+                        match error {
+                            FeedError::HistoryLost(error) => {
+                                self.begin_anew(error);
+                                feed = None;
+                            }
+                            FeedError::Broken(error) => {
+                                tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
+                            }
+                        }
+                        (opening, gained) = (None, true);
+                        open_at = tokio::time::Instant::now() + patience.next();
+                    }
+                },
                 incoming = losses.until_lost(next_of(&mut feed, silence)) => match incoming {
                     Ok(incoming) => self.deliver(incoming),
                     Err(FeedError::HistoryLost(error)) => {
                         self.begin_anew(error);
-                        feed = None;
+                        (feed, opening) = (None, None);
                     }
                     Err(FeedError::Broken(error)) => {
                         tracing::warn!(subscription = self.workshop.subscription, %error, "the stream broke; opening another");
@@ -352,8 +392,8 @@ impl Coordinator {
         }
     }
 
-    /// Opens the stream at the lowest position that any partition needs, scanning first for those that need more.
-    async fn open_feed(&mut self) -> Result<Feed, FeedError> {
+    /// Begins to open a stream at the lowest position that any partition needs, scanning first for those that need more.
+    async fn open(&mut self) -> Result<Opening, Error> {
         self.scan_what_no_stream_reaches().await?;
         let start = self
             .workers
@@ -362,21 +402,20 @@ impl Coordinator {
             .min()
             .unwrap_or_default();
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
-        let types = self.workshop.handler.event_types();
-        let opening = Feed::open(self.workshop.store.database(), start, &partitions, types);
-        // A server may read much of its oplog before it shows the first.
-        let patience = self.workshop.settings.stream_silence * 2;
-        let feed = in_time(patience, opening).await?;
-        self.workshop.progress.stream_opened(start);
-        self.workshop
-            .metrics
-            .streams_opened
-            .get_or_create(&self.workshop.labels())
-            .inc();
-        Ok(feed)
+        let workshop = self.workshop.clone();
+        let feed = async move {
+            let types = workshop.handler.event_types();
+            let opening = Feed::open(workshop.store.database(), start, &partitions, types);
+            // A server may read much of its oplog before it shows the first.
+            in_time(workshop.settings.stream_silence * 2, opening).await
+        };
+        Ok(Opening {
+            start,
+            feed: feed.boxed(),
+        })
     }
 
-    async fn scan_what_no_stream_reaches(&mut self) -> Result<(), FeedError> {
+    async fn scan_what_no_stream_reaches(&mut self) -> Result<(), Error> {
         if self.workers.values().all(|worker| worker.delivered != Position::ORIGIN) {
             return Ok(());
         }
@@ -408,7 +447,7 @@ impl Coordinator {
     }
 
     /// The oplog has rolled over: every partition is scanned from a day before its checkpoint.
-    fn begin_anew(&mut self, error: mongodb::error::Error) {
+    fn begin_anew(&mut self, error: Error) {
         tracing::error!(
             subscription = self.workshop.subscription, %error,
             "the oplog no longer reaches back to the checkpoints; scanning the event store",
@@ -455,6 +494,14 @@ impl Coordinator {
     }
 }
 
+/// Waits for the stream that is being opened, if there is one.
+async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Feed), FeedError> {
+    match opening {
+        Some(opening) => Ok((opening.start, opening.feed.as_mut().await?)),
+        None => std::future::pending().await,
+    }
+}
+
 async fn next_of(feed: &mut Option<Feed>, silence: Duration) -> Result<Incoming, FeedError> {
     match feed {
         Some(feed) => in_time(silence, feed.next()).await,
@@ -466,7 +513,7 @@ async fn next_of(feed: &mut Option<Feed>, silence: Duration) -> Result<Incoming,
 async fn in_time<T>(silence: Duration, step: impl Future<Output = Result<T, FeedError>>) -> Result<T, FeedError> {
     match tokio::time::timeout(silence, step).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(FeedError::Broken(mongodb::error::Error::custom(format!(
+        Err(_) => Err(FeedError::Broken(Error::custom(format!(
             "the stream said nothing for {silence:?}"
         )))),
     }

@@ -63,7 +63,7 @@ impl Default for SubscriptionSettings {
             batch: 100,
             window: 512,
             attempts: 5,
-            backoff: Duration::from_secs(1),
+            backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(4),
             scan_overlap: Duration::from_secs(24 * 60 * 60),
         }

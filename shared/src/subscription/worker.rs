@@ -45,6 +45,9 @@ pub(super) struct Worker {
     pub(super) fence: i64,
     /// The stream has been handed over up to here.
     pub(super) delivered: Position,
+    /// A stream that began at `delivered` or below was opened since the lease was taken. What an older one shows may lie
+    /// above something that nobody has shown to this worker.
+    covered: bool,
     queue: mpsc::UnboundedSender<Item>,
     queued: Arc<AtomicUsize>,
     workshop: Arc<Workshop>,
@@ -76,6 +79,7 @@ impl Worker {
             partition,
             fence,
             delivered: position,
+            covered: false,
             queue,
             queued,
             workshop,
@@ -84,9 +88,19 @@ impl Worker {
         }
     }
 
-    /// Hands over an event of the stream; one that was handed over before is dropped.
+    /// From now on the stream is one that shows all that this worker needs.
+    pub(super) fn cover(&mut self) {
+        self.covered = true;
+    }
+
+    /// Whether the stream's next is for this worker: not before the stream covers it, and not what was handed over before.
+    fn awaits(&self, position: Position) -> bool {
+        self.covered && position > self.delivered
+    }
+
+    /// Hands over an event of the stream, if the worker awaits it.
     pub(super) fn deliver(&mut self, event: Arc<RecordedEvent>, position: Position) {
-        if position <= self.delivered {
+        if !self.awaits(position) {
             return;
         }
         self.delivered = position;
@@ -98,7 +112,7 @@ impl Worker {
 
     /// Hands over a mark: nothing is to be done, but a checkpoint must pass it.
     pub(super) fn deliver_mark(&mut self, mark: Mark, position: Position) {
-        if position <= self.delivered {
+        if !self.awaits(position) {
             return;
         }
         self.delivered = position;

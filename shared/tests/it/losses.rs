@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bson::{Bson, Document, doc};
 use shared::clock::SystemClock;
 use shared::config::{MongoDb, MongoUri};
 use shared::event_store::{EventStore, Retries};
 use shared::mongo::Databases;
 use shared::subscription::{Delivery, Handler, HandlerError, SubscriptionMetrics, SubscriptionSettings};
+use shared::telemetry::MetricsRegistry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
-use crate::subscription::{DEADLINE, Recorder, Running, World, eventually, settings, start, user};
+use crate::subscription::{DEADLINE, Recorder, Running, World, eventually, settings, start, user, user_of};
 
 /// The driver's monitor still has its answers, so the driver has nothing against the others.
 #[tokio::test(flavor = "multi_thread")]
@@ -74,11 +76,53 @@ async fn a_stream_that_could_not_be_opened_is_opened_later() {
     let before = world.follow(user()).await;
     recorder.wait_for_all(&[before]).await;
     way.shut();
-    // The monitor asks again and again; between two of its questions an opening finds no server.
-    eventually("the database is looked for in vain", || async { way.refused() >= 4 }).await;
+    // Twice a second somebody asks, and for two seconds an opening waits.
+    eventually("the database is looked for in vain", || async { way.refused() >= 8 }).await;
     way.open();
     let after = world.follow(user()).await;
     recorder.wait_for_all(&[after]).await;
+    running.stop().await;
+}
+
+/// While a stream is opened for what was gained, the older one goes on; but it is past what the gained partition needs first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_came_back_waits_for_a_stream_that_begins_low_enough() {
+    let world = World::new().await;
+    let way = Way::to(&world.uri).await;
+    let recorder = Recorder::new();
+    let metrics = SubscriptionMetrics::default();
+    let registry = MetricsRegistry::default();
+    registry.register_all(|registry| metrics.register(registry));
+    let holds = async |count: usize| {
+        let held = format!("subscription_leases_held{{subscription=\"test\"}} {count}\n");
+        eventually(&held, || async { registry.encode().unwrap().contains(&held) }).await;
+    };
+    let running = start_measured(&way, &world, &recorder, settings(), metrics).await;
+    let first = world.follow(user_of(3)).await;
+    recorder.wait_for_all(&[first]).await;
+    // Later it has to begin there, and not with a scan of everything.
+    world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
+    let leases = world.views.collection::<Document>("leases");
+    let set = async |owner: Bson| {
+        let owner = doc! { "$set": { "owner": owner }, "$inc": { "fence": 1, "beat": 1 } };
+        leases.update_one(doc! { "_id": "test/03" }, owner).await.unwrap();
+    };
+    set("another".into()).await;
+    holds(63).await;
+    let nobodys = world.follow(user_of(3)).await;
+    let elsewhere = world.follow(user_of(5)).await;
+    recorder.wait_for_all(&[elsewhere]).await;
+
+    way.hold_openings(true);
+    set(Bson::Null).await;
+    holds(64).await;
+    let late = world.follow(user_of(3)).await;
+    let elsewhere = world.follow(user_of(5)).await;
+    // The stream that is there shows it, and has shown `late` before.
+    recorder.wait_for_all(&[elsewhere]).await;
+    assert!(!recorder.handled().contains(&late));
+    way.hold_openings(false);
+    recorder.wait_for_all(&[nobodys, late]).await;
     running.stop().await;
 }
 
@@ -88,22 +132,25 @@ async fn start_through(
     handler: &Arc<impl Handler>,
     settings: SubscriptionSettings,
 ) -> Running {
+    start_measured(way, world, handler, settings, SubscriptionMetrics::default()).await
+}
+
+async fn start_measured(
+    way: &Way,
+    world: &World,
+    handler: &Arc<impl Handler>,
+    settings: SubscriptionSettings,
+    metrics: SubscriptionMetrics,
+) -> Running {
     shared::crypto::install_provider();
     let config = MongoDb {
         events_database: world.store.database().name().to_owned(),
         views_database: world.views.name().to_owned(),
-        server_selection_timeout: Duration::from_millis(100),
         ..MongoDb::at(MongoUri::parse(&way.uri()).unwrap())
     };
     let databases = Databases::connect(&config, "losses").await.unwrap();
     let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default());
-    start(
-        &store.await.unwrap(),
-        &databases,
-        handler,
-        settings,
-        SubscriptionMetrics::default(),
-    )
+    start(&store.await.unwrap(), &databases, handler, settings, metrics)
 }
 
 /// Waits at the first call, as for an answer that never comes.
@@ -132,6 +179,7 @@ struct Way {
     connections: Arc<Mutex<Vec<Arc<Connection>>>>,
     shut: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
+    holds_openings: watch::Sender<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +207,7 @@ impl Connection {
         self.stream.load(Ordering::SeqCst)
     }
 
-    async fn carry(&self, mut client: TcpStream, database: String) {
+    async fn carry(&self, mut client: TcpStream, database: String, mut holds_openings: watch::Receiver<bool>) {
         let mut server = TcpStream::connect(&database).await.unwrap();
         let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
         let mut state = self.state.subscribe();
@@ -174,8 +222,9 @@ impl Connection {
                 },
                 read = client.read(&mut asked) => {
                     let Ok(read @ 1..) = read else { return };
-                    let asks = asked[..read].windows(7).any(|bytes| bytes == b"getMore");
-                    self.stream.store(asks, Ordering::SeqCst);
+                    let contains = |word: &[u8]| asked[..read].windows(word.len()).any(|bytes| bytes == word);
+                    self.stream.store(contains(b"getMore"), Ordering::SeqCst);
+                    if contains(b"$changeStream") && holds_openings.wait_for(|holds| !holds).await.is_err() { return }
                     if server.write_all(&asked[..read]).await.is_err() { return }
                 }
                 read = server.read(&mut answered) => {
@@ -200,8 +249,10 @@ impl Way {
             connections: Arc::default(),
             shut: Arc::default(),
             refused: Arc::default(),
+            holds_openings: watch::Sender::new(false),
         };
         let (known, shut, refused) = (way.connections.clone(), way.shut.clone(), way.refused.clone());
+        let holds = way.holds_openings.clone();
         tokio::spawn(async move {
             for number in 0.. {
                 let (client, _) = listener.accept().await.unwrap();
@@ -215,8 +266,8 @@ impl Way {
                     state: watch::Sender::new(State::Open),
                 });
                 known.lock().unwrap().push(connection.clone());
-                let database = database.clone();
-                tokio::spawn(async move { connection.carry(client, database).await });
+                let (database, holds) = (database.clone(), holds.subscribe());
+                tokio::spawn(async move { connection.carry(client, database, holds).await });
             }
         });
         way
@@ -251,6 +302,11 @@ impl Way {
     /// How many connections were closed at once.
     fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
+    }
+
+    /// Keeps the questions that open a stream back, or lets them go on.
+    fn hold_openings(&self, hold: bool) {
+        self.holds_openings.send_replace(hold);
     }
 
     fn close_the_monitor(&self) {

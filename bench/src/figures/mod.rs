@@ -1,0 +1,105 @@
+//! The figures, each with its goal. What they have in common is made first.
+
+mod commands;
+mod fan_out;
+mod freshness;
+mod knee;
+mod programs;
+mod reads;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::http::{Call, Connection};
+use crate::population::Population;
+use crate::report::Report;
+use crate::scale::Scale;
+use crate::stack::Stack;
+
+/// In this order: what fills the database comes last.
+const ALL: [&str; 13] = [
+    "ready_ms",
+    "idle_mb",
+    "home_cold",
+    "home_warm",
+    "home_followees",
+    "deep_page",
+    "post",
+    "post_famous",
+    "token_ms",
+    "visible_ms",
+    "fan_out",
+    "home_stored",
+    "knee",
+];
+
+pub(crate) async fn measure(stack: &mut Stack, scale: &Scale, only: &[String], report: &mut Report) -> Result<()> {
+    if let Some(unknown) = only.iter().find(|name| !ALL.contains(&name.as_str())) {
+        bail!("there is no figure '{unknown}'; there are {}", ALL.join(", "));
+    }
+    let mut population = Population::begin(stack).await.with_context(|| stack.last_words())?;
+    for name in ALL {
+        if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let begun = Instant::now();
+        let measured = one(name, stack, &mut population, scale, report).await;
+        measured.with_context(|| format!("{name} could not be measured\n{}", stack.last_words()))?;
+        progress(name, begun.elapsed());
+    }
+    Ok(())
+}
+
+async fn one(
+    name: &str,
+    stack: &mut Stack,
+    population: &mut Population,
+    scale: &Scale,
+    report: &mut Report,
+) -> Result<()> {
+    let figure = match name {
+        "ready_ms" => programs::ready(stack, scale).await?,
+        "idle_mb" => programs::idle(stack).await?,
+        "home_cold" => reads::cold(stack, population, scale).await?,
+        "home_warm" => reads::warm(stack, population, scale).await?,
+        "home_followees" => reads::followees(stack, population, scale).await?,
+        "deep_page" => reads::deep(stack, population, scale).await?,
+        "home_stored" => reads::stored(stack, population, scale).await?,
+        "post" => commands::post(stack, population, scale).await?,
+        "post_famous" => commands::famous(stack, population, scale).await?,
+        "token_ms" => freshness::token(stack, population, scale).await?,
+        "visible_ms" => freshness::visible(stack, population, scale).await?,
+        "fan_out" => fan_out::fan_out(stack, population, scale).await?,
+        _ => {
+            report.knee = knee::knee(stack, population, scale).await?;
+            return Ok(());
+        }
+    };
+    report.figures.push(figure);
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever waits for a quarter of an hour likes to see why"
+)]
+fn progress(name: &str, took: Duration) {
+    eprintln!("measured {name} in {:.1} s", took.as_secs_f64());
+}
+
+/// The median time of calls, one after the other, in milliseconds.
+async fn median_ms(connection: &mut Connection, call: &Call, calls: usize) -> Result<f64> {
+    let mut times = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        let begun = Instant::now();
+        connection.send(call).await?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(crate::report::median(&times))
+}
+
+/// Two medians and what one is of the other, in words.
+fn of(one: f64, other: f64, unit: &str) -> String {
+    format!("{one:.2} {unit} / {other:.2} {unit}")
+}

@@ -1,0 +1,240 @@
+//! Home timelines: against the driver alone, and against themselves with more of everything.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use bson::{Document, doc};
+use chrono::{TimeDelta, Utc};
+
+use super::{median_ms, of};
+use crate::http::{Call, Connection};
+use crate::load::{throughput, throughput_of};
+use crate::population::{Population, Reader, Rows, key, named, settle};
+use crate::raw;
+use crate::report::{Figure, Goal, median};
+use crate::scale::Scale;
+use crate::stack::Stack;
+
+const PAGE: usize = 20;
+const HOME: &str = "/v1/timelines/home?limit=20";
+/// Connections, on either side.
+const AT_ONCE: usize = 8;
+
+/// Every timeline is read once by a process that has just been started, and as often by the driver.
+pub(super) async fn cold(stack: &mut Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    let readers = readers(stack, population, scale.readers).await?;
+    let raw_side = raw_workers(stack);
+    let (mut ratios, mut ours, mut raws) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        let raw = throughput_of(raw_side.clone(), readers.len(), raw_read(&readers)).await?;
+        stack.restart_query().await?;
+        let our = throughput_of(connections(stack).await?, readers.len(), our_read(&readers)).await?;
+        ratios.push(our / raw);
+        ours.push(our);
+        raws.push(raw);
+    }
+    let detail = of(median(&ours), median(&raws), "pages/s");
+    Ok(Figure::new("home_cold", Goal::AtLeast(0.8), ratios, detail))
+}
+
+/// The same timelines again and again.
+pub(super) async fn warm(stack: &mut Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    let readers = readers(stack, population, scale.readers).await?;
+    let raw_side = raw_workers(stack);
+    let connections = async |stack: &Stack| connections(stack).await;
+    throughput_of(connections(stack).await?, readers.len(), our_read(&readers)).await?;
+    let (mut ratios, mut ours, mut raws) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        let raw = throughput(raw_side.clone(), scale.round, raw_read(&readers)).await?;
+        let our = throughput(connections(stack).await?, scale.round, our_read(&readers)).await?;
+        ratios.push(our / raw);
+        ours.push(our);
+        raws.push(raw);
+    }
+    let detail = of(median(&ours), median(&raws), "pages/s");
+    Ok(Figure::new("home_warm", Goal::AtLeast(2.0), ratios, detail))
+}
+
+/// One who follows many against one who follows few.
+pub(super) async fn followees(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    let mut rows = Rows::default();
+    let few = population.reader(&mut rows, 10, 4, 40)?;
+    let many = population.reader(&mut rows, scale.followees, 1, 40)?;
+    rows.insert(stack).await?;
+    let (few, many) = (home_of(&few), home_of(&many));
+    compare(
+        stack,
+        population,
+        scale,
+        "home_followees",
+        Goal::AtMost(1.2),
+        &many,
+        &few,
+    )
+    .await
+}
+
+/// A page below the floor against one above it.
+pub(super) async fn deep(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    const FOLLOWEES: usize = 200;
+    const ABOVE: usize = 400;
+    let mut rows = Rows::default();
+    let reader = population.reader(&mut rows, FOLLOWEES, 10, ABOVE)?;
+    rows.insert(stack).await?;
+    // The first visit makes the header.
+    let mut connection = Connection::to(&stack.query.address).await?;
+    connection.send(&home_of(&reader)).await?;
+    let (floor, _) = reader.posts[ABOVE];
+    let header = doc! { "_id": key(reader.person.id, &[0xFF; 16]) };
+    let timelines = stack.databases.views.collection::<Document>(&named("home_timelines"));
+    let raised = timelines
+        .update_one(header, doc! { "$set": { "floor": floor.to_bson() } })
+        .await?;
+    anyhow::ensure!(raised.matched_count == 1, "the reader has a header");
+
+    let mut pages = Vec::new();
+    let mut next = home_of(&reader);
+    for _ in 0..ABOVE / PAGE + 4 {
+        let page = connection.send(&next).await?.json()?;
+        pages.push(next);
+        let cursor = page["next"].as_str().context("there is a next page")?;
+        next = Call::get(format!("{HOME}&before={cursor}")).by(&reader.person.token);
+    }
+    let (above, below) = (&pages[2], &pages[pages.len() - 2]);
+    compare(stack, population, scale, "deep_page", Goal::AtMost(4.0), below, above).await
+}
+
+/// The same page with few posts stored, and with many that are none of its business.
+pub(super) async fn stored(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    let mut rows = Rows::default();
+    let reader = population.reader(&mut rows, 20, 2, 40)?;
+    rows.insert(stack).await?;
+    let home = home_of(&reader);
+    let (few, many) = scale.stored;
+    others(stack, population, few).await?;
+    let mut connection = Connection::to(&stack.query.address).await?;
+    let mut before = Vec::new();
+    for _ in 0..scale.rounds {
+        before.push(median_ms(&mut connection, &home, scale.calls).await?);
+    }
+    others(stack, population, many - few).await?;
+    let author = population.register(stack).await?;
+    settle(stack, &author, &reader.person).await?;
+    let mut connection = Connection::to(&stack.query.address).await?;
+    let before = median(&before);
+    let (mut ratios, mut after) = (Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        let time = median_ms(&mut connection, &home, scale.calls).await?;
+        ratios.push(time / before);
+        after.push(time);
+    }
+    let detail = of(median(&after), before, "ms");
+    Ok(Figure::new("home_stored", Goal::AtMost(1.2), ratios, detail))
+}
+
+/// Posts by people whom nobody follows here.
+async fn others(stack: &Stack, population: &Population, count: usize) -> Result<()> {
+    const POSTS_EACH: usize = 100;
+    let mut rows = Rows::default();
+    let mut at = Utc::now() - TimeDelta::hours(1);
+    for number in 0..count.div_ceil(POSTS_EACH) {
+        let author = population.user(&mut rows)?.id;
+        for _ in 0..POSTS_EACH.min(count - number * POSTS_EACH) {
+            at -= TimeDelta::milliseconds(1);
+            population.post(&mut rows, author, at);
+        }
+        if rows.len() > 50_000 {
+            std::mem::take(&mut rows).insert(stack).await?;
+        }
+    }
+    rows.insert(stack).await
+}
+
+/// Times of one call against those of another, in turns.
+async fn compare(
+    stack: &Stack,
+    population: &mut Population,
+    scale: &Scale,
+    name: &'static str,
+    goal: Goal,
+    one: &Call,
+    other: &Call,
+) -> Result<Figure> {
+    let author = population.register(stack).await?;
+    settle(stack, &author, &author).await?;
+    let mut connection = Connection::to(&stack.query.address).await?;
+    // Both in memory, as they would be for anybody who turns pages.
+    for call in [one, other] {
+        median_ms(&mut connection, call, 10).await?;
+    }
+    let (mut ratios, mut ones, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        let time_of_other = median_ms(&mut connection, other, scale.calls).await?;
+        let time_of_one = median_ms(&mut connection, one, scale.calls).await?;
+        ratios.push(time_of_one / time_of_other);
+        ones.push(time_of_one);
+        others.push(time_of_other);
+    }
+    Ok(Figure::new(
+        name,
+        goal,
+        ratios,
+        of(median(&ones), median(&others), "ms"),
+    ))
+}
+
+/// Readers who have nothing in common: what one of them had loaded helps no other.
+async fn readers(stack: &Stack, population: &mut Population, count: usize) -> Result<Arc<Vec<Reader>>> {
+    let mut readers = Vec::with_capacity(count);
+    let mut rows = Rows::default();
+    for _ in 0..count {
+        readers.push(population.reader(&mut rows, PAGE + 1, 1, PAGE + 1)?);
+    }
+    rows.insert(stack).await?;
+    let author = population.register(stack).await?;
+    settle(stack, &author, &readers[0].person).await?;
+    let readers = Arc::new(readers);
+    // The first visit of each is written down, which is not what is measured.
+    throughput_of(connections(stack).await?, count, our_read(&readers)).await?;
+    Ok(readers)
+}
+
+async fn connections(stack: &Stack) -> Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for _ in 0..AT_ONCE {
+        connections.push(Connection::to(&stack.query.address).await?);
+    }
+    Ok(connections)
+}
+
+fn raw_workers(stack: &Stack) -> Vec<raw::Home> {
+    vec![raw::Home::new(&stack.databases.views); AT_ONCE]
+}
+
+pub(super) fn home_of(reader: &Reader) -> Call {
+    Call::get(HOME).by(&reader.person.token)
+}
+
+type Turn<S> = std::pin::Pin<Box<dyn Future<Output = Result<S>> + Send>>;
+
+fn our_read(readers: &Arc<Vec<Reader>>) -> impl Fn(Connection, usize) -> Turn<Connection> + Clone + Send + 'static {
+    let calls: Arc<Vec<Call>> = Arc::new(readers.iter().map(home_of).collect());
+    move |mut connection, item| {
+        let calls = calls.clone();
+        Box::pin(async move {
+            connection.send(&calls[item % calls.len()]).await?;
+            Ok(connection)
+        })
+    }
+}
+
+fn raw_read(readers: &Arc<Vec<Reader>>) -> impl Fn(raw::Home, usize) -> Turn<raw::Home> + Clone + Send + 'static {
+    let readers = readers.clone();
+    move |home, item| {
+        let readers = readers.clone();
+        Box::pin(async move {
+            home.page(&readers[item % readers.len()], PAGE).await?;
+            Ok(home)
+        })
+    }
+}

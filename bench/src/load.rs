@@ -1,0 +1,163 @@
+//! Load in two forms: as fast as answers come, for throughput; and at a rate, for times.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+/// Work in a closed loop by so many workers at once; answers how much of it was done in a second.
+///
+/// `work` is given a worker's own state and the number of the item.
+pub(crate) async fn throughput<S, F>(
+    workers: Vec<S>,
+    duration: Duration,
+    work: impl Fn(S, usize) -> F + Clone + Send + 'static,
+) -> Result<f64>
+where
+    S: Send + 'static,
+    F: Future<Output = Result<S>> + Send,
+{
+    run(workers, None, duration, work).await
+}
+
+/// The same for so many items, however long they take.
+pub(crate) async fn throughput_of<S, F>(
+    workers: Vec<S>,
+    items: usize,
+    work: impl Fn(S, usize) -> F + Clone + Send + 'static,
+) -> Result<f64>
+where
+    S: Send + 'static,
+    F: Future<Output = Result<S>> + Send,
+{
+    run(workers, Some(items), Duration::MAX, work).await
+}
+
+async fn run<S, F>(
+    workers: Vec<S>,
+    items: Option<usize>,
+    duration: Duration,
+    work: impl Fn(S, usize) -> F + Clone + Send + 'static,
+) -> Result<f64>
+where
+    S: Send + 'static,
+    F: Future<Output = Result<S>> + Send,
+{
+    let next = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
+    let mut tasks = JoinSet::new();
+    for mut worker in workers {
+        let (next, work) = (next.clone(), work.clone());
+        tasks.spawn(async move {
+            let mut done = 0_usize;
+            while begun.elapsed() < duration {
+                let item = next.fetch_add(1, Ordering::Relaxed);
+                if items.is_some_and(|items| item >= items) {
+                    break;
+                }
+                worker = work(worker, item).await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        });
+    }
+    let mut done = 0;
+    while let Some(ended) = tasks.join_next().await {
+        done += ended??;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+    Ok(done as f64 / begun.elapsed().as_secs_f64())
+}
+
+/// What came of a load at a rate.
+#[derive(Debug)]
+pub(crate) struct Times {
+    /// Microseconds.
+    histogram: Histogram<u64>,
+    pub(crate) failed: usize,
+    pub(crate) first_failure: Option<String>,
+}
+
+impl Times {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            histogram: Histogram::new_with_bounds(1, 120_000_000, 3)?,
+            failed: 0,
+            first_failure: None,
+        })
+    }
+
+    pub(crate) fn record(&mut self, time: Duration) {
+        let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.histogram.saturating_record(microseconds.max(1));
+    }
+
+    /// Milliseconds.
+    pub(crate) fn quantile(&self, quantile: f64) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "at most two minutes")]
+        let microseconds = self.histogram.value_at_quantile(quantile) as f64;
+        microseconds / 1_000.0
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+}
+
+/// An open loop: each request begins when it is due, whatever became of the others, and its time runs from when it was due. So a
+/// server that stands still is charged for all who would have come meanwhile.
+pub(crate) async fn at_rate<S, F>(
+    pool: Vec<S>,
+    rate: f64,
+    duration: Duration,
+    work: impl Fn(S, usize) -> F + Clone + Send + 'static,
+) -> Result<Times>
+where
+    S: Send + 'static,
+    F: Future<Output = (S, Result<()>)> + Send,
+{
+    let times = Arc::new(Mutex::new(Times::new()?));
+    let (give_back, mut free) = tokio::sync::mpsc::unbounded_channel();
+    for state in pool {
+        give_back.send(state).ok();
+    }
+    let mut tasks = JoinSet::new();
+    let begun = Instant::now();
+    for number in 0.. {
+        #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+        let due = begun + Duration::from_secs_f64(number as f64 / rate);
+        if due - begun >= duration {
+            break;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        // Where all connections are busy, the request waits, and its time runs.
+        let Some(state) = free.recv().await else { break };
+        let (work, times, give_back) = (work.clone(), times.clone(), give_back.clone());
+        tasks.spawn(async move {
+            let (state, outcome) = work(state, number).await;
+            let took = due.elapsed();
+            give_back.send(state).ok();
+            let mut times = times.lock().await;
+            match outcome {
+                Ok(()) => times.record(took),
+                Err(error) => {
+                    times.failed += 1;
+                    times.first_failure.get_or_insert_with(|| format!("{error:#}"));
+                }
+            }
+        });
+        while let Some(ended) = tasks.try_join_next() {
+            ended?;
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended?;
+    }
+    drop(give_back);
+    let times = Arc::try_unwrap(times).map_err(|_| anyhow::anyhow!("a task outlived the load"))?;
+    Ok(times.into_inner())
+}

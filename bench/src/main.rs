@@ -1,0 +1,62 @@
+//! Measures each claim of Microblog against the limit that the database sets, in one run and on one machine.
+//!
+//! Ours is the public API of programs that run as processes of their own. The raw side is this process with the same driver, options,
+//! documents and durability. Rounds of both take turns, so that whatever else the machine does falls on both; a figure is the median
+//! of its rounds.
+
+mod figures;
+mod http;
+mod load;
+mod plots;
+mod population;
+mod processes;
+mod raw;
+mod report;
+mod scale;
+mod stack;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::report::Report;
+use crate::scale::Scale;
+use crate::stack::Stack;
+
+/// Measures, prints a table, and writes latest.json and plots beside it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Fewer rounds and fewer documents: two minutes instead of a quarter of an hour
+    #[arg(long)]
+    quick: bool,
+    /// Only these figures (may be given several times)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Where the results go
+    #[arg(long, value_name = "DIRECTORY", default_value = "bench/results")]
+    results: PathBuf,
+    /// The directory of the programs that are measured [default: where this one is]
+    #[arg(long, value_name = "DIRECTORY")]
+    programs: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    shared::crypto::install_provider();
+    let arguments = Arguments::parse();
+    let scale = if arguments.quick { Scale::quick() } else { Scale::full() };
+    let programs = match arguments.programs {
+        Some(directory) => directory,
+        None => stack::beside_this_program()?,
+    };
+    let mut report = Report::new(scale.name);
+    let mut stack = Stack::start(&programs).await?;
+    let measured = figures::measure(&mut stack, &scale, &arguments.only, &mut report).await;
+    stack.stop().await?;
+    measured?;
+    report.print();
+    report.write(&arguments.results)?;
+    plots::draw(&report, &arguments.results)
+}

@@ -1,0 +1,264 @@
+//! People and what they wrote, in numbers that no API call could make in time.
+//!
+//! Two people are registered, one follows the other and reads a post: that is done by the services. Their rows are what all others are
+//! copied from, with other ids; so they are rows as the projector writes them, whatever those look like.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, doc};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use mongodb::options::InsertManyOptions;
+use query_svc::views::{RelationId, collection_name};
+use serde_json::json;
+use shared::auth::{SCOPE_USER, Signer, Subject};
+use shared::clock::SystemClock;
+use shared::config::{self, Auth};
+use shared::ids::{EventId, PostId, SessionId, UserId};
+
+use crate::http::{Call, Connection};
+use crate::stack::Stack;
+
+/// As many documents as one command inserts.
+pub(crate) const BATCH: usize = 1_000;
+const AT_ONCE: usize = 4;
+
+/// Somebody who can send requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) id: UserId,
+    pub(crate) token: String,
+}
+
+/// Who reads a home timeline, and what the first page shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    pub(crate) person: Person,
+    pub(crate) authors: Vec<UserId>,
+    /// Newest first.
+    pub(crate) posts: Vec<(PostId, UserId)>,
+}
+
+/// Makes people.
+pub(crate) struct Population {
+    signer: Signer,
+    profile: Document,
+    follow: Document,
+    post: Document,
+    registered: usize,
+}
+
+/// Rows that are not inserted yet.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    profiles: Vec<Document>,
+    posts: Vec<Document>,
+    relations: Vec<Document>,
+    pub(crate) entries: Vec<Document>,
+}
+
+impl Population {
+    pub(crate) async fn begin(stack: &Stack) -> Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Section {
+            auth: Auth,
+        }
+        let section: Section = config::load(None, &stack.environment())?;
+        let mut population = Self {
+            signer: Signer::from_config(&section.auth, SystemClock::shared())?,
+            profile: Document::new(),
+            follow: Document::new(),
+            post: Document::new(),
+            registered: 0,
+        };
+        let author = population.register(stack).await?;
+        let reader = population.register(stack).await?;
+        let mut command = Connection::to(&stack.command.address).await?;
+        let follow = Call::put(format!("/v1/users/{}/follow", author.id)).by(&reader.token);
+        command.send(&follow).await?;
+        let text = "A post of the usual length, about the weather of the #day and what @somebody thinks of it.";
+        let posted = command
+            .send(&Call::post("/v1/posts", json!({ "text": text })).by(&author.token))
+            .await?;
+        let token = posted.token.as_deref().context("a command answers with a token")?;
+        let mut query = Connection::to(&stack.query.address).await?;
+        let home = Call::get("/v1/timelines/home").by(&reader.token).after(token);
+        let shown = query.send(&home).await?.json()?;
+        ensure!(
+            shown["items"].as_array().is_some_and(|items| items.len() == 1),
+            "{shown}"
+        );
+
+        let id = shown["items"][0]["id"].as_str().context("a post has an id")?;
+        let post: PostId = id.parse()?;
+        population.profile = row(stack, "profiles", Bson::Binary(author.id.to_bson())).await?;
+        population.follow = row(stack, "relations", RelationId::follow(reader.id, author.id).into()).await?;
+        population.post = row(stack, "posts", Bson::Binary(post.to_bson())).await?;
+        Ok(population)
+    }
+
+    /// By the API, as somebody who will write.
+    pub(crate) async fn register(&mut self, stack: &Stack) -> Result<Person> {
+        self.registered += 1;
+        let handle = format!("person{}", self.registered);
+        let registration = json!({
+            "handle": handle, "email": format!("{handle}@example.org"), "password": "measured with a stopwatch",
+        });
+        let mut command = Connection::to(&stack.command.address).await?;
+        let answer = command.send(&Call::post("/v1/users", registration)).await?.json()?;
+        let id: UserId = answer["id"].as_str().context("a user has an id")?.parse()?;
+        self.person(id, &handle)
+    }
+
+    fn person(&self, id: UserId, handle: &str) -> Result<Person> {
+        let subject = Subject {
+            user: id,
+            handle: handle.parse()?,
+            session: SessionId::new(Utc::now()),
+            scope: SCOPE_USER,
+        };
+        let token = self.signer.issue(&subject)?.token;
+        Ok(Person { id, token })
+    }
+
+    pub(crate) fn user(&self, rows: &mut Rows) -> Result<Person> {
+        let id = UserId::new(Utc::now());
+        // Handles are looked up by nobody here, and the row's index is not unique.
+        let handle = format!("u{:x}", id.as_uuid().as_u128() & 0xffff_ffff_ffff);
+        let mut profile = self.profile.clone();
+        profile.insert("_id", id.to_bson());
+        profile.insert("handle", &handle);
+        rows.profiles.push(profile);
+        self.person(id, &handle)
+    }
+
+    pub(crate) fn follow(&self, rows: &mut Rows, follower: UserId, followee: UserId) {
+        let mut follow = self.follow.clone();
+        follow.insert("_id", RelationId::follow(follower, followee).to_bson());
+        follow.insert("viewer", follower.to_bson());
+        follow.insert("target", followee.to_bson());
+        follow.insert("order", EventId::new(Utc::now()).to_bson());
+        rows.relations.push(follow);
+    }
+
+    pub(crate) fn post(&self, rows: &mut Rows, author: UserId, at: DateTime<Utc>) -> PostId {
+        let id = PostId::new(at);
+        let mut post = self.post.clone();
+        post.insert("_id", id.to_bson());
+        post.insert("author", author.to_bson());
+        rows.posts.push(post);
+        id
+    }
+
+    pub(crate) fn entry(rows: &mut Rows, owner: UserId, post: PostId, author: UserId) {
+        rows.entries.push(entry(owner, post, author));
+    }
+
+    /// Somebody who follows so many, each of whom has posted so often; the newest posts have entries.
+    pub(crate) fn reader(
+        &self,
+        rows: &mut Rows,
+        followees: usize,
+        posts_each: usize,
+        entries: usize,
+    ) -> Result<Reader> {
+        let person = self.user(rows)?;
+        let mut authors = Vec::with_capacity(followees);
+        for _ in 0..followees {
+            let author = self.user(rows)?.id;
+            self.follow(rows, person.id, author);
+            authors.push(author);
+        }
+        let newest = Utc::now() - TimeDelta::seconds(60);
+        let mut posts = Vec::with_capacity(followees * posts_each);
+        let mut at = newest;
+        for _ in 0..posts_each {
+            for &author in &authors {
+                at -= TimeDelta::milliseconds(10);
+                posts.push((self.post(rows, author, at), author));
+            }
+        }
+        for &(post, author) in posts.iter().take(entries) {
+            Self::entry(rows, person.id, post, author);
+        }
+        Ok(Reader { person, authors, posts })
+    }
+}
+
+/// owner ‖ post, as the projector writes it.
+pub(crate) fn entry(owner: UserId, post: PostId, author: UserId) -> Document {
+    doc! { "_id": key(owner, post.as_bytes()), "a": author.to_bson() }
+}
+
+pub(crate) fn key(owner: UserId, entry: &[u8; 16]) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: [owner.as_bytes().as_slice(), entry].concat(),
+    }
+}
+
+/// The name of a collection of the only generation that there is.
+pub(crate) fn named(view: &str) -> String {
+    collection_name(view, 1)
+}
+
+async fn row(stack: &Stack, view: &str, id: Bson) -> Result<Document> {
+    let rows = stack.databases.views.collection::<Document>(&named(view));
+    rows.find_one(doc! { "_id": id })
+        .await?
+        .with_context(|| format!("no row in {view}"))
+}
+
+impl Rows {
+    pub(crate) async fn insert(self, stack: &Stack) -> Result<()> {
+        for (view, rows) in [
+            ("profiles", self.profiles),
+            ("posts", self.posts),
+            ("relations", self.relations),
+            ("home_timelines", self.entries),
+        ] {
+            insert(&stack.databases.views, &named(view), &rows).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.profiles.len() + self.posts.len() + self.relations.len() + self.entries.len()
+    }
+}
+
+async fn insert(views: &mongodb::Database, name: &str, rows: &[Document]) -> Result<()> {
+    let collection = views.collection::<Document>(name);
+    let unordered = InsertManyOptions::builder().ordered(false).build();
+    stream::iter(rows.chunks(BATCH))
+        .map(|chunk| {
+            let inserting = collection.insert_many(chunk).with_options(unordered.clone());
+            async move { inserting.await.map(drop) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await
+        .with_context(|| format!("{} rows for {name}", rows.len()))
+}
+
+/// Until what was written directly has gone through the change stream of query-svc: else that work would be measured.
+pub(crate) async fn settle(stack: &Stack, author: &Person, reader: &Person) -> Result<()> {
+    let mut command = Connection::to(&stack.command.address).await?;
+    let posted = command
+        .send(&Call::post("/v1/posts", json!({ "text": "Settled." })).by(&author.token))
+        .await?;
+    let token = posted.token.as_deref().context("a command answers with a token")?;
+    let home = Call::get("/v1/timelines/home").by(&reader.token).after(token);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
+    loop {
+        let mut query = Connection::to(&stack.query.address).await?;
+        match query.send(&home).await {
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
+            // The wait for a token is bounded; this one may be longer.
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The database and the three services, each a process of its own.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use local_mongodb::Server;
+use shared::auth::generate_signing_key_pem;
+use shared::config::{Environment, MongoDb, MongoUri};
+use shared::mongo::Databases;
+use tempfile::TempDir;
+
+use crate::http::is_ok;
+use crate::processes::Process;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Often enough to tell milliseconds apart.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// Of the environment in which the programs run.
+type Variables = Vec<(String, String)>;
+
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) command: Process,
+    pub(crate) query: Process,
+    pub(crate) projector: Process,
+    pub(crate) databases: Databases,
+    variables: Variables,
+    server: Server,
+    programs: PathBuf,
+    logs: TempDir,
+}
+
+/// Where cargo puts them all.
+pub(crate) fn beside_this_program() -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    Ok(this.parent().context("this program is in a directory")?.to_owned())
+}
+
+impl Stack {
+    pub(crate) async fn start(programs: &Path) -> Result<Self> {
+        // In memory where there is room: no time of a disk hides what the programs themselves take.
+        let server = Server::start_ephemeral_with(|options| options.cache_mib = 2_048).await?;
+        let logs = tempfile::tempdir()?;
+        let variables: Variables = [
+            ("MONGODB__URI", server.uri()),
+            ("AUTH__SIGNING_KEY", generate_signing_key_pem()),
+            ("AUTH__REFRESH_SECRET", "a secret for measurements alone".to_owned()),
+            // The load comes from one address.
+            ("RATE_LIMIT__ENABLED", "false".to_owned()),
+            ("SHUTDOWN__DRAIN_DELAY", "0s".to_owned()),
+        ]
+        .map(|(name, value)| (format!("MICROBLOG__{name}"), value))
+        .into();
+        let databases = Databases::connect(&MongoDb::at(uri(&server)?), "bench").await?;
+        let start = |name| start(programs, logs.path(), &variables, name);
+        let (command, query, projector) = (start("command-svc")?, start("query-svc")?, start("projector")?);
+        let mut stack = Self {
+            command,
+            query,
+            projector,
+            databases,
+            variables,
+            server,
+            programs: programs.to_owned(),
+            logs,
+        };
+        for process in [&mut stack.command, &mut stack.query, &mut stack.projector] {
+            wait_until_ready(process).await?;
+        }
+        Ok(stack)
+    }
+
+    /// The same service, started anew: with nothing in memory. Answers how long it took to be ready.
+    pub(crate) async fn restart_query(&mut self) -> Result<Duration> {
+        let mut started = start(&self.programs, self.logs.path(), &self.variables, "query-svc")?;
+        let took = wait_until_ready(&mut started).await?;
+        self.query = started;
+        Ok(took)
+    }
+
+    /// How long a further process of a program takes to be ready.
+    pub(crate) async fn time_to_ready(&self, name: &'static str) -> Result<Duration> {
+        let mut started = start(&self.programs, self.logs.path(), &self.variables, name)?;
+        wait_until_ready(&mut started).await
+    }
+
+    /// What the programs are configured with.
+    pub(crate) fn environment(&self) -> Environment {
+        self.variables.iter().cloned().collect()
+    }
+
+    pub(crate) fn database_process(&self) -> Result<u32> {
+        self.server.pid().context("the database runs")
+    }
+
+    pub(crate) async fn stop(self) -> Result<()> {
+        let Self {
+            command,
+            query,
+            projector,
+            databases,
+            mut server,
+            ..
+        } = self;
+        drop((command, query, projector));
+        databases.close().await;
+        Ok(server.stop().await?)
+    }
+}
+
+fn uri(server: &Server) -> Result<MongoUri> {
+    MongoUri::parse(&server.uri()).map_err(anyhow::Error::msg)
+}
+
+fn start(programs: &Path, logs: &Path, variables: &Variables, name: &'static str) -> Result<Process> {
+    let program = programs.join(name);
+    ensure!(program.is_file(), "{} is not there: please build it", program.display());
+    // Free by now; who takes it first has it.
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(variables.iter().cloned())
+        .env(listen(name), &address);
+    let log = logs.join(format!("{name}.log"));
+    let log = File::options().create(true).append(true).open(log)?;
+    Process::start(command, name, address, log)
+}
+
+fn listen(program: &str) -> &'static str {
+    match program {
+        "command-svc" => "MICROBLOG__COMMAND__LISTEN",
+        "query-svc" => "MICROBLOG__QUERY__LISTEN",
+        _ => "MICROBLOG__PROJECTOR__LISTEN",
+    }
+}
+
+async fn wait_until_ready(process: &mut Process) -> Result<Duration> {
+    let begun = Instant::now();
+    while !is_ok(&process.address, "/readyz").await {
+        ensure!(!process.has_ended()?, "{} ended before it was ready", process.name);
+        ensure!(
+            begun.elapsed() < READY_WITHIN,
+            "{} is not ready after {READY_WITHIN:?}",
+            process.name
+        );
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Ok(begun.elapsed())
+}
+
+impl Stack {
+    /// The value of a counter of the projector.
+    pub(crate) async fn projector_counter(&self, name: &str) -> Result<f64> {
+        let mut connection = crate::http::Connection::to(&self.projector.address).await?;
+        let answer = connection.send(&crate::http::Call::get("/metrics")).await?;
+        let text = String::from_utf8(answer.body.to_vec())?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        Ok(line.with_context(|| format!("no metric {name}"))?.trim().parse()?)
+    }
+
+    /// What the programs have to say, for whoever has to find out why they failed.
+    pub(crate) fn last_words(&self) -> String {
+        let mut words = String::new();
+        for name in ["command-svc", "query-svc", "projector"] {
+            let log = fs::read_to_string(self.logs.path().join(format!("{name}.log"))).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(3).collect();
+            for line in last.into_iter().rev() {
+                words.push_str(line);
+                words.push('\n');
+            }
+        }
+        words
+    }
+}
