@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::front::Lane;
 use crate::narration::{quote, say, seconds};
 
-/// So many failures are printed in full; the others are like them.
+/// So many of the first failures are printed in full, and the last; the others are like them.
 const SHOWN: usize = 8;
 
 /// One request.
@@ -66,7 +66,8 @@ impl Report {
                 times.unwrap_or_default()
             ));
         }
-        for sample in self.failures().take(SHOWN) {
+        let last = self.failures().skip(SHOWN).last();
+        for sample in self.failures().take(SHOWN).chain(last) {
             quote(&format!(
                 "at {} after {}: {}",
                 since_begun(sample),
@@ -108,10 +109,11 @@ impl Report {
         since.map(|sample| sample.begun - moment).max()
     }
 
-    /// How many succeeded that were begun after `moment`.
-    pub(crate) fn succeeded_since(&self, moment: Instant) -> usize {
+    /// How many succeeded, and how many failed, that were begun after `moment`.
+    pub(crate) fn since(&self, moment: Instant) -> (usize, usize) {
         let since = self.samples.iter().filter(|sample| sample.begun >= moment);
-        since.filter(|sample| sample.failure.is_none()).count()
+        let (failed, succeeded): (Vec<_>, Vec<_>) = since.partition(|sample| sample.failure.is_some());
+        (succeeded.len(), failed.len())
     }
 }
 

@@ -35,8 +35,8 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
                 "query.autoscaling.enabled=true",
                 "query.autoscaling.minReplicas=2",
                 "query.autoscaling.maxReplicas=4",
-                // An unoptimised program takes half of it without any load.
-                "query.resources.requests.cpu=100m",
+                // The load that two processors bear beside everything else takes twice as much of each pod, and no load nearly nothing.
+                "query.resources.requests.cpu=25m",
                 "query.autoscaling.targetCPUUtilizationPercentage=100",
                 "query.autoscaling.behavior.scaleUp.stabilizationWindowSeconds=0",
                 "query.autoscaling.behavior.scaleDown.stabilizationWindowSeconds=15",
