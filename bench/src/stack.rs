@@ -49,7 +49,10 @@ impl Stack {
         let variables: Variables = [
             ("MONGODB__URI", server.uri()),
             ("AUTH__SIGNING_KEY", generate_signing_key_pem()),
-            ("AUTH__REFRESH_SECRET", "a secret for measurements alone".to_owned()),
+            (
+                "AUTH__REFRESH_SECRET",
+                "a secret for nothing but measurements".to_owned(),
+            ),
             // The load comes from one address.
             ("RATE_LIMIT__ENABLED", "false".to_owned()),
             ("SHUTDOWN__DRAIN_DELAY", "0s".to_owned()),
@@ -69,9 +72,11 @@ impl Stack {
             programs: programs.to_owned(),
             logs,
         };
+        let mut ready = Ok(());
         for process in [&mut stack.command, &mut stack.query, &mut stack.projector] {
-            wait_until_ready(process).await?;
+            ready = ready.and(wait_until_ready(process).await.map(drop));
         }
+        ready.with_context(|| stack.last_words())?;
         Ok(stack)
     }
 

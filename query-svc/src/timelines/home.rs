@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use shared::clock::SharedClock;
 use shared::ids::{PostId, UserId, uuid_v7_floor};
 
 use super::authored::{fan_out_on_read, merged, range};
@@ -32,7 +32,7 @@ pub(crate) struct Home<'a> {
     reading: &'a Reading,
     owner: UserId,
     settings: HomeSettings,
-    now: DateTime<Utc>,
+    clock: &'a SharedClock,
     /// Whether this is the owner, whose visit counts; else somebody looks who must leave no trace.
     visits: bool,
     /// Known after the first step.
@@ -57,13 +57,13 @@ impl<'a> Home<'a> {
         owner: UserId,
         visits: bool,
         settings: HomeSettings,
-        now: DateTime<Utc>,
+        clock: &'a SharedClock,
     ) -> Self {
         Self {
             reading,
             owner,
             settings,
-            now,
+            clock,
             visits,
             state: None,
         }
@@ -75,7 +75,11 @@ impl<'a> Home<'a> {
             return;
         }
         let timelines = &self.reading.views.home_timelines;
-        if let Err(error) = self.reading.ask(timelines.note_visit(self.owner, self.now)).await {
+        if let Err(error) = self
+            .reading
+            .ask(timelines.note_visit(self.owner, self.clock.now()))
+            .await
+        {
             self.reading.metrics.visits_not_noted.inc();
             tracing::warn!(%error, owner = %self.owner, "a visit could not be written down");
         }
@@ -101,8 +105,13 @@ impl<'a> Home<'a> {
             if self.visits {
                 // Above every post whose fan-out may have skipped this owner.
                 let margin = chrono::TimeDelta::from_std(self.settings.wake_margin).unwrap_or(chrono::TimeDelta::MAX);
-                let floor = PostId::from_uuid(uuid_v7_floor(self.now + margin));
-                header = self.reading.ask(timelines.wake(self.owner, floor, self.now)).await?;
+                let wake = async {
+                    // Right before the write: what came before it may have taken as long as the margin.
+                    let now = self.clock.now();
+                    let floor = PostId::from_uuid(uuid_v7_floor(now + margin));
+                    timelines.wake(self.owner, floor, now).await
+                };
+                header = self.reading.ask(wake).await?;
             }
         }
         let note_visit = self.visits && !self.visited_lately(&header);
@@ -123,7 +132,7 @@ impl<'a> Home<'a> {
 
     fn visited_lately(&self, header: &Header) -> bool {
         let every = chrono::TimeDelta::from_std(self.settings.note_visit_every).unwrap_or(chrono::TimeDelta::MAX);
-        header.last_read.is_some_and(|last| self.now - last < every)
+        header.last_read.is_some_and(|last| self.clock.now() - last < every)
     }
 
     /// Those of the accounts that the owner follows now. Headers only ever gain names.

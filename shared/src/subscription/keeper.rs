@@ -138,6 +138,8 @@ impl Keeper {
             }
         }
         by_owner.remove(self.owner.as_str());
+        // Our own come first: we renew them without knowing, so that nobody else could ever take them.
+        free.sort_by_key(|lease| lease.owner.as_deref() != Some(self.owner.as_str()));
         let owners = by_owner.len() + 1;
         let most = all.len().div_ceil(owners);
         let least = all.len() / owners;
@@ -226,6 +228,16 @@ mod tests {
         assert_eq!((taken, stolen), (0, 16));
         keeper.held = Partition::all().take(16).map(|partition| (partition, 1)).collect();
         assert_eq!(count(&keeper.claims(&all, now)), (0, 0));
+    }
+
+    /// The answer to the command that took it was lost.
+    #[tokio::test]
+    async fn a_lease_of_ours_that_we_do_not_know_of_is_taken_first() {
+        let keeper = keeper().await;
+        let mut all = leases(|number| (number < 32).then(|| "other".to_owned()));
+        all[63].owner = Some(keeper.owner.as_str().to_owned());
+        let claims = keeper.claims(&all, Instant::now());
+        assert_eq!(claims[0].lease().id, all[63].id);
     }
 
     #[tokio::test]

@@ -395,12 +395,10 @@ impl Coordinator {
     /// Begins to open a stream at the lowest position that any partition needs, scanning first for those that need more.
     async fn open(&mut self) -> Result<Opening, Error> {
         self.scan_what_no_stream_reaches().await?;
-        let start = self
-            .workers
-            .values()
-            .map(|worker| worker.delivered)
-            .min()
-            .unwrap_or_default();
+        // Of an idle partition nothing was handed over for long, but its checkpoint follows the stream.
+        let progress = &self.workshop.progress;
+        let needs = |worker: &Worker| worker.delivered.max(progress.stored(worker.partition));
+        let start = self.workers.values().map(needs).min().unwrap_or_default();
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
         let workshop = self.workshop.clone();
         let feed = async move {

@@ -35,7 +35,9 @@ struct State {
 struct PartitionProgress {
     fence: i64,
     covered: bool,
-    scanning: bool,
+    /// How many scans are under way: after a lost history a second one may begin before the first has ended, and the end of
+    /// the first says nothing about what only the second finds.
+    scans: u32,
     /// How many more checkpoints are worth writing at once: two after the last event. A server may answer an
     /// insert with a time slightly above its change event's; the second checkpoint is above that too.
     writes_due: u8,
@@ -58,7 +60,7 @@ impl Progress {
         let progress = PartitionProgress {
             fence,
             covered: false,
-            scanning: false,
+            scans: 0,
             writes_due: 0,
             unfinished: BTreeMap::new(),
             saved: position,
@@ -71,10 +73,10 @@ impl Progress {
         self.lock().partitions.remove(&partition);
     }
 
-    /// The partition's checkpoint stays until the scan is over.
+    /// The partition's checkpoint stays until every scan is over.
     pub(super) fn scan_began(&self, partition: Partition) {
         if let Some(progress) = self.lock().partitions.get_mut(&partition) {
-            progress.scanning = true;
+            progress.scans += 1;
         }
     }
 
@@ -83,7 +85,7 @@ impl Progress {
         if let Some(progress) = self.lock().partitions.get_mut(&partition)
             && progress.fence == fence
         {
-            progress.scanning = false;
+            progress.scans = progress.scans.saturating_sub(1);
         }
     }
 
@@ -193,7 +195,7 @@ impl Progress {
 
 impl PartitionProgress {
     fn checkpoint(&self, frontier: Position) -> Option<Position> {
-        if !self.covered || self.scanning {
+        if !self.covered || self.scans > 0 {
             return None;
         }
         match self.unfinished.first_key_value() {
@@ -277,5 +279,20 @@ mod tests {
         assert_eq!(due(&progress), []);
         progress.scan_ended(partition(1), 1);
         assert_eq!(due(&progress), [(1, 100)]);
+    }
+
+    /// The history was lost again during the first scan: what was committed since its horizon only the second one finds.
+    #[test]
+    fn the_end_of_one_scan_is_not_the_end_of_another() {
+        let progress = Progress::default();
+        progress.add(partition(1), 1, at(0));
+        progress.scan_began(partition(1));
+        progress.stream_opened(at(100));
+        progress.scan_began(partition(1));
+        progress.stream_opened(at(200));
+        progress.scan_ended(partition(1), 1);
+        assert_eq!(due(&progress), []);
+        progress.scan_ended(partition(1), 1);
+        assert_eq!(due(&progress), [(1, 200)]);
     }
 }

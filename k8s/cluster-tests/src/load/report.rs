@@ -184,7 +184,7 @@ mod tests {
         );
         assert_eq!(report.failed_until(later), Some(Duration::from_secs(5)));
         assert_eq!(report.failed_until(later + Duration::from_secs(7)), None);
-        assert_eq!(report.succeeded_since(later), 1);
+        assert_eq!(report.since(later), (1, 2));
     }
 
     #[test]

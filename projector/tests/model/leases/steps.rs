@@ -1,0 +1,212 @@
+//! What processes do to what they share: the leases, the event store and its oplog.
+
+use super::process::{Change, Checkpoint, Claim, Process, SCANS, Scan};
+use super::{Entry, Mutation, Owner, Position, Set, State, events_of};
+
+impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITIONS> {
+    pub(super) fn append(&mut self, entry: Entry) -> Position {
+        self.last += 1;
+        self.log[usize::from(self.last)] = entry;
+        self.last
+    }
+
+    /// Whether the process was killed or has stopped, and nobody has begun its next life.
+    fn has_ended(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Nobody => false,
+            Owner::Gone => true,
+            Owner::Process(process) => !self.processes[usize::from(process)].runs,
+        }
+    }
+
+    /// A lease looks different from now on: who saw it before and means to take it will be refused.
+    fn changed(&mut self, partition: usize) {
+        for process in &mut self.processes {
+            if let Some((claims, _)) = &mut process.claims
+                && let Claim::Take { stale } = &mut claims[partition]
+            {
+                *stale = true;
+            }
+        }
+    }
+
+    /// The first half of `Keeper::tend`: `Leases::renew`, `Leases::all`, and what follows from that look.
+    ///
+    /// What nobody renews any more runs out; time is not counted. `run_out`: so does what this living process has,
+    /// which was too slow.
+    pub(super) fn tend(&mut self, process: usize, run_out: Option<usize>) {
+        let me = Owner::of(process);
+        for partition in 0..PARTITIONS {
+            if self.leases[partition].owner == me {
+                self.changed(partition);
+            }
+        }
+        let mut changes = [Change::Nothing; PARTITIONS];
+        for (partition, lease) in self.leases.iter().enumerate() {
+            let held = &mut self.processes[process].held[partition];
+            if held.is_some_and(|fence| fence != lease.fence || lease.owner != me) {
+                *held = None;
+                changes[partition] = Change::Lost;
+            }
+        }
+        let is_free = |partition: usize| {
+            let owner = self.leases[partition].owner;
+            if owner == me {
+                return self.processes[process].held[partition].is_none();
+            }
+            owner == Owner::Nobody || self.has_ended(owner) || run_out.is_some_and(|slow| owner == Owner::of(slow))
+        };
+        let claims = self.processes[process].claims(me, &self.leases, is_free);
+        if claims.iter().all(|claim| *claim == Claim::Nothing) {
+            self.processes[process].tell(changes);
+        } else {
+            self.processes[process].claims = Some((claims, changes));
+        }
+    }
+
+    /// The second half of `Keeper::tend`: `Leases::take`. Without an answer the process does not know what it took.
+    pub(super) fn take(&mut self, process: usize, answered: bool) {
+        let Some((claims, mut changes)) = self.processes[process].claims.take() else {
+            return;
+        };
+        for (partition, claim) in claims.into_iter().enumerate() {
+            let lease = &mut self.leases[partition];
+            let unchanged = match claim {
+                Claim::Nothing => false,
+                Claim::Take { stale } => !stale,
+                Claim::Steal { fence } => lease.fence == fence && lease.owner != Owner::Nobody,
+            };
+            if !unchanged {
+                continue;
+            }
+            lease.owner = Owner::of(process);
+            lease.fence += 1;
+            let (fence, position) = (lease.fence, lease.position);
+            self.changed(partition);
+            if answered {
+                self.processes[process].held[partition] = Some(fence);
+                changes[partition] = Change::Gained { fence, position };
+            }
+        }
+        self.processes[process].tell(changes);
+    }
+
+    /// `Coordinator::open_feed`, with `scan_what_no_stream_reaches` and `EventStore::horizon`.
+    pub(super) fn open(&mut self, process: usize, mutation: Mutation) {
+        let is_unreached = |worker: &super::process::Worker| worker.delivered == 0;
+        if self.processes[process].workers.iter().flatten().any(is_unreached) {
+            let horizon = self.append(Entry::Mark);
+            let log = self.log;
+            let mut scan = Scan {
+                fences: [None; PARTITIONS],
+                open: 0,
+            };
+            for (partition, worker) in self.processes[process].workers.iter_mut().enumerate() {
+                let Some(worker) = worker.as_mut().filter(|worker| is_unreached(worker)) else {
+                    continue;
+                };
+                worker.scanning += 1;
+                worker.delivered = horizon;
+                scan.fences[partition] = Some(worker.fence);
+                scan.open |= events_of(partition, &log) & above(worker.saved);
+            }
+            let scans = &mut self.processes[process].scans;
+            assert!(scans[SCANS - 1].is_none(), "there is no room for another scan");
+            scans[SCANS - 1] = Some(scan);
+            scans.sort_unstable_by_key(|scan| std::cmp::Reverse(*scan));
+        }
+        self.processes[process].open(mutation);
+    }
+
+    /// What the stream shows next, if anything: `Feed::next`. What it was opened at comes first, whatever it is.
+    pub(super) fn next_shown(&self, process: usize) -> Option<Position> {
+        let feed = self.processes[process].feed.as_ref()?;
+        (feed.next..=self.last).find(|&position| match self.log[usize::from(position)] {
+            _ if feed.begins_at == Some(position) => true,
+            Entry::Nothing => false,
+            Entry::Mark => true,
+            Entry::Event(partition) => feed.partitions[usize::from(partition)],
+        })
+    }
+
+    /// Whether the oplog no longer reaches back to what the stream has to show next.
+    pub(super) fn has_lost_history(&self, process: usize) -> bool {
+        let feed = self.processes[process].feed.as_ref();
+        feed.is_some_and(|feed| feed.next < self.oplog)
+    }
+
+    /// One turn of `Coordinator::run` with the stream.
+    pub(super) fn show(&mut self, process: usize) {
+        if self.has_lost_history(process) {
+            self.processes[process].begin_anew();
+        } else if let Some(position) = self.next_shown(process) {
+            let entry = self.log[usize::from(position)];
+            self.processes[process].deliver(entry, position);
+        }
+    }
+
+    /// `Leases::save`, and its answer.
+    pub(super) fn save(&mut self, process: usize, checkpoints: [Option<Checkpoint>; PARTITIONS], mutation: Mutation) {
+        for (lease, checkpoint) in self.leases.iter_mut().zip(&checkpoints) {
+            let Some(checkpoint) = checkpoint else { continue };
+            let is_owner = lease.owner == Owner::of(process) && lease.fence == checkpoint.fence;
+            if is_owner || mutation == Mutation::UnfencedSave {
+                self.moved_by_another |= !is_owner && checkpoint.position > lease.position;
+                lease.position = lease.position.max(checkpoint.position);
+            }
+        }
+        self.processes[process].saved(&checkpoints);
+    }
+
+    /// The end of `Subscription::run`: what is handled is saved, and the leases are given back (`Leases::release`).
+    pub(super) fn stop(&mut self, process: usize, mutation: Mutation) {
+        let saving = self.processes[process].saving;
+        self.save(process, saving, mutation);
+        let due = self.processes[process].due(mutation);
+        self.save(process, due, mutation);
+        self.processes[process] = Process::new(false);
+        for partition in 0..PARTITIONS {
+            if self.leases[partition].owner == Owner::of(process) {
+                self.leases[partition].owner = Owner::Nobody;
+                self.changed(partition);
+            }
+        }
+    }
+
+    /// A new life of a process, with another name as an owner: `Owner::random`.
+    pub(super) fn start(&mut self, process: usize) {
+        self.processes[process] = Process::new(true);
+        for lease in &mut self.leases {
+            if lease.owner == Owner::of(process) {
+                lease.owner = Owner::Gone;
+            }
+        }
+    }
+
+    /// Whether no process has anything to do.
+    pub(super) fn is_at_rest(&self, mutation: Mutation) -> bool {
+        (0..PROCESSES).all(|number| {
+            let process = &self.processes[number];
+            process.runs
+                && process.claims.is_none()
+                && process.changes[0].is_none()
+                && process.feed.is_some() == process.workers.iter().any(Option::is_some)
+                && process.workers.iter().flatten().all(|worker| worker.unfinished == 0)
+                && process.scans[0].is_none()
+                && process.saving.iter().all(Option::is_none)
+                && self.next_shown(number).is_none()
+                && !self.has_lost_history(number)
+                && process.due(mutation).iter().all(Option::is_none)
+                && {
+                    let mut looked = self.clone();
+                    looked.tend(number, None);
+                    looked == *self
+                }
+        })
+    }
+}
+
+/// All positions above one.
+fn above(position: Position) -> Set {
+    !0 << (position + 1)
+}

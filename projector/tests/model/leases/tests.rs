@@ -1,0 +1,261 @@
+//! The bounds, and what is broken on purpose.
+//!
+//! Those that are ignored go further, and take minutes unless they are optimised:
+//! `cargo test --release -p projector --test model -- --ignored`.
+
+use stateright::Model;
+
+use super::properties::{NOTHING_IS_LOST, ONLY_ITS_OWNER, REST_MEANS_DONE, Scene};
+use super::{Bounds, Leases, Mutation};
+use crate::check::{breaks, holds};
+
+const NO_MISHAPS: Bounds = Bounds {
+    kills: 0,
+    stops: 0,
+    pauses: 0,
+    lost_answers: 0,
+    breaks: 0,
+    rollovers: 0,
+};
+
+fn leases<const PROCESSES: usize, const PARTITIONS: usize>(
+    entries: usize,
+    bounds: Bounds,
+    scenes: &[Scene],
+) -> Leases<PROCESSES, PARTITIONS> {
+    Leases {
+        entries,
+        from_origin: false,
+        bounds,
+        mutation: Mutation::None,
+        scenes: scenes.to_vec(),
+    }
+}
+
+/// Whoever comes second takes a share from who came first; streams break.
+#[test]
+fn shares_are_taken_and_streams_break() {
+    let scenes = [
+        Scene::AllIsDone,
+        Scene::Takeover,
+        Scene::StaleOwnerAtWork,
+        Scene::Repetition,
+        Scene::LateCheckpoint,
+    ];
+    let bounds = Bounds {
+        breaks: 1,
+        ..NO_MISHAPS
+    };
+    let model = leases::<2, 2>(2, bounds, &scenes);
+    holds(
+        "two processes, two partitions, a broken stream",
+        model.checker().symmetry(),
+    );
+}
+
+/// A lease is gained by a process whose stream is far ahead of the checkpoint.
+#[test]
+fn leases_of_the_dead_are_taken_over() {
+    let scenes = [Scene::AllIsDone, Scene::Takeover, Scene::Repetition];
+    let bounds = Bounds { kills: 1, ..NO_MISHAPS };
+    let model = leases::<2, 2>(1, bounds, &scenes);
+    holds("two processes, two partitions, a kill", model.checker().symmetry());
+}
+
+#[test]
+fn leases_of_the_slow_are_taken_over() {
+    let scenes = [
+        Scene::AllIsDone,
+        Scene::Takeover,
+        Scene::StaleOwnerAtWork,
+        Scene::StreamBelowWhatWasHandedOver,
+    ];
+    let bounds = Bounds {
+        pauses: 1,
+        ..NO_MISHAPS
+    };
+    let model = leases::<2, 2>(1, bounds, &scenes);
+    holds("two processes, two partitions, a pause", model.checker().symmetry());
+}
+
+#[test]
+fn leases_are_given_back() {
+    let bounds = Bounds { stops: 1, ..NO_MISHAPS };
+    let model = leases::<2, 2>(1, bounds, &[Scene::AllIsDone, Scene::Takeover]);
+    holds(
+        "two processes, two partitions, an orderly end",
+        model.checker().symmetry(),
+    );
+}
+
+#[test]
+fn one_lease_survives_several_mishaps() {
+    let scenes = [
+        Scene::AllIsDone,
+        Scene::Takeover,
+        Scene::StaleOwnerAtWork,
+        Scene::Repetition,
+        Scene::LateCheckpoint,
+    ];
+    let bounds = Bounds {
+        kills: 1,
+        pauses: 1,
+        lost_answers: 1,
+        ..NO_MISHAPS
+    };
+    let model = leases::<2, 1>(2, bounds, &scenes);
+    holds(
+        "two processes, a partition, a kill, a pause, a lost answer",
+        model.checker().symmetry(),
+    );
+}
+
+#[test]
+fn three_share_one_lease() {
+    let scenes = [
+        Scene::AllIsDone,
+        Scene::Takeover,
+        Scene::StaleOwnerAtWork,
+        Scene::LateCheckpoint,
+    ];
+    let bounds = Bounds {
+        kills: 1,
+        pauses: 1,
+        ..NO_MISHAPS
+    };
+    let model = leases::<3, 1>(1, bounds, &scenes);
+    holds(
+        "three processes, a partition, a kill, a pause",
+        model.checker().symmetry(),
+    );
+}
+
+/// The event store is scanned, and scanned again before that has ended.
+#[test]
+fn scans_reach_what_no_stream_does() {
+    let scenes = [Scene::AllIsDone, Scene::Takeover, Scene::TwoScansOfOnePartition];
+    let bounds = Bounds {
+        kills: 1,
+        rollovers: 1,
+        ..NO_MISHAPS
+    };
+    let model = Leases {
+        from_origin: true,
+        ..leases::<2, 1>(2, bounds, &scenes)
+    };
+    holds(
+        "two processes, a partition, from the origin, a kill, a rollover",
+        model.checker().symmetry(),
+    );
+    let bounds = Bounds { rollovers: 2, ..bounds };
+    let model = leases::<2, 1>(1, bounds, &scenes);
+    holds(
+        "two processes, a partition, a kill, two rollovers",
+        model.checker().symmetry(),
+    );
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn wider_bounds_hold_too() {
+    let scenes = [
+        Scene::AllIsDone,
+        Scene::Takeover,
+        Scene::StaleOwnerAtWork,
+        Scene::Repetition,
+        Scene::LateCheckpoint,
+    ];
+    let kill = Bounds { kills: 1, ..NO_MISHAPS };
+    let model = leases::<2, 2>(2, kill, &scenes);
+    holds(
+        "two processes, two partitions, two entries, a kill",
+        model.checker().symmetry(),
+    );
+    let bounds = Bounds { pauses: 1, ..kill };
+    let model = leases::<2, 2>(1, bounds, &scenes);
+    holds(
+        "two processes, two partitions, a kill, a pause",
+        model.checker().symmetry(),
+    );
+    let model = leases::<3, 1>(2, bounds, &scenes);
+    holds(
+        "three processes, a partition, two entries, a kill, a pause",
+        model.checker().symmetry(),
+    );
+    let model = leases::<3, 2>(1, kill, &[Scene::AllIsDone, Scene::Takeover]);
+    holds("three processes, two partitions, a kill", model.checker().symmetry());
+    let bounds = Bounds {
+        kills: 1,
+        stops: 1,
+        pauses: 1,
+        lost_answers: 1,
+        breaks: 1,
+        rollovers: 0,
+    };
+    let model = leases::<2, 1>(2, bounds, &scenes);
+    holds(
+        "two processes, a partition, everything but rollovers",
+        model.checker().symmetry(),
+    );
+    let bounds = Bounds { rollovers: 1, ..kill };
+    let model = leases::<2, 2>(1, bounds, &[Scene::AllIsDone, Scene::TwoScansOfOnePartition]);
+    holds(
+        "two processes, two partitions, a kill, a rollover",
+        model.checker().symmetry(),
+    );
+}
+
+fn mutated<const PROCESSES: usize, const PARTITIONS: usize>(
+    mutation: Mutation,
+    bounds: Bounds,
+) -> Leases<PROCESSES, PARTITIONS> {
+    Leases {
+        mutation,
+        ..leases(1, bounds, &[])
+    }
+}
+
+const A_KILL: Bounds = Bounds { kills: 1, ..NO_MISHAPS };
+
+#[test]
+fn a_takeover_without_reopening_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::TakeoverWithoutReopening, A_KILL);
+    breaks("takeover without reopening", model, REST_MEANS_DONE);
+}
+
+#[test]
+fn a_stream_that_counts_too_early_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::CoveredBeforeTheStreamIs, A_KILL);
+    breaks("covered before the stream is", model, NOTHING_IS_LOST);
+}
+
+#[test]
+fn a_stream_that_begins_too_high_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::OpenedAtTheHighest, A_KILL);
+    breaks("opened at the highest checkpoint", model, NOTHING_IS_LOST);
+}
+
+#[test]
+fn a_checkpoint_that_does_not_wait_is_found_out() {
+    let model = mutated::<1, 1>(Mutation::CheckpointAboveTheUnfinished, NO_MISHAPS);
+    breaks("checkpoint above the unfinished", model, NOTHING_IS_LOST);
+}
+
+#[test]
+fn an_unfenced_checkpoint_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::UnfencedSave, NO_MISHAPS);
+    breaks("unfenced checkpoint", model, ONLY_ITS_OWNER);
+}
+
+#[test]
+fn a_scan_that_ends_for_another_is_found_out() {
+    let bounds = Bounds {
+        rollovers: 1,
+        ..NO_MISHAPS
+    };
+    let model = Leases {
+        from_origin: true,
+        ..mutated::<1, 1>(Mutation::OneScanEndsAll, bounds)
+    };
+    breaks("one scan ends all", model, NOTHING_IS_LOST);
+}
