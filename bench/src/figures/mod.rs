@@ -38,7 +38,7 @@ pub(crate) async fn measure(stack: &mut Stack, scale: &Scale, only: &[String], r
     if let Some(unknown) = only.iter().find(|name| !ALL.contains(&name.as_str())) {
         bail!("there is no figure '{unknown}'; there are {}", ALL.join(", "));
     }
-    let mut population = Population::begin(stack).await.with_context(|| stack.last_words())?;
+    let mut population = None;
     for name in ALL {
         if !only.is_empty() && !only.iter().any(|wanted| wanted == name) {
             continue;
@@ -54,13 +54,27 @@ pub(crate) async fn measure(stack: &mut Stack, scale: &Scale, only: &[String], r
 async fn one(
     name: &str,
     stack: &mut Stack,
-    population: &mut Population,
+    population: &mut Option<Population>,
     scale: &Scale,
     report: &mut Report,
 ) -> Result<()> {
+    // What programs take before anybody has asked them for anything.
+    match name {
+        "ready_ms" => {
+            report.figures.push(programs::ready(stack, scale).await?);
+            return Ok(());
+        }
+        "idle_mb" => {
+            report.figures.push(programs::idle(stack).await?);
+            return Ok(());
+        }
+        _ => {}
+    }
+    let population = match population {
+        Some(population) => population,
+        None => population.insert(Population::begin(stack).await?),
+    };
     let figure = match name {
-        "ready_ms" => programs::ready(stack, scale).await?,
-        "idle_mb" => programs::idle(stack).await?,
         "home_cold" => reads::cold(stack, population, scale).await?,
         "home_warm" => reads::warm(stack, population, scale).await?,
         "home_followees" => reads::followees(stack, population, scale).await?,
