@@ -11,6 +11,8 @@ use serde_json::Value;
 
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A pod that is there accepts a connection at once; two seconds forgive a packet that was lost.
+const TO_CONNECT: Duration = Duration::from_secs(2);
 /// Connections to each service that are kept and used over and over.
 const KEPT: usize = 8;
 const CONSISTENCY_TOKEN: &str = "consistency-token";
@@ -116,6 +118,7 @@ impl Front {
             Client::builder()
                 .no_proxy()
                 .timeout(PATIENCE)
+                .connect_timeout(TO_CONNECT)
                 .pool_max_idle_per_host(idle)
                 .tcp_nodelay(true)
                 .retry(reqwest::retry::never())

@@ -44,18 +44,6 @@ const MIX: [Kind; 20] = [
     Kind::FreshPost,
 ];
 
-/// The reads alone, which keep query-svc busy and nobody else.
-const READS: [Kind; 8] = [
-    Kind::Home,
-    Kind::FreshHome,
-    Kind::Thread,
-    Kind::FreshPost,
-    Kind::Home,
-    Kind::UserPosts,
-    Kind::Profile,
-    Kind::Public,
-];
-
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Post,
@@ -100,17 +88,8 @@ pub(crate) struct Load {
 impl Load {
     /// `rate` requests a second.
     pub(crate) fn start(community: &Arc<Community>, rate: u32) -> Self {
-        Self::of(&MIX, community, rate)
-    }
-
-    /// Reads only.
-    pub(crate) fn start_reading(community: &Arc<Community>, rate: u32) -> Self {
-        Self::of(&READS, community, rate)
-    }
-
-    fn of(mix: &'static [Kind], community: &Arc<Community>, rate: u32) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(run(mix, community.clone(), rate, stopped));
+        let running = tokio::spawn(run(community.clone(), rate, stopped));
         Self { stop, running }
     }
 
@@ -122,12 +101,7 @@ impl Load {
     }
 }
 
-async fn run(
-    mix: &'static [Kind],
-    community: Arc<Community>,
-    rate: u32,
-    mut stopped: oneshot::Receiver<()>,
-) -> anyhow::Result<Report> {
+async fn run(community: Arc<Community>, rate: u32, mut stopped: oneshot::Receiver<()>) -> anyhow::Result<Report> {
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
     // Late is not less: those that were missed begin at once.
@@ -141,7 +115,7 @@ async fn run(
             _ = &mut stopped => break,
             Some(sample) = under_way.join_next() => samples.push(sample?),
             _ = ticks.tick() => {
-                under_way.spawn(one(mix, community.clone(), number));
+                under_way.spawn(one(community.clone(), number));
                 number += 1;
             }
         }
@@ -152,9 +126,9 @@ async fn run(
     Ok(Report::new(begun, samples))
 }
 
-async fn one(mix: &'static [Kind], community: Arc<Community>, number: u64) -> Sample {
+async fn one(community: Arc<Community>, number: u64) -> Sample {
     let dice = mixed(number);
-    let kind = mix[usize::try_from(number).unwrap_or(0) % mix.len()];
+    let kind = MIX[usize::try_from(number % 20).unwrap_or(0)];
     let lane = if dice & 1 == 0 {
         Lane::Fresh
     } else {

@@ -23,6 +23,12 @@ pub(crate) struct Sample {
     pub(crate) failure: Option<String>,
 }
 
+impl Sample {
+    fn ended(&self) -> Instant {
+        self.begun + self.took
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Report {
     begun: Instant,
@@ -103,17 +109,16 @@ impl Report {
         }
     }
 
-    /// How long after `moment` a request was begun that failed: all that were begun later succeeded. None where none did.
+    /// How long after `moment` requests still failed that were begun since; None where none did.
     pub(crate) fn failed_until(&self, moment: Instant) -> Option<Duration> {
         let since = self.failures().filter(|sample| sample.begun >= moment);
-        since.map(|sample| sample.begun - moment).max()
+        since.map(|sample| sample.ended() - moment).max()
     }
 
-    /// How many succeeded, and how many failed, that were begun after `moment`.
-    pub(crate) fn since(&self, moment: Instant) -> (usize, usize) {
+    /// How many succeeded that were begun after `moment`.
+    pub(crate) fn succeeded_since(&self, moment: Instant) -> usize {
         let since = self.samples.iter().filter(|sample| sample.begun >= moment);
-        let (failed, succeeded): (Vec<_>, Vec<_>) = since.partition(|sample| sample.failure.is_some());
-        (succeeded.len(), failed.len())
+        since.filter(|sample| sample.failure.is_none()).count()
     }
 }
 
@@ -182,9 +187,9 @@ mod tests {
                 sample(later + Duration::from_secs(9), 10, None),
             ],
         );
-        assert_eq!(report.failed_until(later), Some(Duration::from_secs(5)));
+        assert_eq!(report.failed_until(later), Some(Duration::from_secs(6)));
         assert_eq!(report.failed_until(later + Duration::from_secs(7)), None);
-        assert_eq!(report.since(later), (1, 2));
+        assert_eq!(report.succeeded_since(later), 1);
     }
 
     #[test]
