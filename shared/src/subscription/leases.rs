@@ -164,13 +164,7 @@ impl Leases {
                 }
             })
             .collect();
-        let command = doc! {
-            "update": LEASES,
-            "updates": updates,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        let answer = self.database.run_command(command).await?;
+        let answer = self.update_each(updates).await?;
         if let Ok(errors) = answer.get_array("writeErrors") {
             // What was taken is worked on; the next look takes the rest.
             tracing::warn!(
@@ -220,13 +214,7 @@ impl Leases {
                 }
             })
             .collect();
-        let command = doc! {
-            "update": LEASES,
-            "updates": updates,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        let answer = self.database.run_command(command).await?;
+        let answer = self.update_each(updates).await?;
         if let Ok(errors) = answer.get_array("writeErrors") {
             return Err(Error::custom(format!("checkpoints were refused: {errors:?}")));
         }
@@ -236,6 +224,17 @@ impl Leases {
             .or_else(|_| answer.get_i64("n"))
             .unwrap_or(0);
         Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
+    }
+
+    /// Several updates in one command; its answer tells which failed.
+    async fn update_each(&self, updates: Vec<Document>) -> Result<Document, Error> {
+        let command = doc! {
+            "update": LEASES,
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+        };
+        self.database.run_command(command).await
     }
 
     fn id(&self, partition: Partition) -> String {

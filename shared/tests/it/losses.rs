@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
-use crate::subscription::{DEADLINE, Recorder, Running, World, eventually, settings, start, user, user_of};
+use crate::world::{DEADLINE, Recorder, Running, World, eventually, settings, start, user, user_of};
 
 /// The driver's monitor still has its answers, so the driver has nothing against the others.
 #[tokio::test(flavor = "multi_thread")]

@@ -7,3 +7,4 @@ mod http;
 mod losses;
 mod subscription;
 mod takeover;
+mod world;

@@ -12,7 +12,7 @@ use shared::subscription::{Delivery, Handler, HandlerError, SubscriptionMetrics,
 use shared::telemetry::MetricsRegistry;
 use tokio::sync::Notify;
 
-use crate::subscription::{DEADLINE, Recorder, World, eventually, settings, user, user_of};
+use crate::world::{DEADLINE, Recorder, World, eventually, settings, user, user_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_share_and_the_death_of_one_loses_nothing() {
