@@ -55,11 +55,11 @@ test-cluster: setup ## Test on the Kubernetes that KUBECONFIG points at (ARGS="-
 	@$(CARGO) build --release --locked $(OPTIMISED)
 	@. .ci/versions; CRDS="$$CRDS" BINARIES="$${BINARIES:-$(TARGET_DIR)/release}" $(TARGET_DIR)/debug/test-cluster $(ARGS)
 
-bench: build-tools ## Measure against what the database can do: about 15 minutes (ARGS="--only post" for some of it)
+bench: build-tools ## Measure against what the database can do (ARGS="--only post" for some of it)
 	@$(CARGO) build --release --locked $(OPTIMISED)
 	@$(TARGET_DIR)/release/bench $(ARGS)
 
-bench-quick: ## The same in two minutes, with fewer rounds and fewer documents
+bench-quick: ## The same in about two minutes, with fewer rounds and fewer documents
 	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 check: setup ## All of `make test` but the tests

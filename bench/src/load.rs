@@ -9,38 +9,21 @@ use hdrhistogram::Histogram;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+/// How much is done in a closed loop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Amount {
+    /// As much as there is time for.
+    For(Duration),
+    /// So many items, however long they take.
+    Items(usize),
+}
+
 /// Work in a closed loop by so many workers at once; answers how much of it was done in a second.
 ///
 /// `work` is given a worker's own state and the number of the item.
 pub(crate) async fn throughput<S, F>(
     workers: Vec<S>,
-    duration: Duration,
-    work: impl Fn(S, usize) -> F + Clone + Send + 'static,
-) -> Result<f64>
-where
-    S: Send + 'static,
-    F: Future<Output = Result<S>> + Send,
-{
-    run(workers, None, duration, work).await
-}
-
-/// The same for so many items, however long they take.
-pub(crate) async fn throughput_of<S, F>(
-    workers: Vec<S>,
-    items: usize,
-    work: impl Fn(S, usize) -> F + Clone + Send + 'static,
-) -> Result<f64>
-where
-    S: Send + 'static,
-    F: Future<Output = Result<S>> + Send,
-{
-    run(workers, Some(items), Duration::MAX, work).await
-}
-
-async fn run<S, F>(
-    workers: Vec<S>,
-    items: Option<usize>,
-    duration: Duration,
+    amount: Amount,
     work: impl Fn(S, usize) -> F + Clone + Send + 'static,
 ) -> Result<f64>
 where
@@ -54,15 +37,18 @@ where
         let (next, work) = (next.clone(), work.clone());
         tasks.spawn(async move {
             let mut done = 0_usize;
-            while begun.elapsed() < duration {
+            loop {
                 let item = next.fetch_add(1, Ordering::Relaxed);
-                if items.is_some_and(|items| item >= items) {
-                    break;
+                let is_due = match amount {
+                    Amount::For(duration) => begun.elapsed() < duration,
+                    Amount::Items(items) => item < items,
+                };
+                if !is_due {
+                    return anyhow::Ok(done);
                 }
                 worker = work(worker, item).await?;
                 done += 1;
             }
-            anyhow::Ok(done)
         });
     }
     let mut done = 0;

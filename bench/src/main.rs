@@ -28,7 +28,7 @@ use crate::stack::Stack;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Fewer rounds and fewer documents: two minutes instead of a quarter of an hour
+    /// Fewer rounds and fewer documents: about two minutes on two processors
     #[arg(long)]
     quick: bool,
     /// Only these figures (may be given several times)

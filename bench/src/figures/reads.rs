@@ -8,7 +8,7 @@ use chrono::{TimeDelta, Utc};
 
 use super::{median_ms, of};
 use crate::http::{Call, Connection};
-use crate::load::{throughput, throughput_of};
+use crate::load::{Amount, throughput};
 use crate::population::{Population, Reader, Rows, key, named, settle};
 use crate::raw;
 use crate::report::{Figure, Goal, median};
@@ -26,9 +26,14 @@ pub(super) async fn cold(stack: &mut Stack, population: &mut Population, scale: 
     let raw_side = raw_workers(stack);
     let (mut ratios, mut ours, mut raws) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.rounds {
-        let raw = throughput_of(raw_side.clone(), readers.len(), raw_read(&readers)).await?;
+        let raw = throughput(raw_side.clone(), Amount::Items(readers.len()), raw_read(&readers)).await?;
         stack.restart_query().await?;
-        let our = throughput_of(connections(stack).await?, readers.len(), our_read(&readers)).await?;
+        let our = throughput(
+            connections(stack).await?,
+            Amount::Items(readers.len()),
+            our_read(&readers),
+        )
+        .await?;
         ratios.push(our / raw);
         ours.push(our);
         raws.push(raw);
@@ -38,15 +43,19 @@ pub(super) async fn cold(stack: &mut Stack, population: &mut Population, scale: 
 }
 
 /// The same timelines again and again.
-pub(super) async fn warm(stack: &mut Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+pub(super) async fn warm(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let readers = readers(stack, population, scale.readers).await?;
     let raw_side = raw_workers(stack);
-    let connections = async |stack: &Stack| connections(stack).await;
-    throughput_of(connections(stack).await?, readers.len(), our_read(&readers)).await?;
+    throughput(
+        connections(stack).await?,
+        Amount::Items(readers.len()),
+        our_read(&readers),
+    )
+    .await?;
     let (mut ratios, mut ours, mut raws) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.rounds {
-        let raw = throughput(raw_side.clone(), scale.round, raw_read(&readers)).await?;
-        let our = throughput(connections(stack).await?, scale.round, our_read(&readers)).await?;
+        let raw = throughput(raw_side.clone(), Amount::For(scale.round), raw_read(&readers)).await?;
+        let our = throughput(connections(stack).await?, Amount::For(scale.round), our_read(&readers)).await?;
         ratios.push(our / raw);
         ours.push(our);
         raws.push(raw);
@@ -195,7 +204,7 @@ async fn readers(stack: &Stack, population: &mut Population, count: usize) -> Re
     settle(stack, &author, &readers[0].person).await?;
     let readers = Arc::new(readers);
     // The first visit of each is written down, which is not what is measured.
-    throughput_of(connections(stack).await?, count, our_read(&readers)).await?;
+    throughput(connections(stack).await?, Amount::Items(count), our_read(&readers)).await?;
     Ok(readers)
 }
 
