@@ -95,7 +95,7 @@ impl Installation {
 
         let command_port = node_port(&namespace, "command").await?;
         let query_port = node_port(&namespace, "query").await?;
-        let front = front(nodes, command_port, query_port)?;
+        let front = front(nodes, command_port, query_port);
         Ok(Self {
             namespace,
             chart,
@@ -202,7 +202,7 @@ impl Installation {
     }
 
     /// Sends requests to these nodes only from now on; whoever still uses the other addresses goes on with them.
-    pub(crate) fn front(&self, nodes: &[Node]) -> Result<Front> {
+    pub(crate) fn front(&self, nodes: &[Node]) -> Front {
         front(nodes, self.command_port, self.query_port)
     }
 
@@ -313,13 +313,8 @@ fn with_values(helm: Program, values: &NamedTempFile) -> Program {
     helm.args(["--values".to_owned(), values.path().display().to_string()])
 }
 
-fn front(nodes: &[Node], command_port: u64, query_port: u64) -> Result<Front> {
-    let at = |port: u64| {
-        nodes
-            .iter()
-            .map(|node| format!("http://{}:{port}", node.address))
-            .collect()
-    };
+fn front(nodes: &[Node], command_port: u64, query_port: u64) -> Front {
+    let at = |port: u64| nodes.iter().map(|node| format!("{}:{port}", node.address)).collect();
     Front::new(at(command_port), at(query_port))
 }
 

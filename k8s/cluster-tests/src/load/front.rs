@@ -1,19 +1,23 @@
 //! The two services as a client sees them: addresses, connections, one request and its answer.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use reqwest::{Client, Method, StatusCode};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
 use serde_json::Value;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Ports, Response};
 
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A pod that is there accepts a connection at once; two seconds forgive a packet that was lost.
-const TO_CONNECT: Duration = Duration::from_secs(2);
-/// Connections to each service that are kept and used over and over.
+/// Lanes to each service on which connections are kept and used over and over.
 const KEPT: usize = 8;
 const CONSISTENCY_TOKEN: &str = "consistency-token";
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
@@ -84,6 +88,27 @@ impl Call {
         self.consistency = Some(token.to_owned());
         self
     }
+
+    fn request(&self, host: &str) -> Result<Request<Full<Bytes>>> {
+        let mut request = Request::builder()
+            .method(&self.method)
+            .uri(&self.path)
+            .header(HOST, host);
+        if let Some(token) = &self.bearer {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(token) = &self.consistency {
+            request = request.header(CONSISTENCY_TOKEN, token);
+        }
+        let body = match &self.body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                serde_json::to_vec(body)?.into()
+            }
+            None => Bytes::new(),
+        };
+        Ok(request.body(Full::new(body))?)
+    }
 }
 
 /// A success.
@@ -102,69 +127,60 @@ impl Answer {
     }
 }
 
-/// Where the services answer, on every node that is to be asked.
+/// Where the services answer, on every node that is to be asked: host and port.
 #[derive(Debug)]
 pub(crate) struct Front {
-    bases: HashMap<Side, Vec<String>>,
-    /// One client for each connection, because a client that has several takes any of them.
-    kept: Vec<Client>,
-    fresh: Client,
+    at: HashMap<Side, Vec<String>>,
+    kept: HashMap<Side, [Slot; KEPT]>,
+    ports: Ports,
     turn: AtomicUsize,
 }
 
+/// A connection that nobody uses at the moment.
+type Slot = Mutex<Option<Connection>>;
+
 impl Front {
-    pub(crate) fn new(command: Vec<String>, query: Vec<String>) -> Result<Self> {
-        let client = |idle: usize| {
-            Client::builder()
-                .no_proxy()
-                .timeout(PATIENCE)
-                .connect_timeout(TO_CONNECT)
-                .pool_max_idle_per_host(idle)
-                .tcp_nodelay(true)
-                .retry(reqwest::retry::never())
-                .build()
-        };
-        Ok(Self {
-            bases: HashMap::from([(Side::Command, command), (Side::Query, query)]),
-            kept: (0..KEPT).map(|_| client(1)).collect::<Result<_, _>>()?,
-            fresh: client(0)?,
+    pub(crate) fn new(command: Vec<String>, query: Vec<String>) -> Self {
+        let slots = || std::array::from_fn(|_| Slot::default());
+        Self {
+            at: HashMap::from([(Side::Command, command), (Side::Query, query)]),
+            kept: HashMap::from([(Side::Command, slots()), (Side::Query, slots())]),
+            ports: Ports::new(),
             turn: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// Sends it once. What is not a success is described.
     pub(crate) async fn send(&self, lane: Lane, call: &Call) -> Result<Answer, String> {
-        let (client, base) = self.way(lane, call.side);
-        let mut request = client.request(call.method.clone(), format!("{base}{}", call.path));
-        if let Some(token) = &call.bearer {
-            request = request.bearer_auth(token);
-        }
-        if let Some(token) = &call.consistency {
-            request = request.header(CONSISTENCY_TOKEN, token);
-        }
-        if let Some(body) = &call.body {
-            request = request.json(body);
-        }
-        let named = |cause: String| format!("{} {} on {lane:?} to {base}: {cause}", call.method, call.path);
-        let response = request.send().await.map_err(|error| named(chain(&error)))?;
-        let status = response.status();
-        let consistency = response
-            .headers()
-            .get(CONSISTENCY_TOKEN)
-            .and_then(|token| token.to_str().ok())
-            .map(str::to_owned);
-        let text = response.text().await.map_err(|error| named(chain(&error)))?;
-        if !status.is_success() {
-            return Err(named(format!(
-                "{status} {}",
-                text.chars().take(300).collect::<String>()
-            )));
-        }
-        let body = match status {
-            StatusCode::NO_CONTENT => Value::Null,
-            _ => serde_json::from_str(&text).map_err(|error| named(format!("{error} in {text}")))?,
+        let to = self.to(lane, call.side);
+        let answered = match timeout(PATIENCE, self.exchange(lane, call, to)).await {
+            Ok(Ok(response)) => answer(&response),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(anyhow!("no answer")),
         };
-        Ok(Answer { body, consistency })
+        answered.map_err(|error| format!("{} {} on {lane:?} to {to}: {error:#}", call.method, call.path))
+    }
+
+    async fn exchange(&self, lane: Lane, call: &Call, to: &str) -> Result<Response> {
+        let mut request = call.request(to)?;
+        let slot = match lane {
+            Lane::Kept(number) => Some(&self.kept[&call.side][number % KEPT]),
+            Lane::Fresh => None,
+        };
+        let kept = slot.and_then(|slot| lock(slot).take());
+        if let Some(mut connection) = kept {
+            match connection.send(request).await {
+                Ok(answered) => {
+                    keep(slot, connection);
+                    return answered;
+                }
+                Err(unsent) => request = unsent,
+            }
+        }
+        let mut connection = Connection::to(to, &self.ports).await?;
+        let answered = connection.send(request).await;
+        keep(slot, connection);
+        answered.unwrap_or_else(|_| Err(anyhow!("the connection was closed before anything was sent")))
     }
 
     /// Sends it until it succeeds: for what a scenario needs and does not measure.
@@ -183,29 +199,42 @@ impl Front {
     }
 
     /// A kept connection stays with its node; fresh ones go to all of them in turn.
-    fn way(&self, lane: Lane, side: Side) -> (&Client, &str) {
-        let bases = &self.bases[&side];
-        match lane {
-            Lane::Kept(number) => {
-                let number = number % KEPT;
-                (&self.kept[number], &bases[number % bases.len()])
-            }
-            Lane::Fresh => (
-                &self.fresh,
-                &bases[self.turn.fetch_add(1, Ordering::Relaxed) % bases.len()],
-            ),
-        }
+    fn to(&self, lane: Lane, side: Side) -> &str {
+        let at = &self.at[&side];
+        let number = match lane {
+            Lane::Kept(number) => number % KEPT,
+            Lane::Fresh => self.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        &at[number % at.len()]
     }
 }
 
-/// With the causes, which reqwest's own message leaves out.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
+fn lock(slot: &Slot) -> MutexGuard<'_, Option<Connection>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For the next request; where two were under way at once, one of them is enough.
+fn keep(slot: Option<&Slot>, connection: Connection) {
+    if let Some(slot) = slot
+        && connection.is_open()
+    {
+        *lock(slot) = Some(connection);
     }
-    text
+}
+
+fn answer(response: &Response) -> Result<Answer> {
+    let text = String::from_utf8_lossy(&response.body);
+    ensure!(
+        response.status.is_success(),
+        "{} {}",
+        response.status,
+        text.chars().take(300).collect::<String>()
+    );
+    let body = match response.status {
+        StatusCode::NO_CONTENT => Value::Null,
+        _ => serde_json::from_str(&text).with_context(|| format!("the answer is {text}"))?,
+    };
+    let consistency = response.headers.get(CONSISTENCY_TOKEN);
+    let consistency = consistency.and_then(|token| token.to_str().ok()).map(str::to_owned);
+    Ok(Answer { body, consistency })
 }

@@ -2,6 +2,7 @@
 //! repeated. What is not a success within five seconds counts as failed; so does a success that shows something stale.
 
 mod community;
+mod connection;
 mod front;
 mod report;
 

@@ -24,8 +24,16 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    fn ended(&self) -> Instant {
+    pub(crate) fn ended(&self) -> Instant {
         self.begun + self.took
+    }
+}
+
+/// For one that failed.
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failure = self.failure.as_deref().unwrap_or("in no way");
+        write!(f, "after {}: {failure}", seconds(self.took))
     }
 }
 
@@ -74,12 +82,7 @@ impl Report {
         }
         let last = self.failures().skip(SHOWN).last();
         for sample in self.failures().take(SHOWN).chain(last) {
-            quote(&format!(
-                "at {} after {}: {}",
-                since_begun(sample),
-                seconds(sample.took),
-                sample.failure.as_deref().unwrap_or_default(),
-            ));
+            quote(&format!("at {} {sample}", since_begun(sample)));
         }
     }
 
@@ -103,16 +106,32 @@ impl Report {
         if self.samples.len() < 50 {
             bail!("only {} requests were sent", self.samples.len());
         }
-        match self.failed() {
-            0 => Ok(()),
-            failed => bail!("{failed} of {} requests failed", self.samples.len()),
+        match self.failures().next() {
+            None => Ok(()),
+            Some(first) => bail!(
+                "{} of {} requests failed, the first {first}",
+                self.failed(),
+                self.samples.len()
+            ),
         }
     }
 
-    /// How long after `moment` requests still failed that were begun since; None where none did.
-    pub(crate) fn failed_until(&self, moment: Instant) -> Option<Duration> {
+    /// The failure that ended last, of the requests that were begun since `moment`.
+    pub(crate) fn last_failure_since(&self, moment: Instant) -> Option<&Sample> {
         let since = self.failures().filter(|sample| sample.begun >= moment);
-        since.map(|sample| sample.ended() - moment).max()
+        since.max_by_key(|sample| sample.ended())
+    }
+
+    /// Fails if a request failed that was begun since `moment`, naming `what` should have been over by then.
+    pub(crate) fn expect_no_failure_since(&self, moment: Instant, what: &str) -> Result<()> {
+        let failed = self.failures().filter(|sample| sample.begun >= moment).count();
+        match self.last_failure_since(moment) {
+            None => Ok(()),
+            Some(last) => bail!(
+                "{failed} requests failed {what}, the last, begun {} after that, {last}",
+                seconds(last.begun - moment)
+            ),
+        }
     }
 
     /// How many succeeded that were begun after `moment`.
@@ -187,8 +206,12 @@ mod tests {
                 sample(later + Duration::from_secs(9), 10, None),
             ],
         );
-        assert_eq!(report.failed_until(later), Some(Duration::from_secs(6)));
-        assert_eq!(report.failed_until(later + Duration::from_secs(7)), None);
+        let last = report.last_failure_since(later).expect("two failed");
+        assert_eq!(last.ended() - later, Duration::from_secs(6));
+        assert!(report.expect_no_failure_since(later, "afterwards").is_err());
+        let much_later = later + Duration::from_secs(7);
+        assert!(report.last_failure_since(much_later).is_none());
+        assert!(report.expect_no_failure_since(much_later, "afterwards").is_ok());
         assert_eq!(report.succeeded_since(later), 1);
     }
 
