@@ -18,7 +18,7 @@ PROGRAMS ?= command-svc query-svc projector operator microblog
 OPTIMISED = -p command-svc -p query-svc -p projector -p operator -p microblog -p bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images test test-cluster bench bench-quick check fmt lint deny chart-readme build-tools setup
+.PHONY: help run demo build images test test-cluster chaos bench bench-quick check fmt lint deny chart-readme build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ test-cluster: setup ## Test on the Kubernetes that KUBECONFIG points at (ARGS="-
 	@echo "== Building the programs of the images, optimised (about 20 minutes on two cores the first time)"
 	@$(CARGO) build --release --locked $(OPTIMISED)
 	@. .ci/versions; CRDS="$$CRDS" BINARIES="$${BINARIES:-$(TARGET_DIR)/release}" $(TARGET_DIR)/debug/test-cluster $(ARGS)
+
+chaos: build-tools ## Kill everything at random three hundred times, and compare what is left (CHAOS_FAULTS=1000, CHAOS_SEED=...)
+	@$(CARGO) test --workspace --locked --no-run
+	@CHAOS_FAULTS=$${CHAOS_FAULTS:-300} $(CARGO) test --workspace --locked --test chaos -- --nocapture
 
 bench: build-tools ## Measure against what the database can do (ARGS="--only post" for some of it)
 	@$(CARGO) build --release --locked $(OPTIMISED)

@@ -97,6 +97,7 @@ impl App {
             signer,
             clock: clock.clone(),
             clock_guard: clock_guard.clone(),
+            max_queueing: limits.max_queueing,
             metrics,
             deadline: limits.deadline,
             runtime: Handle::current(),

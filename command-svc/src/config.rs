@@ -56,7 +56,8 @@ pub struct Command {
     /// Commands that may use the database at once: fewer than `mongodb.max_pool_size`, so that probes and the
     /// look at the clock always find a connection.
     pub max_concurrent: NonZeroU32,
-    /// How long a command waits for its turn, at the database or at the hashing of passwords; then it is answered 503.
+    /// How long a command waits for its turn, at the database or at the hashing of passwords, and for the clock to be sure again after
+    /// an outage of the database; then it is answered 503.
     #[serde(with = "humantime_serde")]
     pub max_queueing: Duration,
     /// Passwords hashed at once, 19 MiB each; where nothing is said, one for each processor.

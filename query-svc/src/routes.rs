@@ -19,7 +19,7 @@ use serde::Serialize;
 use shared::auth::Claims;
 use shared::clock::SharedClock;
 use shared::clock_guard::ClockGuard;
-use shared::http::{PageQuery, Problem, TokenHeader, links};
+use shared::http::{PageQuery, Problem, RequestHeaders, TokenHeader, links};
 use shared::ids::UserId;
 use shared::mongo::is_transient;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -74,7 +74,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::reposts,
         posts::history,
     ),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &RequestHeaders),
 )]
 pub(crate) struct Api;
 

@@ -2,28 +2,39 @@
 //! clock is off writes neither.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::Database;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::clock::SharedClock;
 use crate::config::ClockSkew;
 
+/// After a look that found no agreement: when the database is back, commands wait for nothing but this.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// The last look that found the clocks together, and what the latest look found.
 #[derive(Debug, Clone)]
 pub struct ClockGuard {
     config: ClockSkew,
-    state: Arc<Mutex<State>>,
+    state: Arc<watch::Sender<State>>,
 }
 
 #[derive(Debug)]
 struct State {
     agreed: Option<Instant>,
-    latest: String,
+    /// Why the latest look found no agreement.
+    latest: Result<(), String>,
+}
+
+impl State {
+    fn is_sure(&self, now: Instant, max_age: Duration) -> bool {
+        self.agreed.is_some_and(|agreed| now - agreed <= max_age)
+    }
 }
 
 /// The clock was not found to agree with the database's for too long.
@@ -39,11 +50,11 @@ impl ClockGuard {
     pub fn new(config: ClockSkew) -> Self {
         let state = State {
             agreed: None,
-            latest: "it was not compared yet".to_owned(),
+            latest: Err("it was not compared yet".to_owned()),
         };
         Self {
             config,
-            state: Arc::new(Mutex::new(state)),
+            state: Arc::new(watch::Sender::new(state)),
         }
     }
 
@@ -51,28 +62,44 @@ impl ClockGuard {
         self.check_at(Instant::now())
     }
 
+    /// The same, but waits for the next looks where the last agreement is too old, as after an outage of the database.
+    pub async fn wait_until_sure(&self, at_most: Duration) -> Result<(), ClockUnsure> {
+        let mut looks = self.state.subscribe();
+        let sure = looks.wait_for(|state| state.is_sure(Instant::now(), self.config.max_age));
+        match timeout(at_most, sure).await {
+            Ok(Ok(_)) => Ok(()),
+            // Nobody closes what this guard itself sends on.
+            Ok(Err(_)) | Err(_) => self.check(),
+        }
+    }
+
     fn check_at(&self, now: Instant) -> Result<(), ClockUnsure> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.agreed.is_some_and(|agreed| now - agreed <= self.config.max_age) {
+        let state = self.state.borrow();
+        let ClockSkew { max_skew, max_age, .. } = self.config;
+        if state.is_sure(now, max_age) {
             return Ok(());
         }
-        let ClockSkew { max_skew, max_age, .. } = self.config;
+        let latest = state.latest.as_ref().err().cloned();
         Err(ClockUnsure {
             max_skew,
             max_age,
-            latest: state.latest.clone(),
+            latest: latest.unwrap_or_else(|| "nobody has looked since".to_owned()),
         })
     }
 
     /// Looks again and again, for ever.
     pub async fn watch(self, database: Database, clock: SharedClock) -> Infallible {
         loop {
-            self.look(&database, &clock).await;
-            tokio::time::sleep(self.config.check_every).await;
+            let pause = match self.look(&database, &clock).await {
+                true => self.config.check_every,
+                false => LOOK_AGAIN_AFTER.min(self.config.check_every),
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    pub async fn look(&self, database: &Database, clock: &SharedClock) {
+    /// Compares the clocks; answers whether they agree.
+    pub async fn look(&self, database: &Database, clock: &SharedClock) -> bool {
         let before = clock.now();
         let hello = database.run_command(doc! { "hello": 1 });
         // No answer that takes longer could prove anything.
@@ -90,14 +117,19 @@ impl ClockGuard {
             Ok(Err(error)) => Err(format!("the database was not reached: {error}")),
             Err(_) => Err("the database did not answer in time".to_owned()),
         };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match found {
-            Ok(()) => state.agreed = Some(Instant::now()),
-            Err(why) => {
-                tracing::warn!(reason = why, "the clock was not found to agree with the database's");
-                state.latest = why;
+        let agree = found.is_ok();
+        self.state.send_modify(|state| {
+            match &found {
+                Ok(()) => state.agreed = Some(Instant::now()),
+                // Once for each time that they part, and not for each look.
+                Err(why) if state.latest.is_ok() || state.agreed.is_none() => {
+                    tracing::warn!(reason = why, "the clock was not found to agree with the database's");
+                }
+                Err(why) => tracing::debug!(reason = why, "the clock was not found to agree with the database's"),
             }
-        }
+            state.latest = found;
+        });
+        agree
     }
 }
 
@@ -134,8 +166,23 @@ mod tests {
         let guard = ClockGuard::new(ClockSkew::default());
         assert!(guard.check().unwrap_err().to_string().contains("not compared yet"));
         let agreed = Instant::now();
-        guard.state.lock().unwrap().agreed = Some(agreed);
+        guard.state.send_modify(|state| state.agreed = Some(agreed));
         assert!(guard.check_at(agreed + Duration::from_secs(10)).is_ok());
         assert!(guard.check_at(agreed + Duration::from_millis(10_001)).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_an_outage_waits_for_the_next_look() {
+        let guard = ClockGuard::new(ClockSkew::default());
+        assert!(guard.wait_until_sure(Duration::ZERO).await.is_err());
+        let waiting = tokio::spawn({
+            let guard = guard.clone();
+            async move { guard.wait_until_sure(Duration::from_secs(60)).await }
+        });
+        while guard.state.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        guard.state.send_modify(|state| state.agreed = Some(Instant::now()));
+        assert!(waiting.await.unwrap().is_ok());
     }
 }

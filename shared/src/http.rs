@@ -23,6 +23,7 @@ mod rate_limit;
 mod server;
 
 pub use authenticated::{Access, Authenticated, MaybeAuthenticated};
+pub use docs::RequestHeaders;
 pub use edge::Edge;
 pub use fields::Fields;
 pub use headers::{CorrelationId, IfMatch, KeyHeader, TokenHeader, etag};

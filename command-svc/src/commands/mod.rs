@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) signer: Signer,
     pub(crate) clock: SharedClock,
     pub(crate) clock_guard: ClockGuard,
+    /// For the clock to be sure again.
+    pub(crate) max_queueing: Duration,
     pub(crate) metrics: Metrics,
     pub(crate) deadline: Duration,
     /// The runtime that the database's client belongs to. A command that has begun there is carried through, even if
@@ -246,12 +248,14 @@ impl Commands {
         let inner = self.0.clone();
         let span = tracing::info_span!("command", command = name);
         let carried_out = async move {
-            let ended = match inner.clock_guard.check() {
-                Ok(()) => timeout(inner.deadline, work)
-                    .await
-                    .unwrap_or_else(|_| Err(Unavailable::Deadline.into())),
-                Err(unsure) => Err(Unavailable::from(unsure).into()),
+            let sure_and_done = async {
+                let sure = inner.clock_guard.wait_until_sure(inner.max_queueing).await;
+                sure.map_err(Unavailable::from)?;
+                work.await
             };
+            let ended = timeout(inner.deadline, sure_and_done)
+                .await
+                .unwrap_or_else(|_| Err(Unavailable::Deadline.into()));
             inner.metrics.count(name, outcome(&ended));
             ended
         };

@@ -1,6 +1,6 @@
 //! The description of the API (OpenAPI), made from the routes.
 
-use shared::http::Problem;
+use shared::http::{Problem, RequestHeaders};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -19,6 +19,9 @@ pub(super) enum Failures {
     /// The body has more than 64 KiB.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
+    /// The body is of another type than `application/json`.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(Problem),
     /// A field is unknown, missing, of a wrong type or of a wrong value.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Problem),
@@ -44,7 +47,7 @@ pub(super) enum Failures {
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
         keys::jwks,
     ),
-    modifiers(&Bearer, &Seen),
+    modifiers(&Bearer, &Seen, &RequestHeaders),
 )]
 struct Description;
 

@@ -3,6 +3,7 @@
 //! What is read is read with the `Consistency-Token` of what was written: no test waits for a time.
 
 mod deletions;
+mod descriptions;
 mod ec2;
 mod home;
 mod import;

@@ -84,7 +84,7 @@ impl Service {
     path = "/v1/users/{id}",
     tag = "users",
     params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
         ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
     ),
     responses(
@@ -120,7 +120,7 @@ pub(super) async fn user(
     path = "/v1/users/{id}/posts",
     tag = "users",
     params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
         PageQuery<String>,
         ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
     ),
@@ -156,7 +156,7 @@ pub(super) async fn posts(
     path = "/v1/users/{id}/followers",
     tag = "users",
     params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
         PageQuery<String>,
         ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
     ),
@@ -187,7 +187,7 @@ pub(super) async fn followers(
     path = "/v1/users/{id}/following",
     tag = "users",
     params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada"),
+        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
         PageQuery<String>,
         ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
     ),

@@ -48,5 +48,5 @@ mod server;
 mod test_database;
 
 pub use engine::Engine;
-pub use server::{Error, Options, Server, is_free};
+pub use server::{Error, Options, Server, free_port, is_free};
 pub use test_database::{TEST_URI_VARIABLE, TestDatabase};

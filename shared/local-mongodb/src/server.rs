@@ -315,8 +315,9 @@ async fn wait(child: &mut Child, within: Duration) -> Result<Option<ExitStatus>,
 }
 
 /// A port that nobody listens on, from below the range that outgoing connections take theirs from: while a server is down, a client
-/// that tries to reach it must not be given that very port for its own end.
-fn free_port() -> Option<u16> {
+/// that tries to reach it must not be given that very port for its own end. So a server that is to be started again and again
+/// takes its port from here.
+pub fn free_port() -> Option<u16> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     (0..100).find_map(|_| {

@@ -3,7 +3,10 @@
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
-use utoipa::openapi::OpenApi;
+use utoipa::Modify;
+use utoipa::openapi::path::ParameterIn;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// `/openapi.json` and `/docs`.
@@ -27,4 +30,39 @@ async fn to_reader() -> impl Responder {
     HttpResponse::PermanentRedirect()
         .insert_header((LOCATION, "/docs/"))
         .finish()
+}
+
+/// Says of each request header, wherever it is described, which texts it may have.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHeaders;
+
+impl Modify for RequestHeaders {
+    fn modify(&self, openapi: &mut OpenApi) {
+        let items = openapi.paths.paths.values_mut();
+        let operations = items.flat_map(|item| {
+            let methods = [
+                &mut item.get,
+                &mut item.post,
+                &mut item.put,
+                &mut item.patch,
+                &mut item.delete,
+            ];
+            methods.into_iter().flatten()
+        });
+        let parameters = operations.flat_map(|operation| operation.parameters.iter_mut().flatten());
+        for parameter in parameters {
+            let RefOr::T(parameter) = parameter else { continue };
+            if !matches!(parameter.parameter_in, ParameterIn::Header) {
+                continue;
+            }
+            let text = ObjectBuilder::new().schema_type(Type::String);
+            let text = match parameter.name.as_str() {
+                "Consistency-Token" => text.pattern(Some("^[A-Za-z0-9_-]{22,}$")),
+                "Idempotency-Key" => text.pattern(Some("^[!-~]{1,128}$")),
+                "If-Match" => text.pattern(Some(r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#)),
+                _ => continue,
+            };
+            parameter.schema = Some(RefOr::T(text.build().into()));
+        }
+    }
 }

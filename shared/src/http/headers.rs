@@ -42,23 +42,52 @@ impl IfMatch {
         for value in headers.get_all(IF_MATCH) {
             given = true;
             let value = value.to_str().map_err(|_| malformed_if_match())?;
-            for tag in value.split(',').map(str::trim) {
-                if tag == "*" {
-                    return Ok(Self(None));
-                }
+            if value.trim() == "*" {
+                return Ok(Self(None));
+            }
+            for tag in entity_tags(value)? {
                 // RFC 9110: a weak tag never matches, and a strong one that is not ours matches no version.
-                let strong = tag.strip_prefix("W/").is_none();
-                let opaque = tag.strip_prefix("W/").unwrap_or(tag);
-                let quoted = opaque.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                let Some(text) = quoted.filter(|text| !text.contains('"')) else {
-                    return Err(malformed_if_match());
-                };
-                if let (true, Ok(version)) = (strong, text.parse()) {
+                if let EntityTag::Strong(text) = tag
+                    && let Ok(version) = text.parse()
+                {
                     versions.push(version);
                 }
             }
         }
         Ok(Self(given.then_some(versions)))
+    }
+}
+
+/// An `entity-tag` of RFC 9110, without its quotes.
+#[derive(Debug, PartialEq, Eq)]
+enum EntityTag<'a> {
+    Strong(&'a str),
+    Weak,
+}
+
+/// `"3", W/"4"`: at least one. What is between the quotes may hold commas.
+fn entity_tags(list: &str) -> Result<Vec<EntityTag<'_>>, Problem> {
+    let mut tags = Vec::new();
+    let mut rest = list.trim();
+    loop {
+        let (is_weak, quoted) = match rest.strip_prefix("W/") {
+            Some(quoted) => (true, quoted),
+            None => (false, rest),
+        };
+        let (tag, after) = quoted
+            .strip_prefix('"')
+            .and_then(|text| text.split_once('"'))
+            .ok_or_else(malformed_if_match)?;
+        tags.push(if is_weak {
+            EntityTag::Weak
+        } else {
+            EntityTag::Strong(tag)
+        });
+        let after = after.trim_start();
+        if after.is_empty() {
+            return Ok(tags);
+        }
+        rest = after.strip_prefix(',').ok_or_else(malformed_if_match)?.trim_start();
     }
 }
 
@@ -180,10 +209,11 @@ mod tests {
         assert_eq!(if_match("\"3\", \"4\"").unwrap(), IfMatch(Some(vec![3, 4])));
         assert_eq!(if_match("*").unwrap(), IfMatch(None));
         assert_eq!(IfMatch::parse(&HeaderMap::new()).unwrap(), IfMatch(None));
-        for nothing in ["W/\"3\"", "\"elsewhere\""] {
+        assert_eq!(if_match("W/\"3\" ,\"a, b\",\"4\"").unwrap(), IfMatch(Some(vec![4])));
+        for nothing in ["W/\"3\"", "\"elsewhere\"", "\"3,4\"", "\"\""] {
             assert_eq!(if_match(nothing).unwrap(), IfMatch(Some(vec![])));
         }
-        for malformed in ["3", "", "\"3", "\"a\"b\""] {
+        for malformed in ["3", "", "\"3", "\"a\"b\"", "\"3\",", "*, \"3\"", "w/\"3\""] {
             assert_eq!(if_match(malformed).unwrap_err().status, 400, "{malformed}");
         }
     }

@@ -83,7 +83,12 @@ impl<C> IntoParams for PageQuery<C> {
             .minimum(Some(1))
             .maximum(Some(Limit::MAX))
             .default(Some(Limit::default().0.into()));
-        let cursor = || ObjectBuilder::new().schema_type(Type::String);
+        // 16 bytes in base64url.
+        let cursor = || {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^[A-Za-z0-9_-]{21}[AQgw]$"))
+        };
         vec![
             parameter("limit", "Items on a page.", limit),
             parameter(

@@ -1,0 +1,83 @@
+//! What people were told has happened, and whether just that is in the event store.
+
+use std::collections::BTreeMap;
+
+use futures_util::TryStreamExt as _;
+use mongodb::bson::doc;
+use shared::event_store::{EVENTS, RecordedEvent};
+use shared::events::{Event, StreamId};
+
+use crate::world::World;
+
+/// An event that has to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected {
+    event_type: String,
+    /// Of a post that is not deleted.
+    text: Option<String>,
+}
+
+/// What one person knows. Nobody else writes to these streams, so that there is one order for each.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    streams: BTreeMap<String, Vec<Expected>>,
+    pub(crate) acknowledged: usize,
+    pub(crate) refused: usize,
+    /// Requests that had no answer.
+    pub(crate) repeated: usize,
+}
+
+impl Ledger {
+    pub(crate) fn acknowledged(&mut self, stream: &StreamId, event_type: &str, text: Option<&str>) {
+        self.acknowledged += 1;
+        let events = self.streams.entry(stream.to_string()).or_default();
+        if event_type == "post.deleted" {
+            // The text is taken out of what was before.
+            for event in &mut *events {
+                event.text = None;
+            }
+        }
+        events.push(Expected {
+            event_type: event_type.to_owned(),
+            text: text.map(str::to_owned),
+        });
+    }
+}
+
+/// That the event store holds all that was acknowledged, once, and nothing else.
+pub(crate) async fn compare(world: &World, ledgers: &[Ledger]) {
+    let databases = world.databases().await;
+    let in_order = doc! { "stream": 1, "version": 1 };
+    let collection = databases.events.collection::<RecordedEvent>(EVENTS);
+    let found = collection.find(doc! {}).sort(in_order).await;
+    let found = found.expect("the events can be read");
+    let events: Vec<RecordedEvent> = found.try_collect().await.expect("the events can be read");
+    databases.close().await;
+    let mut found: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
+    for recorded in &events {
+        let stream = found.entry(recorded.stream.to_string()).or_default();
+        stream.push(Expected {
+            event_type: recorded.event_type.clone(),
+            text: text(recorded),
+        });
+        let versions = i64::try_from(stream.len()).expect("a few");
+        assert_eq!(recorded.version, versions, "{} has a gap", recorded.stream);
+    }
+    let mut expected = ledgers.iter().flat_map(|ledger| &ledger.streams);
+    let wrong: Vec<_> = expected
+        .by_ref()
+        .filter_map(|(stream, expected)| {
+            let found = found.remove(stream).unwrap_or_default();
+            (found != *expected).then(|| format!("{stream}: {found:#?} instead of {expected:#?}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(found.is_empty(), "nobody was told of this: {found:#?}");
+}
+
+fn text(recorded: &RecordedEvent) -> Option<String> {
+    match recorded.event().expect("it can be read") {
+        Event::PostCreated(post) | Event::PostEdited(post) => post.content.map(|content| content.text),
+        _ => None,
+    }
+}

@@ -1,0 +1,393 @@
+//! People who write, and look whether what they wrote is there.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use shared::events::StreamId;
+use shared::ids::{PostId, UserId};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::client::{Answer, Call, Client};
+use crate::ledger::Ledger;
+use crate::world::{World, eventually};
+
+/// Everybody, and what they have in common.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    people: Vec<Person>,
+    common: Arc<Common>,
+}
+
+#[derive(Debug)]
+struct Common {
+    client: Client,
+    users: Vec<UserId>,
+    /// Posts that nobody will delete: others may refer to them at any time.
+    kept: Mutex<Vec<PostId>>,
+    acknowledged: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Common {
+    fn keep(&self, post: PostId) {
+        self.kept.lock().expect("nobody panicked").push(post);
+    }
+
+    fn any_kept(&self, random: &mut StdRng) -> PostId {
+        let kept = self.kept.lock().expect("nobody panicked");
+        *kept.choose(random).expect("everybody has written something")
+    }
+}
+
+#[derive(Debug)]
+struct Person {
+    id: UserId,
+    bearer: String,
+    random: StdRng,
+    ledger: Ledger,
+    /// One's posts that others may refer to, and those that will be deleted.
+    kept: Vec<PostId>,
+    scratch: Vec<PostId>,
+    /// The request that wrote a post, and which.
+    last: Option<(Call, PostId)>,
+    /// What one does at the moment.
+    follows: BTreeSet<UserId>,
+    likes: BTreeSet<PostId>,
+    reposts: BTreeSet<PostId>,
+}
+
+impl Crowd {
+    /// Registers everybody, while nothing is broken yet.
+    pub(crate) async fn found(world: &World, size: usize, random: &mut StdRng) -> Self {
+        let client = Client::new(world);
+        let mut people = Vec::new();
+        for number in 0..size {
+            let seed = random.random();
+            people.push(Person::register(&client, &format!("person{number}"), seed).await);
+        }
+        let common = Arc::new(Common {
+            client,
+            users: people.iter().map(|person| person.id).collect(),
+            kept: Mutex::default(),
+            acknowledged: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        });
+        for person in &mut people {
+            let post = person.post(&common, None).await;
+            person.kept.push(post);
+            common.keep(post);
+        }
+        Self { people, common }
+    }
+
+    /// Lets them write until they are told to stop.
+    pub(crate) fn start(self) -> Busy {
+        let common = self.common;
+        let people = self.people.into_iter().map(|mut person| {
+            let common = common.clone();
+            tokio::spawn(async move {
+                while !common.stop.load(Ordering::SeqCst) {
+                    person.do_something(&common).await;
+                }
+                person.ledger
+            })
+        });
+        Busy {
+            people: people.collect(),
+            common,
+        }
+    }
+}
+
+/// People who are writing.
+#[derive(Debug)]
+pub(crate) struct Busy {
+    people: Vec<JoinHandle<Ledger>>,
+    common: Arc<Common>,
+}
+
+impl Busy {
+    /// Waits until so many further commands are acknowledged.
+    pub(crate) async fn more(&self, commands: usize) {
+        let enough = self.common.acknowledged.load(Ordering::SeqCst) + commands;
+        eventually("more is written", async || {
+            let somebody_panicked = self.people.iter().any(JoinHandle::is_finished);
+            assert!(
+                !somebody_panicked,
+                "somebody was answered what can't be, as was said before"
+            );
+            (self.common.acknowledged.load(Ordering::SeqCst) >= enough).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until everybody is answered.
+    pub(crate) async fn stop(self) -> Vec<Ledger> {
+        self.common.stop.store(true, Ordering::SeqCst);
+        let mut ledgers = Vec::new();
+        for person in self.people {
+            ledgers.push(person.await.expect("nobody was answered what can't be"));
+        }
+        ledgers
+    }
+}
+
+impl Person {
+    async fn register(client: &Client, handle: &str, seed: u64) -> Self {
+        let password = format!("the password of {handle}");
+        let registration = json!({ "handle": handle, "email": format!("{handle}@example.org"), "password": password });
+        let user = client
+            .send(&Call::new(Method::POST, "/v1/users").body(registration))
+            .await;
+        assert_eq!(user.status, StatusCode::CREATED, "{}", user.body);
+        let login = json!({ "handle": handle, "password": password });
+        let session = client.send(&Call::new(Method::POST, "/v1/sessions").body(login)).await;
+        let id: UserId = id(&user.body);
+        let mut ledger = Ledger::default();
+        ledger.acknowledged(&StreamId::user(id), "user.registered", None);
+        Self {
+            id,
+            bearer: session.body["access_token"].as_str().expect("a token").to_owned(),
+            random: StdRng::seed_from_u64(seed),
+            ledger,
+            kept: Vec::new(),
+            scratch: Vec::new(),
+            last: None,
+            follows: BTreeSet::new(),
+            likes: BTreeSet::new(),
+            reposts: BTreeSet::new(),
+        }
+    }
+
+    async fn do_something(&mut self, common: &Common) {
+        match self.random.random_range(0..100) {
+            0..32 => self.write(common).await,
+            32..38 => self.repeat_the_last(common).await,
+            38..48 => self.edit(common).await,
+            48..58 => self.delete(common).await,
+            58..68 => self.like(common).await,
+            68..78 => self.follow(common).await,
+            78..86 => self.repost(common).await,
+            _ => self.be_refused(common).await,
+        }
+    }
+
+    /// A command that has to be carried out, now or when it was sent before.
+    async fn command(&mut self, common: &Common, call: Call) -> Answer {
+        let answer = common.client.send(&call.by(&self.bearer)).await;
+        self.ledger.repeated += answer.repeated;
+        common.acknowledged.fetch_add(1, Ordering::SeqCst);
+        answer
+    }
+
+    async fn must(&mut self, common: &Common, call: Call) -> Answer {
+        let what = format!("{} {}", call.method, call.path);
+        let answer = self.command(common, call).await;
+        assert!(
+            answer.status.is_success(),
+            "{what} was answered {}: {}",
+            answer.status,
+            answer.body
+        );
+        answer
+    }
+
+    fn text(&mut self) -> String {
+        format!("{} says {:x}", self.id, self.random.random::<u64>())
+    }
+
+    async fn post(&mut self, common: &Common, in_reply_to: Option<PostId>) -> PostId {
+        let text = self.text();
+        let mut body = json!({ "text": text });
+        if let Some(answered) = in_reply_to {
+            body["in_reply_to"] = json!(answered);
+        }
+        let key = Uuid::from_u128(self.random.random()).to_string();
+        let call = Call::new(Method::POST, "/v1/posts").body(body).key(&key);
+        let answer = self.must(common, call.clone()).await;
+        let post: PostId = id(&answer.body);
+        self.ledger
+            .acknowledged(&StreamId::post(post), "post.created", Some(&text));
+        self.last = Some((call, post));
+        self.see(common, post, &text, answer).await;
+        post
+    }
+
+    /// Whoever knows of a post finds it.
+    async fn see(&mut self, common: &Common, post: PostId, text: &str, written: Answer) {
+        let token = written.token.expect("a command answers with a token");
+        let on_home = self.random.random();
+        let path = if on_home {
+            "/v1/timelines/home?limit=100".to_owned()
+        } else {
+            format!("/v1/posts/{post}")
+        };
+        let read = common
+            .client
+            .send(&Call::get(&path).by(&self.bearer).after(&token))
+            .await;
+        assert_eq!(
+            read.status,
+            StatusCode::OK,
+            "{path} lacks what {post} was told of: {}",
+            read.body
+        );
+        let shown = if on_home {
+            let items = read.body["items"].as_array().expect("items");
+            items.iter().find(|item| item["id"] == json!(post)).unwrap_or_else(|| {
+                panic!(
+                    "the home timeline of {} lacks {post}, although it was asked for with its token",
+                    self.id
+                )
+            })
+        } else {
+            &read.body
+        };
+        assert_eq!(shown["text"], text, "{path} shows an older {post}");
+    }
+
+    async fn write(&mut self, common: &Common) {
+        let answered = self.random.random_bool(0.25).then(|| common.any_kept(&mut self.random));
+        let post = self.post(common, answered).await;
+        if self.random.random() {
+            self.kept.push(post);
+            common.keep(post);
+        } else {
+            self.scratch.push(post);
+        }
+    }
+
+    /// The same request again is answered as it was.
+    async fn repeat_the_last(&mut self, common: &Common) {
+        let Some((call, post)) = self.last.clone() else { return };
+        let answer = self.must(common, call).await;
+        assert_eq!(id::<PostId>(&answer.body), post, "one key, two posts");
+    }
+
+    async fn edit(&mut self, common: &Common) {
+        let post = *self.kept.choose(&mut self.random).expect("one's first post is kept");
+        let text = self.text();
+        let call = Call::new(Method::PATCH, format!("/v1/posts/{post}")).body(json!({ "text": text }));
+        let answer = self.must(common, call).await;
+        self.ledger
+            .acknowledged(&StreamId::post(post), "post.edited", Some(&text));
+        // The page that shows it may be far down by now.
+        let token = answer.token.expect("a command answers with a token");
+        let read = Call::get(format!("/v1/posts/{post}")).by(&self.bearer).after(&token);
+        let read = common.client.send(&read).await;
+        assert_eq!(read.body["text"], json!(text), "{post} is shown as it was before");
+    }
+
+    async fn delete(&mut self, common: &Common) {
+        let Some(post) = self.scratch.pop() else { return };
+        if self.last.as_ref().is_some_and(|(_, last)| *last == post) {
+            self.last = None;
+        }
+        let answer = self
+            .command(common, Call::new(Method::DELETE, format!("/v1/posts/{post}")))
+            .await;
+        // The first of several requests may have deleted it.
+        let gone = answer.status == StatusCode::NOT_FOUND && answer.repeated > 0;
+        assert!(
+            answer.status.is_success() || gone,
+            "the deletion of {post} was answered {}",
+            answer.status
+        );
+        self.ledger.acknowledged(&StreamId::post(post), "post.deleted", None);
+        let Some(token) = answer.token else { return };
+        let read = Call::get(format!("/v1/posts/{post}")).by(&self.bearer).after(&token);
+        let read = common.client.send(&read).await;
+        assert_eq!(read.status, StatusCode::NOT_FOUND, "{post} is shown after its deletion");
+    }
+
+    async fn like(&mut self, common: &Common) {
+        let post = common.any_kept(&mut self.random);
+        let likes = !self.likes.remove(&post);
+        let (method, event_type) = if likes {
+            (Method::PUT, "like.liked")
+        } else {
+            (Method::DELETE, "like.unliked")
+        };
+        self.must(common, Call::new(method, format!("/v1/posts/{post}/like")))
+            .await;
+        if likes {
+            self.likes.insert(post);
+        }
+        self.ledger
+            .acknowledged(&StreamId::like(self.id, post), event_type, None);
+    }
+
+    async fn repost(&mut self, common: &Common) {
+        let post = common.any_kept(&mut self.random);
+        let reposts = !self.reposts.remove(&post);
+        let (method, event_type) = if reposts {
+            (Method::PUT, "repost.reposted")
+        } else {
+            (Method::DELETE, "repost.unreposted")
+        };
+        self.must(common, Call::new(method, format!("/v1/posts/{post}/repost")))
+            .await;
+        if reposts {
+            self.reposts.insert(post);
+        }
+        self.ledger
+            .acknowledged(&StreamId::repost(self.id, post), event_type, None);
+    }
+
+    async fn follow(&mut self, common: &Common) {
+        let other = *common.users.choose(&mut self.random).expect("there are people");
+        if other == self.id {
+            return;
+        }
+        let follows = !self.follows.remove(&other);
+        let (method, event_type) = if follows {
+            (Method::PUT, "follow.followed")
+        } else {
+            (Method::DELETE, "follow.unfollowed")
+        };
+        self.must(common, Call::new(method, format!("/v1/users/{other}/follow")))
+            .await;
+        if follows {
+            self.follows.insert(other);
+        }
+        self.ledger
+            .acknowledged(&StreamId::follow(self.id, other), event_type, None);
+    }
+
+    /// Nothing of this may leave a trace.
+    async fn be_refused(&mut self, common: &Common) {
+        let kept = common.any_kept(&mut self.random);
+        let nothing = PostId::new(chrono::Utc::now());
+        let call = match self.random.random_range(0..5) {
+            0 => Call::new(Method::POST, "/v1/posts").body(json!({ "text": " " })),
+            1 => Call::new(Method::PUT, format!("/v1/posts/{nothing}/like")),
+            2 => Call::new(Method::PUT, format!("/v1/users/{}/follow", self.id)),
+            3 if !self.kept.contains(&kept) => Call::new(Method::DELETE, format!("/v1/posts/{kept}")),
+            _ => match &self.last {
+                Some((call, _)) => call.clone().body(json!({ "text": "another text with the same key" })),
+                None => return,
+            },
+        };
+        let what = format!("{} {}", call.method, call.path);
+        let answer = self.command(common, call).await;
+        assert!(
+            answer.status.is_client_error(),
+            "{what} was answered {}: {}",
+            answer.status,
+            answer.body
+        );
+        self.ledger.refused += 1;
+    }
+}
+
+fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(body: &Value) -> T {
+    let text = body["id"].as_str().unwrap_or_else(|| panic!("no id in {body}"));
+    text.parse().expect("an id")
+}
