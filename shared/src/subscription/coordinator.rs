@@ -28,9 +28,10 @@ pub(super) struct Coordinator {
     stop: CancellationToken,
 }
 
-/// A stream that is being opened, of every partition that was held when that began.
+/// A stream that is being opened, for every lease that was held when that began.
 struct Opening {
     start: Position,
+    covers: Vec<(Partition, i64)>,
     feed: BoxFuture<'static, Result<Feed, FeedError>>,
 }
 
@@ -47,7 +48,8 @@ impl Coordinator {
     /// Works until it is told to stop.
     ///
     /// What is gained wants a stream that covers it. Until that one is open, what was held before goes on with the stream there is:
-    /// what both show is handed out once.
+    /// what both show is handed out once. What is gained while a stream is being opened waits for the next one: leases that are given
+    /// back are often taken in two goes, and the first of them would wait twice.
     pub(super) async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
         let mut feed: Option<Feed> = None;
         let mut opening: Option<Opening> = None;
@@ -75,14 +77,18 @@ impl Coordinator {
                 biased;
                 () = self.stop.cancelled() => return,
                 changed = changes.recv() => match changed {
-                    Some(changes) => if self.apply(changes) { (opening, gained) = (None, true) },
+                    Some(changes) => gained |= self.apply(changes),
                     None => return,
                 },
                 () = tokio::time::sleep_until(open_at), if to_open => {}
                 opened = losses.until_lost(opened(&mut opening)) => match opened {
-                    Ok((start, opened)) => {
-                        self.workers.values_mut().for_each(Worker::cover);
-                        self.workshop.progress.stream_opened(start);
+                    Ok((start, covers, opened)) => {
+                        for (partition, fence) in &covers {
+                            if let Some(worker) = self.workers.get_mut(partition) && worker.fence == *fence {
+                                worker.cover();
+                            }
+                        }
+                        self.workshop.progress.stream_opened(start, &covers);
                         let labels = self.workshop.labels();
                         self.workshop.metrics.streams_opened.get_or_create(&labels).inc();
                         (feed, opening) = (Some(opened), None);
@@ -151,6 +157,11 @@ impl Coordinator {
         let progress = &self.workshop.progress;
         let needs = |worker: &Worker| worker.delivered.max(progress.stored(worker.partition));
         let start = self.workers.values().map(needs).min().unwrap_or_default();
+        let covers = self
+            .workers
+            .values()
+            .map(|worker| (worker.partition, worker.fence))
+            .collect();
         let partitions: Vec<Partition> = self.workers.keys().copied().collect();
         let workshop = self.workshop.clone();
         let feed = async move {
@@ -161,6 +172,7 @@ impl Coordinator {
         };
         Ok(Opening {
             start,
+            covers,
             feed: feed.boxed(),
         })
     }
@@ -246,9 +258,12 @@ impl Coordinator {
 }
 
 /// Waits for the stream that is being opened, if there is one.
-async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Feed), FeedError> {
+async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Vec<(Partition, i64)>, Feed), FeedError> {
     match opening {
-        Some(opening) => Ok((opening.start, opening.feed.as_mut().await?)),
+        Some(opening) => {
+            let feed = opening.feed.as_mut().await?;
+            Ok((opening.start, std::mem::take(&mut opening.covers), feed))
+        }
         None => std::future::pending().await,
     }
 }

@@ -50,11 +50,14 @@ impl Keeper {
         }
     }
 
-    /// Renews, looks at all leases, gives up what is another's, and takes what is due.
+    /// Tells the others that this process lives.
+    pub(super) async fn renew(&self) -> Result<(), Error> {
+        self.losses.until_lost(self.leases.renew(&self.owner)).await
+    }
+
+    /// Looks at all leases, gives up what is another's, and takes what is due.
     pub(super) async fn tend(&mut self, now: Instant) -> Result<Changes, Error> {
-        let losses = &self.losses;
-        losses.until_lost(self.leases.renew(&self.owner)).await?;
-        let all = losses.until_lost(self.leases.all()).await?;
+        let all = self.losses.until_lost(self.leases.all()).await?;
         let mut changes = Changes::default();
         self.held.retain(|&partition, &mut fence| {
             let still = all.iter().any(|lease| {

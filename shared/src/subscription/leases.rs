@@ -189,8 +189,24 @@ impl Leases {
         admin.run_command(command).await.map(drop)
     }
 
-    /// Gives every lease of the owner back.
-    pub(super) async fn release(&self, owner: &Owner) -> Result<(), Error> {
+    /// Gives every lease of the owner back, with its last checkpoint where that has moved: one write for each, because readers wait
+    /// for what nobody works on.
+    pub(super) async fn release(&self, owner: &Owner, last: &[Checkpoint]) -> Result<(), Error> {
+        if !last.is_empty() {
+            let given_back = |checkpoint: &Checkpoint| {
+                doc! {
+                    "q": self.fenced(owner, checkpoint),
+                    "u": {
+                        "$max": { "position": checkpoint.position },
+                        "$set": { "owner": null, "session": null },
+                    },
+                }
+            };
+            let answer = self.update_each(last.iter().map(given_back).collect()).await?;
+            if let Ok(errors) = answer.get_array("writeErrors") {
+                return Err(Error::custom(format!("leases were not given back: {errors:?}")));
+            }
+        }
         let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
         self.collection
             .update_many(mine, doc! { "$set": { "owner": null, "session": null } })
@@ -200,7 +216,7 @@ impl Leases {
 
     /// Writes checkpoints, all in one command; answers whether every one was still the owner's to write.
     ///
-    /// This is the only write that is fenced. No checkpoint ever goes back.
+    /// Writes of checkpoints are the only ones that are fenced. No checkpoint ever goes back.
     pub(super) async fn save(&self, owner: &Owner, checkpoints: &[Checkpoint]) -> Result<bool, Error> {
         if checkpoints.is_empty() {
             return Ok(true);
@@ -209,7 +225,7 @@ impl Leases {
             .iter()
             .map(|checkpoint| {
                 doc! {
-                    "q": { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence },
+                    "q": self.fenced(owner, checkpoint),
                     "u": { "$max": { "position": checkpoint.position } },
                 }
             })
@@ -224,6 +240,11 @@ impl Leases {
             .or_else(|_| answer.get_i64("n"))
             .unwrap_or(0);
         Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
+    }
+
+    /// The lease of a checkpoint, as long as it is the owner's.
+    fn fenced(&self, owner: &Owner, checkpoint: &Checkpoint) -> Document {
+        doc! { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence }
     }
 
     /// Several updates in one command; its answer tells which failed.

@@ -134,11 +134,7 @@ impl Subscription {
     /// Saves what is handled and gives the leases back; where the database is gone, they run out instead.
     async fn hand_over(&self, owner: &Owner) {
         let (begun, last) = (Instant::now(), self.workshop.progress.due(true));
-        let handed_over = async {
-            self.leases.save(owner, &last).await?;
-            self.leases.release(owner).await
-        };
-        match tokio::time::timeout(Duration::from_secs(5), handed_over).await {
+        match tokio::time::timeout(Duration::from_secs(5), self.leases.release(owner, &last)).await {
             Ok(Ok(())) => tracing::info!(
                 subscription = self.workshop.subscription,
                 took = ?begun.elapsed(),
@@ -175,7 +171,14 @@ async fn keep_leases(
         if early && (sated || !keeper.finds_free().await) {
             continue;
         }
-        match keeper.tend(Instant::now()).await {
+        let tended = async {
+            // As many writes as there are leases, while readers wait for what is free.
+            if !early {
+                keeper.renew().await?;
+            }
+            keeper.tend(Instant::now()).await
+        };
+        match tended.await {
             // Where another was faster, some may be left.
             Ok(found) if found.is_empty() => sated = early && !found.went_for_some,
             Ok(found) => {

@@ -89,12 +89,16 @@ impl Progress {
         }
     }
 
-    /// A stream was opened that begins at `start`, at or below what every partition needs.
-    pub(super) fn stream_opened(&self, start: Position) {
+    /// A stream was opened that begins at `start`, at or below what each of these leases needs.
+    pub(super) fn stream_opened(&self, start: Position, covers: &[(Partition, i64)]) {
         let mut state = self.lock();
         state.frontier = start;
-        for progress in state.partitions.values_mut() {
-            progress.covered = true;
+        for (partition, fence) in covers {
+            if let Some(progress) = state.partitions.get_mut(partition)
+                && progress.fence == *fence
+            {
+                progress.covered = true;
+            }
         }
     }
 
@@ -229,7 +233,7 @@ mod tests {
     fn a_checkpoint_stays_below_the_lowest_unfinished_event() {
         let progress = Progress::default();
         progress.add(partition(1), 1, at(10));
-        progress.stream_opened(at(10));
+        progress.stream_opened(at(10), &[(partition(1), 1)]);
         for position in [11, 13, 15] {
             progress.began(partition(1), at(position), Utc::now());
             progress.advance(at(position), false);
@@ -245,7 +249,7 @@ mod tests {
         let progress = Progress::default();
         progress.add(partition(1), 1, at(10));
         progress.add(partition(2), 1, at(5));
-        progress.stream_opened(at(5));
+        progress.stream_opened(at(5), &[(partition(1), 1), (partition(2), 1)]);
         progress.advance(at(20), false);
         assert_eq!(due(&progress), [(1, 20), (2, 20)]);
         assert_eq!(progress.due(false), []);
@@ -258,11 +262,16 @@ mod tests {
     fn a_partition_that_the_stream_does_not_cover_yet_has_no_checkpoint() {
         let progress = Progress::default();
         progress.add(partition(1), 1, at(100));
-        progress.stream_opened(at(100));
+        progress.stream_opened(at(100), &[(partition(1), 1)]);
         progress.advance(at(200), false);
         progress.add(partition(2), 7, at(50));
         assert_eq!(due(&progress), [(1, 200)]);
-        progress.stream_opened(at(50));
+        // This one began to be opened before the lease was taken, and that one for an earlier lease.
+        progress.stream_opened(at(190), &[(partition(1), 1)]);
+        progress.stream_opened(at(190), &[(partition(1), 1), (partition(2), 6)]);
+        progress.advance(at(201), false);
+        assert_eq!(due(&progress), [(1, 201)]);
+        progress.stream_opened(at(50), &[(partition(1), 1), (partition(2), 7)]);
         assert_eq!(due(&progress), []);
         progress.advance(at(60), false);
         assert_eq!(due(&progress), [(2, 60)]);
@@ -273,7 +282,7 @@ mod tests {
         let progress = Progress::default();
         progress.add(partition(1), 1, at(0));
         progress.scan_began(partition(1));
-        progress.stream_opened(at(100));
+        progress.stream_opened(at(100), &[(partition(1), 1)]);
         assert_eq!(due(&progress), []);
         progress.scan_ended(partition(1), 0);
         assert_eq!(due(&progress), []);
@@ -287,9 +296,9 @@ mod tests {
         let progress = Progress::default();
         progress.add(partition(1), 1, at(0));
         progress.scan_began(partition(1));
-        progress.stream_opened(at(100));
+        progress.stream_opened(at(100), &[(partition(1), 1)]);
         progress.scan_began(partition(1));
-        progress.stream_opened(at(200));
+        progress.stream_opened(at(200), &[(partition(1), 1)]);
         progress.scan_ended(partition(1), 1);
         assert_eq!(due(&progress), []);
         progress.scan_ended(partition(1), 1);
