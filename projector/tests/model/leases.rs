@@ -93,7 +93,7 @@ struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutation {
     None,
-    /// The stream that is open goes on when a lease is gained.
+    /// No other stream is opened when a lease is gained.
     TakeoverWithoutReopening,
     /// What the stream has shown counts for a partition that was gained since.
     CoveredBeforeTheStreamIs,
@@ -137,7 +137,7 @@ enum Action {
     Take { process: usize, answered: bool },
     /// `Coordinator::apply`.
     Apply { process: usize },
-    /// `Coordinator::open_feed`.
+    /// `Coordinator::open`.
     Open { process: usize },
     /// `Coordinator::run` hands out what the stream shows.
     Show { process: usize },
@@ -348,7 +348,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
         if it.changes[0].is_some() {
             actions.push(Action::Apply { process });
         }
-        if it.feed.is_none() && it.workers.iter().any(Option::is_some) {
+        if it.wants_stream(self.mutation) {
             actions.push(Action::Open { process });
         }
         if state.has_lost_history(process) || state.next_shown(process).is_some() {

@@ -1,6 +1,6 @@
 //! Keeping leases: renewing one's own, taking those whose owner is gone, and a fair share of all.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use mongodb::error::Error;
@@ -100,10 +100,10 @@ impl Keeper {
         Ok(changes)
     }
 
-    /// Whether there may be something to take. A look that fails finds nothing; that the database does not answer is
-    /// told when leases are renewed.
-    pub(super) async fn finds_free(&self) -> bool {
-        self.losses.until_lost(self.leases.any_is_free()).await.unwrap_or(false)
+    /// What there may be to take. A look that fails finds nothing; that the database does not answer is told when leases
+    /// are renewed.
+    pub(super) async fn free(&self) -> BTreeSet<Partition> {
+        self.losses.until_lost(self.leases.free()).await.unwrap_or_default()
     }
 
     fn observe(&mut self, all: &[Lease], now: Instant) {

@@ -4,6 +4,8 @@
 //! a subscription, with an owner, a fencing number that every new owner raises, and a checkpoint. No clocks are
 //! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
 
+use std::collections::BTreeSet;
+
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
@@ -106,10 +108,11 @@ impl Leases {
         self.collection.find(mine).await?.try_collect().await
     }
 
-    /// Whether a lease is nobody's: given back, or never taken.
-    pub(super) async fn any_is_free(&self) -> Result<bool, Error> {
+    /// The leases that are nobody's: given back, or never taken.
+    pub(super) async fn free(&self) -> Result<BTreeSet<Partition>, Error> {
         let free = doc! { "_id": self.range(), "owner": null };
-        Ok(self.collection.find_one(free).await?.is_some())
+        let free: Vec<Lease> = self.collection.find(free).await?.try_collect().await?;
+        Ok(free.into_iter().map(|lease| lease.partition).collect())
     }
 
     /// The ids of one subscription are a range, and `_id` has its index.

@@ -23,6 +23,7 @@ mod workshop;
 pub mod dead_letters;
 pub mod leases;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -159,8 +160,9 @@ async fn keep_leases(
     let mut look = tokio::time::interval(settings.look_every);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut heartbeat = Heartbeat::default();
-    // What is free is more than our share: it is another's to take, or ours when leases are balanced next.
-    let mut sated = false;
+    // What is free and more than our share: it is another's to take, or ours when leases are balanced next. Unless there is more: who
+    // gives leases back does so one by one, and has a share until the last is given.
+    let mut left_to_others = BTreeSet::new();
     loop {
         let early = tokio::select! {
             biased;
@@ -168,8 +170,12 @@ async fn keep_leases(
             _ = every.tick() => false,
             _ = look.tick() => true,
         };
-        if early && (sated || !keeper.finds_free().await) {
-            continue;
+        let mut free = BTreeSet::new();
+        if early {
+            free = keeper.free().await;
+            if free.is_empty() || free == left_to_others {
+                continue;
+            }
         }
         let tended = async {
             // As many writes as there are leases, while readers wait for what is free.
@@ -180,9 +186,10 @@ async fn keep_leases(
         };
         match tended.await {
             // Where another was faster, some may be left.
-            Ok(found) if found.is_empty() => sated = early && !found.went_for_some,
+            Ok(found) if found.is_empty() && !found.went_for_some => left_to_others = free,
+            Ok(found) if found.is_empty() => left_to_others.clear(),
             Ok(found) => {
-                sated = false;
+                left_to_others.clear();
                 let labels = workshop.labels();
                 workshop
                     .metrics

@@ -168,7 +168,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::apply`, and the stream goes where something was gained.
+    /// `Coordinator::apply`. The stream goes on for those that it covers.
     pub(super) fn apply(&mut self, log: &[Entry; LOG], mutation: Mutation) {
         let Some(changes) = self.changes[0].take() else {
             return;
@@ -190,9 +190,16 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
                 unfinished: 0,
                 previous: [0; LOG],
             });
-            if mutation != Mutation::TakeoverWithoutReopening {
-                self.feed = None;
-            }
+        }
+    }
+
+    /// Whether a stream is to be opened: there is none, or it does not cover what was gained since.
+    pub(super) fn wants_stream(&self, mutation: Mutation) -> bool {
+        let mut workers = self.workers.iter().flatten();
+        match self.feed {
+            None => workers.next().is_some(),
+            Some(_) if mutation == Mutation::TakeoverWithoutReopening => false,
+            Some(_) => workers.any(|worker| !worker.covered),
         }
     }
 
@@ -212,7 +219,8 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::open_feed`, after what no stream reaches is being scanned; with `Progress::stream_opened`.
+    /// `Coordinator::open`, after what no stream reaches is being scanned; with `Progress::stream_opened`. That it takes its time is
+    /// no step here: what is gained meanwhile is as what is gained afterwards.
     pub(super) fn open(&mut self, mutation: Mutation) {
         let delivered = self.workers.iter().flatten().map(|worker| worker.delivered);
         let start = match mutation {
@@ -239,6 +247,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
         if let Entry::Event(partition) = entry
             && let Some(worker) = &mut self.workers[usize::from(partition)]
+            && worker.covered
             && position > worker.delivered
         {
             worker.delivered = position;

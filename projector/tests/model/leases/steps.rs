@@ -30,7 +30,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         }
     }
 
-    /// The first half of `Keeper::tend`: `Leases::renew`, `Leases::all`, and what follows from that look.
+    /// `Keeper::renew`, where it is time for it, and the first half of `Keeper::tend`: `Leases::all`, and what follows from that look.
     ///
     /// What nobody renews any more runs out; time is not counted. `run_out`: so does what this living process has,
     /// which was too slow.
@@ -91,7 +91,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.processes[process].tell(changes);
     }
 
-    /// `Coordinator::open_feed`, with `scan_what_no_stream_reaches` and `EventStore::horizon`.
+    /// `Coordinator::open`, with `scan_what_no_stream_reaches` and `EventStore::horizon`.
     pub(super) fn open(&mut self, process: usize, mutation: Mutation) {
         let is_unreached = |worker: &super::process::Worker| worker.delivered == 0;
         if self.processes[process].workers.iter().flatten().any(is_unreached) {
@@ -191,6 +191,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
                 && process.claims.is_none()
                 && process.changes[0].is_none()
                 && process.feed.is_some() == process.workers.iter().any(Option::is_some)
+                && !process.wants_stream(mutation)
                 && process.workers.iter().flatten().all(|worker| worker.unfinished == 0)
                 && process.scans[0].is_none()
                 && process.saving.iter().all(Option::is_none)
