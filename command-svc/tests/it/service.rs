@@ -39,8 +39,6 @@ pub(crate) fn config(uri: &str, events: &str) -> Config {
     config.shutdown.drain_delay = Duration::ZERO;
     config.shutdown.grace = Duration::from_secs(1);
     config.clock.max_skew = Duration::from_secs(24 * 60 * 60);
-    // What is tested is that commands end well, not how soon on a busy machine.
-    config.command.deadline = Duration::from_secs(30);
     config
 }
 
@@ -64,6 +62,8 @@ impl Service {
         let proxy = Proxy::start(database.uri()).await;
         let mut config = config(database.uri(), database.events_database());
         config.mongodb.uri = MongoUri::parse(&proxy.uri()).unwrap();
+        // What is tested is that it ends well, not how soon on a busy machine.
+        config.command.deadline = Duration::from_secs(30);
         let mut service = Self::start_on(config).await;
         service.database = Some(database);
         (service, proxy)
