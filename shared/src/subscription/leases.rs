@@ -5,7 +5,9 @@
 //! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
@@ -14,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::Partition;
-use crate::mongo::is_duplicate_key;
+use crate::mongo::{is_duplicate_key, is_transient, majority};
 use crate::position::Position;
 
 /// The collection, in the views' database.
@@ -149,32 +151,39 @@ impl Leases {
             .map(drop)
     }
 
-    /// Takes leases, all in one command, because readers wait for what is being handed over; answers those that it got.
+    /// Takes leases, those of nobody all at once, because readers wait for what is being handed over; answers those that it got.
     /// Another may have been faster.
     pub(super) async fn take(&self, claims: &[Claim<'_>], owner: &Owner) -> Result<Vec<Lease>, Error> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let updates: Vec<Document> = claims
-            .iter()
-            .map(|claim| {
-                doc! {
-                    "q": claim.unchanged(),
-                    "u": {
-                        "$set": { "owner": owner.as_str(), "session": owner.session },
-                        "$inc": { "fence": 1, "beat": 1 },
-                    },
-                }
-            })
-            .collect();
-        let answer = self.update_each(updates).await?;
-        if let Ok(errors) = answer.get_array("writeErrors") {
-            // What was taken is worked on; the next look takes the rest.
-            tracing::warn!(
-                subscription = self.subscription,
-                ?errors,
-                "taking leases failed in part"
-            );
+        let update = |claim: &Claim<'_>| {
+            doc! {
+                "q": claim.unchanged(),
+                "u": {
+                    "$set": { "owner": owner.as_str(), "session": owner.session },
+                    "$inc": { "fence": 1, "beat": 1 },
+                },
+            }
+        };
+        let (free, mut others): (Vec<&Claim<'_>>, Vec<_>) =
+            claims.iter().partition(|claim| matches!(claim, Claim::Take(_)));
+        match self.update_at_once(free.iter().copied().map(update).collect()).await {
+            // Somebody else takes one of them.
+            Err(error) if is_transient(&error) => others.extend(free),
+            outcome => outcome?,
+        }
+        // The owner of what is stolen may be writing checkpoints: each by itself, so that one that meets another holds up none.
+        if !others.is_empty() {
+            let answer = self.update_each(others.into_iter().map(update).collect()).await?;
+            if let Ok(errors) = answer.get_array("writeErrors") {
+                // What was taken is worked on; the next look takes the rest.
+                tracing::warn!(
+                    subscription = self.subscription,
+                    ?errors,
+                    "taking leases failed in part"
+                );
+            }
         }
         // Nobody else writes our name: that it is there, with the fencing number that we wrote, says that we took it.
         let mut taken = self.all().await?;
@@ -192,29 +201,23 @@ impl Leases {
         admin.run_command(command).await.map(drop)
     }
 
-    /// Gives every lease of the owner back, with its last checkpoint where that has moved: one write for each, because readers wait
-    /// for what nobody works on.
+    /// Gives every lease of the owner back, with its last checkpoint where that has moved.
     pub(super) async fn release(&self, owner: &Owner, last: &[Checkpoint]) -> Result<(), Error> {
-        if !last.is_empty() {
-            let given_back = |checkpoint: &Checkpoint| {
-                doc! {
-                    "q": self.fenced(owner, checkpoint),
-                    "u": {
-                        "$max": { "position": checkpoint.position },
-                        "$set": { "owner": null, "session": null },
-                    },
-                }
-            };
-            let answer = self.update_each(last.iter().map(given_back).collect()).await?;
-            if let Ok(errors) = answer.get_array("writeErrors") {
-                return Err(Error::custom(format!("leases were not given back: {errors:?}")));
-            }
-        }
-        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
-        self.collection
-            .update_many(mine, doc! { "$set": { "owner": null, "session": null } })
+        let mut updates: Vec<Document> = last
+            .iter()
+            .map(|checkpoint| self.checkpoint(owner, checkpoint))
+            .collect();
+        updates.push(doc! {
+            "q": { "subscription": &self.subscription, "owner": owner.as_str() },
+            "u": { "$set": { "owner": null, "session": null } },
+            "multi": true,
+        });
+        let conflicts = ExponentialBuilder::default().with_min_delay(Duration::from_millis(10));
+        // A thief takes one of them at the same moment.
+        (|| self.update_at_once(updates.clone()))
+            .retry(conflicts)
+            .when(is_transient)
             .await
-            .map(drop)
     }
 
     /// Writes checkpoints, all in one command; answers whether every one was still the owner's to write.
@@ -224,14 +227,9 @@ impl Leases {
         if checkpoints.is_empty() {
             return Ok(true);
         }
-        let updates: Vec<Document> = checkpoints
+        let updates = checkpoints
             .iter()
-            .map(|checkpoint| {
-                doc! {
-                    "q": self.fenced(owner, checkpoint),
-                    "u": { "$max": { "position": checkpoint.position } },
-                }
-            })
+            .map(|checkpoint| self.checkpoint(owner, checkpoint))
             .collect();
         let answer = self.update_each(updates).await?;
         if let Ok(errors) = answer.get_array("writeErrors") {
@@ -245,12 +243,14 @@ impl Leases {
         Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
     }
 
-    /// The lease of a checkpoint, as long as it is the owner's.
-    fn fenced(&self, owner: &Owner, checkpoint: &Checkpoint) -> Document {
-        doc! { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence }
+    fn checkpoint(&self, owner: &Owner, checkpoint: &Checkpoint) -> Document {
+        doc! {
+            "q": { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence },
+            "u": { "$max": { "position": checkpoint.position } },
+        }
     }
 
-    /// Several updates in one command; its answer tells which failed.
+    /// Several updates, each by itself, in one command; its answer tells which failed.
     async fn update_each(&self, updates: Vec<Document>) -> Result<Document, Error> {
         let command = doc! {
             "update": LEASES,
@@ -259,6 +259,31 @@ impl Leases {
             "writeConcern": { "w": "majority" },
         };
         self.database.run_command(command).await
+    }
+
+    /// Several updates, all or none: the journal is flushed once, where each by itself may wait for a flush of its own.
+    async fn update_at_once(&self, updates: Vec<Document>) -> Result<(), Error> {
+        if updates.is_empty() {
+            return Ok(());
+        }
+        let mut session = self.database.client().start_session().await?;
+        session.start_transaction().write_concern(majority()).await?;
+        let command = doc! { "update": LEASES, "updates": updates };
+        let written = match self.database.run_command(command).session(&mut session).await {
+            Ok(answer) => match answer.get_array("writeErrors") {
+                Ok(errors) => Err(Error::custom(format!("leases were not written: {errors:?}"))),
+                Err(_) => Ok(()),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            // The first error is the one worth telling; an abort that fails is undone by the server in time.
+            if let Err(error) = session.abort_transaction().await {
+                tracing::debug!(%error, "abort failed");
+            }
+            return Err(error);
+        }
+        session.commit_transaction().await
     }
 
     fn id(&self, partition: Partition) -> String {

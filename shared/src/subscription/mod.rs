@@ -160,8 +160,8 @@ async fn keep_leases(
     let mut look = tokio::time::interval(settings.look_every);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut heartbeat = Heartbeat::default();
-    // What is free and more than our share: it is another's to take, or ours when leases are balanced next. Unless there is more: who
-    // gives leases back does so one by one, and has a share until the last is given.
+    // What is free and more than our share: it is another's to take, or ours when leases are balanced next. What comes to be free
+    // afterwards is looked at anew.
     let mut left_to_others = BTreeSet::new();
     loop {
         let early = tokio::select! {
@@ -178,7 +178,7 @@ async fn keep_leases(
             }
         }
         let tended = async {
-            // As many writes as there are leases, while readers wait for what is free.
+            // It writes all leases that are held, while readers wait for what is free.
             if !early {
                 keeper.renew().await?;
             }
