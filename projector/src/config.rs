@@ -44,7 +44,7 @@ impl Config {
 
     /// What can only be judged with several sections at hand.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let last_token = self.auth.access_token_ttl + self.auth.leeway;
+        let last_token = self.auth.access_token_ttl.saturating_add(self.auth.leeway);
         if self.sweep.last_pass_after <= last_token {
             let reason = format!(
                 "must be longer than an access token lives (auth.access_token_ttl and auth.leeway: {})",
@@ -52,11 +52,16 @@ impl Config {
             );
             return Err(ConfigError::invalid("sweep.last_pass_after", reason));
         }
-        if self.subscriptions.renew_every * 2 > self.subscriptions.lease_duration {
+        if self.subscriptions.renew_every.saturating_mul(2) > self.subscriptions.lease_duration {
             let reason = "must be at most half of subscriptions.lease_duration".to_owned();
             return Err(ConfigError::invalid("subscriptions.renew_every", reason));
         }
-        if self.subscriptions.stream_silence <= self.subscriptions.heartbeat_every + self.subscriptions.renew_every {
+        if self.subscriptions.stream_silence
+            <= self
+                .subscriptions
+                .heartbeat_every
+                .saturating_add(self.subscriptions.renew_every)
+        {
             let reason = "must be longer than subscriptions.heartbeat_every and subscriptions.renew_every together";
             return Err(ConfigError::invalid("subscriptions.stream_silence", reason.to_owned()));
         }

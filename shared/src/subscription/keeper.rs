@@ -141,16 +141,24 @@ impl Keeper {
             }
         }
         by_owner.remove(self.owner.as_str());
-        // Our own come first: we renew them without knowing, so that nobody else could ever take them.
-        free.sort_by_key(|lease| lease.owner.as_deref() != Some(self.owner.as_str()));
         let owners = by_owner.len() + 1;
         let most = all.len().div_ceil(owners);
         let least = all.len() / owners;
-        let mut claims: Vec<Claim<'a>> = free
+        // Our own come first: we renew them without knowing, so that nobody else could ever take them.
+        let (mut claimed, free): (Vec<&Lease>, Vec<&Lease>) = free
             .into_iter()
-            .take(most.saturating_sub(self.held.len()))
-            .map(Claim::Take)
-            .collect();
+            .partition(|lease| lease.owner.as_deref() == Some(self.owner.as_str()));
+        let share = most.saturating_sub(self.held.len());
+        claimed.truncate(share);
+        let share = share - claimed.len();
+        // The others look at the same moment: each goes for what the owners whose names come before leave.
+        let left_to_others: usize = by_owner
+            .range(..self.owner.as_str())
+            .map(|(_, held)| most.saturating_sub(held.len()))
+            .sum();
+        let first = left_to_others.min(free.len().saturating_sub(share));
+        claimed.extend(free.into_iter().skip(first).take(share));
+        let mut claims: Vec<Claim<'a>> = claimed.into_iter().map(Claim::Take).collect();
         // Nobody else may be there to take what is left of a share: the next look takes it.
         let mut missing = least.saturating_sub(self.held.len() + claims.len());
         for leases in by_owner.values() {
@@ -231,6 +239,33 @@ mod tests {
         assert_eq!((taken, stolen), (0, 16));
         keeper.held = Partition::all().take(16).map(|partition| (partition, 1)).collect();
         assert_eq!(count(&keeper.claims(&all, now)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn those_who_look_at_the_same_moment_go_for_different_leases() {
+        let mut keepers = [keeper().await, keeper().await];
+        let names = keepers.each_ref().map(|keeper| keeper.owner.as_str().to_owned());
+        let all = leases(|number| match number {
+            0..22 => Some(names[0].clone()),
+            22..42 => Some(names[1].clone()),
+            _ => None,
+        });
+        let now = Instant::now();
+        let mut claimed = Vec::new();
+        for (keeper, held) in keepers.iter_mut().zip([0..22, 22..42]) {
+            keeper.held = Partition::all()
+                .skip(held.start)
+                .take(held.len())
+                .map(|it| (it, 1))
+                .collect();
+            keeper.observe(&all, now);
+            let claims = keeper.claims(&all, now);
+            assert_eq!(count(&claims), (32 - held.len(), 0));
+            claimed.extend(claims.iter().map(|claim| claim.lease().partition));
+        }
+        claimed.sort_unstable();
+        claimed.dedup();
+        assert_eq!(claimed.len(), 22, "every free lease is gone for, by one");
     }
 
     /// The answer to the command that took it was lost.

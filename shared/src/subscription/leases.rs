@@ -151,40 +151,18 @@ impl Leases {
             .map(drop)
     }
 
-    /// Takes leases, those of nobody all at once, because readers wait for what is being handed over; answers those that it got.
+    /// Takes leases, all in one statement, because readers wait for what is being handed over; answers those that it got.
     /// Another may have been faster.
     pub(super) async fn take(&self, claims: &[Claim<'_>], owner: &Owner) -> Result<Vec<Lease>, Error> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let update = |claim: &Claim<'_>| {
-            doc! {
-                "q": claim.unchanged(),
-                "u": {
-                    "$set": { "owner": owner.as_str(), "session": owner.session },
-                    "$inc": { "fence": 1, "beat": 1 },
-                },
-            }
+        let unchanged: Vec<Document> = claims.iter().map(Claim::unchanged).collect();
+        let ours = doc! {
+            "$set": { "owner": owner.as_str(), "session": owner.session },
+            "$inc": { "fence": 1, "beat": 1 },
         };
-        let (free, mut others): (Vec<&Claim<'_>>, Vec<_>) =
-            claims.iter().partition(|claim| matches!(claim, Claim::Take(_)));
-        match self.update_at_once(free.iter().copied().map(update).collect()).await {
-            // Somebody else takes one of them.
-            Err(error) if is_transient(&error) => others.extend(free),
-            outcome => outcome?,
-        }
-        // The owner of what is stolen may be writing checkpoints: each by itself, so that one that meets another holds up none.
-        if !others.is_empty() {
-            let answer = self.update_each(others.into_iter().map(update).collect()).await?;
-            if let Ok(errors) = answer.get_array("writeErrors") {
-                // What was taken is worked on; the next look takes the rest.
-                tracing::warn!(
-                    subscription = self.subscription,
-                    ?errors,
-                    "taking leases failed in part"
-                );
-            }
-        }
+        self.collection.update_many(doc! { "$or": unchanged }, ours).await?;
         // Nobody else writes our name: that it is there, with the fencing number that we wrote, says that we took it.
         let mut taken = self.all().await?;
         taken.retain(|lease| {
@@ -263,9 +241,6 @@ impl Leases {
 
     /// Several updates, all or none: the journal is flushed once, where each by itself may wait for a flush of its own.
     async fn update_at_once(&self, updates: Vec<Document>) -> Result<(), Error> {
-        if updates.is_empty() {
-            return Ok(());
-        }
         let mut session = self.database.client().start_session().await?;
         session.start_transaction().write_concern(majority()).await?;
         let command = doc! { "update": LEASES, "updates": updates };
