@@ -18,7 +18,7 @@ PROGRAMS ?= command-svc query-svc projector operator microblog
 OPTIMISED = -p command-svc -p query-svc -p projector -p operator -p microblog -p bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images test test-cluster chaos soak bench bench-quick check fmt lint deny chart-readme build-tools setup
+.PHONY: help run demo build images test test-cluster chaos soak fuzz bench bench-quick check fmt lint deny chart-readme build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,12 +59,16 @@ chaos: build-tools ## Kill everything at random three hundred times, and compare
 	@$(CARGO) test --workspace --locked --no-run
 	@CHAOS_FAULTS=$${CHAOS_FAULTS:-300} $(CARGO) test --workspace --locked --test chaos -- --nocapture
 
-soak: setup ## All tests with many more random cases, from a seed that is printed (SEED=..., CASES=20000, CHAOS_FAULTS=100)
+soak: setup ## All tests with many more random cases, then `make fuzz`, from a seed that is printed (SEED=..., CASES=20000, CHAOS_FAULTS=100)
 	@$(CARGO) test --workspace --locked --no-run
 	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "== SEED=$$seed makes the same choices again"; \
 	PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${CASES:-20000} CHAOS_SEED=$$seed CHAOS_FAULTS=$${CHAOS_FAULTS:-100} \
 	SCHEMATHESIS_SEED=$$seed SCHEMATHESIS_EXAMPLES=$${EXAMPLES:-200} \
-	$(TARGET_DIR)/debug/with-mongodb -- $(CARGO) test --workspace --locked --no-fail-fast -- --include-ignored
+	$(TARGET_DIR)/debug/with-mongodb -- $(CARGO) test --workspace --locked --no-fail-fast -- --include-ignored && \
+	SEED=$$seed .ci/fuzz
+
+fuzz: build-tools ## Fuzz what reads strangers' input (FUZZ_SECONDS=60 for each target, SEED=...)
+	@.ci/fuzz
 
 bench: build-tools ## Measure against what the database can do (ARGS="--only post" for some of it)
 	@$(CARGO) build --release --locked $(OPTIMISED)

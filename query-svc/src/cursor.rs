@@ -10,42 +10,42 @@ use shared::ids::{EventId, PostId};
 
 /// A place in a list, newest first. Ids order by time and their bytes as they do, so one number serves every list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Cursor(u128);
+pub struct Cursor(u128);
 
 impl Cursor {
     /// Above every item.
-    pub(crate) const TOP: Cursor = Cursor(u128::MAX);
+    pub const TOP: Cursor = Cursor(u128::MAX);
     /// Below every item.
-    pub(crate) const BOTTOM: Cursor = Cursor(0);
+    pub const BOTTOM: Cursor = Cursor(0);
 
-    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
     /// The place right above: what is below it includes what is at this one.
-    pub(crate) fn above(self) -> Self {
+    pub fn above(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
     /// The place right below: what is above it includes what is at this one.
-    pub(crate) fn below(self) -> Self {
+    pub fn below(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 
-    pub(crate) fn to_post(self) -> PostId {
+    pub fn to_post(self) -> PostId {
         PostId::from_bytes(self.0.to_be_bytes())
     }
 
-    pub(crate) fn to_event(self) -> EventId {
+    pub fn to_event(self) -> EventId {
         EventId::from_bytes(self.0.to_be_bytes())
     }
 
     /// For the versions of a post, which are numbers and count from 1.
-    pub(crate) fn to_version(self) -> i64 {
+    pub fn to_version(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 
-    pub(crate) fn of_version(version: i64) -> Self {
+    pub fn of_version(version: i64) -> Self {
         Self(u128::try_from(version).unwrap_or(0))
     }
 }
@@ -65,7 +65,7 @@ impl From<EventId> for Cursor {
 /// The text is not a cursor that any page came with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not a cursor that a page came with")]
-pub(crate) struct InvalidCursor;
+pub struct InvalidCursor;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,6 +23,7 @@ mod timelines;
 
 pub use app::{App, AppError};
 pub use config::Config;
+pub use cursor::{Cursor, InvalidCursor};
 
 /// The description of the API, as `/openapi.json` serves it.
 pub fn openapi() -> utoipa::openapi::OpenApi {

@@ -1,0 +1,12 @@
+//! A text is a cursor in one spelling, or none.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use query_svc::Cursor;
+
+fuzz_target!(|text: &str| {
+    if let Ok(cursor) = text.parse::<Cursor>() {
+        assert_eq!(cursor.to_string(), text);
+        assert!(cursor.below() <= cursor && cursor <= cursor.above());
+    }
+});
