@@ -5,9 +5,7 @@
 //! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
@@ -16,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::ids::Partition;
-use crate::mongo::{is_duplicate_key, is_transient, majority};
+use crate::mongo::is_duplicate_key;
 use crate::position::Position;
 
 /// The collection, in the views' database.
@@ -179,23 +177,27 @@ impl Leases {
         admin.run_command(command).await.map(drop)
     }
 
-    /// Gives every lease of the owner back, with its last checkpoint where that has moved.
+    /// Gives every lease of the owner back, with its last checkpoint where that has moved, all in one statement: readers wait for what
+    /// nobody works on.
     pub(super) async fn release(&self, owner: &Owner, last: &[Checkpoint]) -> Result<(), Error> {
-        let mut updates: Vec<Document> = last
-            .iter()
-            .map(|checkpoint| self.checkpoint(owner, checkpoint))
-            .collect();
-        updates.push(doc! {
-            "q": { "subscription": &self.subscription, "owner": owner.as_str() },
-            "u": { "$set": { "owner": null, "session": null } },
-            "multi": true,
+        let moved = last.iter().map(|checkpoint| {
+            let lease = [
+                doc! { "$eq": ["$_id", self.id(checkpoint.partition)] },
+                doc! { "$eq": ["$fence", checkpoint.fence] },
+            ];
+            doc! { "case": { "$and": lease }, "then": checkpoint.position }
         });
-        let conflicts = ExponentialBuilder::default().with_min_delay(Duration::from_millis(10));
-        // A thief takes one of them at the same moment.
-        (|| self.update_at_once(updates.clone()))
-            .retry(conflicts)
-            .when(is_transient)
+        let mut given_back = doc! { "owner": null, "session": null };
+        if !last.is_empty() {
+            let branches: Vec<Document> = moved.collect();
+            let reached = doc! { "$switch": { "branches": branches, "default": "$position" } };
+            given_back.insert("position", doc! { "$max": ["$position", reached] });
+        }
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection
+            .update_many(mine, vec![doc! { "$set": given_back }])
             .await
+            .map(drop)
     }
 
     /// Writes checkpoints, all in one command; answers whether every one was still the owner's to write.
@@ -205,11 +207,22 @@ impl Leases {
         if checkpoints.is_empty() {
             return Ok(true);
         }
-        let updates = checkpoints
+        let updates: Vec<Document> = checkpoints
             .iter()
-            .map(|checkpoint| self.checkpoint(owner, checkpoint))
+            .map(|checkpoint| {
+                doc! {
+                    "q": { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence },
+                    "u": { "$max": { "position": checkpoint.position } },
+                }
+            })
             .collect();
-        let answer = self.update_each(updates).await?;
+        let command = doc! {
+            "update": LEASES,
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+        };
+        let answer = self.database.run_command(command).await?;
         if let Ok(errors) = answer.get_array("writeErrors") {
             return Err(Error::custom(format!("checkpoints were refused: {errors:?}")));
         }
@@ -219,46 +232,6 @@ impl Leases {
             .or_else(|_| answer.get_i64("n"))
             .unwrap_or(0);
         Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
-    }
-
-    fn checkpoint(&self, owner: &Owner, checkpoint: &Checkpoint) -> Document {
-        doc! {
-            "q": { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence },
-            "u": { "$max": { "position": checkpoint.position } },
-        }
-    }
-
-    /// Several updates, each by itself, in one command; its answer tells which failed.
-    async fn update_each(&self, updates: Vec<Document>) -> Result<Document, Error> {
-        let command = doc! {
-            "update": LEASES,
-            "updates": updates,
-            "ordered": false,
-            "writeConcern": { "w": "majority" },
-        };
-        self.database.run_command(command).await
-    }
-
-    /// Several updates, all or none: the journal is flushed once, where each by itself may wait for a flush of its own.
-    async fn update_at_once(&self, updates: Vec<Document>) -> Result<(), Error> {
-        let mut session = self.database.client().start_session().await?;
-        session.start_transaction().write_concern(majority()).await?;
-        let command = doc! { "update": LEASES, "updates": updates };
-        let written = match self.database.run_command(command).session(&mut session).await {
-            Ok(answer) => match answer.get_array("writeErrors") {
-                Ok(errors) => Err(Error::custom(format!("leases were not written: {errors:?}"))),
-                Err(_) => Ok(()),
-            },
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
-            // The first error is the one worth telling; an abort that fails is undone by the server in time.
-            if let Err(error) = session.abort_transaction().await {
-                tracing::debug!(%error, "abort failed");
-            }
-            return Err(error);
-        }
-        session.commit_transaction().await
     }
 
     fn id(&self, partition: Partition) -> String {
