@@ -11,7 +11,7 @@ use serde_json::Value;
 use shared::consistency::HEADER as CONSISTENCY_TOKEN;
 use tokio::net::TcpStream;
 
-/// One kept connection; a request at a time.
+/// One kept connection, opened anew where it was closed; a request at a time.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
@@ -121,6 +121,10 @@ impl Connection {
             }
             None => Full::default(),
         };
+        // A connection that has not been used for long, the service closes.
+        if self.sender.is_closed() {
+            *self = Self::to(&self.host).await?;
+        }
         self.sender.ready().await?;
         let response = self.sender.send_request(request.body(body)?).await?;
         let status = response.status();

@@ -66,6 +66,7 @@ pub(crate) struct Step {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) failed: usize,
+    pub(crate) first_failure: Option<String>,
     /// Processors that our programs kept busy.
     pub(crate) ours: f64,
     /// Processors that the database kept busy.
@@ -142,6 +143,9 @@ impl Report {
             ]);
         }
         println!("{table}");
+        if let Some(failure) = self.knee.iter().find_map(|step| step.first_failure.as_ref()) {
+            println!("The first that failed: {failure}");
+        }
     }
 
     pub(crate) fn write(&self, directory: &Path) -> Result<()> {

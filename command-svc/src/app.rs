@@ -23,7 +23,7 @@ use crate::commands::{Commands, Executor, Inner};
 use crate::config::Config;
 use crate::credentials::CredentialStore;
 use crate::metrics::Metrics;
-use crate::passwords::{HashError, Passwords};
+use crate::passwords::Passwords;
 use crate::routes;
 use crate::sessions::{SessionStore, refresh_tokens};
 use shared::clock_guard::ClockGuard;
@@ -39,8 +39,6 @@ pub enum StartError {
     Config(#[from] ConfigError),
     #[error("the database can't be used: {0}")]
     Database(#[from] mongodb::error::Error),
-    #[error(transparent)]
-    Hash(#[from] HashError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -93,7 +91,7 @@ impl App {
             executor: Executor::new(store, at_once, limits.max_queueing, metrics.clone()),
             credentials: CredentialStore::open(&database).await?,
             sessions: SessionStore::open(&database, tokens, &config.auth, clock.clone()).await?,
-            passwords: Passwords::new(hashing, limits.max_queueing, metrics.clone()).await?,
+            passwords: Passwords::new(hashing, limits.max_queueing, metrics.clone()),
             signer,
             clock: clock.clone(),
             clock_guard: clock_guard.clone(),

@@ -78,6 +78,7 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
             p50_ms: times.quantile(0.5),
             p99_ms: times.quantile(0.99),
             failed: times.failed,
+            first_failure: times.first_failure.clone(),
             ours: share(busy_all(&ours)?, busy_before.0),
             database: share(busy(stack.database_process()?)?, busy_before.1),
         };
