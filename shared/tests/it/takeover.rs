@@ -105,6 +105,30 @@ async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
     running_second.stop().await;
 }
 
+/// What was handled since the last checkpoint is not handled again by who takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_are_given_back_with_their_last_checkpoints() {
+    let world = World::new().await;
+    let never = SubscriptionSettings {
+        checkpoint_every: 10 * DEADLINE,
+        ..settings()
+    };
+    let first = Recorder::new();
+    let running = world.start_with(&first, never, SubscriptionMetrics::default());
+    let ids = [world.follow(user_of(1)).await, world.follow(user_of(63)).await];
+    first.wait_for_all(&ids).await;
+    let before = world.checkpoint(Partition::new(1).unwrap()).await;
+    running.stop().await;
+    assert!(world.checkpoint(Partition::new(1).unwrap()).await > before);
+
+    let second = Recorder::new();
+    let running = world.start(&second);
+    let fresh = world.follow(user_of(1)).await;
+    second.wait_for_all(&[fresh]).await;
+    running.stop().await;
+    assert_eq!(second.handled(), [fresh]);
+}
+
 /// Writes one row in a transaction of its session, and stops before the commit if it is to die.
 #[derive(Debug)]
 struct InTransaction {
