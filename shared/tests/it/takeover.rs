@@ -115,18 +115,22 @@ async fn leases_are_given_back_with_their_last_checkpoints() {
     };
     let first = Recorder::new();
     let running = world.start_with(&first, never, SubscriptionMetrics::default());
-    let ids = [world.follow(user_of(1)).await, world.follow(user_of(63)).await];
-    first.wait_for_all(&ids).await;
-    let before = world.checkpoint(Partition::new(1).unwrap()).await;
+    let settled = world.follow(user_of(1)).await;
+    first.wait_for_all(&[settled]).await;
+    // It is handled in a later batch: by then the first is settled.
+    let last = world.follow(user_of(1)).await;
+    first.wait_for_all(&[last]).await;
+    let partition = user_of(1).partition();
+    let before = world.checkpoint(partition).await;
     running.stop().await;
-    assert!(world.checkpoint(Partition::new(1).unwrap()).await > before);
+    assert!(world.checkpoint(partition).await > before);
 
     let second = Recorder::new();
     let running = world.start(&second);
     let fresh = world.follow(user_of(1)).await;
     second.wait_for_all(&[fresh]).await;
     running.stop().await;
-    assert_eq!(second.handled(), [fresh]);
+    assert!(!second.handled().contains(&settled));
 }
 
 /// Writes one row in a transaction of its session, and stops before the commit if it is to die.
