@@ -200,4 +200,20 @@ mod tests {
         let refused = config.check().unwrap_err().to_string();
         assert!(refused.contains("MICROBLOG__SWEEP__LAST_PASS_AFTER"), "{refused}");
     }
+
+    #[test]
+    fn durations_without_end_are_refused() {
+        let longest = format!("{}s", u64::MAX);
+        for (key, named) in [
+            ("auth.access_token_ttl", "sweep.last_pass_after"),
+            ("subscriptions.renew_every", "subscriptions.renew_every"),
+            ("subscriptions.heartbeat_every", "subscriptions.stream_silence"),
+        ] {
+            let mut environment = environment();
+            environment.set(key, longest.clone());
+            let config: Config = load(None, &environment).unwrap();
+            let refused = config.check().unwrap_err().to_string();
+            assert!(refused.starts_with(named), "{refused}");
+        }
+    }
 }

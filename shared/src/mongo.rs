@@ -7,12 +7,9 @@ use std::time::Duration;
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
-use tokio::time::timeout;
 
 pub use self::losses::Losses;
 use crate::config::MongoDb;
-
-const CLOSED_WITHIN: Duration = Duration::from_secs(3);
 
 /// The databases of the product. By default both are on one deployment, behind one client.
 #[derive(Debug, Clone)]
@@ -69,15 +66,10 @@ impl Databases {
         Ok(())
     }
 
-    /// Ends the background tasks of the clients. The driver waits for whatever is still being given back to the server, without a
-    /// bound of its own: it must not keep a program from ending.
+    /// Ends the background tasks of the clients.
     pub async fn close(self) {
-        for database in [self.events, self.views] {
-            let closing = database.client().clone().shutdown().into_future();
-            if timeout(CLOSED_WITHIN, closing).await.is_err() {
-                tracing::warn!(database = database.name(), "closing the connections took too long");
-            }
-        }
+        self.events.client().clone().shutdown().await;
+        self.views.client().clone().shutdown().await;
     }
 }
 

@@ -29,7 +29,6 @@ use super::rows::Reach;
 /// Owners that one pass marks idle at a time.
 const IDLE_BATCH: u32 = 1_000;
 
-const INSERTS_AT_ONCE: usize = 2;
 const TRIMS_AT_ONCE: usize = 4;
 
 #[derive(Debug)]
@@ -141,7 +140,7 @@ impl Distribution {
         entries: &[Entry],
         audience: Option<Audience>,
     ) -> Result<(), Error> {
-        let copies: Vec<(UserId, Entry)> = entries.iter().map(|&entry| (author, entry)).collect();
+        let mut copies: Vec<(UserId, Entry)> = entries.iter().map(|&entry| (author, entry)).collect();
         // As long as the account is only crossing, there are followers who do not know of it yet.
         if audience == Some(Audience::Large) {
             self.metrics.large_posts.inc_by(entries.len() as u64);
@@ -149,11 +148,8 @@ impl Distribution {
             return Ok(());
         }
         let at_a_time = (BATCH / entries.len()).max(1);
-        let followers = self.views.relations.all_followers(session, author).await?;
-        let batches = stream::try_unfold(Some((session, followers, copies)), async |left| {
-            let Some((session, mut followers, mut copies)) = left else {
-                return Ok(None);
-            };
+        let mut followers = self.views.relations.all_followers(session, author).await?;
+        loop {
             let owners = followers.next(session, at_a_time).await?;
             if !owners.is_empty() {
                 let idle = self.views.home_timelines.idle_among(session, &owners).await?;
@@ -161,16 +157,12 @@ impl Distribution {
                 let active = owners.iter().filter(|&owner| !idle.contains(owner));
                 copies.extend(active.flat_map(|&owner| entries.iter().map(move |&entry| (owner, entry))));
             }
-            let left = (owners.len() == at_a_time).then(|| (session, followers, Vec::new()));
-            Ok(Some((copies, left)))
-        });
-        // What comes next is read while this is written.
-        batches
-            .try_for_each_concurrent(INSERTS_AT_ONCE, async |copies| {
-                self.metrics.fanned_out_entries.inc_by(self.insert(&copies).await?);
-                Ok(())
-            })
-            .await
+            self.metrics.fanned_out_entries.inc_by(self.insert(&copies).await?);
+            copies.clear();
+            if owners.len() < at_a_time {
+                return Ok(());
+            }
+        }
     }
 
     /// Copies what the account has posted so far into the home timelines of new followers.

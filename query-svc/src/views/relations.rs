@@ -282,7 +282,7 @@ impl Relations {
     /// Everybody who follows the user, in no order, as the session sees it.
     pub(super) async fn all_followers(&self, session: &mut ClientSession, of: UserId) -> Result<Followers, Error> {
         let live = doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true };
-        let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(1_000);
+        let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(10_000);
         Ok(Followers {
             found: found.session(session).await?,
         })
