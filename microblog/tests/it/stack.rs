@@ -1,25 +1,26 @@
-//! All programs in this process, each on a free port, over databases that no other test has; and a client for each person.
+//! All programs in this process, each on a free port, over databases that no other test has.
 
+mod requests;
+
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use local_mongodb::TestDatabase;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
+use local_mongodb::{TestDatabase, wait_in_drop};
 use microblog::verify::{self, Report};
-use mongodb::bson::{Document, doc};
-use reqwest::{Method, StatusCode, Url};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use shared::api::{Page, Post, Relationship, User};
+use reqwest::Url;
 use shared::auth::generate_signing_key_pem;
 use shared::clock::SystemClock;
 use shared::config::{self, Environment};
-use shared::consistency::{ConsistencyToken, HEADER};
-use shared::event_store::{EventStore, Retries};
-use shared::ids::{Partition, PostId, UserId};
+use shared::consistency::ConsistencyToken;
 use shared::mongo::Databases;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use requests::Person;
 
 /// On a machine that does other things too, everything takes its time; more than this is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -44,16 +45,39 @@ pub(crate) struct Stack {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) url: String,
-    /// Ends it when this is dropped.
-    _stop: DropGuard,
+    stop: CancellationToken,
+    task: Option<JoinHandle<Result<(), String>>>,
 }
 
-/// Somebody who is registered and logged in.
-#[derive(Debug, Clone)]
-pub(crate) struct Person {
-    pub(crate) id: UserId,
-    pub(crate) handle: String,
-    pub(crate) token: String,
+impl Program {
+    fn start<E: std::fmt::Debug + 'static>(
+        address: SocketAddr,
+        run: impl FnOnce(CancellationToken) -> BoxFuture<'static, Result<(), E>>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run(stop.clone()).map_err(|error| format!("{error:?}")));
+        Self {
+            url: format!("http://{address}"),
+            stop,
+            task: Some(task),
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            wait_in_drop(task);
+        }
+    }
+}
+
+impl Drop for Stack {
+    /// All are told to end before any is waited for.
+    fn drop(&mut self) {
+        self.programs().for_each(|program| program.stop.cancel());
+    }
 }
 
 impl Stack {
@@ -105,8 +129,7 @@ impl Stack {
         let command = command_svc::App::build(config, clock)
             .await
             .expect("command-svc is built");
-        let (address, stop) = (command.local_addr(), CancellationToken::new());
-        let command = start(address, stop.clone(), command.run_until_stopped(stop));
+        let command = Program::start(command.local_addr(), |stop| command.run_until_stopped(stop).boxed());
         let mut stack = Self {
             environment,
             command,
@@ -125,9 +148,8 @@ impl Stack {
         let app = query_svc::App::build(config, SystemClock::shared())
             .await
             .expect("query-svc is built");
-        let (address, stop) = (app.local_addr(), CancellationToken::new());
-        self.queries
-            .push(start(address, stop.clone(), app.run_until_stopped(stop)));
+        let query = Program::start(app.local_addr(), |stop| app.run_until_stopped(stop).boxed());
+        self.queries.push(query);
     }
 
     pub(crate) async fn add_projector(&mut self) {
@@ -135,15 +157,17 @@ impl Stack {
         let app = projector::App::build(config, SystemClock::shared())
             .await
             .expect("the projector is built");
-        let (address, stop) = (app.local_addr(), CancellationToken::new());
-        self.projectors
-            .push(start(address, stop.clone(), app.run_until_stopped(stop)));
+        let projector = Program::start(app.local_addr(), |stop| app.run_until_stopped(stop).boxed());
+        self.projectors.push(projector);
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        [&self.command].into_iter().chain(&self.queries).chain(&self.projectors)
     }
 
     /// Until all programs say that they are.
     pub(crate) async fn wait_until_ready(&self) {
-        let programs = [&self.command].into_iter().chain(&self.queries).chain(&self.projectors);
-        for url in programs.map(|program| format!("{}/readyz", program.url)) {
+        for url in self.programs().map(|program| format!("{}/readyz", program.url)) {
             eventually(&format!("{url} is ready"), || async {
                 let answer = self.http.get(&url).send().await.ok()?;
                 answer.status().is_success().then_some(())
@@ -250,262 +274,6 @@ impl Stack {
             );
             assert!(report.items > 0, "nothing was compared");
         }
-    }
-
-    /// Registers somebody and logs in.
-    pub(crate) async fn person(&self, handle: &str) -> Person {
-        let password = format!("the password of {handle}");
-        let registration = json!({ "handle": handle, "email": format!("{handle}@example.org"), "password": password });
-        let user: User = self.command(Method::POST, "/v1/users", None, Some(registration)).await;
-        let login = json!({ "handle": handle, "password": password });
-        let session: Value = self.command(Method::POST, "/v1/sessions", None, Some(login)).await;
-        let token = session["access_token"].as_str().expect("a token").to_owned();
-        Person {
-            id: user.id,
-            handle: handle.to_owned(),
-            token,
-        }
-    }
-
-    pub(crate) async fn people<const N: usize>(&self, handles: [&str; N]) -> [Person; N] {
-        let people = futures_util::future::join_all(handles.map(|handle| self.person(handle))).await;
-        people.try_into().expect("as many as were asked for")
-    }
-
-    /// `crowd0`, `crowd1` and so on.
-    pub(crate) async fn crowd(&self, name: &str, size: usize) -> Vec<Person> {
-        let people = (0..size).map(|number| async move { self.person(&format!("{name}{number}")).await });
-        futures_util::future::join_all(people).await
-    }
-
-    pub(crate) async fn post(&self, author: &Person, text: &str) -> Post {
-        self.command(Method::POST, "/v1/posts", Some(author), Some(json!({ "text": text })))
-            .await
-    }
-
-    pub(crate) async fn edit(&self, author: &Person, post: PostId, text: &str) -> Post {
-        let path = format!("/v1/posts/{post}");
-        self.command(Method::PATCH, &path, Some(author), Some(json!({ "text": text })))
-            .await
-    }
-
-    pub(crate) async fn delete(&self, author: &Person, post: PostId) {
-        let answer = self
-            .send_command(Method::DELETE, &format!("/v1/posts/{post}"), Some(author), None)
-            .await;
-        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-    }
-
-    pub(crate) async fn delete_user(&self, user: &Person) {
-        let answer = self
-            .send_command(Method::DELETE, "/v1/users/me", Some(user), None)
-            .await;
-        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
-    }
-
-    pub(crate) async fn follow(&self, follower: &Person, followee: &Person) {
-        let path = format!("/v1/users/{}/follow", followee.id);
-        let stands: Relationship = self.command(Method::PUT, &path, Some(follower), None).await;
-        assert!(stands.following);
-    }
-
-    pub(crate) async fn unfollow(&self, follower: &Person, followee: &Person) {
-        let path = format!("/v1/users/{}/follow", followee.id);
-        let stands: Relationship = self.command(Method::DELETE, &path, Some(follower), None).await;
-        assert!(!stands.following);
-    }
-
-    pub(crate) async fn repost(&self, user: &Person, post: PostId) {
-        let _: Value = self
-            .command(Method::PUT, &format!("/v1/posts/{post}/repost"), Some(user), None)
-            .await;
-    }
-
-    pub(crate) async fn unrepost(&self, user: &Person, post: PostId) {
-        let _: Value = self
-            .command(Method::DELETE, &format!("/v1/posts/{post}/repost"), Some(user), None)
-            .await;
-    }
-
-    pub(crate) async fn like(&self, user: &Person, post: PostId) {
-        let _: Value = self
-            .command(Method::PUT, &format!("/v1/posts/{post}/like"), Some(user), None)
-            .await;
-    }
-
-    /// Sends a command that must succeed, and answers its body.
-    pub(crate) async fn command<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        actor: Option<&Person>,
-        body: Option<Value>,
-    ) -> T {
-        let answer = self.send_command(method.clone(), path, actor, body).await;
-        let status = answer.status();
-        let text = answer.text().await.expect("a body");
-        assert!(status.is_success(), "{method} {path} was answered {status}: {text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {error} in {text}"))
-    }
-
-    async fn send_command(
-        &self,
-        method: Method,
-        path: &str,
-        actor: Option<&Person>,
-        body: Option<Value>,
-    ) -> reqwest::Response {
-        let key = Uuid::new_v4().to_string();
-        // As any client would: a machine with more programs than processors is now and then too slow. Each of these
-        // commands may be given twice.
-        let answer = eventually(&format!("{path} is possible"), || async {
-            let mut request = self.http.request(method.clone(), format!("{}{path}", self.command.url));
-            if let Some(actor) = actor {
-                request = request.bearer_auth(&actor.token);
-                if method == Method::POST {
-                    request = request.header("idempotency-key", &key);
-                }
-            }
-            if let Some(body) = &body {
-                request = request.json(body);
-            }
-            let answer = request.send().await.expect("command-svc answers");
-            (answer.status() != StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
-        })
-        .await;
-        if let Some(token) = answer.headers().get(HEADER) {
-            let token: ConsistencyToken = token.to_str().expect("text").parse().expect("a token");
-            let mut seen = self.seen.lock().expect("nobody panicked");
-            match &mut *seen {
-                Some(seen) => seen.merge(&token),
-                none => *none = Some(token),
-            }
-        }
-        answer
-    }
-
-    /// From here on reads come after everything that was written so far, by whomever.
-    pub(crate) async fn see_everything(&self) {
-        let databases = self.databases().await;
-        let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default());
-        let store = store.await.expect("the store is there");
-        let position = store.mark_all().await.expect("a mark can be written");
-        let mut token = ConsistencyToken::new(store.id());
-        Partition::all().for_each(|partition| token.advance(partition, position));
-        *self.seen.lock().expect("nobody panicked") = Some(token);
-        databases.close().await;
-    }
-
-    /// What has been written so far, by anybody.
-    pub(crate) fn seen(&self) -> Option<String> {
-        self.seen
-            .lock()
-            .expect("nobody panicked")
-            .as_ref()
-            .map(ToString::to_string)
-    }
-
-    /// Reads from the first query-svc, after all that was written so far.
-    pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str, viewer: Option<&Person>) -> T {
-        let (status, text) = self.try_read(path, viewer).await;
-        assert!(status.is_success(), "GET {path} was answered {status}: {text}");
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {error} in {text}"))
-    }
-
-    pub(crate) async fn try_read(&self, path: &str, viewer: Option<&Person>) -> (StatusCode, String) {
-        self.try_read_from(&self.queries[0].url, path, viewer).await
-    }
-
-    pub(crate) async fn try_read_from(&self, url: &str, path: &str, viewer: Option<&Person>) -> (StatusCode, String) {
-        let seen = self.seen();
-        eventually(&format!("{path} is served"), || async {
-            let mut request = self.http.get(format!("{url}{path}"));
-            if let Some(viewer) = viewer {
-                request = request.bearer_auth(&viewer.token);
-            }
-            if let Some(seen) = &seen {
-                request = request.header(HEADER, seen);
-            }
-            let answer = request.send().await.expect("query-svc answers");
-            let status = answer.status();
-            // The views are not there yet.
-            if status == StatusCode::SERVICE_UNAVAILABLE {
-                return None;
-            }
-            Some((status, answer.text().await.expect("a body")))
-        })
-        .await
-    }
-
-    pub(crate) async fn home(&self, viewer: &Person) -> Vec<Post> {
-        self.list("/v1/timelines/home", Some(viewer), 100).await
-    }
-
-    /// That a list of posts is exactly this. Where it is not, says what the databases know about what is missing.
-    pub(crate) async fn assert_ids(&self, what: &str, served: &[PostId], expected: &[PostId]) {
-        if served == expected {
-            return;
-        }
-        let missing: Vec<PostId> = expected.iter().copied().filter(|id| !served.contains(id)).collect();
-        let unexpected: Vec<PostId> = served.iter().copied().filter(|id| !expected.contains(id)).collect();
-        let mut known = Vec::new();
-        let databases = self.databases().await;
-        for &id in missing.iter().take(3) {
-            let stream = doc! { "stream": format!("post-{id}") };
-            known.push(format!(
-                "{:?}",
-                databases.events.collection::<Document>("events").find_one(stream).await
-            ));
-            for generation in 1..=2 {
-                let posts = databases.views.collection::<Document>(&format!("posts_g{generation}"));
-                known.push(format!("{:?}", posts.find_one(doc! { "_id": id }).await));
-            }
-        }
-        let letters = databases
-            .views
-            .collection::<Document>("dead_letters")
-            .count_documents(doc! {})
-            .await;
-        panic!(
-            "{what}: {} served, {} expected; missing {missing:?}, unexpected {unexpected:?}; dead letters {letters:?}; known of what is missing: {known:#?}",
-            served.len(),
-            expected.len(),
-        );
-    }
-
-    pub(crate) async fn home_texts(&self, viewer: &Person) -> Vec<String> {
-        self.home(viewer).await.into_iter().map(|post| post.text).collect()
-    }
-
-    pub(crate) async fn home_ids(&self, viewer: &Person) -> Vec<PostId> {
-        self.home(viewer).await.into_iter().map(|post| post.id).collect()
-    }
-
-    /// A whole list, page by page.
-    pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str, viewer: Option<&Person>, limit: u32) -> Vec<T> {
-        let mut items = Vec::new();
-        let mut before = String::new();
-        loop {
-            let page: Page<T> = self.read(&format!("{path}?limit={limit}{before}"), viewer).await;
-            assert!(page.items.len() <= limit as usize);
-            items.extend(page.items);
-            match page.next {
-                Some(next) => before = format!("&before={next}"),
-                None => return items,
-            }
-        }
-    }
-}
-
-fn start<E: std::fmt::Debug>(
-    address: std::net::SocketAddr,
-    stop: CancellationToken,
-    program: impl Future<Output = Result<(), E>> + Send + 'static,
-) -> Program {
-    tokio::spawn(async move { program.await.expect("the program ends without an error") });
-    Program {
-        url: format!("http://{address}"),
-        _stop: stop.drop_guard(),
     }
 }
 

@@ -81,7 +81,7 @@ impl Poisoned {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn later_events_of_the_stream_queue_behind_a_letter_and_nothing_else_does() {
     let it = Poisoned::new().await;
     let letters = it.letters().await;
@@ -103,7 +103,7 @@ async fn later_events_of_the_stream_queue_behind_a_letter_and_nothing_else_does(
     it.projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_executes_what_waits_in_its_order() {
     let it = Poisoned::new().await;
     // It still can't be read: the letter says so again, and waits.
@@ -129,7 +129,7 @@ async fn a_retry_executes_what_waits_in_its_order() {
     it.projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_discard_lets_the_others_pass_and_a_rebuild_leaves_it_out_too() {
     let it = Poisoned::new().await;
     it.ask(&it.stream[1], Request::Discard).await;
@@ -160,7 +160,7 @@ async fn a_discard_lets_the_others_pass_and_a_rebuild_leaves_it_out_too() {
     it.projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_meets_the_same_letter_and_a_retry_reaches_the_new_generation() {
     let it = Poisoned::new().await;
     let generation = it.world.generations.request_rebuild().await.unwrap();

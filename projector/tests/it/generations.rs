@@ -25,7 +25,7 @@ fn progress(phase: Phase, scanned: i64) -> Progress {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_is_requested_once_and_another_can_be_asked_for_while_it_is_built() {
     let world = World::new().await;
     let it = &world.generations;
@@ -43,7 +43,7 @@ async fn a_rebuild_is_requested_once_and_another_can_be_asked_for_while_it_is_bu
     assert_eq!(it.begin(&term("a", 1), Position::ORIGIN, 0).await.unwrap(), None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_succeeded_writes_nothing_any_more() {
     let world = World::new().await;
     let it = &world.generations;
@@ -74,7 +74,7 @@ async fn who_was_succeeded_writes_nothing_any_more() {
     assert_eq!(world.control().await.building.unwrap().phase, Phase::CatchingUp);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_caught_up_is_switched_to_and_twice_is_once() {
     let world = World::new().await;
     let it = &world.generations;
@@ -95,7 +95,7 @@ async fn only_what_caught_up_is_switched_to_and_twice_is_once() {
     assert_eq!(it.begin(&term, Position::ORIGIN, 0).await.unwrap(), None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn living_readers_are_waited_for_and_dead_ones_are_not() {
     let world = World::new().await;
     let it = &world.generations;
@@ -122,7 +122,7 @@ async fn living_readers_are_waited_for_and_dead_ones_are_not() {
     assert!(it.readers_confirmed(2, world.clock.now()).await.unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_generation_that_is_read_is_never_dropped() {
     let world = World::new().await;
     let it = &world.generations;

@@ -53,7 +53,7 @@ impl Worker {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seat_that_is_given_back_is_taken_at_once() {
     let world = World::new().await;
     let (one, two) = (Worker::default(), Worker::default());
@@ -78,7 +78,7 @@ async fn a_seat_that_is_given_back_is_taken_at_once() {
     task_two.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_owners_seat_is_taken_when_it_has_run_out() {
     let world = World::new().await;
     let (one, two) = (Worker::default(), Worker::default());
@@ -91,7 +91,7 @@ async fn a_silent_owners_seat_is_taken_when_it_has_run_out() {
     task.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lost_the_seat_is_told_to_stop() {
     let world = World::new().await;
     let one = Worker::default();

@@ -27,7 +27,7 @@ async fn some_history(world: &World, users: &[UserId], round: usize) -> Vec<Post
     posts
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_become_views() {
     let world = World::new().await;
     let projector = world.projector().await;
@@ -45,7 +45,7 @@ async fn events_become_views() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_appended_before_the_first_start_is_scanned() {
     let world = World::new().await;
     let users = world.users(4).await;
@@ -59,7 +59,7 @@ async fn what_was_appended_before_the_first_start_is_scanned() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_and_metrics_say_how_it_is() {
     let world = World::new().await;
     let projector = world.projector().await;
@@ -92,7 +92,7 @@ async fn probes_and_metrics_say_how_it_is() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_projector_that_ends_in_order_gives_everything_back() {
     let world = World::new().await;
     let first = world.projector().await;
@@ -119,7 +119,7 @@ async fn a_projector_that_ends_in_order_gives_everything_back() {
 }
 
 /// The real programs, with the settings that people run.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_projectors_one_is_killed_and_nothing_is_lost() {
     let world = World::new().await;
     let (one, two) = (world.process(&[]), world.process(&[]));
@@ -145,7 +145,7 @@ async fn of_two_projectors_one_is_killed_and_nothing_is_lost() {
     assert_eq!(two.terminate().await, Some(0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_again_and_again_under_writes_it_loses_nothing() {
     let world = World::new().await;
     let hasty: &[(&str, &str)] = &[

@@ -55,7 +55,7 @@ async fn collections_of(world: &World, generation: i64) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_generation_takes_over_under_writes_and_the_former_one_goes() {
     let world = World::new().await;
     let (one, two) = (world.projector().await, world.projector().await);
@@ -83,7 +83,7 @@ async fn a_new_generation_takes_over_under_writes_and_the_former_one_goes() {
 }
 
 /// In each phase, a process is killed and another goes on from there, while people write.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
     let world = World::new().await;
     let users = world.users(40).await;
@@ -178,7 +178,7 @@ async fn kill_when(process: Process, what: &str, holds: impl AsyncFnMut() -> boo
     Killed
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_former_generation_stays_until_its_readers_have_left() {
     let world = World::new().await;
     let projector = world.projector().await;
@@ -214,7 +214,7 @@ async fn the_former_generation_stays_until_its_readers_have_left() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_that_is_asked_for_meanwhile_follows() {
     let world = World::new().await;
     let projector = world.projector().await;
@@ -236,7 +236,7 @@ async fn a_rebuild_that_is_asked_for_meanwhile_follows() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_projectors_build_nothing_another_process_does() {
     let world = World::new().await;
     let mut config = world.config();
@@ -275,7 +275,7 @@ async fn where_projectors_build_nothing_another_process_does() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn paused_views_stay_as_they_are_and_catch_up_later() {
     let world = World::new().await;
     let projector = world.projector().await;

@@ -41,7 +41,7 @@ async fn retractions(world: &World, tombstone: EventId) -> Vec<String> {
     types
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     let world = World::new().await;
     let users = world.users(4).await;
@@ -99,7 +99,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     projector.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_survives_a_restart_at_any_time() {
     let world = World::new().await;
     let users = world.users(12).await;

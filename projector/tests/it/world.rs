@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use local_mongodb::TestDatabase;
+use local_mongodb::{TestDatabase, wait_in_drop};
 use mongodb::Database;
 use projector::{App, Config, RunError};
 use query_svc::views::Views;
@@ -321,6 +321,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        if let Some(task) = self.task.take() {
+            wait_in_drop(task);
+        }
     }
 }
 

@@ -49,4 +49,4 @@ mod test_database;
 
 pub use engine::Engine;
 pub use server::{Error, Options, Server, free_port, is_free};
-pub use test_database::{TEST_URI_VARIABLE, TestDatabase};
+pub use test_database::{TEST_URI_VARIABLE, TestDatabase, wait_in_drop};

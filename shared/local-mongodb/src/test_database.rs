@@ -1,9 +1,9 @@
 //! Databases for one test on a server for all of them.
 
-use std::{env, time::Duration};
+use std::{env, fmt, time::Duration};
 
 use mongodb::{Client, options::ClientOptions};
-use tokio::sync::OnceCell;
+use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle};
 
 use crate::Server;
 
@@ -14,6 +14,9 @@ pub const TEST_URI_VARIABLE: &str = "MICROBLOG_TEST_MONGODB_URI";
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 
 /// Two databases that nobody else uses. Dropping this drops them, as far as that is possible by then.
+///
+/// Whoever writes there in transactions must have ended by then ([`wait_in_drop`]): the stand-in waits for ever where a database is
+/// dropped between two statements of a transaction, and lets nobody else create a collection meanwhile.
 #[derive(Debug)]
 pub struct TestDatabase {
     uri: String,
@@ -78,6 +81,22 @@ impl Drop for TestDatabase {
         });
         let _ = cleaning.join();
     }
+}
+
+/// For a `drop` that comes before the one of a [`TestDatabase`]: waits until a program has ended that was told to.
+///
+/// # Panics
+///
+/// On a runtime with a single thread, on which the program could not go on; where it ends with an error, panicked or does not end, unless the
+/// test has failed already.
+pub fn wait_in_drop<E: fmt::Debug>(program: JoinHandle<Result<(), E>>) {
+    tokio::task::block_in_place(|| {
+        let ended = Handle::current().block_on(async { tokio::time::timeout(Duration::from_secs(60), program).await });
+        if !std::thread::panicking() {
+            let outcome = ended.expect("it ends in time").expect("it ends without a panic");
+            outcome.expect("it ends without an error");
+        }
+    });
 }
 
 async fn drop_databases(uri: &str, names: &[String]) -> Result<(), mongodb::error::Error> {
