@@ -49,11 +49,7 @@ impl App {
     /// Binds, and asks nothing of the database: the service starts without it and is not ready until it is there.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, AppError> {
         let verifier = Verifier::from_config(&config.auth, clock.clone())?;
-        // A pool of 0 has no bound.
-        if (1..=config.query.database_concurrency.get()).contains(&config.mongodb.max_pool_size) {
-            let reason = "must be less than mongodb.max_pool_size, because the change stream needs a connection too";
-            return Err(ConfigError::invalid("query.database_concurrency", reason).into());
-        }
+        config.check()?;
         let settings = Settings {
             cache_bytes: config.cache.max_bytes(),
             silence: config.query.stream_silence,

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::config;
+use shared::config::{self, ConfigError};
 
 /// The configuration of query-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +33,18 @@ pub struct Config {
     pub consistency: config::Consistency,
     #[serde(default)]
     pub timelines: config::Timelines,
+}
+
+impl Config {
+    /// What no single key can say.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        // A pool of 0 has no bound.
+        if (1..=self.query.database_concurrency.get()).contains(&self.mongodb.max_pool_size) {
+            let reason = "must be less than mongodb.max_pool_size, because the change stream needs a connection too";
+            return Err(ConfigError::invalid("query.database_concurrency", reason));
+        }
+        self.timelines.check()
+    }
 }
 
 /// What is query-svc's own.
@@ -90,5 +102,34 @@ impl Default for Cache {
 impl Cache {
     pub(crate) fn max_bytes(&self) -> u64 {
         u64::from(self.max_mib.get()) * 1024 * 1024
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use shared::config::{Environment, load};
+
+    use super::*;
+
+    #[rstest]
+    #[case::defaults(&[], None)]
+    #[case::who_reads_all_the_time_is_never_idle(&[("timelines.idle_after", "1d")], Some("timelines.idle_after"))]
+    #[case::the_stream_has_a_connection(&[("mongodb.max_pool_size", "48")], Some("query.database_concurrency"))]
+    fn what_no_single_key_can_say(#[case] settings: &[(&str, &str)], #[case] refused: Option<&str>) {
+        let mut environment = Environment::default();
+        environment.set("mongodb.uri", "mongodb://127.0.0.1:1");
+        for (key, value) in settings {
+            environment.set(key, *value);
+        }
+        let config: Config = load(None, &environment).unwrap();
+        let outcome = config.check().map_err(|error| error.to_string());
+        match refused {
+            None => outcome.unwrap(),
+            Some(key) => assert!(
+                outcome.as_ref().is_err_and(|error| error.starts_with(key)),
+                "{outcome:?}"
+            ),
+        }
     }
 }

@@ -121,13 +121,14 @@ pub(super) async fn stored(stack: &Stack, population: &mut Population, scale: &S
     let home = home_of(&reader);
     let (few, many) = scale.stored;
     others(stack, population, few).await?;
+    let author = population.register(stack).await?;
+    settle(stack, &author, &reader.person).await?;
     let mut connection = Connection::to(&stack.query.address).await?;
     let mut before = Vec::new();
     for _ in 0..scale.rounds {
         before.push(median_ms(&mut connection, &home, scale.calls).await?);
     }
     others(stack, population, many - few).await?;
-    let author = population.register(stack).await?;
     settle(stack, &author, &reader.person).await?;
     let mut connection = Connection::to(&stack.query.address).await?;
     let before = median(&before);

@@ -97,6 +97,8 @@ enum Mutation {
     TakeoverWithoutReopening,
     /// What the stream has shown counts for a partition that was gained since.
     CoveredBeforeTheStreamIs,
+    /// A stream that was opened before a partition was gained hands over what it shows of it.
+    HandedOverBeforeTheStreamCovers,
     /// The stream is opened at the highest checkpoint, and not at the lowest.
     OpenedAtTheHighest,
     /// A checkpoint does not wait for what is under way.
@@ -258,7 +260,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 state.processes[process].apply(&log, self.mutation);
             }
             Action::Open { process } => state.open(process, self.mutation),
-            Action::Show { process } => state.show(process),
+            Action::Show { process } => state.show(process, self.mutation),
             Action::Handle { process, position } => {
                 state.handled |= bit(position);
                 state.processes[process].finish(position);

@@ -15,6 +15,7 @@ use stateright::{Model, Property};
 
 use self::handler::Runner;
 use self::properties::Scene;
+use self::reader::Reading;
 use self::upkeep::{Trim, Upkeep, Visit};
 
 const AUTHORS: usize = 2;
@@ -131,6 +132,8 @@ struct Bounds {
     absences: u8,
     /// The owner reads.
     visits: u8,
+    /// Somebody reads step by step.
+    pages: u8,
 }
 
 /// The protocol, or one that is broken on purpose.
@@ -153,6 +156,8 @@ enum Mutation {
     WokenTooLate,
     /// What lies below the window is removed, and then the floor is raised.
     TrimmedBeforeTheFloorIsRaised,
+    /// A page reads the header, and then the entries.
+    HeaderBeforeEntries,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -165,6 +170,7 @@ struct State {
     trim: Trim,
     upkeep: Upkeep,
     visit: Visit,
+    reading: Reading,
     left: Bounds,
 }
 
@@ -188,6 +194,8 @@ enum Action {
     MarkIdle,
     /// The next step of [`Visit`].
     Visit,
+    /// The next step of [`Reading`].
+    Read,
 }
 
 #[derive(Debug, Clone)]
@@ -294,6 +302,7 @@ impl Model for Timeline {
             trim: Trim::Nothing,
             upkeep: Upkeep::Nothing,
             visit: Visit::Nothing,
+            reading: Reading::Nothing,
             left: self.bounds,
         }]
     }
@@ -336,6 +345,9 @@ impl Model for Timeline {
         if state.visit != Visit::Nothing || state.left.visits > 0 {
             actions.push(Action::Visit);
         }
+        if matches!(state.reading, Reading::UnderWay(_)) || state.left.pages > 0 {
+            actions.push(Action::Read);
+        }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
@@ -372,6 +384,7 @@ impl Model for Timeline {
                 Mutation::WokenAtNow => 0,
                 _ => self.skew + LONGEST_WAKE + 1,
             }),
+            Action::Read => state.read(self.mutation),
         }
         Some(state)
     }
@@ -388,6 +401,9 @@ impl Model for Timeline {
 
 impl State {
     fn write(&mut self, author: usize, event: Event, skew: u8) {
+        if let Reading::UnderWay(page) = &mut self.reading {
+            page.settled = false;
+        }
         let lane = &mut self.lanes[author];
         lane.log[usize::from(lane.last)] = event;
         lane.last += 1;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use shared::clock::SharedClock;
-use shared::ids::{PostId, UserId, uuid_v7_floor};
+use shared::ids::UserId;
 
 use super::authored::{fan_out_on_read, merged, range};
 use crate::cursor::Cursor;
@@ -35,8 +35,10 @@ pub(crate) struct Home<'a> {
     clock: &'a SharedClock,
     /// Whether this is the owner, whose visit counts; else somebody looks who must leave no trace.
     visits: bool,
-    /// Known after the first step.
+    /// What the header said at the last look.
     state: Option<State>,
+    /// The owner and everybody whom the owner follows now; read when a page first reaches below the floor.
+    sources: Option<Vec<UserId>>,
 }
 
 /// What the header says, made ready for reading.
@@ -46,8 +48,6 @@ struct State {
     floor: Cursor,
     /// Large accounts that the owner follows now.
     large: Vec<UserId>,
-    /// The owner and everybody whom the owner follows now; read when a page first reaches below the floor.
-    sources: Option<Vec<UserId>>,
     note_visit: bool,
 }
 
@@ -66,6 +66,7 @@ impl<'a> Home<'a> {
             clock,
             visits,
             state: None,
+            sources: None,
         }
     }
 
@@ -85,36 +86,28 @@ impl<'a> Home<'a> {
         }
     }
 
-    /// The header, and with it the first entries between two places, as far as they count. No entries if the header is
-    /// no longer the one that they were chosen by.
-    async fn begin(
+    /// Reads the first entries between two places, and the header by which they count. An idle owner is woken.
+    async fn look(
         &mut self,
         above: Cursor,
         below: Cursor,
         count: usize,
         end: End,
-    ) -> Result<Option<Vec<Candidate>>, ReadError> {
+    ) -> Result<Vec<Candidate>, ReadError> {
         let timelines = &self.reading.views.home_timelines;
-        let (mut header, entries) = self
-            .reading
-            .ask(timelines.page(self.owner, range(above, below, count, end)))
-            .await?;
-        let was_idle = header.idle;
-        if was_idle {
+        let page = || {
+            self.reading
+                .ask(timelines.page(self.owner, range(above, below, count, end)))
+        };
+        let (mut header, mut entries) = page().await?;
+        if header.idle {
             self.count(HomeStep::IDLE);
             if self.visits {
-                // Above every post whose fan-out may have skipped this owner.
-                let margin = chrono::TimeDelta::from_std(self.settings.wake_margin).unwrap_or(chrono::TimeDelta::MAX);
-                let wake = async {
-                    // Right before the write: what came before it may have taken as long as the margin.
-                    let now = self.clock.now();
-                    let floor = PostId::from_uuid(uuid_v7_floor(now + margin));
-                    timelines.wake(self.owner, floor, now).await
-                };
-                header = self.reading.ask(wake).await?;
+                self.wake().await;
+                (header, entries) = page().await?;
             }
         }
-        let note_visit = self.visits && !self.visited_lately(&header);
+        let note_visit = self.visits && !header.idle && !self.visited_lately(&header);
         let floor = match header.floor {
             _ if header.idle => Cursor::TOP,
             Some(floor) => Cursor::from(floor),
@@ -124,10 +117,24 @@ impl<'a> Home<'a> {
         self.state = Some(State {
             floor,
             large,
-            sources: None,
             note_visit,
         });
-        Ok((!was_idle).then(|| entries.into_iter().map(Candidate::from).collect()))
+        Ok(entries.into_iter().map(Candidate::from).collect())
+    }
+
+    /// That it fails, or comes too late, harms nobody: the page goes without entries, and the next visit will wake the owner.
+    async fn wake(&self) {
+        let timelines = &self.reading.views.home_timelines;
+        // The time is taken when the write may begin: what came before may have taken as long as the margin.
+        let wake = async {
+            timelines
+                .wake(self.owner, self.clock.now(), self.settings.wake_margin)
+                .await
+        };
+        if let Err(error) = self.reading.ask(wake).await {
+            self.reading.metrics.visits_not_noted.inc();
+            tracing::warn!(%error, owner = %self.owner, "an idle owner could not be woken");
+        }
     }
 
     fn visited_lately(&self, header: &Header) -> bool {
@@ -148,15 +155,6 @@ impl<'a> Home<'a> {
             .into_iter()
             .filter(|&it| follows[&RelationId::follow(self.owner, it)])
             .collect())
-    }
-
-    async fn entries(&self, above: Cursor, below: Cursor, count: usize, end: End) -> Result<Vec<Candidate>, ReadError> {
-        let timelines = &self.reading.views.home_timelines;
-        let entries = self
-            .reading
-            .ask(timelines.entries(self.owner, range(above, below, count, end)))
-            .await?;
-        Ok(entries.into_iter().map(Candidate::from).collect())
     }
 
     /// Adds what large accounts have posted above the floor, between two places.
@@ -186,22 +184,18 @@ impl<'a> Home<'a> {
         end: End,
     ) -> Result<Vec<Candidate>, ReadError> {
         self.count(HomeStep::BELOW_FLOOR);
-        let sources = match self.state.as_mut().and_then(|state| state.sources.take()) {
+        let sources = match &mut self.sources {
             Some(sources) => sources,
-            None => {
+            unknown => {
                 let mut sources = self
                     .reading
                     .ask(self.reading.views.relations.followees(self.owner))
                     .await?;
                 sources.push(self.owner);
-                sources
+                unknown.insert(sources)
             }
         };
-        let found = fan_out_on_read(self.reading, &sources, range(above, below, count, end)).await;
-        if let Some(state) = &mut self.state {
-            state.sources = Some(sources);
-        }
-        found
+        fan_out_on_read(self.reading, sources, range(above, below, count, end)).await
     }
 
     fn floor(&self) -> Cursor {
@@ -222,20 +216,17 @@ impl Listing for Home<'_> {
     }
 
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<Candidate>, ReadError> {
-        let read_already = match self.state {
-            None => self.begin(Cursor::BOTTOM, below, count, End::Newest).await?,
-            Some(_) => None,
-        };
-        let floor = self.floor();
         let mut found = Vec::new();
-        if below > floor.above() {
-            self.count(HomeStep::STORED);
-            let entries = match read_already {
-                Some(entries) => entries,
-                None => self.entries(floor, below, count, End::Newest).await?,
-            };
-            found = self.with_large(entries, floor, below, count, End::Newest).await?;
+        // The floor only rises: what once lay below it needs no second look.
+        if self.state.is_none() || below > self.floor().above() {
+            let entries = self.look(Cursor::BOTTOM, below, count, End::Newest).await?;
+            let floor = self.floor();
+            if below > floor.above() {
+                self.count(HomeStep::STORED);
+                found = self.with_large(entries, floor, below, count, End::Newest).await?;
+            }
         }
+        let floor = self.floor();
         if found.len() < count && floor > Cursor::BOTTOM {
             let rest = count - found.len();
             found.extend(
@@ -247,29 +238,28 @@ impl Listing for Home<'_> {
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<Candidate>, ReadError> {
-        let read_already = match self.state {
-            None => self.begin(above, Cursor::TOP, count, End::Oldest).await?,
-            Some(_) => None,
-        };
-        let floor = self.floor();
         let mut found = Vec::new();
-        if above < floor {
-            found = self.by_all_sources(above, floor.above(), count, End::Oldest).await?;
-            found.reverse();
+        let mut from = above;
+        loop {
+            let rest = count - found.len();
+            let entries = self.look(from, Cursor::TOP, rest, End::Oldest).await?;
+            let floor = self.floor();
+            if from >= floor {
+                self.count(HomeStep::STORED);
+                let mut entries = self.with_large(entries, from, Cursor::TOP, rest, End::Oldest).await?;
+                entries.reverse();
+                found.extend(entries);
+                return Ok(found);
+            }
+            let mut below = self.by_all_sources(from, floor.above(), rest, End::Oldest).await?;
+            below.reverse();
+            found.extend(below);
+            if found.len() == count || floor == Cursor::TOP {
+                return Ok(found);
+            }
+            // The look began below the floor; and by now the floor may be higher.
+            from = floor;
         }
-        let rest = count - found.len();
-        if rest > 0 && floor < Cursor::TOP {
-            self.count(HomeStep::STORED);
-            let from = above.max(floor);
-            let entries = match read_already {
-                Some(entries) if above >= floor => entries,
-                _ => self.entries(from, Cursor::TOP, rest, End::Oldest).await?,
-            };
-            let mut entries = self.with_large(entries, from, Cursor::TOP, rest, End::Oldest).await?;
-            entries.reverse();
-            found.extend(entries);
-        }
-        Ok(found)
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {

@@ -8,10 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::ClientSession;
 use mongodb::error::Error;
-use rand::Rng;
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::events::Event;
@@ -19,21 +17,22 @@ use shared::ids::UserId;
 use shared::subscription::Delivery;
 
 use super::Views;
-use super::home_timelines::{BATCH, Entry, Trimmed};
+use super::entry_writer::EntryWriter;
+use super::fan_out::{FanOut, Posted};
+use super::home_timelines::{BATCH, Entry};
 use super::metrics::ViewMetrics;
 use super::posts::PostReference;
 use super::profiles::Audience;
 use super::row_writer::Committed;
-use super::rows::Reach;
 
 /// Owners that one pass marks idle at a time.
 const IDLE_BATCH: u32 = 1_000;
 
-const TRIMS_AT_ONCE: usize = 4;
-
 #[derive(Debug)]
 pub(super) struct Distribution {
     views: Views,
+    fan_out: FanOut,
+    entries: EntryWriter,
     timelines: Timelines,
     clock: SharedClock,
     metrics: ViewMetrics,
@@ -50,7 +49,15 @@ struct Work {
 
 impl Distribution {
     pub(super) fn new(views: Views, timelines: Timelines, clock: SharedClock, metrics: ViewMetrics) -> Self {
+        let entries = EntryWriter::new(
+            views.home_timelines.clone(),
+            timelines.clone(),
+            clock.clone(),
+            metrics.clone(),
+        );
         Self {
+            fan_out: FanOut::new(views.clone(), entries.clone(), metrics.clone()),
+            entries,
             views,
             timelines,
             clock,
@@ -99,25 +106,24 @@ impl Distribution {
         if work.is_empty() {
             return Ok(());
         }
-        let mut session = committed.session(&self.views).await?;
         for (account, work) in work {
-            self.distribute_of(&mut session, account, work, committed.reach(account))
-                .await?;
+            self.distribute_of(account, work, committed).await?;
         }
         Ok(())
     }
 
-    async fn distribute_of(
-        &self,
-        session: &mut ClientSession,
-        account: UserId,
-        work: Work,
-        reach: Reach,
-    ) -> Result<(), Error> {
+    async fn distribute_of(&self, account: UserId, work: Work, committed: &Committed) -> Result<(), Error> {
         if !work.entries.is_empty() {
-            self.fan_out(session, account, &work.entries, reach.audience).await?;
+            let posted = Posted {
+                author: account,
+                entries: work.entries,
+                committed: committed.clone(),
+            };
+            self.fan_out.run(posted).await?;
         }
         if !work.followers.is_empty() {
+            let reach = committed.reach(account);
+            let session = &mut committed.session(&self.views).await?;
             let followers: Vec<UserId> = work.followers.into_iter().collect();
             let many = reach.followers >= i64::from(self.timelines.fan_out_limit.get());
             match reach.audience {
@@ -130,39 +136,6 @@ impl Distribution {
             }
         }
         Ok(())
-    }
-
-    /// Writes entries for their author, always, and for each follower.
-    async fn fan_out(
-        &self,
-        session: &mut ClientSession,
-        author: UserId,
-        entries: &[Entry],
-        audience: Option<Audience>,
-    ) -> Result<(), Error> {
-        let mut copies: Vec<(UserId, Entry)> = entries.iter().map(|&entry| (author, entry)).collect();
-        // As long as the account is only crossing, there are followers who do not know of it yet.
-        if audience == Some(Audience::Large) {
-            self.metrics.large_posts.inc_by(entries.len() as u64);
-            self.metrics.fanned_out_entries.inc_by(self.insert(&copies).await?);
-            return Ok(());
-        }
-        let at_a_time = (BATCH / entries.len()).max(1);
-        let mut followers = self.views.relations.all_followers(session, author).await?;
-        loop {
-            let owners = followers.next(session, at_a_time).await?;
-            if !owners.is_empty() {
-                let idle = self.views.home_timelines.idle_among(session, &owners).await?;
-                self.metrics.idle_skips.inc_by(idle.len() as u64);
-                let active = owners.iter().filter(|&owner| !idle.contains(owner));
-                copies.extend(active.flat_map(|&owner| entries.iter().map(move |&entry| (owner, entry))));
-            }
-            self.metrics.fanned_out_entries.inc_by(self.insert(&copies).await?);
-            copies.clear();
-            if owners.len() < at_a_time {
-                return Ok(());
-            }
-        }
     }
 
     /// Copies what the account has posted so far into the home timelines of new followers.
@@ -200,7 +173,7 @@ impl Distribution {
         // First the floor: a page must not take the copies for all there is.
         self.views.home_timelines.raise_floors(&floors).await?;
         self.metrics.raised_floors.inc_by(floors.len() as u64);
-        let inserted = self.insert(&copies).await?;
+        let inserted = self.entries.insert(&copies).await?;
         self.metrics.backfilled_entries.inc_by(inserted);
         Ok(())
     }
@@ -212,57 +185,18 @@ impl Distribution {
     /// everybody knows does fan-out stop. Every step may be repeated, by several processes at once.
     async fn cross(&self, session: &mut ClientSession, account: UserId) -> Result<(), Error> {
         self.views.profiles.begin_crossing(session, account).await?;
-        let mut followers = self.views.relations.all_followers(session, account).await?;
+        let mut followers = self.views.relations.all_followers(session, &[account]).await?;
         loop {
-            let owners = followers.next(session, BATCH).await?;
-            if owners.is_empty() {
+            let follows = followers.next(session, BATCH).await?;
+            if follows.is_empty() {
                 break;
             }
+            let owners: Vec<UserId> = follows.iter().map(|follow| follow.follower).collect();
             self.views.home_timelines.tell_large(&owners, account).await?;
         }
         if self.views.profiles.finish_crossing(session, account).await? {
             tracing::info!(%account, "audience is large: posts are no longer fanned out");
             self.metrics.crossings.inc();
-        }
-        Ok(())
-    }
-
-    /// Inserts entries, and looks at some of the timelines that grew.
-    async fn insert(&self, entries: &[(UserId, Entry)]) -> Result<u64, Error> {
-        let inserted = self.views.home_timelines.insert(entries).await?;
-        let one_in = self.timelines.trim_one_in.get();
-        let chosen: BTreeSet<UserId> = {
-            let mut random = rand::rng();
-            entries
-                .iter()
-                .filter(|_| random.random_ratio(1, one_in))
-                .map(|&(owner, _)| owner)
-                .collect()
-        };
-        stream::iter(chosen)
-            .map(|owner| self.trim(owner))
-            .buffer_unordered(TRIMS_AT_ONCE)
-            .try_collect::<()>()
-            .await?;
-        Ok(inserted as u64)
-    }
-
-    async fn trim(&self, owner: UserId) -> Result<(), Error> {
-        let delay = TimeDelta::from_std(self.timelines.trim_delay).unwrap_or(TimeDelta::MAX);
-        let window = self.timelines.window.get();
-        match self
-            .views
-            .home_timelines
-            .trim(owner, window, self.clock.now(), delay)
-            .await?
-        {
-            Trimmed::Nothing => {}
-            Trimmed::Marked => {
-                self.metrics.trims.inc();
-            }
-            Trimmed::Removed(count) => {
-                self.metrics.trimmed_entries.inc_by(count);
-            }
         }
         Ok(())
     }

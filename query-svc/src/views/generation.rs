@@ -90,6 +90,10 @@ impl Generations {
     ///
     /// Programs may call it at once: of several inserts with one `_id`, one succeeds, and all read what it wrote.
     pub async fn ensure_first(&self) -> Result<Control, Error> {
+        if let Some(control) = self.current().await? {
+            return Ok(control);
+        }
+        // Before the document, so that where that is, this is too.
         let expiry = IndexOptions::builder()
             .name("expiry".to_owned())
             .expire_after(Duration::ZERO)
@@ -102,9 +106,6 @@ impl Generations {
                     .build(),
             )
             .await?;
-        if let Some(control) = self.current().await? {
-            return Ok(control);
-        }
         let first = doc! { "_id": VIEWS, "active": FIRST, "requested": null, "building": null, "retiring": null, "paused": false };
         match self.readers.insert_one(first).await {
             Ok(_) => {}

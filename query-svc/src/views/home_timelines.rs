@@ -9,15 +9,16 @@
 
 mod upkeep;
 
+use std::time::Duration;
+
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
-use mongodb::options::ReturnDocument;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
-use shared::ids::{PostId, UserId};
+use shared::ids::{PostId, UserId, uuid_v7_floor};
 use shared::mongo::is_duplicate_key;
 
 use super::bulk::{self, Update};
@@ -215,7 +216,10 @@ impl HomeTimelines {
         let (header, entries) = if range.before.is_none() && range.end == End::Newest {
             self.page_from_the_top(owner, range).await?
         } else {
-            futures_util::try_join!(self.header(owner), self.entries(owner, range))?
+            // In this order: whoever copies older posts raises the floor first. A header that was read before the copies
+            // would take them for all there is.
+            let entries = self.entries(owner, range).await?;
+            (self.header(owner).await?, entries)
         };
         let entries = entries.into_iter().filter(|entry| header.covers(entry.id)).collect();
         Ok((header, entries))
@@ -246,8 +250,8 @@ impl HomeTimelines {
         Ok((header, entries))
     }
 
-    /// Entries alone, whether they count or not: for who knows the header already.
-    pub async fn entries(&self, owner: UserId, range: Range<PostId>) -> Result<Vec<Entry>, Error> {
+    /// Entries alone, whether they count or not.
+    async fn entries(&self, owner: UserId, range: Range<PostId>) -> Result<Vec<Entry>, Error> {
         let above = key(owner, range.after.as_ref().map_or(&LOWEST, PostId::as_bytes));
         let below = key(owner, range.before.as_ref().map_or(&HEADER, PostId::as_bytes));
         let filter = doc! { "_id": { "$gt": above, "$lt": below } };
@@ -281,25 +285,35 @@ impl HomeTimelines {
         Ok(())
     }
 
-    /// An idle owner reads: active from now on. Answers with the header as it is after that.
+    /// An idle owner reads: active from now on. Whoever calls second finds the owner active and changes nothing.
     ///
-    /// `floor` lies above every post whose fan-out may have skipped this owner: now plus a margin for what
-    /// the clocks differ by. Whoever calls second finds the owner active and changes nothing.
-    pub async fn wake(&self, owner: UserId, floor: PostId, at: DateTime<Utc>) -> Result<Header, Error> {
-        // Without the guard, a second reader would raise the floor above entries that arrived since.
-        let idle = doc! { "_id": header_key(owner), "idle": true };
+    /// The floor is put `margin` above `now`, which is above every post whose fan-out may have skipped this owner, unless the
+    /// write takes too long on its way: then it changes nothing, and the owner stays idle until the next visit. Half of the margin is
+    /// left for what clocks differ by.
+    pub async fn wake(&self, owner: UserId, now: DateTime<Utc>, margin: Duration) -> Result<(), Error> {
+        let after = |duration: Duration| {
+            let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+            now.checked_add_signed(duration).unwrap_or(DateTime::<Utc>::MAX_UTC)
+        };
+        // Without the guard, a second reader would raise the floor above entries that arrived since. It begins within a quarter of
+        // the margin, by the server's clock, and ends within another; so a driver or a server that tries again is covered too.
+        let idle = doc! {
+            "_id": header_key(owner),
+            "idle": true,
+            "$expr": { "$lt": ["$$NOW", bson::DateTime::from_chrono(after(margin / 4))] },
+        };
         let wake = doc! {
             "$set": { "idle": false },
-            "$max": { "floor": floor, "last_read": bson::DateTime::from_chrono(at) },
+            "$max": {
+                "floor": PostId::from_uuid(uuid_v7_floor(after(margin))),
+                "last_read": bson::DateTime::from_chrono(now),
+            },
         };
-        let woken = self
-            .documents
+        self.documents
             .find_one_and_update(idle, wake)
-            .return_document(ReturnDocument::After)
+            .projection(doc! { "_id": 1 })
+            .max_time(margin / 4)
             .await?;
-        match woken {
-            Some(header) => Ok(header.into_header()),
-            None => self.header(owner).await,
-        }
+        Ok(())
     }
 }

@@ -19,7 +19,10 @@ pub mod range;
 pub mod relations;
 
 mod bulk;
+mod combiner;
 mod distribution;
+mod entry_writer;
+mod fan_out;
 mod filling;
 mod metrics;
 mod projection;

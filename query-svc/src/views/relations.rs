@@ -279,9 +279,10 @@ impl Relations {
         Ok(range.newest_first(found.try_collect().await?))
     }
 
-    /// Everybody who follows the user, in no order, as the session sees it.
-    pub(super) async fn all_followers(&self, session: &mut ClientSession, of: UserId) -> Result<Followers, Error> {
-        let live = doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true };
+    /// Everybody who follows any of these users, in no order, as the session sees it.
+    pub(super) async fn all_followers(&self, session: &mut ClientSession, of: &[UserId]) -> Result<Followers, Error> {
+        let of: Vec<Bson> = of.iter().map(|&user| user.into()).collect();
+        let live = doc! { "target": { "$in": of }, "kind": RelationKind::Follow.as_str(), "live": true };
         let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(10_000);
         Ok(Followers {
             found: found.session(session).await?,
@@ -289,7 +290,14 @@ impl Relations {
     }
 }
 
-/// Followers as they are read, so that a million need not be in memory.
+/// Who follows whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Follow {
+    pub(super) follower: UserId,
+    pub(super) followee: UserId,
+}
+
+/// Follows as they are read, so that a million need not be in memory.
 #[derive(Debug)]
 pub(super) struct Followers {
     found: SessionCursor<IdOnly>,
@@ -297,11 +305,14 @@ pub(super) struct Followers {
 
 impl Followers {
     /// The next ones, at most `limit`; empty at the end.
-    pub(super) async fn next(&mut self, session: &mut ClientSession, limit: usize) -> Result<Vec<UserId>, Error> {
+    pub(super) async fn next(&mut self, session: &mut ClientSession, limit: usize) -> Result<Vec<Follow>, Error> {
         self.found
             .stream(session)
             .take(limit)
-            .map_ok(|row| row.id.viewer())
+            .map_ok(|row| Follow {
+                follower: row.id.viewer(),
+                followee: UserId::from_uuid(row.id.target()),
+            })
             .try_collect()
             .await
     }

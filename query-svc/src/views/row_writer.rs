@@ -1,12 +1,11 @@
 //! Commits rows: a transaction at a time, with everything that waits for one.
 //!
 //! Most events count something on a row that many others count on too (a follow writes two profiles), so
-//! that transactions side by side would spend their time on write conflicts. Here whoever comes first takes
-//! the turn and commits for all who queued up meanwhile; the others wait for the answer. Only another process can
-//! still come in between.
+//! that transactions side by side would spend their time on write conflicts. Here they are combined, one group after
+//! the other; only another process can still come in between.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Bson, Timestamp, doc};
@@ -17,12 +16,12 @@ use rand::Rng;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shared::ids::{PostId, UserId};
-use shared::mongo::{is_transient, majority};
+use shared::mongo::majority;
 use shared::subscription::Delivery;
-use tokio::sync::oneshot;
 
 use super::Views;
 use super::bulk::{self, WriteError};
+use super::combiner::{Combiner, Job};
 use super::metrics::ViewMetrics;
 use super::post_history::history_id;
 use super::profiles::{Audience, ProfileCounts};
@@ -50,13 +49,22 @@ pub(super) struct Committed {
 impl Committed {
     /// A session whose reads see what was committed, and everything that its transaction saw.
     pub(super) async fn session(&self, views: &Views) -> Result<ClientSession, Error> {
+        Self::session_of_all([self], views).await
+    }
+
+    /// The same for several transactions.
+    pub(super) async fn session_of_all(
+        all: impl IntoIterator<Item = &Self>,
+        views: &Views,
+    ) -> Result<ClientSession, Error> {
+        let latest = all.into_iter().filter_map(|committed| committed.at).max();
         let mut session = views
             .database()
             .client()
             .start_session()
             .causal_consistency(true)
             .await?;
-        if let Some(at) = self.at {
+        if let Some(at) = latest {
             session.advance_operation_time(at);
         }
         Ok(session)
@@ -68,20 +76,14 @@ impl Committed {
     }
 }
 
-/// Events that wait for their commit.
-#[derive(Debug)]
-struct Waiting {
-    events: Arc<[Recorded]>,
-    done: oneshot::Sender<Result<Committed, Error>>,
-}
-
 /// The one writer of rows in this process.
 #[derive(Debug)]
-pub(super) struct RowWriter {
+pub(super) struct RowWriter(Combiner<Committing>);
+
+#[derive(Debug)]
+struct Committing {
     views: Views,
     metrics: ViewMetrics,
-    queue: Mutex<Vec<Waiting>>,
-    turn: tokio::sync::Mutex<Turn>,
 }
 
 /// What goes from hand to hand with the turn.
@@ -105,18 +107,13 @@ impl Turn {
 
 impl RowWriter {
     pub(super) fn new(views: Views, metrics: ViewMetrics) -> Self {
-        Self {
-            views,
-            metrics,
-            queue: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-        }
+        Self(Combiner::new(Committing { views, metrics }))
     }
 
     /// The server session of the transactions.
     pub(super) async fn session(&self) -> Result<bson::Uuid, Error> {
-        let mut turn = self.turn.lock().await;
-        let session = turn.session(&self.views).await?;
+        let mut turn = self.0.state().await;
+        let session = turn.session(&self.0.job.views).await?;
         match session.id().get("id") {
             Some(Bson::Binary(id)) => id.to_uuid().map_err(Error::custom),
             _ => Err(Error::custom("a session's id is no UUID")),
@@ -125,81 +122,33 @@ impl RowWriter {
 
     /// Works a batch into the rows, in one transaction; repeating it changes nothing.
     pub(super) async fn commit(&self, batch: &[Delivery]) -> Result<Committed, Error> {
-        let events: Arc<[Recorded]> = batch
-            .iter()
-            .map(|delivery| Recorded {
-                id: delivery.recorded.id,
-                version: delivery.version(),
-                event: delivery.event.clone(),
-            })
-            .collect();
-        loop {
-            let (done, mut answer) = oneshot::channel();
-            self.enqueue(Waiting {
-                events: Arc::clone(&events),
-                done,
-            });
-            loop {
-                tokio::select! {
-                    biased;
-                    answered = &mut answer => match answered {
-                        Ok(result) => return result,
-                        // Whoever had the turn was cancelled in the middle of it: queue up again.
-                        Err(_) => break,
-                    },
-                    mut turn = self.turn.lock() => {
-                        self.commit_group(&mut turn, self.dequeue()).await;
-                        drop(turn);
-                    }
-                }
-            }
-        }
+        let events = batch.iter().map(|delivery| Recorded {
+            id: delivery.recorded.id,
+            version: delivery.version(),
+            event: delivery.event.clone(),
+        });
+        self.0.run(events.collect()).await
+    }
+}
+
+impl Job for Committing {
+    type Work = Vec<Recorded>;
+    type Answer = Committed;
+    type State = Turn;
+
+    const MOST: usize = GROUP;
+
+    fn size(events: &Vec<Recorded>) -> usize {
+        events.len()
     }
 
-    fn enqueue(&self, waiting: Waiting) {
-        self.queue
-            .lock()
-            .expect("nobody panics while holding the queue")
-            .push(waiting);
+    async fn perform(&self, turn: &mut Turn, works: &[&Vec<Recorded>]) -> Result<Committed, Error> {
+        let events: Vec<&Recorded> = works.iter().flat_map(|events| events.iter()).collect();
+        self.commit_events(turn, &events).await
     }
+}
 
-    /// The first ones that wait, as many as fit into a transaction.
-    fn dequeue(&self) -> Vec<Waiting> {
-        let mut queue = self.queue.lock().expect("nobody panics while holding the queue");
-        let mut events = 0;
-        let fitting = queue
-            .iter()
-            .take_while(|waiting| {
-                events += waiting.events.len();
-                events <= GROUP
-            })
-            .count();
-        // One that is too long for a group is a group of its own.
-        let count = fitting.max(1).min(queue.len());
-        queue.drain(..count).collect()
-    }
-
-    async fn commit_group(&self, turn: &mut Turn, group: Vec<Waiting>) {
-        if group.is_empty() {
-            return;
-        }
-        let events: Vec<&Recorded> = group.iter().flat_map(|waiting| waiting.events.iter()).collect();
-        let result = self.commit_events(turn, &events).await;
-        let alone = group.len() == 1;
-        for waiting in group {
-            let result = match &result {
-                // One of them is at fault: let it be told apart from the others.
-                Err(error) if !alone && !is_transient(error) => {
-                    self.commit_events(turn, &waiting.events.iter().collect::<Vec<_>>())
-                        .await
-                }
-                result => result.clone(),
-            };
-            // Who does not wait any more was cancelled.
-            let _ = waiting.done.send(result);
-        }
-    }
-
+impl Committing {
     async fn commit_events(&self, turn: &mut Turn, events: &[&Recorded]) -> Result<Committed, Error> {
         let mut pause = FIRST_PAUSE;
         for _ in 1..ATTEMPTS {

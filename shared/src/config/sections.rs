@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::load::ConfigError;
 use super::secret::{MongoUri, Pem, PemList, Secret, StringList};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -343,7 +344,8 @@ pub struct Timelines {
     /// How often at most a visit is written down.
     #[serde(with = "humantime_serde")]
     pub note_visit_every: Duration,
-    /// How far above the present the floor of an owner who comes back is put.
+    /// How far above the present the floor of an owner who comes back is put: half of it for the way to the database, the other half
+    /// for what clocks differ by.
     #[serde(with = "humantime_serde")]
     pub wake_margin: Duration,
     /// Every so manieth inserted entry looks whether the timeline has to be trimmed.
@@ -354,6 +356,20 @@ pub struct Timelines {
     /// How far back a `prev` cursor lies, because ids come from several clocks.
     #[serde(with = "humantime_serde")]
     pub prev_overlap: Duration,
+}
+
+impl Timelines {
+    /// What no single key can say.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.idle_after > self.note_visit_every {
+            return Ok(());
+        }
+        let reason = format!(
+            "must be longer than timelines.note_visit_every, {:?}: else who reads all the time is taken for idle",
+            self.note_visit_every
+        );
+        Err(ConfigError::invalid("timelines.idle_after", reason))
+    }
 }
 
 impl Default for Timelines {

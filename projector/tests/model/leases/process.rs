@@ -240,14 +240,14 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
     }
 
     /// `Coordinator::deliver`, with `Worker::deliver`, `Progress::began` and `Progress::advance`.
-    pub(super) fn deliver(&mut self, entry: Entry, position: Position) {
+    pub(super) fn deliver(&mut self, entry: Entry, position: Position, mutation: Mutation) {
         if let Some(feed) = &mut self.feed {
             feed.next = position + 1;
             feed.begins_at = None;
         }
         if let Entry::Event(partition) = entry
             && let Some(worker) = &mut self.workers[usize::from(partition)]
-            && worker.covered
+            && (worker.covered || mutation == Mutation::HandedOverBeforeTheStreamCovers)
             && position > worker.delivered
         {
             worker.delivered = position;

@@ -136,12 +136,12 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
     }
 
     /// One turn of `Coordinator::run` with the stream.
-    pub(super) fn show(&mut self, process: usize) {
+    pub(super) fn show(&mut self, process: usize, mutation: Mutation) {
         if self.has_lost_history(process) {
             self.processes[process].begin_anew();
         } else if let Some(position) = self.next_shown(process) {
             let entry = self.log[usize::from(position)];
-            self.processes[process].deliver(entry, position);
+            self.processes[process].deliver(entry, position, mutation);
         }
     }
 

@@ -229,6 +229,16 @@ fn a_stream_that_counts_too_early_is_found_out() {
     breaks("covered before the stream is", model, NOTHING_IS_LOST);
 }
 
+/// The stream had shown an event while the partition was another's, who died, and shows the next one after it was regained.
+#[test]
+fn a_stream_that_hands_over_what_it_does_not_cover_is_found_out() {
+    let model = Leases {
+        entries: 2,
+        ..mutated::<2, 2>(Mutation::HandedOverBeforeTheStreamCovers, A_KILL)
+    };
+    breaks("handed over before the stream covers it", model, NOTHING_IS_LOST);
+}
+
 #[test]
 fn a_stream_that_begins_too_high_is_found_out() {
     let model = mutated::<2, 2>(Mutation::OpenedAtTheHighest, A_KILL);

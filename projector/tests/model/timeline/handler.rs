@@ -44,11 +44,11 @@ enum Then {
 pub(super) enum Step {
     /// No such step in the code: [`Mutation::UnfollowDeletesEntries`].
     DeleteEntries,
-    /// `Distribution::fan_out` asks `Relations::all_followers`.
+    /// `FanOut` asks `Relations::all_followers`.
     ListFollowers,
-    /// `Distribution::fan_out` asks `HomeTimelines::idle_among`.
+    /// `FanOut` asks `HomeTimelines::idle_among`.
     AskIdle,
-    /// `Distribution::fan_out` calls `HomeTimelines::insert`.
+    /// `FanOut` calls `HomeTimelines::insert`.
     Insert,
     /// `Distribution::distribute_of` calls `HomeTimelines::tell_large`.
     Tell,

@@ -3,6 +3,7 @@
 use stateright::Property;
 
 use super::handler::Runner;
+use super::reader::Reading;
 use super::upkeep::Trim;
 use super::{Audience, Lane, State, TICK, Timeline};
 
@@ -12,14 +13,18 @@ pub(super) const NO_HOLE: &str = "a page that shows a post shows what its author
 /// Whoever is still in the middle of a repetition, a trimming or a visit.
 pub(super) fn exact() -> Property<Timeline> {
     Property::always(EXACT, |_, state: &State| {
-        !state.all_is_handled() || state.shown() == state.expected()
+        let at_once = !state.all_is_handled() || state.shown() == state.expected();
+        at_once && !matches!(state.reading, Reading::Done { exact: false, .. })
     })
 }
 
 /// While events are under way, what is missing is only the newest. That can be said where events are handled one by one
 /// and once: who repeats one, or handles a follow and a post in one batch, may write the newest first.
 pub(super) fn no_hole() -> Property<Timeline> {
-    Property::always(NO_HOLE, |_, state: &State| state.has_no_hole())
+    Property::always(NO_HOLE, |_, state: &State| {
+        let step_by_step = !matches!(state.reading, Reading::Done { has_no_hole: false, .. });
+        step_by_step && state.has_no_hole(state.shown())
+    })
 }
 
 fn seen(name: &'static str, condition: fn(&Timeline, &State) -> bool) -> Property<Timeline> {
@@ -38,6 +43,7 @@ pub(super) enum Scene {
     LargeAuthorWithoutAFollower,
     BackFromAbsence,
     OldEntriesRemoved,
+    ReadStepByStep,
 }
 
 impl Scene {
@@ -77,6 +83,15 @@ impl Scene {
             }),
             Scene::OldEntriesRemoved => seen("old entries are removed", |_, state| {
                 matches!(state.trim, Trim::Unmark { .. })
+            }),
+            Scene::ReadStepByStep => seen("a page read step by step goes on below the floor", |_, state| {
+                matches!(
+                    state.reading,
+                    Reading::Done {
+                        above_and_below: true,
+                        ..
+                    }
+                )
             }),
         }
     }

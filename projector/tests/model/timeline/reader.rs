@@ -1,8 +1,82 @@
 //! What a page shows, and what it should.
 
-use super::{AUTHORS, Event, POSTS, Set, State, bit, members};
+use super::{AUTHORS, Event, Home, Id, Mutation, POSTS, Set, State, bit, members};
+
+/// As much of a header as a page needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Seen {
+    floor: Id,
+    idle: bool,
+    large: [bool; AUTHORS],
+}
+
+impl From<Home> for Seen {
+    fn from(home: Home) -> Self {
+        Self {
+            floor: home.floor,
+            idle: home.idle,
+            large: home.large,
+        }
+    }
+}
+
+/// A page that is read step by step, by somebody whose visit does not count: `Home::look`, then the rest of `Home::older`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Page {
+    /// `HomeTimelines::page` asks for the entries.
+    entries: Option<Set>,
+    /// And then for the header.
+    header: Option<Seen>,
+    /// When it began everything was handled, and nothing was written since.
+    pub(super) settled: bool,
+}
+
+/// What is to be said of a page when it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Reading {
+    Nothing,
+    UnderWay(Page),
+    Done {
+        /// It shows what it should, as far as it can be expected to.
+        exact: bool,
+        has_no_hole: bool,
+        above_and_below: bool,
+    },
+}
 
 impl State {
+    /// The next step of [`Reading`].
+    pub(super) fn read(&mut self, mutation: Mutation) {
+        let Reading::UnderWay(mut page) = self.reading else {
+            self.left.pages -= 1;
+            self.reading = Reading::UnderWay(Page {
+                entries: None,
+                header: None,
+                settled: self.all_is_handled(),
+            });
+            return;
+        };
+        let header_first = mutation == Mutation::HeaderBeforeEntries;
+        self.reading = match (page.entries, page.header) {
+            (Some(entries), Some(header)) => {
+                let (shown, above) = (self.shown_of(entries, header), self.above_the_floor(header));
+                Reading::Done {
+                    exact: !page.settled || shown == self.expected(),
+                    has_no_hole: self.has_no_hole(shown),
+                    above_and_below: shown & above != 0 && shown & !above != 0,
+                }
+            }
+            (None, header) if header.is_some() || !header_first => {
+                page.entries = Some(self.home.entries);
+                Reading::UnderWay(page)
+            }
+            _ => {
+                page.header = Some(self.home.into());
+                Reading::UnderWay(page)
+            }
+        };
+    }
+
     pub(super) fn all_is_handled(&self) -> bool {
         self.lanes.iter().all(|lane| lane.handled == bit(lane.last) - 1)
     }
@@ -22,8 +96,17 @@ impl State {
 
     /// The posts above the floor. All of an idle owner's lie below.
     pub(super) fn covered(&self) -> Set {
-        let above = |&post: &usize| !self.home.idle && self.posts[post].id > self.home.floor;
+        self.above_the_floor(self.home.into())
+    }
+
+    fn above_the_floor(&self, header: Seen) -> Set {
+        let above = |&post: &usize| !header.idle && self.posts[post].id > header.floor;
         (0..POSTS).filter(above).map(|post| 1 << post).sum()
+    }
+
+    /// What the owner's page shows if it is read in one step.
+    pub(super) fn shown(&self) -> Set {
+        self.shown_of(self.home.entries, self.home.into())
     }
 
     /// What the owner's page shows, without an end: `Home::older` and `Home::admit`.
@@ -31,22 +114,21 @@ impl State {
     /// Above the floor there are the entries, and the posts by large authors whom the owner follows
     /// (`Home::with_large`); below it the posts by all whom the owner follows (`Home::by_all_sources`). Of these, what
     /// is live is shown (`Reading::show`).
-    pub(super) fn shown(&self) -> Set {
+    fn shown_of(&self, entries: Set, header: Seen) -> Set {
         let by = |wanted: &dyn Fn(usize) -> bool| -> Set {
             let posts = (0..POSTS).filter(|&post| wanted(usize::from(self.posts[post].author)));
             posts.map(|post| 1 << post).sum()
         };
         let follows = |author: usize| self.lanes[author].owner_follows();
-        let (above, followed) = (self.covered(), by(&follows));
-        let large = by(&|author| follows(author) && self.home.large[author]);
-        let candidates = (above & (self.home.entries | large)) | (!above & followed);
+        let (above, followed) = (self.above_the_floor(header), by(&follows));
+        let large = by(&|author| follows(author) && header.large[author]);
+        let candidates = (above & (entries | large)) | (!above & followed);
         let live = (0..POSTS).filter(|&post| self.posts[post].is_live());
         candidates & followed & live.map(|post| 1 << post).sum::<Set>()
     }
 
     /// Whether a page that shows a post also shows what the same author wrote earlier, with a lower id.
-    pub(super) fn has_no_hole(&self) -> bool {
-        let shown = self.shown();
+    pub(super) fn has_no_hole(&self, shown: Set) -> bool {
         members(shown).all(|newer| {
             let author = usize::from(self.posts[newer].author);
             (0..newer).all(|older| {

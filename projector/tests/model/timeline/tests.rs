@@ -19,6 +19,7 @@ const NOTHING: Bounds = Bounds {
     trims: 0,
     absences: 0,
     visits: 0,
+    pages: 0,
 };
 
 /// One author, whose events are handled one by one.
@@ -145,6 +146,38 @@ fn the_owner_is_away_and_comes_back() {
         ..timeline(bounds, &[Scene::SomethingIsShown, Scene::TwoAtWorkOnOneLane])
     };
     holds("one author, an absence, a takeover", model.checker());
+}
+
+/// Floors are raised, entries removed and owners taken for idle while a page is read.
+#[test]
+fn a_page_is_read_step_by_step() {
+    let bounds = Bounds {
+        posts: 3,
+        deletions: 1,
+        follows: [3, 0],
+        trims: 2,
+        pages: 1,
+        ..NOTHING
+    };
+    let scenes = [Scene::ReadStepByStep, Scene::OldEntriesRemoved];
+    holds("one author, a page in steps", timeline(bounds, &scenes).checker());
+    let bounds = Bounds {
+        posts: 2,
+        follows: [1, 0],
+        crowds: 1,
+        takeovers: 1,
+        absences: 1,
+        pages: 1,
+        ..NOTHING
+    };
+    let model = Timeline {
+        batch: 2,
+        ..timeline(bounds, &[Scene::TwoAtWorkOnOneLane])
+    };
+    holds(
+        "one author, a crowd, an absence, a takeover, a page in steps",
+        model.checker(),
+    );
 }
 
 /// Two lanes at once, on one timeline that is trimmed meanwhile.
@@ -351,4 +384,16 @@ fn a_timeline_that_is_trimmed_before_its_floor_is_raised_is_found_out() {
     };
     let model = mutated(Mutation::TrimmedBeforeTheFloorIsRaised, bounds);
     breaks("trimmed before the floor is raised", model, EXACT);
+}
+
+#[test]
+fn a_page_that_reads_the_header_before_the_entries_is_found_out() {
+    let bounds = Bounds {
+        posts: 2,
+        follows: [1, 0],
+        pages: 1,
+        ..NOTHING
+    };
+    let model = mutated(Mutation::HeaderBeforeEntries, bounds);
+    breaks("the header before the entries", model, NO_HOLE);
 }

@@ -37,13 +37,13 @@ pub(super) enum Upkeep {
     },
 }
 
-/// The owner reads: `Home::begin`, after its question for the header.
+/// The owner reads: `Home::look`, after its question for the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Visit {
     Nothing,
     /// The owner is not idle: `HomeTimelines::note_visit` follows.
     Note,
-    /// The owner is idle: `HomeTimelines::wake` follows, with the time at which the request began.
+    /// The owner is idle: `HomeTimelines::wake` follows, with the time at which that began.
     Wake {
         now: u8,
     },

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bson::{Document, doc};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use local_mongodb::TestDatabase;
 use mongodb::Database;
@@ -22,7 +22,7 @@ use shared::subscription::{Delivery, Handler};
 use shared::values::{Handle, PostText, Visibility};
 use uuid::Uuid;
 
-/// A clock that stands until it is moved.
+/// A clock that stands until it is moved. It begins in the year 2034: who wakes an owner must not be late by the server's clock.
 #[derive(Debug)]
 pub(crate) struct StandingClock(AtomicI64);
 
@@ -45,7 +45,7 @@ impl Clock for StandingClock {
 }
 
 pub(crate) fn clock() -> Arc<StandingClock> {
-    Arc::new(StandingClock(AtomicI64::new(1_750_000_000_000)))
+    Arc::new(StandingClock(AtomicI64::new(2_050_000_000_000)))
 }
 
 /// A window of 4, a fan-out limit of 3, and every insert looks whether to trim.
@@ -385,9 +385,4 @@ pub(crate) async fn database() -> (TestDatabase, Database) {
     let database = TestDatabase::new().await;
     let views = database.client().await.database(database.views_database());
     (database, views)
-}
-
-/// The wake margin as a duration that times can be moved by.
-pub(crate) fn wake_margin() -> TimeDelta {
-    TimeDelta::from_std(timelines().wake_margin).unwrap()
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use mongodb::Database;
 use query_svc::views::{Audience, Range, Views};
 use shared::clock::Clock;
-use shared::ids::{PostId, UserId, uuid_v7_floor};
+use shared::ids::{PostId, UserId};
 use shared::subscription::Handler;
 
 use super::definition;
@@ -19,8 +20,12 @@ async fn entries(views: &Views, owner: UserId) -> Vec<PostId> {
     entries.iter().map(|entry| entry.id).collect()
 }
 
-/// How many documents of an owner are stored, those below the floor included.
-async fn stored(database: &Database, views: &Views, owner: UserId) -> u64 {
+async fn stored(database: &Database, views: &Views, owner: UserId) -> usize {
+    entries_of(database, views, owner).await.len()
+}
+
+/// All of an owner's that are stored, those below the floor included.
+async fn entries_of(database: &Database, views: &Views, owner: UserId) -> Vec<PostId> {
     let bound = |last: u8| {
         let mut bytes = owner.as_bytes().to_vec();
         bytes.extend_from_slice(&[last; 16]);
@@ -30,11 +35,10 @@ async fn stored(database: &Database, views: &Views, owner: UserId) -> u64 {
         }
     };
     let range = doc! { "_id": { "$gte": bound(0x00), "$lt": bound(0xFF) } };
-    database
-        .collection::<Document>(views.home_timelines.name())
-        .count_documents(range)
-        .await
-        .unwrap()
+    let stored = database.collection::<Document>(views.home_timelines.name());
+    let found: Vec<Document> = stored.find(range).await.unwrap().try_collect().await.unwrap();
+    let id = |entry: &Document| entry.get_binary_generic("_id").unwrap()[16..].try_into().unwrap();
+    found.iter().map(|entry| PostId::from_bytes(id(entry))).collect()
 }
 
 async fn assert_served(projected: &Projected, store: &Store, owner: UserId) -> Met {
@@ -244,6 +248,12 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
     let header = projected.views.home_timelines.header(bob).await.unwrap();
     assert!(header.idle && !header.covers(second));
 
+    // A wake that comes to the server too late: its floor may lie below a post that was not copied meanwhile.
+    let headers = &projected.views.home_timelines;
+    let begun = Utc::now() - TimeDelta::seconds(10);
+    headers.wake(bob, begun, timelines().wake_margin).await.unwrap();
+    assert_eq!(headers.header(bob).await.unwrap(), header);
+
     // Who looks without visiting sees everything and wakes nobody.
     assert!(assert_served(&projected, &store, bob).await.idle > 0);
     let mut met = Met::default();
@@ -254,20 +264,67 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
     let floor = header.floor.unwrap();
 
     // A second visitor at the same time changes nothing.
-    let higher = PostId::from_uuid(uuid_v7_floor(clock.now() + TimeDelta::hours(1)));
-    let again = projected
-        .views
-        .home_timelines
-        .wake(bob, higher, clock.now())
-        .await
-        .unwrap();
-    assert_eq!(again.floor, Some(floor));
+    let higher = Duration::from_secs(3_600);
+    headers.wake(bob, clock.now(), higher).await.unwrap();
+    assert_eq!(headers.header(bob).await.unwrap().floor, Some(floor));
 
     clock.advance(Duration::from_secs(10));
     let third = store.post(ada, "third");
     projected.deliver(&[store.last()]).await;
     assert_eq!(entries(&projected.views, bob).await, [third]);
     assert_served(&projected, &store, bob).await;
+}
+
+/// Small audiences are fanned out together; each post must go to its own author's followers, and to nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_many_accounts_post_at_once_goes_to_the_followers_of_each() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let projected = Projected::new(&views, 1, clock.clone()).await;
+    let accounts: Vec<UserId> = (0..12).map(|n| store.register(&format!("account{n}"))).collect();
+    // Two followers each, at the limit of three the last one is large.
+    for (n, &account) in accounts.iter().enumerate() {
+        for ahead in 1..=2 {
+            store.follow(accounts[(n + ahead) % accounts.len()], account);
+        }
+    }
+    let large = accounts[11];
+    store.follow(accounts[5], large);
+    projected.deliver(&store.log).await;
+    let headers = &projected.views.home_timelines;
+    for &owner in &accounts {
+        headers.note_visit(owner, clock.now()).await.unwrap();
+    }
+    clock.advance(timelines().idle_after * 2);
+    for &owner in accounts.iter().skip(1) {
+        headers.note_visit(owner, clock.now()).await.unwrap();
+    }
+    let idle = accounts[0];
+    assert_eq!(projected.projection.mark_idle_owners().await.unwrap(), 1);
+    let skipped = projected.metrics.idle_skips.get();
+
+    let posts: Vec<PostId> = accounts.iter().map(|&account| store.post(account, "at once")).collect();
+    let posted = store.log[store.log.len() - posts.len()..].iter();
+    let handled = posted.map(|post| projected.projection.handle(std::slice::from_ref(post)));
+    for outcome in futures_util::future::join_all(handled).await {
+        outcome.unwrap();
+    }
+    for (n, &owner) in accounts.iter().enumerate() {
+        let by = |behind: usize| accounts[(n + accounts.len() - behind) % accounts.len()];
+        let followed = [by(1), by(2)].into_iter().filter(|&it| it != large && owner != idle);
+        let mut copied: Vec<PostId> = followed
+            .chain([owner])
+            .map(|author| posts[accounts.iter().position(|&it| it == author).unwrap()])
+            .collect();
+        copied.sort_unstable();
+        let mut there = entries_of(&views, &projected.views, owner).await;
+        there.sort_unstable();
+        assert_eq!(there, copied, "account{n}");
+        assert_served(&projected, &store, owner).await;
+    }
+    // Of the two whom the idle one follows, one is large.
+    assert_eq!(projected.metrics.idle_skips.get() - skipped, 1);
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use query_svc::views::{Entry, Range, Views};
 use shared::clock::Clock;
-use shared::ids::{PostId, UserId, uuid_v7_floor};
+use shared::ids::{PostId, UserId};
 
-use super::fixture::{Projected, wake_margin};
+use super::fixture::{Projected, timelines};
 
 /// What a reader met on its way.
 #[derive(Debug, Default)]
@@ -48,10 +48,13 @@ pub(crate) async fn home_timeline(
         if before.is_none() && visit == Visit::Owner {
             let now = projected.clock.now();
             if header.idle {
-                let floor = PostId::from_uuid(uuid_v7_floor(now + wake_margin()));
-                header = views.home_timelines.wake(owner, floor, now).await.unwrap();
+                views
+                    .home_timelines
+                    .wake(owner, now, timelines().wake_margin)
+                    .await
+                    .unwrap();
+                (header, entries) = views.home_timelines.page(owner, range).await.unwrap();
                 assert!(!header.idle);
-                entries.retain(|entry| header.covers(entry.id));
                 met.woken += 1;
             } else {
                 views.home_timelines.note_visit(owner, now).await.unwrap();
