@@ -65,6 +65,7 @@ impl Config {
             let reason = "must be longer than subscriptions.heartbeat_every and subscriptions.renew_every together";
             return Err(ConfigError::invalid("subscriptions.stream_silence", reason.to_owned()));
         }
+        self.timelines.check()?;
         for (key, number) in [
             ("rebuild.batch", self.rebuild.batch),
             ("sweep.concurrency", self.sweep.concurrency),
@@ -193,27 +194,26 @@ mod tests {
     }
 
     #[test]
-    fn the_last_pass_waits_for_the_last_access_token() {
-        let mut environment = environment();
-        environment.set("auth.access_token_ttl", "1h");
-        let config: Config = load(None, &environment).unwrap();
-        let refused = config.check().unwrap_err().to_string();
-        assert!(refused.contains("MICROBLOG__SWEEP__LAST_PASS_AFTER"), "{refused}");
-    }
-
-    #[test]
-    fn durations_without_end_are_refused() {
-        let longest = format!("{}s", u64::MAX);
-        for (key, named) in [
-            ("auth.access_token_ttl", "sweep.last_pass_after"),
-            ("subscriptions.renew_every", "subscriptions.renew_every"),
-            ("subscriptions.heartbeat_every", "subscriptions.stream_silence"),
+    fn what_no_single_key_can_say() {
+        let endless = format!("{}s", u64::MAX);
+        for (key, value, named) in [
+            // No access token of a deleted user is left at the last pass.
+            ("auth.access_token_ttl", "1h", "sweep.last_pass_after"),
+            // Who reads all the time is never idle.
+            ("timelines.note_visit_every", "31d", "timelines.idle_after"),
+            ("auth.access_token_ttl", &endless, "sweep.last_pass_after"),
+            ("subscriptions.renew_every", &endless, "subscriptions.renew_every"),
+            (
+                "subscriptions.heartbeat_every",
+                &endless,
+                "subscriptions.stream_silence",
+            ),
         ] {
             let mut environment = environment();
-            environment.set(key, longest.clone());
+            environment.set(key, value);
             let config: Config = load(None, &environment).unwrap();
             let refused = config.check().unwrap_err().to_string();
-            assert!(refused.starts_with(named), "{refused}");
+            assert!(refused.starts_with(named), "{key} = {value}: {refused}");
         }
     }
 }
