@@ -68,6 +68,8 @@ impl Owner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Lease {
     owner: Owner,
+    /// Its owner is about to end: `Lease::is_offered`.
+    offered: bool,
     fence: u8,
     position: Position,
 }
@@ -83,6 +85,8 @@ struct Bounds {
     pauses: u8,
     /// Leases are taken and the answer is lost.
     lost_answers: u8,
+    /// A lease of a living owner is taken that is not prepared any more: what the keeper was told is old.
+    colds: u8,
     /// A stream breaks.
     breaks: u8,
     /// The oplog forgets all that it holds.
@@ -105,6 +109,12 @@ enum Mutation {
     CheckpointAboveTheUnfinished,
     /// Checkpoints are written whoever the owner is.
     UnfencedSave,
+    /// A stream covers all that was gained while it was being opened.
+    OpeningCoversAll,
+    /// Who takes a lease over is not handed what the stream has shown before.
+    KeptIsForgotten,
+    /// Who takes a lease over takes all that for shown at the end of the stream.
+    KeptIsPutBehindTheFrontier,
     /// The end of any scan is taken for the end of all.
     OneScanEndsAll,
 }
@@ -134,13 +144,19 @@ enum Action {
     /// The next event or mark is committed.
     Commit,
     /// `Keeper::tend` up to its look at all leases.
-    Look { process: usize, run_out: Option<usize> },
+    Look {
+        process: usize,
+        run_out: Option<usize>,
+        cold: bool,
+    },
     /// `Keeper::tend` from then on.
     Take { process: usize, answered: bool },
     /// `Coordinator::apply`.
     Apply { process: usize },
     /// `Coordinator::open`.
     Open { process: usize },
+    /// `Feed::open` has ended.
+    Opened { process: usize },
     /// `Coordinator::run` hands out what the stream shows.
     Show { process: usize },
     /// `Runner::run`, and `Bench::settle` tells the progress. Who dies in between might as well not have begun.
@@ -159,7 +175,9 @@ enum Action {
     EndSave { process: usize },
     /// SIGKILL.
     Kill { process: usize },
-    /// SIGTERM: the end of `Subscription::run`.
+    /// SIGTERM: `Keeper::leave`.
+    Leave { process: usize },
+    /// The end of `Subscription::run`.
     Stop { process: usize },
     /// `Subscription::run` in a new process.
     Start { process: usize },
@@ -204,6 +222,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
             let position = if self.from_origin { 0 } else { 1 };
             let lease = Lease {
                 owner: Owner::Nobody,
+                offered: false,
                 fence: 0,
                 position,
             };
@@ -247,9 +266,13 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 state.to_come.rotate_left(1);
                 state.append(entry);
             }
-            Action::Look { process, run_out } => {
+            Action::Look { process, run_out, cold } => {
                 state.left.pauses -= u8::from(run_out.is_some());
-                state.tend(process, run_out);
+                state.left.colds -= u8::from(cold);
+                let was_cold = state.tend(process, run_out, cold);
+                if was_cold != cold {
+                    return None;
+                }
             }
             Action::Take { process, answered } => {
                 state.left.lost_answers -= u8::from(!answered);
@@ -260,6 +283,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 state.processes[process].apply(&log, self.mutation);
             }
             Action::Open { process } => state.open(process, self.mutation),
+            Action::Opened { process } => state.opened(process, self.mutation),
             Action::Show { process } => state.show(process, self.mutation),
             Action::Handle { process, position } => {
                 state.handled |= bit(position);
@@ -287,10 +311,11 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 state.left.kills -= 1;
                 state.processes[process] = Process::new(false);
             }
-            Action::Stop { process } => {
+            Action::Leave { process } => {
                 state.left.stops -= 1;
-                state.stop(process, self.mutation);
+                state.leave(process);
             }
+            Action::Stop { process } => state.stop(process, self.mutation),
             Action::Start { process } => state.start(process),
             Action::BreakStream { process } => {
                 state.left.breaks -= 1;
@@ -332,19 +357,22 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
             }
         } else {
             if it.changes[CHANGES - 1].is_none() {
-                actions.push(Action::Look { process, run_out: None });
                 let slow = (0..PROCESSES).filter(|&other| {
                     let has_leases = state.leases.iter().any(|lease| lease.owner == Owner::of(other));
                     left.pauses > 0 && other != process && state.processes[other].runs && has_leases
                 });
-                actions.extend(slow.map(|slow| Action::Look {
-                    process,
-                    run_out: Some(slow),
-                }));
+                let look = |run_out, cold| Action::Look { process, run_out, cold };
+                actions.push(look(None, false));
+                if left.colds > 0 {
+                    actions.push(look(None, true));
+                }
+                actions.extend(slow.map(|slow| look(Some(slow), false)));
             }
             // An orderly end waits for the keeper.
-            if left.stops > 0 {
+            if it.leaving {
                 actions.push(Action::Stop { process });
+            } else if left.stops > 0 {
+                actions.push(Action::Leave { process });
             }
         }
         if it.changes[0].is_some() {
@@ -352,6 +380,9 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
         }
         if it.wants_stream(self.mutation) {
             actions.push(Action::Open { process });
+        }
+        if it.opening.is_some() {
+            actions.push(Action::Opened { process });
         }
         if state.has_lost_history(process) || state.next_shown(process).is_some() {
             actions.push(Action::Show { process });

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::error::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::candidates::{Candidates, Prepared, Shown};
 use super::feed::{Feed, FeedError, Incoming, Mark};
 use super::keeper::Changes;
 use super::patience::Patience;
@@ -24,20 +25,23 @@ use crate::position::Position;
 pub(super) struct Coordinator {
     workshop: Arc<Workshop>,
     workers: BTreeMap<Partition, Worker>,
+    candidates: Candidates,
     scans: JoinSet<()>,
     stop: CancellationToken,
 }
 
-/// A stream that is being opened, for every lease that was held when that began.
+/// A stream that is being opened.
 struct Opening {
     start: Position,
-    covers: Vec<(Partition, i64)>,
+    partitions: Vec<Partition>,
     feed: BoxFuture<'static, Result<Feed, FeedError>>,
 }
 
 impl Coordinator {
-    pub(super) fn new(workshop: Arc<Workshop>, stop: CancellationToken) -> Self {
+    /// `prepared` is told which of the leases that are wanted can be taken over.
+    pub(super) fn new(workshop: Arc<Workshop>, prepared: watch::Sender<Prepared>, stop: CancellationToken) -> Self {
         Self {
+            candidates: Candidates::new(workshop.settings.window, prepared),
             workshop,
             workers: BTreeMap::new(),
             scans: JoinSet::new(),
@@ -47,25 +51,23 @@ impl Coordinator {
 
     /// Works until it is told to stop.
     ///
-    /// What is gained wants a stream that covers it. Until that one is open, what was held before goes on with the stream there is:
-    /// what both show is handed out once. What is gained while a stream is being opened waits for the next one: leases that are given
-    /// back are often taken in two goes, and the first of them would wait twice.
+    /// What is gained, or to be taken over, wants a stream that covers it. Until that one is open, what was there before goes on with
+    /// the stream there is: what both show is handed out once.
     pub(super) async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
         let mut feed: Option<Feed> = None;
         let mut opening: Option<Opening> = None;
-        let mut gained = false;
         let (silence, losses) = (self.workshop.settings.stream_silence, self.workshop.losses.clone());
         let mut patience = Patience::new(&self.workshop.settings);
         let mut open_at = Instant::now();
         loop {
-            let to_open = (feed.is_none() || gained) && opening.is_none() && !self.workers.is_empty();
+            let to_open = opening.is_none() && self.wants_a_stream(feed.is_some());
             if to_open && open_at <= Instant::now() {
                 let stop = self.stop.clone();
                 let Some(begun) = stop.run_until_cancelled(losses.until_lost(self.open())).await else {
                     return;
                 };
                 match begun {
-                    Ok(begun) => (opening, gained) = (Some(begun), false),
+                    Ok(begun) => opening = Some(begun),
                     Err(error) => {
                         tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
                         open_at = Instant::now() + patience.next();
@@ -77,20 +79,13 @@ impl Coordinator {
                 biased;
                 () = self.stop.cancelled() => return,
                 changed = changes.recv() => match changed {
-                    Some(changes) => gained |= self.apply(changes),
+                    Some(changes) => self.apply(changes),
                     None => return,
                 },
                 () = tokio::time::sleep_until(open_at), if to_open => {}
                 opened = losses.until_lost(opened(&mut opening)) => match opened {
-                    Ok((start, covers, opened)) => {
-                        for (partition, fence) in &covers {
-                            if let Some(worker) = self.workers.get_mut(partition) && worker.fence == *fence {
-                                worker.cover();
-                            }
-                        }
-                        self.workshop.progress.stream_opened(start, &covers);
-                        let labels = self.workshop.labels();
-                        self.workshop.metrics.streams_opened.get_or_create(&labels).inc();
+                    Ok((start, partitions, opened)) => {
+                        self.stream_opened(start, &partitions);
                         (feed, opening) = (Some(opened), None);
                         patience = Patience::new(&self.workshop.settings);
                     }
@@ -104,7 +99,7 @@ impl Coordinator {
                                 tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
                             }
                         }
-                        (opening, gained) = (None, true);
+                        opening = None;
                         open_at = Instant::now() + patience.next();
                     }
                 },
@@ -123,16 +118,32 @@ impl Coordinator {
         }
     }
 
-    /// Applies what the keeper found; true if the stream has to be opened anew.
-    fn apply(&mut self, changes: Changes) -> bool {
+    /// Whether there is none, or not one that covers everything.
+    fn wants_a_stream(&self, is_open: bool) -> bool {
+        let mut workers = self.workers.values();
+        if is_open {
+            workers.any(|worker| !worker.is_covered()) || self.candidates.want_a_stream()
+        } else {
+            !self.workers.is_empty() || self.candidates.needs().next().is_some()
+        }
+    }
+
+    /// Applies what the keeper found.
+    fn apply(&mut self, changes: Changes) {
         for partition in changes.lost {
             self.let_go(partition);
         }
-        let gained = !changes.gained.is_empty();
         for lease in changes.gained {
             self.let_go(lease.partition);
-            let worker = Worker::start(self.workshop.clone(), lease.partition, lease.fence, lease.position);
+            let workshop = self.workshop.clone();
+            let worker = match self.candidates.taken(lease.partition) {
+                Some(shown) => Worker::start_prepared(workshop, &lease, shown),
+                None => Worker::start(workshop, &lease),
+            };
             self.workers.insert(lease.partition, worker);
+        }
+        if let Some(wanted) = changes.wanted {
+            self.candidates.want(&wanted);
         }
         let held = i64::try_from(self.workers.len()).unwrap_or(i64::MAX);
         self.workshop
@@ -140,7 +151,6 @@ impl Coordinator {
             .leases_held
             .get_or_create(&self.workshop.labels())
             .set(held);
-        gained
     }
 
     fn let_go(&mut self, partition: Partition) {
@@ -153,28 +163,36 @@ impl Coordinator {
     /// Begins to open a stream at the lowest position that any partition needs, scanning first for those that need more.
     async fn open(&mut self) -> Result<Opening, Error> {
         self.scan_what_no_stream_reaches().await?;
-        // Of an idle partition nothing was handed over for long, but its checkpoint follows the stream.
-        let progress = &self.workshop.progress;
-        let needs = |worker: &Worker| worker.delivered.max(progress.stored(worker.partition));
-        let start = self.workers.values().map(needs).min().unwrap_or_default();
-        let covers = self
-            .workers
-            .values()
-            .map(|worker| (worker.partition, worker.fence))
-            .collect();
-        let partitions: Vec<Partition> = self.workers.keys().copied().collect();
-        let workshop = self.workshop.clone();
+        let held = self.workers.values().map(|worker| (worker.partition, worker.needs()));
+        let needs: BTreeMap<Partition, Position> = self.candidates.needs().chain(held).collect();
+        let start = needs.values().min().copied().unwrap_or_default();
+        let partitions: Vec<Partition> = needs.into_keys().collect();
+        let (workshop, shown) = (self.workshop.clone(), partitions.clone());
         let feed = async move {
             let types = workshop.handler.event_types();
-            let opening = Feed::open(workshop.store.database(), start, &partitions, types);
+            let opening = Feed::open(workshop.store.database(), start, &shown, types);
             // A server may read much of its oplog before it shows the first.
             in_time(workshop.settings.stream_silence * 2, opening).await
         };
         Ok(Opening {
             start,
-            covers,
+            partitions,
             feed: feed.boxed(),
         })
+    }
+
+    fn stream_opened(&mut self, start: Position, partitions: &[Partition]) {
+        let mut covers = Vec::new();
+        for worker in self.workers.values_mut() {
+            if start <= worker.needs() && partitions.contains(&worker.partition) {
+                worker.cover();
+                covers.push((worker.partition, worker.fence));
+            }
+        }
+        self.candidates.stream_opened(start, partitions);
+        self.workshop.progress.stream_opened(start, &covers);
+        let labels = self.workshop.labels();
+        self.workshop.metrics.streams_opened.get_or_create(&labels).inc();
     }
 
     async fn scan_what_no_stream_reaches(&mut self) -> Result<(), Error> {
@@ -217,6 +235,7 @@ impl Coordinator {
         for worker in self.workers.values_mut() {
             worker.delivered = Position::ORIGIN;
         }
+        self.candidates.begin_anew();
     }
 
     fn deliver(&mut self, incoming: Incoming) {
@@ -231,6 +250,13 @@ impl Coordinator {
             Incoming::Event { event, position } => {
                 if let Some(worker) = self.workers.get_mut(&event.partition) {
                     worker.deliver(event, position);
+                } else {
+                    let previous = self.workshop.progress.frontier();
+                    self.candidates.show(Shown {
+                        event,
+                        position,
+                        previous,
+                    });
                 }
                 position
             }
@@ -258,11 +284,11 @@ impl Coordinator {
 }
 
 /// Waits for the stream that is being opened, if there is one.
-async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Vec<(Partition, i64)>, Feed), FeedError> {
+async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Vec<Partition>, Feed), FeedError> {
     match opening {
         Some(opening) => {
             let feed = opening.feed.as_mut().await?;
-            Ok((opening.start, std::mem::take(&mut opening.covers), feed))
+            Ok((opening.start, std::mem::take(&mut opening.partitions), feed))
         }
         None => std::future::pending().await,
     }

@@ -68,15 +68,14 @@ impl From<Error> for FeedError {
     }
 }
 
-/// A stream that begins with what it was opened at.
+/// A stream that has begun with what it was opened at.
 ///
 /// That first document is shown a second time, to no purpose but this: if anything else comes first, the oplog no longer
 /// reaches back so far. MongoDB says so itself when the stream is opened; not every server does. To begin with a
-/// document that is there, and not after it, also leaves nothing to a server's idea of where "after" is while others write.
+/// document that is there, and not after it, also leaves nothing to a server's idea of where "after" is while others write. And whoever
+/// waits for it knows that the stream shows something.
 pub(super) struct Feed {
     stream: ChangeStream<ChangeStreamEvent<RawDocumentBuf>>,
-    /// What has to come first; none once it has come.
-    begins_at: Option<Position>,
 }
 
 impl Feed {
@@ -111,25 +110,23 @@ impl Feed {
             .start_at_operation_time(start.to_timestamp())
             .batch_size(1_000)
             .await?;
-        Ok(Self {
+        let mut feed = Self {
             stream: stream.with_type(),
-            begins_at: Some(start),
-        })
+        };
+        match feed.next().await?.position() {
+            first if first == start => Ok(feed),
+            first => Err(FeedError::HistoryLost(Error::custom(format!(
+                "the change stream begins at {first}, and not at {start}"
+            )))),
+        }
     }
 
     /// The next of the stream. May be dropped and called again without losing anything.
     pub(super) async fn next(&mut self) -> Result<Incoming, FeedError> {
-        let shown = match self.stream.next().await {
-            Some(Ok(change)) => incoming(change)?,
-            Some(Err(error)) => return Err(error.into()),
-            None => return Err(FeedError::Broken(Error::custom("the change stream ended"))),
-        };
-        match self.begins_at.take() {
-            Some(start) if shown.position() != start => Err(FeedError::HistoryLost(Error::custom(format!(
-                "the change stream begins at {}, and not at {start}",
-                shown.position()
-            )))),
-            _ => Ok(shown),
+        match self.stream.next().await {
+            Some(Ok(change)) => incoming(change),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(FeedError::Broken(Error::custom("the change stream ended"))),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use mongodb::error::Error;
 
-use super::leases::{Claim, Lease, Leases, Owner};
+use super::candidates::Prepared;
+use super::leases::{Claim, Lease, Leases, Owner, Vacancies};
 use super::settings::SubscriptionSettings;
 use crate::ids::Partition;
 use crate::mongo::Losses;
@@ -17,11 +18,15 @@ pub(super) struct Changes {
     pub(super) lost: Vec<Partition>,
     /// There was something to take, whoever got it.
     pub(super) went_for_some: bool,
+    /// The leases to prepare for being taken over, where they are others than before.
+    pub(super) wanted: Option<Vec<Lease>>,
+    /// Nothing is held any more, or nobody is there to take it over.
+    pub(super) handed_over: bool,
 }
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        self.gained.is_empty() && self.lost.is_empty()
+        self.gained.is_empty() && self.lost.is_empty() && self.wanted.is_none()
     }
 }
 
@@ -34,6 +39,10 @@ pub(super) struct Keeper {
     losses: Losses,
     /// The leases held, with their fencing numbers.
     held: BTreeMap<Partition, i64>,
+    /// The leases that are being prepared.
+    wanted: BTreeSet<Partition>,
+    /// This process is about to end: it takes nothing any more.
+    leaving: bool,
     /// Since when each lease has looked the way it does.
     seen: HashMap<Partition, (i64, i64, Instant)>,
 }
@@ -46,6 +55,8 @@ impl Keeper {
             settings,
             losses,
             held: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            leaving: false,
             seen: HashMap::new(),
         }
     }
@@ -55,8 +66,14 @@ impl Keeper {
         self.losses.until_lost(self.leases.renew(&self.owner)).await
     }
 
-    /// Looks at all leases, gives up what is another's, and takes what is due.
-    pub(super) async fn tend(&mut self, now: Instant) -> Result<Changes, Error> {
+    /// Asks the others to take over what is held. Until they do, or cannot be waited for, it is worked on.
+    pub(super) async fn leave(&mut self) -> Result<(), Error> {
+        self.leaving = true;
+        self.losses.until_lost(self.leases.offer(&self.owner)).await
+    }
+
+    /// Looks at all leases, gives up what is another's, and takes what is due: of living owners only what is prepared.
+    pub(super) async fn tend(&mut self, prepared: &Prepared, now: Instant) -> Result<Changes, Error> {
         let all = self.losses.until_lost(self.leases.all()).await?;
         let mut changes = Changes::default();
         self.held.retain(|&partition, &mut fence| {
@@ -71,7 +88,16 @@ impl Keeper {
             still
         });
         self.observe(&all, now);
-        let claims = self.claims(&all, now);
+        let (claims, wanted): (Vec<Claim<'_>>, Vec<Claim<'_>>) =
+            self.claims(&all, now).into_iter().partition(|claim| match claim {
+                Claim::Take(_) => true,
+                Claim::TakeOver(lease) => prepared.contains(&lease.partition),
+            });
+        let partitions = wanted.iter().map(|claim| claim.lease().partition).collect();
+        if self.wanted != partitions {
+            self.wanted = partitions;
+            changes.wanted = Some(wanted.iter().map(|claim| claim.lease().clone()).collect());
+        }
         changes.went_for_some = !claims.is_empty();
         match self.losses.until_lost(self.leases.take(&claims, &self.owner)).await {
             Ok(gained) => changes.gained = gained,
@@ -91,6 +117,7 @@ impl Keeper {
                 left_open.extend(before.session);
             }
         }
+        changes.handed_over = self.held.is_empty() || !self.has_heirs(&all, now);
         for session in left_open {
             // Without it the server gives the transaction up in its own time.
             if let Err(error) = self.losses.until_lost(self.leases.end(session)).await {
@@ -102,8 +129,8 @@ impl Keeper {
 
     /// What there may be to take. A look that fails finds nothing; that the database does not answer is told when leases
     /// are renewed.
-    pub(super) async fn free(&self) -> BTreeSet<Partition> {
-        self.losses.until_lost(self.leases.free()).await.unwrap_or_default()
+    pub(super) async fn vacant(&self) -> Vacancies {
+        self.losses.until_lost(self.leases.vacant()).await.unwrap_or_default()
     }
 
     fn observe(&mut self, all: &[Lease], now: Instant) {
@@ -129,12 +156,22 @@ impl Keeper {
         }
     }
 
-    /// The leases to go for: free ones up to a fair share, then those of owners with more than theirs.
+    /// Whether there is another owner that lives and stays.
+    fn has_heirs(&self, all: &[Lease], now: Instant) -> bool {
+        let stays = |lease: &Lease| !self.is_free(lease, now) && !lease.is_offered();
+        let another = |lease: &&Lease| lease.owner.as_deref() != Some(self.owner.as_str());
+        all.iter().filter(another).any(stays)
+    }
+
+    /// The leases to go for: those to be had up to a fair share, then those of owners with more than theirs.
     fn claims<'a>(&self, all: &'a [Lease], now: Instant) -> Vec<Claim<'a>> {
+        if self.leaving {
+            return Vec::new();
+        }
         let mut by_owner: BTreeMap<&str, Vec<&Lease>> = BTreeMap::new();
         let mut free = Vec::new();
         for lease in all {
-            if self.is_free(lease, now) {
+            if self.is_free(lease, now) || lease.is_offered() {
                 free.push(lease);
             } else if let Some(owner) = lease.owner.as_deref() {
                 by_owner.entry(owner).or_default().push(lease);
@@ -158,12 +195,16 @@ impl Keeper {
             .sum();
         let first = left_to_others.min(free.len().saturating_sub(share));
         claimed.extend(free.into_iter().skip(first).take(share));
-        let mut claims: Vec<Claim<'a>> = claimed.into_iter().map(Claim::Take).collect();
+        let claim = |lease| match self.is_free(lease, now) {
+            true => Claim::Take(lease),
+            false => Claim::TakeOver(lease),
+        };
+        let mut claims: Vec<Claim<'a>> = claimed.into_iter().map(claim).collect();
         // Nobody else may be there to take what is left of a share: the next look takes it.
         let mut missing = least.saturating_sub(self.held.len() + claims.len());
         for leases in by_owner.values() {
             let spare = leases.len().saturating_sub(most).min(missing);
-            claims.extend(leases.iter().take(spare).map(|lease| Claim::Steal(lease)));
+            claims.extend(leases.iter().take(spare).map(|lease| Claim::TakeOver(lease)));
             missing -= spare;
         }
         claims
@@ -201,6 +242,7 @@ mod tests {
                 partition,
                 owner: owner_of(partition.number()),
                 session: None,
+                offered_by: None,
                 fence: 1,
                 beat: 1,
                 position: Position::ORIGIN,
@@ -266,6 +308,34 @@ mod tests {
         claimed.sort_unstable();
         claimed.dedup();
         assert_eq!(claimed.len(), 22, "every free lease is gone for, by one");
+    }
+
+    #[tokio::test]
+    async fn what_is_offered_is_taken_over_as_what_is_free_is_taken() {
+        let mut keeper = keeper().await;
+        let now = Instant::now();
+        let mut all = leases(|number| Some(if number < 32 { "leaves" } else { "stays" }.to_owned()));
+        for lease in &mut all[..32] {
+            lease.offered_by.clone_from(&lease.owner);
+        }
+        keeper.observe(&all, now);
+        assert_eq!(count(&keeper.claims(&all, now)), (0, 32));
+        assert!(keeper.claims(&all, now).iter().all(|claim| claim.lease().is_offered()));
+        // Whose offer it was has no say once the lease is another's.
+        all[0].owner = Some("stays".to_owned());
+        assert!(
+            !keeper
+                .claims(&all, now)
+                .iter()
+                .any(|claim| claim.lease().id == all[0].id)
+        );
+        // Who leaves takes nothing, and waits for those who stay.
+        keeper.leaving = true;
+        assert_eq!(count(&keeper.claims(&all, now)), (0, 0));
+        assert!(keeper.has_heirs(&all, now));
+        assert!(!keeper.has_heirs(&all[1..32], now));
+        let later = now + keeper.settings.lease_duration;
+        assert!(!keeper.has_heirs(&all, later), "nobody shows a sign of life");
     }
 
     /// The answer to the command that took it was lost.

@@ -4,7 +4,7 @@
 //! a subscription, with an owner, a fencing number that every new owner raises, and a checkpoint. No clocks are
 //! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
@@ -32,12 +32,22 @@ pub struct Lease {
     /// same rows until the server gives it up, after a minute: the heir ends it.
     #[serde(default)]
     pub session: Option<bson::Uuid>,
+    /// The owner that is about to end, and works on it until another takes it over.
+    #[serde(default)]
+    pub offered_by: Option<String>,
     /// Raised by every new owner: the checkpoints of the one before are refused from then on.
     pub fence: i64,
     /// Raised by the owner while it lives.
     pub beat: i64,
     /// Every event of the partition up to here is handled. Zero: nobody has begun.
     pub position: Position,
+}
+
+impl Lease {
+    /// Whether its owner is about to end.
+    pub fn is_offered(&self) -> bool {
+        self.owner.is_some() && self.owner == self.offered_by
+    }
 }
 
 /// A process as an owner of leases.
@@ -60,6 +70,9 @@ impl Owner {
         &self.id
     }
 }
+
+/// Leases that are to be had, with their owners.
+pub(super) type Vacancies = BTreeMap<Partition, Option<String>>;
 
 /// The leases of one subscription; the one writer of their documents.
 #[derive(Debug, Clone)]
@@ -93,6 +106,7 @@ impl Leases {
             partition,
             owner: None,
             session: None,
+            offered_by: None,
             fence: 0,
             beat: 0,
             position,
@@ -108,11 +122,12 @@ impl Leases {
         self.collection.find(mine).await?.try_collect().await
     }
 
-    /// The leases that are nobody's: given back, or never taken.
-    pub(super) async fn free(&self) -> Result<BTreeSet<Partition>, Error> {
-        let free = doc! { "_id": self.range(), "owner": null };
-        let free: Vec<Lease> = self.collection.find(free).await?.try_collect().await?;
-        Ok(free.into_iter().map(|lease| lease.partition).collect())
+    /// The leases that are to be had, with their owners: those that are offered, and nobody's, given back or never taken.
+    pub(super) async fn vacant(&self) -> Result<Vacancies, Error> {
+        let offered = doc! { "$expr": { "$eq": ["$owner", "$offered_by"] } };
+        let vacant = doc! { "_id": self.range(), "$or": [{ "owner": null }, offered] };
+        let vacant: Vec<Lease> = self.collection.find(vacant).await?.try_collect().await?;
+        Ok(vacant.into_iter().map(|lease| (lease.partition, lease.owner)).collect())
     }
 
     /// The ids of one subscription are a range, and `_id` has its index.
@@ -145,6 +160,15 @@ impl Leases {
         let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
         self.collection
             .update_many(mine, doc! { "$inc": { "beat": 1 } })
+            .await
+            .map(drop)
+    }
+
+    /// Asks the others to take over what the owner holds, who is about to end.
+    pub(super) async fn offer(&self, owner: &Owner) -> Result<(), Error> {
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection
+            .update_many(mine, doc! { "$set": { "offered_by": owner.as_str() } })
             .await
             .map(drop)
     }
@@ -244,14 +268,14 @@ impl Leases {
 pub(super) enum Claim<'a> {
     /// Of nobody, or of an owner that shows no sign of life.
     Take(&'a Lease),
-    /// Of a living owner that has too many.
-    Steal(&'a Lease),
+    /// Of a living owner that has too many, or is about to end.
+    TakeOver(&'a Lease),
 }
 
 impl<'a> Claim<'a> {
     pub(super) fn lease(&self) -> &'a Lease {
         match self {
-            Claim::Take(lease) | Claim::Steal(lease) => lease,
+            Claim::Take(lease) | Claim::TakeOver(lease) => lease,
         }
     }
 

@@ -6,8 +6,12 @@
 //!
 //! Checkpoints are positions, not resume tokens: they compare, across partitions and processes, and a stream
 //! opens at the lowest. Partitions without events keep up by marks that every partition sees.
+//!
+//! A lease moves from one living process to another without a pause: who takes it over has a stream open that shows its
+//! events before, and who ends offers its leases to the others and goes on until they are taken.
 
 mod batch;
+mod candidates;
 mod coordinator;
 mod feed;
 mod handler;
@@ -17,30 +21,32 @@ mod patience;
 mod progress;
 mod scan;
 mod settings;
+mod tending;
 mod worker;
 mod workshop;
 
 pub mod dead_letters;
 pub mod leases;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::error::Error;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::candidates::Prepared;
 use self::coordinator::Coordinator;
 use self::dead_letters::DeadLetters;
 pub use self::handler::{Delivery, Handler, HandlerError};
-use self::keeper::{Changes, Keeper};
+use self::keeper::Keeper;
 use self::leases::{Leases, Owner};
 pub use self::metrics::SubscriptionMetrics;
 use self::patience::Patience;
 use self::progress::Progress;
 pub use self::settings::SubscriptionSettings;
+use self::tending::Tending;
 use self::workshop::Workshop;
 use crate::clock::SharedClock;
 use crate::event_store::EventStore;
@@ -83,8 +89,8 @@ impl Subscription {
         }
     }
 
-    /// Works until `shutdown`; then finishes the batches under way, saves the checkpoints and gives the
-    /// leases back. Failures of the database are waited out.
+    /// Works until `shutdown`, and then until others have taken the leases over, as far as there are any; then finishes the batches
+    /// under way, saves the checkpoints and gives back what is left. Failures of the database are waited out.
     pub async fn run(&self, shutdown: CancellationToken) {
         let workshop = &self.workshop;
         let mut patience = Patience::new(&workshop.settings);
@@ -99,8 +105,9 @@ impl Subscription {
                 }
             }
         };
-        let stop = CancellationToken::new();
+        let (handed_over, stop) = (CancellationToken::new(), CancellationToken::new());
         let (changes, received) = mpsc::unbounded_channel();
+        let (prepared, told) = watch::channel(Prepared::new());
         let mut tasks = JoinSet::new();
         let keeper = Keeper::new(
             self.leases.clone(),
@@ -108,7 +115,15 @@ impl Subscription {
             workshop.settings.clone(),
             workshop.losses.clone(),
         );
-        tasks.spawn(keep_leases(workshop.clone(), keeper, changes, stop.clone()));
+        let tending = Tending {
+            workshop: workshop.clone(),
+            keeper,
+            prepared: told,
+            changes,
+            shutdown,
+            handed_over: handed_over.clone(),
+        };
+        tasks.spawn(tending.run(stop.clone()));
         tasks.spawn(save_checkpoints(
             workshop.clone(),
             self.leases.clone(),
@@ -116,13 +131,13 @@ impl Subscription {
             stop.clone(),
         ));
 
-        let mut coordinator = Coordinator::new(workshop.clone(), shutdown.clone());
+        let mut coordinator = Coordinator::new(workshop.clone(), prepared, handed_over);
         coordinator.run(received).await;
         coordinator.drain().await;
 
         stop.cancel();
         while tasks.join_next().await.is_some() {}
-        self.hand_over(&owner).await;
+        self.give_back(&owner).await;
         workshop.metrics.ended(&workshop.labels());
     }
 
@@ -132,8 +147,8 @@ impl Subscription {
         Ok(Owner::random(self.workshop.handler.session().await?))
     }
 
-    /// Saves what is handled and gives the leases back; where the database is gone, they run out instead.
-    async fn hand_over(&self, owner: &Owner) {
+    /// Saves what is handled and gives back what nobody took over; where the database is gone, they run out instead.
+    async fn give_back(&self, owner: &Owner) {
         let (begun, last) = (Instant::now(), self.workshop.progress.due(true));
         match tokio::time::timeout(Duration::from_secs(5), self.leases.release(owner, &last)).await {
             Ok(Ok(())) => tracing::info!(
@@ -143,112 +158,6 @@ impl Subscription {
             ),
             Ok(Err(error)) => tracing::warn!(%error, "giving the leases back failed; they will run out"),
             Err(_) => tracing::warn!("giving the leases back took too long; they will run out"),
-        }
-    }
-}
-
-/// Tends the leases on their own task, so that no slow handler makes them run out.
-async fn keep_leases(
-    workshop: Arc<Workshop>,
-    mut keeper: Keeper,
-    changes: mpsc::UnboundedSender<Changes>,
-    stop: CancellationToken,
-) {
-    let settings = &workshop.settings;
-    let mut every = tokio::time::interval(settings.renew_every);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut look = tokio::time::interval(settings.look_every);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut heartbeat = Heartbeat::default();
-    // What is free and more than our share: it is another's to take, or ours when leases are balanced next. What comes to be free
-    // afterwards is looked at anew.
-    let mut left_to_others = BTreeSet::new();
-    loop {
-        let early = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            _ = every.tick() => false,
-            _ = look.tick() => true,
-        };
-        let mut free = BTreeSet::new();
-        if early {
-            free = keeper.free().await;
-            if free.is_empty() || free == left_to_others {
-                continue;
-            }
-        }
-        let tended = async {
-            // It writes all leases that are held, while readers wait for what is free.
-            if !early {
-                keeper.renew().await?;
-            }
-            keeper.tend(Instant::now()).await
-        };
-        match tended.await {
-            // Where another was faster, some may be left.
-            Ok(found) if found.is_empty() && !found.went_for_some => left_to_others = free,
-            Ok(found) if found.is_empty() => left_to_others.clear(),
-            Ok(found) => {
-                left_to_others.clear();
-                let labels = workshop.labels();
-                workshop
-                    .metrics
-                    .leases_taken
-                    .get_or_create(&labels)
-                    .inc_by(found.gained.len() as u64);
-                workshop
-                    .metrics
-                    .leases_lost
-                    .get_or_create(&labels)
-                    .inc_by(found.lost.len() as u64);
-                tracing::info!(
-                    subscription = workshop.subscription,
-                    gained = found.gained.len(),
-                    lost = found.lost.len(),
-                    "leases moved",
-                );
-                if changes.send(found).is_err() {
-                    return;
-                }
-            }
-            Err(error) => tracing::warn!(subscription = workshop.subscription, %error, "tending the leases failed"),
-        }
-        let (oldest, backlog) = workshop.progress.backlog();
-        let lag = oldest.map_or(0.0, |at| (workshop.clock.now() - at).as_seconds_f64().max(0.0));
-        workshop.metrics.lag_seconds.get_or_create(&workshop.labels()).set(lag);
-        workshop
-            .metrics
-            .backlog
-            .get_or_create(&workshop.labels())
-            .set(i64::try_from(backlog).unwrap_or(i64::MAX));
-        if heartbeat.is_due(workshop.progress.frontier(), Instant::now(), settings.heartbeat_every)
-            && let Err(error) = workshop.losses.until_lost(workshop.store.mark_all()).await
-        {
-            tracing::warn!(subscription = workshop.subscription, %error, "writing a heartbeat failed");
-        }
-    }
-}
-
-/// Tells when a stream has shown nothing for a while.
-#[derive(Debug, Default)]
-struct Heartbeat {
-    seen: Option<(Position, Instant)>,
-}
-
-impl Heartbeat {
-    fn is_due(&mut self, frontier: Position, now: Instant, every: Duration) -> bool {
-        match self.seen {
-            Some((position, since)) if position == frontier => {
-                let due = now.duration_since(since) >= every;
-                if due {
-                    self.seen = Some((position, now));
-                }
-                due
-            }
-            _ => {
-                self.seen = Some((frontier, now));
-                false
-            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a checkpoint at `p` says that every event of the partition up to `p` is handled. It may be moved to
 //! the stream's frontier only if the stream was opened at or below the checkpoint after the lease was
-//! taken (`covered`), no scan is under way, and nothing is unfinished; else to what the stream showed right before the
+//! taken, or before it was taken over (`covered`), no scan is under way, and nothing is unfinished; else to what the stream showed right before the
 //! lowest unfinished event. Every checkpoint is the position of something that the stream has shown: a stream that is
 //! opened there shows it again, or the oplog no longer reaches back so far. One lock guards the frontier and the
 //! partitions together, because a frontier read before a stream was reopened must not be applied to a partition that
@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
+use super::candidates::Shown;
 use super::leases::Checkpoint;
 use crate::ids::Partition;
 use crate::position::Position;
@@ -54,15 +55,36 @@ struct Unfinished {
     recorded_at: DateTime<Utc>,
 }
 
+impl Unfinished {
+    fn of(shown: &Shown) -> (Position, Self) {
+        let unfinished = Self {
+            previous: shown.previous,
+            recorded_at: shown.event.recorded_at,
+        };
+        (shown.position, unfinished)
+    }
+}
+
 impl Progress {
-    /// A lease was taken.
+    /// A lease was taken that no stream covers yet.
     pub(super) fn add(&self, partition: Partition, fence: i64, position: Position) {
+        self.insert(partition, fence, position, None);
+    }
+
+    /// A lease was taken over that the stream has covered before. What it has shown above `position` is about to be handed to
+    /// the partition; the checkpoint must not pass it in between.
+    pub(super) fn add_prepared(&self, partition: Partition, fence: i64, position: Position, shown: &[Shown]) {
+        self.insert(partition, fence, position, Some(shown));
+    }
+
+    fn insert(&self, partition: Partition, fence: i64, position: Position, shown: Option<&[Shown]>) {
+        let unfinished: BTreeMap<Position, Unfinished> = shown.unwrap_or_default().iter().map(Unfinished::of).collect();
         let progress = PartitionProgress {
             fence,
-            covered: false,
+            covered: shown.is_some(),
             scans: 0,
-            writes_due: 0,
-            unfinished: BTreeMap::new(),
+            writes_due: if unfinished.is_empty() { 0 } else { 2 },
+            unfinished,
             saved: position,
         };
         self.lock().partitions.insert(partition, progress);

@@ -14,10 +14,13 @@ pub struct SubscriptionSettings {
     /// How often leases are renewed, looked over and balanced.
     #[serde(with = "humantime_serde")]
     pub renew_every: Duration,
-    /// How often is looked for leases that were given back: until somebody takes them, readers wait for what nobody
-    /// works on.
+    /// How often is looked for leases that are offered, or were given back: until somebody takes these, readers wait for what
+    /// nobody works on.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
+    /// How long a process that ends waits for the others to take its leases over; then it gives them back.
+    #[serde(with = "humantime_serde")]
+    pub hand_over_within: Duration,
     /// How often checkpoints are written while events flow.
     #[serde(with = "humantime_serde")]
     pub checkpoint_every: Duration,
@@ -55,6 +58,7 @@ impl Default for SubscriptionSettings {
             lease_duration: Duration::from_secs(6),
             renew_every: Duration::from_secs(2),
             look_every: Duration::from_millis(200),
+            hand_over_within: Duration::from_secs(5),
             checkpoint_every: Duration::from_millis(20),
             idle_checkpoint_every: Duration::from_secs(1),
             heartbeat_every: Duration::from_secs(5),

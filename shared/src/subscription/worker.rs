@@ -16,9 +16,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Blocked, Done, Loaded, Place, Runner};
+use super::candidates::Shown;
 use super::dead_letters::{Buried, DeadLetter};
 use super::feed::Mark;
 use super::handler::{Delivery, HandlerError};
+use super::leases::Lease;
 use super::metrics::PartitionLabels;
 use super::patience::Patience;
 use super::workshop::Workshop;
@@ -45,8 +47,8 @@ pub(super) struct Worker {
     pub(super) fence: i64,
     /// The stream has been handed over up to here.
     pub(super) delivered: Position,
-    /// A stream that began at `delivered` or below was opened since the lease was taken. What an older one shows may lie
-    /// above something that nobody has shown to this worker.
+    /// A stream was opened that began at `delivered` or below. What an older one shows may lie above something that nobody has
+    /// shown to this worker.
     covered: bool,
     queue: mpsc::UnboundedSender<Item>,
     queued: Arc<AtomicUsize>,
@@ -56,8 +58,34 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start(workshop: Arc<Workshop>, partition: Partition, fence: i64, position: Position) -> Self {
-        workshop.progress.add(partition, fence, position);
+    /// For a lease that no stream covers yet.
+    pub(super) fn start(workshop: Arc<Workshop>, lease: &Lease) -> Self {
+        workshop.progress.add(lease.partition, lease.fence, lease.position);
+        Self::begin(workshop, lease)
+    }
+
+    /// For a lease that the stream has covered before it was taken over: it has shown this.
+    pub(super) fn start_prepared(workshop: Arc<Workshop>, lease: &Lease, mut shown: Vec<Shown>) -> Self {
+        shown.retain(|shown| shown.position > lease.position);
+        workshop
+            .progress
+            .add_prepared(lease.partition, lease.fence, lease.position, &shown);
+        let mut worker = Self::begin(workshop, lease);
+        worker.covered = true;
+        for Shown { event, position, .. } in shown {
+            worker.delivered = position;
+            worker.enqueue(event, Place::Stream(position));
+        }
+        worker
+    }
+
+    fn begin(workshop: Arc<Workshop>, lease: &Lease) -> Self {
+        let &Lease {
+            partition,
+            fence,
+            position,
+            ..
+        } = lease;
         let (queue, receiver) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let stop = CancellationToken::new();
@@ -91,6 +119,16 @@ impl Worker {
     /// From now on the stream is one that shows all that this worker needs.
     pub(super) fn cover(&mut self) {
         self.covered = true;
+    }
+
+    pub(super) fn is_covered(&self) -> bool {
+        self.covered
+    }
+
+    /// From where on a stream has to show the partition. Of an idle one nothing was handed over for long, but its checkpoint follows
+    /// the stream.
+    pub(super) fn needs(&self) -> Position {
+        self.delivered.max(self.workshop.progress.stored(self.partition))
     }
 
     /// Whether the stream's next is for this worker: not before the stream covers it, and not what was handed over before.

@@ -62,9 +62,10 @@ async fn two_processes_share_and_the_death_of_one_loses_nothing() {
     assert!(first.handled().len() > 1, "the first did a part of the work");
 }
 
-/// Until somebody takes what a process gives back when it ends, readers wait: a rolling update is a row of such ends.
+/// Readers wait for what nobody works on, and a rolling update is a row of ends: who ends goes on until others have taken over, and these
+/// don't wait until leases are renewed next.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
+async fn who_ends_works_until_others_have_taken_over() {
     let world = World::new().await;
     let patient = || SubscriptionSettings {
         lease_duration: 10 * DEADLINE,
@@ -98,11 +99,38 @@ async fn what_is_given_back_is_taken_before_leases_are_renewed_next() {
     running_first.stop().await;
     // Otherwise it would go on telling of the last moment for as long as the process lives.
     assert!(!tells_of_leases());
-    eventually("the second holds all leases", || async { held().await == [64] }).await;
+    assert_eq!(
+        held().await,
+        [64],
+        "the second has taken them over before the first ended"
+    );
 
     let ids = [world.follow(user_of(1)).await, world.follow(user_of(63)).await];
     second.wait_for_all(&ids).await;
     running_second.stop().await;
+}
+
+/// The other owner of a lease lives, and takes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_does_not_wait_for_ever() {
+    let world = World::new().await;
+    let hasty = SubscriptionSettings {
+        lease_duration: 10 * DEADLINE,
+        hand_over_within: Duration::from_millis(50),
+        ..settings()
+    };
+    let running = world.start_with(&Recorder::new(), hasty, SubscriptionMetrics::default());
+    let owners = async || world.leases().all().await.unwrap().into_iter().map(|lease| lease.owner);
+    eventually("it holds all leases", || async {
+        owners().await.all(|owner| owner.is_some())
+    })
+    .await;
+    let leases = world.views.collection::<Document>("leases");
+    let theirs = doc! { "$set": { "owner": "another" }, "$inc": { "fence": 1, "beat": 1 } };
+    leases.update_one(doc! { "_id": "test/03" }, theirs).await.unwrap();
+    running.stop().await;
+    let left: Vec<String> = owners().await.flatten().collect();
+    assert_eq!(left, ["another"], "the others were given back");
 }
 
 /// What was handled since the last checkpoint is not handled again by who takes over.

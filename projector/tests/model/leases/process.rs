@@ -15,8 +15,8 @@ pub(super) enum Claim {
     Take {
         stale: bool,
     },
-    /// Of a living owner that has too many.
-    Steal {
+    /// Of a living owner that has too many, or is about to end.
+    TakeOver {
         fence: u8,
     },
 }
@@ -30,7 +30,47 @@ pub(super) enum Change {
 }
 
 /// What the keeper found out in one look.
-pub(super) type Changes<const PARTITIONS: usize> = [Change; PARTITIONS];
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Changes<const PARTITIONS: usize> {
+    pub(super) of: [Change; PARTITIONS],
+    /// The checkpoints of the leases to prepare, where these are others than before.
+    pub(super) wanted: Option<[Option<Position>; PARTITIONS]>,
+}
+
+impl<const PARTITIONS: usize> Changes<PARTITIONS> {
+    pub(super) const NONE: Self = Self {
+        of: [Change::Nothing; PARTITIONS],
+        wanted: None,
+    };
+}
+
+/// A lease that is to be taken over: `candidates::Candidate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Candidate {
+    pub(super) kept: Position,
+    pub(super) covered: bool,
+    pub(super) shown: Set,
+    pub(super) previous: [Position; LOG],
+}
+
+impl Candidate {
+    fn new(kept: Position) -> Self {
+        Self {
+            kept,
+            covered: false,
+            shown: 0,
+            previous: [0; LOG],
+        }
+    }
+
+    fn is_cold(&self) -> bool {
+        self.kept == 0
+    }
+
+    pub(super) fn is_prepared(&self) -> bool {
+        self.covered || self.is_cold()
+    }
+}
 
 /// The coordinator's end of a partition, and the partition's progress, which comes and goes with it: `Worker` and
 /// `PartitionProgress`.
@@ -50,6 +90,29 @@ pub(super) struct Worker {
 }
 
 impl Worker {
+    /// `Worker::deliver` and `Progress::began`.
+    fn begin(&mut self, position: Position, previous: Position) {
+        self.delivered = position;
+        self.unfinished |= bit(position);
+        self.previous[usize::from(position)] = previous;
+    }
+
+    /// `Worker::start_prepared`, with `Progress::add_prepared`.
+    fn prepare(&mut self, candidate: &Candidate, frontier: Position, mutation: Mutation) {
+        self.covered = true;
+        let checkpoint = self.delivered;
+        for position in (1u8..).take(LOG - 1).filter(|&it| candidate.shown & bit(it) != 0) {
+            if position <= checkpoint || mutation == Mutation::KeptIsForgotten {
+                continue;
+            }
+            let previous = match mutation {
+                Mutation::KeptIsPutBehindTheFrontier => frontier,
+                _ => candidate.previous[usize::from(position)],
+            };
+            self.begin(position, previous);
+        }
+    }
+
     /// `PartitionProgress::checkpoint`.
     fn checkpoint(&self, frontier: Position, mutation: Mutation) -> Option<Position> {
         if !self.covered || self.scanning > 0 {
@@ -68,8 +131,13 @@ impl Worker {
 pub(super) struct Feed<const PARTITIONS: usize> {
     pub(super) next: Position,
     pub(super) partitions: [bool; PARTITIONS],
-    /// What has to come first; none once it has come.
-    pub(super) begins_at: Option<Position>,
+}
+
+/// A stream that is being opened: `Opening`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Opening<const PARTITIONS: usize> {
+    pub(super) start: Position,
+    partitions: [bool; PARTITIONS],
 }
 
 /// A scan of the event store that is under way: `scan::scan`.
@@ -93,12 +161,18 @@ pub(super) struct Process<const PARTITIONS: usize> {
     pub(super) runs: bool,
     /// The leases that the keeper holds, with their fencing numbers: `Keeper::held`.
     pub(super) held: [Option<u8>; PARTITIONS],
+    /// The leases that the keeper wants to be prepared: `Keeper::wanted`.
+    pub(super) wanted: [bool; PARTITIONS],
+    /// It is about to end: `Keeper::leaving`.
+    pub(super) leaving: bool,
     /// Between the keeper's look and its command: what it goes for, and what it found lost.
     pub(super) claims: Option<([Claim; PARTITIONS], Changes<PARTITIONS>)>,
     /// On their way from the keeper to the coordinator.
     pub(super) changes: [Option<Changes<PARTITIONS>>; CHANGES],
     pub(super) workers: [Option<Worker>; PARTITIONS],
+    pub(super) candidates: [Option<Candidate>; PARTITIONS],
     pub(super) feed: Option<Feed<PARTITIONS>>,
+    pub(super) opening: Option<Opening<PARTITIONS>>,
     /// Every event up to here, of every covered partition, was handed to its partition.
     pub(super) frontier: Position,
     /// Checkpoints on their way to the database.
@@ -111,25 +185,34 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         Self {
             runs,
             held: [None; PARTITIONS],
+            wanted: [false; PARTITIONS],
+            leaving: false,
             claims: None,
             changes: [None; CHANGES],
             workers: [None; PARTITIONS],
+            candidates: [None; PARTITIONS],
             feed: None,
+            opening: None,
             frontier: 0,
             saving: [None; PARTITIONS],
             scans: [None; SCANS],
         }
     }
 
-    /// `Keeper::claims`: free ones up to a fair share, then those of owners with more than theirs.
+    /// `Keeper::claims`: those to be had up to a fair share, then those of owners with more than theirs.
     pub(super) fn claims(
         &self,
         me: Owner,
         leases: &[Lease; PARTITIONS],
         is_free: impl Fn(usize) -> bool,
     ) -> [Claim; PARTITIONS] {
+        let mut claims = [Claim::Nothing; PARTITIONS];
+        if self.leaving {
+            return claims;
+        }
+        let to_be_had = |partition: usize| is_free(partition) || leases[partition].offered;
         let mut others: Vec<Owner> = (0..PARTITIONS)
-            .filter(|&partition| !is_free(partition) && leases[partition].owner != me)
+            .filter(|&partition| !to_be_had(partition) && leases[partition].owner != me)
             .map(|partition| leases[partition].owner)
             .collect();
         let of_others = others.clone();
@@ -139,21 +222,25 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         let (most, least) = (PARTITIONS.div_ceil(owners), PARTITIONS / owners);
         let held = self.held.iter().flatten().count();
 
-        let mut claims = [Claim::Nothing; PARTITIONS];
-        let free = (0..PARTITIONS).filter(|&partition| is_free(partition));
+        let taken_over = |partition: usize| Claim::TakeOver {
+            fence: leases[partition].fence,
+        };
+        let vacant = (0..PARTITIONS).filter(|&partition| to_be_had(partition));
         let mut claimed = 0;
-        for partition in free.take(most.saturating_sub(held)) {
-            claims[partition] = Claim::Take { stale: false };
+        for partition in vacant.take(most.saturating_sub(held)) {
+            claims[partition] = match is_free(partition) {
+                true => Claim::Take { stale: false },
+                false => taken_over(partition),
+            };
             claimed += 1;
         }
         let mut missing = least.saturating_sub(held + claimed);
         for owner in others {
             let count = of_others.iter().filter(|&&of| of == owner).count();
             let spare = count.saturating_sub(most).min(missing);
-            let theirs = (0..PARTITIONS).filter(|&partition| leases[partition].owner == owner && !is_free(partition));
+            let theirs = (0..PARTITIONS).filter(|&partition| leases[partition].owner == owner && !to_be_had(partition));
             for partition in theirs.take(spare) {
-                let fence = leases[partition].fence;
-                claims[partition] = Claim::Steal { fence };
+                claims[partition] = taken_over(partition);
             }
             missing -= spare;
         }
@@ -162,7 +249,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
 
     /// Hands what a look found to the coordinator.
     pub(super) fn tell(&mut self, changes: Changes<PARTITIONS>) {
-        if changes.iter().any(|change| *change != Change::Nothing) {
+        if changes != Changes::NONE {
             let place = self.changes.iter_mut().find(|place| place.is_none()).unwrap();
             *place = Some(changes);
         }
@@ -174,14 +261,14 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
             return;
         };
         self.changes.rotate_left(1);
-        for (partition, change) in changes.into_iter().enumerate() {
+        for (partition, change) in changes.of.into_iter().enumerate() {
             if change != Change::Nothing {
                 self.let_go(partition, log);
             }
             let Change::Gained { fence, position } = change else {
                 continue;
             };
-            self.workers[partition] = Some(Worker {
+            let mut worker = Worker {
                 fence,
                 delivered: position,
                 covered: mutation == Mutation::CoveredBeforeTheStreamIs,
@@ -189,17 +276,27 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
                 saved: position,
                 unfinished: 0,
                 previous: [0; LOG],
-            });
+            };
+            if let Some(candidate) = self.candidates[partition].take().filter(|it| it.covered) {
+                worker.prepare(&candidate, self.frontier, mutation);
+            }
+            self.workers[partition] = Some(worker);
+        }
+        let Some(wanted) = changes.wanted else { return };
+        for (candidate, wanted) in self.candidates.iter_mut().zip(wanted) {
+            *candidate = wanted.map(|position| candidate.unwrap_or(Candidate::new(position)));
         }
     }
 
-    /// Whether a stream is to be opened: there is none, or it does not cover what was gained since.
+    /// Whether a stream is to be opened: there is none, or it does not cover everything.
     pub(super) fn wants_stream(&self, mutation: Mutation) -> bool {
         let mut workers = self.workers.iter().flatten();
+        let mut candidates = self.candidates.iter().flatten().filter(|it| !it.is_cold());
         match self.feed {
-            None => workers.next().is_some(),
+            _ if self.opening.is_some() => false,
+            None => workers.next().is_some() || candidates.next().is_some(),
             Some(_) if mutation == Mutation::TakeoverWithoutReopening => false,
-            Some(_) => workers.any(|worker| !worker.covered),
+            Some(_) => workers.any(|worker| !worker.covered) || candidates.any(|candidate| !candidate.covered),
         }
     }
 
@@ -219,40 +316,66 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::open`, after what no stream reaches is being scanned; with `Progress::stream_opened`. That it takes its time is
-    /// no step here: what is gained meanwhile is as what is gained afterwards.
+    /// `Coordinator::open`, after what no stream reaches is being scanned.
     pub(super) fn open(&mut self, mutation: Mutation) {
-        let delivered = self.workers.iter().flatten().map(|worker| worker.delivered);
+        let held = self.workers.map(|worker| worker.map(|it| it.delivered));
+        let wanted = self
+            .candidates
+            .map(|it| it.filter(|it| !it.is_cold()).map(|it| it.kept));
+        let needs: [Option<Position>; PARTITIONS] =
+            std::array::from_fn(|partition| held[partition].or(wanted[partition]));
         let start = match mutation {
-            Mutation::OpenedAtTheHighest => delivered.max(),
-            _ => delivered.min(),
+            Mutation::OpenedAtTheHighest => needs.iter().flatten().max(),
+            _ => needs.iter().flatten().min(),
         };
-        let start = start.unwrap_or_default();
-        for worker in self.workers.iter_mut().flatten() {
-            worker.covered = true;
-        }
-        self.frontier = start;
-        self.feed = Some(Feed {
-            next: start,
-            partitions: self.workers.map(|worker| worker.is_some()),
-            begins_at: Some(start),
+        self.opening = Some(Opening {
+            start: start.copied().unwrap_or_default(),
+            partitions: needs.map(|position| position.is_some()),
         });
     }
 
-    /// `Coordinator::deliver`, with `Worker::deliver`, `Progress::began` and `Progress::advance`.
+    /// `Coordinator::stream_opened`, with `Progress::stream_opened`. The stream has shown what it begins with.
+    pub(super) fn opened(&mut self, mutation: Mutation) {
+        let Some(Opening { start, partitions }) = self.opening.take() else {
+            return;
+        };
+        for (partition, is_shown) in partitions.into_iter().enumerate() {
+            if let Some(worker) = &mut self.workers[partition] {
+                let covers = is_shown && (start <= worker.delivered || mutation == Mutation::OpenedAtTheHighest);
+                worker.covered |= covers || mutation == Mutation::OpeningCoversAll;
+            }
+            if let Some(candidate) = &mut self.candidates[partition] {
+                candidate.covered |= is_shown && start <= candidate.kept;
+            }
+        }
+        self.frontier = start;
+        self.feed = Some(Feed {
+            next: start + 1,
+            partitions,
+        });
+    }
+
+    /// `Coordinator::deliver`, with `Worker::deliver`, `Candidates::show`, `Progress::began` and `Progress::advance`.
     pub(super) fn deliver(&mut self, entry: Entry, position: Position, mutation: Mutation) {
         if let Some(feed) = &mut self.feed {
             feed.next = position + 1;
-            feed.begins_at = None;
         }
-        if let Entry::Event(partition) = entry
-            && let Some(worker) = &mut self.workers[usize::from(partition)]
-            && (worker.covered || mutation == Mutation::HandedOverBeforeTheStreamCovers)
-            && position > worker.delivered
-        {
-            worker.delivered = position;
-            worker.unfinished |= bit(position);
-            worker.previous[usize::from(position)] = self.frontier;
+        if let Entry::Event(partition) = entry {
+            let partition = usize::from(partition);
+            if let Some(worker) = &mut self.workers[partition] {
+                if (worker.covered || mutation == Mutation::HandedOverBeforeTheStreamCovers)
+                    && position > worker.delivered
+                {
+                    worker.begin(position, self.frontier);
+                }
+            } else if let Some(candidate) = &mut self.candidates[partition]
+                && candidate.covered
+                && position > candidate.kept
+            {
+                candidate.kept = position;
+                candidate.shown |= bit(position);
+                candidate.previous[usize::from(position)] = self.frontier;
+            }
         }
         self.frontier = self.frontier.max(position);
     }
@@ -267,7 +390,10 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
 
     /// `Coordinator::begin_anew`, and the stream is gone.
     pub(super) fn begin_anew(&mut self) {
-        self.feed = None;
+        (self.feed, self.opening) = (None, None);
+        for candidate in self.candidates.iter_mut().flatten() {
+            *candidate = Candidate::new(0);
+        }
         for worker in self.workers.iter_mut().flatten() {
             worker.delivered = 0;
         }

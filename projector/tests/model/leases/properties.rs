@@ -52,6 +52,8 @@ pub(super) enum Scene {
     LateCheckpoint,
     StreamBelowWhatWasHandedOver,
     TwoScansOfOnePartition,
+    KeptForATakeover,
+    TakenOverInTime,
 }
 
 impl Scene {
@@ -91,6 +93,18 @@ impl Scene {
             }
             Scene::TwoScansOfOnePartition => seen("a partition is scanned twice at once", |_, state| {
                 state.workers().any(|(worker, _)| worker.scanning > 1)
+            }),
+            Scene::KeptForATakeover => seen("an event is kept for a lease that is to be taken over", |_, state| {
+                let mut candidates = state
+                    .processes
+                    .iter()
+                    .flat_map(|process| process.candidates.iter().flatten());
+                candidates.any(|candidate| candidate.shown != 0)
+            }),
+            Scene::TakenOverInTime => seen("others have all that somebody held who is about to end", |_, state| {
+                let mut leaving = state.processes.iter().filter(|process| process.leaving);
+                leaving.any(|process| process.held.iter().all(Option::is_none))
+                    && state.leases.iter().all(|lease| lease.fence > 1)
             }),
         }
     }

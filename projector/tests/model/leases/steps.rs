@@ -1,6 +1,6 @@
 //! What processes do to what they share: the leases, the event store and its oplog.
 
-use super::process::{Change, Checkpoint, Claim, Process, SCANS, Scan};
+use super::process::{Change, Changes, Checkpoint, Claim, Process, SCANS, Scan};
 use super::{Entry, Mutation, Owner, Position, Set, State, events_of};
 
 impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITIONS> {
@@ -34,19 +34,21 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
     ///
     /// What nobody renews any more runs out; time is not counted. `run_out`: so does what this living process has,
     /// which was too slow.
-    pub(super) fn tend(&mut self, process: usize, run_out: Option<usize>) {
+    /// What is to be taken over has to be prepared; `cold`: the keeper takes it for prepared, and it is not any more. Answers whether there
+    /// was such a thing.
+    pub(super) fn tend(&mut self, process: usize, run_out: Option<usize>, cold: bool) -> bool {
         let me = Owner::of(process);
         for partition in 0..PARTITIONS {
             if self.leases[partition].owner == me {
                 self.changed(partition);
             }
         }
-        let mut changes = [Change::Nothing; PARTITIONS];
+        let mut changes = Changes::NONE;
         for (partition, lease) in self.leases.iter().enumerate() {
             let held = &mut self.processes[process].held[partition];
             if held.is_some_and(|fence| fence != lease.fence || lease.owner != me) {
                 *held = None;
-                changes[partition] = Change::Lost;
+                changes.of[partition] = Change::Lost;
             }
         }
         let is_free = |partition: usize| {
@@ -56,12 +58,32 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
             }
             owner == Owner::Nobody || self.has_ended(owner) || run_out.is_some_and(|slow| owner == Owner::of(slow))
         };
-        let claims = self.processes[process].claims(me, &self.leases, is_free);
-        if claims.iter().all(|claim| *claim == Claim::Nothing) {
-            self.processes[process].tell(changes);
-        } else {
-            self.processes[process].claims = Some((claims, changes));
+        let mut claims = self.processes[process].claims(me, &self.leases, is_free);
+        let keeper = &mut self.processes[process];
+        let mut wanted = [None; PARTITIONS];
+        let mut was_cold = false;
+        for (partition, claim) in claims.iter_mut().enumerate() {
+            let is_prepared = keeper.candidates[partition].is_some_and(|it| it.is_prepared());
+            if matches!(claim, Claim::TakeOver { .. }) && !is_prepared {
+                if cold {
+                    was_cold = true;
+                } else {
+                    wanted[partition] = Some(self.leases[partition].position);
+                    *claim = Claim::Nothing;
+                }
+            }
         }
+        let partitions = wanted.map(|position| position.is_some());
+        if keeper.wanted != partitions {
+            keeper.wanted = partitions;
+            changes.wanted = Some(wanted);
+        }
+        if claims.iter().all(|claim| *claim == Claim::Nothing) {
+            keeper.tell(changes);
+        } else {
+            keeper.claims = Some((claims, changes));
+        }
+        was_cold
     }
 
     /// The second half of `Keeper::tend`: `Leases::take`. Without an answer the process does not know what it took.
@@ -74,18 +96,19 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
             let unchanged = match claim {
                 Claim::Nothing => false,
                 Claim::Take { stale } => !stale,
-                Claim::Steal { fence } => lease.fence == fence && lease.owner != Owner::Nobody,
+                Claim::TakeOver { fence } => lease.fence == fence && lease.owner != Owner::Nobody,
             };
             if !unchanged {
                 continue;
             }
             lease.owner = Owner::of(process);
+            lease.offered = false;
             lease.fence += 1;
             let (fence, position) = (lease.fence, lease.position);
             self.changed(partition);
             if answered {
                 self.processes[process].held[partition] = Some(fence);
-                changes[partition] = Change::Gained { fence, position };
+                changes.of[partition] = Change::Gained { fence, position };
             }
         }
         self.processes[process].tell(changes);
@@ -118,11 +141,10 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.processes[process].open(mutation);
     }
 
-    /// What the stream shows next, if anything: `Feed::next`. What it was opened at comes first, whatever it is.
+    /// What the stream shows next, if anything: `Feed::next`.
     pub(super) fn next_shown(&self, process: usize) -> Option<Position> {
         let feed = self.processes[process].feed.as_ref()?;
         (feed.next..=self.last).find(|&position| match self.log[usize::from(position)] {
-            _ if feed.begins_at == Some(position) => true,
             Entry::Nothing => false,
             Entry::Mark => true,
             Entry::Event(partition) => feed.partitions[usize::from(partition)],
@@ -133,6 +155,16 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
     pub(super) fn has_lost_history(&self, process: usize) -> bool {
         let feed = self.processes[process].feed.as_ref();
         feed.is_some_and(|feed| feed.next < self.oplog)
+    }
+
+    /// What was being opened is: `Feed::open`. What it was opened at has to come first.
+    pub(super) fn opened(&mut self, process: usize, mutation: Mutation) {
+        let opening = self.processes[process].opening.as_ref();
+        if opening.is_some_and(|opening| opening.start < self.oplog) {
+            self.processes[process].begin_anew();
+        } else {
+            self.processes[process].opened(mutation);
+        }
     }
 
     /// One turn of `Coordinator::run` with the stream.
@@ -158,7 +190,15 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.processes[process].saved(&checkpoints);
     }
 
-    /// The end of `Subscription::run`: what is handled is saved, and the leases are given back (`Leases::release`).
+    /// `Keeper::leave`.
+    pub(super) fn leave(&mut self, process: usize) {
+        self.processes[process].leaving = true;
+        for lease in &mut self.leases {
+            lease.offered |= lease.owner == Owner::of(process);
+        }
+    }
+
+    /// The end of `Subscription::run`, whether or not others have taken over what was held: what is handled is saved, and the leases are given back (`Leases::release`).
     pub(super) fn stop(&mut self, process: usize, mutation: Mutation) {
         let saving = self.processes[process].saving;
         self.save(process, saving, mutation);
@@ -168,6 +208,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         for partition in 0..PARTITIONS {
             if self.leases[partition].owner == Owner::of(process) {
                 self.leases[partition].owner = Owner::Nobody;
+                self.leases[partition].offered = false;
                 self.changed(partition);
             }
         }
@@ -179,6 +220,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         for lease in &mut self.leases {
             if lease.owner == Owner::of(process) {
                 lease.owner = Owner::Gone;
+                lease.offered = false;
             }
         }
     }
@@ -190,7 +232,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
             process.runs
                 && process.claims.is_none()
                 && process.changes[0].is_none()
-                && process.feed.is_some() == process.workers.iter().any(Option::is_some)
+                && process.opening.is_none()
                 && !process.wants_stream(mutation)
                 && process.workers.iter().flatten().all(|worker| worker.unfinished == 0)
                 && process.scans[0].is_none()
@@ -200,7 +242,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
                 && process.due(mutation).iter().all(Option::is_none)
                 && {
                     let mut looked = self.clone();
-                    looked.tend(number, None);
+                    looked.tend(number, None, false);
                     looked == *self
                 }
         })

@@ -14,6 +14,7 @@ const NO_MISHAPS: Bounds = Bounds {
     stops: 0,
     pauses: 0,
     lost_answers: 0,
+    colds: 0,
     breaks: 0,
     rollovers: 0,
 };
@@ -41,6 +42,7 @@ fn shares_are_taken_and_streams_break() {
         Scene::StaleOwnerAtWork,
         Scene::Repetition,
         Scene::LateCheckpoint,
+        Scene::KeptForATakeover,
     ];
     let bounds = Bounds {
         breaks: 1,
@@ -81,9 +83,27 @@ fn leases_of_the_slow_are_taken_over() {
 #[test]
 fn leases_are_given_back() {
     let bounds = Bounds { stops: 1, ..NO_MISHAPS };
-    let model = leases::<2, 2>(1, bounds, &[Scene::AllIsDone, Scene::Takeover]);
+    let scenes = [
+        Scene::AllIsDone,
+        Scene::Takeover,
+        Scene::TakenOverInTime,
+        Scene::KeptForATakeover,
+    ];
+    let model = leases::<2, 2>(1, bounds, &scenes);
     holds(
         "two processes, two partitions, an orderly end",
+        model.checker().symmetry(),
+    );
+}
+
+/// The keeper takes for prepared what is not any more.
+#[test]
+fn unprepared_leases_are_taken_over_too() {
+    let bounds = Bounds { colds: 1, ..NO_MISHAPS };
+    let scenes = [Scene::AllIsDone, Scene::Takeover, Scene::StaleOwnerAtWork];
+    let model = leases::<2, 2>(1, bounds, &scenes);
+    holds(
+        "two processes, two partitions, a cold takeover",
         model.checker().symmetry(),
     );
 }
@@ -189,6 +209,7 @@ fn wider_bounds_hold_too() {
         stops: 1,
         pauses: 1,
         lost_answers: 1,
+        colds: 1,
         breaks: 1,
         rollovers: 0,
     };
@@ -237,6 +258,25 @@ fn a_stream_that_hands_over_what_it_does_not_cover_is_found_out() {
         ..mutated::<2, 2>(Mutation::HandedOverBeforeTheStreamCovers, A_KILL)
     };
     breaks("handed over before the stream covers it", model, NOTHING_IS_LOST);
+}
+
+/// A cold takeover while a stream is being opened that does not show the partition.
+#[test]
+fn a_stream_that_covers_what_it_does_not_show_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::OpeningCoversAll, A_KILL);
+    breaks("an opening covers all", model, NOTHING_IS_LOST);
+}
+
+#[test]
+fn a_takeover_that_forgets_what_was_shown_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::KeptIsForgotten, NO_MISHAPS);
+    breaks("what was kept is forgotten", model, NOTHING_IS_LOST);
+}
+
+#[test]
+fn a_takeover_that_passes_what_was_shown_is_found_out() {
+    let model = mutated::<2, 2>(Mutation::KeptIsPutBehindTheFrontier, NO_MISHAPS);
+    breaks("what was kept is put behind the frontier", model, NOTHING_IS_LOST);
 }
 
 #[test]
