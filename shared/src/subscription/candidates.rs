@@ -144,3 +144,125 @@ impl Candidates {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::raw::RawDocumentBuf;
+    use chrono::Utc;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::events::StreamId;
+    use crate::ids::{EventId, UserId};
+
+    fn at(position: u64) -> Position {
+        Position::from_u64(position)
+    }
+
+    fn partition(number: u8) -> Partition {
+        Partition::new(number).unwrap()
+    }
+
+    fn lease(number: u8, position: u64) -> Lease {
+        Lease {
+            id: format!("views/{number:02}"),
+            subscription: "views".to_owned(),
+            partition: partition(number),
+            owner: Some("another".to_owned()),
+            session: None,
+            offered_by: None,
+            fence: 1,
+            beat: 1,
+            position: at(position),
+        }
+    }
+
+    fn shown(number: u8, position: u64, previous: u64) -> Shown {
+        let actor = UserId::new(Utc::now());
+        let event = RecordedEvent {
+            id: EventId::new(Utc::now()),
+            stream: StreamId::user(actor),
+            version: 1,
+            event_type: "unknown".to_owned(),
+            schema: 1,
+            partition: partition(number),
+            actor,
+            command_id: Uuid::new_v4(),
+            correlation_id: String::new(),
+            causation_id: None,
+            traceparent: None,
+            idempotency_key: None,
+            body_hash: None,
+            recorded_at: Utc::now(),
+            data: RawDocumentBuf::new(),
+        };
+        Shown {
+            event: Arc::new(event),
+            position: at(position),
+            previous: at(previous),
+        }
+    }
+
+    fn candidates(most: usize) -> (Candidates, watch::Receiver<Prepared>) {
+        let (prepared, told) = watch::channel(Prepared::new());
+        (Candidates::new(most, prepared), told)
+    }
+
+    fn kept(taken: Option<Vec<Shown>>) -> Option<Vec<u64>> {
+        taken.map(|shown| shown.iter().map(|it| it.position.as_u64()).collect())
+    }
+
+    #[test]
+    fn what_a_stream_shows_is_kept_once_it_covers_the_lease() {
+        let (mut candidates, told) = candidates(10);
+        candidates.want(&[lease(1, 10), lease(2, 20)]);
+        assert_eq!(*told.borrow(), Prepared::new());
+        assert!(candidates.want_a_stream());
+        candidates.show(shown(1, 11, 10));
+        // This one begins above what the first needs.
+        candidates.stream_opened(at(15), &[partition(1), partition(2)]);
+        assert_eq!(*told.borrow(), [partition(2)].into());
+        candidates.stream_opened(at(10), &[partition(1), partition(2)]);
+        assert_eq!(*told.borrow(), [partition(1), partition(2)].into());
+        assert!(!candidates.want_a_stream());
+        for (number, position) in [(1, 10), (1, 11), (2, 20), (1, 25), (2, 26), (3, 27)] {
+            candidates.show(shown(number, position, position - 1));
+        }
+        // Another stream, which shows again what is kept.
+        candidates.stream_opened(at(20), &[partition(1), partition(2)]);
+        candidates.show(shown(1, 25, 20));
+        assert_eq!(kept(candidates.taken(partition(1))), Some(vec![11, 25]));
+        assert_eq!(kept(candidates.taken(partition(2))), Some(vec![26]));
+        assert_eq!(kept(candidates.taken(partition(3))), None);
+    }
+
+    #[test]
+    fn what_is_no_longer_wanted_is_forgotten() {
+        let (mut candidates, told) = candidates(10);
+        candidates.want(&[lease(1, 10), lease(2, 10)]);
+        candidates.stream_opened(at(10), &[partition(1), partition(2)]);
+        candidates.want(&[lease(2, 10)]);
+        assert_eq!(*told.borrow(), [partition(2)].into());
+        assert_eq!(kept(candidates.taken(partition(1))), None);
+        candidates.want(&[]);
+        assert_eq!(candidates.needs().count(), 0);
+    }
+
+    /// Else it would never be taken over.
+    #[test]
+    fn what_no_stream_can_show_is_prepared_and_taken_without_its_events() {
+        let (mut candidates, told) = candidates(1);
+        let never_begun = Position::ORIGIN.as_u64();
+        candidates.want(&[lease(1, never_begun), lease(2, 10), lease(3, 10)]);
+        assert_eq!(*told.borrow(), [partition(1)].into());
+        candidates.stream_opened(at(10), &[partition(2), partition(3)]);
+        // More than is kept.
+        candidates.show(shown(2, 11, 10));
+        candidates.show(shown(2, 12, 11));
+        assert_eq!(kept(candidates.taken(partition(2))), None);
+        candidates.begin_anew();
+        assert_eq!(*told.borrow(), [partition(1), partition(3)].into());
+        assert!(!candidates.want_a_stream());
+        assert_eq!(kept(candidates.taken(partition(3))), None);
+    }
+}
