@@ -8,7 +8,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
-pub use self::losses::Losses;
+pub use self::losses::{Lookout, Losses};
 use crate::config::MongoDb;
 
 /// The databases of the product. By default both are on one deployment, behind one client.

@@ -26,12 +26,12 @@ const ALL: [&str; 13] = [
     "home_followees",
     "deep_page",
     "post",
-    "post_famous",
     "token_ms",
     "visible_ms",
+    "knee",
+    "post_famous",
     "fan_out",
     "home_stored",
-    "knee",
 ];
 
 pub(crate) async fn measure(stack: &mut Stack, scale: &Scale, only: &[String], report: &mut Report) -> Result<()> {

@@ -34,17 +34,35 @@ impl Losses {
         })
     }
 
+    /// Notices losses from now on.
+    pub fn lookout(&self) -> Lookout {
+        Lookout(self.0.subscribe())
+    }
+
     /// What the work ends with, or a transient error if connections were lost meanwhile and it does not end soon.
     /// Whether it was done is then unknown, as after any error of the network.
     pub async fn until_lost<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let mut lost = self.0.subscribe();
+        self.lookout().until_lost(work).await
+    }
+}
+
+/// Notices losses between pieces of work, too: for what is asked for in one and answered in another.
+#[derive(Debug)]
+pub struct Lookout(watch::Receiver<()>);
+
+impl Lookout {
+    /// As [`Losses::until_lost`], of connections that were lost since the last piece of work ended. If this is dropped before it ends,
+    /// no loss is forgotten.
+    pub async fn until_lost<T, E: From<Error>>(&mut self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut lost = self.0.clone();
         let mut work = pin!(work);
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            outcome = &mut work => return outcome,
-            Ok(()) = lost.changed() => {}
-        }
-        tokio::time::timeout(GRACE, work).await.unwrap_or_else(|_| {
+            outcome = &mut work => Ok(outcome),
+            Ok(()) = lost.changed() => tokio::time::timeout(GRACE, work).await,
+        };
+        self.0.mark_unchanged();
+        ended.unwrap_or_else(|_| {
             let error = io::Error::new(io::ErrorKind::ConnectionReset, "connections to the database were lost");
             Err(Error::from(error).into())
         })
@@ -71,5 +89,17 @@ mod tests {
         assert_eq!(went_on.unwrap(), 1);
         let later: Result<i32, Error> = losses.until_lost(async { Ok(2) }).await;
         assert_eq!(later.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_lookout_forgets_no_loss_of_before_or_of_what_was_given_up() {
+        let losses = Losses::default();
+        let mut lookout = losses.lookout();
+        losses.0.send_replace(());
+        let given_up = lookout.until_lost(std::future::pending::<Result<(), Error>>());
+        assert!(tokio::time::timeout(GRACE / 2, given_up).await.is_err());
+        let waited = lookout.until_lost(std::future::pending::<Result<(), Error>>()).await;
+        assert!(is_transient(&waited.unwrap_err()));
+        assert!(!lookout.0.has_changed().unwrap(), "nothing was lost since");
     }
 }

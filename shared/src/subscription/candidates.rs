@@ -1,7 +1,7 @@
 //! Leases to take over from owners that live: their events are kept until then, so that nobody waits for a stream to be opened.
 //!
-//! The owner goes on until the lease is another's. By then the stream of who takes it over has shown everything above the lease's
-//! checkpoint, and what it has shown lies here: checkpoints never go back, and the stream was opened at an earlier one.
+//! The owner goes on until the lease is another's. By then who takes it over has a stream that began at an earlier checkpoint, and
+//! checkpoints never go back: what the stream has shown above the one that is found lies here, and the rest it will show.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl Candidates {
             return;
         }
         if candidate.shown.len() >= self.most {
-            // It is taken over by now, or the database does not let us.
+            // The owner is far behind, or it can't be taken over for long.
             *candidate = Candidate::COLD;
         } else {
             candidate.kept = shown.position;

@@ -83,7 +83,7 @@ impl Coordinator {
                     None => return,
                 },
                 () = tokio::time::sleep_until(open_at), if to_open => {}
-                opened = losses.until_lost(opened(&mut opening)) => match opened {
+                opened = opened(&mut opening) => match opened {
                     Ok((start, partitions, opened)) => {
                         self.stream_opened(start, &partitions);
                         (feed, opening) = (Some(opened), None);
@@ -103,7 +103,7 @@ impl Coordinator {
                         open_at = Instant::now() + patience.next();
                     }
                 },
-                incoming = losses.until_lost(next_of(&mut feed, silence)) => match incoming {
+                incoming = next_of(&mut feed, silence) => match incoming {
                     Ok(incoming) => self.deliver(incoming),
                     Err(FeedError::HistoryLost(error)) => {
                         self.begin_anew(error);
@@ -170,7 +170,8 @@ impl Coordinator {
         let (workshop, shown) = (self.workshop.clone(), partitions.clone());
         let feed = async move {
             let types = workshop.handler.event_types();
-            let opening = Feed::open(workshop.store.database(), start, &shown, types);
+            let lookout = workshop.losses.lookout();
+            let opening = Feed::open(workshop.store.database(), lookout, start, &shown, types);
             // A server may read much of its oplog before it shows the first.
             in_time(workshop.settings.stream_silence * 2, opening).await
         };

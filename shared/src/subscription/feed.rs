@@ -12,6 +12,7 @@ use mongodb::error::{Error, ErrorKind};
 
 use crate::event_store::{EVENTS, MARKS, RecordedEvent};
 use crate::ids::Partition;
+use crate::mongo::Lookout;
 use crate::position::Position;
 
 /// What the stream shows.
@@ -76,6 +77,8 @@ impl From<Error> for FeedError {
 /// waits for it knows that the stream shows something.
 pub(super) struct Feed {
     stream: ChangeStream<ChangeStreamEvent<RawDocumentBuf>>,
+    /// What was asked waits for its answer between two calls of `next`, too.
+    lookout: Lookout,
 }
 
 impl Feed {
@@ -83,6 +86,7 @@ impl Feed {
     /// only those types.
     pub(super) async fn open(
         events: &Database,
+        mut lookout: Lookout,
         start: Position,
         partitions: &[Partition],
         types: Option<&[&str]>,
@@ -104,14 +108,17 @@ impl Feed {
             );
         }
         inserts.insert("$or", [doc! { "clusterTime": start }, wanted]);
-        let stream = events
+        let opening = events
             .watch()
             .pipeline([doc! { "$match": inserts }])
             .start_at_operation_time(start.to_timestamp())
-            .batch_size(1_000)
+            .batch_size(1_000);
+        let stream = lookout
+            .until_lost(async { opening.await.map_err(FeedError::from) })
             .await?;
         let mut feed = Self {
             stream: stream.with_type(),
+            lookout,
         };
         match feed.next().await?.position() {
             first if first == start => Ok(feed),
@@ -123,11 +130,14 @@ impl Feed {
 
     /// The next of the stream. May be dropped and called again without losing anything.
     pub(super) async fn next(&mut self) -> Result<Incoming, FeedError> {
-        match self.stream.next().await {
-            Some(Ok(change)) => incoming(change),
-            Some(Err(error)) => Err(error.into()),
-            None => Err(FeedError::Broken(Error::custom("the change stream ended"))),
-        }
+        let next = async {
+            match self.stream.next().await {
+                Some(Ok(change)) => incoming(change),
+                Some(Err(error)) => Err(error.into()),
+                None => Err(FeedError::Broken(Error::custom("the change stream ended"))),
+            }
+        };
+        self.lookout.until_lost(next).await
     }
 }
 

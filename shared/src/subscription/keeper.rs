@@ -88,16 +88,12 @@ impl Keeper {
             still
         });
         self.observe(&all, now);
-        let (claims, wanted): (Vec<Claim<'_>>, Vec<Claim<'_>>) =
-            self.claims(&all, now).into_iter().partition(|claim| match claim {
-                Claim::Take(_) => true,
-                Claim::TakeOver(lease) => prepared.contains(&lease.partition),
-            });
-        let partitions = wanted.iter().map(|claim| claim.lease().partition).collect();
-        if self.wanted != partitions {
-            self.wanted = partitions;
-            changes.wanted = Some(wanted.iter().map(|claim| claim.lease().clone()).collect());
-        }
+        let (takeovers, mut claims): (Vec<Claim<'_>>, Vec<Claim<'_>>) = self
+            .claims(&all, now)
+            .into_iter()
+            .partition(|claim| matches!(claim, Claim::TakeOver(_)));
+        let is_prepared = |claim: &&Claim<'_>| prepared.contains(&claim.lease().partition);
+        claims.extend(takeovers.iter().filter(is_prepared));
         changes.went_for_some = !claims.is_empty();
         match self.losses.until_lost(self.leases.take(&claims, &self.owner)).await {
             Ok(gained) => changes.gained = gained,
@@ -116,6 +112,16 @@ impl Keeper {
             {
                 left_open.extend(before.session);
             }
+        }
+        // What was prepared and not got stays so until the next look: another may have it, or the command failed.
+        let wanted = takeovers.iter().map(Claim::lease);
+        let wanted: Vec<&Lease> = wanted
+            .filter(|lease| !self.held.contains_key(&lease.partition))
+            .collect();
+        let partitions = wanted.iter().map(|lease| lease.partition).collect();
+        if self.wanted != partitions {
+            self.wanted = partitions;
+            changes.wanted = Some(wanted.into_iter().cloned().collect());
         }
         changes.handed_over = self.held.is_empty() || !self.has_heirs(&all, now);
         for session in left_open {

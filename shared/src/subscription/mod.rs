@@ -120,10 +120,20 @@ impl Subscription {
             keeper,
             prepared: told,
             changes,
-            shutdown,
+            shutdown: shutdown.clone(),
             handed_over: handed_over.clone(),
         };
         tasks.spawn(tending.run(stop.clone()));
+        // Whatever keeps the others from taking over, or from being asked to.
+        let (within, given_up, ended) = (workshop.settings.hand_over_within, handed_over.clone(), stop.clone());
+        tasks.spawn(async move {
+            let patience = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(within).await;
+            };
+            ended.run_until_cancelled(patience).await;
+            given_up.cancel();
+        });
         tasks.spawn(save_checkpoints(
             workshop.clone(),
             self.leases.clone(),

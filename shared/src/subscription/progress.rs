@@ -83,7 +83,8 @@ impl Progress {
             fence,
             covered: shown.is_some(),
             scans: 0,
-            writes_due: if unfinished.is_empty() { 0 } else { 2 },
+            // What the owner before has handled last may be waited for, at a time slightly above its event's.
+            writes_due: if shown.is_some() { 2 } else { 0 },
             unfinished,
             saved: position,
         };

@@ -22,7 +22,7 @@ pub(super) struct Tending {
     pub(super) changes: mpsc::UnboundedSender<Changes>,
     /// Whether the process is to end.
     pub(super) shutdown: CancellationToken,
-    /// Told when the others have what was held, or are no longer waited for.
+    /// Told when the others have what was held, or there are none.
     pub(super) handed_over: CancellationToken,
 }
 
@@ -39,6 +39,16 @@ enum Occasion {
     Shutdown,
 }
 
+/// How far a process has come with its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Working,
+    /// It is to end.
+    Leaving,
+    /// The others know.
+    Offered,
+}
+
 impl Tending {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let settings = self.workshop.settings.clone();
@@ -50,20 +60,20 @@ impl Tending {
         // What is to be had and more than our share: it is another's to take, or ours when leases are balanced next. What comes to be
         // had afterwards is looked at anew.
         let mut left_to_others = Vacancies::new();
-        let mut leaving_since = None;
+        let mut phase = Phase::Working;
         loop {
             let occasion = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = self.shutdown.cancelled(), if leaving_since.is_none() => Occasion::Shutdown,
+                () = self.shutdown.cancelled(), if phase == Phase::Working => Occasion::Shutdown,
                 _ = every.tick() => Occasion::Renewal,
                 Ok(()) = self.prepared.changed() => Occasion::Prepared,
                 _ = look.tick() => Occasion::Look,
             };
             let mut vacant = Vacancies::new();
             if occasion == Occasion::Shutdown {
-                leaving_since = Some(Instant::now());
-            } else if occasion == Occasion::Look && leaving_since.is_none() {
+                phase = Phase::Leaving;
+            } else if occasion == Occasion::Look && phase == Phase::Working {
                 vacant = self.keeper.vacant().await;
                 if vacant.is_empty() || vacant == left_to_others {
                     continue;
@@ -71,63 +81,52 @@ impl Tending {
             } else if occasion == Occasion::Look && self.handed_over.is_cancelled() {
                 continue;
             }
-            let patience = match leaving_since {
-                Some(since) if !self.handed_over.is_cancelled() => {
-                    settings.hand_over_within.saturating_sub(since.elapsed())
-                }
-                _ => Duration::MAX,
-            };
-            match tokio::time::timeout(patience, self.tend(occasion)).await {
-                Ok(Ok(found)) => {
+            match self.tend(occasion, &mut phase).await {
+                Ok(found) => {
                     // Where another was faster, some may be left.
                     let nothing_to_do = found.is_empty() && !found.went_for_some;
                     left_to_others = if nothing_to_do { vacant } else { Vacancies::new() };
-                    if leaving_since.is_some() && found.handed_over {
+                    if phase == Phase::Offered && found.handed_over {
                         self.handed_over.cancel();
                     }
-                    if !found.is_empty() && !self.tell(found) {
-                        return;
-                    }
+                    self.tell(found);
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     tracing::warn!(subscription = self.workshop.subscription, %error, "tending the leases failed");
-                    if leaving_since.is_some() {
-                        self.handed_over.cancel();
-                    }
-                }
-                Err(_) => {
-                    tracing::warn!(
-                        subscription = self.workshop.subscription,
-                        "nobody took the leases over in time"
-                    );
-                    self.handed_over.cancel();
                 }
             }
             self.measure();
-            if heartbeat.is_due(
-                self.workshop.progress.frontier(),
-                Instant::now(),
-                settings.heartbeat_every,
-            ) && let Err(error) = self.workshop.losses.until_lost(self.workshop.store.mark_all()).await
+            if phase == Phase::Working
+                && heartbeat.is_due(
+                    self.workshop.progress.frontier(),
+                    Instant::now(),
+                    settings.heartbeat_every,
+                )
+                && let Err(error) = self.workshop.losses.until_lost(self.workshop.store.mark_all()).await
             {
                 tracing::warn!(subscription = self.workshop.subscription, %error, "writing a heartbeat failed");
             }
         }
     }
 
-    async fn tend(&mut self, occasion: Occasion) -> Result<Changes, Error> {
-        match occasion {
-            Occasion::Renewal => self.keeper.renew().await?,
-            Occasion::Shutdown => self.keeper.leave().await?,
-            // To renew them writes all leases that are held, while readers wait for what is free.
-            Occasion::Look | Occasion::Prepared => {}
+    async fn tend(&mut self, occasion: Occasion, phase: &mut Phase) -> Result<Changes, Error> {
+        // At other times it would only write all leases that are held, while readers wait for what is free.
+        if occasion == Occasion::Renewal {
+            self.keeper.renew().await?;
+        }
+        if *phase == Phase::Leaving {
+            self.keeper.leave().await?;
+            *phase = Phase::Offered;
         }
         let prepared = self.prepared.borrow_and_update().clone();
         self.keeper.tend(&prepared, Instant::now()).await
     }
 
-    /// Tells the coordinator; false if it is gone.
-    fn tell(&self, found: Changes) -> bool {
+    /// Tells the coordinator.
+    fn tell(&self, found: Changes) {
+        if found.is_empty() {
+            return;
+        }
         let (gained, lost) = (found.gained.len(), found.lost.len());
         let (metrics, labels) = (&self.workshop.metrics, self.workshop.labels());
         metrics.leases_taken.get_or_create(&labels).inc_by(gained as u64);
@@ -135,7 +134,8 @@ impl Tending {
         if gained + lost > 0 {
             tracing::info!(subscription = self.workshop.subscription, gained, lost, "leases moved");
         }
-        self.changes.send(found).is_ok()
+        // Once it has ended, leases are only renewed: the last batches are under way.
+        let _ = self.changes.send(found);
     }
 
     fn measure(&self) {

@@ -247,6 +247,15 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         claims
     }
 
+    /// The leases of living owners that were not got are to be prepared, or stay so.
+    pub(super) fn want(&mut self, takeovers: [Option<Position>; PARTITIONS], changes: &mut Changes<PARTITIONS>) {
+        let partitions = takeovers.map(|position| position.is_some());
+        if self.wanted != partitions {
+            self.wanted = partitions;
+            changes.wanted = Some(takeovers);
+        }
+    }
+
     /// Hands what a look found to the coordinator.
     pub(super) fn tell(&mut self, changes: Changes<PARTITIONS>) {
         if changes != Changes::NONE {

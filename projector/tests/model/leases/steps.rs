@@ -60,27 +60,26 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         };
         let mut claims = self.processes[process].claims(me, &self.leases, is_free);
         let keeper = &mut self.processes[process];
-        let mut wanted = [None; PARTITIONS];
+        let mut takeovers = [None; PARTITIONS];
         let mut was_cold = false;
         for (partition, claim) in claims.iter_mut().enumerate() {
-            let is_prepared = keeper.candidates[partition].is_some_and(|it| it.is_prepared());
-            if matches!(claim, Claim::TakeOver { .. }) && !is_prepared {
+            if !matches!(claim, Claim::TakeOver { .. }) {
+                continue;
+            }
+            takeovers[partition] = Some(self.leases[partition].position);
+            if !keeper.candidates[partition].is_some_and(|it| it.is_prepared()) {
                 if cold {
                     was_cold = true;
                 } else {
-                    wanted[partition] = Some(self.leases[partition].position);
                     *claim = Claim::Nothing;
                 }
             }
         }
-        let partitions = wanted.map(|position| position.is_some());
-        if keeper.wanted != partitions {
-            keeper.wanted = partitions;
-            changes.wanted = Some(wanted);
-        }
         if claims.iter().all(|claim| *claim == Claim::Nothing) {
+            keeper.want(takeovers, &mut changes);
             keeper.tell(changes);
         } else {
+            changes.wanted = Some(takeovers);
             keeper.claims = Some((claims, changes));
         }
         was_cold
@@ -111,7 +110,13 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
                 changes.of[partition] = Change::Gained { fence, position };
             }
         }
-        self.processes[process].tell(changes);
+        let keeper = &mut self.processes[process];
+        let mut takeovers = changes.wanted.take().unwrap_or([None; PARTITIONS]);
+        for (takeover, held) in takeovers.iter_mut().zip(keeper.held) {
+            *takeover = takeover.filter(|_| held.is_none());
+        }
+        keeper.want(takeovers, &mut changes);
+        keeper.tell(changes);
     }
 
     /// `Coordinator::open`, with `scan_what_no_stream_reaches` and `EventStore::horizon`.
