@@ -136,14 +136,15 @@ spec:
             periodSeconds: 10
             timeoutSeconds: 10
             failureThreshold: 6
-          # Its checks may take 3 s each (http.check_timeout).
+          # Asking the database may take 3 s (http.check_timeout). All pods ask the same one: they are not taken out for a short outage, which
+          # would last longer for it.
           readinessProbe:
             httpGet:
               path: /readyz
               port: http
             periodSeconds: 5
             timeoutSeconds: 5
-            failureThreshold: 2
+            failureThreshold: 3
           resources:
             {{- toYaml $values.resources | nindent 12 }}
           securityContext:

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::edge::EdgeState;
@@ -54,17 +54,17 @@ impl Readiness {
         self.0.draining.load(Ordering::Acquire)
     }
 
-    /// The outcome of every check, each within `timeout`.
+    /// The outcome of every check, each within `timeout`, in the order in which they were added: one that waits for the database tells
+    /// of the present when it ends, and those after it must not tell of when it began.
     pub async fn outcomes(&self, timeout: Duration) -> Vec<(&'static str, Result<(), String>)> {
         let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
-        join_all(checks.into_iter().map(|(name, check)| async move {
+        let mut outcomes = Vec::with_capacity(checks.len());
+        for (name, check) in checks {
             let outcome = tokio::time::timeout(timeout, check()).await;
-            (
-                name,
-                outcome.unwrap_or_else(|_| Err(format!("did not answer within {timeout:?}"))),
-            )
-        }))
-        .await
+            let outcome = outcome.unwrap_or_else(|_| Err(format!("did not answer within {timeout:?}")));
+            outcomes.push((name, outcome));
+        }
+        outcomes
     }
 }
 
