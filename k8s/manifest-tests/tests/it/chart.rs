@@ -58,6 +58,11 @@ fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
             "httpRoute.enabled=true",
             "'/httpRoute/parentRefs': minItems: got 0, want 1",
         ),
+        // Only whoever scrapes its metrics calls it.
+        (
+            "projector.service.trafficDistribution=PreferSameNode",
+            "'/projector/service': additional properties 'trafficDistribution' not allowed",
+        ),
         (
             "operator.projection.generation=0",
             "'/operator/projection/generation': minimum: got 0, want 1",
