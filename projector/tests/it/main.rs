@@ -8,6 +8,7 @@ mod dead_letters;
 mod generations;
 mod leadership;
 mod oracle;
+mod owners;
 mod projection;
 mod rebuild;
 mod sweep;

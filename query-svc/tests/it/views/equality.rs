@@ -1,15 +1,20 @@
 //! Any interleaving, duplication and restart of a history gives the same views.
 //!
 //! A history is what users did; a schedule is how its events reach the handlers: lane by lane and batch by batch,
-//! several at a time and by two processes, with lanes that go back to an earlier checkpoint, or all events in any order
-//! as in a scan. Meanwhile owners visit or stay away, and time passes. In the end the rows are those of one
-//! orderly run, and the home timelines those of the definition, in this generation and in one that is rebuilt.
+//! several at a time and by two processes, with lanes that go back to an earlier checkpoint, and processes that die between any
+//! two steps and leave the rest to an heir, or all events in any order as in a scan. Meanwhile owners visit or stay away, and time
+//! passes. In the end the rows are those of one orderly run, and the home timelines those of the definition, in this generation and in
+//! one that is rebuilt.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use bson::doc;
+use futures_util::future::{join_all, poll_fn};
 use mongodb::Database;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -21,12 +26,16 @@ use shared::subscription::{Delivery, Handler};
 use shared::values::Visibility;
 
 use super::definition;
-use super::fixture::{Projected, Store, clock, database, timelines};
+use super::fixture::{Projected, StandingClock, Store, clock, database, timelines};
 use super::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
-/// How many cases every test run has, always the same ones. `PROPTEST_CASES` asks for so many that nobody has seen yet.
+/// How many cases every test run has, always the same ones.
 const CASES: u32 = 12;
+/// A case takes half a second: of those that `PROPTEST_CASES` asks for, which nobody has seen yet, one in so many is tried.
+const ONE_IN: u32 = 40;
+/// In which a process handles a few events: each answer of the database is one, and so is each wait for another lane.
+const MOST_TURNS: u8 = 80;
 
 /// What somebody does; numbers choose among what there is, and what makes no sense is left out.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +60,9 @@ enum Step {
     Deliver([(u8, u8, bool); 3]),
     /// A lane goes back by so many events, and another process takes it up while the first one goes on.
     Repeat(u8, u8),
+    /// A process dies after so many turns, in the middle of the next events of some lanes, and another begins again at earlier
+    /// checkpoints.
+    Die([(u8, u8); 2], u8),
     /// An owner reads.
     Visit(u8),
     /// So long that whoever does not read meanwhile becomes idle.
@@ -80,9 +92,11 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
 
 fn schedule() -> impl Strategy<Value = Vec<Step>> {
     let delivery = (any::<u8>(), 1_u8..5, any::<bool>());
+    let dying = (any::<u8>(), 1_u8..5);
     let step = prop_oneof![
         10 => [delivery.clone(), delivery.clone(), delivery].prop_map(Step::Deliver),
         3 => (any::<u8>(), 1_u8..8).prop_map(|(lane, by)| Step::Repeat(lane, by)),
+        3 => ([dying.clone(), dying], 1..MOST_TURNS).prop_map(|(lanes, turns)| Step::Die(lanes, turns)),
         2 => (0..USERS).prop_map(Step::Visit),
         1 => Just(Step::Absence),
         1 => Just(Step::Minute),
@@ -233,11 +247,19 @@ impl Lanes {
 struct Bench {
     database: Database,
     generation: i64,
+    timelines: Timelines,
     metrics: ViewMetrics,
     met: Met,
+    /// How often a process died in the middle of its work.
+    deaths: u64,
 }
 
 impl Bench {
+    async fn process(&self, clock: &Arc<StandingClock>) -> Projected {
+        let (clock, metrics, timelines) = (clock.clone(), self.metrics.clone(), self.timelines.clone());
+        Projected::with_timelines(&self.database, self.generation, clock, metrics, timelines).await
+    }
+
     async fn check(
         &mut self,
         actions: &[Action],
@@ -252,15 +274,11 @@ impl Bench {
         self.generation += 3;
         // Trimming raises floors too, and would hide that another floor was not raised.
         let one_in = if trims { 1 } else { u32::MAX };
-        let timelines = Timelines {
+        self.timelines = Timelines {
             trim_one_in: NonZeroU32::new(one_in).unwrap(),
             ..timelines()
         };
-        let process = async || {
-            let (clock, metrics, timelines) = (clock.clone(), self.metrics.clone(), timelines.clone());
-            Projected::with_timelines(&self.database, self.generation, clock, metrics, timelines).await
-        };
-        let (here, there) = (process().await, process().await);
+        let (here, there) = (self.process(&clock).await, self.process(&clock).await);
         let mut lanes = Lanes::of(&store.log);
         for &step in schedule {
             self.step(step, &mut lanes, &users, &here, &there).await;
@@ -313,6 +331,7 @@ impl Bench {
                 again.unwrap();
                 next.unwrap();
             }
+            Step::Die(of_lanes, turns) => self.die(of_lanes, turns, lanes, here).await,
             Step::Visit(user) => {
                 served::home_timeline(here, users[usize::from(user)], Visit::Owner, 3, &mut self.met).await;
             }
@@ -322,6 +341,27 @@ impl Bench {
             }
             Step::Minute => here.clock.advance(timelines().trim_delay + Duration::from_secs(1)),
         }
+    }
+
+    async fn die(&mut self, of_lanes: [(u8, u8); 2], turns: u8, lanes: &mut Lanes, heir: &Projected) {
+        let dying = self.process(&heir.clock).await;
+        let session = dying.projection.session().await.unwrap().unwrap();
+        let batches = of_lanes.map(|(lane, count)| lanes.take(lane, count));
+        let work = join_all(batches.iter().map(|batch| dying.projection.handle(batch)));
+        match cut_off(work, turns).await {
+            Some(outcomes) => outcomes.into_iter().for_each(Result::unwrap),
+            None => self.deaths += 1,
+        }
+        // As whoever takes its leases over does, before anything else.
+        let end = doc! { "killSessions": [{ "id": session }] };
+        let admin = self.database.client().database("admin");
+        admin.run_command(end).await.unwrap();
+        // From checkpoints that may be older than what was under way.
+        let again = of_lanes.map(|(lane, _)| lanes.again(lane, 12));
+        join_all(again.iter().map(|lane| heir.projection.handle(lane)))
+            .await
+            .into_iter()
+            .for_each(Result::unwrap);
     }
 
     async fn compare(
@@ -340,6 +380,21 @@ impl Bench {
     }
 }
 
+/// Lets it go on so many times, and then no more, as by `SIGKILL`: what it has asked of the database by then happens, now or later.
+async fn cut_off<F: Future>(work: F, turns: u8) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut left = turns;
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
 #[test]
 fn any_schedule_gives_the_same_views() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -351,8 +406,10 @@ fn any_schedule_gives_the_same_views() {
     let bench = Bench {
         database: views,
         generation: 0,
+        timelines: timelines(),
         metrics: ViewMetrics::default(),
         met: Met::default(),
+        deaths: 0,
     };
     let bench = std::cell::RefCell::new(bench);
     let config = Config {
@@ -360,12 +417,12 @@ fn any_schedule_gives_the_same_views() {
         failure_persistence: None,
         ..Config::default()
     };
-    let mut runner = match std::env::var_os("PROPTEST_CASES") {
-        Some(_) => TestRunner::new(config),
-        None => {
-            let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-            TestRunner::new_with_rng(Config { cases: CASES, ..config }, seeded)
-        }
+    let mut runner = if std::env::var_os("PROPTEST_CASES").is_some() {
+        let cases = (config.cases / ONE_IN).max(CASES);
+        TestRunner::new(Config { cases, ..config })
+    } else {
+        let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        TestRunner::new_with_rng(Config { cases: CASES, ..config }, seeded)
     };
     let checked = runner.run(
         &(actions(), schedule(), any::<bool>(), any::<bool>()),
@@ -392,6 +449,7 @@ fn any_schedule_gives_the_same_views() {
         ("trim", bench.metrics.trims.get()),
         ("removal", bench.metrics.trimmed_entries.get()),
         ("conflict of two transactions", bench.metrics.conflicts.get()),
+        ("death in the middle of it", bench.deaths),
     ];
     for (branch, count) in entered {
         assert!(count > 0, "never entered: {branch} (of {entered:?})");

@@ -1,0 +1,318 @@
+//! Whoever comes and goes among those who work on a history, the views are the same.
+//!
+//! The real engine with the real handler on the real database, each in a runtime of its own that stands for a process: while people write,
+//! processes begin, end in order, or die in the middle of what they do, so that leases are shared, handed over, and taken over when
+//! they have run out. In the end the views are what the events say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use query_svc::views::{ViewMetrics, ViewProjection, Views};
+use shared::config::Timelines;
+use shared::event_store::{EventStore, Retries};
+use shared::ids::{PostId, UserId};
+use shared::mongo::Databases;
+use shared::subscription::{Delivery, Handler, HandlerError, Subscription, SubscriptionMetrics, SubscriptionSettings};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::oracle::Oracle;
+use crate::world::{DEADLINE, World};
+
+const USERS: u8 = 5;
+/// How many cases every test run has, always the same ones.
+const CASES: u32 = 6;
+/// A case waits for leases to run out: of those that `PROPTEST_CASES` asks for, which nobody has seen yet, one in so many is tried.
+const ONE_IN: u32 = 200;
+const MOST_AT_ONCE: usize = 3;
+
+/// What somebody does; numbers choose among what there is, and what makes no sense is left out.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Post(u8),
+    Reply(u8, u8),
+    Delete(u8),
+    Like(u8, u8),
+    Repost(u8, u8),
+    Follow(u8, u8),
+    Unfollow(u8, u8),
+}
+
+/// What becomes of those who work on it. `after`: as soon as that process has handled so many events more, or none is left.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Begin,
+    End { process: u8, after: u8 },
+    Die { process: u8, after: u8 },
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let user = || 0..USERS;
+    let action = prop_oneof![
+        8 => user().prop_map(Action::Post),
+        2 => (user(), any::<u8>()).prop_map(|(user, post)| Action::Reply(user, post)),
+        1 => any::<u8>().prop_map(Action::Delete),
+        3 => (user(), any::<u8>()).prop_map(|(user, post)| Action::Like(user, post)),
+        3 => (user(), any::<u8>()).prop_map(|(user, post)| Action::Repost(user, post)),
+        5 => (user(), user()).prop_map(|(a, b)| Action::Follow(a, b)),
+        2 => (user(), user()).prop_map(|(a, b)| Action::Unfollow(a, b)),
+    ];
+    vec(action, 100..250)
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = prop_oneof![
+        3 => Just(Change::Begin),
+        1 => (any::<u8>(), 0_u8..20).prop_map(|(process, after)| Change::End { process, after }),
+        2 => (any::<u8>(), 0_u8..20).prop_map(|(process, after)| Change::Die { process, after }),
+    ];
+    vec(change, 3..9)
+}
+
+/// Says how much it has handled.
+#[derive(Debug)]
+struct Watched {
+    projection: ViewProjection,
+    handled: watch::Sender<u64>,
+    by_all: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Handler for Watched {
+    async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        self.projection.handle(batch).await?;
+        self.by_all.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        self.handled.send_modify(|handled| *handled += batch.len() as u64);
+        Ok(())
+    }
+
+    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
+        self.projection.session().await
+    }
+}
+
+struct Process {
+    /// Taken when it dies.
+    runtime: Option<Runtime>,
+    handled: watch::Receiver<u64>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Process {
+    async fn end(mut self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(DEADLINE, &mut self.task)
+            .await
+            .expect("it ends in time")
+            .unwrap();
+    }
+}
+
+/// Whatever goes on there goes no further than to where it waits next: nothing is finished, saved or given back.
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The world of one case.
+struct Case {
+    world: Arc<World>,
+    views: Views,
+    settings: SubscriptionSettings,
+    metrics: SubscriptionMetrics,
+    handled: Arc<AtomicU64>,
+    running: Vec<Process>,
+}
+
+impl Case {
+    async fn new(metrics: SubscriptionMetrics) -> Self {
+        let world = Arc::new(World::new().await);
+        let views = world.active_views().await;
+        views.ensure().await.unwrap();
+        let settings = SubscriptionSettings {
+            lease_duration: Duration::from_millis(600),
+            renew_every: Duration::from_millis(100),
+            heartbeat_every: Duration::from_millis(200),
+            idle_checkpoint_every: Duration::from_millis(50),
+            backoff: Duration::from_millis(5),
+            backoff_max: Duration::from_millis(50),
+            ..SubscriptionSettings::default()
+        };
+        Self {
+            world,
+            views,
+            settings,
+            metrics,
+            handled: Arc::default(),
+            running: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self) {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (handled, told) = watch::channel(0);
+        let shutdown = CancellationToken::new();
+        let (mongodb, clock) = (self.world.config().mongodb, self.world.clock.clone());
+        let (generation, settings) = (self.views.generation(), self.settings.clone());
+        let (metrics, by_all, token) = (self.metrics.clone(), self.handled.clone(), shutdown.clone());
+        let task = runtime.spawn(async move {
+            let databases = Databases::connect(&mongodb, "projector").await.unwrap();
+            let store = EventStore::open(databases.events.clone(), clock.clone(), Retries::default())
+                .await
+                .unwrap();
+            let views = Views::new(&databases.views, generation);
+            let handler = Watched {
+                projection: ViewProjection::new(views, Timelines::default(), clock.clone(), ViewMetrics::default()),
+                handled,
+                by_all,
+            };
+            let name = format!("views-g{generation}");
+            Subscription::new(&name, store, &databases, Arc::new(handler), settings, metrics, clock)
+                .run(token)
+                .await;
+        });
+        self.running.push(Process {
+            runtime: Some(runtime),
+            handled: told,
+            shutdown,
+            task,
+        });
+    }
+
+    /// One of those that run, when it has handled so many events more, or nobody has anything left to do.
+    async fn chosen(&mut self, process: u8, after: u8) -> Process {
+        let mut chosen = self.running.remove(usize::from(process) % self.running.len());
+        let enough = *chosen.handled.borrow() + u64::from(after);
+        tokio::select! {
+            reached = chosen.handled.wait_for(|&handled| handled >= enough) => drop(reached.expect("it runs")),
+            () = self.world.caught_up() => {}
+        }
+        chosen
+    }
+
+    async fn change(&mut self, change: Change) {
+        if self.running.is_empty() {
+            self.begin();
+        }
+        match change {
+            Change::Begin if self.running.len() < MOST_AT_ONCE => self.begin(),
+            Change::Begin => {}
+            Change::End { process, after } => self.chosen(process, after).await.end().await,
+            Change::Die { process, after } => drop(self.chosen(process, after).await),
+        }
+    }
+}
+
+/// Later ones see what earlier ones did, as commands do.
+async fn write(world: &World, users: &[UserId], actions: &[Action]) {
+    let of = |user: u8| users[usize::from(user)];
+    let mut posts: Vec<PostId> = Vec::new();
+    let (mut liked, mut reposted, mut following) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (number, &action) in actions.iter().enumerate() {
+        let post = |choice: u8| (!posts.is_empty()).then(|| posts[usize::from(choice) % posts.len()]);
+        match action {
+            Action::Post(user) => posts.push(world.post(of(user), &format!("post {number}")).await),
+            Action::Reply(user, to) => {
+                let Some(to) = post(to) else { continue };
+                posts.push(world.reply(of(user), &format!("reply {number}"), to).await);
+            }
+            Action::Delete(choice) => {
+                let Some(post) = post(choice) else { continue };
+                posts.retain(|&other| other != post);
+                world.delete_post(post).await;
+            }
+            Action::Like(user, choice) => {
+                let Some(post) = post(choice) else { continue };
+                if liked.insert((user, post)) {
+                    world.like(of(user), post).await;
+                }
+            }
+            Action::Repost(user, choice) => {
+                let Some(post) = post(choice) else { continue };
+                if reposted.insert((user, post)) {
+                    world.repost(of(user), post).await;
+                }
+            }
+            Action::Follow(follower, followee) => {
+                if follower != followee && following.insert((follower, followee)) {
+                    world.follow(of(follower), of(followee)).await;
+                }
+            }
+            Action::Unfollow(follower, followee) => {
+                if following.remove(&(follower, followee)) {
+                    world.unfollow(of(follower), of(followee)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers how many events were handled again.
+async fn check(actions: &[Action], changes: &[Change], metrics: &SubscriptionMetrics) -> u64 {
+    let mut case = Case::new(metrics.clone()).await;
+    let world = case.world.clone();
+    let users = world.users(usize::from(USERS)).await;
+    let changing = async {
+        for &change in changes {
+            case.change(change).await;
+        }
+        if case.running.is_empty() {
+            case.begin();
+        }
+    };
+    tokio::join!(write(&world, &users, actions), changing);
+    world.caught_up().await;
+    Oracle::of(&world.store).await.assert_shown_by(&case.views).await;
+    for process in case.running {
+        process.end().await;
+    }
+    let events = world.store.estimate().await.unwrap();
+    case.handled.load(Ordering::Relaxed).saturating_sub(events)
+}
+
+#[test]
+fn whoever_comes_and_goes_the_views_are_the_same() {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let config = Config {
+        max_shrink_iters: 20,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = if std::env::var_os("PROPTEST_CASES").is_some() {
+        let cases = (config.cases / ONE_IN).max(CASES);
+        TestRunner::new(Config { cases, ..config })
+    } else {
+        let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        TestRunner::new_with_rng(Config { cases: CASES, ..config }, seeded)
+    };
+    let (metrics, again) = (SubscriptionMetrics::default(), AtomicU64::new(0));
+    let checked = runner.run(&(actions(), changes()), |(actions, changes)| {
+        let repeated = runtime.block_on(check(&actions, &changes, &metrics));
+        again.fetch_add(repeated, Ordering::Relaxed);
+        Ok(())
+    });
+    if let Err(error) = checked {
+        panic!("{error}");
+    }
+    assert!(again.into_inner() > 0, "nobody who died left anything to be done again");
+}
