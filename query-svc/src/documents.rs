@@ -153,16 +153,22 @@ impl Weight for Post {
             + entities.links.iter().map(|link| link.url.len() + 40).sum::<usize>();
         size_of::<Self>() + self.text.len() + names
     }
+
+    const TYPICAL: usize = size_of::<Self>() + 160;
 }
 
 impl Weight for Profile {
     fn weight(&self) -> usize {
         size_of::<Self>() + self.handle.len() + self.display_name.len() + self.bio.len()
     }
+
+    const TYPICAL: usize = size_of::<Self>() + 64;
 }
 
 impl Weight for bool {
     fn weight(&self) -> usize {
         0
     }
+
+    const TYPICAL: usize = 0;
 }

@@ -43,11 +43,11 @@ impl FromStr for UserName {
 
 /// Whose a handle is. It never changes, so that nothing has to be forgotten.
 #[derive(Debug)]
-pub(crate) struct Handles(moka::sync::Cache<Handle, UserId>);
+pub(crate) struct Handles(quick_cache::sync::Cache<Handle, UserId>);
 
 impl Default for Handles {
     fn default() -> Self {
-        Self(moka::sync::Cache::new(50_000))
+        Self(quick_cache::sync::Cache::new(50_000))
     }
 }
 
