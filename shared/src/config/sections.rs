@@ -345,7 +345,7 @@ pub struct Timelines {
     #[serde(with = "humantime_serde")]
     pub note_visit_every: Duration,
     /// How far above the present the floor of an owner who comes back is put: half of it for the way to the database, the other half
-    /// for what clocks differ by.
+    /// for what clocks differ by, so that it is to be at least four times `clock.max_skew`.
     #[serde(with = "humantime_serde")]
     pub wake_margin: Duration,
     /// Every so manieth inserted entry looks whether the timeline has to be trimmed.
