@@ -59,12 +59,15 @@ chaos: build-tools ## Kill everything at random three hundred times, and compare
 	@$(CARGO) test --workspace --locked --no-run
 	@CHAOS_FAULTS=$${CHAOS_FAULTS:-300} $(CARGO) test --workspace --locked --test chaos -- --nocapture
 
-soak: setup ## All tests with many more random cases, then `make fuzz`, from a seed that is printed (SEED=..., CASES=20000, CHAOS_FAULTS=100)
+soak: setup ## All tests with many more random cases, wider models, `make fuzz`, from a seed that is printed (SEED=..., CASES=20000, CHAOS_FAULTS=100)
 	@$(CARGO) test --workspace --locked --no-run
+	@echo "== Building the models, optimised (about 10 minutes on two cores the first time)"
+	@$(CARGO) test --release --locked -p projector --test model --no-run
 	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "== SEED=$$seed makes the same choices again"; \
 	PROPTEST_RNG_SEED=$$seed PROPTEST_CASES=$${CASES:-20000} CHAOS_SEED=$$seed CHAOS_FAULTS=$${CHAOS_FAULTS:-100} \
 	SCHEMATHESIS_SEED=$$seed SCHEMATHESIS_EXAMPLES=$${EXAMPLES:-200} \
-	$(TARGET_DIR)/debug/with-mongodb -- $(CARGO) test --workspace --locked --no-fail-fast -- --include-ignored && \
+	$(TARGET_DIR)/debug/with-mongodb -- $(CARGO) test --workspace --locked --no-fail-fast && \
+	$(CARGO) test --release --locked -p projector --test model -- --ignored && \
 	SEED=$$seed .ci/fuzz
 
 fuzz: build-tools ## Fuzz what reads strangers' input (FUZZ_SECONDS=60 for each target, SEED=...)
