@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use query_svc::views::{ViewMetrics, ViewProjection, Views};
+use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::config::Timelines;
 use shared::event_store::{EventStore, Retries};
 use shared::ids::{PostId, UserId};
@@ -131,13 +131,12 @@ struct Case {
     world: Arc<World>,
     views: Views,
     settings: SubscriptionSettings,
-    metrics: SubscriptionMetrics,
     handled: Arc<AtomicU64>,
     running: Vec<Process>,
 }
 
 impl Case {
-    async fn new(metrics: SubscriptionMetrics) -> Self {
+    async fn new() -> Self {
         let world = Arc::new(World::new().await);
         let views = world.active_views().await;
         views.ensure().await.unwrap();
@@ -154,7 +153,6 @@ impl Case {
             world,
             views,
             settings,
-            metrics,
             handled: Arc::default(),
             running: Vec::new(),
         }
@@ -170,7 +168,7 @@ impl Case {
         let shutdown = CancellationToken::new();
         let (mongodb, clock) = (self.world.config().mongodb, self.world.clock.clone());
         let (generation, settings) = (self.views.generation(), self.settings.clone());
-        let (metrics, by_all, token) = (self.metrics.clone(), self.handled.clone(), shutdown.clone());
+        let (by_all, token) = (self.handled.clone(), shutdown.clone());
         let task = runtime.spawn(async move {
             let databases = Databases::connect(&mongodb, "projector").await.unwrap();
             let store = EventStore::open(databases.events.clone(), clock.clone(), Retries::default())
@@ -182,7 +180,7 @@ impl Case {
                 handled,
                 by_all,
             };
-            let name = format!("views-g{generation}");
+            let (name, metrics) = (subscription_name(generation), SubscriptionMetrics::default());
             Subscription::new(&name, store, &databases, Arc::new(handler), settings, metrics, clock)
                 .run(token)
                 .await;
@@ -264,8 +262,8 @@ async fn write(world: &World, users: &[UserId], actions: &[Action]) {
 }
 
 /// Answers how many events were handled again.
-async fn check(actions: &[Action], changes: &[Change], metrics: &SubscriptionMetrics) -> u64 {
-    let mut case = Case::new(metrics.clone()).await;
+async fn check(actions: &[Action], changes: &[Change]) -> u64 {
+    let mut case = Case::new().await;
     let world = case.world.clone();
     let users = world.users(usize::from(USERS)).await;
     let changing = async {
@@ -305,9 +303,9 @@ fn whoever_comes_and_goes_the_views_are_the_same() {
         let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
         TestRunner::new_with_rng(Config { cases: CASES, ..config }, seeded)
     };
-    let (metrics, again) = (SubscriptionMetrics::default(), AtomicU64::new(0));
+    let again = AtomicU64::new(0);
     let checked = runner.run(&(actions(), changes()), |(actions, changes)| {
-        let repeated = runtime.block_on(check(&actions, &changes, &metrics));
+        let repeated = runtime.block_on(check(&actions, &changes));
         again.fetch_add(repeated, Ordering::Relaxed);
         Ok(())
     });
