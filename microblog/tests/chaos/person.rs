@@ -1,5 +1,6 @@
 //! People who write, and look whether what they wrote is there.
 
+use std::cmp;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -223,34 +224,41 @@ impl Person {
     /// Whoever knows of a post finds it.
     async fn see(&mut self, common: &Common, post: PostId, text: &str, written: Answer) {
         let token = written.token.expect("a command answers with a token");
-        let on_home = self.random.random();
-        let path = if on_home {
-            "/v1/timelines/home?limit=100".to_owned()
+        let shown = if self.random.random() {
+            self.find_at_home(common, post, &token).await
         } else {
-            format!("/v1/posts/{post}")
+            self.read(common, &format!("/v1/posts/{post}"), &token).await
         };
-        let read = common
-            .client
-            .send(&Call::get(&path).by(&self.bearer).after(&token))
-            .await;
-        assert_eq!(
-            read.status,
-            StatusCode::OK,
-            "{path} lacks what {post} was told of: {}",
-            read.body
-        );
-        let shown = if on_home {
-            let items = read.body["items"].as_array().expect("items");
-            items.iter().find(|item| item["id"] == json!(post)).unwrap_or_else(|| {
-                panic!(
-                    "the home timeline of {} lacks {post}, although it was asked for with its token",
-                    self.id
-                )
-            })
-        } else {
-            &read.body
-        };
-        assert_eq!(shown["text"], text, "{path} shows an older {post}");
+        assert_eq!(shown["text"], text, "an older {post} is shown");
+    }
+
+    /// Looks for a post on the home timeline. While one waits for what has just been written, others may write more than fits on a page.
+    async fn find_at_home(&self, common: &Common, post: PostId, token: &str) -> Value {
+        let mut path = "/v1/timelines/home?limit=100".to_owned();
+        let mut newer = 0;
+        loop {
+            let page = self.read(common, &path, token).await;
+            for item in page["items"].as_array().expect("items") {
+                match id::<PostId>(item).cmp(&post) {
+                    cmp::Ordering::Equal => return item.clone(),
+                    cmp::Ordering::Greater => newer += 1,
+                    cmp::Ordering::Less => panic!(
+                        "the home timeline of {} lacks {post} between {newer} newer and older ones, although it was asked for with its token",
+                        self.id
+                    ),
+                }
+            }
+            let next = page["next"].as_str();
+            let next = next.unwrap_or_else(|| panic!("the home timeline of {} ends above {post}", self.id));
+            path = format!("/v1/timelines/home?limit=100&before={next}");
+        }
+    }
+
+    async fn read(&self, common: &Common, path: &str, token: &str) -> Value {
+        let call = Call::get(path).by(&self.bearer).after(token);
+        let read = common.client.send(&call).await;
+        assert_eq!(read.status, StatusCode::OK, "{path}: {}", read.body);
+        read.body
     }
 
     async fn write(&mut self, common: &Common) {
@@ -280,9 +288,8 @@ impl Person {
             .acknowledged(&StreamId::post(post), "post.edited", Some(&text));
         // The page that shows it may be far down by now.
         let token = answer.token.expect("a command answers with a token");
-        let read = Call::get(format!("/v1/posts/{post}")).by(&self.bearer).after(&token);
-        let read = common.client.send(&read).await;
-        assert_eq!(read.body["text"], json!(text), "{post} is shown as it was before");
+        let shown = self.read(common, &format!("/v1/posts/{post}"), &token).await;
+        assert_eq!(shown["text"], json!(text), "{post} is shown as it was before");
     }
 
     async fn delete(&mut self, common: &Common) {
