@@ -33,6 +33,8 @@ build: build-tools ## Build the microblog program (optimised)
 	@test -x $(MICROBLOG) || echo "Building microblog: 15 to 20 minutes on two cores the first time, seconds later."
 	@$(CARGO) build --release --locked -p microblog
 
+# Five targets of one file: without it buildah, unlike the others, compiles everything for each of them.
+images: export BUILDAH_LAYERS ?= true
 images: ## Build the container images, one per program (PROGRAMS="query-svc" for some of them)
 	@set -eu; tool="$(IMAGE_TOOL)"; \
 	test -n "$$tool" || { echo "Missing: docker, podman or buildah, and running. Please install one of them." >&2; exit 1; }; \

@@ -12,6 +12,7 @@ use shared::config::ConfigError;
 use shared::http::{Access, Edge, Readiness, Server};
 use shared::mongo::Databases;
 use shared::telemetry::MetricsRegistry;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::changes::{Follower, Settings};
@@ -114,6 +115,7 @@ impl App {
                 wake_margin: config.timelines.wake_margin,
             },
             handles: Handles::default(),
+            runtime: Handle::current(),
         });
         let generations = Generations::new(databases.views.clone(), clock);
         Ok(Self {

@@ -54,10 +54,7 @@ impl Documents {
 
 impl Reading {
     /// These posts, as far as they are live. Ids may come twice.
-    pub(crate) async fn posts(
-        &self,
-        ids: impl IntoIterator<Item = PostId>,
-    ) -> Result<Found<PostId, MaybePost>, ReadError> {
+    pub(crate) async fn posts(&self, ids: Vec<PostId>) -> Result<Found<PostId, MaybePost>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.posts);
         self.load(cache, CacheLabels::POSTS, ids, async |missing| {
             let posts = self.ask(self.views.posts.live_by_ids(missing)).await?;
@@ -67,10 +64,7 @@ impl Reading {
     }
 
     /// These users, as far as they are live. Ids may come twice.
-    pub(crate) async fn profiles(
-        &self,
-        ids: impl IntoIterator<Item = UserId>,
-    ) -> Result<Found<UserId, MaybeProfile>, ReadError> {
+    pub(crate) async fn profiles(&self, ids: Vec<UserId>) -> Result<Found<UserId, MaybeProfile>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.profiles);
         self.load(cache, CacheLabels::PROFILES, ids, async |missing| {
             let profiles = self.ask(self.views.profiles.live_by_ids(missing)).await?;
@@ -83,10 +77,7 @@ impl Reading {
     }
 
     /// Which of these relations are live. Ids may come twice.
-    pub(crate) async fn relations(
-        &self,
-        ids: impl IntoIterator<Item = RelationId>,
-    ) -> Result<Found<RelationId, bool>, ReadError> {
+    pub(crate) async fn relations(&self, ids: Vec<RelationId>) -> Result<Found<RelationId, bool>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.relations);
         self.load(cache, CacheLabels::RELATIONS, ids, async |missing| {
             let relations = self.ask(self.views.relations.live_by_ids(missing)).await?;
@@ -100,7 +91,7 @@ impl Reading {
         &self,
         cache: Option<&Cache<K, V>>,
         labels: CacheLabels,
-        keys: impl IntoIterator<Item = K>,
+        keys: Vec<K>,
         fetch: impl AsyncFnOnce(&[K]) -> Result<Vec<(K, V)>, ReadError>,
     ) -> Result<Found<K, V>, ReadError>
     where

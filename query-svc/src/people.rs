@@ -89,7 +89,8 @@ impl Listing for People<'_> {
     }
 
     async fn admit(&mut self, candidates: &[(EventId, UserId)]) -> Result<Vec<Option<ShownUser>>, ReadError> {
-        let profiles = self.reading.profiles(candidates.iter().map(|&(_, user)| user)).await?;
+        let users = candidates.iter().map(|&(_, user)| user).collect();
+        let profiles = self.reading.profiles(users).await?;
         Ok(candidates
             .iter()
             .map(|(_, user)| profiles[user].clone().map(ShownUser))

@@ -22,6 +22,9 @@ use shared::clock_guard::ClockGuard;
 use shared::http::{PageQuery, Problem, RequestHeaders, TokenHeader, links};
 use shared::ids::UserId;
 use shared::mongo::is_transient;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -130,12 +133,32 @@ pub(crate) struct Service {
     pub(crate) prev_overlap: TimeDelta,
     pub(crate) home: HomeSettings,
     pub(crate) handles: Handles,
+    /// The one that the database's client belongs to.
+    pub(crate) runtime: Handle,
 }
 
 impl Service {
-    /// What the request reads through, as soon as it shows what the client has seen.
-    async fn reading(&self, token: TokenHeader) -> Result<InUse, Problem> {
-        Ok(self.readings.take(token.0.as_ref()).await?)
+    /// Reads, as soon as the views show what the client has seen. A request that is given up ends what it asked for.
+    ///
+    /// Runs on the runtime of the database's client: from one of the server's threads, each question would wake threads there,
+    /// and be woken by them, for a connection and for the answer.
+    async fn read<T, R>(
+        self: &Arc<Self>,
+        token: TokenHeader,
+        read: impl FnOnce(Arc<Self>, InUse) -> R + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        let service = self.clone();
+        let reading = async move {
+            let reading = service.readings.take(token.0.as_ref()).await?;
+            read(service, reading).await
+        };
+        AbortOnDropHandle::new(self.runtime.spawn(reading.in_current_span()))
+            .await
+            .unwrap_or_else(|error| Err(Problem::internal(&error)))
     }
 
     /// A page of a list, whose items are ordered by ids that time orders.

@@ -102,11 +102,13 @@ impl Reading {
         let posts = candidates
             .iter()
             .map(|candidate| candidate.id)
-            .chain(originals().map(|original| original.post));
+            .chain(originals().map(|original| original.post))
+            .collect();
         let authors = candidates
             .iter()
             .map(|candidate| candidate.author)
-            .chain(originals().map(|original| original.author));
+            .chain(originals().map(|original| original.author))
+            .collect();
         let relations = viewer.into_iter().flat_map(|viewer| {
             candidates.iter().flat_map(move |candidate| {
                 let follow = (candidate.author != viewer).then(|| RelationId::follow(viewer, candidate.author));
@@ -116,6 +118,7 @@ impl Reading {
                     .chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
             })
         });
+        let relations = relations.collect();
         let (posts, profiles, relations) =
             futures_util::try_join!(self.posts(posts), self.profiles(authors), self.relations(relations))?;
         let shelf = Shelf {

@@ -3,6 +3,8 @@
 //! What the caller may not see is 404 throughout. A like, a reply or an edit of a repost is one of its original; so are
 //! the lists here when they are asked for by a repost's id.
 
+use std::sync::Arc;
+
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -17,7 +19,7 @@ use super::{Service, json, linked, page_of, requested, viewer};
 use crate::cursor::Cursor;
 use crate::paging::{self, Listing};
 use crate::people::{People, Which};
-use crate::reading::{ReadError, Reading};
+use crate::reading::{InUse, ReadError, Reading};
 use crate::shown::{Candidate, List, ShownPost};
 use crate::timelines::Replies;
 use crate::views::{End, PostVersion, Range};
@@ -67,7 +69,7 @@ fn gone() -> Problem {
 
 /// A post as the viewer sees it; 404 if there is nothing to see.
 async fn shown(reading: &Reading, id: PostId, viewer: Option<UserId>) -> Result<ShownPost, Problem> {
-    let post = reading.posts([id]).await?.remove(&id).flatten().ok_or_else(gone)?;
+    let post = reading.posts(vec![id]).await?.remove(&id).flatten().ok_or_else(gone)?;
     show_one(reading, Candidate::from(post.as_ref()), viewer)
         .await?
         .ok_or_else(gone)
@@ -104,8 +106,13 @@ pub(super) async fn post(
     token: TokenHeader,
     Path(id): Path<PostId>,
 ) -> Result<HttpResponse, Problem> {
-    let reading = service.reading(token).await?;
-    let post = shown(&reading, id, viewer(caller.as_ref())).await?;
+    let viewer = viewer(caller.as_ref());
+    let post = service
+        .read(
+            token,
+            move |_, reading| async move { shown(&reading, id, viewer).await },
+        )
+        .await?;
     let version = etag(post.post.version);
     Ok(HttpResponse::Ok()
         .content_type(ContentType::json())
@@ -144,21 +151,24 @@ pub(super) async fn thread(
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let viewer = viewer(caller.as_ref());
-    let reading = service.reading(token).await?;
-    let mut post = shown(&reading, id, viewer).await?;
-    if post.post.repost_of.is_some() {
-        let original = Candidate::from(post.target().as_ref());
-        post = show_one(&reading, original, viewer).await?.ok_or_else(gone)?;
-    }
-    let mut replies = Replies {
-        reading: &reading,
-        post: post.post.id,
-        viewer,
+    let read = move |service: Arc<Service>, reading: InUse| async move {
+        let mut post = shown(&reading, id, viewer).await?;
+        if post.post.repost_of.is_some() {
+            let original = Candidate::from(post.target().as_ref());
+            post = show_one(&reading, original, viewer).await?.ok_or_else(gone)?;
+        }
+        let mut replies = Replies {
+            reading: &reading,
+            post: post.post.id,
+            viewer,
+        };
+        let (ancestors, replies) = futures_util::try_join!(
+            async { Ok(ancestors(&reading, &post, viewer).await?) },
+            service.page(&reading, &mut replies, page),
+        )?;
+        Ok((post, ancestors, replies))
     };
-    let (ancestors, replies) = futures_util::try_join!(
-        async { Ok(ancestors(&reading, &post, viewer).await?) },
-        service.page(&reading, &mut replies, page),
-    )?;
+    let (post, ancestors, replies) = service.read(token, read).await?;
     let (next, prev) = (replies.next, replies.prev);
     let thread = Thread {
         ancestors,
@@ -272,7 +282,7 @@ pub(super) async fn reposts(
 }
 
 async fn people(
-    service: &Service,
+    service: &Arc<Service>,
     viewer: Option<UserId>,
     token: TokenHeader,
     id: PostId,
@@ -281,13 +291,13 @@ async fn people(
     which: fn(PostId) -> Which,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    let reading = service.reading(token).await?;
-    let post = shown(&reading, id, viewer).await?;
-    let mut people = People {
-        reading: &reading,
-        which: which(post.target().id),
-    };
-    let page = service.page(&reading, &mut people, page).await?;
+    let page = service
+        .read(token, move |service, reading| async move {
+            let which = which(shown(&reading, id, viewer).await?.target().id);
+            let reading = &reading;
+            service.page(reading, &mut People { reading, which }, page).await
+        })
+        .await?;
     page_of(request, &page)
 }
 
@@ -320,14 +330,18 @@ pub(super) async fn history(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    let reading = service.reading(token).await?;
-    let post = shown(&reading, id, viewer(caller.as_ref())).await?;
-    let mut versions = Versions {
-        reading: &reading,
-        post: post.target().id,
-    };
-    // Versions are numbers of one stream: nothing comes late below the newest.
-    let page = paging::page(&mut versions, page, Cursor::TOP).await?;
+    let viewer = viewer(caller.as_ref());
+    let page = service
+        .read(token, move |_, reading| async move {
+            let post = shown(&reading, id, viewer).await?.target().id;
+            let mut versions = Versions {
+                reading: &reading,
+                post,
+            };
+            // Versions are numbers of one stream: nothing comes late below the newest.
+            Ok(paging::page(&mut versions, page, Cursor::TOP).await?)
+        })
+        .await?;
     page_of(&request, &page)
 }
 

@@ -10,6 +10,7 @@ use shared::ids::UserId;
 use utoipa::IntoParams;
 
 use super::{Service, json};
+use crate::reading::{ReadError, Reading};
 use crate::views::RelationId;
 
 /// More are asked for in several requests.
@@ -61,13 +62,23 @@ pub(super) async fn relationships(
             others.push(id);
         }
     }
-    let reading = service.reading(token).await?;
     let me = caller.sub;
+    let page = service
+        .read(token, move |_, reading| async move {
+            Ok(between(&reading, me, &others).await?)
+        })
+        .await?;
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(json(&page, 0)?))
+}
+
+async fn between(reading: &Reading, me: UserId, others: &[UserId]) -> Result<api::Page<api::Relationship>, ReadError> {
     let both_ways = others
         .iter()
-        .flat_map(|&id| [RelationId::follow(me, id), RelationId::follow(id, me)]);
-    let (profiles, follows) =
-        futures_util::try_join!(reading.profiles(others.iter().copied()), reading.relations(both_ways))?;
+        .flat_map(|&id| [RelationId::follow(me, id), RelationId::follow(id, me)])
+        .collect();
+    let (profiles, follows) = futures_util::try_join!(reading.profiles(others.to_vec()), reading.relations(both_ways))?;
     let items = others
         .iter()
         .filter(|id| profiles[id].is_some())
@@ -77,12 +88,9 @@ pub(super) async fn relationships(
             followed_by: follows[&RelationId::follow(id, me)],
         })
         .collect();
-    let page = api::Page::<api::Relationship> {
+    Ok(api::Page {
         items,
         next: None,
         prev: None,
-    };
-    Ok(HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(json(&page, 0)?))
+    })
 }

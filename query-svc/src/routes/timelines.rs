@@ -37,13 +37,17 @@ pub(super) async fn home(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    let reading = service.reading(token).await?;
     // A token that only verifies leaves no trace: nobody has come back. Neither does anybody while our clock may be off:
     // the floor of who comes back is made from it, and one that is too low would lie below what was never written.
     let visits = caller.has_scope(SCOPE_USER) && service.clock_guard.check().is_ok();
-    let mut home = Home::new(&reading, caller.sub, visits, service.home, &service.clock);
-    let page = service.page(&reading, &mut home, page).await?;
-    home.note_visit().await;
+    let page = service
+        .read(token, move |service, reading| async move {
+            let mut home = Home::new(&reading, caller.sub, visits, service.home, &service.clock);
+            let page = service.page(&reading, &mut home, page).await?;
+            home.note_visit().await;
+            Ok(page)
+        })
+        .await?;
     page_of(&request, &page)
 }
 
@@ -74,11 +78,12 @@ pub(super) async fn public(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    let reading = service.reading(token).await?;
-    let mut public = Public {
-        reading: &reading,
-        viewer: viewer(caller.as_ref()),
-    };
-    let page = service.page(&reading, &mut public, page).await?;
+    let viewer = viewer(caller.as_ref());
+    let page = service
+        .read(token, move |service, reading| async move {
+            let reading = &reading;
+            service.page(reading, &mut Public { reading, viewer }, page).await
+        })
+        .await?;
     page_of(&request, &page)
 }

@@ -74,7 +74,7 @@ impl Service {
     async fn live_user(&self, reading: &Reading, name: UserName) -> Result<Arc<Profile>, Problem> {
         let gone = || Problem::not_found("There is no such user.");
         let id = self.handles.find(reading, name).await?.ok_or_else(gone)?;
-        reading.profiles([id]).await?.remove(&id).flatten().ok_or_else(gone)
+        reading.profiles(vec![id]).await?.remove(&id).flatten().ok_or_else(gone)
     }
 }
 
@@ -102,8 +102,11 @@ pub(super) async fn user(
     token: TokenHeader,
     Path(name): Path<UserName>,
 ) -> Result<HttpResponse, Problem> {
-    let reading = service.reading(token).await?;
-    let profile = service.live_user(&reading, name).await?;
+    let profile = service
+        .read(token, move |service, reading| async move {
+            service.live_user(&reading, name).await
+        })
+        .await?;
     let version = etag(profile.version);
     let body = json(&ShownUser(profile), 1)?;
     Ok(HttpResponse::Ok()
@@ -141,10 +144,14 @@ pub(super) async fn posts(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    let reading = service.reading(token).await?;
-    let profile = service.live_user(&reading, name).await?;
-    let mut posts = Authored::new(&reading, profile.id, viewer(caller.as_ref())).await?;
-    let page = service.page(&reading, &mut posts, page).await?;
+    let viewer = viewer(caller.as_ref());
+    let page = service
+        .read(token, move |service, reading| async move {
+            let profile = service.live_user(&reading, name).await?;
+            let mut posts = Authored::new(&reading, profile.id, viewer).await?;
+            service.page(&reading, &mut posts, page).await
+        })
+        .await?;
     page_of(&request, &page)
 }
 
@@ -211,7 +218,7 @@ pub(super) async fn following(
 }
 
 async fn people(
-    service: &Service,
+    service: &Arc<Service>,
     token: TokenHeader,
     name: UserName,
     page: PageQuery<Cursor>,
@@ -219,13 +226,13 @@ async fn people(
     which: fn(UserId) -> Which,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    let reading = service.reading(token).await?;
-    let profile = service.live_user(&reading, name).await?;
-    let mut people = People {
-        reading: &reading,
-        which: which(profile.id),
-    };
-    let page = service.page(&reading, &mut people, page).await?;
+    let page = service
+        .read(token, move |service, reading| async move {
+            let which = which(service.live_user(&reading, name).await?.id);
+            let reading = &reading;
+            service.page(reading, &mut People { reading, which }, page).await
+        })
+        .await?;
     page_of(request, &page)
 }
 

@@ -34,7 +34,7 @@ impl<'a> Authored<'a> {
             Some(viewer) if viewer == author => true,
             Some(viewer) => {
                 let follow = RelationId::follow(viewer, author);
-                reading.relations([follow]).await?[&follow]
+                reading.relations(vec![follow]).await?[&follow]
             }
             None => false,
         };
@@ -99,8 +99,11 @@ pub(super) async fn fan_out_on_read(
     authors: &[UserId],
     range: Range<PostId>,
 ) -> Result<Vec<Candidate>, ReadError> {
-    let chunks: Vec<_> = futures_util::stream::iter(authors.chunks(CHUNK))
+    let questions: Vec<_> = authors
+        .chunks(CHUNK)
         .map(|chunk| reading.ask(reading.views.posts.heads_of_authors(chunk, range)))
+        .collect();
+    let chunks: Vec<_> = futures_util::stream::iter(questions)
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;

@@ -147,10 +147,8 @@ impl<'a> Home<'a> {
         if accounts.is_empty() {
             return Ok(accounts);
         }
-        let follows = self
-            .reading
-            .relations(accounts.iter().map(|&it| RelationId::follow(self.owner, it)))
-            .await?;
+        let follows = accounts.iter().map(|&it| RelationId::follow(self.owner, it)).collect();
+        let follows = self.reading.relations(follows).await?;
         Ok(accounts
             .into_iter()
             .filter(|&it| follows[&RelationId::follow(self.owner, it)])
