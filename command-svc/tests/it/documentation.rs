@@ -11,12 +11,12 @@ const UPDATE: &str = "UPDATE_OPENAPI";
 
 #[test]
 fn the_committed_description_is_the_one_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    let path = Path::new("openapi.json");
     let made = format!("{}\n", command_svc::openapi().to_pretty_json().unwrap());
     if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(&path, &made).unwrap();
+        std::fs::write(path, &made).unwrap();
     }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         committed == made,
         "{} is not what the code says: run the tests with {UPDATE}=1",

@@ -1,6 +1,7 @@
 //! Runs the pinned tools that `.ci/setup` installs.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,18 @@ pub const RELEASE: &str = "microblog";
 pub const OLDEST_KUBERNETES: &str = "1.32.0";
 pub const NEWEST_KUBERNETES: &str = "1.37.0";
 
+/// The repository that the working directory is in: not where this was compiled, which may be another clone with the same build cache.
+///
+/// # Panics
+/// Outside of it.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .canonicalize()
-        .expect("the repository is there")
+    let here = env::current_dir().expect("there is a working directory");
+    let repository = here
+        .ancestors()
+        .find(|directory| directory.join(".ci/versions").is_file());
+    repository
+        .unwrap_or_else(|| panic!("{} is not in the repository", here.display()))
+        .to_owned()
 }
 
 pub fn chart() -> PathBuf {

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use manifest_tests::render::{repository, tool};
 use reqwest::Method;
 use serde_json::json;
 
@@ -34,12 +35,10 @@ e2e! {
 }
 
 async fn test(stack: &Stack, url: &str, caller: &Person, operations: &[&str]) {
-    let mut schemathesis = Command::new(manifest_tests::render::tool("SCHEMATHESIS"));
+    let mut schemathesis = Command::new(tool("SCHEMATHESIS"));
     schemathesis
-        .args([
-            "--config-file",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/schemathesis.toml"),
-        ])
+        .arg("--config-file")
+        .arg(repository().join("microblog/tests/it/schemathesis.toml"))
         .args(["run", &format!("{url}/openapi.json"), "--url", url])
         .args(["--header", &format!("Authorization: Bearer {}", caller.token)])
         .args([

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
+use manifest_tests::render::repository;
 use tempfile::TempDir;
 
 /// Stands for the programs that the script calls or downloads, by the name it is called by.
@@ -103,7 +104,7 @@ impl Machine {
     fn install(&self) -> (bool, Vec<String>, String) {
         let _ = fs::remove_file(self.path("calls"));
         let path = std::env::var("PATH").expect("a PATH");
-        let output = Command::new(root().join("terraform-ec2/install.sh"))
+        let output = Command::new(repository().join("terraform-ec2/install.sh"))
             .env("PATH", format!("{}:{path}", self.path("stand-ins").display()))
             .env("MACHINE", self.0.path())
             .env("BIN", self.path("bin"))
@@ -226,11 +227,4 @@ fn what_does_not_work_is_no_success() {
     machine.write("broken", "");
     let (success, calls, said) = machine.install();
     assert!(!success && any(&calls, "helm test"), "{said}{calls:#?}");
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_owned()
 }

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
+use manifest_tests::render::repository;
 use tempfile::TempDir;
 
 use crate::stack::eventually;
@@ -55,7 +56,7 @@ impl Machine {
 
     fn add(&self, name: &str) {
         symlink(
-            root().join("microblog/tests/it/minikube/fake.sh"),
+            repository().join("microblog/tests/it/minikube/fake.sh"),
             self.path("bin").join(name),
         )
         .expect("a link");
@@ -75,7 +76,7 @@ impl Machine {
 
     fn run(&self, words: &[&str]) -> Run {
         let _ = fs::remove_file(self.path("calls"));
-        let output = Command::new(root().join("minikube.sh"))
+        let output = Command::new(repository().join("minikube.sh"))
             .args(words)
             .env_clear()
             .env("PATH", self.path("bin"))
@@ -436,13 +437,6 @@ fn wrong_words_are_told_from_right_ones() {
     let help = machine.run(&["help"]).succeeded();
     assert!(help.output.starts_with("Usage: ./minikube.sh"), "{help:#?}");
     assert_eq!(help.calls, Vec::<String>::new());
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace")
-        .to_owned()
 }
 
 /// A process that has ended, but that nobody has asked for, is not alive.

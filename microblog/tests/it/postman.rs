@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use manifest_tests::render::repository;
 use serde_json::Value;
 
 use crate::home::e2e;
@@ -233,15 +234,11 @@ fn collection() -> Value {
 }
 
 fn postman(name: &str) -> PathBuf {
-    root().join("postman").join(name)
-}
-
-fn root() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    repository().join("postman").join(name)
 }
 
 fn json(path: &str) -> Value {
-    let text = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let text = std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

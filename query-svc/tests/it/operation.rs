@@ -15,7 +15,7 @@ use crate::views::fixture::Projected;
 
 #[test]
 fn the_description_of_the_api_is_the_committed_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let path = "openapi.json";
     let generated = serde_json::to_string_pretty(&query_svc::openapi()).unwrap() + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(path, &generated).unwrap();
