@@ -37,11 +37,11 @@ pub(super) async fn home(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
-    // A token that only verifies leaves no trace: nobody has come back. Neither does anybody while our clock may be off:
-    // the floor of who comes back is made from it, and one that is too low would lie below what was never written.
-    let visits = caller.has_scope(SCOPE_USER) && service.clock_guard.check().is_ok();
     let page = service
         .read(token, move |service, reading| async move {
+            // A token that only verifies leaves no trace: nobody has come back. Neither does anybody while our clock may be off:
+            // the floor of who comes back is made from it, and one that is too low would lie below what was never written.
+            let visits = caller.has_scope(SCOPE_USER) && service.clock_guard.check().is_ok();
             let mut home = Home::new(&reading, caller.sub, visits, service.home, &service.clock);
             let page = service.page(&reading, &mut home, page).await?;
             home.note_visit().await;

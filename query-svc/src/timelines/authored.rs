@@ -99,6 +99,7 @@ pub(super) async fn fan_out_on_read(
     authors: &[UserId],
     range: Range<PostId>,
 ) -> Result<Vec<Candidate>, ReadError> {
+    // Collected: what maps lazily, across an await, is `Send` for one lifetime only, and pages are read in a task.
     let questions: Vec<_> = authors
         .chunks(CHUNK)
         .map(|chunk| reading.ask(reading.views.posts.heads_of_authors(chunk, range)))
