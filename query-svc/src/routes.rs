@@ -138,7 +138,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Reads, as soon as the views show what the client has seen. A request that is given up ends what it asked for.
+    /// Reads, as soon as the views show what the client has seen.
     ///
     /// Runs on the runtime of the database's client: from one of the server's threads, each question would wake threads there,
     /// and be woken by them, for a connection and for the answer.
@@ -156,9 +156,7 @@ impl Service {
             let reading = service.readings.take(token.0.as_ref()).await?;
             read(service, reading).await
         };
-        AbortOnDropHandle::new(self.runtime.spawn(reading.in_current_span()))
-            .await
-            .unwrap_or_else(|error| Err(Problem::internal(&error)))
+        run_on(&self.runtime, reading).await
     }
 
     /// A page of a list, whose items are ordered by ids that time orders.
@@ -170,6 +168,16 @@ impl Service {
     ) -> Result<Page<L::Item>, Problem> {
         Ok(paging::page(list, request, reading.settled(self.clock.now(), self.prev_overlap)).await?)
     }
+}
+
+/// Runs on another runtime, and no longer than somebody waits for it: claims of a generation rely on that.
+async fn run_on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    AbortOnDropHandle::new(runtime.spawn(work.in_current_span()))
+        .await
+        .unwrap_or_else(|error| Err(Problem::internal(&error)))
 }
 
 impl From<ReadError> for Problem {
@@ -233,4 +241,34 @@ fn linked(request: &HttpRequest, next: Option<Cursor>, prev: Option<Cursor>) -> 
         response.insert_header(link);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_given_up_ends() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let runtime = Handle::current();
+        let mut work = Box::pin(run_on(&runtime, async move {
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok(())
+        }));
+        assert!((&mut work).now_or_never().is_none());
+        drop(work);
+        let ended = tokio::time::timeout(Duration::from_secs(10), dropped).await;
+        assert!(matches!(ended, Ok(Err(_))), "what it held is dropped: {ended:?}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_of_500() {
+        let work = async { panic!("a defect") };
+        let problem = run_on::<()>(&Handle::current(), work).await.unwrap_err();
+        assert_eq!(problem.status, 500);
+    }
 }
