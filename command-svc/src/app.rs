@@ -14,7 +14,7 @@ use shared::clock::SharedClock;
 use shared::config::{ConfigError, MongoDb};
 use shared::event_store::{EventStore, Retries};
 use shared::http::{Access, Edge, Readiness, Server};
-use shared::mongo::Databases;
+use shared::mongo::{Databases, Refusals, is_misconfigured};
 use shared::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -127,15 +127,19 @@ impl App {
     }
 
     /// The same, for programs that are started together with their database: while it can't be used, it is tried again, and the log
-    /// says why. Nothing else is worth a second try.
+    /// says why. Nothing else is worth a second try, nor is a password that is refused for long.
     pub async fn build_with_patience(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let pace = ExponentialBuilder::default()
             .with_min_delay(FIRST_PAUSE)
             .with_max_delay(LONGEST_PAUSE)
             .without_max_times();
+        let mut refusals = Refusals::new(config.mongodb.refused_for);
         (|| Self::build(config.clone(), clock.clone()))
             .retry(pace)
-            .when(|error| matches!(error, StartError::Database(_)))
+            .when(|error| match error {
+                StartError::Database(error) => !is_misconfigured(error) && !refusals.are_final(error),
+                StartError::Config(_) | StartError::Io(_) => false,
+            })
             .notify(|error, _| tracing::warn!(%error, "not started yet"))
             .await
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use backon::{ConstantBuilder, Retryable as _};
 use query_svc::views::{generation::Generations, subscription_name};
 use shared::{
     clock::SystemClock,
@@ -52,8 +53,8 @@ impl Configs {
 }
 
 impl Stack {
-    /// Builds all three and starts them.
-    pub async fn start(configs: Configs) -> anyhow::Result<Self> {
+    /// Builds all three and starts them, once the database can be used; after `within` it is given up.
+    pub async fn start(configs: Configs, within: Duration) -> anyhow::Result<Self> {
         let clock = SystemClock::shared();
         let Configs {
             command,
@@ -61,8 +62,15 @@ impl Stack {
             projector,
         } = configs;
         let mongodb = projector.mongodb.clone();
-        let command = command_svc::App::build(command, clock.clone())
+        let built = command_svc::App::build_with_patience(command, clock.clone());
+        let command = tokio::time::timeout(within, built)
             .await
+            .with_context(|| {
+                format!(
+                    "the database can't be used after {} s; the log says why",
+                    within.as_secs()
+                )
+            })?
             .context("command-svc")?;
         let query = query_svc::App::build(query, clock.clone()).await.context("query-svc")?;
         let projector = projector::App::build(projector, clock).await.context("projector")?;
@@ -131,27 +139,23 @@ impl Stack {
 
     /// Until the views have everything that was acknowledged before now; false where that takes longer than `within`.
     ///
-    /// A projector that has just started takes its leases first, so that it is a moment behind its own `/readyz`.
+    /// A projector that has just started takes its leases first, so that it is a moment behind its own `/readyz`. The programs are
+    /// ready: a database that goes away now is looked for again, and ends nothing.
     pub async fn wait_until_caught_up(&self, within: Duration) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + within;
         let databases = Databases::connect(&self.mongodb, "up").await?;
-        let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default()).await?;
-        let mark = store.mark_all().await?;
-        let generations = Generations::new(databases.views.clone(), SystemClock::shared());
-        let caught_up = loop {
-            if let Some(control) = generations.current().await? {
-                let leases = Leases::new(databases.views.clone(), &subscription_name(control.active))
-                    .all()
-                    .await?;
-                if leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark) {
-                    break true;
-                }
-            }
-            if Instant::now() >= deadline {
-                break false;
-            }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
-        };
+        let looking = (|| async {
+            databases
+                .losses
+                .until_lost(catch_up(&databases))
+                .await
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "could not look whether the views have caught up; trying again");
+                })
+        })
+        .retry(ConstantBuilder::default().with_delay(BETWEEN_LOOKS).without_max_times());
+        let caught_up = tokio::time::timeout(within, looking)
+            .await
+            .is_ok_and(|looked| looked.is_ok());
         databases.close().await;
         Ok(caught_up)
     }
@@ -192,6 +196,23 @@ impl fmt::Debug for Stack {
             .field("query", query)
             .field("projector", projector)
             .finish_non_exhaustive()
+    }
+}
+
+async fn catch_up(databases: &Databases) -> Result<(), mongodb::error::Error> {
+    let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default()).await?;
+    let mark = store.mark_all().await?;
+    let generations = Generations::new(databases.views.clone(), SystemClock::shared());
+    loop {
+        if let Some(control) = generations.current().await? {
+            let leases = Leases::new(databases.views.clone(), &subscription_name(control.active))
+                .all()
+                .await?;
+            if leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark) {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 

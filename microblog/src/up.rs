@@ -73,7 +73,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let (server, _) = database.insert(start_database(&installation).await?);
             environment.set("mongodb.uri", server.uri());
         }
-        let mut stack = Stack::start(Configs::load(&environment)?).await?;
+        let mut stack = Stack::start(Configs::load(&environment)?, READY_WITHIN).await?;
         stack.wait_until_ready(READY_WITHIN).await?;
         if !stack.wait_until_caught_up(CAUGHT_UP_WITHIN).await? {
             say("The views are still catching up with the events: what was written last may be missing for a while.")?;

@@ -44,6 +44,8 @@ pub enum StartError {
 pub enum RunError {
     #[error("the probes' server failed: {0}")]
     Serve(#[from] io::Error),
+    #[error("the database can't be used: {0}")]
+    Database(#[from] Error),
     #[error("a task of the program ended in disorder: {0}")]
     Task(#[from] JoinError),
 }
@@ -130,7 +132,7 @@ impl App {
         let stop_serving = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (watched, stop) = (databases.clone(), stop_work.clone());
-        let watch = config.http.check_timeout;
+        let (watch, refused_for) = (config.http.check_timeout, config.mongodb.refused_for);
         tasks.spawn(async move {
             health.watch(&watched, watch, &stop).await;
             Ok(())
@@ -156,6 +158,10 @@ impl App {
                     return outcome.and(served.map_err(RunError::from));
                 }
                 () = stop_work.cancelled(), if !readiness.is_draining() => readiness.drain(),
+                refused = databases.refused_for(refused_for), if !stop_work.is_cancelled() => {
+                    outcome = Err(refused.into());
+                    stop_work.cancel();
+                }
                 ended = tasks.join_next() => match ended.map(Result::flatten) {
                     Some(Ok(())) => {}
                     Some(Err(error)) => {

@@ -28,7 +28,7 @@ use crate::views::generation::Generations;
 pub enum AppError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("the database's address can't be used: {0}")]
+    #[error("the database can't be used: {0}")]
     Database(#[from] mongodb::error::Error),
     #[error(transparent)]
     Server(#[from] std::io::Error),
@@ -44,6 +44,7 @@ pub struct App {
     settings: Settings,
     /// How long what still runs may take at the end.
     grace: Duration,
+    refused_for: Duration,
 }
 
 impl App {
@@ -125,6 +126,7 @@ impl App {
             generations,
             settings,
             grace,
+            refused_for: config.mongodb.refused_for,
         })
     }
 
@@ -141,6 +143,7 @@ impl App {
             generations,
             settings,
             grace,
+            refused_for,
         } = self;
         // The last requests still read: the stream ends after the server.
         let stop_following = CancellationToken::new();
@@ -153,7 +156,8 @@ impl App {
         ));
         let (guard, clock) = (service.clock_guard.clone(), service.clock.clone());
         let served = tokio::select! {
-            served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served,
+            served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served.map_err(AppError::from),
+            refused = databases.refused_for(refused_for) => Err(AppError::Database(refused)),
             never = guard.watch(databases.events.clone(), clock) => match never {},
         };
         stop_following.cancel();
@@ -163,6 +167,6 @@ impl App {
         if tokio::time::timeout(grace, databases.close()).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");
         }
-        Ok(served?)
+        served
     }
 }

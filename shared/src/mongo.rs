@@ -1,6 +1,7 @@
 //! Connecting to MongoDB, and how our types are stored there.
 
 mod losses;
+mod refusal;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreferenc
 use mongodb::{Client, Database};
 
 pub use self::losses::{Lookout, Losses};
+pub use self::refusal::{Refusals, is_misconfigured};
 use crate::config::MongoDb;
 
 /// The databases of the product. By default both are on one deployment, behind one client.

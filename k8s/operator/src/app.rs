@@ -39,6 +39,8 @@ pub enum StartError {
 pub enum RunError {
     #[error("the probes' server failed: {0}")]
     Serve(#[from] io::Error),
+    #[error("the database can't be used: {0}")]
+    Database(#[from] mongodb::error::Error),
     #[error("the work ended in disorder: {0}")]
     Task(#[from] JoinError),
 }
@@ -155,6 +157,10 @@ impl App {
                 return worked.map_err(RunError::from).and(served.map_err(RunError::from));
             }
             worked = &mut working => worked.map_err(RunError::from),
+            refused = databases.refused_for(config.mongodb.refused_for) => {
+                stop_work.cancel();
+                (&mut working).await.map_err(RunError::from).and(Err(refused.into()))
+            }
         };
         readiness.drain();
         stop_serving.cancel();

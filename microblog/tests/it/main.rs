@@ -14,6 +14,7 @@ mod postman;
 mod processes;
 mod rebuild;
 mod stack;
+mod starting;
 mod tools;
 mod traces;
 mod up;

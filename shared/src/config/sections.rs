@@ -35,6 +35,9 @@ pub struct MongoDb {
     /// How long one request may take at the database: below the 5 s in which a command is answered.
     #[serde(default = "operation_timeout", with = "humantime_serde")]
     pub operation_timeout: Duration,
+    /// A program that starts ends when its user or password has been refused for so long. Later it does not.
+    #[serde(default = "refused_for", with = "humantime_serde")]
+    pub refused_for: Duration,
 }
 
 impl MongoDb {
@@ -49,6 +52,7 @@ impl MongoDb {
             server_selection_timeout: two_seconds(),
             connect_timeout: two_seconds(),
             operation_timeout: operation_timeout(),
+            refused_for: refused_for(),
         }
     }
 
@@ -75,6 +79,10 @@ fn two_seconds() -> Duration {
 
 fn operation_timeout() -> Duration {
     4 * SECOND
+}
+
+fn refused_for() -> Duration {
+    30 * SECOND
 }
 
 /// Access tokens and refresh tokens. Whoever only verifies needs the public keys alone.

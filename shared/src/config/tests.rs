@@ -124,18 +124,23 @@ fn a_wrong_value_is_named_with_what_it_should_be() {
 
 #[test]
 fn a_wrong_address_is_refused_without_its_password() {
-    let uri = load::<Program>(
-        None,
-        &[("MICROBLOG__MONGODB__URI", "postgres://ada:s3cret@db/")]
-            .into_iter()
-            .collect(),
-    );
-    let uri = uri.unwrap_err().to_string();
-    assert!(
-        uri.starts_with("mongodb.uri (MICROBLOG__MONGODB__URI): must begin with mongodb://"),
-        "{uri}"
-    );
-    assert!(!uri.contains("s3cret"), "{uri}");
+    for (uri, said) in [
+        ("postgres://ada:s3cret@db/", "must begin with mongodb://"),
+        ("mongodb://ada:s3cret@db:many/", "is no address of a MongoDB: "),
+        ("mongodb://ada:s3cret@/", "is no address of a MongoDB: "),
+        ("mongodb://ada:s3cret@db/?tls=perhaps", "is no address of a MongoDB: "),
+        ("mongodb+srv://ada:s3cret@db.example:1/", "is no address of a MongoDB: "),
+        (
+            "mongodb://ada:s3cret/@db/",
+            "has a user or password that is not percent-encoded",
+        ),
+    ] {
+        let refused = load::<Program>(None, &[("MICROBLOG__MONGODB__URI", uri)].into_iter().collect());
+        let refused = refused.unwrap_err().to_string();
+        let expected = format!("mongodb.uri (MICROBLOG__MONGODB__URI): {said}");
+        assert!(refused.starts_with(&expected), "{refused}");
+        assert!(!refused.contains("s3cret"), "{refused}");
+    }
 }
 
 #[test]

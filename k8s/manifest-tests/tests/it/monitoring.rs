@@ -188,7 +188,9 @@ async fn exported() -> BTreeMap<String, BTreeSet<String>> {
     ] {
         environment.set(key, value);
     }
-    let mut stack = Stack::start(Configs::load(&environment).unwrap()).await.unwrap();
+    let mut stack = Stack::start(Configs::load(&environment).unwrap(), DEADLINE)
+        .await
+        .unwrap();
     stack.wait_until_ready(DEADLINE).await.unwrap();
 
     let command = ApiClient::new(&stack.command_url().parse().unwrap(), DEADLINE).unwrap();

@@ -1,0 +1,81 @@
+//! What happens to programs whose database goes away, or refuses them, while they start.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use local_mongodb::{Server, TestDatabase};
+use microblog::stack::{Configs, Stack};
+use shared::auth::generate_signing_key_pem;
+use shared::clock::SystemClock;
+use shared::config::{self, Environment};
+use tokio_util::sync::CancellationToken;
+
+/// Nothing in a test takes so long unless it never happens.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn environment(uri: &str) -> Environment {
+    shared::crypto::install_provider();
+    let mut environment = Environment::default();
+    for (key, value) in [
+        ("mongodb.uri", uri),
+        ("mongodb.server_selection_timeout", "200ms"),
+        ("auth.signing_key", &generate_signing_key_pem()),
+        ("auth.refresh_secret", "a secret for the tests of the start"),
+        ("command.listen", "127.0.0.1:0"),
+        ("query.listen", "127.0.0.1:0"),
+        ("projector.listen", "127.0.0.1:0"),
+        ("http.workers", "1"),
+        ("shutdown.drain_delay", "0s"),
+    ] {
+        environment.set(key, value);
+    }
+    environment
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_during_the_start_ends_nothing() {
+    let mut database = Server::start_ephemeral().await.expect("a database");
+    let configs = Configs::load(&environment(&database.uri())).expect("the configuration");
+    database.kill().await.expect("it can be killed");
+    let starting = tokio::spawn(Stack::start(configs, DEADLINE));
+    database.restart().await.expect("it is started again");
+    let mut stack = starting.await.expect("no panic").expect("it waits for the database");
+    stack.wait_until_ready(DEADLINE).await.expect("all are ready");
+
+    database.kill().await.expect("it can be killed");
+    let caught_up = stack.wait_until_caught_up(Duration::from_secs(1)).await;
+    assert!(!caught_up.expect("an outage is no error"));
+    database.restart().await.expect("it is started again");
+    let caught_up = stack.wait_until_caught_up(DEADLINE).await;
+    assert!(caught_up.expect("an outage is no error"));
+    stack.stop().await.expect("all three still run, and end in order");
+    database.stop().await.expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_password_ends_every_program() {
+    fn assert_refused(ended: Result<(), impl Debug>) {
+        let error = format!("{:?}", ended.expect_err("it can't have worked"));
+        assert!(error.contains("Authentication"), "{error}");
+    }
+
+    let database = TestDatabase::new().await;
+    let uri = database.uri().replacen("mongodb://", "mongodb://nobody:wrong@", 1);
+    let mut environment = environment(&uri);
+    environment.set("mongodb.refused_for", "0s");
+    let (clock, forever) = (SystemClock::shared(), CancellationToken::new());
+    let ended = tokio::time::timeout(DEADLINE, async {
+        let config = config::load(None, &environment).expect("the configuration of command-svc");
+        let command = command_svc::App::build_with_patience(config, clock.clone()).await;
+        assert_refused(command.map(drop));
+
+        let config = config::load(None, &environment).expect("the configuration of query-svc");
+        let query = query_svc::App::build(config, clock.clone()).await.expect("it is built");
+        assert_refused(query.run_until_stopped(forever.clone()).await);
+
+        let config = config::load(None, &environment).expect("the configuration of the projector");
+        let projector = projector::App::build(config, clock).await.expect("it is built");
+        assert_refused(projector.run_until_stopped(forever).await);
+    });
+    ended.await.expect("all end soon");
+}
