@@ -204,7 +204,9 @@ struct PostJson<'a> {
     in_reply_to: Option<PostId>,
     repost_of: Option<&'a PostJson<'a>>,
     visibility: Visibility,
+    #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
+    #[serde(serialize_with = "api::time")]
     edited_at: Option<DateTime<Utc>>,
     counts: api::PostCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,6 +270,7 @@ struct UserJson<'a> {
     handle: &'a str,
     display_name: &'a str,
     bio: &'a str,
+    #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
     counts: api::UserCounts,
 }

@@ -1,12 +1,24 @@
 //! The JSON types that both services answer with.
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::entities::Entities;
 use crate::ids::{PostId, UserId};
 use crate::values::Visibility;
+
+/// How answers write a time, or null: RFC 3339 in UTC with milliseconds, even if they are none. So times are as long as each
+/// other, and text sorts as they do.
+pub fn time<T, S>(time: &T, serializer: S) -> Result<S::Ok, S::Error>
+where
+    T: Copy + Into<Option<DateTime<Utc>>>,
+    S: Serializer,
+{
+    let time: Option<DateTime<Utc>> = (*time).into();
+    time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+        .serialize(serializer)
+}
 
 /// A user, without anything private.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -15,6 +27,7 @@ pub struct User {
     pub handle: String,
     pub display_name: String,
     pub bio: String,
+    #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
     /// Absent in the answers of commands, which count nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +64,9 @@ pub struct Post {
     #[schema(no_recursion)]
     pub repost_of: Option<Box<Post>>,
     pub visibility: Visibility,
+    #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
+    #[serde(serialize_with = "time")]
     pub edited_at: Option<DateTime<Utc>>,
     /// Absent in the answers of commands. A repost shows those of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,4 +108,32 @@ pub struct Page<T> {
     pub next: Option<String>,
     /// For `after`: what is newer than this page. Items may come again, none is missed.
     pub prev: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_sort_as_text() {
+        #[derive(Serialize)]
+        struct Times {
+            #[serde(serialize_with = "time")]
+            at: DateTime<Utc>,
+            #[serde(serialize_with = "time")]
+            maybe: Option<DateTime<Utc>>,
+        }
+        let json = |millis, maybe| {
+            let at = DateTime::from_timestamp_millis(millis).unwrap();
+            serde_json::to_string(&Times { at, maybe }).unwrap()
+        };
+        let whole = json(1_795_891_522_000, None);
+        assert_eq!(whole, r#"{"at":"2026-11-28T18:45:22.000Z","maybe":null}"#);
+        let later = json(1_795_891_522_034, DateTime::from_timestamp_millis(0));
+        assert_eq!(
+            later,
+            r#"{"at":"2026-11-28T18:45:22.034Z","maybe":"1970-01-01T00:00:00.000Z"}"#
+        );
+        assert!(whole < later);
+    }
 }

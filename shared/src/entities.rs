@@ -1,12 +1,15 @@
 //! What a text refers to: hashtags, mentions and links, with their places.
 //!
-//! Hashtags and links follow the rules of `twitter-text`. Mentions are found here, because that library
-//! ends a name after 20 characters where a [`Handle`] may have 30.
+//! Hashtags and links are found by `twitter-text`. Mentions are found here, because that library ends a name after
+//! 20 characters where a [`Handle`] may have 30. What may stand beside one is as there (`validMentionPrecedingChars` and
+//! `endMentionMatch` of <https://github.com/twitter/twitter-text>), but for a slash in front, and for letters of scripts with
+//! capitals: they make another name of it, or an address. Scripts that are written without spaces have no capitals.
 
 use serde::{Deserialize, Serialize};
 use twitter_text::ParserBackend;
 use twitter_text::entity::Type;
 use twitter_text::extractor::{Extract, Extractor};
+use unicode_normalization::char::is_combining_mark;
 use utoipa::ToSchema;
 
 use crate::values::{Handle, PostText};
@@ -123,7 +126,7 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
     while at < characters.len() {
         let start = at;
         at += 1;
-        if !matches!(characters[start], '@' | '＠') || !may_precede_a_mention(&characters, start) {
+        if !is_at_sign(characters[start]) || !may_precede_a_mention(&characters[..start]) {
             continue;
         }
         let end = start
@@ -133,10 +136,12 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
                 .take_while(|&&c| is_handle_character(c))
                 .count();
         at = end.max(at);
-        // "@ada@example.org" and "@adaé" name somebody else.
-        if characters
-            .get(end)
-            .is_some_and(|&c| c.is_alphanumeric() || matches!(c, '@' | '＠'))
+        // "@ada@example.org" and "@adaé" name somebody else, "@http://example.org" nobody.
+        let after = &characters[end..];
+        if after
+            .first()
+            .is_some_and(|&c| is_at_sign(c) || is_letter_as_in_names(c) || is_combining_mark(c))
+            || after.starts_with(&[':', '/', '/'])
         {
             continue;
         }
@@ -155,16 +160,32 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
     found
 }
 
-fn may_precede_a_mention(characters: &[char], at: usize) -> bool {
-    at.checked_sub(1).is_none_or(|before| {
-        let c = characters[before];
-        !c.is_alphanumeric() && !"_!#$%&*@＠/".contains(c)
-    })
+fn may_precede_a_mention(before: &[char]) -> bool {
+    let ends_a_word = |c: char| is_handle_character(c) || is_letter_as_in_names(c);
+    match before {
+        // "RT@ada", as people wrote before there were reposts.
+        [earlier @ .., 'r' | 'R', 't' | 'T'] => earlier.last().is_none_or(|&c| !ends_a_word(c) && !"+~.-".contains(c)),
+        [.., c] => !ends_a_word(*c) && !is_at_sign(*c) && !"!#$%&*/".contains(*c),
+        [] => true,
+    }
+}
+
+fn is_at_sign(c: char) -> bool {
+    matches!(c, '@' | '＠')
 }
 
 fn is_handle_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
+
+/// A letter that could be taken for one of a handle, or for more of it: those of scripts with capitals, and what Latin has
+/// beside (U+02BB in "Hawaiʻi"), which ends at U+0370.
+fn is_letter_as_in_names(c: char) -> bool {
+    c.is_lowercase() || c.is_uppercase() || (c.is_alphabetic() && c < '\u{370}')
+}
+
+#[cfg(test)]
+mod cases;
 
 #[cfg(test)]
 mod tests {
@@ -172,6 +193,10 @@ mod tests {
 
     fn of(text: &str) -> Entities {
         Entities::of(&PostText::parse(text).unwrap())
+    }
+
+    fn handles(text: &str) -> Vec<String> {
+        of(text).mentions.into_iter().map(|mention| mention.handle).collect()
     }
 
     #[test]
@@ -226,8 +251,8 @@ mod tests {
 
     #[test]
     fn a_character_of_several_bytes_may_stand_before_a_mention() {
-        assert_eq!(of("ꦍ@ada").mentions, []);
-        assert_eq!(of("“@ada” ꦍd@bob 中@ada").mentions.len(), 1);
+        assert_eq!(handles("ꦍ@ada"), ["ada"]);
+        assert_eq!(handles("“@ada” ꦍd@bob 中@ada"), ["ada", "ada"]);
         assert_eq!(of("。@ada #中").hashtags.len(), 1);
     }
 
@@ -240,8 +265,43 @@ mod tests {
 
     #[test]
     fn an_address_is_no_mention() {
-        assert_eq!(of("mail ada@example.org or @ada@example.org").mentions, []);
-        assert_eq!(of("@@ada").mentions, []);
-        assert_eq!(of(".@ada, (@bob)").mentions.len(), 2);
+        for text in [
+            "mail ada@example.org or @ada@example.org",
+            "josé@example.org",
+            "анна@example.org",
+            "@@ada",
+            "@http://example.com",
+            "https://example.org/@ada",
+            "example.org/@ada",
+        ] {
+            assert_eq!(handles(text), [""; 0], "{text}");
+        }
+        assert_eq!(handles(".@ada, (@bob) RT@eve rt:@zoe"), ["ada", "bob", "eve", "zoe"]);
+        assert_eq!(handles("art@ada .rt@ada"), [""; 0]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_may_touch_a_mention() {
+        for text in [
+            "@adaさん",
+            "@ada님",
+            "交给@ada处理",
+            "の@ada",
+            "ถาม@adaครับ",
+            "ขอบใจแม่@ada",
+            "ל@ada",
+            "@ada❤️",
+            "❤️@ada",
+        ] {
+            assert_eq!(handles(text), ["ada"], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_letters_of_another_alphabet_is_another_name() {
+        // The first two end and begin with a Cyrillic letter, the fifth with a mark that joins no letter.
+        for text in ["@adа", "@аda", "@adaé", "@adaα", "@adx\u{301}", "@hawaiʻi"] {
+            assert_eq!(handles(text), [""; 0], "{text}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Identifiers: UUIDs that order by time (version 7), one type for each thing they name.
 //!
-//! In JSON an id is a string, in BSON a binary of subtype 4: [`bson::Uuid`] knows which serializer it meets.
-//! What buffers (`#[serde(flatten)]`, untagged and internally tagged enums) hides that: don't use it around ids.
+//! In JSON an id is a string of one spelling, as in a path; in BSON, a binary of subtype 4. Which of them it is, is told by
+//! whether the format is for people. What buffers (`#[serde(flatten)]`, untagged and internally tagged enums) hides that, and
+//! [`bson::Document`] claims to be for people: read ids from the bytes of a document, as the driver does.
 
 use std::fmt;
 use std::str::FromStr;
@@ -120,10 +121,11 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                match bson::Uuid::deserialize(deserializer) {
-                    Ok(id) => Ok(Self(id.into())),
-                    Err(_) => Err(de::Error::custom(InvalidId)),
+                if deserializer.is_human_readable() {
+                    // The parser of `bson::Uuid` would also take other spellings, and objects that stand for a UUID.
+                    return String::deserialize(deserializer)?.parse().map_err(de::Error::custom);
                 }
+                bson::Uuid::deserialize(deserializer).map(|id| Self(id.into()))
             }
         }
 
@@ -250,7 +252,6 @@ mod tests {
 
         let document = bson::serialize_to_document(&holder).unwrap();
         assert_eq!(document.get("id"), Some(&bson::Bson::Binary(holder.id.to_bson())));
-        assert_eq!(bson::deserialize_from_document::<Holder>(document).unwrap(), holder);
         let raw = bson::serialize_to_vec(&holder).unwrap();
         assert_eq!(bson::deserialize_from_slice::<Holder>(&raw).unwrap(), holder);
     }
@@ -268,9 +269,30 @@ mod tests {
     #[test]
     fn only_the_canonical_spelling_parses() {
         let id = UserId::new(Utc::now());
-        assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(id.as_uuid().simple().to_string().parse::<UserId>(), Err(InvalidId));
-        assert_eq!("".parse::<UserId>(), Err(InvalidId));
+        let canonical = id.to_string();
+        assert_eq!(canonical.parse(), Ok(id));
+        assert_eq!(serde_json::from_value::<UserId>(canonical.as_str().into()).unwrap(), id);
+        let uuid = id.as_uuid();
+        for other in [
+            uuid.simple().to_string(),
+            uuid.urn().to_string(),
+            uuid.braced().to_string(),
+            format!(" {canonical}"),
+            String::new(),
+        ] {
+            assert_eq!(other.parse::<UserId>(), Err(InvalidId), "{other}");
+            assert!(
+                serde_json::from_value::<UserId>(other.as_str().into()).is_err(),
+                "{other}"
+            );
+        }
+        for object in [
+            serde_json::json!({ "$uuid": canonical }),
+            serde_json::to_value(id.to_bson()).unwrap(),
+            serde_json::json!(id.as_bytes()),
+        ] {
+            assert!(serde_json::from_value::<UserId>(object.clone()).is_err(), "{object}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl LoginRequest {
     fn identifier(&self) -> Result<Option<Identifier>, Problem> {
         match (&self.handle, &self.email) {
             (Some(handle), None) => Ok(Handle::parse(handle).ok().map(Identifier::Handle)),
-            (None, Some(email)) => Ok(Email::parse(email).ok().map(Identifier::Email)),
+            (None, Some(email)) => Ok(Some(Identifier::Email(Email::to_look_up(email)))),
             (None, None) => Err(Problem::invalid_field("handle", "is missing, and so is `email`")),
             (Some(_), Some(_)) => Err(Problem::invalid_field("email", "must not be given beside `handle`")),
         }

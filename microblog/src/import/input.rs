@@ -1,230 +1,152 @@
-//! The two input files: who follows whom, and who wrote what. Plain or gzip, read as streams.
+//! The lines of a file: plain or gzip, in UTF-8, read as a stream.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use shared::crypto::sha256;
-use shared::values::Handle;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 128 * 1024;
+/// The most bytes that a line, or a record of several, may have: many times a post.
+pub(super) const LONGEST: usize = 256 * 1024;
 
 /// Something in a file can't be read. Names the file and the line.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} line {line}: expected two names, as in `a b`, found {found:?}", .path.display())]
-    NotAnEdge { path: PathBuf, line: u64, found: String },
-    #[error("{}: {source}", .path.display())]
-    Csv { path: PathBuf, source: csv::Error },
-    #[error("{}: the first line must name the columns, `author` and `text` among them", .path.display())]
-    Columns { path: PathBuf },
+    #[error("{} line {line}: {problem}", .path.display())]
+    Line { path: PathBuf, line: u64, problem: Problem },
 }
 
-/// Opens a file; whether it is compressed is told by its first bytes, not by its name.
-fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, InputError> {
-    let failed = |source| InputError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(failed)?);
-    let compressed = file.fill_buf().map_err(failed)?.starts_with(&GZIP_MAGIC);
-    Ok(if compressed {
-        Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
-    } else {
-        Box::new(file)
-    })
+/// What is wrong with a line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("is not UTF-8")]
+    NotUtf8,
+    #[error("is longer than {LONGEST} bytes")]
+    TooLong,
+    #[error("a quote is opened and never closed")]
+    UnclosedQuote,
+    #[error("a quoted field goes on after its closing quote, or a quote before was not closed")]
+    AfterQuote,
+    #[error("expected two names, as in `a b`, found {0:?}")]
+    NotAnEdge(String),
+    #[error("has another separator than most lines: put names that have one in them in quotes, or give --separator")]
+    Separator,
+    #[error("the first line must name the columns, `author` and `text` among them")]
+    Columns,
+    #[error("expected {expected} fields, as the first line has, found {found}")]
+    Fields { expected: usize, found: usize },
 }
 
-/// One line of the edge list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Edge {
-    pub(super) line: u64,
-    pub(super) from: String,
-    pub(super) to: String,
+/// The lines of a file, without their ends and without a byte order mark.
+pub(super) struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    /// The number of the line that was read last.
+    line: u64,
 }
 
-/// Reads the edge list line by line. Empty lines and those that begin with `#` say nothing; what follows the two
-/// names (a weight, a time) is ignored.
-pub(super) fn edges(path: &Path) -> Result<impl Iterator<Item = Result<Edge, InputError>> + Send + use<>, InputError> {
-    let path = path.to_owned();
-    let lines = open(&path)?.lines();
-    Ok(lines.zip(1..).filter_map(move |(text, line)| {
-        let text = match text {
-            Ok(text) => text,
-            Err(source) => {
-                return Some(Err(InputError::Io {
-                    path: path.clone(),
-                    source,
-                }));
-            }
-        };
-        let text = text.trim();
-        if text.is_empty() || text.starts_with('#') {
-            return None;
-        }
-        let mut names = text.split([' ', '\t', ',', ';']).filter(|name| !name.is_empty());
-        Some(match (names.next(), names.next()) {
-            (Some(from), Some(to)) => Ok(Edge {
-                line,
-                from: from.to_owned(),
-                to: to.to_owned(),
-            }),
-            _ => Err(InputError::NotAnEdge {
-                path: path.clone(),
-                line,
-                found: text.chars().take(60).collect(),
-            }),
-        })
-    }))
-}
-
-/// One row of the posts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
-    /// Where the row begins.
-    pub(super) line: u64,
-    pub(super) author: String,
-    pub(super) text: String,
-}
-
-/// Reads the rows of a CSV file whose first line names the columns; `author` and `text` are needed.
-pub(super) fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row, InputError>> + Send + use<>, InputError> {
-    let path = path.to_owned();
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .from_reader(open(&path)? as Box<dyn Read + Send>);
-    let headers = reader.headers().map_err(|source| InputError::Csv {
-        path: path.clone(),
-        source,
-    })?;
-    let column = |name| {
-        headers
-            .iter()
-            .position(|header: &str| header.trim().eq_ignore_ascii_case(name))
-    };
-    let (Some(author), Some(text)) = (column("author"), column("text")) else {
-        return Err(InputError::Columns { path });
-    };
-    Ok(reader.into_records().map(move |record| {
-        let record = record.map_err(|source| InputError::Csv {
-            path: path.clone(),
+impl Lines {
+    /// Opens a file; whether it is compressed is told by its first bytes, not by its name.
+    pub(super) fn open(path: &Path) -> Result<Self, InputError> {
+        let failed = |source| InputError::Io {
+            path: path.to_owned(),
             source,
-        })?;
-        let field = |index| record.get(index).unwrap_or_default().to_owned();
-        Ok(Row {
-            line: record.position().map_or(0, csv::Position::line),
-            author: field(author),
-            text: field(text),
+        };
+        let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(failed)?);
+        let compressed = file.fill_buf().map_err(failed)?.starts_with(&GZIP_MAGIC);
+        Ok(Self {
+            path: path.to_owned(),
+            reader: if compressed {
+                Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
+            } else {
+                Box::new(file)
+            },
+            line: 0,
         })
-    }))
+    }
+
+    pub(super) fn error(&self, line: u64, problem: Problem) -> InputError {
+        InputError::Line {
+            path: self.path.clone(),
+            line,
+            problem,
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<(u64, String)>, InputError> {
+        let mut bytes = Vec::new();
+        let mut bounded = (&mut self.reader).take(LONGEST as u64 + 1);
+        if let Err(source) = bounded.read_until(b'\n', &mut bytes) {
+            let path = self.path.clone();
+            return Err(InputError::Io { path, source });
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.line += 1;
+        if bytes.len() > LONGEST {
+            return Err(self.error(self.line, Problem::TooLong));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| self.error(self.line, Problem::NotUtf8))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        let text = match self.line {
+            1 => text.strip_prefix('\u{FEFF}').unwrap_or(text),
+            _ => text,
+        };
+        Ok(Some((self.line, text.to_owned())))
+    }
 }
 
-/// The handle under which a name of the files is registered: always the same one for the same name.
-///
-/// A name that is a handle already stays as it is, so that mentions in the posts still mean somebody; a mere number
-/// gets `user_` in front; anything else is made a handle, with a piece of its hash so that no two fall together.
-pub(super) fn handle_of(name: &str) -> Handle {
-    let name = name.trim();
-    let parsed = if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
-        Handle::parse(&format!("user_{name}"))
-    } else {
-        Handle::parse(name)
-    };
-    parsed.unwrap_or_else(|_| {
-        let hash = sha256(name.as_bytes());
-        let kept: String = name
-            .chars()
-            .map(|c| c.to_ascii_lowercase())
-            .map(|c| {
-                if c.is_ascii_lowercase() || c.is_ascii_digit() {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .take(Handle::MAX_LEN - 13)
-            .collect();
-        let made = format!(
-            "{kept}_{}",
-            hash[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        );
-        Handle::parse(&made).expect("30 characters of letters, digits and underscores are a handle")
-    })
+impl Iterator for Lines {
+    type Item = Result<(u64, String), InputError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
 
-    fn file(content: &[u8]) -> tempfile::NamedTempFile {
+    pub(in crate::import) fn file(content: &[u8]) -> tempfile::NamedTempFile {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
         file
     }
 
-    fn gzip(content: &[u8]) -> Vec<u8> {
+    pub(in crate::import) fn gzip(content: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(content).unwrap();
         encoder.finish().unwrap()
     }
 
+    fn read(content: &[u8]) -> Result<Vec<(u64, String)>, String> {
+        let lines = Lines::open(file(content).path()).unwrap();
+        lines.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn edges_are_read_plain_and_compressed() {
-        let text = b"# a comment\n0 1\n\n1\t2 0.5\r\n";
-        let expected = [("0", "1", 2), ("1", "2", 4)].map(|(from, to, line)| Edge {
-            line,
-            from: from.into(),
-            to: to.into(),
-        });
+    fn lines_are_read_plain_and_compressed_without_a_byte_order_mark() {
+        let text = "\u{FEFF}a\r\n\nc\u{FEFF}".as_bytes();
         for content in [text.to_vec(), gzip(text)] {
-            let file = file(&content);
-            let read: Vec<Edge> = edges(file.path()).unwrap().map(Result::unwrap).collect();
-            assert_eq!(read, expected);
+            let expected = [(1, "a"), (2, ""), (3, "c\u{FEFF}")].map(|(line, text)| (line, text.to_owned()));
+            assert_eq!(read(&content).unwrap(), expected);
         }
     }
 
     #[test]
-    fn half_an_edge_is_named_with_its_line() {
-        let file = file(b"0 1\nalone\n");
-        let error = edges(file.path()).unwrap().nth(1).unwrap().unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("alone"), "{error}");
-    }
-
-    #[test]
-    fn rows_keep_quotes_line_breaks_and_entities_as_they_are() {
-        let file = file(&gzip(
-            b"author,text,created_at\nann,\"say \"\"hi\"\"\nthere &amp; then\",2015\nbob,x\n",
-        ));
-        let read: Vec<Row> = rows(file.path()).unwrap().map(Result::unwrap).collect();
-        assert_eq!(read[0].text, "say \"hi\"\nthere &amp; then");
-        assert_eq!((read[1].author.as_str(), read[1].line), ("bob", 4));
-    }
-
-    #[test]
-    fn columns_may_stand_in_any_order_but_must_be_there() {
-        let swapped = file(b"Text,Author\nhello,ann\n");
-        assert_eq!(rows(swapped.path()).unwrap().next().unwrap().unwrap().author, "ann");
-        assert!(matches!(
-            rows(file(b"a,b\n1,2\n").path()),
-            Err(InputError::Columns { .. })
-        ));
-    }
-
-    #[test]
-    fn names_become_handles_that_do_not_fall_together() {
-        assert_eq!(handle_of("17").as_str(), "user_17");
-        assert_eq!(handle_of("VirginAmerica").as_str(), "virginamerica");
-        let (one, other) = (handle_of("Zoë M."), handle_of("Zoé M."));
-        assert_ne!(one, other);
-        assert!(one.as_str().starts_with("zo__m__"), "{one}");
-        assert_eq!(handle_of(&"x".repeat(31)).as_str().len(), 30);
-        assert_eq!(handle_of("").as_str().len(), 13);
-        assert_eq!(handle_of(&"9".repeat(40)).as_str().len(), 30);
+    fn bytes_that_are_no_text_are_named_with_their_line() {
+        let error = read(b"a\nb\nZo\xeb\nd").unwrap_err();
+        assert!(error.ends_with("line 3: is not UTF-8"), "{error}");
+        let long = [b"a\n".to_vec(), vec![b'x'; LONGEST + 1]].concat();
+        assert!(read(&long).unwrap_err().contains("line 2: is longer"));
     }
 }

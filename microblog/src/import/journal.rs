@@ -54,8 +54,8 @@ pub(super) enum JournalError {
 }
 
 impl Journal {
-    /// Opens the journal of an import, and tells what it remembers.
-    pub(super) fn open(path: &Path, import: &str) -> Result<(Self, Remembered), JournalError> {
+    /// Opens the journal of an import, and tells what it remembers. With `restart` it forgets that, of whichever import it is.
+    pub(super) fn open(path: &Path, import: &str, restart: bool) -> Result<(Self, Remembered), JournalError> {
         let failed = |source| JournalError::Io {
             path: path.to_owned(),
             source,
@@ -93,7 +93,7 @@ impl Journal {
         }
         drop(reader);
         match named {
-            Some(found) if found != import => {
+            Some(found) if found != import && !restart => {
                 return Err(JournalError::Another {
                     path: path.to_owned(),
                     found,
@@ -112,8 +112,9 @@ impl Journal {
             path: path.to_owned(),
             import: import.to_owned(),
         };
-        if whole == 0 {
+        if restart || whole == 0 {
             journal.restart()?;
+            remembered = Remembered::default();
         }
         Ok((journal, remembered))
     }
@@ -164,7 +165,7 @@ mod tests {
     fn a_journal_tells_what_was_written_and_ignores_a_torn_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/import.jsonl");
-        let (mut journal, empty) = Journal::open(&path, "a").unwrap();
+        let (mut journal, empty) = Journal::open(&path, "a", false).unwrap();
         assert_eq!(empty, Remembered::default());
         let (handle, id) = (Handle::parse("ann").unwrap(), UserId::new(Utc::now()));
         let mut tally = Tally::default();
@@ -179,7 +180,7 @@ mod tests {
             .write_all(b"{\"items\":{\"do")
             .unwrap();
 
-        let (mut journal, remembered) = Journal::open(&path, "a").unwrap();
+        let (mut journal, remembered) = Journal::open(&path, "a", false).unwrap();
         let expected = Remembered {
             users: vec![(handle.clone(), id)],
             done: 1,
@@ -187,8 +188,11 @@ mod tests {
         };
         assert_eq!(remembered, expected);
         journal.items(2, &tally).unwrap();
-        assert_eq!(Journal::open(&path, "a").unwrap().1.done, 2);
-        assert!(matches!(Journal::open(&path, "b"), Err(JournalError::Another { .. })));
+        assert_eq!(Journal::open(&path, "a", false).unwrap().1.done, 2);
+        assert!(matches!(
+            Journal::open(&path, "b", false),
+            Err(JournalError::Another { .. })
+        ));
     }
 
     #[test]
@@ -196,7 +200,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "author,text\n").unwrap();
         assert!(matches!(
-            Journal::open(file.path(), "a"),
+            Journal::open(file.path(), "a", true),
             Err(JournalError::NotAJournal { .. })
         ));
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "author,text\n");
@@ -206,9 +210,15 @@ mod tests {
     fn a_restart_forgets() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("import.jsonl");
-        let (mut journal, _) = Journal::open(&path, "a").unwrap();
+        let (mut journal, _) = Journal::open(&path, "a", false).unwrap();
         journal.items(5, &Tally::default()).unwrap();
-        journal.restart().unwrap();
-        assert_eq!(Journal::open(&path, "a").unwrap().1, Remembered::default());
+        drop(journal);
+        // Another import, as after the file has grown.
+        assert_eq!(Journal::open(&path, "b", true).unwrap().1, Remembered::default());
+        assert!(matches!(
+            Journal::open(&path, "a", false),
+            Err(JournalError::Another { .. })
+        ));
+        assert_eq!(Journal::open(&path, "b", false).unwrap().1, Remembered::default());
     }
 }

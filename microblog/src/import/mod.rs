@@ -1,9 +1,13 @@
 //! `microblog import`: a follow graph and posts from files, through the public API and nothing else.
 
 mod accounts;
+mod edges;
+mod fields;
 mod input;
 mod journal;
+mod names;
 mod plan;
+mod posts;
 mod run;
 mod summary;
 mod tally;
@@ -20,7 +24,9 @@ use anyhow::{Context, bail};
 use reqwest::Url;
 use shared::crypto::sha256;
 
-pub use self::input::InputError;
+pub use self::edges::Header;
+pub use self::fields::Separator;
+pub use self::input::{InputError, Problem};
 use self::journal::Journal;
 use self::plan::Source;
 use self::run::{Ended, Import};
@@ -38,6 +44,9 @@ const INTERRUPTED: u8 = 130;
 /// `user_17`; a name that is a handle stays) and a password that is derived from the handle and a secret; then follows
 /// and posts are sent, mixed so that both end together, each by its own logged-in user.
 ///
+/// What the files are taken for is said before anything is sent; with --dry-run, that is all. A line that fits in nowhere
+/// is an error.
+///
 /// An import can be interrupted at any time and run again: it goes on where it was. What was sent twice counts once.
 ///
 /// Limits: an import obeys the services' rate limits, which by default let one address register 30 users a minute.
@@ -47,13 +56,15 @@ const INTERRUPTED: u8 = 130;
 /// interrupted.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
-    /// Who follows whom: a line for each pair, `a b`, plain or gzip
+    /// Who follows whom: a line for each pair, `a b` or `a,b`, plain or gzip, in UTF-8
     ///
-    /// Read as friendship, both ways: a follows b and b follows a. See --directed.
+    /// Read as friendship, both ways: a follows b and b follows a. See --directed. A file has one separator: a tab, a
+    /// semicolon or a comma, if most lines have two names then, or else blanks. Names that have it in them stand in quotes, as in CSV. What
+    /// follows the two names (a weight, a time) is ignored, and so are lines that begin with `#` or `%`.
     #[arg(long, value_name = "FILE")]
     pub follows: Option<PathBuf>,
 
-    /// Who wrote what: CSV, plain or gzip, whose first line names the columns `author` and `text`
+    /// Who wrote what: CSV, plain or gzip, in UTF-8, whose first line names the columns `author` and `text`
     ///
     /// Other columns are ignored: a post is as old as its import. Texts are taken as they are, HTML entities too.
     #[arg(long, value_name = "FILE")]
@@ -62,6 +73,18 @@ pub struct Arguments {
     /// Read a line `a b` as "a follows b" only
     #[arg(long)]
     pub directed: bool,
+
+    /// Whether the first line of the follows names the columns, and nobody
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub header: Header,
+
+    /// What stands between two names of the follows, where the file doesn't show it
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub separator: Option<Separator>,
+
+    /// Read the files, say what they are taken for, and end
+    #[arg(long)]
+    pub dry_run: bool,
 
     /// Let the users of the follow graph write every Nth post, so that those who are followed write too
     ///
@@ -108,35 +131,32 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.follows.is_none() && arguments.posts.is_none() {
         bail!("there is nothing to import: give --follows, --posts or both");
     }
+    let progress = Progress::new();
+    let source = Source::look_at(&arguments)?;
+    for line in source.taken_for() {
+        progress.say(line);
+    }
+    progress.say("reading the files");
+    let survey = source.survey()?;
+    progress.say(format_args!(
+        "{} users, {} follows, {} posts",
+        survey.accounts.len(),
+        survey.follows,
+        survey.posts,
+    ));
+    if arguments.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
     let secret = secret(&arguments)?;
-    let identity = identity(&arguments)?;
+    let identity = identity(&arguments, &source)?;
     let path = match &arguments.state {
         Some(path) => path.clone(),
         None => state_directory()?
             .join("imports")
             .join(format!("{}.jsonl", short_hash(&identity))),
     };
-    let (mut journal, mut remembered) = Journal::open(&path, &identity)?;
-    if arguments.restart {
-        journal.restart()?;
-        remembered = journal::Remembered::default();
-    }
-    let progress = Progress::new();
-    let source = Source {
-        follows: arguments.follows.clone(),
-        posts: arguments.posts.clone(),
-        directed: arguments.directed,
-        spread: arguments.spread,
-    };
-    progress.say("reading the files");
-    let survey = source.survey()?;
-    progress.say(format_args!(
-        "{} users, {} follows, {} posts; the state of this import is in {}",
-        survey.accounts.len(),
-        survey.follows,
-        survey.posts,
-        path.display(),
-    ));
+    let (journal, remembered) = Journal::open(&path, &identity, arguments.restart)?;
+    progress.say(format_args!("the state of this import is in {}", path.display()));
     let api = ApiClient::new(&arguments.command_url, arguments.patience)?;
     let import = Import::new(api, &secret, arguments.concurrency, &progress);
     let (ended, summary) = import.run(&source, &survey, journal, remembered).await;
@@ -157,8 +177,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What makes two runs the same import.
-fn identity(arguments: &Arguments) -> anyhow::Result<String> {
+/// What makes two runs the same import: of what else a file is taken for, the same numbers would name other things.
+fn identity(arguments: &Arguments, source: &Source) -> anyhow::Result<String> {
     let file = |path: &Option<PathBuf>| -> anyhow::Result<String> {
         let Some(path) = path else { return Ok("none".to_owned()) };
         let read = || -> io::Result<String> {
@@ -168,12 +188,13 @@ fn identity(arguments: &Arguments) -> anyhow::Result<String> {
         read().with_context(|| path.display().to_string())
     };
     Ok(format!(
-        "follows {}{}, posts {} spread {}, to {}",
+        "follows {}{}, posts {} spread {}, to {}; {}",
         file(&arguments.follows)?,
         if arguments.directed { " directed" } else { "" },
         file(&arguments.posts)?,
         arguments.spread,
         arguments.command_url,
+        source.taken_for().join("; "),
     ))
 }
 

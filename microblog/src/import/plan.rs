@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 
 use shared::crypto::sha256;
 
+use super::Arguments;
 use super::accounts::{AccountIndex, Accounts};
-use super::input::{InputError, edges, handle_of, rows};
+use super::edges::{Given, Shape};
+use super::input::InputError;
+use super::names::handle_of;
+use super::posts::{Columns, Rows};
 
 /// What is to be read, and how.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    pub(super) follows: Option<PathBuf>,
-    pub(super) posts: Option<PathBuf>,
+    pub(super) follows: Option<(PathBuf, Shape)>,
+    pub(super) posts: Option<(PathBuf, Columns)>,
     /// A line `a b` means only that a follows b.
     pub(super) directed: bool,
     /// Every so manieth post is written by somebody of the follow graph; 0 leaves all to their authors.
@@ -46,12 +50,37 @@ pub(super) enum Item {
 }
 
 impl Source {
+    /// Looks at the files to see how they are to be read.
+    pub(super) fn look_at(arguments: &Arguments) -> Result<Self, InputError> {
+        let given = Given {
+            separator: arguments.separator,
+            header: arguments.header,
+        };
+        let follows = arguments.follows.as_ref();
+        let follows = follows.map(|path| Ok((path.clone(), Shape::of(path, given)?)));
+        let posts = arguments.posts.as_ref();
+        let posts = posts.map(|path| Ok((path.clone(), Rows::open(path)?.columns)));
+        Ok(Self {
+            follows: follows.transpose()?,
+            posts: posts.transpose()?,
+            directed: arguments.directed,
+            spread: arguments.spread,
+        })
+    }
+
+    /// How they are read, for people.
+    pub(super) fn taken_for(&self) -> Vec<String> {
+        let follows = self.follows.iter().map(|(_, shape)| shape.to_string());
+        let posts = self.posts.iter().map(|(_, columns)| columns.to_string());
+        follows.chain(posts).collect()
+    }
+
     /// Reads both files through. Only the users are kept.
     pub(super) fn survey(&self) -> Result<Survey, InputError> {
         let mut accounts = Accounts::default();
         let (mut follows, mut posts) = (0, 0);
-        if let Some(path) = &self.follows {
-            for edge in edges(path)? {
+        if let Some((path, shape)) = &self.follows {
+            for edge in shape.edges(path)? {
                 let edge = edge?;
                 for name in [&edge.from, &edge.to] {
                     accounts.add(handle_of(name), name);
@@ -60,8 +89,8 @@ impl Source {
             }
         }
         let graph_users = AccountIndex::try_from(accounts.len()).expect("accounts are numbered by this type");
-        if let Some(path) = &self.posts {
-            for row in rows(path)? {
+        if let Some((path, _)) = &self.posts {
+            for row in Rows::open(path)? {
                 let row = row?;
                 accounts.add(handle_of(&row.author), &row.author);
                 posts += 1;
@@ -81,11 +110,11 @@ impl Source {
         survey: &'a Survey,
     ) -> Result<impl Iterator<Item = Result<Item, InputError>> + Send + use<'a>, InputError> {
         let follows = match &self.follows {
-            Some(path) => Some(self.follow_items(path, &survey.accounts)?),
+            Some((path, shape)) => Some(self.follow_items(path, shape, &survey.accounts)?),
             None => None,
         };
         let posts = match &self.posts {
-            Some(path) => Some(self.post_items(path, survey)?),
+            Some((path, _)) => Some(self.post_items(path, survey)?),
             None => None,
         };
         Ok(Mixed {
@@ -99,11 +128,12 @@ impl Source {
     fn follow_items<'a>(
         &self,
         path: &Path,
+        shape: &Shape,
         accounts: &'a Accounts,
     ) -> Result<impl Iterator<Item = Result<Item, InputError>> + Send + use<'a>, InputError> {
         let directions = if self.directed { 1 } else { 2 };
         let index = |name: &str| accounts.find(&handle_of(name)).expect("the survey has seen every name");
-        Ok(edges(path)?.flat_map(move |edge| {
+        Ok(shape.edges(path)?.flat_map(move |edge| {
             let both = edge.map(|edge| {
                 let (from, to) = (index(&edge.from), index(&edge.to));
                 [(from, to), (to, from)].map(|(follower, followee)| Item::Follow {
@@ -126,7 +156,7 @@ impl Source {
         survey: &'a Survey,
     ) -> Result<impl Iterator<Item = Result<Item, InputError>> + Send + use<'a>, InputError> {
         let (spread, graph_users) = (self.spread, survey.graph_users);
-        Ok(rows(path)?.zip(0_u64..).map(move |(row, number)| {
+        Ok(Rows::open(path)?.zip(0_u64..).map(move |(row, number)| {
             let row = row?;
             let author = spread_author(number, spread, graph_users).unwrap_or_else(|| {
                 survey
@@ -212,16 +242,14 @@ mod tests {
         files[1]
             .write_all(b"author,text\nann,one\nBob,two\nann,three\nann,one\n")
             .unwrap();
-        let [follows, posts] = files.each_ref().map(|file| Some(file.path().to_owned()));
-        (
-            Source {
-                follows,
-                posts,
-                directed,
-                spread,
-            },
-            files,
-        )
+        let [follows, posts] = files.each_ref().map(tempfile::NamedTempFile::path);
+        let source = Source {
+            follows: Some((follows.to_owned(), Shape::of(follows, Given::default()).unwrap())),
+            posts: Some((posts.to_owned(), Rows::open(posts).unwrap().columns)),
+            directed,
+            spread,
+        };
+        (source, files)
     }
 
     fn plan(source: &Source) -> (Survey, Vec<Item>) {
@@ -305,18 +333,5 @@ mod tests {
             taken: [0, 0],
         };
         assert_eq!(only_posts.collect::<Vec<_>>(), [1, 1]);
-    }
-
-    #[test]
-    fn a_broken_line_is_an_error_of_the_survey() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(b"0 1\n2\n").unwrap();
-        let source = Source {
-            follows: Some(file.path().to_owned()),
-            posts: None,
-            directed: false,
-            spread: 2,
-        };
-        assert!(matches!(source.survey(), Err(InputError::NotAnEdge { line: 2, .. })));
     }
 }

@@ -114,7 +114,11 @@ e2e! {
         let said = text(&output);
         // Two posts that can't be, and one who would follow themselves, both ways.
         assert_eq!(output.status.code(), Some(3), "{said}");
-        for expected in ["had been registered before", "slow down", "@user_3 follows @user_3", "line"] {
+        for expected in [
+            "edges: 2 columns, blanks, no header, the first is from \"0\" to \"1\", 1 comment left out",
+            "posts: 3 columns, comma, author is \"author\", text is \"text\"",
+            "had been registered before", "slow down", "@user_3 follows @user_3", "line",
+        ] {
             assert!(said.contains(expected), "{expected:?} is not in: {said}");
         }
         stack.see_everything().await;
@@ -145,6 +149,37 @@ e2e! {
         assert!(verified.status.success() && said.contains("0 differences"), "{said}");
         stack.assert_verified().await;
     }
+}
+
+#[test]
+fn a_dry_run_says_what_the_files_are_taken_for_and_touches_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (edges, state) = (directory.path().join("edges"), directory.path().join("state"));
+    let run = |content: &[u8]| {
+        fs::write(&edges, content).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_microblog"));
+        command.args([
+            "import",
+            "--dry-run",
+            "--directed",
+            "--command-url",
+            "http://127.0.0.1:9",
+        ]);
+        command.arg("--follows").arg(&edges).env("XDG_STATE_HOME", &state);
+        command.output().unwrap()
+    };
+    let output = run(b"x1,x2\n17,user_17\n17,18\n");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("edges: 2 columns, comma, header \"x1,x2\" left out"),
+        "{said}"
+    );
+    assert!(said.contains("3 users, 2 follows"), "{said}");
+    let output = run(b"a b\nZo\xeb b\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("line 2: is not UTF-8"), "{}", text(&output));
+    assert!(!state.exists());
 }
 
 e2e! {

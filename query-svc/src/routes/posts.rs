@@ -49,6 +49,7 @@ pub(crate) struct Version {
     version: i64,
     text: String,
     entities: Entities,
+    #[serde(serialize_with = "shared::api::time")]
     at: chrono::DateTime<chrono::Utc>,
 }
 

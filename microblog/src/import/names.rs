@@ -1,0 +1,69 @@
+//! Under which handles the people of the files are registered.
+
+use shared::crypto::sha256;
+use shared::values::Handle;
+
+/// The handle under which a name of the files is registered: always the same one for the same name.
+///
+/// A name that is a handle already stays as it is, so that mentions in the posts still mean somebody; a mere number
+/// gets `user_` in front; anything else is made a handle, with a piece of its hash so that no two fall together. That
+/// is so for `user_` and a number, too.
+pub(super) fn handle_of(name: &str) -> Handle {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let name = name.trim();
+    let lower = name.to_ascii_lowercase();
+    if is_number(name) {
+        if let Ok(handle) = Handle::parse(&format!("user_{name}")) {
+            return handle;
+        }
+    } else if let Ok(handle) = Handle::parse(name)
+        && !lower.strip_prefix("user_").is_some_and(is_number)
+    {
+        return handle;
+    }
+    // Whose name could be a handle is the same with capitals.
+    let hash = sha256(Handle::parse(name).map_or(name, |_| &lower).as_bytes());
+    let kept: String = lower
+        .chars()
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                '_'
+            }
+        })
+        .take(Handle::MAX_LEN - 13)
+        .collect();
+    let made = format!("{kept}_{}", hex(&hash[..6]));
+    Handle::parse(&made).expect("30 characters of letters, digits and underscores are a handle")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_handles_that_do_not_fall_together() {
+        assert_eq!(handle_of("17").as_str(), "user_17");
+        assert_eq!(handle_of("VirginAmerica").as_str(), "virginamerica");
+        assert_eq!(handle_of("user_17a").as_str(), "user_17a");
+        let (one, other) = (handle_of("Zoë M."), handle_of("Zoé M."));
+        assert_ne!(one, other);
+        assert!(one.as_str().starts_with("zo__m__"), "{one}");
+        assert_eq!(handle_of(&"x".repeat(31)).as_str().len(), 30);
+        assert_eq!(handle_of("").as_str().len(), 13);
+        assert_eq!(handle_of(&"9".repeat(40)).as_str().len(), 30);
+    }
+
+    #[test]
+    fn a_number_and_a_name_of_its_form_are_two_people() {
+        let named = handle_of("user_17");
+        assert_ne!(named, handle_of("17"));
+        assert!(named.as_str().starts_with("user_17_"), "{named}");
+        assert_eq!(handle_of("User_17"), named);
+    }
+}
