@@ -18,7 +18,7 @@ PROGRAMS ?= command-svc query-svc projector operator microblog
 OPTIMISED = -p command-svc -p query-svc -p projector -p operator -p microblog -p bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images test test-cluster chaos soak fuzz bench bench-quick check fmt lint deny chart-readme build-tools setup
+.PHONY: help run demo build images publish test test-cluster chaos soak fuzz bench bench-quick check fmt lint deny chart-readme build-tools setup
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ images: ## Build the container images, one per program (PROGRAMS="query-svc" for
 			$(IMAGE_FLAGS) .; \
 	done
 
+publish: images ## Push images, chart and lists of what is in them (IMAGE_PREFIX=registry.example.org/microblog IMAGE_TAG=1.2.3)
+	@IMAGE_TOOL="$(IMAGE_TOOL)" IMAGE_PREFIX="$(IMAGE_PREFIX)" IMAGE_TAG="$(IMAGE_TAG)" PROGRAMS="$(PROGRAMS)" .ci/publish
+
 test: setup check ## Check format, lints, licences and run every test
 	@echo "== Building the tests (about 10 minutes on two cores the first time)"
 	@$(CARGO) test --workspace --locked --no-run
@@ -55,7 +58,7 @@ test-cluster: setup ## Test on the Kubernetes that KUBECONFIG points at (ARGS="-
 	@$(CARGO) build --workspace --all-targets --locked
 	@echo "== Building the programs of the images, optimised (about 20 minutes on two cores the first time)"
 	@$(CARGO) build --release --locked $(OPTIMISED)
-	@. .ci/versions; CRDS="$$CRDS" BINARIES="$${BINARIES:-$(TARGET_DIR)/release}" $(TARGET_DIR)/debug/test-cluster $(ARGS)
+	@. .ci/versions; CRDS="$$CRDS" HELMS="$$HELM,$$HELM4" BINARIES="$${BINARIES:-$(TARGET_DIR)/release}" $(TARGET_DIR)/debug/test-cluster $(ARGS)
 
 chaos: build-tools ## Kill everything at random three hundred times, and compare what is left (CHAOS_FAULTS=1000, CHAOS_SEED=...)
 	@$(CARGO) test --workspace --locked --no-run

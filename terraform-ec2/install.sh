@@ -6,7 +6,9 @@ set -euo pipefail
 bin=${BIN:-/usr/local/bin}
 etc=${ETC:-/etc}
 manifests=${MANIFESTS:-/var/lib/rancher/k3s/server/manifests}
-# K3S_VERSION, K3S_SHA256, HELM_VERSION, HELM_SHA256, CHART, CHART_VERSION
+disks=${DISKS:-/dev/disk/by-id}
+data=${DATA:-/var/lib/rancher}
+# K3S_VERSION, K3S_SHA256, HELM_VERSION, HELM_SHA256, CHART, CHART_VERSION, DATA_VOLUME
 # shellcheck source=/dev/null
 . "$etc/microblog/settings"
 
@@ -28,6 +30,35 @@ case $(uname -m) in
     *) k3s_program=k3s architecture=amd64 ;;
 esac
 
+# ---- The disk with the data: everything that k3s knows, Secrets included, and every volume of its pods
+
+mount_data() {
+    # As Nitro machines name an EBS volume.
+    local disk=$disks/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME/-/} waited=0
+    # It is attached when the machine runs already.
+    until [ -e "$disk" ]; do
+        if [ "$waited" -ge "${DISK_WITHIN:-600}" ]; then
+            echo "the volume $DATA_VOLUME is not attached after $waited seconds: there is no $disk" >&2
+            exit 1
+        fi
+        sleep 5
+        waited=$((waited + 5))
+    done
+    # Another machine may have left its data there. mkfs.xfs, too, refuses a disk that has something.
+    if ! blkid "$disk" >/dev/null; then mkfs.xfs -q "$disk"; fi
+    mkdir -p "$data"
+    if ! grep -qs " $data " "$etc/fstab"; then
+        # Without the disk the machine starts, so that somebody can look; k3s does not.
+        echo "UUID=$(blkid --match-tag UUID --output value "$disk") $data xfs defaults,nofail,x-systemd.device-timeout=60s 0 2" >>"$etc/fstab"
+    fi
+    systemctl daemon-reload
+    mountpoint --quiet "$data" || mount "$data"
+    # By its password k3s knows the node again.
+    mkdir -p "$data/node" "$etc/rancher"
+    ln -sfn "$data/node" "$etc/rancher/node"
+}
+mount_data
+
 # ---- k3s
 
 install_k3s() {
@@ -36,6 +67,8 @@ install_k3s() {
 
     mkdir -p "$etc/rancher/k3s" "$manifests"
     cat >"$etc/rancher/k3s/config.yaml" <<'CONFIG'
+# Whatever the machine is called: volumes belong to a node by its name.
+node-name: microblog
 write-kubeconfig-mode: "0600"
 secrets-encryption: true
 CONFIG
@@ -58,6 +91,7 @@ Description=Lightweight Kubernetes
 Documentation=https://k3s.io
 Wants=network-online.target
 After=network-online.target
+RequiresMountsFor=$data
 
 [Install]
 WantedBy=multi-user.target

@@ -5,6 +5,8 @@ locals {
   own_network  = var.subnet_id == null
   subnet_id    = local.own_network ? aws_subnet.public[0].id : var.subnet_id
   vpc_id       = local.own_network ? aws_vpc.own[0].id : data.aws_subnet.given[0].vpc_id
+  zone         = local.own_network ? aws_subnet.public[0].availability_zone : data.aws_subnet.given[0].availability_zone
+  data_volume  = aws_ebs_volume.data.id
 }
 
 # ---- The network: one public subnet, and nothing open but what is asked for
@@ -36,13 +38,29 @@ resource "aws_internet_gateway" "own" {
   tags   = { Name = var.name }
 }
 
+# Not every zone has every type of machine, and where none is named any of them is taken.
+data "aws_ec2_instance_type_offerings" "zones" {
+  location_type = "availability-zone"
+
+  filter {
+    name   = "instance-type"
+    values = [var.instance_type]
+  }
+}
+
 resource "aws_subnet" "public" {
-  count      = local.own_network ? 1 : 0
-  vpc_id     = aws_vpc.own[0].id
-  cidr_block = var.vpc_cidr
+  count             = local.own_network ? 1 : 0
+  vpc_id            = aws_vpc.own[0].id
+  cidr_block        = var.vpc_cidr
+  availability_zone = coalesce(var.availability_zone, sort(data.aws_ec2_instance_type_offerings.zones.locations)[0])
   # The machine has an address that stays.
   map_public_ip_on_launch = false
   tags                    = { Name = "${var.name}-public" }
+
+  lifecycle {
+    # The data are in the first one. That there are others by now is no reason to leave it.
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_route_table" "public" {
@@ -140,6 +158,26 @@ resource "aws_iam_instance_profile" "machine" {
   role        = aws_iam_role.machine.name
 }
 
+# ---- The data: everything that k3s knows and every volume of its pods, on a disk that stays when the machine is replaced
+
+resource "aws_ebs_volume" "data" {
+  #checkov:skip=CKV2_AWS_9: How often and for how long copies are kept is for who runs it; README.md says how to make one.
+  availability_zone = local.zone
+  encrypted         = true
+  kms_key_id        = var.kms_key_id
+  type              = "gp3"
+  size              = var.data_disk_size
+  tags              = { Name = "${var.name}-data" }
+}
+
+resource "aws_volume_attachment" "data" {
+  device_name = "/dev/sdf"
+  volume_id   = aws_ebs_volume.data.id
+  instance_id = aws_instance.machine.id
+  # Nobody writes to a disk that is taken away.
+  stop_instance_before_detaching = true
+}
+
 # ---- The machine
 
 data "aws_ec2_instance_type" "chosen" {
@@ -158,7 +196,6 @@ resource "aws_instance" "machine" {
   ebs_optimized        = true
   monitoring           = true
   tags                 = { Name = var.name }
-  volume_tags          = merge({ Application = var.name, Name = var.name }, var.tags)
   user_data_base64     = base64gzip(local.user_data)
 
   primary_network_interface {
@@ -178,10 +215,11 @@ resource "aws_instance" "machine" {
     kms_key_id  = var.kms_key_id
     volume_type = "gp3"
     volume_size = var.disk_size
+    tags        = merge({ Application = var.name, Name = var.name }, var.tags)
   }
 
   lifecycle {
-    # The disk has the database: a newer image or other user data, which are for the first start only, are no reason to begin anew.
+    # A newer image or other user data, which are for the first start only, are no reason to begin anew.
     ignore_changes = [ami, user_data_base64]
   }
 

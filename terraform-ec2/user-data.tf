@@ -15,6 +15,7 @@ locals {
     HELM_SHA256   = local.architecture == "arm64" ? var.helm.arm64 : var.helm.x86_64
     CHART         = var.chart
     CHART_VERSION = var.chart_version
+    DATA_VOLUME   = local.data_volume
   }
 
   user_data = templatefile("${path.module}/user-data.yaml.tftpl", {

@@ -30,18 +30,29 @@ variable "instance_type" {
 }
 
 variable "disk_size" {
-  description = "GiB of the encrypted disk, which also holds the bundled database."
+  description = "GiB of the encrypted disk that the machine starts from. It goes with the machine."
+  type        = number
+  default     = 12
+
+  validation {
+    condition     = var.disk_size >= 8
+    error_message = "The system and its logs need 8 GiB at least."
+  }
+}
+
+variable "data_disk_size" {
+  description = "GiB of the encrypted disk with images, what k3s knows, and the bundled database. It stays when the machine is replaced."
   type        = number
   default     = 40
 
   validation {
-    condition     = var.disk_size >= 20
-    error_message = "Images, logs and the database need 20 GiB at least."
+    condition     = var.data_disk_size >= 30
+    error_message = "Images and the database's 20 GiB need 30 GiB at least."
   }
 }
 
 variable "kms_key_id" {
-  description = "The key that encrypts the disk. null: the account's default key for EBS."
+  description = "The key that encrypts the disks. null: the account's default key for EBS."
   type        = string
   default     = null
 }
@@ -50,6 +61,12 @@ variable "kms_key_id" {
 
 variable "subnet_id" {
   description = "A public subnet that is there, as one of the default VPC. null: a VPC with one public subnet is made."
+  type        = string
+  default     = null
+}
+
+variable "availability_zone" {
+  description = "The zone of the subnet that is made, as in eu-central-1a. null: the first that has machines of instance_type."
   type        = string
   default     = null
 }
@@ -90,10 +107,9 @@ variable "egress_ports" {
 variable "chart" {
   description = <<-EOT
     Where the chart is: in a registry (oci://…), an archive (https://….tgz), or a Git repository (https://….git), which has it in
-    helm/microblog.
+    helm/microblog. `make publish` puts one, with the images that it names, into a registry of yours.
   EOT
   type        = string
-  default     = "oci://ghcr.io/microblog/charts/microblog"
 
   validation {
     condition     = can(regex("^(oci://[A-Za-z0-9._/:@-]+|https://[A-Za-z0-9._/:@%+~-]+\\.(tgz|git))$", var.chart))

@@ -56,6 +56,9 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- $image := $root.Values.image -}}
 {{- $tag := $image.tag | default $root.Chart.AppVersion -}}
 {{- list $image.registry $image.repository (index . 1) | compact | join "/" }}:{{ $tag }}
+{{- with get $image.digests (index . 1) -}}
+{{- if not $image.tag }}@{{ . }}{{ end -}}
+{{- end -}}
 {{- end }}
 
 {{- define "microblog.authSecret" -}}

@@ -50,6 +50,10 @@ A Deployment. Called with a dict:
 {{- $component := .component -}}
 {{- $values := index $root.Values $component -}}
 {{- $fullname := include "microblog.fullname" $root -}}
+{{- $tls := include "microblog.mongodbTls" $root | fromYaml -}}
+{{- $own := .volumes | default dict -}}
+{{- $mounts := concat ($own.mounts | default list) ($tls.mounts | default list) -}}
+{{- $volumes := concat ($own.volumes | default list) ($tls.volumes | default list) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -57,6 +61,10 @@ metadata:
   namespace: {{ $root.Release.Namespace }}
   labels:
     {{- include "microblog.labels" (list $root $component) | nindent 4 }}
+  {{- with $root.Values.deploymentAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if not .scaled }}
   replicas: {{ $values.replicas }}
@@ -149,13 +157,13 @@ spec:
             {{- toYaml $values.resources | nindent 12 }}
           securityContext:
             {{- include "microblog.securityContext" $root | nindent 12 }}
-          {{- with .volumes }}
+          {{- with $mounts }}
           volumeMounts:
-            {{- toYaml .mounts | nindent 12 }}
+            {{- toYaml . | nindent 12 }}
           {{- end }}
-      {{- with .volumes }}
+      {{- with $volumes }}
       volumes:
-        {{- toYaml .volumes | nindent 8 }}
+        {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with $values.nodeSelector }}
       nodeSelector:
@@ -176,9 +184,41 @@ spec:
 {{- end }}
 
 {{/*
-The addresses that the values hold. Generated passwords and keys are no part of it: they never change, and where the cluster can't be
-asked (helm template) they would differ each time.
+The addresses that the values hold, and what is in Secrets of the user's own, as far as the cluster can be asked (not by helm template or
+GitOps). Generated passwords and keys are no part of it: they never change, and before the first release they are not there.
 */}}
 {{- define "microblog.secretsChecksum" -}}
-{{- list .Values.mongodb.uri .Values.mongodb.viewsUri .Values.mongodb.existingSecret .Values.auth.existingSecret | toJson | sha256sum }}
+{{- $mongodb := .Values.mongodb -}}
+{{- $known := list $mongodb.uri $mongodb.viewsUri $mongodb.existingSecret .Values.auth.existingSecret -}}
+{{- range list .Values.auth.existingSecret $mongodb.existingSecret $mongodb.tls.caSecret $mongodb.tls.certificateKeySecret -}}
+{{- with . -}}
+{{- $known = append $known (lookup "v1" "Secret" $.Release.Namespace .).data -}}
+{{- end -}}
+{{- end -}}
+{{- $known | toJson | sha256sum }}
+{{- end }}
+
+{{/* What the database's certificate is checked with, and who we are: a map of volumes and mounts, as YAML. */}}
+{{- define "microblog.mongodbTls" -}}
+{{- $sources := list -}}
+{{- with .Values.mongodb.tls.caSecret -}}
+{{- $sources = append $sources (dict "secret" (dict "name" . "items" (list (dict "key" "ca.crt" "path" "ca.crt")))) -}}
+{{- end -}}
+{{- with .Values.mongodb.tls.certificateKeySecret -}}
+{{- $key := dict "key" "tls-combined.pem" "path" "tls-combined.pem" -}}
+{{- $sources = append $sources (dict "secret" (dict "name" . "items" (list $key))) -}}
+{{- end -}}
+{{- with $sources -}}
+volumes:
+  - name: mongodb-tls
+    projected:
+      # For the group that the pod runs as, and for nobody else.
+      defaultMode: 0440
+      sources:
+        {{- toYaml . | nindent 8 }}
+mounts:
+  - name: mongodb-tls
+    mountPath: /etc/mongodb-tls
+    readOnly: true
+{{- end }}
 {{- end }}

@@ -15,7 +15,7 @@ use crate::images;
 use crate::load::{Community, Front, Load, Report};
 use crate::namespace::Namespace;
 use crate::narration::{say, seconds};
-use crate::programs::{Program, kubectl};
+use crate::programs::kubectl;
 use crate::settings::Settings;
 use crate::waiting::{Seen, eventually};
 
@@ -23,7 +23,7 @@ use crate::waiting::{Seen, eventually};
 const VALUES: &str = include_str!("../values.yaml");
 /// Those by which the chart's own MongoDB is the stand-in.
 const STAND_IN: &str = include_str!("../values-stand-in.yaml");
-const RELEASE: &str = "microblog";
+pub(crate) const RELEASE: &str = "microblog";
 /// An upgrade of everything, one pod after the other, on a machine that does much else.
 const HELM_TIMEOUT: &str = "8m";
 
@@ -68,25 +68,14 @@ impl Installation {
             }
         };
         let namespace = Namespace::create(&format!("microblog-test-{suffix}")).await?;
-        let (values, stand_in) = (file_of(VALUES)?, file_of(STAND_IN)?);
+        let flags = flags(settings, database.as_ref())?;
         let chart = settings.repository.join("helm/microblog").display().to_string();
 
         let begun = Instant::now();
         let install = namespace
             .helm()
             .args(["install", RELEASE, &chart, "--wait", "--timeout", HELM_TIMEOUT]);
-        let install = with_values(install, &values);
-        let install = match &database {
-            None => match &settings.mongodb_image {
-                None => with_values(install, &stand_in),
-                Some(image) => install.arg(format!("--set=mongodb.bundled.image={image}")),
-            },
-            Some(database) => install.args([
-                "--set=mongodb.bundled.enabled=false".to_owned(),
-                format!("--set=mongodb.uri={}", database.uri.replace(',', "\\,")),
-            ]),
-        };
-        let install = install.args(settings.set.iter().map(|pair| format!("--set={pair}")));
+        let install = install.args(flags.words());
         tokio::select! {
             installed = install.run() => installed.map(drop)?,
             hopeless = a_pod_crashes(&namespace) => hopeless?,
@@ -290,6 +279,40 @@ impl Installation {
     }
 }
 
+/// The values of an installation, as Helm takes them.
+#[derive(Debug)]
+pub(crate) struct Flags {
+    words: Vec<String>,
+    /// They last as long as this.
+    _files: Vec<NamedTempFile>,
+}
+
+impl Flags {
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(String::as_str)
+    }
+}
+
+/// `database` in the place of the chart's own MongoDB, which is the stand-in unless there is an image.
+pub(crate) fn flags(settings: &Settings, database: Option<&OutsideDatabase>) -> Result<Flags> {
+    let mut files = vec![file_of(VALUES)?];
+    let mut words = Vec::new();
+    match (database, &settings.mongodb_image) {
+        (None, None) => files.push(file_of(STAND_IN)?),
+        (None, Some(image)) => words.push(format!("--set=mongodb.bundled.image={image}")),
+        (Some(database), _) => words.extend([
+            "--set=mongodb.bundled.enabled=false".to_owned(),
+            format!("--set=mongodb.uri={}", database.uri.replace(',', "\\,")),
+        ]),
+    }
+    words.extend(settings.set.iter().map(|pair| format!("--set={pair}")));
+    let values = files.iter().map(|file| format!("--values={}", file.path().display()));
+    Ok(Flags {
+        words: values.chain(words).collect(),
+        _files: files,
+    })
+}
+
 /// What `helm template` makes of the defaults and further flags, for the cluster's version.
 pub(crate) async fn template(repository: &Path, namespace: &Namespace, flags: &[&str]) -> Result<String> {
     let versions: Value = serde_json::from_str(&kubectl().args(["version", "-o", "json"]).run().await?)?;
@@ -307,10 +330,6 @@ fn file_of(text: &str) -> Result<NamedTempFile> {
     let mut file = NamedTempFile::with_suffix(".yaml")?;
     file.write_all(text.as_bytes())?;
     Ok(file)
-}
-
-fn with_values(helm: Program, values: &NamedTempFile) -> Program {
-    helm.args(["--values".to_owned(), values.path().display().to_string()])
 }
 
 fn front(nodes: &[Node], command_port: u64, query_port: u64) -> Front {

@@ -83,6 +83,16 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "IMAGE", env = "MONGODB_IMAGE")]
     pub(crate) mongodb_image: Option<String>,
 
+    /// The programs that the scenario `helm` is run with, one after the other; all others use the `helm` on the PATH
+    #[arg(
+        long,
+        value_name = "PROGRAM,...",
+        env = "HELMS",
+        value_delimiter = ',',
+        default_value = "helm"
+    )]
+    pub(crate) helms: Vec<String>,
+
     /// A directory with the definitions of others' kinds that the chart uses: httproutes-*.yaml, servicemonitors-*.yaml, ...
     #[arg(long, value_name = "DIRECTORY", env = "CRDS")]
     pub(crate) crds: Option<PathBuf>,

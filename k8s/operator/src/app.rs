@@ -108,6 +108,7 @@ impl App {
             template,
             metrics: metrics.clone(),
             config: config.operator.clone(),
+            memory: Arc::default(),
         };
         Ok(Self {
             config,

@@ -6,19 +6,22 @@
 //! 4. `execute`: pause, or start the Job.
 //! 5. `tell`: the status, the metrics, and an event where something has changed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::{Controller, WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Operator;
@@ -26,11 +29,15 @@ use crate::decide::{JobState, Step, Told, steps, wanted_job};
 use crate::job::{self, Template};
 use crate::metrics::OperatorMetrics;
 use crate::projection::{Phase, Projection, ProjectionStatus, VIEWS};
+use crate::standstill::Standstill;
 use crate::views::{Observed, Views};
 
 /// Held while something outside of Kubernetes is to be undone before the projection may go: the pause.
 pub(crate) const FINALIZER: &str = "microblog.dev/resume";
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How soon a projection is looked at again after an error, and how late after many in a row: each doubles it. A change of the
+/// projection is looked at in any case.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// Why a look at a projection failed; there is another soon.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +60,54 @@ pub(crate) struct Context {
     pub recorder: Recorder,
     pub metrics: OperatorMetrics,
     pub config: Operator,
+    pub memory: Arc<Memory>,
+}
+
+/// What is remembered from look to look, as long as this operator leads.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Looks that failed in a row, by projection.
+    failures: Mutex<HashMap<String, u32>>,
+    standstill: Mutex<Standstill>,
+}
+
+impl Memory {
+    fn failed(&self, projection: &str) -> Duration {
+        let mut failures = self.failures.lock().expect("nobody panics while holding it");
+        let count = failures.entry(projection.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        retry_after(*count)
+    }
+
+    fn succeeded(&self, projection: &str) {
+        self.failures
+            .lock()
+            .expect("nobody panics while holding it")
+            .remove(projection);
+    }
+
+    fn standstill(&self, wanted: Option<i64>, observed: &Observed) -> Option<Duration> {
+        let control = observed.control.as_ref()?;
+        self.standstill.lock().expect("nobody panics while holding it").look(
+            wanted,
+            control,
+            observed.catching_up,
+            Instant::now(),
+        )
+    }
+}
+
+/// After the `failures`-th in a row.
+fn retry_after(failures: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+    FIRST_RETRY.saturating_mul(doubled).min(LAST_RETRY)
 }
 
 impl Context {
     /// Looks after the projections of the namespace until `stop`; what is under way then is finished.
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        self.memory = Arc::default();
+        let (metrics, memory) = (self.metrics.clone(), self.memory.clone());
         let projections: Api<Projection> = self.projections();
         let jobs: Api<Job> = self.jobs();
         let (reader, writer) = reflector::store();
@@ -72,10 +122,17 @@ impl Context {
             .owns(jobs, watcher::Config::default().labels(job::PROJECTION))
             .graceful_shutdown_on(async move { stop.cancelled().await })
             .run(reconcile, after_an_error, Arc::new(self))
-            .for_each(|looked| async move {
-                if let Err(error) = looked {
-                    tracing::warn!(%error, "a look at a projection failed");
+            .for_each(|looked| {
+                match looked {
+                    Ok(_) => {}
+                    // Each look asks for the next one, and so the first after the deletion finds it.
+                    Err(ControllerError::ObjectNotFound(gone)) => {
+                        metrics.forget(&gone.name);
+                        memory.succeeded(&gone.name);
+                    }
+                    Err(error) => tracing::warn!(%error, "a look at a projection failed"),
                 }
+                std::future::ready(())
             })
             .await;
     }
@@ -87,20 +144,31 @@ impl Context {
     fn jobs(&self) -> Api<Job> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
 }
 
-fn after_an_error(_: Arc<Projection>, error: &ReconcileError, context: Arc<Context>) -> Action {
+fn after_an_error(projection: Arc<Projection>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context.metrics.reconcile_errors.inc();
-    tracing::debug!(%error, "looks again soon");
-    Action::requeue(RETRY_AFTER)
+    let pause = context.memory.failed(&projection.name_any());
+    tracing::debug!(%error, ?pause, "looks again later");
+    Action::requeue(pause)
 }
 
 async fn reconcile(projection: Arc<Projection>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     context.metrics.reconciles.inc();
+    let action = look_at(&projection, &context).await?;
+    context.memory.succeeded(&projection.name_any());
+    Ok(action)
+}
+
+async fn look_at(projection: &Projection, context: &Context) -> Result<Action, ReconcileError> {
     let look = Look {
         name: projection.name_any(),
-        projection: &projection,
-        context: &context,
+        projection,
+        context,
     };
     if projection.meta().deletion_timestamp.is_some() {
         return look.undo().await;
@@ -118,7 +186,7 @@ async fn reconcile(projection: Arc<Projection>, context: Arc<Context>) -> Result
         Err(error) => return Err(error),
     };
     look.guard().await?;
-    let todo = steps(&projection.spec, &observed, job);
+    let todo = steps(&projection.spec, &observed, &job);
     for step in &todo {
         look.execute(step).await?;
     }
@@ -153,13 +221,27 @@ impl Look<'_> {
             .as_ref()
             .and_then(|control| wanted_job(&self.projection.spec, control));
         let job = match wanted {
-            Some(generation) => {
-                let name = job::name(self.projection, generation);
-                job::state(self.context.jobs().get_opt(&name).await?.as_ref())
-            }
+            Some(generation) => self.job(&job::name(self.projection, generation)).await?,
             None => JobState::Absent,
         };
+        // While it is paused, nothing is to move.
+        let moving = wanted.filter(|_| !self.projection.spec.paused);
+        let standstill = self.context.memory.standstill(moving, &observed);
+        self.context
+            .metrics
+            .show_rebuild(&self.name, job == JobState::Failed, standstill);
         Ok((observed, job))
+    }
+
+    async fn job(&self, name: &str) -> Result<JobState, ReconcileError> {
+        let job = self.context.jobs().get_opt(name).await?;
+        let pods = if job::may_wait_for_a_pod(job.as_ref()) {
+            let own = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
+            self.context.pods().list(&own).await?.items
+        } else {
+            Vec::new()
+        };
+        Ok(job::state(job.as_ref(), &pods, Timestamp::now()))
     }
 
     /// Before projectors are paused: without it, a projection that is deleted while it is paused would leave them paused for ever.
@@ -303,10 +385,18 @@ impl Look<'_> {
             let note = format!("{waiting} events could not be handled and wait for a decision");
             self.announce(EventType::Warning, "DeadLetters", &note).await;
         }
-        let failed = |status: &ProjectionStatus| status.conditions.iter().any(|it| it.reason == "RebuildFailed");
-        if failed(status) && !failed(former) {
+        let degraded = |status: &ProjectionStatus, reason: &str| {
+            let told = status.conditions.iter().find(|it| it.reason == reason);
+            told.map(|condition| condition.message.clone())
+        };
+        if degraded(status, "RebuildFailed").is_some() && degraded(former, "RebuildFailed").is_none() {
             self.announce(EventType::Warning, "RebuildFailed", "the Job gave up; its log says why")
                 .await;
+        }
+        if let Some(why) = degraded(status, "RebuildCannotStart")
+            && degraded(former, "RebuildCannotStart").is_none()
+        {
+            self.announce(EventType::Warning, "RebuildCannotStart", &why).await;
         }
     }
 
@@ -330,4 +420,20 @@ fn now() -> Time {
     // Kubernetes keeps whole seconds.
     let now = Timestamp::now();
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_in_a_row_are_further_and_further_apart_up_to_a_minute() {
+        let memory = Memory::default();
+        let seconds: Vec<u64> = (0..8).map(|_| memory.failed("views").as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(memory.failed("another"), FIRST_RETRY);
+        memory.succeeded("views");
+        assert_eq!(memory.failed("views"), FIRST_RETRY);
+        assert_eq!(retry_after(u32::MAX), LAST_RETRY);
+    }
 }

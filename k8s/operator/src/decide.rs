@@ -18,10 +18,12 @@ pub(crate) enum Step {
 }
 
 /// The Job of a generation, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobState {
     Absent,
     Running,
+    /// Its pod has not started, and will not by itself: why.
+    CannotStart(String),
     Succeeded,
     /// It gave up; it goes when its time to live is over, and then there is another try.
     Failed,
@@ -36,7 +38,7 @@ pub(crate) fn wanted_job(spec: &ProjectionSpec, control: &Control) -> Option<i64
 }
 
 /// The steps to take now, in this order. `job` is the state of the Job of [`wanted_job`].
-pub(crate) fn steps(spec: &ProjectionSpec, observed: &Observed, job: JobState) -> Vec<Step> {
+pub(crate) fn steps(spec: &ProjectionSpec, observed: &Observed, job: &JobState) -> Vec<Step> {
     let Some(control) = &observed.control else {
         // Before the first projector there is nothing to pause or to build.
         return Vec::new();
@@ -47,7 +49,7 @@ pub(crate) fn steps(spec: &ProjectionSpec, observed: &Observed, job: JobState) -
     }
     // A generation catches up by being followed: while nothing is, no building is begun.
     if let Some(generation) = wanted_job(spec, control)
-        && job == JobState::Absent
+        && *job == JobState::Absent
         && !spec.paused
     {
         steps.push(Step::Build(generation));
@@ -93,11 +95,14 @@ impl Told<'_> {
             generation: observed.control.as_ref().map(|control| control.active),
             position: observed.position.map(|position| position.to_string()),
             lag: observed.lag.map(|lag| format!("{}s", lag.as_secs())),
-            progress: observed
-                .control
-                .as_ref()
-                .and_then(|control| control.building.as_ref())
-                .map(progress),
+            progress: match &self.job {
+                JobState::CannotStart(reason) => Some(format!("can't start: {}", first_word(reason))),
+                _ => observed
+                    .control
+                    .as_ref()
+                    .and_then(|control| control.building.as_ref())
+                    .map(progress),
+            },
             dead_letters: Some(observed.dead_letters),
             conditions,
         }
@@ -127,14 +132,23 @@ impl Told<'_> {
             return Verdict::no("NoProjector", "no projector has opened the database yet");
         };
         let behind = observed.lag.filter(|lag| *lag > self.max_lag);
-        if control.paused || self.spec.paused {
-            Verdict::no("Paused", "it follows nothing while spec.paused is true")
-        } else if control.active < self.spec.generation {
+        if control.active < self.spec.generation {
             let message = format!(
-                "generation {} is read until {} has caught up",
-                control.active, self.spec.generation
+                "generation {} is read until {} has caught up{}",
+                control.active,
+                self.spec.generation,
+                if self.spec.paused {
+                    ", which it does not begin to do while spec.paused is true"
+                } else {
+                    ""
+                }
             );
             Verdict::no("Rebuilding", message)
+        } else if control.paused != self.spec.paused {
+            Verdict::no("Changing", format!("spec.paused is not {} yet", self.spec.paused))
+        } else if control.paused {
+            // As it is wanted. Otherwise whoever waits for a release to be ready would wait until somebody lets the projection go on.
+            Verdict::yes("Paused", "it follows nothing while spec.paused is true")
         } else if let Some(lag) = behind {
             Verdict::no("Lagging", format!("events have not gone by for {} s", lag.as_secs()))
         } else {
@@ -151,6 +165,9 @@ impl Told<'_> {
         let Some(control) = control else {
             return Verdict::no("Unknown", "nothing is known of generations");
         };
+        if let JobState::CannotStart(reason) = &self.job {
+            return Verdict::no("CannotStart", reason.clone());
+        }
         match (&control.building, &control.retiring) {
             (Some(building), _) => Verdict::yes(
                 "Building",
@@ -173,6 +190,8 @@ impl Told<'_> {
         };
         if self.job == JobState::Failed {
             Verdict::yes("RebuildFailed", "the Job gave up; there is another try when it is gone")
+        } else if let JobState::CannotStart(reason) = &self.job {
+            Verdict::yes("RebuildCannotStart", reason.clone())
         } else if observed.dead_letters > 0 {
             let message = format!(
                 "{} events wait for a decision: microblog dead-letters list",
@@ -215,6 +234,11 @@ pub(crate) fn unknown_projection(message: String, generation: Option<i64>, now: 
         observed_generation: generation,
         last_transition_time: now.clone(),
     }
+}
+
+/// The reason without its explanation, for a column of `kubectl get`.
+fn first_word(reason: &str) -> &str {
+    reason.split_once(':').map_or(reason, |(word, _)| word)
 }
 
 /// How far a generation is, for a person.

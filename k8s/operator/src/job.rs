@@ -2,8 +2,11 @@
 //! database are where all others are configured.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::decide::JobState;
@@ -12,6 +15,10 @@ use crate::projection::Projection;
 /// On everything that belongs to a projection.
 pub(crate) const PROJECTION: &str = "microblog.dev/projection";
 const GENERATION: &str = "microblog.dev/generation";
+/// What a container that waits says while all is well.
+const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// How long Kubernetes may take to make a Job's first pod.
+const FIRST_POD_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why the template is none.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +84,14 @@ pub(crate) fn name(projection: &Projection, generation: i64) -> String {
     format!("{}-rebuild-{generation}", projection.name_any())
 }
 
-/// How far the Job is.
-pub(crate) fn state(job: Option<&Job>) -> JobState {
+/// Whether its pods have to be looked at to know how far it is: none of them is ready, and it is not at its end.
+pub(crate) fn may_wait_for_a_pod(job: Option<&Job>) -> bool {
+    let ready = job.and_then(|job| job.status.as_ref()?.ready);
+    state(job, &[], Timestamp::UNIX_EPOCH) == JobState::Running && ready.unwrap_or(0) == 0
+}
+
+/// How far the Job is. `pods` are its own.
+pub(crate) fn state(job: Option<&Job>, pods: &[Pod], now: Timestamp) -> JobState {
     let Some(job) = job else { return JobState::Absent };
     let conditions = job
         .status
@@ -94,14 +107,62 @@ pub(crate) fn state(job: Option<&Job>) -> JobState {
         JobState::Succeeded
     } else if holds("Failed") {
         JobState::Failed
+    } else if let Some(reason) = pods.iter().find_map(obstacle).or_else(|| nothing_made(job, pods, now)) {
+        JobState::CannotStart(reason)
     } else {
         JobState::Running
     }
 }
 
+/// What keeps a pod from starting, in the words of the scheduler or of the kubelet.
+fn obstacle(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    if status.phase.as_deref() != Some("Pending") || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let told = |reason: &str, message: Option<&str>| match message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    };
+    let unscheduled = status.conditions.iter().flatten().find_map(|condition| {
+        let waits = condition.type_ == "PodScheduled" && condition.status == "False";
+        waits.then(|| {
+            told(
+                condition.reason.as_deref().unwrap_or("Unscheduled"),
+                condition.message.as_deref(),
+            )
+        })
+    });
+    let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+    unscheduled.or_else(|| {
+        containers.flatten().find_map(|container| {
+            let waiting = container.state.as_ref()?.waiting.as_ref()?;
+            let reason = waiting.reason.as_deref()?;
+            (!ON_ITS_WAY.contains(&reason)).then(|| told(reason, waiting.message.as_deref()))
+        })
+    })
+}
+
+/// A quota or an admission rule that refuses the pod is told to the Job's events only.
+fn nothing_made(job: &Job, pods: &[Pod], now: Timestamp) -> Option<String> {
+    let tried = job.status.as_ref().is_some_and(|status| {
+        [status.active, status.failed, status.succeeded]
+            .into_iter()
+            .flatten()
+            .any(|count| count > 0)
+    });
+    let made = job.metadata.creation_timestamp.as_ref()?.0;
+    // A clock that is behind the API server's makes no difference but that it takes longer.
+    let waits = Duration::try_from(now.duration_since(made)).is_ok_and(|waited| waited >= FIRST_POD_WITHIN);
+    (pods.is_empty() && !tried && waits)
+        .then(|| "NoPod: none is made for the Job; kubectl describe job says why".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::batch::v1::{JobCondition, JobStatus};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::projection::ProjectionSpec;
@@ -170,11 +231,57 @@ mod tests {
             }),
             ..Job::default()
         };
-        assert_eq!(state(None), JobState::Absent);
-        assert_eq!(state(Some(&Job::default())), JobState::Running);
-        assert_eq!(state(Some(&with("Suspended", "True"))), JobState::Running);
-        assert_eq!(state(Some(&with("Failed", "False"))), JobState::Running);
-        assert_eq!(state(Some(&with("Complete", "True"))), JobState::Succeeded);
-        assert_eq!(state(Some(&with("Failed", "True"))), JobState::Failed);
+        let alone = |job: Option<&Job>| state(job, &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(alone(None), JobState::Absent);
+        assert_eq!(alone(Some(&Job::default())), JobState::Running);
+        assert_eq!(alone(Some(&with("Suspended", "True"))), JobState::Running);
+        assert_eq!(alone(Some(&with("Failed", "False"))), JobState::Running);
+        assert_eq!(alone(Some(&with("Complete", "True"))), JobState::Succeeded);
+        assert_eq!(alone(Some(&with("Failed", "True"))), JobState::Failed);
+    }
+
+    #[test]
+    fn a_pod_that_cannot_start_says_why() {
+        let of = |status: Value| {
+            let pod: Pod = serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap();
+            state(Some(&Job::default()), &[pod], Timestamp::UNIX_EPOCH)
+        };
+        let waiting = |reason: &str| {
+            let state = json!({ "waiting": { "reason": reason, "message": "why" } });
+            let container = json!({
+                "name": "rebuild", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+            });
+            json!({ "phase": "Pending", "containerStatuses": [container] })
+        };
+        for reason in ["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"] {
+            assert_eq!(of(waiting(reason)), JobState::CannotStart(format!("{reason}: why")));
+        }
+        assert_eq!(of(waiting("ContainerCreating")), JobState::Running);
+        assert_eq!(of(json!({ "phase": "Running" })), JobState::Running);
+        let unscheduled = json!({ "phase": "Pending", "conditions": [
+            { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room" },
+        ] });
+        assert_eq!(
+            of(unscheduled),
+            JobState::CannotStart("Unschedulable: no room".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_job_for_which_no_pod_is_made_cannot_start() {
+        let mut job = Job::default();
+        job.metadata.creation_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let after = |job: &Job, seconds| state(Some(job), &[], Timestamp::from_second(seconds).unwrap());
+        assert_eq!(after(&job, 29), JobState::Running);
+        let JobState::CannotStart(reason) = after(&job, 30) else {
+            panic!("a Job without a pod runs");
+        };
+        assert!(reason.starts_with("NoPod"), "{reason}");
+        // Between two tries there is none either.
+        job.status = Some(JobStatus {
+            failed: Some(1),
+            ..JobStatus::default()
+        });
+        assert_eq!(after(&job, 30), JobState::Running);
     }
 }

@@ -81,6 +81,7 @@ impl Election {
                 }
             }
             self.metrics.leading.set(0);
+            self.metrics.forget_all();
             self.resign().await;
         }
     }

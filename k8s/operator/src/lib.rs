@@ -11,12 +11,10 @@ mod decide;
 mod job;
 mod leader;
 mod metrics;
-#[expect(unreachable_pub, reason = "a derive repeats the structure in a function")]
 pub mod projection;
-mod release;
+mod standstill;
 mod views;
 
 pub use app::{App, Place, RunError, StartError};
 pub use config::{Config, Operator};
 pub use job::TemplateError;
-pub use release::release;

@@ -31,8 +31,6 @@ struct Arguments {
 enum Command {
     /// Prints the CustomResourceDefinition
     Crd,
-    /// Deletes the Projections of the namespace and waits until they are gone
-    Release,
 }
 
 #[tokio::main]
@@ -41,14 +39,6 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     match arguments.command {
         Some(Command::Crd) => say(&operator::crd::yaml()?),
-        Some(Command::Release) => {
-            let telemetry = telemetry::init(&Telemetry::default(), "operator")?;
-            let client = kube::Client::try_default().await?;
-            let namespace = place(&client)?.namespace;
-            let outcome = operator::release(client, &namespace).await;
-            telemetry.shutdown().await;
-            outcome
-        }
         None => run(&arguments).await,
     }
 }

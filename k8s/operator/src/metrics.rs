@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -26,6 +27,8 @@ pub(crate) struct OperatorMetrics {
     paused: Family<ProjectionLabels, Gauge>,
     lag_seconds: Family<ProjectionLabels, Gauge<f64, AtomicU64>>,
     dead_letters: Family<ProjectionLabels, Gauge>,
+    rebuild_failed: Family<ProjectionLabels, Gauge>,
+    rebuild_standstill_seconds: Family<ProjectionLabels, Gauge<f64, AtomicU64>>,
     kubernetes: Arc<RwLock<Result<(), String>>>,
 }
 
@@ -63,6 +66,16 @@ impl OperatorMetrics {
                 "Events that could not be handled and wait for a decision",
                 Family::default(),
             ),
+            rebuild_failed: registry.register(
+                "projection_rebuild_failed",
+                "1 while the Job of a rebuild has given up",
+                Family::default(),
+            ),
+            rebuild_standstill_seconds: registry.register(
+                "projection_rebuild_standstill_seconds",
+                "How long a rebuild that is wanted has not moved; there is none where none is wanted",
+                Family::default(),
+            ),
             kubernetes: Arc::new(RwLock::new(Err("has not been asked yet".to_owned()))),
         }
     }
@@ -82,6 +95,32 @@ impl OperatorMetrics {
         self.dead_letters.get_or_create(&labels).set(observed.dead_letters);
     }
 
+    /// `standstill`: how long a rebuild that is wanted has not moved.
+    pub(crate) fn show_rebuild(&self, projection: &str, failed: bool, standstill: Option<Duration>) {
+        let labels = ProjectionLabels {
+            projection: projection.to_owned(),
+        };
+        self.rebuild_failed.get_or_create(&labels).set(i64::from(failed));
+        match standstill {
+            Some(time) => drop(
+                self.rebuild_standstill_seconds
+                    .get_or_create(&labels)
+                    .set(time.as_secs_f64()),
+            ),
+            None => drop(self.rebuild_standstill_seconds.remove(&labels)),
+        }
+    }
+
+    /// Who does not lead knows nothing of projections: the next leader tells, and what both told would never agree.
+    pub(crate) fn forget_all(&self) {
+        self.generation.clear();
+        self.paused.clear();
+        self.lag_seconds.clear();
+        self.dead_letters.clear();
+        self.rebuild_failed.clear();
+        self.rebuild_standstill_seconds.clear();
+    }
+
     /// Nothing is told about a projection that is gone.
     pub(crate) fn forget(&self, projection: &str) {
         let labels = ProjectionLabels {
@@ -91,6 +130,8 @@ impl OperatorMetrics {
         self.paused.remove(&labels);
         self.lag_seconds.remove(&labels);
         self.dead_letters.remove(&labels);
+        self.rebuild_failed.remove(&labels);
+        self.rebuild_standstill_seconds.remove(&labels);
     }
 
     /// Whether Kubernetes answered the last time; `/readyz` shows it.

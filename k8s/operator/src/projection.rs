@@ -1,7 +1,7 @@
 //! The resource `Projection`: what a user asks for, and what is told in return.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{CustomResource, KubeSchema};
+use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const VIEWS: &str = "views";
 
 /// A projection of the events: which generation of it is wanted, and whether it follows them.
-#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "microblog.dev",
     version = "v1alpha1",
@@ -33,10 +33,9 @@ pub const VIEWS: &str = "views";
 #[serde(rename_all = "camelCase")]
 pub struct ProjectionSpec {
     /// The generation that is wanted, at least. Raise it to have the projection built anew from the events, beside the present
-    /// one; reads change over when the new one has caught up.
+    /// one; reads change over when the new one has caught up. One that is lower than what there is changes nothing.
     #[serde(default = "first")]
     #[schemars(range(min = 1))]
-    #[x_kube(validation = Rule::new("self >= oldSelf").message("a generation is built once: it can only be raised"))]
     pub generation: i64,
     /// Whether the projection stays as it is, while events go on being recorded. Queries that want to see newer ones are
     /// answered 503.
@@ -87,7 +86,8 @@ pub enum Phase {
 
 /// The `type`s of the conditions.
 pub mod condition {
-    /// The wanted generation is read, and follows the events without much delay.
+    /// The projection is as it is wanted: the wanted generation is read and follows the events without much delay, or is paused. What
+    /// waits for a release to be ready (`helm --wait`, Flux, Argo CD) waits for this.
     pub const READY: &str = "Ready";
     /// A generation is being built or taken away.
     pub const PROGRESSING: &str = "Progressing";

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use mongodb::error::Error;
-use query_svc::views::generation::{Control, Generations};
+use query_svc::views::generation::{Control, Generations, Phase};
 use query_svc::views::subscription_name;
 use shared::clock::SharedClock;
 use shared::event_store::{EventStore, Retries};
@@ -27,6 +27,8 @@ pub(crate) struct Observed {
     pub control: Option<Control>,
     /// The lowest checkpoint.
     pub position: Option<Position>,
+    /// The same, of a generation that is built and catches up.
+    pub catching_up: Option<Position>,
     /// How far the generation that is read is behind. None while nobody follows.
     pub lag: Option<Duration>,
     pub dead_letters: i64,
@@ -65,6 +67,7 @@ impl Views {
             return Ok(Observed {
                 control: None,
                 position: None,
+                catching_up: None,
                 lag: None,
                 dead_letters: 0,
             });
@@ -74,8 +77,13 @@ impl Views {
         } else {
             Some(self.lag(control.active).await?)
         };
+        let catching_up = match &control.building {
+            Some(building) if building.phase == Phase::CatchingUp => self.position(building.generation).await?,
+            _ => None,
+        };
         Ok(Observed {
             position: self.position(control.active).await?,
+            catching_up,
             dead_letters: i64::try_from(self.dead_letters.waiting(&subscription_name(control.active)).await?)
                 .unwrap_or(i64::MAX),
             lag,

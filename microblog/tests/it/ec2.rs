@@ -19,8 +19,17 @@ case "$name $*" in
     "k3s kubectl apply"*) cat >>"$MACHINE/applied" ;;
     "helm test"*) [ ! -e "$MACHINE/broken" ] ;;
     git*) mkdir -p "${*: -1}/helm/microblog" ;;
+    # A disk is a file, which holds the UUID of its file system.
+    "blkid --match-tag"*) cat "${*: -1}" ;;
+    blkid*) [ -s "$1" ] ;;
+    mkfs.xfs*) echo "made-here" >"${*: -1}" ;;
+    "mountpoint"*) [ -e "$MACHINE/mounted" ] ;;
+    "mount "*) touch "$MACHINE/mounted" ;;
 esac
 "#;
+
+/// The disk that is attached, under the name that the system gives it.
+const DISK: &str = "disks/nvme-Amazon_Elastic_Block_Store_vol0123";
 
 /// A machine before its first start.
 struct Machine(TempDir);
@@ -28,18 +37,36 @@ struct Machine(TempDir);
 impl Machine {
     fn new(chart: &str) -> Self {
         let machine = Self(tempfile::tempdir().expect("a directory"));
-        for directory in ["stand-ins", "bin", "elsewhere", "etc/microblog", "etc/systemd/system"] {
+        for directory in [
+            "stand-ins",
+            "bin",
+            "elsewhere",
+            "disks",
+            "etc/microblog",
+            "etc/systemd/system",
+        ] {
             fs::create_dir_all(machine.path(directory)).expect("a directory");
         }
         machine.write("stand-in", STAND_IN);
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(machine.path("stand-in"), executable).expect("it is ours");
-        for name in ["curl", "systemctl", "git", "dnf"] {
+        for name in [
+            "curl",
+            "systemctl",
+            "git",
+            "dnf",
+            "blkid",
+            "mkfs.xfs",
+            "mount",
+            "mountpoint",
+        ] {
             symlink(machine.path("stand-in"), machine.path("stand-ins").join(name)).expect("a link");
         }
         machine.publish("v1.35.8+k3s1", "v3.21.3");
         machine.set("CHART", chart);
         machine.set("CHART_VERSION", "0.1.0");
+        machine.set("DATA_VOLUME", "vol-0123");
+        machine.write(DISK, "");
         machine.write("etc/microblog/values-0.yaml", "{}");
         machine.write("etc/microblog/values-1.yaml", "{}");
         machine
@@ -109,6 +136,9 @@ impl Machine {
             .env("MACHINE", self.0.path())
             .env("BIN", self.path("bin"))
             .env("ETC", self.path("etc"))
+            .env("DISKS", self.path("disks"))
+            .env("DISK_WITHIN", "0")
+            .env("DATA", self.path("data"))
             .env("MANIFESTS", self.path("manifests"))
             .output()
             .expect("it runs");
@@ -158,6 +188,51 @@ fn the_first_start_installs_everything_and_tries_it() {
             .read("manifests/traefik-config.yaml")
             .contains("externalTrafficPolicy: Local")
     );
+}
+
+#[test]
+fn the_data_are_on_a_disk_of_their_own_that_another_machine_finds_again() {
+    let machine = Machine::new("oci://registry.example.org/charts/microblog");
+    machine.installed();
+    let data = machine.path("data").display().to_string();
+    let fstab = machine.read("etc/fstab");
+    assert!(fstab.starts_with(&format!("UUID=made-here {data} xfs ")), "{fstab}");
+    assert!(
+        machine
+            .read("etc/systemd/system/k3s.service")
+            .contains(&format!("RequiresMountsFor={data}\n"))
+    );
+    // The node has the same name and the same password, whatever machine it is.
+    assert!(
+        machine
+            .read("etc/rancher/k3s/config.yaml")
+            .contains("node-name: microblog\n")
+    );
+    assert_eq!(
+        fs::read_link(machine.path("etc/rancher/node")).expect("a link"),
+        machine.path("data/node")
+    );
+    let again = machine.installed();
+    assert!(!any(&again, "mkfs") && !any(&again, "mount /"), "{again:#?}");
+    assert_eq!(machine.read("etc/fstab"), fstab);
+
+    let another = Machine::new("oci://registry.example.org/charts/microblog");
+    another.write(DISK, "made-before");
+    let calls = another.installed();
+    assert!(!any(&calls, "mkfs") && any(&calls, "mount /"), "{calls:#?}");
+    assert!(another.read("etc/fstab").starts_with("UUID=made-before "));
+}
+
+#[test]
+fn without_its_disk_nothing_is_installed() {
+    let machine = Machine::new("oci://registry.example.org/charts/microblog");
+    fs::remove_file(machine.path(DISK)).expect("it is there");
+    let (success, calls, said) = machine.install();
+    assert!(
+        !success && said.contains("vol-0123 is not attached"),
+        "{said}{calls:#?}"
+    );
+    assert!(!any(&calls, "k3s"), "{calls:#?}");
 }
 
 #[test]

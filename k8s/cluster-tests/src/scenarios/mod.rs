@@ -3,6 +3,7 @@
 mod autoscaling;
 mod crds;
 mod faults;
+mod helm;
 mod install;
 mod nodes;
 mod policies;
@@ -23,6 +24,7 @@ pub(crate) const ALL: &[&Scenario] = &[
     &projection::PROJECTION,
     &faults::FAULTS,
     &uninstall::UNINSTALL,
+    &helm::HELM,
     &nodes::DRAIN,
     &nodes::CUT,
 ];

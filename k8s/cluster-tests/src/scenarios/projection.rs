@@ -7,6 +7,7 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use serde_json::{Value, json};
 
 use crate::installation::{Installation, Kind};
+use crate::namespace::Namespace;
 use crate::narration::{quote, say, seconds};
 use crate::suite::{Scenario, Suite};
 use crate::waiting::{Seen, eventually};
@@ -43,22 +44,22 @@ pub(super) async fn rebuild(installation: &Installation) -> Result<()> {
 
 /// The same, with something done in the middle of it.
 async fn rebuild_with(installation: &Installation, meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
-    let before = settled(installation).await?;
+    let before = settled(&installation.namespace).await?;
     let next = before["status"]["generation"]
         .as_u64()
         .context("the status has no generation")?
         + 1;
-    show(installation).await?;
-    patch(installation, &json!({ "generation": next })).await?;
+    show(&installation.namespace).await?;
+    patch(&installation.namespace, &json!({ "generation": next })).await?;
     let (_, took) = eventually("the rebuild's Job", NOTICED_WITHIN, async || {
         a_job_runs(installation).await
     })
     .await?;
     say(format_args!("a Job rebuilds after {}", seconds(took)));
-    show(installation).await?;
+    show(&installation.namespace).await?;
     meanwhile.await?;
     let (_, took) = eventually("the new generation", REBUILT_WITHIN, async || {
-        let projection = get(installation).await?;
+        let projection = get(&installation.namespace).await?;
         let status = &projection["status"];
         let is_active = status["generation"].as_u64() == Some(next) && is_settled(&projection);
         Ok(if is_active {
@@ -72,14 +73,14 @@ async fn rebuild_with(installation: &Installation, meanwhile: impl Future<Output
         "generation {next} is read, and the one before is gone, {} later",
         seconds(took)
     ));
-    show(installation).await
+    show(&installation.namespace).await
 }
 
 /// While it is paused, commands are taken and nothing new is shown; then the views catch up.
 async fn pause_and_go_on(installation: &Installation) -> Result<()> {
-    patch(installation, &json!({ "paused": true })).await?;
-    wait_for_phase(installation, "Paused").await?;
-    show(installation).await?;
+    patch(&installation.namespace, &json!({ "paused": true })).await?;
+    wait_for_phase(&installation.namespace, "Paused").await?;
+    show(&installation.namespace).await?;
     let community = &installation.community;
     // The projectors follow the operator within a second or so.
     let (unseen, _) = eventually("posts that are not shown", NOTICED_WITHIN, async || {
@@ -96,8 +97,8 @@ async fn pause_and_go_on(installation: &Installation) -> Result<()> {
         "a paused projection shows what was posted meanwhile"
     );
 
-    patch(installation, &json!({ "paused": false })).await?;
-    settled(installation).await?;
+    patch(&installation.namespace, &json!({ "paused": false })).await?;
+    settled(&installation.namespace).await?;
     let (_, took) = eventually("what was posted meanwhile", NOTICED_WITHIN, async || {
         Ok(match community.shown(&unseen).await {
             shown if shown == unseen.len() => Seen::There(()),
@@ -109,33 +110,24 @@ async fn pause_and_go_on(installation: &Installation) -> Result<()> {
         "what was posted meanwhile was read {} after it went on",
         seconds(took)
     ));
-    show(installation).await
+    show(&installation.namespace).await
 }
 
-async fn get(installation: &Installation) -> Result<Value> {
-    installation.namespace.get(&["projection", "views"]).await
+pub(super) async fn get(namespace: &Namespace) -> Result<Value> {
+    namespace.get(&["projection", "views"]).await
 }
 
-async fn show(installation: &Installation) -> Result<()> {
-    quote(
-        &installation
-            .namespace
-            .kubectl()
-            .args(["get", "projections"])
-            .run()
-            .await?,
-    );
+async fn show(namespace: &Namespace) -> Result<()> {
+    quote(&namespace.kubectl().args(["get", "projections"]).run().await?);
     Ok(())
 }
 
-async fn patch(installation: &Installation, spec: &Value) -> Result<()> {
+pub(super) async fn patch(namespace: &Namespace, spec: &Value) -> Result<()> {
     say(format_args!("projection views: {spec}"));
     let patch = json!({ "spec": spec }).to_string();
-    let kubectl =
-        installation
-            .namespace
-            .kubectl()
-            .args(["patch", "projection", "views", "--type=merge", "--patch", &patch]);
+    let kubectl = namespace
+        .kubectl()
+        .args(["patch", "projection", "views", "--type=merge", "--patch", &patch]);
     kubectl.run().await.map(drop)
 }
 
@@ -144,9 +136,9 @@ fn is_settled(projection: &Value) -> bool {
         && projection["status"]["observedGeneration"] == projection["metadata"]["generation"]
 }
 
-async fn settled(installation: &Installation) -> Result<Value> {
+pub(super) async fn settled(namespace: &Namespace) -> Result<Value> {
     let (projection, _) = eventually("the projection ready", NOTICED_WITHIN, async || {
-        let projection = get(installation).await?;
+        let projection = get(namespace).await?;
         Ok(if is_settled(&projection) {
             Seen::There(projection)
         } else {
@@ -157,9 +149,9 @@ async fn settled(installation: &Installation) -> Result<Value> {
     Ok(projection)
 }
 
-async fn wait_for_phase(installation: &Installation, phase: &str) -> Result<()> {
+pub(super) async fn wait_for_phase(namespace: &Namespace, phase: &str) -> Result<()> {
     let (_, took) = eventually(phase, NOTICED_WITHIN, async || {
-        let projection = get(installation).await?;
+        let projection = get(namespace).await?;
         let status = &projection["status"];
         Ok(if status["phase"] == phase {
             Seen::There(())

@@ -4,7 +4,7 @@ use std::fs;
 
 use manifest_tests::manifests::{Manifests, title};
 use manifest_tests::render::{NEWEST_KUBERNETES, OLDEST_KUBERNETES, Values, chart, repository, run, tool};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn every_example_passes_lint_and_renders() {
@@ -86,15 +86,42 @@ fn a_release_without_a_database_is_refused() {
     assert!(refused.stderr.contains("where is the database?"), "{}", refused.stderr);
 }
 
+/// What a manifest names, each `helm upgrade`, `helm rollback`, `kubectl apply` and GitOps controller sets again: whoever patches the projection
+/// as docs/KUBERNETES.md says would lose the patch, or Helm 4 would find a conflict.
 #[test]
-fn it_installs_on_the_versions_it_is_checked_for_and_on_no_other() {
+fn generation_and_pause_are_in_the_manifests_only_if_they_are_set() {
+    let spec = |set: &[&str]| {
+        let rendered = Values::example("minikube").template(set).succeeded();
+        let rendered = Manifests::parse(&rendered).unwrap();
+        rendered.find("Projection", "views").unwrap()["spec"].clone()
+    };
+    assert_eq!(spec(&[]), json!({}));
+    assert_eq!(
+        spec(&["--set=operator.projection.generation=2"]),
+        json!({ "generation": 2 })
+    );
+    assert_eq!(
+        spec(&["--set=operator.projection.generation=2,operator.projection.paused=false"]),
+        json!({ "generation": 2, "paused": false })
+    );
+    let base = fs::read_to_string(repository().join("k8s/base/operator.yaml")).unwrap();
+    let base = Manifests::parse(&base).unwrap();
+    assert_eq!(base.find("Projection", "views").unwrap()["spec"], json!({}));
+    // Nor does the definition refuse a generation that is lower than the one before.
+    let definition = fs::read_to_string(chart().join("crds/projections.yaml")).unwrap();
+    assert!(!definition.contains("oldSelf"), "{definition}");
+}
+
+#[test]
+fn it_installs_on_the_versions_it_is_checked_for_and_on_newer_ones() {
     let minor = |version: &str| -> u32 { version.split('.').nth(1).unwrap().parse().unwrap() };
     for (version, accepted) in [
         (format!("1.{}.9", minor(OLDEST_KUBERNETES) - 1), false),
         (OLDEST_KUBERNETES.to_owned(), true),
         // As Amazon and others write theirs.
         (format!("1.{}.4-eks-1", minor(NEWEST_KUBERNETES)), true),
-        (format!("1.{}.0", minor(NEWEST_KUBERNETES) + 1), false),
+        // An upper bound would block the upgrade of a cluster.
+        (format!("1.{}.0", minor(NEWEST_KUBERNETES) + 1), true),
     ] {
         let rendered = Values::example("minikube").template(&["--kube-version", &version]);
         assert_eq!(rendered.success, accepted, "Kubernetes {version}: {}", rendered.stderr);

@@ -85,7 +85,7 @@ fn the_programs_accept_what_is_rendered_and_have_time_to_end() {
         let manifests = values.render().with_nested();
         let mut seen = 0;
         for pod in manifests.pods() {
-            if ["mongodb", "smoke", "release"].contains(&pod.component()) {
+            if ["mongodb", "smoke"].contains(&pod.component()) {
                 continue;
             }
             seen += 1;

@@ -7,9 +7,11 @@
 
 mod chart;
 mod configuration;
+mod ec2;
 mod kustomize;
 mod monitoring;
 mod network;
 mod pods;
+mod publish;
 mod schemas;
 mod scores;

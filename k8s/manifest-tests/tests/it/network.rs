@@ -82,21 +82,19 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         tcp(ours("smoke"), ours("query"), 8082),
         tcp(ours("operator"), address(API_SERVER), 443),
         tcp(ours("operator"), address(API_SERVER), 6443),
-        tcp(ours("release"), address(API_SERVER), 443),
     ];
-    for component in [
-        "command",
-        "query",
-        "projector",
-        "operator",
-        "rebuild",
-        "release",
-        "smoke",
-    ] {
+    for component in ["command", "query", "projector", "operator", "rebuild", "smoke"] {
         for protocol in [Protocol::Udp, Protocol::Tcp] {
             allowed.push(Flow {
                 from: ours(component),
                 to: dns(),
+                protocol,
+                port: 53,
+            });
+            // NodeLocal DNSCache, which is no pod's address.
+            allowed.push(Flow {
+                from: ours(component),
+                to: address("169.254.20.10"),
                 protocol,
                 port: 53,
             });
@@ -118,9 +116,8 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         // Other ports of those who have one.
         tcp(pod("monitoring"), ours("projector"), 22),
         tcp(address(INTERNET), ours("command"), 8082),
-        // The smoke test is a client, and the Job that removes Projections knows no database.
+        // The smoke test is a client.
         tcp(ours("smoke"), address(API_SERVER), 443),
-        tcp(ours("release"), address("10.20.0.5"), 27017),
     ];
     for component in workers {
         denied.push(tcp(ours(component), address(INTERNET), 443));
@@ -153,7 +150,6 @@ fn on_minikube() {
         port: 53,
     });
     denied.push(tcp(ours("smoke"), ours("mongodb"), 27017));
-    denied.push(tcp(ours("release"), ours("mongodb"), 27017));
     denied.push(tcp(pod("monitoring"), ours("mongodb"), 27017));
     denied.push(tcp(ours("mongodb"), ours("command"), 8081));
     judge("minikube", allowed, denied);
@@ -168,6 +164,10 @@ fn in_production() {
         denied.push(tcp(ours(component), address("10.21.0.5"), 27017));
         denied.push(tcp(ours(component), pod("monitoring"), 9090));
         denied.push(tcp(ours(component), pod("default"), 4317));
+    }
+    for component in ["command", "query", "projector", "operator", "rebuild"] {
+        // That example says where names are resolved.
+        denied.push(tcp(ours(component), address(INTERNET), 53));
     }
     allowed.push(tcp(pod("gateways"), ours("command"), 8081));
     allowed.push(tcp(pod("gateways"), ours("query"), 8082));

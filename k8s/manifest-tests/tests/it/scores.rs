@@ -80,7 +80,6 @@ const CHECKOV: &[Exception] = &[
         "microblog-operator",
         "the operator speaks to the API server",
     ),
-    except("CKV_K8S_38", "microblog-release", "it deletes Projections"),
     except("CKV_K8S_40", "microblog-mongodb", OFFICIAL_MONGO),
     except(
         "CKV_K8S_8",

@@ -35,6 +35,7 @@ fn building(generation: i64, phase: generation::Phase) -> Building {
 fn seen(control: Control) -> Observed {
     Observed {
         position: Some(Position::from_u64(7 << 32 | 3)),
+        catching_up: None,
         lag: (!control.paused).then_some(Duration::from_millis(20)),
         dead_letters: 0,
         control: Some(control),
@@ -71,9 +72,9 @@ fn is(status: &str, reason: &str) -> (String, String) {
 
 #[test]
 fn what_is_as_wanted_is_left_alone() {
-    assert_eq!(steps(&spec(2, false), &seen(control(2)), JobState::Absent), []);
+    assert_eq!(steps(&spec(2, false), &seen(control(2)), &JobState::Absent), []);
     // A later generation than the wanted one was asked for elsewhere, and is there.
-    assert_eq!(steps(&spec(2, false), &seen(control(3)), JobState::Absent), []);
+    assert_eq!(steps(&spec(2, false), &seen(control(3)), &JobState::Absent), []);
 }
 
 #[test]
@@ -81,10 +82,11 @@ fn before_the_first_projector_there_is_nothing_to_do() {
     let nothing = Observed {
         control: None,
         position: None,
+        catching_up: None,
         lag: None,
         dead_letters: 0,
     };
-    assert_eq!(steps(&spec(3, true), &nothing, JobState::Absent), []);
+    assert_eq!(steps(&spec(3, true), &nothing, &JobState::Absent), []);
     let spec = spec(3, false);
     let status = told(&spec, &nothing, JobState::Absent).status(&ProjectionStatus::default(), &at(1));
     assert_eq!(status.phase, Some(Phase::Pending));
@@ -94,9 +96,14 @@ fn before_the_first_projector_there_is_nothing_to_do() {
 #[test]
 fn a_raised_generation_gets_one_job() {
     let observed = seen(control(1));
-    assert_eq!(steps(&spec(2, false), &observed, JobState::Absent), [Step::Build(2)]);
-    for job in [JobState::Running, JobState::Succeeded, JobState::Failed] {
-        assert_eq!(steps(&spec(2, false), &observed, job), []);
+    assert_eq!(steps(&spec(2, false), &observed, &JobState::Absent), [Step::Build(2)]);
+    for job in [
+        JobState::Running,
+        JobState::CannotStart("ImagePullBackOff".to_owned()),
+        JobState::Succeeded,
+        JobState::Failed,
+    ] {
+        assert_eq!(steps(&spec(2, false), &observed, &job), []);
     }
 }
 
@@ -104,17 +111,23 @@ fn a_raised_generation_gets_one_job() {
 fn what_somebody_else_asked_for_and_what_is_left_over_get_their_job_too() {
     let mut asked = control(1);
     asked.requested = Some(4);
-    assert_eq!(steps(&spec(1, false), &seen(asked), JobState::Absent), [Step::Build(4)]);
+    assert_eq!(
+        steps(&spec(1, false), &seen(asked), &JobState::Absent),
+        [Step::Build(4)]
+    );
     let mut begun = control(1);
     begun.building = Some(building(2, generation::Phase::Filling));
-    assert_eq!(steps(&spec(1, false), &seen(begun), JobState::Absent), [Step::Build(2)]);
+    assert_eq!(
+        steps(&spec(1, false), &seen(begun), &JobState::Absent),
+        [Step::Build(2)]
+    );
     let mut leaving = control(2);
     leaving.retiring = Some(Retiring {
         generation: 1,
         stopping: true,
     });
     assert_eq!(
-        steps(&spec(2, false), &seen(leaving), JobState::Absent),
+        steps(&spec(2, false), &seen(leaving), &JobState::Absent),
         [Step::Build(2)]
     );
 }
@@ -122,16 +135,55 @@ fn what_somebody_else_asked_for_and_what_is_left_over_get_their_job_too() {
 #[test]
 fn a_pause_is_told_first_and_nothing_is_built_meanwhile() {
     assert_eq!(
-        steps(&spec(2, true), &seen(control(1)), JobState::Absent),
+        steps(&spec(2, true), &seen(control(1)), &JobState::Absent),
         [Step::Pause(true)]
     );
     let mut paused = control(1);
     paused.paused = true;
-    assert_eq!(steps(&spec(2, true), &seen(paused.clone()), JobState::Absent), []);
+    assert_eq!(steps(&spec(2, true), &seen(paused.clone()), &JobState::Absent), []);
     assert_eq!(
-        steps(&spec(2, false), &seen(paused), JobState::Absent),
+        steps(&spec(2, false), &seen(paused), &JobState::Absent),
         [Step::Pause(false), Step::Build(2)]
     );
+}
+
+/// `helm --wait` of Helm 4, Flux and Argo CD wait for Ready.
+#[test]
+fn a_pause_that_is_wanted_is_ready_and_a_lower_generation_changes_nothing() {
+    let mut paused = control(3);
+    paused.paused = true;
+    let status = |spec: &ProjectionSpec, control: &Control| {
+        told(spec, &seen(control.clone()), JobState::Absent).status(&ProjectionStatus::default(), &at(1))
+    };
+    let lower = spec(1, true);
+    let at_rest = status(&lower, &paused);
+    assert_eq!(verdict(&at_rest, condition::READY), is("True", "Paused"));
+    assert_eq!(at_rest.phase, Some(Phase::Paused));
+    assert_eq!(steps(&lower, &seen(paused.clone()), &JobState::Absent), []);
+
+    // Not yet as it is wanted, in either direction.
+    assert_eq!(
+        verdict(&status(&lower, &control(3)), condition::READY),
+        is("False", "Changing")
+    );
+    assert_eq!(
+        verdict(&status(&spec(1, false), &paused), condition::READY),
+        is("False", "Changing")
+    );
+    assert_eq!(
+        verdict(&status(&spec(4, true), &paused), condition::READY),
+        is("False", "Rebuilding")
+    );
+}
+
+#[test]
+fn a_rebuild_whose_pod_cannot_start_says_so() {
+    let (wanted, observed) = (spec(2, false), seen(control(1)));
+    let reason = "ImagePullBackOff: Back-off pulling image".to_owned();
+    let status = told(&wanted, &observed, JobState::CannotStart(reason)).status(&ProjectionStatus::default(), &at(1));
+    assert_eq!(status.progress.as_deref(), Some("can't start: ImagePullBackOff"));
+    assert_eq!(verdict(&status, condition::PROGRESSING), is("False", "CannotStart"));
+    assert_eq!(verdict(&status, condition::DEGRADED), is("True", "RebuildCannotStart"));
 }
 
 #[test]

@@ -1,0 +1,91 @@
+//! How long a rebuild has not moved. Only its leader watches it: another one begins to count anew.
+
+use std::time::Duration;
+
+use query_svc::views::generation::Control;
+use shared::position::Position;
+use tokio::time::Instant;
+
+/// What a rebuild has reached, as it was seen last, and since when it is so.
+#[derive(Debug, Default)]
+pub(crate) struct Standstill(Option<(Reached, Instant)>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Reached {
+    wanted: i64,
+    control: Control,
+    /// Of the generation that catches up.
+    position: Option<Position>,
+}
+
+impl Standstill {
+    /// `wanted` is the generation that there is work for, if any; `position` how far the one that catches up is.
+    pub(crate) fn look(
+        &mut self,
+        wanted: Option<i64>,
+        control: &Control,
+        position: Option<Position>,
+        now: Instant,
+    ) -> Option<Duration> {
+        let Some(wanted) = wanted else {
+            self.0 = None;
+            return None;
+        };
+        let mut control = control.clone();
+        // Who builds it: one that takes the other's place has not moved it.
+        if let Some(building) = &mut control.building {
+            building.owner.clear();
+            building.fence = 0;
+        }
+        let reached = Reached {
+            wanted,
+            control,
+            position,
+        };
+        match &self.0 {
+            Some((before, since)) if *before == reached => Some(now.duration_since(*since)),
+            _ => {
+                self.0 = Some((reached, now));
+                Some(Duration::ZERO)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wanted_and_does_not_move_stands_still() {
+        let mut control = Control {
+            active: 1,
+            requested: None,
+            building: None,
+            retiring: None,
+            paused: false,
+        };
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut standstill = Standstill::default();
+        assert_eq!(standstill.look(None, &control, None, at(0)), None);
+        assert_eq!(standstill.look(Some(2), &control, None, at(10)), Some(Duration::ZERO));
+        assert_eq!(
+            standstill.look(Some(2), &control, None, at(70)),
+            Some(Duration::from_secs(60))
+        );
+        control.requested = Some(2);
+        assert_eq!(standstill.look(Some(2), &control, None, at(80)), Some(Duration::ZERO));
+        let caught_up = Some(Position::from_u64(7));
+        assert_eq!(
+            standstill.look(Some(2), &control, caught_up, at(90)),
+            Some(Duration::ZERO)
+        );
+        // Done; the next one begins anew.
+        assert_eq!(standstill.look(None, &control, caught_up, at(100)), None);
+        assert_eq!(
+            standstill.look(Some(2), &control, caught_up, at(110)),
+            Some(Duration::ZERO)
+        );
+    }
+}
