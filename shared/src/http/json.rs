@@ -22,8 +22,8 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Where nothing is configured, as in a test of one handler.
 const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A JSON body, plain or compressed. What can't be read is 400, 408, 413 or 415, or 429 where too many arrive from one network; unknown fields (where the type denies them), missing ones
-/// and wrong types are 422 and named.
+/// A JSON body, plain or compressed. What can't be read is 400, 408, 413 or 415, or 429 where too many arrive from one
+/// network; unknown fields (where the type denies them), missing ones and wrong types are 422 and named.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
 
