@@ -71,6 +71,7 @@ impl App {
             metrics,
             clock.clone(),
             config.consistency.max_wait,
+            config.clock.max_skew,
         ));
 
         let readiness = Readiness::default();
@@ -95,6 +96,7 @@ impl App {
         let grace = config.shutdown.grace;
         let mut edge = Edge::new(registry, readiness);
         edge.http = config.http;
+        edge.consistency = config.consistency;
         edge.cors = config.cors;
         edge.rate_limit = config.rate_limit;
         edge.shutdown = config.shutdown;

@@ -12,7 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::Database;
 use mongodb::error::Error;
 use shared::clock::SharedClock;
-use shared::consistency::{ConsistencyToken, StoreId};
+use shared::consistency::{ConsistencyToken, StoreId, TooFarAhead};
+use shared::http::{Problem, TokenHeader};
 use shared::ids::{PostId, uuid_v7_floor};
 use shared::position::Position;
 use tokio::sync::{OnceCell, Semaphore, watch};
@@ -39,6 +40,11 @@ pub(crate) enum ReadError {
     /// The views have not reached what the client has already seen.
     #[error("the views have not caught up with the Consistency-Token within {0:?}")]
     NotCaughtUp(Duration),
+    #[error(transparent)]
+    TooFarAhead(#[from] TooFarAhead),
+    /// There is no more room to wait, or to be answered afterwards.
+    #[error(transparent)]
+    Refused(#[from] Problem),
 }
 
 /// The views of one generation, read through one change stream.
@@ -121,6 +127,7 @@ pub(crate) struct Readings {
     pub(crate) metrics: Arc<Metrics>,
     clock: SharedClock,
     max_wait: Duration,
+    max_skew: Duration,
 }
 
 /// A reading in use. While it lives, its generation is not dropped.
@@ -145,6 +152,7 @@ impl Readings {
         metrics: Arc<Metrics>,
         clock: SharedClock,
         max_wait: Duration,
+        max_skew: Duration,
     ) -> Self {
         let present = Present {
             reading: None,
@@ -159,20 +167,26 @@ impl Readings {
             metrics,
             clock,
             max_wait,
+            max_skew,
         }
     }
 
     /// What is to be read now; with a token, as soon as it shows what the holder has seen.
-    pub(crate) async fn take(&self, token: Option<&ConsistencyToken>) -> Result<InUse, ReadError> {
-        let required = match token {
+    pub(crate) async fn take(&self, header: &TokenHeader) -> Result<InUse, ReadError> {
+        let required = match &header.token {
             Some(token) => self.requirements(token).await?,
             None => Vec::new(),
         };
         if required.is_empty() {
             return self.take_present(|_| true)?.ok_or_else(|| self.not_ready());
         }
+        if let Some(taken) = self.take_present(|reading| reading.positions.have_reached(&required))? {
+            self.metrics.consistency_waits.observe(0.0);
+            return Ok(taken);
+        }
         let begun = Instant::now();
-        let waited = tokio::time::timeout(self.max_wait, self.take_when_reached(&required)).await;
+        let wait = tokio::time::timeout(self.max_wait, self.take_when_reached(&required));
+        let waited = header.wait(wait).await?;
         self.metrics.consistency_waits.observe(begun.elapsed().as_secs_f64());
         waited.unwrap_or_else(|_| {
             self.metrics.consistency_timeouts.inc();
@@ -257,7 +271,7 @@ impl Readings {
         let Some(store) = self.store_id().await? else {
             return Ok(Vec::new());
         };
-        Ok(token.requirements(store, self.clock.now()).collect())
+        Ok(token.requirements(store, self.clock.now(), self.max_skew)?)
     }
 
     /// The event store's id. There is none before a command service was ever started; then no token can be its own.

@@ -153,7 +153,7 @@ impl Service {
     {
         let service = self.clone();
         let reading = async move {
-            let reading = service.readings.take(token.0.as_ref()).await?;
+            let reading = service.readings.take(&token).await?;
             read(service, reading).await
         };
         run_on(&self.runtime, reading).await
@@ -191,6 +191,8 @@ impl From<ReadError> for Problem {
                     RETRY_AFTER,
                 )
             }
+            ReadError::TooFarAhead(ahead) => Problem::malformed_field("Consistency-Token", ahead),
+            ReadError::Refused(problem) => problem.clone(),
             ReadError::NotReady(_) => Problem::unavailable(error.to_string(), RETRY_AFTER),
             ReadError::NotCaughtUp(_) => Problem::unavailable(error.to_string(), RETRY_AFTER)
                 .with_type("not-caught-up", "The views have not caught up yet"),

@@ -58,6 +58,11 @@ impl ClockGuard {
         }
     }
 
+    /// How far the clocks may differ.
+    pub fn max_skew(&self) -> Duration {
+        self.config.max_skew
+    }
+
     pub fn check(&self) -> Result<(), ClockUnsure> {
         self.check_at(Instant::now())
     }

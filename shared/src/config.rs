@@ -19,10 +19,12 @@
 //! ```
 
 mod load;
+mod networks;
 mod secret;
 mod sections;
 
 pub use load::{ConfigError, Environment, SECTIONS, load, print_config, variable};
+pub use networks::Networks;
 pub use secret::{MongoUri, Pem, PemList, Secret, StringList};
 pub use sections::{
     Auth, ClockSkew, Consistency, Cors, Http, LogFormat, MongoDb, Quota, RateLimit, Shutdown, Telemetry, Timelines,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,8 +35,10 @@ pub struct ConsistencyToken {
 #[error("is not a token that a command answered with")]
 pub struct InvalidToken;
 
-/// Positions further ahead than this are no promise of ours: a clock was wrong or the token was made up.
-const MAX_AHEAD: TimeDelta = TimeDelta::minutes(1);
+/// The token names a position that no clock here has come to: a clock was wrong, or it was made up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("names a position more than {0:?} ahead of the clock here, which no command answered with")]
+pub struct TooFarAhead(pub Duration);
 
 impl ConsistencyToken {
     pub fn new(store: StoreId) -> Self {
@@ -60,12 +63,37 @@ impl ConsistencyToken {
         }
     }
 
-    /// What a query of `store` has to wait for. Parts of another store, or more than a minute in the
-    /// future, are ignored.
-    pub fn requirements(&self, store: StoreId, now: DateTime<Utc>) -> impl Iterator<Item = (Partition, Position)> {
+    /// What a query of `store` has to wait for: nothing, if the token is of another store.
+    ///
+    /// # Errors
+    /// When a position lies further ahead of `now` than clocks may differ.
+    pub fn requirements(
+        &self,
+        store: StoreId,
+        now: DateTime<Utc>,
+        max_skew: Duration,
+    ) -> Result<Vec<(Partition, Position)>, TooFarAhead> {
+        let requirements: Vec<_> = self.credible(store, now, max_skew).collect();
+        if self.store == store && requirements.len() < self.positions.len() {
+            return Err(TooFarAhead(max_skew));
+        }
+        Ok(requirements)
+    }
+
+    /// The positions of `store` that may be true: none lies further ahead of `now` than clocks may differ.
+    pub fn credible(
+        &self,
+        store: StoreId,
+        now: DateTime<Utc>,
+        max_skew: Duration,
+    ) -> impl Iterator<Item = (Partition, Position)> {
+        let skew = TimeDelta::from_std(max_skew).ok();
+        let latest = skew
+            .and_then(|skew| now.checked_add_signed(skew))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC);
         self.positions
             .iter()
-            .filter(move |(_, position)| self.store == store && position.time() <= now + MAX_AHEAD)
+            .filter(move |(_, position)| self.store == store && position.time() <= latest)
             .map(|(&partition, &position)| (partition, position))
     }
 }
@@ -140,21 +168,29 @@ mod tests {
         token.merge(&foreign);
 
         let now = DateTime::from_timestamp(10, 0).unwrap();
+        let second = Duration::from_secs(1);
         assert_eq!(
-            token.requirements(store, now).collect::<Vec<_>>(),
+            token.requirements(store, now, second).unwrap(),
             [(one, at(5)), (two, at(9))]
         );
-        assert_eq!(token.requirements(StoreId(Uuid::from_u128(2)), now).count(), 0);
+        assert_eq!(token.requirements(StoreId(Uuid::from_u128(2)), now, second), Ok(vec![]));
     }
 
     #[test]
-    fn a_position_far_ahead_is_ignored() {
+    fn a_position_may_lie_ahead_as_far_as_clocks_may_differ() {
         let store = StoreId(Uuid::from_u128(1));
+        let [one, two] = [1, 2].map(|n| Partition::new(n).unwrap());
         let mut token = ConsistencyToken::new(store);
-        token.advance(Partition::new(0).unwrap(), at(1_000));
-        let soon = DateTime::from_timestamp(939, 0).unwrap();
-        assert_eq!(token.requirements(store, soon).count(), 0);
-        assert_eq!(token.requirements(store, soon + TimeDelta::seconds(1)).count(), 1);
+        token.advance(one, at(900));
+        token.advance(two, at(1_000));
+        let skew = Duration::from_secs(2);
+        let now = DateTime::from_timestamp(997, 0).unwrap();
+        assert_eq!(token.requirements(store, now, skew), Err(TooFarAhead(skew)));
+        assert_eq!(token.credible(store, now, skew).collect::<Vec<_>>(), [(one, at(900))]);
+        let later = now + TimeDelta::seconds(1);
+        assert_eq!(token.requirements(store, later, skew).unwrap().len(), 2);
+        // The clock of another store is no business of ours.
+        assert_eq!(token.requirements(StoreId(Uuid::from_u128(2)), now, skew), Ok(vec![]));
     }
 
     proptest! {

@@ -7,6 +7,7 @@
 
 mod admission;
 mod authenticated;
+mod client;
 mod docs;
 mod drain;
 mod edge;
@@ -16,6 +17,7 @@ mod json;
 mod observe;
 mod paging;
 mod path;
+mod place;
 mod probes;
 mod problem;
 mod query;
@@ -27,7 +29,7 @@ pub use docs::RequestHeaders;
 pub use edge::Edge;
 pub use fields::Fields;
 pub use headers::{CorrelationId, IfMatch, KeyHeader, TokenHeader, etag};
-pub use json::{HashedJson, Json, MAX_BODY_BYTES};
+pub use json::{Json, MAX_BODY_BYTES};
 pub use paging::{Limit, PageQuery, links};
 pub use path::Path;
 pub use probes::Readiness;

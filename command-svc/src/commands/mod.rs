@@ -88,10 +88,8 @@ impl Commands {
         let store = self.0.executor.store.id();
         let mut token = ConsistencyToken::new(store);
         token.advance(done.partition, done.position);
-        for (partition, position) in sent
-            .iter()
-            .flat_map(|sent| sent.requirements(store, self.0.clock.now()))
-        {
+        let (now, max_skew) = (self.0.clock.now(), self.0.clock_guard.max_skew());
+        for (partition, position) in sent.iter().flat_map(|sent| sent.credible(store, now, max_skew)) {
             token.advance(partition, position);
         }
         token

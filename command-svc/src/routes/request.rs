@@ -33,7 +33,7 @@ impl Sent {
     /// An answer that says when what it tells of is visible.
     pub(super) fn answer<A>(&self, status: StatusCode, commands: &Commands, done: &Done<A>) -> HttpResponseBuilder {
         let mut response = HttpResponse::build(status);
-        response.insert_header(TokenHeader::header(&commands.token(done, self.token.0.as_ref())));
+        response.insert_header(TokenHeader::header(&commands.token(done, self.token.token.as_ref())));
         response
     }
 }

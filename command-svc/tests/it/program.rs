@@ -47,7 +47,7 @@ fn it_shows_its_configuration_without_secrets() {
         "listen = \"127.0.0.1:0\"",
         "deadline = \"4s 500ms\"",
         "refresh_secret = \"***\"",
-        "mongodb://ada:***@db",
+        "mongodb://***@db",
     ] {
         assert!(shown.contains(expected), "{expected} is not in\n{shown}");
     }

@@ -2,18 +2,24 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use quick_cache::sync::Cache;
 use serde_json::json;
 
 use super::claims::Claims;
 use super::keys::{PublicKey, signing_key_from_pem};
 use crate::clock::SharedClock;
 use crate::config::{self, ConfigError};
+use crate::crypto::sha256;
 
 /// No token of ours comes near this length.
 const MAX_TOKEN_BYTES: usize = 4 * 1024;
+
+/// Tokens whose signature is remembered, about half a KiB each.
+const REMEMBERED: usize = 16 * 1024;
 
 /// Why a token is not believed. All of it is a 401; the message is for the log and for who debugs a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +51,8 @@ pub struct Verifier {
     validation: Validation,
     leeway: i64,
     clock: SharedClock,
+    /// Tokens, by their hash, whose signature and issuer were found good. It is of these keys and ends with them.
+    known: Cache<[u8; 32], Arc<Claims>>,
 }
 
 impl Verifier {
@@ -90,14 +98,31 @@ impl Verifier {
             validation,
             leeway: i64::try_from(auth.leeway.as_secs()).unwrap_or(i64::MAX),
             clock,
+            known: Cache::new(REMEMBERED),
         })
     }
 
-    /// The claims of a token that is good now.
-    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
+    /// The claims of a token that is good now. A signature is checked once, the times always.
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::Malformed);
         }
+        let hash = sha256(token.as_bytes());
+        let claims = match self.known.get(&hash) {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.check_signature(token)?);
+                // Only what we signed is remembered: nobody else can push it out.
+                self.known.insert(hash, claims.clone());
+                claims
+            }
+        };
+        self.check_times(&claims)?;
+        Ok(claims)
+    }
+
+    /// All but the times.
+    fn check_signature(&self, token: &str) -> Result<Claims, InvalidToken> {
         let header = decode_header(token).map_err(|error| invalid_because(error.kind()))?;
         if header.alg != Algorithm::EdDSA {
             return Err(InvalidToken::Algorithm);
@@ -114,7 +139,6 @@ impl Verifier {
         let claims = decode::<Claims>(token, key, &self.validation)
             .map_err(|error| invalid_because(error.kind()))?
             .claims;
-        self.check_times(&claims)?;
         Ok(claims)
     }
 

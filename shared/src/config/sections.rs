@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::load::ConfigError;
-use super::secret::{MongoUri, Pem, PemList, Secret, StringList};
+use super::networks::Networks;
+use super::secret::{MASK, MongoUri, Pem, PemList, Secret, StringList};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -137,6 +138,10 @@ pub struct Http {
     pub max_connections: NonZeroU32,
     /// Requests at once, over all workers; one more is answered 503.
     pub max_in_flight: NonZeroU32,
+    /// Bodies that arrive at once, over all workers. Such a request is not among those that are answered at once yet.
+    pub max_bodies: NonZeroU32,
+    /// The same from one address; an IPv6 network of 56 bits is one.
+    pub max_bodies_per_address: NonZeroU32,
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
     pub head_timeout: Duration,
@@ -148,8 +153,8 @@ pub struct Http {
     /// How long `/readyz` waits for each of its checks.
     #[serde(with = "humantime_serde")]
     pub check_timeout: Duration,
-    /// How many proxies in front are to be believed about `X-Forwarded-For`; 0 believes nobody.
-    pub trusted_proxies: u8,
+    /// The networks of the proxies in front, which are believed about `X-Forwarded-For`; none by default.
+    pub trusted_proxies: Networks,
 }
 
 impl Default for Http {
@@ -158,11 +163,13 @@ impl Default for Http {
             workers: None,
             max_connections: const { NonZeroU32::new(16_384).expect("not zero") },
             max_in_flight: const { NonZeroU32::new(2_048).expect("not zero") },
+            max_bodies: const { NonZeroU32::new(2_048).expect("not zero") },
+            max_bodies_per_address: const { NonZeroU32::new(64).expect("not zero") },
             head_timeout: 5 * SECOND,
             body_timeout: 10 * SECOND,
             keep_alive: 75 * SECOND,
             check_timeout: 3 * SECOND,
-            trusted_proxies: 0,
+            trusted_proxies: Networks::default(),
         }
     }
 }
@@ -263,9 +270,22 @@ pub struct Telemetry {
     /// Which lines are written, as in `info,mongodb=warn`.
     pub filter: String,
     /// An OpenTelemetry collector (gRPC), as in `http://localhost:4317`; none by default.
+    #[serde(serialize_with = "without_user")]
     pub otlp_endpoint: Option<String>,
     /// The share of traces that is sent, 0 to 1, where the caller has not decided.
     pub sample_ratio: f64,
+}
+
+/// An address, printed without the user and the password that it may have.
+fn without_user<S: Serializer>(address: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = address.as_deref().map(|address| match address.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}://{MASK}@{host}")
+        }
+        None => address.to_owned(),
+    });
+    shown.serialize(serializer)
 }
 
 impl Default for Telemetry {
@@ -330,11 +350,19 @@ pub struct Consistency {
     /// How long a query waits for the views to have caught up.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
+    /// Queries that wait at once. Such a query is not among those that are answered at once meanwhile.
+    pub max_waiting: NonZeroU32,
+    /// The same of one user, or of one address where nobody is logged in.
+    pub max_waiting_per_caller: NonZeroU32,
 }
 
 impl Default for Consistency {
     fn default() -> Self {
-        Self { max_wait: 2 * SECOND }
+        Self {
+            max_wait: 2 * SECOND,
+            max_waiting: const { NonZeroU32::new(2_048).expect("not zero") },
+            max_waiting_per_caller: const { NonZeroU32::new(32).expect("not zero") },
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is let through to a handler: not too many at once, and nobody too often.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -8,10 +8,11 @@ use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, ResponseError};
+use actix_web::{Error, HttpMessage, ResponseError};
 
-use super::authenticated::caller;
+use super::client;
 use super::edge::EdgeState;
+use super::place::Place;
 use super::probes;
 use super::problem::{Problem, whole_seconds};
 use super::rate_limit::{Allowance, Class, Decision, Key};
@@ -19,7 +20,6 @@ use super::rate_limit::{Allowance, Class, Decision, Key};
 const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Lets a request through, or answers 503 (too many at once) or 429 (too often). Probes and documentation always pass.
 /// The headers say how many requests the caller has left, and in how many seconds all of them are back.
@@ -32,12 +32,10 @@ pub(super) async fn admit(
     if pattern.as_deref().is_some_and(probes::is_exempt) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    let Ok(_permit) = edge.in_flight.clone().try_acquire_owned() else {
-        let detail = "Too many requests are being answered. Please try again in a moment.";
-        return Ok(refuse(
-            request,
-            &Problem::unavailable(detail, std::time::Duration::from_secs(1)),
-        ));
+    // Taken until the request is dropped; whoever waits for somebody else gives it back meanwhile.
+    match Place::take(&edge.in_flight) {
+        Ok(place) => request.extensions_mut().insert(Arc::new(place)),
+        Err(problem) => return Ok(refuse(request, &problem)),
     };
     let Some(limiter) = &edge.limiter else {
         return Ok(next.call(request).await?.map_into_boxed_body());
@@ -78,34 +76,8 @@ fn class(edge: &EdgeState, method: &Method, pattern: Option<&str>) -> Class {
 }
 
 fn key(edge: &EdgeState, request: &ServiceRequest, class: Class) -> Key {
-    let user = match class {
-        Class::Read | Class::Write => caller(request.request()).ok().flatten().map(|claims| claims.sub),
-        Class::Login | Class::Register => None,
-    };
-    match user {
-        Some(user) => Key::User(user),
-        None => Key::address(client_address(edge, request)),
+    match class {
+        Class::Read | Class::Write => client::key(edge, request.request()),
+        Class::Login | Class::Register => Key::address(client::address(edge, request.request())),
     }
-}
-
-/// The address of the client, as the outermost proxy that is trusted saw it.
-fn client_address(edge: &EdgeState, request: &ServiceRequest) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
-    let Some(hops) = edge.trusted_proxies.checked_sub(1) else {
-        return peer;
-    };
-    let forwarded: Vec<&str> = request
-        .headers()
-        .get_all(FORWARDED_FOR)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    // Each proxy appends whom it heard from: counted from the right, the entries are as honest as the proxies.
-    forwarded
-        .iter()
-        .rev()
-        .nth(hops)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(peer)
 }

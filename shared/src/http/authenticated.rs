@@ -92,5 +92,5 @@ fn judge(request: &HttpRequest) -> Result<Option<Arc<Claims>>, Problem> {
     if !access.scopes.iter().any(|scope| claims.has_scope(scope)) {
         return Err(Problem::insufficient_scope(&access.scopes.join(" ")));
     }
-    Ok(Some(Arc::new(claims)))
+    Ok(Some(claims))
 }

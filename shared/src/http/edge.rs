@@ -1,6 +1,7 @@
 //! Everything between the socket and a service's handlers, as one value.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ use utoipa::openapi::OpenApi;
 
 use super::authenticated::Access;
 use super::observe::HttpMetrics;
+use super::place::Room;
 use super::probes::Readiness;
-use super::rate_limit::{Class, Limiter};
-use crate::config;
+use super::rate_limit::{Class, Key, Limiter};
+use crate::config::{self, Networks};
 use crate::telemetry::MetricsRegistry;
 
 /// What a service gives to its server.
 pub struct Edge {
     pub http: config::Http,
+    pub consistency: config::Consistency,
     pub cors: config::Cors,
     pub rate_limit: config::RateLimit,
     pub shutdown: config::Shutdown,
@@ -38,6 +41,7 @@ impl Edge {
     pub fn new(metrics: MetricsRegistry, readiness: Readiness) -> Self {
         Self {
             http: config::Http::default(),
+            consistency: config::Consistency::default(),
             cors: config::Cors::default(),
             rate_limit: config::RateLimit::default(),
             shutdown: config::Shutdown::default(),
@@ -64,10 +68,14 @@ pub(super) struct EdgeState {
     pub(super) access: Option<Access>,
     pub(super) body_timeout: Duration,
     pub(super) check_timeout: Duration,
-    pub(super) trusted_proxies: usize,
+    pub(super) trusted_proxies: Networks,
     pub(super) classes: Vec<(Method, &'static str, Class)>,
     pub(super) limiter: Option<Limiter>,
     pub(super) in_flight: Arc<Semaphore>,
+    /// Where requests wait for their bodies, by network.
+    pub(super) arriving: Arc<Room<IpAddr>>,
+    /// Where queries wait for the views, by caller.
+    pub(super) catching_up: Arc<Room<Key>>,
     pub(super) metrics: HttpMetrics,
     pub(super) registry: MetricsRegistry,
     pub(super) readiness: Readiness,
@@ -76,15 +84,25 @@ pub(super) struct EdgeState {
 impl EdgeState {
     pub(super) fn new(edge: &Edge) -> Self {
         let in_flight = usize::try_from(edge.http.max_in_flight.get()).unwrap_or(Semaphore::MAX_PERMITS);
+        let metrics = HttpMetrics::register(&edge.metrics);
+        let (http, views) = (&edge.http, &edge.consistency);
+        let arriving = Room::new(http.max_bodies, http.max_bodies_per_address, metrics.waiting("body"));
+        let catching_up = Room::new(
+            views.max_waiting,
+            views.max_waiting_per_caller,
+            metrics.waiting("views"),
+        );
         Self {
             access: edge.access.clone(),
             body_timeout: edge.http.body_timeout,
             check_timeout: edge.http.check_timeout,
-            trusted_proxies: usize::from(edge.http.trusted_proxies),
+            trusted_proxies: edge.http.trusted_proxies.clone(),
             classes: edge.classes.clone(),
             limiter: edge.rate_limit.enabled.then(|| Limiter::new(&edge.rate_limit)),
             in_flight: Arc::new(Semaphore::new(in_flight)),
-            metrics: HttpMetrics::register(&edge.metrics),
+            arriving: Arc::new(arriving),
+            catching_up: Arc::new(catching_up),
+            metrics,
             registry: edge.metrics.clone(),
             readiness: edge.readiness.clone(),
         }

@@ -7,7 +7,11 @@ use actix_web::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use uuid::Uuid;
 
+use super::client;
+use super::edge::EdgeState;
+use super::place::Waiter;
 use super::problem::Problem;
+use super::rate_limit::Key;
 use crate::consistency::{self, ConsistencyToken};
 use crate::values::IdempotencyKey;
 
@@ -25,17 +29,6 @@ pub fn etag(version: i64) -> (HeaderName, HeaderValue) {
 pub struct IfMatch(pub Option<Vec<i64>>);
 
 impl IfMatch {
-    /// # Errors
-    /// 412, when the client has seen another version.
-    pub fn check(&self, version: i64) -> Result<(), Problem> {
-        match &self.0 {
-            Some(versions) if !versions.contains(&version) => {
-                Err(Problem::precondition_failed(format!("It has version {version} now.")))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn parse(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut versions = Vec::new();
         let mut given = false;
@@ -65,11 +58,16 @@ enum EntityTag<'a> {
     Weak,
 }
 
-/// `"3", W/"4"`: at least one. What is between the quotes may hold commas.
+/// `"3", W/"4"`: at least one, and perhaps nothing between two commas (RFC 9110, 5.6.1.2). What is between the quotes may
+/// hold commas.
 fn entity_tags(list: &str) -> Result<Vec<EntityTag<'_>>, Problem> {
     let mut tags = Vec::new();
-    let mut rest = list.trim();
+    let mut rest = list;
     loop {
+        rest = rest.trim_start_matches([',', ' ', '\t']);
+        if rest.is_empty() {
+            break;
+        }
         let (is_weak, quoted) = match rest.strip_prefix("W/") {
             Some(quoted) => (true, quoted),
             None => (false, rest),
@@ -83,12 +81,15 @@ fn entity_tags(list: &str) -> Result<Vec<EntityTag<'_>>, Problem> {
         } else {
             EntityTag::Strong(tag)
         });
-        let after = after.trim_start();
-        if after.is_empty() {
-            return Ok(tags);
+        rest = after.trim_start();
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return Err(malformed_if_match());
         }
-        rest = after.strip_prefix(',').ok_or_else(malformed_if_match)?.trim_start();
     }
+    if tags.is_empty() {
+        return Err(malformed_if_match());
+    }
+    Ok(tags)
 }
 
 fn malformed_if_match() -> Problem {
@@ -124,10 +125,25 @@ impl FromRequest for KeyHeader {
 }
 
 /// `Consistency-Token`, where the client sent one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenHeader(pub Option<ConsistencyToken>);
+#[derive(Debug, Clone)]
+pub struct TokenHeader {
+    pub token: Option<ConsistencyToken>,
+    /// None without a token, and in a test of a bare handler.
+    waiter: Option<Waiter<Key>>,
+}
 
 impl TokenHeader {
+    /// Waits for what the token asks for, and is not among the requests that are answered at once meanwhile.
+    ///
+    /// # Errors
+    /// 429, when this caller waits too often already; 503, when too many wait, or too many are being answered afterwards.
+    pub async fn wait<T>(&self, wait: impl Future<Output = T>) -> Result<T, Problem> {
+        match &self.waiter {
+            Some(waiter) => waiter.wait(wait).await,
+            None => Ok(wait.await),
+        }
+    }
+
     /// The token as the header of an answer.
     pub fn header(token: &ConsistencyToken) -> (HeaderName, HeaderValue) {
         let value = HeaderValue::from_str(&token.to_string()).expect("base64url is visible ASCII");
@@ -143,9 +159,11 @@ impl FromRequest for TokenHeader {
         let name = HeaderName::from_static(consistency::HEADER);
         ready(single(request.headers(), &name, "Consistency-Token").and_then(|text| {
             let token = text.map(str::parse).transpose();
-            token
-                .map(Self)
-                .map_err(|error| Problem::malformed_field("Consistency-Token", error))
+            let token = token.map_err(|error| Problem::malformed_field("Consistency-Token", error))?;
+            let waiter = EdgeState::of(request)
+                .filter(|_| token.is_some())
+                .map(|edge| Waiter::new(request, &edge.catching_up, client::key(edge, request)));
+            Ok(Self { token, waiter })
         }))
     }
 }
@@ -210,20 +228,14 @@ mod tests {
         assert_eq!(if_match("*").unwrap(), IfMatch(None));
         assert_eq!(IfMatch::parse(&HeaderMap::new()).unwrap(), IfMatch(None));
         assert_eq!(if_match("W/\"3\" ,\"a, b\",\"4\"").unwrap(), IfMatch(Some(vec![4])));
+        for empty in ["\"3\",", ",\"3\"", " , \"3\" ,\t, ", "\"3\" ,,"] {
+            assert_eq!(if_match(empty).unwrap(), IfMatch(Some(vec![3])), "{empty}");
+        }
         for nothing in ["W/\"3\"", "\"elsewhere\"", "\"3,4\"", "\"\""] {
             assert_eq!(if_match(nothing).unwrap(), IfMatch(Some(vec![])));
         }
-        for malformed in ["3", "", "\"3", "\"a\"b\"", "\"3\",", "*, \"3\"", "w/\"3\""] {
+        for malformed in ["3", "", "\"3", "\"a\"b\"", ",", "\"3\" \"4\"", "*, \"3\"", "w/\"3\""] {
             assert_eq!(if_match(malformed).unwrap_err().status, 400, "{malformed}");
         }
-    }
-
-    #[test]
-    fn a_version_is_checked() {
-        assert!(IfMatch(None).check(3).is_ok());
-        assert!(IfMatch(Some(vec![2, 3])).check(3).is_ok());
-        assert_eq!(IfMatch(Some(vec![2])).check(3).unwrap_err().status, 412);
-        assert_eq!(IfMatch(Some(vec![])).check(3).unwrap_err().status, 412);
-        assert_eq!(etag(3).1, "\"3\"");
     }
 }

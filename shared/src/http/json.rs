@@ -1,18 +1,20 @@
 //! Bodies: JSON, strictly.
 
+use std::io::Read;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::client;
 use super::edge::EdgeState;
+use super::place::Waiter;
 use super::problem::Problem;
-use crate::crypto::sha256;
 
 /// The most bytes that a body may have.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -20,17 +22,10 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Where nothing is configured, as in a test of one handler.
 const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A JSON body. What can't be read is 400, 408, 413 or 415; unknown fields (where the type denies them), missing ones
-/// and wrong types are 422 and named.
+/// A JSON body, plain or compressed. What can't be read is 400, 408, 413 or 415, or 429 where too many arrive from one
+/// network; unknown fields (where the type denies them), missing ones and wrong types are 422 and named.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
-
-/// A JSON body, and the hash of its bytes, by which a replay under the same idempotency key is compared.
-#[derive(Debug, Clone)]
-pub struct HashedJson<T> {
-    pub value: T,
-    pub sha256: [u8; 32],
-}
 
 impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     type Error = Problem;
@@ -42,49 +37,91 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-impl<T: DeserializeOwned + 'static> FromRequest for HashedJson<T> {
-    type Error = Problem;
-    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let body = read_body(request, payload);
-        async move {
-            let body = body.await?;
-            Ok(Self {
-                value: parse(&body)?,
-                sha256: sha256(&body),
-            })
-        }
-        .boxed_local()
-    }
-}
-
 fn read_body(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
     let checked = check_head(request);
-    let timeout = EdgeState::of(request).map_or(DEFAULT_BODY_TIMEOUT, |edge| edge.body_timeout);
-    let mut payload = payload.take();
+    let edge = EdgeState::of(request);
+    let timeout = edge.map_or(DEFAULT_BODY_TIMEOUT, |edge| edge.body_timeout);
+    let waiter = edge.map(|edge| {
+        let network = client::network(client::address(edge, request));
+        Waiter::new(request, &edge.arriving, network)
+    });
+    let payload = payload.take();
     async move {
-        checked?;
-        let read = async {
-            let mut body = BytesMut::new();
-            while let Some(chunk) = payload.next().await {
-                let chunk =
-                    chunk.map_err(|error| Problem::malformed(format!("The body could not be read: {error}.")))?;
-                if body.len() + chunk.len() > MAX_BODY_BYTES {
-                    return Err(Problem::payload_too_large(MAX_BODY_BYTES));
-                }
-                body.extend_from_slice(&chunk);
-            }
-            Ok(body.freeze())
+        let coding = checked?;
+        let arrival = tokio::time::timeout(timeout, collect(payload));
+        let arrived = match &waiter {
+            Some(waiter) => waiter.wait(arrival).await?,
+            None => arrival.await,
         };
-        match tokio::time::timeout(timeout, read).await {
-            Ok(read) => read,
-            Err(_) => Err(Problem::request_timeout()),
-        }
+        let body = arrived.unwrap_or_else(|_| Err(Problem::request_timeout()))?;
+        coding.decode(body)
     }
 }
 
-fn check_head(request: &HttpRequest) -> Result<(), Problem> {
+async fn collect(mut payload: Payload) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Problem::malformed(format!("The body could not be read: {error}.")))?;
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(Problem::payload_too_large(MAX_BODY_BYTES));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// How a body is written (`Content-Encoding`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+/// The most that a client may make us keep for looking back (RFC 9659: 8 MB).
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+impl Coding {
+    fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let mut codings = request.headers().get_all(CONTENT_ENCODING);
+        let (first, second) = (codings.next(), codings.next());
+        let name = first.map(|value| value.to_str().unwrap_or("?").trim().to_ascii_lowercase());
+        match name.as_deref() {
+            _ if second.is_some() => Err(Problem::unsupported_coding()),
+            None | Some("" | "identity") => Ok(Self::Identity),
+            Some("gzip" | "x-gzip") => Ok(Self::Gzip),
+            Some("zstd") => Ok(Self::Zstd),
+            Some(_) => Err(Problem::unsupported_coding()),
+        }
+    }
+
+    /// What was meant; it has the same limit as what was sent.
+    fn decode(self, body: Bytes) -> Result<Bytes, Problem> {
+        let decoded = match self {
+            Self::Identity => return Ok(body),
+            Self::Gzip => read_limited(flate2::read::MultiGzDecoder::new(&*body)),
+            Self::Zstd => zstd::stream::read::Decoder::with_buffer(&*body).and_then(|mut decoder| {
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                read_limited(decoder)
+            }),
+        };
+        let decoded = decoded.map_err(|error| Problem::malformed(format!("The body can't be decoded: {error}.")))?;
+        if decoded.len() > MAX_BODY_BYTES {
+            return Err(Problem::payload_too_large(MAX_BODY_BYTES));
+        }
+        Ok(decoded.into())
+    }
+}
+
+/// One byte more than a body may have shows that it has too many.
+fn read_limited(decoder: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut decoded = Vec::new();
+    decoder.take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut decoded)?;
+    Ok(decoded)
+}
+
+/// What can be refused before the body is there.
+fn check_head(request: &HttpRequest) -> Result<Coding, Problem> {
     let content_type = request
         .headers()
         .get(CONTENT_TYPE)
@@ -95,13 +132,14 @@ fn check_head(request: &HttpRequest) -> Result<(), Problem> {
             "Send JSON, with `Content-Type: application/json`.",
         ));
     }
+    let coding = Coding::of(request)?;
     let length = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok());
     match length.map(str::parse::<usize>) {
         Some(Ok(length)) if length > MAX_BODY_BYTES => Err(Problem::payload_too_large(MAX_BODY_BYTES)),
-        _ => Ok(()),
+        _ => Ok(coding),
     }
 }
 
@@ -114,7 +152,7 @@ fn is_json(content_type: &str) -> bool {
                 .strip_prefix("charset=")
                 .map(|charset| charset.trim_matches('"').to_owned())
         })
-        .all(|charset| charset == "utf-8");
+        .all(|charset| charset == "utf-8" || charset == "utf8");
     charset_fits
         && (essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")))
 }
@@ -255,6 +293,8 @@ mod tests {
         for good in [
             "application/json",
             "Application/JSON; charset=UTF-8",
+            "application/json;charset=utf8",
+            "application/json; charset=\"utf-8\"",
             "application/merge-patch+json",
         ] {
             assert!(is_json(good), "{good}");

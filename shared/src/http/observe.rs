@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use actix_web::error::InternalError;
+use actix_web::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -20,6 +21,7 @@ use tracing_actix_web::RootSpanBuilder;
 
 use super::edge::EdgeState;
 use super::headers::{CorrelationId, X_REQUEST_ID};
+use super::place::Gauges;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::rate_limit::Class;
 use crate::telemetry::{MetricsRegistry, set_parent};
@@ -45,12 +47,18 @@ struct Limited {
     class: Class,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitingFor {
+    what: &'static str,
+}
+
 /// Requests by route pattern: never by path, which clients make up.
 #[derive(Debug, Clone)]
 pub(super) struct HttpMetrics {
     requests: Family<Answered, Counter>,
     duration: Family<Routed, Histogram>,
     in_flight: Gauge,
+    waiting: Family<WaitingFor, Gauge>,
     limited: Family<Limited, Counter>,
 }
 
@@ -66,7 +74,19 @@ impl HttpMetrics {
                 Family::new_with_constructor(duration as fn() -> Histogram),
             ),
             in_flight: registry.register("http_requests_in_flight", "Requests being answered", Gauge::default()),
+            waiting: registry.register(
+                "http_requests_waiting",
+                "Requests that wait for their body or for the views, and take no place meanwhile",
+                Family::default(),
+            ),
             limited: registry.register("http_requests_rate_limited", "Requests answered 429", Family::default()),
+        }
+    }
+
+    pub(super) fn waiting(&self, what: &'static str) -> Gauges {
+        Gauges {
+            waiting: self.waiting.get_or_create(&WaitingFor { what }).clone(),
+            in_flight: self.in_flight.clone(),
         }
     }
 
@@ -122,13 +142,26 @@ pub(super) async fn observe(
         .duration
         .get_or_create(&Routed { method, route })
         .observe(began.elapsed().as_secs_f64());
-    let mut response = explained(answer?.map_into_boxed_body());
-    if let Some(CorrelationId(id)) = correlation
-        && let Ok(value) = HeaderValue::from_str(&id.to_string())
-    {
-        response.headers_mut().insert(X_REQUEST_ID, value);
+    let mark = |headers: &mut HeaderMap| {
+        if let Some(CorrelationId(id)) = correlation
+            && let Ok(value) = HeaderValue::from_str(&id.to_string())
+        {
+            headers.insert(X_REQUEST_ID, value);
+        }
+    };
+    match answer {
+        Ok(response) => {
+            let mut response = explained(response.map_into_boxed_body());
+            mark(response.headers_mut());
+            Ok(response)
+        }
+        // A middleware gave up, and the request with it; its answer is marked as all others.
+        Err(error) => {
+            let mut response = error.error_response();
+            mark(response.headers_mut());
+            Err(InternalError::from_response(error, response).into())
+        }
     }
-    Ok(response)
 }
 
 /// Gives a refusal of the framework the form of all others.
@@ -149,6 +182,7 @@ fn explained(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let mut response = response.map_body(|_, _| BoxBody::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.remove(CONTENT_ENCODING);
     for (name, value) in problem.header_values() {
         headers.insert(name, value);
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -50,6 +52,7 @@ enum Header {
     RetryAfter,
     WwwAuthenticate,
     Allow,
+    AcceptEncoding,
 }
 
 impl Header {
@@ -58,6 +61,7 @@ impl Header {
             Self::RetryAfter => RETRY_AFTER,
             Self::WwwAuthenticate => WWW_AUTHENTICATE,
             Self::Allow => ALLOW,
+            Self::AcceptEncoding => ACCEPT_ENCODING,
         }
     }
 }
@@ -82,6 +86,12 @@ impl Problem {
             "The request can't be read",
         )
         .with_detail(detail)
+    }
+
+    /// 414: a query string that nobody needs.
+    pub fn uri_too_long(limit: usize) -> Self {
+        Self::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The address is too long")
+            .with_detail(format!("A query string may have {limit} bytes."))
     }
 
     /// 400: a path segment, a query parameter or a header that can't be read.
@@ -200,6 +210,12 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title).with_detail(detail)
     }
 
+    /// 415: a body that is written in a way that is not understood, with those that are.
+    pub fn unsupported_coding() -> Self {
+        Self::unsupported_media_type("A body may be compressed with gzip or zstd, and once only.")
+            .with_header(Header::AcceptEncoding, "gzip, zstd")
+    }
+
     /// 429: too fast.
     pub fn too_many_requests(retry_after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests").with_retry_after(retry_after)
@@ -228,6 +244,10 @@ impl Problem {
             StatusCode::BAD_REQUEST => Self::new(status, "malformed-request", "The request can't be read"),
             StatusCode::NOT_FOUND => Self::not_found("Nothing answers under this address."),
             StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(None),
+            StatusCode::NOT_ACCEPTABLE => {
+                Self::new(status, "not-acceptable", "No encoding of the answer is acceptable")
+                    .with_detail("Answers are written plainly (identity), or with gzip, deflate or zstd.")
+            }
             StatusCode::REQUEST_TIMEOUT => Self::request_timeout(),
             StatusCode::PAYLOAD_TOO_LARGE => Self::new(status, "payload-too-large", "The body is too large"),
             StatusCode::INTERNAL_SERVER_ERROR => Self::new(status, "internal", "Something went wrong here"),

@@ -25,7 +25,19 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
     }
 }
 
+/// The most bytes that a query string may have: well above a hundred ids.
+const MAX_BYTES: usize = 8 * 1024;
+/// The most parameters.
+const MAX_PARAMETERS: usize = 128;
+
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    if query.len() > MAX_BYTES {
+        return Err(Problem::uri_too_long(MAX_BYTES));
+    }
+    if query.split('&').filter(|pair| !pair.is_empty()).count() > MAX_PARAMETERS {
+        let message = format!("may have {MAX_PARAMETERS} parameters");
+        return Err(Problem::malformed_field(UNNAMED, message));
+    }
     let pairs: Vec<(String, String)> =
         serde_urlencoded::from_str(query).map_err(|error| Problem::malformed_field("query", error))?;
     let mut parameters: Vec<(String, Vec<String>)> = Vec::new();
@@ -256,6 +268,18 @@ mod tests {
         assert_eq!(refused::<PageQuery<PostId>>("before=nonsense").0, "before");
         assert_eq!(refused::<PageQuery<PostId>>("after=%00").0, "after");
         assert_eq!(refused::<PageQuery<PostId>>("after=%ff").0, "after");
+    }
+
+    #[test]
+    fn nobody_needs_more_than_so_many() {
+        let many = |count: usize| (0..count).map(|n| format!("n{n}=")).collect::<Vec<_>>().join("&");
+        assert_eq!(refused::<PageQuery<PostId>>(&many(MAX_PARAMETERS)).0, "n0");
+        let (field, message) = refused::<PageQuery<PostId>>(&many(MAX_PARAMETERS + 1));
+        assert_eq!((field.as_str(), message.as_str()), ("query", "may have 128 parameters"));
+        let long = format!("before={}", "x".repeat(MAX_BYTES));
+        assert_eq!(parse::<PageQuery<PostId>>(&long).unwrap_err().status, 414);
+        let ids: Vec<_> = (0..100).map(|_| format!("id={}", UserId::new(Utc::now()))).collect();
+        assert_eq!(parse::<Relationships>(&ids.join("&")).unwrap().id.len(), 100);
     }
 
     #[test]

@@ -112,12 +112,12 @@ impl Server {
                     }
                 })
                 .configure(routes.clone())
-                // The last one is the first to see a request.
+                // The last one is the first to see a request. What refuses an encoding lies inside of what explains refusals.
+                .wrap(Compress::default())
                 .wrap(from_fn(admission::admit))
                 .wrap(Condition::new(!cors.allowed_origins.is_empty(), cross_origin(&cors)))
                 .wrap(from_fn(observe::observe))
                 .wrap(from_fn(drain::close_when_draining))
-                .wrap(Compress::default())
                 .wrap(TracingLogger::<RequestSpan>::new())
         });
         let running = server

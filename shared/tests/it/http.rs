@@ -9,6 +9,9 @@ mod operation;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::Utc;
@@ -19,8 +22,8 @@ use shared::auth::{SCOPE_USER, Signer, Subject, Verifier, generate_signing_key_p
 use shared::clock::SystemClock;
 use shared::config;
 use shared::http::{
-    Access, Authenticated, CorrelationId, Edge, Fields, HashedJson, IfMatch, Json, KeyHeader, MaybeAuthenticated,
-    PageQuery, Path, Problem, Query, Readiness, Server, TokenHeader, etag, links,
+    Access, Authenticated, CorrelationId, Edge, Fields, IfMatch, Json, KeyHeader, MaybeAuthenticated, PageQuery, Path,
+    Problem, Query, Readiness, Server, TokenHeader, etag, links,
 };
 use shared::ids::{PostId, SessionId, UserId};
 use shared::telemetry::MetricsRegistry;
@@ -132,10 +135,6 @@ async fn register(Json(request): Json<Register>) -> Result<HttpResponse, Problem
     Ok(HttpResponse::Created().json(handle))
 }
 
-async fn hash(body: HashedJson<Register>) -> HttpResponse {
-    HttpResponse::Ok().body(body.value.handle + " " + &body.sha256.map(|byte| format!("{byte:02x}")).concat())
-}
-
 async fn read(Path(id): Path<PostId>, caller: MaybeAuthenticated) -> HttpResponse {
     let caller = caller.0.map(|claims| claims.sub);
     HttpResponse::Ok()
@@ -143,9 +142,8 @@ async fn read(Path(id): Path<PostId>, caller: MaybeAuthenticated) -> HttpRespons
         .json(serde_json::json!({ "id": id, "caller": caller }))
 }
 
-async fn change(_: Path<PostId>, caller: Authenticated, if_match: IfMatch) -> Result<HttpResponse, Problem> {
-    if_match.check(3)?;
-    Ok(HttpResponse::Ok().json(caller.sub))
+async fn change(_: Path<PostId>, caller: Authenticated, if_match: IfMatch) -> HttpResponse {
+    HttpResponse::Ok().json((caller.sub, if_match.0))
 }
 
 async fn list(request: HttpRequest, Query(page): Query<PageQuery<PostId>>) -> HttpResponse {
@@ -168,6 +166,14 @@ async fn fail() -> Result<HttpResponse, Problem> {
     Err(Problem::internal(&std::io::Error::other("the password is hunter2")))
 }
 
+/// Gives up, as a time-out does, so that there is no answer but an error.
+async fn give_up(
+    _: ServiceRequest,
+    _: Next<impl MessageBody>,
+) -> Result<ServiceResponse<actix_web::body::BoxBody>, actix_web::Error> {
+    Err(Problem::unavailable("This took too long.", Duration::from_secs(1)).into())
+}
+
 async fn slow(gate: web::Data<Semaphore>) -> HttpResponse {
     gate.acquire().await.unwrap().forget();
     HttpResponse::Ok().body("done")
@@ -178,7 +184,6 @@ fn routes(gate: Arc<Semaphore>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 
         service
             .app_data(web::Data::from(gate.clone()))
             .service(web::resource("/v1/users").route(web::post().to(register)))
-            .service(web::resource("/v1/hash").route(web::post().to(hash)))
             .service(web::resource("/v1/posts").route(web::get().to(list)))
             .service(
                 web::resource("/v1/posts/{id}")
@@ -188,6 +193,11 @@ fn routes(gate: Arc<Semaphore>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 
             .service(web::resource("/v1/headers").route(web::get().to(headers)))
             .service(web::resource("/v1/trace").route(web::get().to(trace)))
             .service(web::resource("/v1/fail").route(web::get().to(fail)))
+            .service(
+                web::resource("/v1/late")
+                    .route(web::get().to(fail))
+                    .wrap(from_fn(give_up)),
+            )
             .service(web::resource("/slow").route(web::get().to(slow)));
     }
 }
@@ -228,6 +238,11 @@ async fn eventually(running: &Running, path: &str, expected: StatusCode) -> Resp
 
 /// Waits until one request is being answered, beside the one that asks.
 async fn eventually_busy(running: &Running) {
+    eventually_measured(running, "http_requests_in_flight 2").await;
+}
+
+/// Waits until the metrics have a line.
+async fn eventually_measured(running: &Running, line: &str) {
     let began = Instant::now();
     while !running
         .get("/metrics")
@@ -235,8 +250,9 @@ async fn eventually_busy(running: &Running) {
         .text()
         .await
         .unwrap()
-        .contains("http_requests_in_flight 2")
+        .lines()
+        .any(|one| one == line)
     {
-        assert!(began.elapsed() < DEADLINE, "the request never arrived");
+        assert!(began.elapsed() < DEADLINE, "never came: {line}");
     }
 }

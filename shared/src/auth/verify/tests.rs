@@ -78,7 +78,7 @@ fn what_was_signed_is_believed() {
     let subject = subject();
     let issued = signer.issue(&subject).unwrap();
     let claims = verifier.verify(&issued.token).unwrap();
-    assert_eq!(claims, issued.claims);
+    assert_eq!(*claims, issued.claims);
     assert_eq!((claims.sub, claims.sid), (subject.user, subject.session));
     assert_eq!(claims.exp - claims.iat, 900);
     assert_eq!(issued.expires_in, Duration::from_secs(900));
@@ -124,6 +124,26 @@ fn the_injected_clock_decides() {
     assert_eq!(verifier.verify(&token), Err(InvalidToken::Expired));
     clock.rewind(Duration::from_secs(2 * 15 * 60));
     assert_eq!(verifier.verify(&token), Err(InvalidToken::NotYetValid));
+}
+
+#[test]
+fn a_good_signature_is_checked_once_and_a_bad_one_is_not_remembered() {
+    let Given { signer, verifier, .. } = given();
+    let token = signer.issue(&subject()).unwrap().token;
+    let first = verifier.verify(&token).unwrap();
+    assert!(Arc::ptr_eq(&first, &verifier.verify(&token).unwrap()));
+    let mut forged = part(&token, 1);
+    forged["sub"] = json!(UserId::new(Utc::now()));
+    for _ in 0..2 {
+        assert_eq!(
+            verifier.verify(&with_part(&token, 1, &forged)),
+            Err(InvalidToken::Signature)
+        );
+    }
+    assert_eq!(verifier.known.len(), 1);
+    // Other keys know other tokens.
+    let other = Verifier::from_config(&auth_with(&generate_signing_key_pem()), SystemClock::shared()).unwrap();
+    assert_eq!(other.verify(&token), Err(InvalidToken::UnknownKey));
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 
 use actix_web::http::Method;
-use shared::config::Quota;
+use shared::config::{Networks, Quota};
 use shared::http::Class;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
@@ -118,7 +120,7 @@ async fn a_proxy_is_believed_only_where_it_is_trusted() {
     }
     let behind = Running::start(|edge| {
         limited(edge);
-        edge.http.trusted_proxies = 1;
+        edge.http.trusted_proxies = Networks::parse("127.0.0.0/8").unwrap();
     });
     for index in 0..5 {
         assert_eq!(ask(&behind, &format!("192.0.2.{index}")).await, 200);
@@ -145,4 +147,68 @@ async fn one_request_too_many_at_once_is_told_to_come_back() {
     running.gate.add_permits(1);
     assert_eq!(first.await.unwrap().unwrap().status(), 200);
     eventually(&running, "/v1/posts", StatusCode::OK).await;
+}
+
+const BODY: &str = r#"{"handle":"ada","email":"ada@example.org"}"#;
+
+/// A client who sends the first half of a body.
+async fn trickle(running: &Running, from: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(running.url.trim_start_matches("http://"))
+        .await
+        .unwrap();
+    let head = format!(
+        "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nx-forwarded-for: {from}\r\ncontent-length: {}\r\n\r\n{}",
+        BODY.len(),
+        &BODY[..20],
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn whoever_trickles_bodies_is_refused_and_nobody_else() {
+    let running = Running::start(|edge| {
+        edge.http.trusted_proxies = Networks::parse("127.0.0.1").unwrap();
+        edge.http.max_in_flight = NonZeroU32::new(2).unwrap();
+        edge.http.max_bodies = NonZeroU32::new(5).unwrap();
+        edge.http.max_bodies_per_address = NonZeroU32::new(4).unwrap();
+    });
+    let post = async |from: &str| {
+        let request = running
+            .client
+            .post(running.at("/v1/users"))
+            .header("x-forwarded-for", from);
+        let request = request.header("content-type", "application/json").body(BODY);
+        request.send().await.unwrap()
+    };
+    let waiting = async |count: usize| {
+        let line = format!("http_requests_waiting{{what=\"body\"}} {count}");
+        eventually_measured(&running, &line).await;
+    };
+    // More bodies than places, from one customer's network.
+    let mut trickling = Vec::new();
+    for host in 0..4 {
+        trickling.push(trickle(&running, &format!("2001:db8:0:{host}::1")).await);
+        waiting(trickling.len()).await;
+    }
+    let refused = post("2001:db8:0:ff::1").await;
+    assert_eq!(number(&refused, "retry-after"), 1);
+    problem(refused, 429).await;
+    assert_eq!(running.get("/v1/posts").await.status(), 200);
+    assert_eq!(post("2001:db8:0:100::1").await.status(), 201);
+    // All together have a limit, too.
+    trickling.push(trickle(&running, "192.0.2.1").await);
+    waiting(5).await;
+    problem(post("192.0.2.2").await, 503).await;
+    assert_eq!(running.get("/v1/posts").await.status(), 200);
+    // The rest of a body is still taken, and whoever hangs up leaves room.
+    let mut first = trickling.remove(0);
+    first.write_all(&BODY.as_bytes()[20..]).await.unwrap();
+    let mut answer = vec![0; 12];
+    let answered = tokio::time::timeout(DEADLINE, first.read_exact(&mut answer)).await;
+    answered.unwrap().unwrap();
+    assert_eq!(answer, b"HTTP/1.1 201");
+    drop(trickling);
+    waiting(0).await;
+    assert_eq!(post("2001:db8:0:ff::1").await.status(), 201);
 }

@@ -254,3 +254,48 @@ async fn answers_are_compressed_for_whoever_can_read_it() {
             .contains_key("content-encoding")
     );
 }
+
+#[tokio::test]
+async fn whatever_refuses_a_request_does_it_with_a_problem_that_has_the_id() {
+    let running = Running::start(|edge| {
+        edge.rate_limit.enabled = true;
+        edge.cors.allowed_origins = config::StringList::from(["https://app.example"]);
+    });
+    let ask = async |path: &str, accepted: &str| {
+        let request = running.client.get(running.at(path)).header("accept-encoding", accepted);
+        request.header("origin", "https://app.example").send().await.unwrap()
+    };
+    for (path, accepted, status) in [
+        ("/v1/posts", "identity;q=0", 406),
+        ("/v1/posts", "br, *;q=0", 406),
+        ("/v1/late", "gzip", 503),
+        ("/v1/nothing", "gzip", 404),
+    ] {
+        let refused = ask(path, accepted).await;
+        assert!(refused.headers().contains_key("x-request-id"), "{path} {accepted}");
+        assert!(!refused.headers().contains_key("content-encoding") || status != 406);
+        if status == 406 {
+            assert_eq!(
+                refused.headers()["vary"]
+                    .to_str()
+                    .unwrap()
+                    .to_lowercase()
+                    .matches("accept-encoding")
+                    .count(),
+                1
+            );
+            assert!(refused.headers().contains_key("access-control-allow-origin"));
+            assert!(refused.headers().contains_key("x-ratelimit-remaining"));
+        }
+        assert_eq!(refused.status(), status);
+        if accepted != "gzip" {
+            problem(refused, status).await;
+        }
+    }
+    // What nobody here can write is written plainly.
+    let plain = ask("/v1/posts", "br").await;
+    assert_eq!(
+        (plain.status().as_u16(), plain.headers().get("content-encoding")),
+        (200, None)
+    );
+}
