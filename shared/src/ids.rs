@@ -237,6 +237,7 @@ mod tests {
     struct Holder {
         id: PostId,
         maybe: Option<UserId>,
+        inner: Vec<Holder>,
     }
 
     #[test]
@@ -245,6 +246,11 @@ mod tests {
         let holder = Holder {
             id: PostId::new(at),
             maybe: Some(UserId::new(at)),
+            inner: vec![Holder {
+                id: PostId::new(at),
+                maybe: None,
+                inner: vec![],
+            }],
         };
         let json = serde_json::to_value(&holder).unwrap();
         assert_eq!(json["id"], holder.id.to_string());

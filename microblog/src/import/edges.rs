@@ -11,7 +11,7 @@ use super::input::{InputError, Lines, Problem};
 /// Whether the first line names the columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Header {
-    /// If the file shows it: it names columns as people do, or what stands below is of another kind
+    /// If the file shows it: by names that columns have, or by what stands below being of another kind
     #[default]
     Auto,
     Yes,
@@ -91,6 +91,22 @@ fn are_names_of_columns(first: &[String]) -> bool {
         rest.is_some_and(|rest| ["", "id", "nodeid"].contains(&rest))
     };
     PAIRS.iter().any(|[one, other]| is(&from, one) && is(&to, other))
+}
+
+/// What stands before the numbers, in "x1" and "x2".
+fn numbered(first: &[String]) -> Option<&str> {
+    let stem = first[0].strip_suffix('1')?;
+    let is_stem = stem.ends_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '-' | ' '));
+    (is_stem && first[1].strip_suffix('2') == Some(stem)).then_some(stem)
+}
+
+/// Whether a name shows that the first line's are people: it is one of them, or has the next number.
+fn is_like(first: &[String], name: &String) -> bool {
+    let is_of_row = |stem| {
+        let rest = name.strip_prefix(stem);
+        rest.is_some_and(|rest: &str| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    first[..2].contains(name) || numbered(first).is_some_and(is_of_row)
 }
 
 fn is_number(field: &str) -> bool {
@@ -177,7 +193,7 @@ impl Shape {
         let mut below = 0_u64;
         // By column of the first line: whether it is a word there and a number in all others.
         let mut numbers_below: Vec<bool> = Vec::new();
-        let mut occurs_again = false;
+        let mut people = false;
         while let Some((line, text)) = said(&mut lines, &mut shape.comments)? {
             let fields = fields(&text, separator).map_err(|problem| lines.error(line, problem))?;
             let (least, most) = shape.columns;
@@ -191,7 +207,7 @@ impl Shape {
             for (column, all) in numbers_below.iter_mut().enumerate() {
                 *all = *all && fields.get(column).is_some_and(|field| is_number(field));
             }
-            occurs_again |= fields[..2].iter().any(|name| first[..2].contains(name));
+            people |= fields[..2].iter().any(|name| is_like(first, name));
         }
         shape.header = match (given.header, &shape.first) {
             (_, None) | (Header::No, _) => false,
@@ -200,7 +216,7 @@ impl Shape {
                 // Of people who are numbers, or with a weight or a time.
                 let is_of_another_kind =
                     below > 0 && (numbers_below[..2] == [true, true] || numbers_below[2..].contains(&true));
-                !occurs_again && (is_of_another_kind || are_names_of_columns(first))
+                !people && (is_of_another_kind || are_names_of_columns(first) || numbered(first).is_some())
             }
         };
         Ok(shape)
@@ -308,6 +324,8 @@ mod tests {
     fn a_header_is_left_out_where_the_file_shows_it() {
         for (content, header) in [
             ("x1,x2\n1,2\n", "x1,x2"),
+            ("x1,x2\n17,user_17\n", "x1,x2"),
+            ("id_1,id_2\nann,bob\n", "id_1,id_2"),
             ("Source,Target,Weight\nann,bob,1\n", "Source,Target,Weight"),
             ("from_node_id\tto-node-id\nann\tbob\n", "from_node_id,to-node-id"),
             ("# SNAP\nFollower Followee\nann bob\n", "Follower,Followee"),
@@ -319,6 +337,10 @@ mod tests {
         }
         for people in [
             "x1,x2\nx2,x3\n",
+            "x1,x2\nx3,x4\n",
+            "user_1,user_2\n17,user_17\n",
+            "11,12\nann,bob\n",
+            "1,2\nann,bob\n",
             "ann,bob\ncid,dan\n",
             "source,target\ntarget,ann\n",
             "ann,bob\n1,2\n2,ann\n",

@@ -177,7 +177,7 @@ fn a_dry_run_says_what_the_files_are_taken_for_and_touches_nothing() {
     );
     assert!(said.contains("3 users, 2 follows"), "{said}");
     let output = run(b"a b\nZo\xeb b\n");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("line 2: is not UTF-8"), "{}", text(&output));
     assert!(!state.exists());
 }
