@@ -20,7 +20,7 @@ Usage: ./minikube.sh COMMAND [OPTIONS] [-- FURTHER ARGUMENTS]
   --profile NAME        the Minikube profile, created where there is none (microblog)
   --cpus N              processors of a new profile (2)
   --memory SIZE         memory of a new profile (4g)
-  --images PREFIX:TAG   take images that exist, as in ghcr.io/microblog:0.1.0, and build none
+  --images PREFIX:TAG   take images that exist, as in registry.example.org/you/microblog:0.1.0, and build none
   --namespace NAME      where Microblog is installed (microblog)
   --values FILE         values of the chart (helm/microblog/ci/minikube-values.yaml)
   --command-port PORT   where the API for writing is forwarded to on this machine (8081)
@@ -399,7 +399,7 @@ done
 context=${context:-$profile}
 case $images in
     '' | */*:*) ;;
-    *) misused "--images wants PREFIX:TAG, as in ghcr.io/microblog:0.1.0" ;;
+    *) misused "--images wants PREFIX:TAG, as in registry.example.org/you/microblog:0.1.0" ;;
 esac
 
 case $command in

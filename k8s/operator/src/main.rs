@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use operator::{App, Config, Place};
 use shared::clock::SystemClock;
-use shared::config::{Environment, Telemetry, load, print_config};
+use shared::config::{Environment, load, print_config};
 use shared::{crypto, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

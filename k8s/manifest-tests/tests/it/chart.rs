@@ -192,7 +192,10 @@ fn helm_unittest_passes() {
 #[test]
 fn nothing_is_rendered_twice() {
     for values in Values::all() {
-        let mut titles: Vec<String> = values.render().iter().map(title).collect();
+        // A hook may stand in the place of an object that it lets go first.
+        let is_hook = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"].is_string();
+        let rendered = values.render();
+        let mut titles: Vec<String> = rendered.iter().filter(|object| !is_hook(object)).map(title).collect();
         titles.sort();
         let distinct = {
             let mut titles = titles.clone();

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::{StreamExt as _, stream};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame};
 use hyper::{Method, Request, Response, StatusCode};
 use kube::Client;
@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 /// API group, resource, verb: as a rule of RBAC names them.
-pub type Permission = (String, String, String);
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+pub(crate) type Permission = (String, String, String);
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 #[derive(Clone)]
-pub struct ApiServer {
+pub(crate) struct ApiServer {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<(String, Value)>,
 }
@@ -70,14 +70,14 @@ impl Target {
 }
 
 impl ApiServer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: Arc::default(),
             changes: broadcast::channel(1024).0,
         }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
@@ -87,22 +87,22 @@ impl ApiServer {
     }
 
     /// What it was asked for up to now.
-    pub fn asked(&self) -> BTreeSet<Permission> {
+    pub(crate) fn asked(&self) -> BTreeSet<Permission> {
         self.state().asked.clone()
     }
 
-    pub fn get(&self, resource: &str, name: &str) -> Option<Value> {
+    pub(crate) fn get(&self, resource: &str, name: &str) -> Option<Value> {
         let key = (resource.to_owned(), name.to_owned());
         self.state().objects.get(&key).cloned()
     }
 
     /// Puts an object there, as somebody with kubectl does.
-    pub fn put(&self, resource: &str, object: Value) -> Value {
+    pub(crate) fn put(&self, resource: &str, object: Value) -> Value {
         let mut state = self.state();
         self.store(&mut state, resource, object)
     }
 
-    pub fn remove(&self, resource: &str, name: &str) {
+    pub(crate) fn remove(&self, resource: &str, name: &str) {
         let key = (resource.to_owned(), name.to_owned());
         let mut state = self.state();
         let removed = state.objects.remove(&key).expect("it is there");
@@ -223,7 +223,7 @@ impl ApiServer {
             let line = (of == resource).then(|| Ok(Frame::data(Bytes::from(format!("{event}\n")))));
             std::future::ready(line)
         });
-        Response::new(StreamBody::new(lines.boxed()).boxed())
+        Response::new(StreamBody::new(lines.boxed()).boxed_unsync())
     }
 }
 
@@ -246,13 +246,14 @@ fn merge(into: &mut Value, patch: &Value) {
 }
 
 fn answer(status: StatusCode, content: &Value) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(content.to_string())).boxed());
+    let mut answer = Response::new(Full::new(Bytes::from(content.to_string())).boxed_unsync());
     *answer.status_mut() = status;
     answer
 }
 
 fn refuse(status: StatusCode) -> Answer {
-    let reason = status.canonical_reason().unwrap_or_default();
+    // As Kubernetes writes them: NotFound, Conflict.
+    let reason = status.canonical_reason().unwrap_or_default().replace(' ', "");
     let content =
         json!({ "kind": "Status", "status": "Failure", "message": reason, "reason": reason, "code": status.as_u16() });
     answer(status, &content)
