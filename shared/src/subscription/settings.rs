@@ -1,4 +1,4 @@
-//! How a subscription is tuned. Every duration is configuration.
+//! How a subscription is tuned.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ pub struct SubscriptionSettings {
     /// nobody works on.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
-    /// How long a process that ends waits for the others to take its leases over; then it gives them back.
+    /// How long a process that ends waits for the others to take its leases over; then it gives them back, which may take as long
+    /// again.
     #[serde(with = "humantime_serde")]
     pub hand_over_within: Duration,
     /// How often checkpoints are written while events flow.
@@ -38,8 +39,11 @@ pub struct SubscriptionSettings {
     pub concurrency: usize,
     /// The most events that are handled in one batch.
     pub batch: usize,
-    /// The most events of one partition that are held in memory; those queued behind keep only their ids.
+    /// The most events of one partition that are laid out for work at once, or kept for a lease that is to be taken over.
     pub window: usize,
+    /// The most memory, in bytes, that events of the stream take until they are handled, all partitions together. Beyond it, the
+    /// stream is not read on.
+    pub queue_bytes: u32,
     /// How often a handler may refuse an event before it becomes a dead letter.
     pub attempts: u32,
     /// The first pause after a failure; it doubles up to `backoff_max`.
@@ -66,6 +70,7 @@ impl Default for SubscriptionSettings {
             concurrency: 16,
             batch: 100,
             window: 512,
+            queue_bytes: 64 * 1024 * 1024,
             attempts: 5,
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(4),
