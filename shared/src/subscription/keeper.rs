@@ -254,7 +254,9 @@ mod tests {
 
     use mongodb::Client;
 
+    use super::super::leases::Needs;
     use super::*;
+    use crate::events::SCHEMA;
     use crate::position::Position;
 
     async fn keeper() -> Keeper {
@@ -369,6 +371,30 @@ mod tests {
         assert!(!keeper.has_heirs(&all[1..32], now));
         let later = now + keeper.settings.lease_duration;
         assert!(!keeper.has_heirs(&all, later), "nobody shows a sign of life");
+    }
+
+    /// Whatever its share is: nobody else may be there. And who can't go on with some does not take over others.
+    #[tokio::test]
+    async fn what_was_given_back_is_taken_by_who_knows_what_comes_next() {
+        let mut keeper = keeper().await;
+        let now = Instant::now();
+        let mut all = leases(|number| (number > 1).then(|| ["a", "b"][usize::from(number) % 2].to_owned()));
+        let needs = |schema| {
+            Some(Needs {
+                event_type: "post.created".to_owned(),
+                schema,
+            })
+        };
+        (all[0].needs, all[1].needs) = (needs(SCHEMA), needs(SCHEMA + 1));
+        keeper.observe(&all, now);
+        keeper.held = Partition::all().skip(2).take(32).map(|it| (it, 1)).collect();
+        let claims = keeper.claims(&all, now);
+        assert_eq!(count(&claims), (1, 0));
+        assert_eq!(claims[0].lease().id, all[0].id);
+        keeper.held.clear();
+        assert!(count(&keeper.claims(&all, now)).1 > 0);
+        keeper.outdated = true;
+        assert_eq!(count(&keeper.claims(&all, now)), (1, 0));
     }
 
     /// The answer to the command that took it was lost.
