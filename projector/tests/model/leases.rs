@@ -47,7 +47,8 @@ enum Entry {
 
 /// The events of a partition.
 fn events_of(partition: usize, log: &[Entry; LOG]) -> Set {
-    let is_one = |entry: &Entry| matches!(entry, Entry::Event(of) | Entry::Unknown(of) if usize::from(*of) == partition);
+    let is_one =
+        |entry: &Entry| matches!(entry, Entry::Event(of) | Entry::Unknown(of) if usize::from(*of) == partition);
     positions_of(log, is_one)
 }
 
@@ -418,7 +419,8 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
             .iter()
             .flatten()
             .fold(0, |all, worker| all | worker.unfinished);
-        let is_handled_here = |position| state.knows(process, position) || self.mutation == Mutation::UnknownIsPassedOver;
+        let is_handled_here =
+            |position| state.knows(process, position) || self.mutation == Mutation::UnknownIsPassedOver;
         let handed = (1..=state.last).filter(|&it| unfinished & bit(it) != 0 && is_handled_here(it));
         actions.extend(handed.map(|position| Action::Handle { process, position }));
         for (scan, of) in it.scans.iter().enumerate() {

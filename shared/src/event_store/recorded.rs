@@ -84,7 +84,9 @@ impl Envelope {
     /// has to deal with it.
     fn salvaged(document: &RawDocument) -> Self {
         let id = match document.get("_id") {
-            Ok(Some(RawBsonRef::Binary(binary))) if binary.subtype == BinarySubtype::Uuid => binary.bytes.try_into().ok(),
+            Ok(Some(RawBsonRef::Binary(binary))) if binary.subtype == BinarySubtype::Uuid => {
+                binary.bytes.try_into().ok()
+            }
             _ => None,
         };
         let id = id.map_or_else(|| named_after(document), EventId::from_bytes);

@@ -17,14 +17,8 @@ use crate::position::Position;
 /// What the stream shows.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    Event {
-        stored: Stored,
-        position: Position,
-    },
-    Mark {
-        mark: Mark,
-        position: Position,
-    },
+    Event { stored: Stored, position: Position },
+    Mark { mark: Mark, position: Position },
 }
 
 impl Incoming {
@@ -140,7 +134,10 @@ fn incoming(change: ChangeStreamEvent<RawDocumentBuf>) -> Result<Incoming, FeedE
     let is_mark = change.ns.and_then(|ns| ns.coll).is_some_and(|name| name == MARKS);
     Ok(if is_mark {
         let mark = Mark {
-            partition: document.get_i32("partition").ok().and_then(|number| number.try_into().ok()),
+            partition: document
+                .get_i32("partition")
+                .ok()
+                .and_then(|number| number.try_into().ok()),
             wake: document.get_bool("wake").unwrap_or(false),
         };
         Incoming::Mark { mark, position }

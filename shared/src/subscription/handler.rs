@@ -86,5 +86,9 @@ impl HandlerError {
 /// What a panic says may hold what people wrote, and a dead letter must not: it is in the log only.
 pub async fn refusing_panics<T>(work: impl Future<Output = Result<T, HandlerError>>) -> Result<T, HandlerError> {
     let outcome = AssertUnwindSafe(work).catch_unwind().await;
-    outcome.unwrap_or_else(|_| Err(HandlerError::Refused("the handler panicked; the log says where".to_owned())))
+    outcome.unwrap_or_else(|_| {
+        Err(HandlerError::Refused(
+            "the handler panicked; the log says where".to_owned(),
+        ))
+    })
 }

@@ -77,7 +77,9 @@ impl Keeper {
     pub(super) async fn give_back(&mut self, stuck: &[Stuck]) -> Result<(), Error> {
         for stuck in stuck {
             self.outdated = true;
-            self.losses.until_lost(self.leases.give_back(&self.owner, stuck)).await?;
+            self.losses
+                .until_lost(self.leases.give_back(&self.owner, stuck))
+                .await?;
         }
         Ok(())
     }

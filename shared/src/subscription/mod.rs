@@ -31,7 +31,7 @@ pub mod dead_letters;
 pub mod leases;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mongodb::error::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -55,6 +55,9 @@ use crate::clock::SharedClock;
 use crate::event_store::EventStore;
 use crate::mongo::Databases;
 use crate::position::Position;
+
+/// So long it may take to give leases back: what could not be given back runs out.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// A handler's subscription to the event store, shared with the other processes that run it.
 #[derive(Debug, Clone)]
@@ -185,8 +188,7 @@ impl Subscription {
     /// Saves what is handled and gives back what nobody took over; where the database is gone, they run out instead.
     async fn give_back(&self, owner: &Owner) {
         let (begun, last) = (Instant::now(), self.workshop.progress.due(true));
-        let within = self.workshop.settings.hand_over_within;
-        match tokio::time::timeout(within, self.leases.release(owner, &last)).await {
+        match tokio::time::timeout(GIVE_BACK_WITHIN, self.leases.release(owner, &last)).await {
             Ok(Ok(())) => tracing::info!(
                 subscription = self.workshop.subscription,
                 took = ?begun.elapsed(),

@@ -18,8 +18,7 @@ pub struct SubscriptionSettings {
     /// nobody works on.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
-    /// How long a process that ends waits for the others to take its leases over; then it gives them back, which may take as long
-    /// again.
+    /// How long a process that ends waits for the others to take its leases over; then it gives them back.
     #[serde(with = "humantime_serde")]
     pub hand_over_within: Duration,
     /// How often checkpoints are written while events flow.

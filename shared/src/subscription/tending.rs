@@ -165,7 +165,10 @@ impl Tending {
         metrics.lag_seconds.get_or_create(&labels).set(lag);
         let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
         metrics.backlog.get_or_create(&labels).set(backlog);
-        metrics.queue_bytes.get_or_create(&labels).set(self.workshop.room.taken());
+        metrics
+            .queue_bytes
+            .get_or_create(&labels)
+            .set(self.workshop.room.taken());
         let waiting = i64::try_from(self.keeper.waiting()).unwrap_or(i64::MAX);
         metrics.leases_waiting.get_or_create(&labels).set(waiting);
     }

@@ -35,9 +35,14 @@ use crate::position::Position;
 /// One thing in a partition's queue.
 #[derive(Debug)]
 enum Item {
-    Event { stored: Stored, place: Place },
+    Event {
+        stored: Stored,
+        place: Place,
+    },
     /// An operator wrote something on a dead letter of this partition.
-    Wake { position: Position },
+    Wake {
+        position: Position,
+    },
 }
 
 /// The coordinator's end of a partition.

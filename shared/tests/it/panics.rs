@@ -32,7 +32,10 @@ async fn an_event_that_a_handler_panics_on_is_a_dead_letter_and_the_partition_go
     })
     .await;
     let listed = letters.list().await.unwrap();
-    assert!(listed[0].event == poisoned.id && listed[0].reason.contains("panicked"), "{listed:?}");
+    assert!(
+        listed[0].event == poisoned.id && listed[0].reason.contains("panicked"),
+        "{listed:?}"
+    );
     assert!(listed[1].event == behind.id && listed[1].queued_behind, "{listed:?}");
     world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
     running.stop().await;

@@ -28,7 +28,9 @@ async fn what_is_queued_takes_no_more_memory_than_it_may() {
     let opened = told.value("streams_opened_total");
     let lease = async || {
         let all = world.leases().all().await.unwrap();
-        all.into_iter().find(|lease| lease.partition == slow.partition()).unwrap()
+        all.into_iter()
+            .find(|lease| lease.partition == slow.partition())
+            .unwrap()
     };
     let before = lease().await;
 
@@ -60,6 +62,9 @@ async fn what_is_queued_takes_no_more_memory_than_it_may() {
     recorder.wait_for_all(&queued).await;
     recorder.wait_for_all(&[elsewhere]).await;
     world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
-    eventually("all room is given back", || async { told.value("queue_bytes") == Some(0.0) }).await;
+    eventually("all room is given back", || async {
+        told.value("queue_bytes") == Some(0.0)
+    })
+    .await;
     running.stop().await;
 }

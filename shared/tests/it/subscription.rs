@@ -199,10 +199,16 @@ async fn what_was_discarded_is_looked_up_by_its_event() {
     let other = EventId::new(Utc::now());
     for name in ["one", "other"] {
         let envelope = Envelope::from(&event);
-        letters.record(name, &envelope, "it was bad", false, Utc::now()).await.unwrap();
+        letters
+            .record(name, &envelope, "it was bad", false, Utc::now())
+            .await
+            .unwrap();
     }
     let asked = || [event.id, other].into_iter();
-    assert_eq!(letters.discarded_among(asked(), |_| true).await.unwrap(), HashSet::new());
+    assert_eq!(
+        letters.discarded_among(asked(), |_| true).await.unwrap(),
+        HashSet::new()
+    );
     letters.request(event.id, Request::Discard).await.unwrap();
     assert!(letters.any_discarded().await.unwrap());
     let of = async |name: &str| letters.discarded_among(asked(), |it| it == name).await.unwrap();

@@ -87,14 +87,25 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
     // Who knows what is needed takes it. (The stream shows again what was not known, and it is given back.)
     let leases = world.views.collection::<Document>("leases");
     let known = doc! { "$set": { "needs.type": "post.edited" } };
-    leases.update_one(doc! { "_id": "test/01" }, known.clone()).await.unwrap();
-    world.is_given_back(partition, &needs("post.teleported"), given_back.fence).await;
+    leases
+        .update_one(doc! { "_id": "test/01" }, known.clone())
+        .await
+        .unwrap();
+    world
+        .is_given_back(partition, &needs("post.teleported"), given_back.fence)
+        .await;
 
     // By a scan it is read as it is by now.
     let by_now = doc! { "$set": { "type": "post.edited" } };
-    world.events().update_one(doc! { "_id": unknown }, by_now).await.unwrap();
+    world
+        .events()
+        .update_one(doc! { "_id": unknown }, by_now)
+        .await
+        .unwrap();
     let mut anew = known;
-    anew.get_document_mut("$set").unwrap().insert("position", Position::ORIGIN);
+    anew.get_document_mut("$set")
+        .unwrap()
+        .insert("position", Position::ORIGIN);
     leases.update_one(doc! { "_id": "test/01" }, anew).await.unwrap();
     recorder.wait_for_all(&[unknown, behind]).await;
     world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
@@ -135,11 +146,17 @@ async fn what_was_put_aside_because_it_was_not_known_is_worked_on_by_who_knows_i
     for reason in reasons {
         let (event, _) = append(&world.store, followed(user(), bob, true), 0).await;
         let envelope = Envelope::from(&event);
-        letters.record("test", &envelope, reason, false, Utc::now()).await.unwrap();
+        letters
+            .record("test", &envelope, reason, false, Utc::now())
+            .await
+            .unwrap();
     }
     let (refused, _) = append(&world.store, followed(ada, bob, true), 0).await;
     let envelope = Envelope::from(&refused);
-    letters.record("test", &envelope, "it was bad", false, Utc::now()).await.unwrap();
+    letters
+        .record("test", &envelope, "it was bad", false, Utc::now())
+        .await
+        .unwrap();
     let running = world.start(&recorder);
     eventually("only the one that was known is left", || async {
         let left = letters.list().await.unwrap();
@@ -157,7 +174,8 @@ async fn what_is_no_event_is_a_dead_letter() {
     let (event, _) = append(&world.store, post_created(user_of(9), "readable"), 0).await;
     recorder.wait_for_all(&[event.id]).await;
     let malformed = world.insert_after(&event, "data", doc! { "nonsense": true }).await;
-    let envelope = doc! { "_id": EventId::new(Utc::now()), "partition": 9, "stream": event.stream.as_str(), "version": 3_i64 };
+    let envelope =
+        doc! { "_id": EventId::new(Utc::now()), "partition": 9, "stream": event.stream.as_str(), "version": 3_i64 };
     world.events().insert_one(&envelope).await.unwrap();
     // Of no partition that there is, and no id of an event.
     world
@@ -166,13 +184,25 @@ async fn what_is_no_event_is_a_dead_letter() {
         .await
         .unwrap();
     let letters = DeadLetters::new(&world.views);
-    eventually("all are put aside", || async { letters.list().await.unwrap().len() == 3 }).await;
+    eventually("all are put aside", || async {
+        letters.list().await.unwrap().len() == 3
+    })
+    .await;
     let listed = letters.list().await.unwrap();
-    let of: Vec<_> = listed.iter().map(|letter| (letter.partition.number(), letter.version)).collect();
+    let of: Vec<_> = listed
+        .iter()
+        .map(|letter| (letter.partition.number(), letter.version))
+        .collect();
     assert_eq!(of, [(0, 0), (9, 2), (9, 3)]);
     assert!(listed[0].reason.contains("is no event"), "{listed:?}");
-    assert!(listed[1].event == malformed && listed[1].reason.contains("malformed"), "{listed:?}");
-    assert!(listed[2].reason.contains("is no event") && listed[2].stream == event.stream, "{listed:?}");
+    assert!(
+        listed[1].event == malformed && listed[1].reason.contains("malformed"),
+        "{listed:?}"
+    );
+    assert!(
+        listed[2].reason.contains("is no event") && listed[2].stream == event.stream,
+        "{listed:?}"
+    );
     world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
     running.stop().await;
 }

@@ -280,7 +280,9 @@ impl Told {
     /// The sum over all labels; none where nothing was told.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
         let all = self.0.encode().unwrap();
-        let named = all.lines().filter(|line| line.starts_with(&format!("subscription_{name}{{")));
+        let named = all
+            .lines()
+            .filter(|line| line.starts_with(&format!("subscription_{name}{{")));
         let values = named.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
         values.reduce(|one, other| one + other)
     }

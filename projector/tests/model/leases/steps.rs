@@ -208,7 +208,11 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         let Some(worker) = &it.workers[partition] else {
             return false;
         };
-        let scans = it.scans.iter().flatten().filter(|scan| scan.fences[partition] == Some(worker.fence));
+        let scans = it
+            .scans
+            .iter()
+            .flatten()
+            .filter(|scan| scan.fences[partition] == Some(worker.fence));
         let in_hand = scans.fold(worker.unfinished, |all, scan| all | scan.open);
         let is_owner = lease.owner == Owner::of(process) && lease.fence == worker.fence;
         let unknown = unknown_in(&self.log) & events_of(partition, &self.log);

@@ -120,17 +120,32 @@ fn what_somebody_does_not_know_waits_for_who_does() {
     };
     let killed = Bounds { kills: 1, ..NO_MISHAPS };
     let model = upgrade(2, false, killed);
-    holds("two processes of two versions, a partition, a kill", model.checker().symmetry());
-    let paused = Bounds { pauses: 1, ..NO_MISHAPS };
+    holds(
+        "two processes of two versions, a partition, a kill",
+        model.checker().symmetry(),
+    );
+    let paused = Bounds {
+        pauses: 1,
+        ..NO_MISHAPS
+    };
     let model = upgrade(2, false, paused);
-    holds("two processes of two versions, a partition, a pause", model.checker().symmetry());
+    holds(
+        "two processes of two versions, a partition, a pause",
+        model.checker().symmetry(),
+    );
     let model = upgrade(1, true, killed);
-    holds("two processes of two versions, a scan, a kill", model.checker().symmetry());
+    holds(
+        "two processes of two versions, a scan, a kill",
+        model.checker().symmetry(),
+    );
     let two = Leases {
         outdated: 1,
         ..leases::<2, 2>(1, NO_MISHAPS, &scenes)
     };
-    holds("two processes of two versions, two partitions", two.checker().symmetry());
+    holds(
+        "two processes of two versions, two partitions",
+        two.checker().symmetry(),
+    );
 }
 
 #[test]
