@@ -30,20 +30,19 @@ impl Discards {
     }
 
     /// Looks whether there are any.
-    pub(crate) async fn look(&self) -> Result<HashSet<EventId>, Error> {
-        let of_views = |subscription: &str| subscribed_generation(subscription).is_some();
-        let events: HashSet<EventId> = self.letters.discarded(of_views).await?.into_iter().collect();
-        self.any.store(!events.is_empty(), Ordering::Release);
-        Ok(events)
+    pub(crate) async fn look(&self) -> Result<(), Error> {
+        let any = self.letters.any_discarded().await?;
+        self.any.store(any, Ordering::Release);
+        Ok(())
     }
 
-    /// Those of now. A discarded event that is to be retried after all is none of them.
-    async fn of_now(&self) -> Result<HashSet<EventId>, Error> {
-        if self.any.load(Ordering::Acquire) {
-            self.look().await
-        } else {
-            Ok(HashSet::new())
+    /// Which of these they are now. A discarded event that is to be retried after all is none of them.
+    pub(crate) async fn among(&self, events: impl Iterator<Item = EventId>) -> Result<HashSet<EventId>, Error> {
+        if !self.any.load(Ordering::Acquire) {
+            return Ok(HashSet::new());
         }
+        let of_views = |subscription: &str| subscribed_generation(subscription).is_some();
+        self.letters.discarded_among(events, of_views).await
     }
 }
 
@@ -63,7 +62,8 @@ impl<H: Handler> WithoutDiscarded<H> {
 #[async_trait]
 impl<H: Handler> Handler for WithoutDiscarded<H> {
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
-        let discarded = self.discards.of_now().await?;
+        let events = batch.iter().map(|delivery| delivery.recorded.id);
+        let discarded = self.discards.among(events).await?;
         if discarded.is_empty() {
             return self.handler.handle(batch).await;
         }

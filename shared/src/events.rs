@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::entities::Entities;
-use crate::ids::{Partition, PostId, UserId};
+use crate::ids::{EventId, Partition, PostId, UserId};
 use crate::values::{Handle, Visibility};
 
 /// The version of the shapes below. A later shape gets a new number, and [`Event::decode`] an upcast.
@@ -102,13 +102,16 @@ pub enum Event {
     PostUnreposted(Repost),
 }
 
-/// The event can't be read. Trying again will not help.
+/// The event can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
+    /// A newer program reads it.
     #[error("unknown event type '{0}'")]
     UnknownType(String),
+    /// A newer program reads it.
     #[error("event type '{event_type}' has schema {schema}, newer than the {SCHEMA} this program knows")]
     UnknownSchema { event_type: String, schema: i32 },
+    /// No program ever reads it.
     #[error("event of type '{event_type}' is malformed: {source}")]
     Malformed {
         event_type: String,
@@ -119,6 +122,9 @@ pub enum DecodeError {
 macro_rules! event_types {
     ($($variant:ident => $name:literal),+ $(,)?) => {
         impl Event {
+            /// The names of all types that this program knows.
+            pub const TYPES: &[&str] = &[$($name),+];
+
             /// The name under which the event is stored.
             pub fn event_type(&self) -> &'static str {
                 match self { $(Event::$variant(_) => $name,)+ }
@@ -161,6 +167,11 @@ event_types! {
 }
 
 impl Event {
+    /// Whether this program can read events of a type and schema.
+    pub fn knows(event_type: &str, schema: i32) -> bool {
+        schema <= SCHEMA && Self::TYPES.contains(&event_type)
+    }
+
     /// The stream the event belongs to.
     pub fn stream(&self) -> StreamId {
         match self {
@@ -219,6 +230,16 @@ impl StreamId {
 
     pub fn repost(user: UserId, post: PostId) -> Self {
         Self(format!("repost-{user}-{post}"))
+    }
+
+    /// As a document of the event store says.
+    pub(crate) fn from_stored(name: String) -> Self {
+        Self(name)
+    }
+
+    /// Of a document that names none: alone in a stream of its own.
+    pub(crate) fn unreadable(id: EventId) -> Self {
+        Self(format!("unreadable-{id}"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -183,6 +183,8 @@ pub const PARTITIONS: u8 = 64;
 pub struct Partition(u8);
 
 impl Partition {
+    pub const FIRST: Self = Self(0);
+
     pub fn new(number: u8) -> Option<Self> {
         (number < PARTITIONS).then_some(Self(number))
     }

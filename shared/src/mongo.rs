@@ -115,55 +115,55 @@ pub fn is_duplicate_key(error: &Error) -> bool {
     }
 }
 
-/// The database or the way to it failed: whether the write happened is unknown, and trying again may help.
+/// Whether trying again may help: anything but what would fail in the same way each time. Whether a write happened is then
+/// unknown.
+///
+/// What is permanent is named here, and nothing else: an error that nobody has thought of (a server that runs out of disk, a
+/// password that was changed, a limit of a hosted cluster) says nothing about what was asked.
 pub fn is_transient(error: &Error) -> bool {
     error.contains_label("TransientTransactionError")
         || error.contains_label("RetryableWriteError")
         || error.contains_label("UnknownTransactionCommitResult")
-        || match error.kind.as_ref() {
-            ErrorKind::Io(_)
-            | ErrorKind::ConnectionPoolCleared { .. }
-            | ErrorKind::ServerSelection { .. }
-            | ErrorKind::DnsResolve { .. }
-            | ErrorKind::Shutdown
-            | ErrorKind::Write(WriteFailure::WriteConcernError(_)) => true,
-            ErrorKind::Command(command) => is_transient_code(command.code),
-            ErrorKind::Write(WriteFailure::WriteError(write)) => is_transient_code(write.code),
-            // Written, but not acknowledged by a majority, or interrupted in the middle.
-            ErrorKind::InsertMany(insert) => {
-                insert.write_concern_error.is_some()
-                    || insert
-                        .write_errors
-                        .iter()
-                        .flatten()
-                        .any(|write| is_transient_code(write.code))
-            }
-            _ => false,
-        }
+        || !is_permanent(error)
 }
 
-/// Not primary, shutting down, network time-outs, write conflicts, interrupted, a cursor that went with its server.
-fn is_transient_code(code: i32) -> bool {
+/// What was asked, or what was found, is at fault.
+fn is_permanent(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        // The driver makes no `Custom` ones: these are ours, of what can't be understood.
+        ErrorKind::InvalidArgument { .. }
+        | ErrorKind::BsonDeserialization(_)
+        | ErrorKind::BsonSerialization(_)
+        | ErrorKind::Bson(_)
+        | ErrorKind::Custom(_) => true,
+        ErrorKind::Command(command) => is_permanent_code(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => is_permanent_code(write.code),
+        // Once nothing else is left. Until then some may yet be written.
+        ErrorKind::InsertMany(insert) => {
+            insert.write_concern_error.is_none()
+                && insert
+                    .write_errors
+                    .as_ref()
+                    .is_some_and(|errors| errors.iter().all(|write| is_permanent_code(write.code)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the server refuses the statement or the document for what it is (`error_codes.yml` of its sources).
+fn is_permanent_code(code: i32) -> bool {
     matches!(
         code,
-        6 | 7
-            | 24
-            | 43
-            | 50
-            | 89
-            | 91
-            | 112
-            | 134
-            | 189
-            | 202
-            | 251
-            | 262
-            | 9001
-            | 10107
-            | 11600
-            | 11602
-            | 13435
-            | 13436
+        // BadValue, FailedToParse, TypeMismatch, Overflow, InvalidLength, InvalidBSON, and paths and names that can't be.
+        2 | 9 | 14 | 15 | 16 | 22 | 28 | 40 | 52 | 53 | 54 | 55 | 56 | 57
+            // ImmutableField, DocumentValidationFailure.
+            | 66 | 121
+            // BSONObjectTooLarge, and a document that an update makes too large.
+            | 10_334 | 17_419 | 17_420
+            // TransactionTooLarge, TransactionTooLargeForCache: a smaller one may fit.
+            | 257 | 372
+            // DuplicateKey, where nobody expects it.
+            | 11_000
     )
 }
 
@@ -192,5 +192,38 @@ pub mod optional_datetime {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
         Ok(Option::<bson::DateTime>::deserialize(deserializer)?.map(bson::DateTime::to_chrono))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use mongodb::error::CommandError;
+
+    use super::*;
+
+    fn command(code: i32) -> Error {
+        let error = doc! { "code": code, "codeName": "", "errmsg": "no" };
+        ErrorKind::Command(bson::deserialize_from_document::<CommandError>(error).unwrap()).into()
+    }
+
+    /// Out of disk, a changed password, too many requests (Cosmos DB), a view that is being moved, and what no version knows yet.
+    #[test]
+    fn what_nobody_has_thought_of_may_pass() {
+        for code in [14_031, 18, 13, 8_000, 16_500, 133, 46, 999_999] {
+            assert!(is_transient(&command(code)), "{code}");
+        }
+        let io = std::io::Error::other("cut");
+        assert!(is_transient(&Error::from(io)));
+    }
+
+    #[test]
+    fn what_is_refused_for_what_it_is_does_not_pass() {
+        for code in [2, 14, 121, 10_334, 17_419, 257, 11_000] {
+            assert!(!is_transient(&command(code)), "{code}");
+        }
+        assert!(!is_transient(&Error::custom("can't be understood")));
+        let unreadable = bson::deserialize_from_document::<CommandError>(doc! {}).unwrap_err();
+        assert!(!is_transient(&unreadable.into()));
     }
 }

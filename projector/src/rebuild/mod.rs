@@ -25,6 +25,7 @@ use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::clock::SharedClock;
 use shared::config::Timelines;
 use shared::event_store::EventStore;
+use shared::events::DecodeError;
 use shared::mongo::{Databases, Losses};
 use shared::subscription::SubscriptionSettings;
 use shared::subscription::dead_letters::DeadLetters;
@@ -69,6 +70,9 @@ enum RebuildError {
     /// The process is to end, or has lost its leadership. The work goes on elsewhere.
     #[error("stopped")]
     Stopped,
+    /// A newer program can: it has the seat when this one has ended.
+    #[error("this program can't read the next event: {0}")]
+    Unknown(DecodeError),
     #[error(transparent)]
     Generation(#[from] GenerationError),
     #[error(transparent)]

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use query_svc::views::generation::{Building, Term};
 use query_svc::views::{ViewProjection, Views, subscription_name};
-use shared::event_store::{EventScan, RecordedEvent};
-use shared::events::StreamId;
+use shared::event_store::{Envelope, EventScan, RecordedEvent, Unreadable};
+use shared::events::{DecodeError, StreamId};
 use shared::ids::{EventId, Partition};
 use shared::subscription::dead_letters::{Buried, QUEUED_BEHIND};
-use shared::subscription::{Delivery, HandlerError};
+use shared::subscription::{Delivery, HandlerError, refusing_panics};
 use tokio_util::sync::CancellationToken;
 
 use super::{RebuildError, Rebuilder, pause};
@@ -57,13 +57,18 @@ impl Rebuilder {
             .cursor
             .map_or(EventId::from_bytes([0; 16]), |last| EventId::from_uuid(last.into()));
         let partitions: Vec<Partition> = Partition::all().collect();
-        let mut stored = self.store.scan(&partitions, None, from, building.horizon).await?;
+        let mut stored = self.store.scan(&partitions, &[], from, building.horizon).await?;
         loop {
-            let events = next_batch(&mut stored, self.config.batch).await?;
-            let Some(last) = events.last() else { return Ok(()) };
-            let (cursor_at, count) = (last.id, events.len());
-            scan.apply(events).await?;
-            building.cursor = Some(cursor_at.as_uuid().into());
+            let read = next_batch(&mut stored, self.config.batch).await?;
+            if read.is_empty() {
+                return Ok(());
+            }
+            let cursor_at = read.iter().rev().flatten().next().map(|event| event.id);
+            let count = read.len();
+            scan.apply(read).await?;
+            if let Some(cursor_at) = cursor_at {
+                building.cursor = Some(cursor_at.as_uuid().into());
+            }
             building.scanned += i64::try_from(count).unwrap_or(i64::MAX);
             self.note(term, building).await?;
             if stop.is_cancelled() {
@@ -73,37 +78,52 @@ impl Rebuilder {
     }
 }
 
-/// The next events, none at the end.
-async fn next_batch(events: &mut EventScan, limit: usize) -> Result<Vec<RecordedEvent>, RebuildError> {
+/// The next events, and what should be some; none at the end.
+async fn next_batch(
+    events: &mut EventScan,
+    limit: usize,
+) -> Result<Vec<Result<RecordedEvent, Unreadable>>, RebuildError> {
     let mut batch = Vec::with_capacity(limit);
     while batch.len() < limit
-        && let Some(event) = events.next().await?
+        && let Some(read) = events.next().await?
     {
-        batch.push(event);
+        batch.push(read);
     }
     Ok(batch)
 }
 
 impl Scan<'_> {
-    /// Works a batch into the rows. Afterwards each of its events is in them, or is a dead letter.
-    async fn apply(&mut self, events: Vec<RecordedEvent>) -> Result<(), RebuildError> {
-        let discarded = self.rebuilder.discards.look().await?;
-        let mut batch = Vec::with_capacity(events.len());
-        for recorded in events {
+    /// Works a batch into the rows. Afterwards each of its events is in them, or is a dead letter. What only a newer program can read
+    /// waits for one.
+    async fn apply(&mut self, read: Vec<Result<RecordedEvent, Unreadable>>) -> Result<(), RebuildError> {
+        let ids = read.iter().flatten().map(|event| event.id);
+        let discarded = self.rebuilder.discards.among(ids).await?;
+        let mut batch = Vec::with_capacity(read.len());
+        for read in read {
+            let recorded = match read {
+                Ok(recorded) => recorded,
+                Err(unreadable) => {
+                    self.bury(&unreadable.envelope, &unreadable.to_string(), false).await?;
+                    continue;
+                }
+            };
             if discarded.contains(&recorded.id) {
                 continue;
             }
             if self.is_behind_a_letter(&recorded) {
-                self.bury(&recorded, QUEUED_BEHIND, true).await?;
+                self.bury(&(&recorded).into(), QUEUED_BEHIND, true).await?;
                 continue;
             }
             match recorded.event() {
+                Err(error @ (DecodeError::UnknownType(_) | DecodeError::UnknownSchema { .. })) => {
+                    return Err(RebuildError::Unknown(error));
+                }
                 Ok(event) => batch.push(Delivery {
                     recorded: recorded.into(),
                     event,
                     position: None,
                 }),
-                Err(error) => self.bury(&recorded, &error.to_string(), false).await?,
+                Err(error) => self.bury(&(&recorded).into(), &error.to_string(), false).await?,
             }
         }
         if self.attempt(&batch, 1).await?.is_none() {
@@ -112,18 +132,18 @@ impl Scan<'_> {
         // One by one, to find out which it is that can't be worked on.
         for delivery in &batch {
             if self.is_behind_a_letter(&delivery.recorded) {
-                self.bury(&delivery.recorded, QUEUED_BEHIND, true).await?;
+                self.bury(&(&*delivery.recorded).into(), QUEUED_BEHIND, true).await?;
                 continue;
             }
             let attempts = self.rebuilder.subscriptions.attempts;
             if let Some(reason) = self.attempt(std::slice::from_ref(delivery), attempts).await? {
-                self.bury(&delivery.recorded, &reason, false).await?;
+                self.bury(&(&*delivery.recorded).into(), &reason, false).await?;
             }
         }
         Ok(())
     }
 
-    /// The reason of a refusal, if there is one after so many attempts. Failures of the database are not counted, and waited out.
+    /// The reason of a refusal, if there is one after so many attempts. That the database is not available is not counted, and waited out.
     async fn attempt(&self, batch: &[Delivery], attempts: u32) -> Result<Option<String>, RebuildError> {
         if batch.is_empty() {
             return Ok(None);
@@ -131,14 +151,14 @@ impl Scan<'_> {
         let settings = &self.rebuilder.subscriptions;
         let (mut refused, mut wait) = (0, settings.backoff);
         loop {
-            let error = match self.projection.apply_rows_only(batch).await {
+            let error = match refusing_panics(self.projection.apply_rows_only(batch)).await {
                 Ok(()) => return Ok(None),
                 Err(error) => error,
             };
-            if !matches!(&error, HandlerError::Database(cause) if shared::mongo::is_transient(cause)) {
+            if let HandlerError::Refused(reason) = &error {
                 refused += 1;
                 if refused >= attempts {
-                    return Ok(Some(error.to_string()));
+                    return Ok(Some(reason.clone()));
                 }
             }
             tracing::warn!(subscription = self.subscription, events = batch.len(), %error, "scanning failed; trying again");
@@ -147,7 +167,7 @@ impl Scan<'_> {
         }
     }
 
-    async fn bury(&mut self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
+    async fn bury(&mut self, event: &Envelope, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
         let (at, letters) = (self.rebuilder.clock.now(), &self.rebuilder.dead_letters);
         let buried = letters
             .record(&self.subscription, event, reason, queued_behind, at)

@@ -46,7 +46,8 @@ pub(super) struct Found {
 
 impl Pass<'_> {
     pub(super) async fn run(&self, item: &Item) -> Result<Found, PassError> {
-        let tombstone = self.store.read_by_ids(&[item.tombstone]).await?.pop();
+        let tombstone = self.store.read_by_id(item.tombstone, item.user.partition()).await?;
+        let tombstone = tombstone.and_then(Result::ok);
         let cause = Cause::of(&tombstone.ok_or(PassError::NoTombstone(item.tombstone))?);
         let (user, cause) = (item.user, &cause);
         let mut found = Found::default();

@@ -33,7 +33,7 @@ impl Poisoned {
         ];
         let events = world.store.database().collection::<Document>(EVENTS);
         let healthy = events.find_one(doc! { "_id": stream[1].id }).await.unwrap().unwrap();
-        let spoilt = doc! { "$set": { "type": "follow.forgotten" } };
+        let spoilt = doc! { "$set": { "data": { "forgotten": true } } };
         events.update_one(doc! { "_id": stream[1].id }, spoilt).await.unwrap();
         let projector = world.projector().await;
         world.caught_up().await;
@@ -64,9 +64,9 @@ impl Poisoned {
 
     async fn heal(&self) {
         let events = self.world.store.database().collection::<Document>(EVENTS);
-        let kind = doc! { "$set": { "type": self.healthy.get_str("type").unwrap() } };
+        let data = doc! { "$set": { "data": self.healthy.get_document("data").unwrap() } };
         events
-            .update_one(doc! { "_id": self.stream[1].id }, kind)
+            .update_one(doc! { "_id": self.stream[1].id }, data)
             .await
             .unwrap();
     }
@@ -90,7 +90,7 @@ async fn later_events_of_the_stream_queue_behind_a_letter_and_nothing_else_does(
         .map(|letter| (letter.event, letter.queued_behind))
         .collect();
     assert_eq!(queued, [(it.stream[1].id, false), (it.stream[2].id, true)]);
-    assert!(letters[0].reason.contains("follow.forgotten"), "{letters:?}");
+    assert!(letters[0].reason.contains("malformed"), "{letters:?}");
 
     // The same partition goes on, and so does the same audience.
     it.world.post(it.users[1], "after").await;

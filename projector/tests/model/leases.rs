@@ -39,13 +39,25 @@ enum Entry {
     Nothing,
     /// Of this partition.
     Event(u8),
+    /// The same, of a kind that not every process knows.
+    Unknown(u8),
     /// For all partitions.
     Mark,
 }
 
 /// The events of a partition.
 fn events_of(partition: usize, log: &[Entry; LOG]) -> Set {
-    let is_one = |entry: &Entry| matches!(entry, Entry::Event(of) if usize::from(*of) == partition);
+    let is_one =
+        |entry: &Entry| matches!(entry, Entry::Event(of) | Entry::Unknown(of) if usize::from(*of) == partition);
+    positions_of(log, is_one)
+}
+
+/// The events that not every process knows.
+fn unknown_in(log: &[Entry; LOG]) -> Set {
+    positions_of(log, |entry| matches!(entry, Entry::Unknown(_)))
+}
+
+fn positions_of(log: &[Entry; LOG], is_one: impl Fn(&Entry) -> bool) -> Set {
     let positions = log.iter().enumerate().filter(|(_, entry)| is_one(entry));
     positions.map(|(position, _)| 1 << position).sum()
 }
@@ -72,6 +84,8 @@ struct Lease {
     offered: bool,
     fence: u8,
     position: Position,
+    /// Its last owner did not know the next event: `Lease::needs`.
+    needs: bool,
 }
 
 /// How often each mishap may happen.
@@ -117,6 +131,8 @@ enum Mutation {
     KeptIsPutBehindTheFrontier,
     /// The end of any scan is taken for the end of all.
     OneScanEndsAll,
+    /// Who does not know an event goes on with the next.
+    UnknownIsPassedOver,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -173,6 +189,8 @@ enum Action {
     BeginSave { process: usize },
     /// `save_checkpoints` from `Leases::save` on.
     EndSave { process: usize },
+    /// `Keeper::give_back`: what comes next, this process does not know.
+    GiveBack { process: usize, partition: usize },
     /// SIGKILL.
     Kill { process: usize },
     /// SIGTERM: `Keeper::leave`.
@@ -191,6 +209,8 @@ enum Action {
 struct Leases<const PROCESSES: usize, const PARTITIONS: usize> {
     /// How many events and marks are written; every sequence is tried.
     entries: usize,
+    /// How many of the processes don't know some kind of event: a rolling upgrade.
+    outdated: usize,
     /// Leases begin at the origin, so that the event store has to be scanned; else at a mark.
     from_origin: bool,
     bounds: Bounds,
@@ -206,6 +226,9 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
     fn init_states(&self) -> Vec<Self::State> {
         let mut kinds: Vec<Entry> = (0u8..).take(PARTITIONS).map(Entry::Event).collect();
         kinds.push(Entry::Mark);
+        if self.outdated > 0 {
+            kinds.extend((0u8..).take(PARTITIONS).map(Entry::Unknown));
+        }
         let mut sequences = vec![[Entry::Nothing; ENTRIES]];
         for place in 0..self.entries {
             let longer = |sequence: &[Entry; ENTRIES], kind: Entry| {
@@ -225,6 +248,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 offered: false,
                 fence: 0,
                 position,
+                needs: false,
             };
             let mut state = State {
                 to_come,
@@ -233,7 +257,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 oplog: 0,
                 handled: 0,
                 leases: [lease; PARTITIONS],
-                processes: [Process::new(true); PROCESSES],
+                processes: std::array::from_fn(|process| Process::new(true, process >= self.outdated)),
                 left: self.bounds,
                 moved_by_another: false,
             };
@@ -286,7 +310,9 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
             Action::Opened { process } => state.opened(process, self.mutation),
             Action::Show { process } => state.show(process, self.mutation),
             Action::Handle { process, position } => {
-                state.handled |= bit(position);
+                if state.knows(process, position) {
+                    state.handled |= bit(position);
+                }
                 state.processes[process].finish(position);
             }
             Action::HandleScanned {
@@ -307,9 +333,10 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Model for Leases<PROCESSES
                 let saving = std::mem::replace(&mut state.processes[process].saving, [None; PARTITIONS]);
                 state.save(process, saving, self.mutation);
             }
+            Action::GiveBack { process, partition } => state.give_back(process, partition, self.mutation),
             Action::Kill { process } => {
                 state.left.kills -= 1;
-                state.processes[process] = Process::new(false);
+                state.processes[process] = state.processes[process].reborn(false);
             }
             Action::Leave { process } => {
                 state.left.stops -= 1;
@@ -392,11 +419,13 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
             .iter()
             .flatten()
             .fold(0, |all, worker| all | worker.unfinished);
-        let handed = (1..=state.last).filter(|&position| unfinished & bit(position) != 0);
+        let is_handled_here =
+            |position| state.knows(process, position) || self.mutation == Mutation::UnknownIsPassedOver;
+        let handed = (1..=state.last).filter(|&it| unfinished & bit(it) != 0 && is_handled_here(it));
         actions.extend(handed.map(|position| Action::Handle { process, position }));
         for (scan, of) in it.scans.iter().enumerate() {
             let Some(of) = of else { continue };
-            let open = (1..=state.last).filter(|&position| of.open & bit(position) != 0);
+            let open = (1..=state.last).filter(|&it| of.open & bit(it) != 0 && state.knows(process, it));
             actions.extend(open.map(|position| Action::HandleScanned {
                 process,
                 scan,
@@ -405,6 +434,10 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
             if of.open == 0 {
                 actions.push(Action::EndScan { process, scan });
             }
+        }
+        if it.claims.is_none() {
+            let stuck = (0..PARTITIONS).filter(|&partition| state.is_stuck(process, partition));
+            actions.extend(stuck.map(|partition| Action::GiveBack { process, partition }));
         }
         if it.saving.iter().any(Option::is_some) {
             actions.push(Action::EndSave { process });

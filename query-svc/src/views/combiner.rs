@@ -4,8 +4,10 @@
 //! there is to do, the more is done at once. (Flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010.)
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
 use mongodb::error::Error;
 use shared::mongo::is_transient;
 use tokio::sync::{MutexGuard, oneshot};
@@ -111,17 +113,23 @@ impl<J: Job> Combiner<J> {
             return;
         }
         let works: Vec<&J::Work> = group.iter().map(|waiting| &*waiting.work).collect();
-        let result = self.job.perform(state, &works).await;
+        let result = self.perform(state, &works).await;
         let alone = group.len() == 1;
         for waiting in group {
             let result = match &result {
                 // One of them is at fault: let it be told apart from the others.
-                Err(error) if !alone && !is_transient(error) => self.job.perform(state, &[&waiting.work]).await,
+                Err(error) if !alone && !is_transient(error) => self.perform(state, &[&waiting.work]).await,
                 result => result.clone(),
             };
             // Who does not wait any more was cancelled.
             let _ = waiting.done.send(result);
         }
+    }
+
+    /// A panic is an error of those whose work was done, and not of who happens to have the turn.
+    async fn perform(&self, state: &mut J::State, works: &[&J::Work]) -> Result<J::Answer, Error> {
+        let performed = AssertUnwindSafe(self.job.perform(state, works)).catch_unwind().await;
+        performed.unwrap_or_else(|_| Err(Error::custom("the work panicked; the log says where")))
     }
 }
 
@@ -131,6 +139,8 @@ mod tests {
     use tokio::task::{JoinHandle, yield_now};
 
     use super::*;
+
+    const PANIC: i32 = 13;
 
     /// Adds up, as soon as it may; nothing that is below zero.
     #[derive(Debug)]
@@ -153,6 +163,7 @@ mod tests {
             self.permits.acquire().await.unwrap().forget();
             let group: Vec<i32> = works.iter().map(|&&work| work).collect();
             groups.push(group.clone());
+            assert!(!group.contains(&PANIC), "the test says so");
             if group.iter().any(|&work| work < 0) {
                 return Err(Error::custom("below zero"));
             }
@@ -194,6 +205,16 @@ mod tests {
     #[tokio::test]
     async fn what_fails_fails_alone() {
         let (combiner, [first, second, third, fourth]) = begun([1, 2, -3, 4]).await;
+        combiner.job.permits.add_permits(5);
+        assert_eq!(first.await.unwrap().unwrap(), 1);
+        assert_eq!(second.await.unwrap().unwrap(), 2);
+        assert!(third.await.unwrap().is_err());
+        assert_eq!(fourth.await.unwrap().unwrap(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_panics_fails_alone() {
+        let (combiner, [first, second, third, fourth]) = begun([1, 2, PANIC, 4]).await;
         combiner.job.permits.add_permits(5);
         assert_eq!(first.await.unwrap().unwrap(), 1);
         assert_eq!(second.await.unwrap().unwrap(), 2);

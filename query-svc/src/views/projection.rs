@@ -48,12 +48,10 @@ impl ViewProjection {
 #[async_trait]
 impl Handler for ViewProjection {
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
-        let mut committed = None;
+        // What a transaction has seen says what follows from its own events, and of no others.
         for chunk in batch.chunks(GROUP) {
-            committed = Some(self.rows.commit(chunk).await?);
-        }
-        if let Some(committed) = committed {
-            self.distribution.distribute(batch, &committed).await?;
+            let committed = self.rows.commit(chunk).await?;
+            self.distribution.distribute(chunk, &committed).await?;
         }
         Ok(())
     }

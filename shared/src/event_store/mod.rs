@@ -12,6 +12,7 @@ mod recorded;
 mod scan;
 mod setup;
 
+use bson::raw::RawDocumentBuf;
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
@@ -19,12 +20,12 @@ use mongodb::options::{FindOneOptions, SessionOptions};
 use mongodb::{ClientSession, Collection, Database};
 
 pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries};
-pub use self::recorded::{BodyHash, RecordedEvent};
+pub use self::recorded::{BodyHash, Envelope, RecordedEvent, Unreadable};
 pub use self::scan::EventScan;
 use crate::clock::SharedClock;
 use crate::consistency::StoreId;
 use crate::events::StreamId;
-use crate::ids::{EventId, PostId, UserId};
+use crate::ids::{EventId, Partition, PostId, UserId};
 use crate::values::IdempotencyKey;
 
 /// The collection of events.
@@ -95,14 +96,20 @@ impl EventStore {
             .await
     }
 
-    /// The events of these ids, in no order. Events are never removed, so a missing one is an id of another store.
-    pub async fn read_by_ids(&self, ids: &[EventId]) -> Result<Vec<RecordedEvent>, Error> {
-        let ids: Vec<bson::Bson> = ids.iter().map(|&id| id.into()).collect();
-        self.events
-            .find(doc! { "_id": { "$in": ids } })
-            .await?
-            .try_collect()
-            .await
+    /// The event of an id, or what should be one. Events are never removed, so a missing one is of another store.
+    ///
+    /// It is read after a mark of its partition: a primary that was just elected may not show yet what the one before has
+    /// acknowledged.
+    pub async fn read_by_id(
+        &self,
+        id: EventId,
+        partition: Partition,
+    ) -> Result<Option<Result<RecordedEvent, Unreadable>>, Error> {
+        let mut session = self.session().await?;
+        self.mark_in(&mut session, Some(partition), false).await?;
+        let documents = self.events.clone_with_type::<RawDocumentBuf>();
+        let found = documents.find_one(doc! { "_id": id }).session(&mut session).await?;
+        Ok(found.map(|document| RecordedEvent::read(&document)))
     }
 
     /// What a request with this key wrote before, if it was here already.

@@ -1,6 +1,6 @@
 //! Events as they are stored.
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::spec::BinarySubtype;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -44,9 +44,78 @@ pub struct RecordedEvent {
 }
 
 impl RecordedEvent {
+    /// Reads a document of the event store.
+    pub fn read(document: &RawDocument) -> Result<Self, Unreadable> {
+        bson::deserialize_from_slice(document.as_bytes()).map_err(|error| Unreadable {
+            envelope: Envelope::salvaged(document),
+            reason: error.to_string(),
+        })
+    }
+
     pub fn event(&self) -> Result<Event, DecodeError> {
         Event::decode(&self.event_type, self.schema, &self.data)
     }
+}
+
+/// What names an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    pub id: EventId,
+    pub stream: StreamId,
+    pub version: i64,
+    pub event_type: String,
+    pub partition: Partition,
+}
+
+impl From<&RecordedEvent> for Envelope {
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            id: event.id,
+            stream: event.stream.clone(),
+            version: event.version,
+            event_type: event.event_type.clone(),
+            partition: event.partition,
+        }
+    }
+}
+
+impl Envelope {
+    /// As much as can be told of a document that is no event. Without a partition that there is, it is the first one's: somebody
+    /// has to deal with it.
+    fn salvaged(document: &RawDocument) -> Self {
+        let id = match document.get("_id") {
+            Ok(Some(RawBsonRef::Binary(binary))) if binary.subtype == BinarySubtype::Uuid => {
+                binary.bytes.try_into().ok()
+            }
+            _ => None,
+        };
+        let id = id.map_or_else(|| named_after(document), EventId::from_bytes);
+        let text = |key: &str| document.get_str(key).map(str::to_owned);
+        let partition = document.get_i32("partition").ok().and_then(|it| it.try_into().ok());
+        Self {
+            id,
+            stream: text("stream").map_or_else(|_| StreamId::unreadable(id), StreamId::from_stored),
+            version: document.get_i64("version").unwrap_or(0),
+            event_type: text("type").unwrap_or_default(),
+            partition: partition.unwrap_or(Partition::FIRST),
+        }
+    }
+}
+
+/// An id for what has none that could be an event's: always the same one.
+fn named_after(document: &RawDocument) -> EventId {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, document.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.as_ref()[..16]);
+    EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+/// A document of the event store that is no event: no program of ours wrote it so.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the event store holds a document that is no event: {reason}")]
+pub struct Unreadable {
+    pub envelope: Envelope,
+    reason: String,
 }
 
 /// SHA-256 over the body of a request, to tell a repeat from another request with the same key.

@@ -4,7 +4,7 @@ use bson::doc;
 use mongodb::error::Error;
 use mongodb::{ClientSession, SessionCursor};
 
-use super::{EventStore, RecordedEvent};
+use super::{EventStore, RecordedEvent, Unreadable};
 use crate::ids::{EventId, Partition};
 use crate::position::Position;
 
@@ -16,21 +16,22 @@ pub struct EventScan {
 }
 
 impl EventStore {
-    /// The events of these partitions, and of these types if any are named, in the order of their ids: all that were
-    /// committed up to `horizon`, and perhaps later ones.
+    /// The events of these partitions without those types, in the order of their ids: all that were committed up to `horizon`, and
+    /// perhaps later ones. Whatever is in no partition belongs to each.
     pub async fn scan(
         &self,
         partitions: &[Partition],
-        types: Option<&[&str]>,
+        left_out: &[&str],
         from: EventId,
         horizon: Position,
     ) -> Result<EventScan, Error> {
         let mut filter = doc! { "_id": { "$gte": from } };
-        if partitions.len() < Partition::all().count() {
-            filter.insert("partition", doc! { "$in": partitions.to_vec() });
+        let others: Vec<Partition> = Partition::all().filter(|it| !partitions.contains(it)).collect();
+        if !others.is_empty() {
+            filter.insert("partition", doc! { "$nin": others });
         }
-        if let Some(types) = types {
-            filter.insert("type", doc! { "$in": types });
+        if !left_out.is_empty() {
+            filter.insert("type", doc! { "$nin": left_out });
         }
         let mut session = self.session().await?;
         session.advance_operation_time(horizon.to_timestamp());
@@ -46,25 +47,12 @@ impl EventStore {
 }
 
 impl EventScan {
-    /// The next event; none at the end.
-    ///
-    /// A document that is no event, which no program of ours writes, is left out, as subscriptions leave it out.
-    pub async fn next(&mut self) -> Result<Option<RecordedEvent>, Error> {
-        while self.cursor.advance(&mut self.session).await? {
-            match self.cursor.deserialize_current() {
-                Ok(event) => return Ok(Some(event)),
-                Err(error) => {
-                    let id = self
-                        .cursor
-                        .current()
-                        .get("_id")
-                        .ok()
-                        .flatten()
-                        .map(|id| format!("{id:?}"));
-                    tracing::error!(id, %error, "the event store holds a document that is no event");
-                }
-            }
+    /// The next event, or what should be one; none at the end.
+    pub async fn next(&mut self) -> Result<Option<Result<RecordedEvent, Unreadable>>, Error> {
+        if self.cursor.advance(&mut self.session).await? {
+            Ok(Some(RecordedEvent::read(self.cursor.current())))
+        } else {
+            Ok(None)
         }
-        Ok(None)
     }
 }

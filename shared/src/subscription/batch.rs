@@ -9,9 +9,11 @@ use tracing::Instrument;
 
 use super::dead_letters::{Buried, QUEUED_BEHIND};
 use super::handler::{Delivery, HandlerError};
+use super::metrics::{Fault, RetryLabels};
 use super::patience::Patience;
+use super::room::Held;
 use super::workshop::Workshop;
-use crate::event_store::RecordedEvent;
+use crate::event_store::{Envelope, RecordedEvent};
 use crate::events::StreamId;
 use crate::ids::{Partition, UserId};
 use crate::position::Position;
@@ -20,14 +22,14 @@ use crate::telemetry::set_parent;
 /// Where an event came from: the stream, or a scan that waits for it.
 #[derive(Debug)]
 pub(super) enum Place {
-    Stream(Position),
+    Stream { position: Position, _held: Held },
     Scan { _permit: OwnedSemaphorePermit },
 }
 
 impl Place {
     pub(super) fn position(&self) -> Option<Position> {
         match self {
-            Place::Stream(position) => Some(*position),
+            Place::Stream { position, .. } => Some(*position),
             Place::Scan { .. } => None,
         }
     }
@@ -92,7 +94,7 @@ impl Runner {
         let mut finished = true;
         for (_, delivery) in &batch {
             if blocked.holds(&delivery.recorded.stream, delivery.version()) {
-                finished &= self.bury(&delivery.recorded, QUEUED_BEHIND, true).await.is_some();
+                finished &= self.bury_behind(delivery).await;
             } else {
                 open.push(delivery.clone());
             }
@@ -104,7 +106,7 @@ impl Runner {
                 // One by one, to find out which it is that can't be handled.
                 for delivery in &open {
                     if blocked.holds(&delivery.recorded.stream, delivery.version()) {
-                        finished &= self.bury(&delivery.recorded, QUEUED_BEHIND, true).await.is_some();
+                        finished &= self.bury_behind(delivery).await;
                         continue;
                     }
                     match self
@@ -113,8 +115,9 @@ impl Runner {
                     {
                         Outcome::Handled => {}
                         Outcome::Stopped => finished = false,
-                        Outcome::Refused(error) => {
-                            let buried = self.bury(&delivery.recorded, &error.to_string(), false).await;
+                        Outcome::Refused(reason) => {
+                            let envelope = Envelope::from(&*delivery.recorded);
+                            let buried = self.bury(&envelope, &reason, false).await;
                             finished &= buried.is_some();
                             if buried != Some(Buried::Discarded) {
                                 blocked.add(delivery.recorded.stream.clone(), delivery.version());
@@ -133,7 +136,7 @@ impl Runner {
         }
     }
 
-    /// Calls the handler: for ever where the database failed, `refusals` times where the handler did.
+    /// Calls the handler: for ever where what it works with is not available, `refusals` times where it refuses.
     async fn attempt(&self, batch: &[Delivery], refusals: u32) -> Outcome {
         if batch.is_empty() {
             return Outcome::Handled;
@@ -147,20 +150,23 @@ impl Runner {
                 event_id = %batch[0].recorded.id, events = batch.len(), correlation_id = batch[0].recorded.correlation_id,
             );
             set_parent(&span, batch[0].recorded.traceparent.as_deref());
-            let handling = self.workshop.handler.handle(batch).instrument(span);
-            let error = match self.workshop.losses.until_lost(handling).await {
+            let error = match self.workshop.handle(batch).instrument(span).await {
                 Ok(()) => return Outcome::Handled,
                 Err(error) => error,
             };
-            self.workshop
-                .metrics
-                .retries
-                .get_or_create(&self.workshop.labels())
-                .inc();
-            if !error.is_transient() {
+            let fault = match &error {
+                HandlerError::Unavailable(_) => Fault::Unavailable,
+                HandlerError::Refused(_) => Fault::Refused,
+            };
+            let labels = RetryLabels {
+                subscription: self.workshop.subscription.clone(),
+                fault,
+            };
+            self.workshop.metrics.retries.get_or_create(&labels).inc();
+            if let HandlerError::Refused(reason) = &error {
                 refused += 1;
                 if refused >= refusals {
-                    return Outcome::Refused(error);
+                    return Outcome::Refused(reason.clone());
                 }
             }
             tracing::warn!(
@@ -178,8 +184,14 @@ impl Runner {
         }
     }
 
+    /// Records what follows a dead letter in its stream; false when stopped meanwhile.
+    async fn bury_behind(&self, delivery: &Delivery) -> bool {
+        let envelope = Envelope::from(&*delivery.recorded);
+        self.bury(&envelope, QUEUED_BEHIND, true).await.is_some()
+    }
+
     /// Records a dead letter; none when stopped meanwhile.
-    pub(super) async fn bury(&self, event: &RecordedEvent, reason: &str, queued_behind: bool) -> Option<Buried> {
+    pub(super) async fn bury(&self, event: &Envelope, reason: &str, queued_behind: bool) -> Option<Buried> {
         let mut patience = Patience::new(&self.workshop.settings);
         loop {
             let at = self.workshop.clock.now();
@@ -211,6 +223,6 @@ impl Runner {
 
 enum Outcome {
     Handled,
-    Refused(HandlerError),
+    Refused(String),
     Stopped,
 }

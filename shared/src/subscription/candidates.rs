@@ -4,12 +4,12 @@
 //! checkpoints never go back: what the stream has shown above the one that is found lies here, and the rest it will show.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::leases::Lease;
-use crate::event_store::RecordedEvent;
+use super::room::{Held, Room};
+use super::stored::Stored;
 use crate::ids::Partition;
 use crate::position::Position;
 
@@ -17,12 +17,13 @@ use crate::position::Position;
 pub(super) type Prepared = BTreeSet<Partition>;
 
 /// An event that the stream has shown.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Shown {
-    pub(super) event: Arc<RecordedEvent>,
+    pub(super) stored: Stored,
     pub(super) position: Position,
     /// What the stream showed right before.
     pub(super) previous: Position,
+    pub(super) held: Held,
 }
 
 #[derive(Debug)]
@@ -100,20 +101,28 @@ impl Candidates {
         self.tell();
     }
 
-    /// The stream shows an event.
-    pub(super) fn show(&mut self, shown: Shown) {
-        let Some(candidate) = self.all.get_mut(&shown.event.partition) else {
+    /// The stream shows an event, right after what stands at `previous`.
+    pub(super) fn show(&mut self, stored: Stored, position: Position, previous: Position, room: &Room) {
+        let Some(candidate) = self.all.get_mut(&stored.partition()) else {
             return;
         };
-        if !candidate.covered || shown.position <= candidate.kept {
+        if !candidate.covered || position <= candidate.kept {
             return;
         }
-        if candidate.shown.len() >= self.most {
-            // The owner is far behind, or it can't be taken over for long.
-            *candidate = Candidate::COLD;
-        } else {
-            candidate.kept = shown.position;
-            candidate.shown.push(shown);
+        // The stream does not wait for what is not ours yet.
+        let held = room.take_now(stored.event());
+        match held.filter(|_| candidate.shown.len() < self.most) {
+            Some(held) => {
+                candidate.kept = position;
+                candidate.shown.push(Shown {
+                    stored,
+                    position,
+                    previous,
+                    held,
+                });
+            }
+            // The owner is far behind, or it can't be taken over for long, or there is much else to do.
+            None => *candidate = Candidate::COLD,
         }
     }
 
@@ -152,6 +161,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::event_store::RecordedEvent;
     use crate::events::StreamId;
     use crate::ids::{EventId, UserId};
 
@@ -174,10 +184,11 @@ mod tests {
             fence: 1,
             beat: 1,
             position: at(position),
+            needs: None,
         }
     }
 
-    fn shown(number: u8, position: u64, previous: u64) -> Shown {
+    fn event(number: u8) -> Stored {
         let actor = UserId::new(Utc::now());
         let event = RecordedEvent {
             id: EventId::new(Utc::now()),
@@ -196,11 +207,12 @@ mod tests {
             recorded_at: Utc::now(),
             data: RawDocumentBuf::new(),
         };
-        Shown {
-            event: Arc::new(event),
-            position: at(position),
-            previous: at(previous),
-        }
+        Ok(event).into()
+    }
+
+    fn show(candidates: &mut Candidates, number: u8, position: u64, previous: u64) {
+        let room = Room::new(u32::MAX);
+        candidates.show(event(number), at(position), at(previous), &room);
     }
 
     fn candidates(most: usize) -> (Candidates, watch::Receiver<Prepared>) {
@@ -218,7 +230,7 @@ mod tests {
         candidates.want(&[lease(1, 10), lease(2, 20)]);
         assert_eq!(*told.borrow(), Prepared::new());
         assert!(candidates.want_a_stream());
-        candidates.show(shown(1, 11, 10));
+        show(&mut candidates, 1, 11, 10);
         // This one begins above what the first needs.
         candidates.stream_opened(at(15), &[partition(1), partition(2)]);
         assert_eq!(*told.borrow(), [partition(2)].into());
@@ -226,11 +238,11 @@ mod tests {
         assert_eq!(*told.borrow(), [partition(1), partition(2)].into());
         assert!(!candidates.want_a_stream());
         for (number, position) in [(1, 10), (1, 11), (2, 20), (1, 25), (2, 26), (3, 27)] {
-            candidates.show(shown(number, position, position - 1));
+            show(&mut candidates, number, position, position - 1);
         }
         // Another stream, which shows again what is kept.
         candidates.stream_opened(at(20), &[partition(1), partition(2)]);
-        candidates.show(shown(1, 25, 20));
+        show(&mut candidates, 1, 25, 20);
         assert_eq!(kept(candidates.taken(partition(1))), Some(vec![11, 25]));
         assert_eq!(kept(candidates.taken(partition(2))), Some(vec![26]));
         assert_eq!(kept(candidates.taken(partition(3))), None);
@@ -257,12 +269,26 @@ mod tests {
         assert_eq!(*told.borrow(), [partition(1)].into());
         candidates.stream_opened(at(10), &[partition(2), partition(3)]);
         // More than is kept.
-        candidates.show(shown(2, 11, 10));
-        candidates.show(shown(2, 12, 11));
+        show(&mut candidates, 2, 11, 10);
+        show(&mut candidates, 2, 12, 11);
         assert_eq!(kept(candidates.taken(partition(2))), None);
         candidates.begin_anew();
         assert_eq!(*told.borrow(), [partition(1), partition(3)].into());
         assert!(!candidates.want_a_stream());
         assert_eq!(kept(candidates.taken(partition(3))), None);
+    }
+
+    /// The stream must go on for what is held.
+    #[test]
+    fn what_there_is_no_room_for_is_taken_without_its_events() {
+        let (mut candidates, _told) = candidates(10);
+        candidates.want(&[lease(1, 10)]);
+        candidates.stream_opened(at(10), &[partition(1)]);
+        let room = Room::new(2_000);
+        candidates.show(event(1), at(11), at(10), &room);
+        assert!(room.taken() > 0);
+        candidates.show(event(1), at(12), at(11), &room);
+        assert_eq!(room.taken(), 0);
+        assert_eq!(kept(candidates.taken(partition(1))), None);
     }
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use mongodb::error::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::candidates::{Candidates, Prepared, Shown};
+use super::candidates::{Candidates, Prepared};
 use super::feed::{Feed, FeedError, Incoming, Mark};
 use super::keeper::Changes;
 use super::patience::Patience;
+use super::room::{Held, Room};
 use super::scan;
 use super::worker::Worker;
 use super::workshop::Workshop;
@@ -26,6 +27,8 @@ pub(super) struct Coordinator {
     workshop: Arc<Workshop>,
     workers: BTreeMap<Partition, Worker>,
     candidates: Candidates,
+    /// The tasks of the workers, and of those whose lease was lost and who still have a batch under way.
+    benches: JoinSet<()>,
     scans: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -44,17 +47,18 @@ impl Coordinator {
             candidates: Candidates::new(workshop.settings.window, prepared),
             workshop,
             workers: BTreeMap::new(),
+            benches: JoinSet::new(),
             scans: JoinSet::new(),
             stop,
         }
     }
 
-    /// Works until it is told to stop.
+    /// Works until it is told to stop, or a task of a worker or a scan ends in disorder.
     ///
     /// What is gained, or to be taken over, wants a stream that covers it. Until that one is open, what was there before goes on with
     /// the stream there is: what both show is handed out once.
-    pub(super) async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) {
-        let mut feed: Option<Feed> = None;
+    pub(super) async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) -> Result<(), JoinError> {
+        let mut feed: Option<Reading> = None;
         let mut opening: Option<Opening> = None;
         let (silence, losses) = (self.workshop.settings.stream_silence, self.workshop.losses.clone());
         let mut patience = Patience::new(&self.workshop.settings);
@@ -64,7 +68,7 @@ impl Coordinator {
             if to_open && open_at <= Instant::now() {
                 let stop = self.stop.clone();
                 let Some(begun) = stop.run_until_cancelled(losses.until_lost(self.open())).await else {
-                    return;
+                    return Ok(());
                 };
                 match begun {
                     Ok(begun) => opening = Some(begun),
@@ -77,16 +81,18 @@ impl Coordinator {
             }
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return Ok(()),
+                error = disorder(&mut self.benches) => return Err(error),
+                error = disorder(&mut self.scans) => return Err(error),
                 changed = changes.recv() => match changed {
                     Some(changes) => self.apply(changes),
-                    None => return,
+                    None => return Ok(()),
                 },
                 () = tokio::time::sleep_until(open_at), if to_open => {}
                 opened = opened(&mut opening) => match opened {
                     Ok((start, partitions, opened)) => {
                         self.stream_opened(start, &partitions);
-                        (feed, opening) = (Some(opened), None);
+                        (feed, opening) = (Some(Reading::of(opened)), None);
                         patience = Patience::new(&self.workshop.settings);
                     }
                     Err(error) => {
@@ -103,8 +109,8 @@ impl Coordinator {
                         open_at = Instant::now() + patience.next();
                     }
                 },
-                incoming = next_of(&mut feed, silence) => match incoming {
-                    Ok(incoming) => self.deliver(incoming),
+                incoming = next_of(&mut feed, silence, &self.workshop.room, &self.workers) => match incoming {
+                    Ok((incoming, held)) => self.deliver(incoming, held),
                     Err(FeedError::HistoryLost(error)) => {
                         self.begin_anew(error);
                         (feed, opening) = (None, None);
@@ -137,8 +143,8 @@ impl Coordinator {
             self.let_go(lease.partition);
             let workshop = self.workshop.clone();
             let worker = match self.candidates.taken(lease.partition) {
-                Some(shown) => Worker::start_prepared(workshop, &lease, shown),
-                None => Worker::start(workshop, &lease),
+                Some(shown) => Worker::start_prepared(workshop, &lease, shown, &mut self.benches),
+                None => Worker::start(workshop, &lease, &mut self.benches),
             };
             self.workers.insert(lease.partition, worker);
         }
@@ -156,7 +162,8 @@ impl Coordinator {
     fn let_go(&mut self, partition: Partition) {
         if let Some(worker) = self.workers.remove(&partition) {
             self.workshop.progress.remove(partition);
-            worker.abandon();
+            // Nobody waits for what is under way.
+            worker.stop();
         }
     }
 
@@ -169,9 +176,9 @@ impl Coordinator {
         let partitions: Vec<Partition> = needs.into_keys().collect();
         let (workshop, shown) = (self.workshop.clone(), partitions.clone());
         let feed = async move {
-            let types = workshop.handler.event_types();
+            let left_out = workshop.left_out();
             let lookout = workshop.losses.lookout();
-            let opening = Feed::open(workshop.store.database(), lookout, start, &shown, types);
+            let opening = Feed::open(workshop.store.database(), lookout, start, &shown, &left_out);
             // A server may read much of its oplog before it shows the first.
             in_time(workshop.settings.stream_silence * 2, opening).await
         };
@@ -239,7 +246,7 @@ impl Coordinator {
         self.candidates.begin_anew();
     }
 
-    fn deliver(&mut self, incoming: Incoming) {
+    fn deliver(&mut self, incoming: Incoming, held: Option<Held>) {
         let settles = matches!(
             incoming,
             Incoming::Mark {
@@ -248,16 +255,13 @@ impl Coordinator {
             }
         );
         let position = match incoming {
-            Incoming::Event { event, position } => {
-                if let Some(worker) = self.workers.get_mut(&event.partition) {
-                    worker.deliver(event, position);
-                } else {
-                    let previous = self.workshop.progress.frontier();
-                    self.candidates.show(Shown {
-                        event,
-                        position,
-                        previous,
-                    });
+            Incoming::Event { stored, position } => {
+                match (self.workers.get_mut(&stored.partition()), held) {
+                    (Some(worker), Some(held)) => worker.deliver(stored, position, held),
+                    _ => {
+                        let previous = self.workshop.progress.frontier();
+                        self.candidates.show(stored, position, previous, &self.workshop.room);
+                    }
                 }
                 position
             }
@@ -267,20 +271,70 @@ impl Coordinator {
                 }
                 position
             }
-            Incoming::Unreadable { reason, position } => {
-                tracing::error!(subscription = self.workshop.subscription, %position, reason, "the event store holds a document that is no event");
-                position
-            }
         };
         self.workshop.progress.advance(position, settles);
     }
 
-    /// Finishes the batches under way.
-    pub(super) async fn drain(&mut self) {
-        let workers = std::mem::take(&mut self.workers);
-        // All at once: each finishes its own batches.
-        futures_util::future::join_all(workers.into_values().map(Worker::stop)).await;
+    /// Finishes the batches under way. Scans have been told to stop, so that none takes what is dropped here for handled.
+    pub(super) async fn drain(&mut self) -> Result<(), JoinError> {
+        std::mem::take(&mut self.workers).into_values().for_each(Worker::stop);
+        let mut outcome = Ok(());
+        while let Some(ended) = self.benches.join_next().await {
+            outcome = outcome.and(ended);
+        }
         self.scans.shutdown().await;
+        outcome
+    }
+}
+
+/// Waits for one of the tasks to end otherwise than in order.
+pub(super) async fn disorder(tasks: &mut JoinSet<()>) -> JoinError {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            return error;
+        }
+    }
+    std::future::pending().await
+}
+
+/// A stream that is read only as far as there is room for what it shows.
+struct Reading {
+    feed: Feed,
+    /// Read, and waiting for room.
+    waiting: Option<Incoming>,
+}
+
+impl Reading {
+    fn of(feed: Feed) -> Self {
+        Self { feed, waiting: None }
+    }
+
+    /// The next of the stream, with room for it if it is for one of `workers`. May be dropped and called again without losing
+    /// anything.
+    ///
+    /// A server keeps the stream's place meanwhile. If it waits for so long that the server gives up, or its history is lost, the
+    /// next question says so.
+    async fn next(
+        &mut self,
+        silence: Duration,
+        room: &Room,
+        workers: &BTreeMap<Partition, Worker>,
+    ) -> Result<(Incoming, Option<Held>), FeedError> {
+        loop {
+            let Some(incoming) = &self.waiting else {
+                self.waiting = Some(in_time(silence, self.feed.next()).await?);
+                continue;
+            };
+            let held = match incoming {
+                Incoming::Event { stored, .. } if workers.contains_key(&stored.partition()) => {
+                    Some(room.take(stored.event()).await)
+                }
+                _ => None,
+            };
+            if let Some(incoming) = self.waiting.take() {
+                return Ok((incoming, held));
+            }
+        }
     }
 }
 
@@ -295,9 +349,14 @@ async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Vec<Partitio
     }
 }
 
-async fn next_of(feed: &mut Option<Feed>, silence: Duration) -> Result<Incoming, FeedError> {
+async fn next_of(
+    feed: &mut Option<Reading>,
+    silence: Duration,
+    room: &Room,
+    workers: &BTreeMap<Partition, Worker>,
+) -> Result<(Incoming, Option<Held>), FeedError> {
     match feed {
-        Some(feed) => in_time(silence, feed.next()).await,
+        Some(feed) => feed.next(silence, room, workers).await,
         None => std::future::pending().await,
     }
 }

@@ -1,7 +1,9 @@
 //! Events that a handler could not work on, and those of the same stream that wait behind them.
 //!
-//! A letter keeps ids and the reason, never the text. `retry` is written on the letter and a mark wakes
+//! A letter keeps ids and the reason, never the text: that stays in the event store, where a deletion finds it. `retry` is written on the letter and a mark wakes
 //! the partition's owner, who executes it; a discard stays on record, so that a rebuild and `verify` know it.
+
+use std::collections::HashSet;
 
 use bson::{Document, doc};
 use chrono::{DateTime, Utc};
@@ -11,8 +13,8 @@ use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 
-use crate::event_store::RecordedEvent;
-use crate::events::StreamId;
+use crate::event_store::Envelope;
+use crate::events::{Event, StreamId};
 use crate::ids::{EventId, Partition};
 
 /// The collection, in the views' database.
@@ -36,6 +38,16 @@ pub struct DeadLetter {
     pub discarded: bool,
     #[serde(with = "crate::mongo::datetime")]
     pub at: DateTime<Utc>,
+}
+
+impl DeadLetter {
+    /// Whether a program put it aside that did not know the event's type or schema, and this one may know it. Programs of before do
+    /// so; today a partition waits for one that knows.
+    pub(super) fn was_unknown(&self) -> bool {
+        let unknown_type = self.reason.starts_with("unknown event type '");
+        let unknown_schema = self.reason.starts_with("event type '") && self.reason.contains(", newer than the ");
+        (unknown_type || unknown_schema) && Event::TYPES.contains(&self.event_type.as_str())
+    }
 }
 
 /// The reason of a letter whose event nobody has tried.
@@ -75,7 +87,11 @@ impl DeadLetters {
             .keys(doc! { "subscription": 1, "partition": 1, "stream": 1, "version": 1 })
             .options(IndexOptions::builder().name("stream_order".to_owned()).build())
             .build();
-        self.collection.create_index(by_partition).await.map(drop)
+        let discards = IndexModel::builder()
+            .keys(doc! { "discarded": 1, "event": 1 })
+            .options(IndexOptions::builder().name("discards".to_owned()).build())
+            .build();
+        self.collection.create_indexes([by_partition, discards]).await.map(drop)
     }
 
     /// Every letter, of all subscriptions, those of one stream in order.
@@ -108,6 +124,25 @@ impl DeadLetters {
             .await?;
         let letters = letters.into_iter().filter(|letter| concerned(&letter.subscription));
         Ok(letters.map(|letter| letter.event).collect())
+    }
+
+    /// Those of `events` that an operator gave up on, in the subscriptions that `concerned` names. It costs what these events cost,
+    /// however many others there are.
+    pub async fn discarded_among(
+        &self,
+        events: impl Iterator<Item = EventId>,
+        concerned: impl Fn(&str) -> bool,
+    ) -> Result<HashSet<EventId>, Error> {
+        let events: Vec<EventId> = events.collect();
+        let discarded = doc! { "discarded": true, "event": { "$in": events } };
+        let letters: Vec<DeadLetter> = self.collection.find(discarded).await?.try_collect().await?;
+        let letters = letters.into_iter().filter(|letter| concerned(&letter.subscription));
+        Ok(letters.map(|letter| letter.event).collect())
+    }
+
+    /// Whether an operator gave up on anything, whatever the subscription.
+    pub async fn any_discarded(&self) -> Result<bool, Error> {
+        Ok(self.collection.find_one(doc! { "discarded": true }).await?.is_some())
     }
 
     /// How many letters of the subscription wait for an operator.
@@ -159,7 +194,7 @@ impl DeadLetters {
     pub async fn record(
         &self,
         subscription: &str,
-        event: &RecordedEvent,
+        event: &Envelope,
         reason: &str,
         queued_behind: bool,
         at: DateTime<Utc>,

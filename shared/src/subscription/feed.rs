@@ -1,15 +1,14 @@
 //! The change stream of a process: every new event and mark, in commit order.
 
-use std::sync::Arc;
-
+use bson::doc;
 use bson::raw::RawDocumentBuf;
-use bson::{Document, doc};
 use futures_util::StreamExt;
 use mongodb::Database;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ChangeStreamEvent;
 use mongodb::error::{Error, ErrorKind};
 
+use super::stored::Stored;
 use crate::event_store::{EVENTS, MARKS, RecordedEvent};
 use crate::ids::Partition;
 use crate::mongo::Lookout;
@@ -18,25 +17,14 @@ use crate::position::Position;
 /// What the stream shows.
 #[derive(Debug)]
 pub(super) enum Incoming {
-    Event {
-        event: Arc<RecordedEvent>,
-        position: Position,
-    },
-    Mark {
-        mark: Mark,
-        position: Position,
-    },
-    /// The document is no event that this program could ever have written.
-    Unreadable {
-        reason: String,
-        position: Position,
-    },
+    Event { stored: Stored, position: Position },
+    Mark { mark: Mark, position: Position },
 }
 
 impl Incoming {
     pub(super) fn position(&self) -> Position {
         match self {
-            Self::Event { position, .. } | Self::Mark { position, .. } | Self::Unreadable { position, .. } => *position,
+            Self::Event { position, .. } | Self::Mark { position, .. } => *position,
         }
     }
 }
@@ -82,31 +70,25 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Opens a stream of everything from `start`, which a stream has shown before, that concerns `partitions`, of the events
-    /// only those types.
+    /// Opens a stream of everything from `start`, which a stream has shown before, that concerns `partitions`, or says of no partition
+    /// that it does; of the events not those types.
     pub(super) async fn open(
         events: &Database,
         mut lookout: Lookout,
         start: Position,
         partitions: &[Partition],
-        types: Option<&[&str]>,
+        left_out: &[&str],
     ) -> Result<Self, FeedError> {
-        let mut concerns: Vec<bson::Bson> = partitions.iter().map(|&partition| partition.into()).collect();
-        concerns.push(bson::Bson::Null);
+        let others: Vec<Partition> = Partition::all().filter(|it| !partitions.contains(it)).collect();
         let mut inserts = doc! {
             "operationType": "insert",
             "ns.coll": { "$in": [EVENTS, MARKS] },
         };
-        let mut wanted = doc! { "fullDocument.partition": { "$in": concerns } };
-        if let Some(types) = types {
-            wanted.insert(
-                "$or",
-                [
-                    doc! { "ns.coll": MARKS },
-                    doc! { "fullDocument.type": { "$in": types } },
-                ],
-            );
-        }
+        // Marks have no type.
+        let wanted = doc! {
+            "fullDocument.partition": { "$nin": others },
+            "fullDocument.type": { "$nin": left_out },
+        };
         inserts.insert("$or", [doc! { "clusterTime": start }, wanted]);
         let opening = events
             .watch()
@@ -146,38 +128,21 @@ fn incoming(change: ChangeStreamEvent<RawDocumentBuf>) -> Result<Incoming, FeedE
         .cluster_time
         .map(Position::from)
         .ok_or_else(|| FeedError::Broken(Error::custom("a change event carries no clusterTime")))?;
-    let collection = change.ns.as_ref().and_then(|ns| ns.coll.as_deref());
-    let Some(document) = change.full_document else {
-        return Ok(Incoming::Unreadable {
-            reason: "the change event carries no document".to_owned(),
-            position,
-        });
-    };
-    if collection == Some(MARKS) {
-        return Ok(match bson::deserialize_from_slice::<Document>(document.as_bytes()) {
-            Ok(mark) => Incoming::Mark {
-                mark: Mark {
-                    partition: mark.get_i32("partition").ok().and_then(|number| number.try_into().ok()),
-                    wake: mark.get_bool("wake").unwrap_or(false),
-                },
-                position,
-            },
-            Err(error) => Incoming::Unreadable {
-                reason: error.to_string(),
-                position,
-            },
-        });
-    }
-    Ok(
-        match bson::deserialize_from_slice::<RecordedEvent>(document.as_bytes()) {
-            Ok(event) => Incoming::Event {
-                event: Arc::new(event),
-                position,
-            },
-            Err(error) => Incoming::Unreadable {
-                reason: error.to_string(),
-                position,
-            },
-        },
-    )
+    let document = change
+        .full_document
+        .ok_or_else(|| FeedError::Broken(Error::custom("an insert's change event carries no document")))?;
+    let is_mark = change.ns.and_then(|ns| ns.coll).is_some_and(|name| name == MARKS);
+    Ok(if is_mark {
+        let mark = Mark {
+            partition: document
+                .get_i32("partition")
+                .ok()
+                .and_then(|number| number.try_into().ok()),
+            wake: document.get_bool("wake").unwrap_or(false),
+        };
+        Incoming::Mark { mark, position }
+    } else {
+        let stored = RecordedEvent::read(&document).into();
+        Incoming::Event { stored, position }
+    })
 }

@@ -1,12 +1,16 @@
 //! What a subscription calls: the handler, and what it is handed.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use mongodb::error::Error;
 
 use crate::event_store::RecordedEvent;
 use crate::events::Event;
+use crate::mongo::is_transient;
 use crate::position::Position;
 
 /// An event on its way to a handler.
@@ -36,34 +40,55 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
 
     /// The server session of its transactions, if it always uses the same one: when this process dies, whoever takes its
     /// leases over ends what is open there.
-    async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {
+    async fn session(&self) -> Result<Option<bson::Uuid>, Error> {
         Ok(None)
     }
 
-    /// The types of the events it works on; none for all. The database leaves the others out.
+    /// The types of the events it works on; none for all. The database leaves the others out, but for those that this program
+    /// does not know: nobody can say whether they concern it.
     fn event_types(&self) -> Option<&'static [&'static str]> {
         None
     }
 }
 
+/// Whose fault it is that a batch was not handled.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// Retried for ever where the database or the way to it failed; else taken as a refusal.
-    #[error(transparent)]
-    Database(#[from] mongodb::error::Error),
-    /// The handler can't work on the event. Five times, and it becomes a dead letter.
+    /// What the handler works with does not answer, or can't take it now. Retried for ever.
+    #[error("{0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The handler can't work on the event. As often as `subscriptions.attempts` says, and it becomes a dead letter.
     #[error("{0}")]
     Refused(String),
 }
 
-impl HandlerError {
-    /// Whether time may help.
-    pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, HandlerError::Database(error) if crate::mongo::is_transient(error))
+impl From<Error> for HandlerError {
+    fn from(error: Error) -> Self {
+        if is_transient(&error) {
+            Self::Unavailable(Box::new(error))
+        } else {
+            Self::Refused(error.to_string())
+        }
     }
+}
 
+impl HandlerError {
     /// Whether another transaction was faster: it is done in a moment.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, HandlerError::Database(error) if error.contains_label("TransientTransactionError"))
+        let Self::Unavailable(cause) = self else { return false };
+        let cause = cause.downcast_ref::<Error>();
+        cause.is_some_and(|error| error.contains_label("TransientTransactionError"))
     }
+}
+
+/// What the work of a handler ends with; a panic is a refusal.
+///
+/// What a panic says may hold what people wrote, and a dead letter must not: it is in the log only.
+pub async fn refusing_panics<T>(work: impl Future<Output = Result<T, HandlerError>>) -> Result<T, HandlerError> {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    outcome.unwrap_or_else(|_| {
+        Err(HandlerError::Refused(
+            "the handler panicked; the log says where".to_owned(),
+        ))
+    })
 }

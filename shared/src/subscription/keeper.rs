@@ -6,7 +6,7 @@ use std::time::Instant;
 use mongodb::error::Error;
 
 use super::candidates::Prepared;
-use super::leases::{Claim, Lease, Leases, Owner, Vacancies};
+use super::leases::{Claim, Lease, Leases, Owner, Stuck, Vacancies};
 use super::settings::SubscriptionSettings;
 use crate::ids::Partition;
 use crate::mongo::Losses;
@@ -43,6 +43,11 @@ pub(super) struct Keeper {
     wanted: BTreeSet<Partition>,
     /// This process is about to end: it takes nothing any more.
     leaving: bool,
+    /// It has met what it does not know, as a program that is about to be replaced: it takes nothing over to have a fair share, or what
+    /// it gave back would soon come back.
+    outdated: bool,
+    /// The leases that wait for a newer program.
+    waiting: usize,
     /// Since when each lease has looked the way it does.
     seen: HashMap<Partition, (i64, i64, Instant)>,
 }
@@ -57,8 +62,26 @@ impl Keeper {
             held: BTreeMap::new(),
             wanted: BTreeSet::new(),
             leaving: false,
+            outdated: false,
+            waiting: 0,
             seen: HashMap::new(),
         }
+    }
+
+    /// How many leases waited for a newer program at the last look.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Gives leases back that this program can't go on with, to whoever can. The next look finds them lost.
+    pub(super) async fn give_back(&mut self, stuck: &[Stuck]) -> Result<(), Error> {
+        for stuck in stuck {
+            self.outdated = true;
+            self.losses
+                .until_lost(self.leases.give_back(&self.owner, stuck))
+                .await?;
+        }
+        Ok(())
     }
 
     /// Tells the others that this process lives.
@@ -76,6 +99,8 @@ impl Keeper {
     pub(super) async fn tend(&mut self, prepared: &Prepared, now: Instant) -> Result<Changes, Error> {
         let all = self.losses.until_lost(self.leases.all()).await?;
         let mut changes = Changes::default();
+        let nobodys = all.iter().filter(|lease| lease.owner.is_none());
+        self.waiting = nobodys.filter(|lease| lease.is_beyond_us()).count();
         self.held.retain(|&partition, &mut fence| {
             let still = all.iter().any(|lease| {
                 lease.partition == partition
@@ -178,7 +203,9 @@ impl Keeper {
         let mut free = Vec::new();
         for lease in all {
             if self.is_free(lease, now) || lease.is_offered() {
-                free.push(lease);
+                if !lease.is_beyond_us() {
+                    free.push(lease);
+                }
             } else if let Some(owner) = lease.owner.as_deref() {
                 by_owner.entry(owner).or_default().push(lease);
             }
@@ -187,6 +214,8 @@ impl Keeper {
         let owners = by_owner.len() + 1;
         let most = all.len().div_ceil(owners);
         let least = all.len() / owners;
+        // What others gave back because they can't go on is nobody else's share.
+        let (needed, free): (Vec<&Lease>, Vec<&Lease>) = free.into_iter().partition(|lease| lease.needs.is_some());
         // Our own come first: we renew them without knowing, so that nobody else could ever take them.
         let (mut claimed, free): (Vec<&Lease>, Vec<&Lease>) = free
             .into_iter()
@@ -201,13 +230,17 @@ impl Keeper {
             .sum();
         let first = left_to_others.min(free.len().saturating_sub(share));
         claimed.extend(free.into_iter().skip(first).take(share));
+        claimed.extend(needed);
         let claim = |lease| match self.is_free(lease, now) {
             true => Claim::Take(lease),
             false => Claim::TakeOver(lease),
         };
         let mut claims: Vec<Claim<'a>> = claimed.into_iter().map(claim).collect();
         // Nobody else may be there to take what is left of a share: the next look takes it.
-        let mut missing = least.saturating_sub(self.held.len() + claims.len());
+        let mut missing = match self.outdated {
+            true => 0,
+            false => least.saturating_sub(self.held.len() + claims.len()),
+        };
         for leases in by_owner.values() {
             let spare = leases.len().saturating_sub(most).min(missing);
             claims.extend(leases.iter().take(spare).map(|lease| Claim::TakeOver(lease)));
@@ -223,7 +256,9 @@ mod tests {
 
     use mongodb::Client;
 
+    use super::super::leases::Needs;
     use super::*;
+    use crate::events::SCHEMA;
     use crate::position::Position;
 
     async fn keeper() -> Keeper {
@@ -252,6 +287,7 @@ mod tests {
                 fence: 1,
                 beat: 1,
                 position: Position::ORIGIN,
+                needs: None,
             })
             .collect()
     }
@@ -337,6 +373,30 @@ mod tests {
         assert!(!keeper.has_heirs(&all[1..32], now));
         let later = now + keeper.settings.lease_duration;
         assert!(!keeper.has_heirs(&all, later), "nobody shows a sign of life");
+    }
+
+    /// Whatever its share is: nobody else may be there. And who can't go on with some does not take over others.
+    #[tokio::test]
+    async fn what_was_given_back_is_taken_by_who_knows_what_comes_next() {
+        let mut keeper = keeper().await;
+        let now = Instant::now();
+        let mut all = leases(|number| (number > 1).then(|| ["a", "b"][usize::from(number) % 2].to_owned()));
+        let needs = |schema| {
+            Some(Needs {
+                event_type: "post.created".to_owned(),
+                schema,
+            })
+        };
+        (all[0].needs, all[1].needs) = (needs(SCHEMA), needs(SCHEMA + 1));
+        keeper.observe(&all, now);
+        keeper.held = Partition::all().skip(2).take(32).map(|it| (it, 1)).collect();
+        let claims = keeper.claims(&all, now);
+        assert_eq!(count(&claims), (1, 0));
+        assert_eq!(claims[0].lease().id, all[0].id);
+        keeper.held.clear();
+        assert!(count(&keeper.claims(&all, now)).1 > 0);
+        keeper.outdated = true;
+        assert_eq!(count(&keeper.claims(&all, now)), (1, 0));
     }
 
     /// The answer to the command that took it was lost.

@@ -13,6 +13,8 @@ use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::event_store::RecordedEvent;
+use crate::events::Event;
 use crate::ids::Partition;
 use crate::mongo::is_duplicate_key;
 use crate::position::Position;
@@ -39,14 +41,43 @@ pub struct Lease {
     pub fence: i64,
     /// Raised by the owner while it lives.
     pub beat: i64,
-    /// Every event of the partition up to here is handled. Zero: nobody has begun.
+    /// Every event of the partition up to here is handled. [`Position::ORIGIN`]: nobody has begun.
     pub position: Position,
+    /// The next event is of a kind that the last owner did not know: only who knows it takes the lease.
+    #[serde(default)]
+    pub needs: Option<Needs>,
+}
+
+/// What a program has to know to work on an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    #[serde(rename = "type")]
+    pub event_type: String,
+    pub schema: i32,
+}
+
+impl Needs {
+    pub(super) fn of(event: &RecordedEvent) -> Self {
+        Self {
+            event_type: event.event_type.clone(),
+            schema: event.schema,
+        }
+    }
+
+    fn is_met(&self) -> bool {
+        Event::knows(&self.event_type, self.schema)
+    }
 }
 
 impl Lease {
     /// Whether its owner is about to end.
     pub fn is_offered(&self) -> bool {
         self.owner.is_some() && self.owner == self.offered_by
+    }
+
+    /// Whether only a newer program can go on with it.
+    pub(super) fn is_beyond_us(&self) -> bool {
+        self.needs.as_ref().is_some_and(|needs| !needs.is_met())
     }
 }
 
@@ -110,6 +141,7 @@ impl Leases {
             fence: 0,
             beat: 0,
             position,
+            needs: None,
         });
         match self.collection.insert_many(leases).ordered(false).await {
             Err(error) if !is_duplicate_key(&error) => Err(error),
@@ -122,12 +154,14 @@ impl Leases {
         self.collection.find(mine).await?.try_collect().await
     }
 
-    /// The leases that are to be had, with their owners: those that are offered, and nobody's, given back or never taken.
+    /// The leases that are to be had, with their owners: those that are offered, and nobody's, given back or never taken. Those that
+    /// wait for a newer program are none of them.
     pub(super) async fn vacant(&self) -> Result<Vacancies, Error> {
         let offered = doc! { "$expr": { "$eq": ["$owner", "$offered_by"] } };
         let vacant = doc! { "_id": self.range(), "$or": [{ "owner": null }, offered] };
         let vacant: Vec<Lease> = self.collection.find(vacant).await?.try_collect().await?;
-        Ok(vacant.into_iter().map(|lease| (lease.partition, lease.owner)).collect())
+        let vacant = vacant.into_iter().filter(|lease| !lease.is_beyond_us());
+        Ok(vacant.map(|lease| (lease.partition, lease.owner)).collect())
     }
 
     /// The ids of one subscription are a range, and `_id` has its index.
@@ -181,7 +215,7 @@ impl Leases {
         }
         let unchanged: Vec<Document> = claims.iter().map(Claim::unchanged).collect();
         let ours = doc! {
-            "$set": { "owner": owner.as_str(), "session": owner.session },
+            "$set": { "owner": owner.as_str(), "session": owner.session, "needs": null },
             "$inc": { "fence": 1, "beat": 1 },
         };
         self.collection.update_many(doc! { "$or": unchanged }, ours).await?;
@@ -224,12 +258,24 @@ impl Leases {
             .map(drop)
     }
 
-    /// Writes checkpoints, all in one command; answers whether every one was still the owner's to write.
+    /// Gives one lease back, to whoever knows what comes next, if it is the owner's still.
+    pub(super) async fn give_back(&self, owner: &Owner, stuck: &Stuck) -> Result<(), Error> {
+        let mine = doc! { "_id": self.id(stuck.partition), "owner": owner.as_str(), "fence": stuck.fence };
+        let needs = bson::serialize_to_bson(&stuck.needs)?;
+        let given_back = doc! {
+            "$set": { "owner": null, "session": null, "needs": needs },
+            "$max": { "position": stuck.reached.unwrap_or_default() },
+        };
+        self.collection.update_one(mine, given_back).await.map(drop)
+    }
+
+    /// Writes checkpoints, all in one command: those that are still the owner's to write. That one is another's by now, the owner sees
+    /// when it looks at the leases next.
     ///
     /// Writes of checkpoints are the only ones that are fenced. No checkpoint ever goes back.
-    pub(super) async fn save(&self, owner: &Owner, checkpoints: &[Checkpoint]) -> Result<bool, Error> {
+    pub(super) async fn save(&self, owner: &Owner, checkpoints: &[Checkpoint]) -> Result<(), Error> {
         if checkpoints.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         let updates: Vec<Document> = checkpoints
             .iter()
@@ -250,12 +296,7 @@ impl Leases {
         if let Ok(errors) = answer.get_array("writeErrors") {
             return Err(Error::custom(format!("checkpoints were refused: {errors:?}")));
         }
-        let matched = answer
-            .get_i32("n")
-            .map(i64::from)
-            .or_else(|_| answer.get_i64("n"))
-            .unwrap_or(0);
-        Ok(usize::try_from(matched).is_ok_and(|matched| matched == checkpoints.len()))
+        Ok(())
     }
 
     fn id(&self, partition: Partition) -> String {
@@ -296,4 +337,14 @@ pub(super) struct Checkpoint {
     pub(super) partition: Partition,
     pub(super) fence: i64,
     pub(super) position: Position,
+}
+
+/// A partition whose next event its owner does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stuck {
+    pub(super) partition: Partition,
+    pub(super) fence: i64,
+    /// How far the owner has come, where that can be told.
+    pub(super) reached: Option<Position>,
+    pub(super) needs: Needs,
 }

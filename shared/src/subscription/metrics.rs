@@ -1,6 +1,6 @@
 //! What a subscription tells of itself.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -18,6 +18,21 @@ pub struct SubscriptionLabels {
     pub subscription: String,
 }
 
+/// Whose fault it is that a batch is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Fault {
+    /// What the handler works with does not answer, or can't take it now.
+    Unavailable,
+    /// The handler refuses an event.
+    Refused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RetryLabels {
+    pub subscription: String,
+    pub fault: Fault,
+}
+
 /// Shared by all subscriptions of a process.
 #[derive(Debug, Clone, Default)]
 pub struct SubscriptionMetrics {
@@ -25,13 +40,19 @@ pub struct SubscriptionMetrics {
     /// Age of the oldest event that is not handled yet, in seconds.
     pub lag_seconds: Family<SubscriptionLabels, Gauge<f64, AtomicU64>>,
     pub backlog: Family<SubscriptionLabels, Gauge>,
+    /// See [`super::SubscriptionSettings::queue_bytes`].
+    pub queue_bytes: Family<SubscriptionLabels, Gauge>,
     pub leases_held: Family<SubscriptionLabels, Gauge>,
+    /// Partitions whose next event only a newer program can read, and nobody has come who does.
+    pub leases_waiting: Family<SubscriptionLabels, Gauge>,
     pub leases_taken: Family<SubscriptionLabels, Counter>,
     pub leases_lost: Family<SubscriptionLabels, Counter>,
     pub streams_opened: Family<SubscriptionLabels, Counter>,
     pub scans: Family<SubscriptionLabels, Counter>,
-    pub retries: Family<SubscriptionLabels, Counter>,
+    pub retries: Family<RetryLabels, Counter>,
     pub dead_letters: Family<SubscriptionLabels, Counter>,
+    /// Tasks of a subscription ended in disorder, and it began anew.
+    pub restarts: Family<SubscriptionLabels, Counter>,
 }
 
 impl SubscriptionMetrics {
@@ -54,6 +75,16 @@ impl SubscriptionMetrics {
             self.backlog.clone(),
         );
         registry.register(
+            "queue_bytes",
+            "Memory of the stream's events that are not handled yet, in bytes",
+            self.queue_bytes.clone(),
+        );
+        registry.register(
+            "leases_waiting",
+            "Partitions that wait for a newer program, which can read their next event",
+            self.leases_waiting.clone(),
+        );
+        registry.register(
             "leases_held",
             "Partitions this process works on",
             self.leases_held.clone(),
@@ -74,7 +105,16 @@ impl SubscriptionMetrics {
             "Scans of the event store in place of a lost or missing stream",
             self.scans.clone(),
         );
-        registry.register("retries", "Batches that were tried again", self.retries.clone());
+        registry.register(
+            "retries",
+            "Batches that were tried again, by whose fault it was",
+            self.retries.clone(),
+        );
+        registry.register(
+            "restarts",
+            "How often a subscription began anew because a task of it panicked",
+            self.restarts.clone(),
+        );
         registry.register(
             "dead_letters",
             "Events put aside as dead letters",
@@ -86,6 +126,8 @@ impl SubscriptionMetrics {
     pub(super) fn ended(&self, labels: &SubscriptionLabels) {
         self.lag_seconds.remove(labels);
         self.backlog.remove(labels);
+        self.queue_bytes.remove(labels);
+        self.leases_waiting.remove(labels);
         self.leases_held.remove(labels);
     }
 }

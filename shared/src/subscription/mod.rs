@@ -19,8 +19,10 @@ mod keeper;
 mod metrics;
 mod patience;
 mod progress;
+mod room;
 mod scan;
 mod settings;
+mod stored;
 mod tending;
 mod worker;
 mod workshop;
@@ -33,18 +35,19 @@ use std::time::{Duration, Instant};
 
 use mongodb::error::Error;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::candidates::Prepared;
-use self::coordinator::Coordinator;
+use self::coordinator::{Coordinator, disorder};
 use self::dead_letters::DeadLetters;
-pub use self::handler::{Delivery, Handler, HandlerError};
+pub use self::handler::{Delivery, Handler, HandlerError, refusing_panics};
 use self::keeper::Keeper;
 use self::leases::{Leases, Owner};
 pub use self::metrics::SubscriptionMetrics;
 use self::patience::Patience;
 use self::progress::Progress;
+use self::room::Room;
 pub use self::settings::SubscriptionSettings;
 use self::tending::Tending;
 use self::workshop::Workshop;
@@ -52,6 +55,9 @@ use crate::clock::SharedClock;
 use crate::event_store::EventStore;
 use crate::mongo::Databases;
 use crate::position::Position;
+
+/// So long it may take to give leases back: what could not be given back runs out.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// A handler's subscription to the event store, shared with the other processes that run it.
 #[derive(Debug, Clone)]
@@ -79,6 +85,7 @@ impl Subscription {
             dead_letters: DeadLetters::new(&databases.views),
             progress: Progress::default(),
             concurrency: Semaphore::new(settings.concurrency.max(1)),
+            room: Room::new(settings.queue_bytes),
             settings,
             metrics,
             clock,
@@ -91,7 +98,21 @@ impl Subscription {
 
     /// Works until `shutdown`, and then until others have taken the leases over, as far as there are any; then finishes the batches
     /// under way, saves the checkpoints and gives back what is left. Failures of the database are waited out.
+    ///
+    /// Where a task ends in disorder, all others end in order, and it begins anew. If this is dropped, all of them end at once.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let (workshop, mut patience) = (&self.workshop, Patience::new(&self.workshop.settings));
+        while let Err(error) = self.run_once(&shutdown).await {
+            tracing::error!(subscription = workshop.subscription, %error, "a task of a subscription ended in disorder; beginning anew");
+            workshop.metrics.restarts.get_or_create(&workshop.labels()).inc();
+            if !patience.pause(&shutdown).await {
+                break;
+            }
+        }
+        workshop.metrics.ended(&workshop.labels());
+    }
+
+    async fn run_once(&self, shutdown: &CancellationToken) -> Result<(), JoinError> {
         let workshop = &self.workshop;
         let mut patience = Patience::new(&workshop.settings);
         let owner = loop {
@@ -99,8 +120,8 @@ impl Subscription {
                 Ok(owner) => break owner,
                 Err(error) => {
                     tracing::warn!(subscription = workshop.subscription, %error, "preparing the leases failed; trying again");
-                    if !patience.pause(&shutdown).await {
-                        return;
+                    if !patience.pause(shutdown).await {
+                        return Ok(());
                     }
                 }
             }
@@ -126,9 +147,10 @@ impl Subscription {
         tasks.spawn(tending.run(stop.clone()));
         // Whatever keeps the others from taking over, or from being asked to.
         let (within, given_up, ended) = (workshop.settings.hand_over_within, handed_over.clone(), stop.clone());
+        let told = shutdown.clone();
         tasks.spawn(async move {
             let patience = async {
-                shutdown.cancelled().await;
+                told.cancelled().await;
                 tokio::time::sleep(within).await;
             };
             ended.run_until_cancelled(patience).await;
@@ -141,14 +163,20 @@ impl Subscription {
             stop.clone(),
         ));
 
-        let mut coordinator = Coordinator::new(workshop.clone(), prepared, handed_over);
-        coordinator.run(received).await;
-        coordinator.drain().await;
-
+        let mut coordinator = Coordinator::new(workshop.clone(), prepared, handed_over.clone());
+        let mut outcome = tokio::select! {
+            outcome = coordinator.run(received) => outcome,
+            error = disorder(&mut tasks) => Err(error),
+        };
+        handed_over.cancel();
+        outcome = outcome.and(coordinator.drain().await);
         stop.cancel();
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            outcome = outcome.and(ended);
+        }
         self.give_back(&owner).await;
-        workshop.metrics.ended(&workshop.labels());
+        workshop.progress.clear();
+        outcome
     }
 
     async fn prepare(&self) -> Result<Owner, Error> {
@@ -160,7 +188,7 @@ impl Subscription {
     /// Saves what is handled and gives back what nobody took over; where the database is gone, they run out instead.
     async fn give_back(&self, owner: &Owner) {
         let (begun, last) = (Instant::now(), self.workshop.progress.due(true));
-        match tokio::time::timeout(Duration::from_secs(5), self.leases.release(owner, &last)).await {
+        match tokio::time::timeout(GIVE_BACK_WITHIN, self.leases.release(owner, &last)).await {
             Ok(Ok(())) => tracing::info!(
                 subscription = self.workshop.subscription,
                 took = ?begun.elapsed(),
@@ -178,7 +206,7 @@ async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner,
     let mut every = tokio::time::interval(workshop.settings.checkpoint_every);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut idle_since = Instant::now();
-    let mut unsettled = None;
+    let (mut unsettled, mut marked) = (None, None);
     while stop.run_until_cancelled(every.tick()).await.is_some() {
         let idle = idle_since.elapsed() >= workshop.settings.idle_checkpoint_every;
         if idle {
@@ -187,15 +215,18 @@ async fn save_checkpoints(workshop: Arc<Workshop>, leases: Leases, owner: Owner,
         let due = workshop.progress.due(idle);
         match workshop.losses.until_lost(leases.save(&owner, &due)).await {
             // One that is another's by now is dropped when the leases are tended next.
-            Ok(_) => workshop.progress.saved(&due),
+            Ok(()) => workshop.progress.saved(&due),
             Err(error) => tracing::warn!(subscription = workshop.subscription, %error, "saving checkpoints failed"),
         }
         let before = std::mem::replace(&mut unsettled, workshop.progress.unsettled());
-        if unsettled.is_some()
-            && unsettled == before
-            && let Err(error) = workshop.losses.until_lost(workshop.store.mark_all()).await
-        {
-            tracing::warn!(subscription = workshop.subscription, %error, "writing a mark failed");
+        // Once: where there is no room for what the stream shows next, the mark is not shown for long.
+        if unsettled.is_some() && unsettled == before && unsettled != marked {
+            match workshop.losses.until_lost(workshop.store.mark_all()).await {
+                Ok(_) => marked = unsettled,
+                Err(error) => {
+                    tracing::warn!(subscription = workshop.subscription, %error, "writing a mark failed");
+                }
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::candidates::Shown;
-use super::leases::Checkpoint;
+use super::leases::{Checkpoint, Needs, Stuck};
 use crate::ids::Partition;
 use crate::position::Position;
 
@@ -46,6 +46,8 @@ struct PartitionProgress {
     unfinished: BTreeMap<Position, Unfinished>,
     /// The highest checkpoint that is known to be stored.
     saved: Position,
+    /// What comes next is of a kind that this program does not know.
+    needs: Option<Needs>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Unfinished {
     fn of(shown: &Shown) -> (Position, Self) {
         let unfinished = Self {
             previous: shown.previous,
-            recorded_at: shown.event.recorded_at,
+            recorded_at: shown.stored.recorded_at(shown.position),
         };
         (shown.position, unfinished)
     }
@@ -87,6 +89,7 @@ impl Progress {
             writes_due: if shown.is_some() { 2 } else { 0 },
             unfinished,
             saved: position,
+            needs: None,
         };
         self.lock().partitions.insert(partition, progress);
     }
@@ -94,6 +97,34 @@ impl Progress {
     /// A lease was lost or is given back.
     pub(super) fn remove(&self, partition: Partition) {
         self.lock().partitions.remove(&partition);
+    }
+
+    /// The subscription has ended here.
+    pub(super) fn clear(&self) {
+        *self.lock() = State::default();
+    }
+
+    /// The partition can't go on here: what comes next is of a kind that this program does not know.
+    pub(super) fn got_stuck(&self, partition: Partition, fence: i64, needs: &Needs) {
+        if let Some(progress) = self.lock().partitions.get_mut(&partition)
+            && progress.fence == fence
+        {
+            progress.needs = Some(needs.clone());
+        }
+    }
+
+    /// The partitions that can't go on here.
+    pub(super) fn stuck(&self) -> Vec<Stuck> {
+        let state = self.lock();
+        let stuck = state.partitions.iter().filter_map(|(&partition, progress)| {
+            Some(Stuck {
+                partition,
+                fence: progress.fence,
+                reached: progress.checkpoint(state.frontier),
+                needs: progress.needs.clone()?,
+            })
+        });
+        stuck.collect()
     }
 
     /// The partition's checkpoint stays until every scan is over.

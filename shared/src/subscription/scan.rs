@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::patience::Patience;
+use super::stored::Stored;
 use super::worker::ScanEntry;
 use super::workshop::Workshop;
 use crate::ids::{EventId, Partition, uuid_v7_floor};
@@ -79,16 +80,19 @@ async fn hand_over(
     let partitions: Vec<Partition> = entries.keys().copied().collect();
     let mut events = workshop
         .store
-        .scan(&partitions, workshop.handler.event_types(), *next, horizon)
+        .scan(&partitions, &workshop.left_out(), *next, horizon)
         .await?;
-    while let Some(event) = events.next().await? {
+    while let Some(read) = events.next().await? {
         let Some(Ok(permit)) = stop.run_until_cancelled(permits.clone().acquire_owned()).await else {
             return Ok(());
         };
-        *next = event.id;
+        let stored = Stored::from(read);
+        if let Some(event) = stored.event() {
+            *next = event.id;
+        }
         *scanned += 1;
-        if let Some(entry) = entries.get(&event.partition) {
-            entry.deliver(Arc::new(event), permit);
+        if let Some(entry) = entries.get(&stored.partition()) {
+            entry.deliver(stored, permit);
         }
     }
     Ok(())

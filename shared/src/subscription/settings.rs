@@ -1,4 +1,4 @@
-//! How a subscription is tuned. Every duration is configuration.
+//! How a subscription is tuned.
 
 use std::time::Duration;
 
@@ -38,8 +38,11 @@ pub struct SubscriptionSettings {
     pub concurrency: usize,
     /// The most events that are handled in one batch.
     pub batch: usize,
-    /// The most events of one partition that are held in memory; those queued behind keep only their ids.
+    /// The most events of one partition that are laid out for work at once, or kept for a lease that is to be taken over.
     pub window: usize,
+    /// The most memory, in bytes, that events of the stream take until they are handled, all partitions together. Beyond it, the
+    /// stream is not read on.
+    pub queue_bytes: u32,
     /// How often a handler may refuse an event before it becomes a dead letter.
     pub attempts: u32,
     /// The first pause after a failure; it doubles up to `backoff_max`.
@@ -66,6 +69,7 @@ impl Default for SubscriptionSettings {
             concurrency: 16,
             batch: 100,
             window: 512,
+            queue_bytes: 64 * 1024 * 1024,
             attempts: 5,
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(4),

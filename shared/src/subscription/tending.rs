@@ -70,12 +70,13 @@ impl Tending {
                 Ok(()) = self.prepared.changed() => Occasion::Prepared,
                 _ = look.tick() => Occasion::Look,
             };
+            let gave_back = self.give_back().await;
             let mut vacant = Vacancies::new();
             if occasion == Occasion::Shutdown {
                 phase = Phase::Leaving;
             } else if occasion == Occasion::Look && phase == Phase::Working {
                 vacant = self.keeper.vacant().await;
-                if vacant.is_empty() || vacant == left_to_others {
+                if !gave_back && (vacant.is_empty() || vacant == left_to_others) {
                     continue;
                 }
             } else if occasion == Occasion::Look && self.handed_over.is_cancelled() {
@@ -107,6 +108,25 @@ impl Tending {
                 tracing::warn!(subscription = self.workshop.subscription, %error, "writing a heartbeat failed");
             }
         }
+    }
+
+    /// Gives back what this program can't go on with; answers whether there was such a thing.
+    async fn give_back(&mut self) -> bool {
+        let stuck = self.workshop.progress.stuck();
+        if stuck.is_empty() {
+            return false;
+        }
+        for stuck in &stuck {
+            tracing::error!(
+                subscription = self.workshop.subscription, partition = %stuck.partition,
+                event_type = stuck.needs.event_type, schema = stuck.needs.schema,
+                "this program does not know the next event; its partition waits for a newer one",
+            );
+        }
+        if let Err(error) = self.keeper.give_back(&stuck).await {
+            tracing::warn!(subscription = self.workshop.subscription, %error, "giving leases back failed; trying again");
+        }
+        true
     }
 
     async fn tend(&mut self, occasion: Occasion, phase: &mut Phase) -> Result<Changes, Error> {
@@ -145,6 +165,12 @@ impl Tending {
         metrics.lag_seconds.get_or_create(&labels).set(lag);
         let backlog = i64::try_from(backlog).unwrap_or(i64::MAX);
         metrics.backlog.get_or_create(&labels).set(backlog);
+        metrics
+            .queue_bytes
+            .get_or_create(&labels)
+            .set(self.workshop.room.taken());
+        let waiting = i64::try_from(self.keeper.waiting()).unwrap_or(i64::MAX);
+        metrics.leases_waiting.get_or_create(&labels).set(waiting);
     }
 }
 

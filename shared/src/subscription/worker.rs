@@ -1,18 +1,19 @@
 //! The work on one partition: a queue, lanes, and dead letters.
 //!
 //! Events of one audience are handled in order, those of different audiences at once: an audience's own
-//! order is all that matters. A lane takes what has queued up as one batch. A long queue keeps ids only, and
-//! never stalls the other partitions.
+//! order is all that matters. A lane takes what has queued up as one batch. A long queue stalls no other partition, until there is
+//! no room left for what is queued anywhere ([`super::room`]).
+//!
+//! An event that this program does not know, but another may, is no dead letter: the partition stops in front of it, and its lease is
+//! given back to whoever can go on (`docs/adr/0009-an-event-that-nobody-here-knows-waits.md`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use mongodb::error::Error;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Blocked, Done, Loaded, Place, Runner};
@@ -20,24 +21,28 @@ use super::candidates::Shown;
 use super::dead_letters::{Buried, DeadLetter};
 use super::feed::Mark;
 use super::handler::{Delivery, HandlerError};
-use super::leases::Lease;
+use super::leases::{Lease, Needs};
 use super::metrics::PartitionLabels;
 use super::patience::Patience;
+use super::room::Held;
+use super::stored::Stored;
 use super::workshop::Workshop;
-use crate::event_store::RecordedEvent;
-use crate::ids::{EventId, Partition, UserId};
+use crate::event_store::Envelope;
+use crate::events::DecodeError;
+use crate::ids::{Partition, UserId};
 use crate::position::Position;
 
 /// One thing in a partition's queue.
 #[derive(Debug)]
 enum Item {
     Event {
-        id: EventId,
-        body: Option<Arc<RecordedEvent>>,
+        stored: Stored,
         place: Place,
     },
     /// An operator wrote something on a dead letter of this partition.
-    Wake { position: Position },
+    Wake {
+        position: Position,
+    },
 }
 
 /// The coordinator's end of a partition.
@@ -51,35 +56,38 @@ pub(super) struct Worker {
     /// shown to this worker.
     covered: bool,
     queue: mpsc::UnboundedSender<Item>,
-    queued: Arc<AtomicUsize>,
     workshop: Arc<Workshop>,
     stop: CancellationToken,
-    task: JoinHandle<()>,
 }
 
 impl Worker {
-    /// For a lease that no stream covers yet.
-    pub(super) fn start(workshop: Arc<Workshop>, lease: &Lease) -> Self {
+    /// For a lease that no stream covers yet. Its task is one of `tasks`.
+    pub(super) fn start(workshop: Arc<Workshop>, lease: &Lease, tasks: &mut JoinSet<()>) -> Self {
         workshop.progress.add(lease.partition, lease.fence, lease.position);
-        Self::begin(workshop, lease)
+        Self::begin(workshop, lease, tasks)
     }
 
     /// For a lease that the stream has covered before it was taken over: it has shown this.
-    pub(super) fn start_prepared(workshop: Arc<Workshop>, lease: &Lease, mut shown: Vec<Shown>) -> Self {
+    pub(super) fn start_prepared(
+        workshop: Arc<Workshop>,
+        lease: &Lease,
+        mut shown: Vec<Shown>,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
         shown.retain(|shown| shown.position > lease.position);
         workshop
             .progress
             .add_prepared(lease.partition, lease.fence, lease.position, &shown);
-        let mut worker = Self::begin(workshop, lease);
+        let mut worker = Self::begin(workshop, lease, tasks);
         worker.covered = true;
-        for Shown { event, position, .. } in shown {
-            worker.delivered = position;
-            worker.enqueue(event, Place::Stream(position));
+        for shown in shown {
+            worker.delivered = shown.position;
+            worker.enqueue(shown.stored, shown.position, shown.held);
         }
         worker
     }
 
-    fn begin(workshop: Arc<Workshop>, lease: &Lease) -> Self {
+    fn begin(workshop: Arc<Workshop>, lease: &Lease, tasks: &mut JoinSet<()>) -> Self {
         let &Lease {
             partition,
             fence,
@@ -87,13 +95,14 @@ impl Worker {
             ..
         } = lease;
         let (queue, receiver) = mpsc::unbounded_channel();
-        let queued = Arc::new(AtomicUsize::new(0));
         let stop = CancellationToken::new();
         let bench = Bench {
             workshop: workshop.clone(),
             partition,
+            fence,
             receiver,
-            queued: queued.clone(),
+            taken_up: VecDeque::new(),
+            unknown: None,
             stop: stop.clone(),
             lanes: HashMap::new(),
             running: HashSet::new(),
@@ -102,17 +111,15 @@ impl Worker {
             look_at_letters: true,
             wakes: Vec::new(),
         };
-        let task = tokio::spawn(bench.run());
+        tasks.spawn(bench.run());
         Self {
             partition,
             fence,
             delivered: position,
             covered: false,
             queue,
-            queued,
             workshop,
             stop,
-            task,
         }
     }
 
@@ -137,15 +144,15 @@ impl Worker {
     }
 
     /// Hands over an event of the stream, if the worker awaits it.
-    pub(super) fn deliver(&mut self, event: Arc<RecordedEvent>, position: Position) {
+    pub(super) fn deliver(&mut self, stored: Stored, position: Position, held: Held) {
         if !self.awaits(position) {
             return;
         }
         self.delivered = position;
         self.workshop
             .progress
-            .began(self.partition, position, event.recorded_at);
-        self.enqueue(event, Place::Stream(position));
+            .began(self.partition, position, stored.recorded_at(position));
+        self.enqueue(stored, position, held);
     }
 
     /// Hands over a mark: nothing is to be done, but a checkpoint must pass it.
@@ -171,25 +178,17 @@ impl Worker {
             partition: self.partition,
             fence: self.fence,
             queue: self.queue.clone(),
-            queued: self.queued.clone(),
         }
     }
 
-    fn enqueue(&self, event: Arc<RecordedEvent>, place: Place) {
-        push(&self.queue, &self.queued, self.workshop.settings.window, event, place);
+    fn enqueue(&self, stored: Stored, position: Position, held: Held) {
+        let place = Place::Stream { position, _held: held };
+        // A worker that is gone has given up its lease: the event stays above its checkpoint for the next owner.
+        let _ = self.queue.send(Item::Event { stored, place });
     }
 
-    /// Stops after the batches under way; what is queued stays for the next owner.
-    pub(super) async fn stop(self) {
-        self.stop.cancel();
-        drop(self.queue);
-        if let Err(error) = self.task.await {
-            tracing::error!(partition = %self.partition, %error, "a partition's task ended badly");
-        }
-    }
-
-    /// Like `stop`, for a lease that is another's by now: nobody waits for what is under way.
-    pub(super) fn abandon(self) {
+    /// Its task ends after the batches under way; what is queued stays for the next owner.
+    pub(super) fn stop(self) {
         self.stop.cancel();
     }
 }
@@ -200,41 +199,27 @@ pub(super) struct ScanEntry {
     pub(super) partition: Partition,
     pub(super) fence: i64,
     queue: mpsc::UnboundedSender<Item>,
-    queued: Arc<AtomicUsize>,
 }
 
 impl ScanEntry {
     /// The permit is given back when the event is handled, or will never be.
-    pub(super) fn deliver(&self, event: Arc<RecordedEvent>, permit: OwnedSemaphorePermit) {
-        push(
-            &self.queue,
-            &self.queued,
-            usize::MAX,
-            event,
-            Place::Scan { _permit: permit },
-        );
+    pub(super) fn deliver(&self, stored: Stored, permit: OwnedSemaphorePermit) {
+        let place = Place::Scan { _permit: permit };
+        // As of a worker's own.
+        let _ = self.queue.send(Item::Event { stored, place });
     }
-}
-
-fn push(
-    queue: &mpsc::UnboundedSender<Item>,
-    queued: &AtomicUsize,
-    window: usize,
-    event: Arc<RecordedEvent>,
-    place: Place,
-) {
-    let id = event.id;
-    let body = (queued.fetch_add(1, Ordering::Relaxed) < window).then_some(event);
-    // A worker that is gone has given up its lease: the event stays above its checkpoint for the next owner.
-    let _ = queue.send(Item::Event { id, body, place });
 }
 
 /// The state of a partition's task.
 struct Bench {
     workshop: Arc<Workshop>,
     partition: Partition,
+    fence: i64,
     receiver: mpsc::UnboundedReceiver<Item>,
-    queued: Arc<AtomicUsize>,
+    /// Out of the queue, and in no lane yet.
+    taken_up: VecDeque<Item>,
+    /// What the first of them needs, if this program does not know it: nothing more is taken up.
+    unknown: Option<Needs>,
     stop: CancellationToken,
     lanes: HashMap<UserId, VecDeque<(Loaded, Delivery)>>,
     running: HashSet<UserId>,
@@ -248,6 +233,12 @@ struct Bench {
 impl Bench {
     async fn run(mut self) {
         let mut under_way = FuturesUnordered::new();
+        // The last to be made, so that it is the first to go.
+        let mut guard = Guard {
+            workshop: self.workshop.clone(),
+            partition: self.partition,
+            in_order: false,
+        };
         loop {
             if self.look_at_letters && under_way.is_empty() {
                 if !self.work_on_letters().await {
@@ -260,19 +251,21 @@ impl Bench {
             if !self.look_at_letters {
                 for batch in self.ready_batches() {
                     let blocked = self.blocked.of(batch.1.iter().map(|(loaded, _)| &*loaded.event));
-                    let runner = Runner {
-                        workshop: self.workshop.clone(),
-                        partition: self.partition,
-                        stop: self.stop.clone(),
-                    };
+                    let runner = self.runner();
                     under_way.push(async move { runner.run(batch.0, batch.1, blocked).await });
                 }
             }
+            if let Some(unknown) = &self.unknown
+                && self.in_hand == 0
+            {
+                self.workshop.progress.got_stuck(self.partition, self.fence, unknown);
+            }
+            let takes_more = self.unknown.is_none() && self.in_hand < self.workshop.settings.window;
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(done) = under_way.next(), if !under_way.is_empty() => self.settle(done),
-                received = self.receiver.recv(), if self.in_hand < self.workshop.settings.window => match received {
+                received = self.receiver.recv(), if takes_more => match received {
                     Some(item) => if !self.take_up(item).await { break },
                     None => break,
                 },
@@ -282,39 +275,31 @@ impl Bench {
         while let Some(done) = under_way.next().await {
             self.settle(done);
         }
+        guard.in_order = true;
     }
 
-    /// Takes an item and what else is in the queue; false when stopped meanwhile.
+    fn runner(&self) -> Runner {
+        Runner {
+            workshop: self.workshop.clone(),
+            partition: self.partition,
+            stop: self.stop.clone(),
+        }
+    }
+
+    /// Takes an item and what else is in the queue, up to what this program does not know; false when stopped meanwhile.
     async fn take_up(&mut self, first: Item) -> bool {
         let room = self.workshop.settings.window.saturating_sub(self.in_hand).max(1);
-        let mut items = vec![first];
-        while items.len() < room
+        self.taken_up.push_back(first);
+        while self.taken_up.len() < room
             && let Ok(item) = self.receiver.try_recv()
         {
-            items.push(item);
+            self.taken_up.push_back(item);
         }
-        let missing: Vec<EventId> = items
-            .iter()
-            .filter_map(|item| match item {
-                Item::Event { id, body: None, .. } => Some(*id),
-                _ => None,
-            })
-            .collect();
-        let Some(mut bodies) = self.read_bodies(&missing).await else {
-            return false;
-        };
-        for item in items {
+        while self.unknown.is_none()
+            && let Some(item) = self.taken_up.pop_front()
+        {
             match item {
-                Item::Event { id, body, place } => {
-                    self.queued.fetch_sub(1, Ordering::Relaxed);
-                    match body.or_else(|| bodies.remove(&id)) {
-                        Some(event) => self.lay_out(Loaded { event, place }).await,
-                        None => {
-                            tracing::error!(event_id = %id, "the event store has lost an event");
-                            self.workshop.progress.finished(self.partition, place.position());
-                        }
-                    }
-                }
+                Item::Event { stored, place } => self.lay_out(stored, place).await,
                 Item::Wake { position } => {
                     self.wakes.push(position);
                     self.look_at_letters = true;
@@ -324,54 +309,39 @@ impl Bench {
         !self.stop.is_cancelled()
     }
 
-    /// Reads what the queue kept by id only; none when stopped meanwhile.
-    async fn read_bodies(&self, ids: &[EventId]) -> Option<HashMap<EventId, Arc<RecordedEvent>>> {
-        if ids.is_empty() {
-            return Some(HashMap::new());
-        }
-        let mut patience = Patience::new(&self.workshop.settings);
-        loop {
-            let reading = self.workshop.store.read_by_ids(ids);
-            match self.workshop.losses.until_lost(reading).await {
-                Ok(events) => return Some(events.into_iter().map(|event| (event.id, Arc::new(event))).collect()),
-                Err(error) => {
-                    tracing::warn!(partition = %self.partition, %error, "reading queued events failed; trying again");
-                    if !patience.pause(&self.stop).await {
-                        return None;
-                    }
+    /// Puts an event into its lane. What no program can read is a dead letter at once; what only another one can stops the partition.
+    async fn lay_out(&mut self, stored: Stored, place: Place) {
+        let (envelope, reason) = match &stored {
+            Stored::Event(recorded) => match recorded.event() {
+                Ok(event) => {
+                    let delivery = Delivery {
+                        recorded: recorded.clone(),
+                        event,
+                        position: place.position(),
+                    };
+                    let event = recorded.clone();
+                    self.in_hand += 1;
+                    self.lanes
+                        .entry(delivery.event.audience())
+                        .or_default()
+                        .push_back((Loaded { event, place }, delivery));
+                    return;
                 }
-            }
-        }
-    }
-
-    /// Puts an event into its lane; what can't be decoded is a dead letter at once.
-    async fn lay_out(&mut self, loaded: Loaded) {
-        match loaded.event.event() {
-            Ok(event) => {
-                let delivery = Delivery {
-                    recorded: loaded.event.clone(),
-                    event,
-                    position: loaded.place.position(),
-                };
-                self.in_hand += 1;
-                self.lanes
-                    .entry(delivery.event.audience())
-                    .or_default()
-                    .push_back((loaded, delivery));
-            }
-            Err(error) => {
-                let runner = Runner {
-                    workshop: self.workshop.clone(),
-                    partition: self.partition,
-                    stop: self.stop.clone(),
-                };
-                if let Some(buried) = runner.bury(&loaded.event, &error.to_string(), false).await {
-                    if buried == Buried::Waits {
-                        self.blocked.add(loaded.event.stream.clone(), loaded.event.version);
-                    }
-                    self.workshop.progress.finished(self.partition, loaded.place.position());
+                Err(DecodeError::UnknownType(_) | DecodeError::UnknownSchema { .. }) => {
+                    self.unknown = Some(Needs::of(recorded));
+                    // It stays here: a scan that waits for it must not take it for handled.
+                    self.taken_up.push_front(Item::Event { stored, place });
+                    return;
                 }
+                Err(error @ DecodeError::Malformed { .. }) => (Envelope::from(&**recorded), error.to_string()),
+            },
+            Stored::Unreadable(unreadable) => (unreadable.envelope.clone(), unreadable.to_string()),
+        };
+        if let Some(buried) = self.runner().bury(&envelope, &reason, false).await {
+            if buried == Buried::Waits {
+                self.blocked.add(envelope.stream, envelope.version);
             }
+            self.workshop.progress.finished(self.partition, place.position());
         }
     }
 
@@ -428,7 +398,7 @@ impl Bench {
         }
     }
 
-    async fn try_letters(&mut self) -> Result<(), Error> {
+    async fn try_letters(&mut self) -> Result<(), HandlerError> {
         let letters = self
             .workshop
             .dead_letters
@@ -438,7 +408,7 @@ impl Bench {
         for letter in letters {
             // Once one of a stream stays, those behind it stay too.
             let stays = self.blocked.holds(&letter.stream, letter.version)
-                || !(letter.retry_requested || letter.queued_behind)
+                || !(letter.retry_requested || letter.queued_behind || letter.was_unknown())
                 || !self.retry(&letter).await?;
             if stays {
                 self.blocked.add(letter.stream, letter.version);
@@ -448,39 +418,48 @@ impl Bench {
     }
 
     /// Executes a letter; true if it is resolved.
-    async fn retry(&self, letter: &DeadLetter) -> Result<bool, Error> {
-        let Some(recorded) = self.workshop.store.read_by_ids(&[letter.event]).await?.pop() else {
-            self.workshop
-                .dead_letters
-                .refused_again(letter, "the event store has no such event")
-                .await?;
-            return Ok(false);
+    async fn retry(&self, letter: &DeadLetter) -> Result<bool, HandlerError> {
+        let (store, letters) = (&self.workshop.store, &self.workshop.dead_letters);
+        let reason = match store.read_by_id(letter.event, self.partition).await? {
+            None => "the event store has no such event".to_owned(),
+            Some(Err(unreadable)) => unreadable.to_string(),
+            Some(Ok(recorded)) => match recorded.event() {
+                Err(error) => error.to_string(),
+                Ok(event) => {
+                    let delivery = Delivery {
+                        recorded: Arc::new(recorded),
+                        event,
+                        position: None,
+                    };
+                    match self.workshop.handle(&[delivery]).await {
+                        Ok(()) => {
+                            letters.resolved(letter).await?;
+                            tracing::info!(event_id = %letter.event, "a dead letter is resolved");
+                            return Ok(true);
+                        }
+                        Err(HandlerError::Refused(reason)) => reason,
+                        Err(unavailable) => return Err(unavailable),
+                    }
+                }
+            },
         };
-        let handled = match recorded.event() {
-            Ok(event) => {
-                let delivery = Delivery {
-                    recorded: Arc::new(recorded),
-                    event,
-                    position: None,
-                };
-                self.workshop.handler.handle(&[delivery]).await
-            }
-            Err(error) => Err(HandlerError::Refused(error.to_string())),
-        };
-        match handled {
-            Ok(()) => {
-                self.workshop.dead_letters.resolved(letter).await?;
-                tracing::info!(event_id = %letter.event, "a dead letter is resolved");
-                Ok(true)
-            }
-            Err(HandlerError::Database(error)) if crate::mongo::is_transient(&error) => Err(error),
-            Err(error) => {
-                self.workshop
-                    .dead_letters
-                    .refused_again(letter, &error.to_string())
-                    .await?;
-                Ok(false)
-            }
+        letters.refused_again(letter, &reason).await?;
+        Ok(false)
+    }
+}
+
+/// Keeps the checkpoint where it is when a partition's task does not end in order: what it had in hand is dropped then, and a
+/// scan would take that for handled.
+struct Guard {
+    workshop: Arc<Workshop>,
+    partition: Partition,
+    in_order: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.in_order {
+            self.workshop.progress.remove(self.partition);
         }
     }
 }

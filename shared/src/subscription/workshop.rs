@@ -5,12 +5,14 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::dead_letters::DeadLetters;
-use super::handler::Handler;
+use super::handler::{Delivery, Handler, HandlerError, refusing_panics};
 use super::metrics::{SubscriptionLabels, SubscriptionMetrics};
 use super::progress::Progress;
+use super::room::Room;
 use super::settings::SubscriptionSettings;
 use crate::clock::SharedClock;
 use crate::event_store::EventStore;
+use crate::events::Event;
 use crate::mongo::Losses;
 
 /// What the workers of a subscription have in common.
@@ -28,9 +30,26 @@ pub(super) struct Workshop {
     pub(super) clock: SharedClock,
     /// Bounds the batches under way in this process.
     pub(super) concurrency: Semaphore,
+    /// Bounds what of the stream is in memory.
+    pub(super) room: Room,
 }
 
 impl Workshop {
+    /// Calls the handler. A panic of it is a refusal, and it does not wait for answers on connections that are lost.
+    pub(super) async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
+        let handling = refusing_panics(self.handler.handle(batch));
+        self.losses.until_lost(handling).await
+    }
+
+    /// The types of events that do not concern the handler: of those that this program knows, what it does not ask for.
+    pub(super) fn left_out(&self) -> Vec<&'static str> {
+        let Some(wanted) = self.handler.event_types() else {
+            return Vec::new();
+        };
+        let known = Event::TYPES.iter().copied();
+        known.filter(|name| !wanted.contains(name)).collect()
+    }
+
     pub(super) fn labels(&self) -> SubscriptionLabels {
         SubscriptionLabels {
             subscription: self.subscription.clone(),

@@ -5,6 +5,9 @@ mod event_store;
 #[cfg(feature = "http")]
 mod http;
 mod losses;
+mod panics;
+mod room;
 mod subscription;
 mod takeover;
+mod unknown;
 mod world;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bson::{Document, doc};
 use chrono::Utc;
+use shared::event_store::Envelope;
 use shared::ids::{EventId, Partition};
 use shared::position::Position;
 use shared::subscription::dead_letters::{DeadLetters, Request};
@@ -12,7 +13,7 @@ use shared::subscription::{SubscriptionMetrics, SubscriptionSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::event_store::{append, followed, post_created};
-use crate::world::{Recorder, World, eventually, settings, user, user_of};
+use crate::world::{Recorder, Told, World, eventually, settings, user, user_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_from_before_and_after_the_start_are_handled_in_order() {
@@ -107,10 +108,14 @@ async fn an_outage_is_waited_out() {
     let world = World::new().await;
     let recorder = Recorder::new();
     *recorder.outages.lock().unwrap() = 12;
-    let running = world.start(&recorder);
+    let metrics = SubscriptionMetrics::default();
+    let told = Told::by(&metrics);
+    let running = world.start_with(&recorder, settings(), metrics);
     let id = world.follow(user()).await;
     recorder.wait_for_all(&[id]).await;
     running.stop().await;
+    assert_eq!(told.value("retries_total"), Some(12.0));
+    assert_eq!(told.value("dead_letters_total"), None);
     assert!(DeadLetters::new(&world.views).list().await.unwrap().is_empty());
 }
 
@@ -183,30 +188,38 @@ async fn a_discarded_letter_lets_its_stream_go_on_and_stays_on_record() {
     running.stop().await;
 }
 
+/// Of many, those that a batch asks for are found without a look at the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_cannot_be_decoded_is_a_dead_letter() {
+async fn what_was_discarded_is_looked_up_by_its_event() {
     let world = World::new().await;
-    let recorder = Recorder::new();
-    let running = world.start(&recorder);
-    let (event, _) = append(&world.store, post_created(user(), "from the future"), 0).await;
-    recorder.wait_for_all(&[event.id]).await;
-    let mut document = bson::serialize_to_document(&event).unwrap();
-    document.insert("_id", EventId::new(Utc::now()));
-    document.insert("version", 2_i64);
-    document.insert("type", "post.teleported");
-    world
-        .store
-        .database()
-        .collection::<Document>("events")
-        .insert_one(document)
-        .await
-        .unwrap();
     let letters = DeadLetters::new(&world.views);
-    eventually("it is put aside", || async { letters.list().await.unwrap().len() == 1 }).await;
-    assert!(letters.list().await.unwrap()[0].reason.contains("post.teleported"));
-    let barrier = world.store.mark_all().await.unwrap();
-    world.wait_for_checkpoints(barrier).await;
-    running.stop().await;
+    letters.ensure().await.unwrap();
+    assert!(!letters.any_discarded().await.unwrap());
+    let (event, _) = append(&world.store, post_created(user(), "discarded"), 0).await;
+    let other = EventId::new(Utc::now());
+    for name in ["one", "other"] {
+        let envelope = Envelope::from(&event);
+        letters
+            .record(name, &envelope, "it was bad", false, Utc::now())
+            .await
+            .unwrap();
+    }
+    let asked = || [event.id, other].into_iter();
+    assert_eq!(
+        letters.discarded_among(asked(), |_| true).await.unwrap(),
+        HashSet::new()
+    );
+    letters.request(event.id, Request::Discard).await.unwrap();
+    assert!(letters.any_discarded().await.unwrap());
+    let of = async |name: &str| letters.discarded_among(asked(), |it| it == name).await.unwrap();
+    assert_eq!(of("one").await, HashSet::from([event.id]));
+    assert_eq!(of("nobody").await, HashSet::new());
+    let explained = doc! {
+        "explain": { "find": "dead_letters", "filter": { "discarded": true, "event": { "$in": [event.id] } } },
+        "verbosity": "queryPlanner",
+    };
+    let plan = world.views.run_command(explained).await.unwrap();
+    assert!(plan.to_string().contains("\"discards\""), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,11 +278,15 @@ async fn a_checkpoint_older_than_the_oplog_is_made_good_by_a_scan() {
 
     let second = Recorder::new();
     let metrics = SubscriptionMetrics::default();
+    let told = Told::by(&metrics);
     let running = world.start_with(&second, settings(), metrics);
     second.wait_for_all(&[before, missed]).await;
     let barrier = world.store.mark_all().await.unwrap();
     world.wait_for_checkpoints(barrier).await;
     running.stop().await;
+    assert_eq!(told.value("scans_total"), Some(1.0));
+    assert_eq!(told.value("dead_letters_total"), Some(1.0), "what is no event");
+    assert_eq!(told.value("events_handled_total"), Some(2.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

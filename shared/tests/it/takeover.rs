@@ -18,7 +18,7 @@ use crate::world::{DEADLINE, Recorder, World, eventually, settings, user, user_o
 async fn two_processes_share_and_the_death_of_one_loses_nothing() {
     let world = World::new().await;
     let (first, second) = (Recorder::new(), Recorder::new());
-    let running_first = world.start(&first);
+    let mut running_first = Some(world.start(&first));
     eventually("the first holds all leases", || async {
         world
             .leases()
@@ -46,8 +46,7 @@ async fn two_processes_share_and_the_death_of_one_loses_nothing() {
         ids.push(world.follow(user_of(number)).await);
         if number == 50 {
             first.wait_for(|handled| handled.len() > 1).await;
-            // As by SIGKILL: nothing is finished, saved or released.
-            running_first.task.abort();
+            running_first.take().unwrap().kill(&first).await;
         }
     }
     second
@@ -224,8 +223,8 @@ async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_heir() {
     let dead = world.start_with(&first, settings(), SubscriptionMetrics::default());
     world.follow(user()).await;
     first.done.notified().await;
-    // As by SIGKILL: `first` keeps the session, so that nothing tells the server.
-    dead.task.abort();
+    // `first` keeps the session, so that nothing tells the server.
+    dead.kill(&first).await;
 
     let heir = InTransaction::new(&world.views, false).await;
     let running = world.start_with(&heir, settings(), SubscriptionMetrics::default());

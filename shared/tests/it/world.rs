@@ -1,21 +1,23 @@
 //! A subscription's surroundings: a database, a store, a handler that remembers.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bson::doc;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use local_mongodb::{Server, TestDatabase};
 use mongodb::{Client, Database};
-use shared::clock::SystemClock;
+use shared::clock::{Clock, SharedClock, SystemClock};
 use shared::event_store::{EventStore, Retries};
 use shared::ids::{EventId, Partition, UserId};
 use shared::mongo::Databases;
 use shared::position::Position;
 use shared::subscription::leases::Leases;
 use shared::subscription::{Delivery, Handler, HandlerError, Subscription, SubscriptionMetrics, SubscriptionSettings};
+use shared::telemetry::MetricsRegistry;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Recorder {
     pub(crate) handled: Mutex<Vec<EventId>>,
     pub(crate) refused: Mutex<HashSet<EventId>>,
+    pub(crate) panics: Mutex<HashSet<EventId>>,
     pub(crate) refusals: Mutex<HashMap<EventId, u32>>,
     /// How many calls still fail as if the database were gone.
     pub(crate) outages: Mutex<u32>,
@@ -48,6 +51,7 @@ impl Recorder {
             types,
             handled: Mutex::default(),
             refused: Mutex::default(),
+            panics: Mutex::default(),
             refusals: Mutex::default(),
             outages: Mutex::default(),
             shut_for: Mutex::default(),
@@ -88,12 +92,12 @@ impl Handler for Recorder {
             if *outages > 0 {
                 *outages -= 1;
                 let gone = std::io::Error::other("the test cut the connection");
-                return Err(HandlerError::Database(
-                    mongodb::error::ErrorKind::Io(Arc::new(gone)).into(),
-                ));
+                return Err(mongodb::error::Error::from(gone).into());
             }
         }
         for delivery in batch {
+            let panics = self.panics.lock().unwrap().contains(&delivery.recorded.id);
+            assert!(!panics, "the test says so");
             if self.refused.lock().unwrap().contains(&delivery.recorded.id) {
                 *self.refusals.lock().unwrap().entry(delivery.recorded.id).or_default() += 1;
                 return Err(HandlerError::Refused("the test refuses it".to_owned()));
@@ -216,6 +220,17 @@ pub(crate) fn start(
     settings: SubscriptionSettings,
     metrics: SubscriptionMetrics,
 ) -> Running {
+    start_by(SystemClock::shared(), store, databases, handler, settings, metrics)
+}
+
+pub(crate) fn start_by(
+    clock: SharedClock,
+    store: &EventStore,
+    databases: &Databases,
+    handler: &Arc<impl Handler>,
+    settings: SubscriptionSettings,
+    metrics: SubscriptionMetrics,
+) -> Running {
     let subscription = Subscription::new(
         "test",
         store.clone(),
@@ -223,7 +238,7 @@ pub(crate) fn start(
         handler.clone(),
         settings,
         metrics,
-        SystemClock::shared(),
+        clock,
     );
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
@@ -242,6 +257,55 @@ impl Running {
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap();
+    }
+
+    /// As by SIGKILL: nothing is finished, saved or released, and nothing of it goes on, as far as it works with `handler`.
+    pub(crate) async fn kill(self, handler: &Arc<impl Handler>) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+        eventually("no task is left", || async { Arc::strong_count(handler) == 1 }).await;
+    }
+}
+
+/// What a subscription told of itself.
+pub(crate) struct Told(MetricsRegistry);
+
+impl Told {
+    pub(crate) fn by(metrics: &SubscriptionMetrics) -> Self {
+        let registry = MetricsRegistry::default();
+        registry.register_all(|registry| metrics.register(registry));
+        Self(registry)
+    }
+
+    /// The sum over all labels; none where nothing was told.
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
+        let all = self.0.encode().unwrap();
+        let named = all
+            .lines()
+            .filter(|line| line.starts_with(&format!("subscription_{name}{{")));
+        let values = named.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+        values.reduce(|one, other| one + other)
+    }
+}
+
+/// A clock that panics when it is looked at, once, if it is told to.
+#[derive(Debug, Default)]
+pub(crate) struct Trap(AtomicBool);
+
+impl Trap {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_sprung(&self) -> bool {
+        !self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Clock for Trap {
+    fn now(&self) -> DateTime<Utc> {
+        assert!(!self.0.swap(false, Ordering::SeqCst), "the test says so");
+        SystemClock.now()
     }
 }
 

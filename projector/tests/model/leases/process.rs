@@ -114,7 +114,7 @@ impl Worker {
     }
 
     /// `PartitionProgress::checkpoint`.
-    fn checkpoint(&self, frontier: Position, mutation: Mutation) -> Option<Position> {
+    pub(super) fn checkpoint(&self, frontier: Position, mutation: Mutation) -> Option<Position> {
         if !self.covered || self.scanning > 0 {
             return None;
         }
@@ -165,6 +165,10 @@ pub(super) struct Process<const PARTITIONS: usize> {
     pub(super) wanted: [bool; PARTITIONS],
     /// It is about to end: `Keeper::leaving`.
     pub(super) leaving: bool,
+    /// It knows every kind of event.
+    pub(super) knows: bool,
+    /// It has met what it does not know: `Keeper::outdated`.
+    pub(super) outdated: bool,
     /// Between the keeper's look and its command: what it goes for, and what it found lost.
     pub(super) claims: Option<([Claim; PARTITIONS], Changes<PARTITIONS>)>,
     /// On their way from the keeper to the coordinator.
@@ -181,9 +185,11 @@ pub(super) struct Process<const PARTITIONS: usize> {
 }
 
 impl<const PARTITIONS: usize> Process<PARTITIONS> {
-    pub(super) fn new(runs: bool) -> Self {
+    pub(super) fn new(runs: bool, knows: bool) -> Self {
         Self {
             runs,
+            knows,
+            outdated: false,
             held: [None; PARTITIONS],
             wanted: [false; PARTITIONS],
             leaving: false,
@@ -199,6 +205,11 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
+    /// The same program in another life.
+    pub(super) fn reborn(&self, runs: bool) -> Self {
+        Self::new(runs, self.knows)
+    }
+
     /// `Keeper::claims`: those to be had up to a fair share, then those of owners with more than theirs.
     pub(super) fn claims(
         &self,
@@ -210,9 +221,10 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         if self.leaving {
             return claims;
         }
-        let to_be_had = |partition: usize| is_free(partition) || leases[partition].offered;
+        let vacant = |partition: usize| is_free(partition) || leases[partition].offered;
+        let to_be_had = |partition: usize| vacant(partition) && (self.knows || !leases[partition].needs);
         let mut others: Vec<Owner> = (0..PARTITIONS)
-            .filter(|&partition| !to_be_had(partition) && leases[partition].owner != me)
+            .filter(|&partition| !vacant(partition) && leases[partition].owner != me)
             .map(|partition| leases[partition].owner)
             .collect();
         let of_others = others.clone();
@@ -225,20 +237,27 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         let taken_over = |partition: usize| Claim::TakeOver {
             fence: leases[partition].fence,
         };
-        let vacant = (0..PARTITIONS).filter(|&partition| to_be_had(partition));
         let mut claimed = 0;
-        for partition in vacant.take(most.saturating_sub(held)) {
+        for partition in (0..PARTITIONS).filter(|&it| to_be_had(it) && leases[it].needs) {
+            claims[partition] = Claim::Take { stale: false };
+            claimed += 1;
+        }
+        let others_left = (0..PARTITIONS).filter(|&partition| to_be_had(partition) && !leases[partition].needs);
+        for partition in others_left.take(most.saturating_sub(held)) {
             claims[partition] = match is_free(partition) {
                 true => Claim::Take { stale: false },
                 false => taken_over(partition),
             };
             claimed += 1;
         }
-        let mut missing = least.saturating_sub(held + claimed);
+        let mut missing = match self.outdated {
+            true => 0,
+            false => least.saturating_sub(held + claimed),
+        };
         for owner in others {
             let count = of_others.iter().filter(|&&of| of == owner).count();
             let spare = count.saturating_sub(most).min(missing);
-            let theirs = (0..PARTITIONS).filter(|&partition| leases[partition].owner == owner && !to_be_had(partition));
+            let theirs = (0..PARTITIONS).filter(|&partition| leases[partition].owner == owner && !vacant(partition));
             for partition in theirs.take(spare) {
                 claims[partition] = taken_over(partition);
             }
@@ -369,7 +388,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         if let Some(feed) = &mut self.feed {
             feed.next = position + 1;
         }
-        if let Entry::Event(partition) = entry {
+        if let Entry::Event(partition) | Entry::Unknown(partition) = entry {
             let partition = usize::from(partition);
             if let Some(worker) = &mut self.workers[partition] {
                 if (worker.covered || mutation == Mutation::HandedOverBeforeTheStreamCovers)

@@ -54,6 +54,7 @@ pub(super) enum Scene {
     TwoScansOfOnePartition,
     KeptForATakeover,
     TakenOverInTime,
+    WaitsForWhoKnows,
 }
 
 impl Scene {
@@ -100,6 +101,9 @@ impl Scene {
                     .iter()
                     .flat_map(|process| process.candidates.iter().flatten());
                 candidates.any(|candidate| candidate.shown != 0)
+            }),
+            Scene::WaitsForWhoKnows => seen("a lease waits for who knows its next event", |_, state| {
+                state.leases.iter().any(|lease| lease.needs)
             }),
             Scene::TakenOverInTime => seen("others have all that somebody held who is about to end", |_, state| {
                 let mut leaving = state.processes.iter().filter(|process| process.leaving);

@@ -1,7 +1,7 @@
 //! What processes do to what they share: the leases, the event store and its oplog.
 
-use super::process::{Change, Changes, Checkpoint, Claim, Process, SCANS, Scan};
-use super::{Entry, Mutation, Owner, Position, Set, State, events_of};
+use super::process::{Change, Changes, Checkpoint, Claim, SCANS, Scan};
+use super::{Entry, Mutation, Owner, Position, Set, State, bit, events_of, unknown_in};
 
 impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITIONS> {
     pub(super) fn append(&mut self, entry: Entry) -> Position {
@@ -102,6 +102,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
             }
             lease.owner = Owner::of(process);
             lease.offered = false;
+            lease.needs = false;
             lease.fence += 1;
             let (fence, position) = (lease.fence, lease.position);
             self.changed(partition);
@@ -152,7 +153,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         (feed.next..=self.last).find(|&position| match self.log[usize::from(position)] {
             Entry::Nothing => false,
             Entry::Mark => true,
-            Entry::Event(partition) => feed.partitions[usize::from(partition)],
+            Entry::Event(partition) | Entry::Unknown(partition) => feed.partitions[usize::from(partition)],
         })
     }
 
@@ -195,6 +196,42 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.processes[process].saved(&checkpoints);
     }
 
+    /// Whether the process can read the event.
+    pub(super) fn knows(&self, process: usize, position: Position) -> bool {
+        self.processes[process].knows || unknown_in(&self.log) & bit(position) == 0
+    }
+
+    /// Whether the process has an event of the partition in hand that it does not know: `Progress::stuck`. That the code finishes first
+    /// what came before, and begins nothing behind it, makes no other states.
+    pub(super) fn is_stuck(&self, process: usize, partition: usize) -> bool {
+        let (it, lease) = (&self.processes[process], &self.leases[partition]);
+        let Some(worker) = &it.workers[partition] else {
+            return false;
+        };
+        let scans = it
+            .scans
+            .iter()
+            .flatten()
+            .filter(|scan| scan.fences[partition] == Some(worker.fence));
+        let in_hand = scans.fold(worker.unfinished, |all, scan| all | scan.open);
+        let is_owner = lease.owner == Owner::of(process) && lease.fence == worker.fence;
+        let unknown = unknown_in(&self.log) & events_of(partition, &self.log);
+        !it.knows && is_owner && in_hand & unknown != 0
+    }
+
+    /// `Leases::give_back`. The next look finds the lease lost.
+    pub(super) fn give_back(&mut self, process: usize, partition: usize, mutation: Mutation) {
+        let it = &mut self.processes[process];
+        it.outdated = true;
+        let reached = it.workers[partition].and_then(|worker| worker.checkpoint(it.frontier, mutation));
+        let lease = &mut self.leases[partition];
+        lease.owner = Owner::Nobody;
+        lease.offered = false;
+        lease.needs = true;
+        lease.position = lease.position.max(reached.unwrap_or_default());
+        self.changed(partition);
+    }
+
     /// `Keeper::leave`.
     pub(super) fn leave(&mut self, process: usize) {
         self.processes[process].leaving = true;
@@ -209,7 +246,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.save(process, saving, mutation);
         let due = self.processes[process].due(mutation);
         self.save(process, due, mutation);
-        self.processes[process] = Process::new(false);
+        self.processes[process] = self.processes[process].reborn(false);
         for partition in 0..PARTITIONS {
             if self.leases[partition].owner == Owner::of(process) {
                 self.leases[partition].owner = Owner::Nobody;
@@ -221,7 +258,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
 
     /// A new life of a process, with another name as an owner: `Owner::random`.
     pub(super) fn start(&mut self, process: usize) {
-        self.processes[process] = Process::new(true);
+        self.processes[process] = self.processes[process].reborn(true);
         for lease in &mut self.leases {
             if lease.owner == Owner::of(process) {
                 lease.owner = Owner::Gone;

@@ -26,6 +26,7 @@ fn leases<const PROCESSES: usize, const PARTITIONS: usize>(
 ) -> Leases<PROCESSES, PARTITIONS> {
     Leases {
         entries,
+        outdated: 0,
         from_origin: false,
         bounds,
         mutation: Mutation::None,
@@ -105,6 +106,45 @@ fn unprepared_leases_are_taken_over_too() {
     holds(
         "two processes, two partitions, a cold takeover",
         model.checker().symmetry(),
+    );
+}
+
+/// One of the two does not know some of the events.
+#[test]
+fn what_somebody_does_not_know_waits_for_who_does() {
+    let scenes = [Scene::AllIsDone, Scene::Takeover, Scene::WaitsForWhoKnows];
+    let upgrade = |entries, from_origin, bounds| Leases {
+        outdated: 1,
+        from_origin,
+        ..leases::<2, 1>(entries, bounds, &scenes)
+    };
+    let killed = Bounds { kills: 1, ..NO_MISHAPS };
+    let model = upgrade(2, false, killed);
+    holds(
+        "two processes of two versions, a partition, a kill",
+        model.checker().symmetry(),
+    );
+    let paused = Bounds {
+        pauses: 1,
+        ..NO_MISHAPS
+    };
+    let model = upgrade(2, false, paused);
+    holds(
+        "two processes of two versions, a partition, a pause",
+        model.checker().symmetry(),
+    );
+    let model = upgrade(1, true, killed);
+    holds(
+        "two processes of two versions, a scan, a kill",
+        model.checker().symmetry(),
+    );
+    let two = Leases {
+        outdated: 1,
+        ..leases::<2, 2>(1, NO_MISHAPS, &scenes)
+    };
+    holds(
+        "two processes of two versions, two partitions",
+        two.checker().symmetry(),
     );
 }
 
@@ -308,4 +348,13 @@ fn a_scan_that_ends_for_another_is_found_out() {
         ..mutated::<1, 1>(Mutation::OneScanEndsAll, bounds)
     };
     breaks("one scan ends all", model, NOTHING_IS_LOST);
+}
+
+#[test]
+fn who_passes_over_what_it_does_not_know_is_found_out() {
+    let model = Leases {
+        outdated: 1,
+        ..mutated::<2, 1>(Mutation::UnknownIsPassedOver, NO_MISHAPS)
+    };
+    breaks("the unknown is passed over", model, NOTHING_IS_LOST);
 }

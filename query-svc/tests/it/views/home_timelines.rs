@@ -74,6 +74,25 @@ async fn a_post_reaches_followers_and_a_follow_reaches_posts() {
     }
 }
 
+/// `subscriptions.batch` may be more than a transaction takes: what the first one has seen says what follows from its own events.
+#[tokio::test]
+async fn a_follow_at_the_beginning_of_a_large_batch_reaches_posts() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let projected = Projected::new(&views, 1, clock).await;
+    let (ada, bob) = (store.register("ada"), store.register("bob"));
+    let post = store.post(ada, "hello");
+    projected.deliver(&store.log).await;
+    let before = store.log.len();
+    store.follow(bob, ada);
+    for number in 0..400 {
+        store.edit(post, &format!("hello again {number}"));
+    }
+    projected.projection.handle(&store.log[before..]).await.unwrap();
+    assert_eq!(entries(&projected.views, bob).await, [post]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_and_a_follow_at_once_never_miss_each_other() {
     let (_database, views) = database().await;
