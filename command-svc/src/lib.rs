@@ -9,6 +9,7 @@ mod config;
 mod credentials;
 pub mod domain;
 mod metrics;
+mod origins;
 mod passwords;
 mod routes;
 mod sessions;

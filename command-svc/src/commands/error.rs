@@ -1,5 +1,7 @@
 //! Why a command did not happen.
 
+use std::time::Duration;
+
 use mongodb::error::Error as DatabaseError;
 use shared::event_store::AppendError;
 use shared::events::DecodeError;
@@ -49,6 +51,13 @@ pub enum Refusal {
     WrongCredentials,
     #[error("the refresh token is not good, or not any more")]
     SessionOver,
+    #[error("the session of the token is over")]
+    SessionEnded,
+    #[error("the current password is another")]
+    CurrentPasswordWrong,
+    /// Until the next attempt.
+    #[error("too many attempts to log in")]
+    TooOften(Duration),
 }
 
 /// It could not be done now. What was asked for may have happened all the same.

@@ -1,9 +1,11 @@
 //! Logging in, staying logged in, logging out. No event tells of it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use shared::auth::{SCOPE_USER, Subject};
-use shared::ids::SessionId;
+use shared::ids::{SessionId, UserId};
+use shared::values::Password;
 
 use super::{Broken, CommandError, Commands, Inner, Refusal};
 use crate::credentials::{Credentials, Identifier};
@@ -17,10 +19,31 @@ pub struct Login {
     pub refresh_token: String,
 }
 
+/// An attempt to log in, as it is limited: see [`crate::origins`].
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt {
+    pub address: IpAddr,
+    /// Whether unknown addresses may still try to log in as this account now, or how long it is until they may.
+    pub allowance: Result<(), Duration>,
+}
+
+/// No user's id.
+const NOBODY: UserId = UserId::from_bytes([0; 16]);
+
 impl Commands {
-    /// Begins a session. `identifier` is none where what was sent can be nobody's; that takes as long as any other
-    /// failure.
-    pub async fn log_in(&self, identifier: Option<Identifier>, password: String) -> Result<Login, CommandError> {
+    /// The session that a refresh token belongs to, if it is one of ours. Nothing is looked up.
+    pub fn session_of(&self, token: &str) -> Option<SessionId> {
+        self.0.sessions.parse(token).ok().map(|token| token.family)
+    }
+
+    /// Begins a session. Identifier and password are none where what was sent can be nobody's; that takes as long as any
+    /// other failure.
+    pub async fn log_in(
+        &self,
+        identifier: Option<Identifier>,
+        password: Option<Password>,
+        attempt: Attempt,
+    ) -> Result<Login, CommandError> {
         let inner = self.0.clone();
         self.run("log_in", async move {
             let known = match &identifier {
@@ -30,12 +53,19 @@ impl Commands {
                 }
                 None => None,
             };
+            if let Err(wait) = attempt.allowance {
+                let user = known.as_ref().map_or(NOBODY, |credentials| credentials.user);
+                if !inner.origins.is_known(user, attempt.address).await? {
+                    return Err(Refusal::TooOften(wait).into());
+                }
+            }
             let hash = known.as_ref().map(|credentials| credentials.password_hash.as_str());
-            let right = inner.passwords.verify(&password, hash).await?;
+            let right = inner.passwords.verify(password.as_ref(), hash).await?;
             let Some(credentials) = known.filter(|_| right) else {
                 return Err(Refusal::WrongCredentials.into());
             };
             let _place = inner.executor.place().await?;
+            inner.origins.remember(credentials.user, attempt.address).await?;
             let (session, token) = inner.sessions.begin(credentials.user, credentials.epoch).await?;
             inner.login(&credentials, session, &token)
         })

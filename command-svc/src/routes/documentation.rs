@@ -7,7 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::{follows, keys, posts, reactions, sessions, users};
+use super::{follows, keys, me, posts, reactions, sessions, users};
 
 /// What every command may be answered, beside what its own description says.
 #[derive(IntoResponses)]
@@ -40,7 +40,7 @@ pub(super) enum Failures {
         description = "The write side. What changes users, posts and follows answers with a `Consistency-Token`; a query that is sent it shows the change. Errors are problem+json (RFC 9457).",
     ),
     paths(
-        users::register, users::change, users::delete,
+        users::register, me::change, me::delete,
         follows::follow, follows::unfollow,
         sessions::log_in, sessions::refresh, sessions::log_out,
         posts::create, posts::edit, posts::delete,

@@ -3,6 +3,7 @@
 mod documentation;
 mod follows;
 mod keys;
+mod me;
 mod posts;
 mod problems;
 mod reactions;
@@ -25,8 +26,8 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
         .service(resource("/v1/users").route(post().to(users::register)))
         .service(
             resource("/v1/users/me")
-                .route(patch().to(users::change))
-                .route(delete().to(users::delete)),
+                .route(patch().to(me::change))
+                .route(delete().to(me::delete)),
         )
         .service(
             resource("/v1/users/{id}/follow")
@@ -60,7 +61,7 @@ pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
     vec![
         (Method::POST, "/v1/users", Class::Register),
         (Method::POST, "/v1/sessions", Class::Login),
-        (Method::POST, "/v1/sessions/refresh", Class::Login),
+        (Method::POST, "/v1/sessions/refresh", Class::Refresh),
     ]
 }
 

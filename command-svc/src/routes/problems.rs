@@ -51,6 +51,11 @@ fn refused(refusal: Refusal) -> Problem {
             .with_type("wrong-credentials", "The login failed"),
         Refusal::SessionOver => Problem::unauthorized("The refresh token is not good, or not any more.")
             .with_type("session-over", "The session is over"),
+        Refusal::SessionEnded => Problem::invalid_token("the session of the token is over"),
+        Refusal::CurrentPasswordWrong => Problem::forbidden("It is not the password that one logs in with now.")
+            .with_type("current-password-wrong", "The current password is wrong")
+            .with_field("current_password", "is wrong"),
+        Refusal::TooOften(wait) => Problem::too_many_requests(wait),
     }
 }
 

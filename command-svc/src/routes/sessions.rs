@@ -5,12 +5,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
 use serde::{Deserialize, Serialize};
-use shared::http::{Authenticated, Json, Problem};
-use shared::values::{Email, Handle};
+use shared::http::{Authenticated, Class, Json, Key, Limits, Problem};
+use shared::values::{Email, Handle, Password};
 use utoipa::ToSchema;
 
 use super::documentation::Failures;
-use crate::commands::{Commands, Identifier, Login};
+use crate::commands::{Attempt, Commands, Identifier, Login};
 
 /// Handle or e-mail address, and the password.
 #[derive(Deserialize, ToSchema)]
@@ -68,19 +68,26 @@ pub(super) struct Tokens {
     ),
 )]
 pub(super) async fn log_in(
+    limits: Limits,
     commands: Data<Commands>,
     Json(request): Json<LoginRequest>,
 ) -> Result<HttpResponse, Problem> {
     let identifier = request.identifier()?;
-    Ok(tokens(
-        StatusCode::CREATED,
-        commands.log_in(identifier, request.password).await?,
-    ))
+    let attempt = Attempt {
+        address: limits.address(),
+        allowance: match &identifier {
+            Some(identifier) => limits.take(Class::Account, Key::Name(identifier.to_string())),
+            None => Ok(()),
+        },
+    };
+    let password = Password::parse(&request.password).ok();
+    let login = commands.log_in(identifier, password, attempt).await?;
+    Ok(tokens(StatusCode::CREATED, login))
 }
 
 /// Go on with a session
 ///
-/// A refresh token is good for one use. Whoever repeats the last one within 10 s, because the answer was lost, gets
+/// A refresh token is good for one use. Whoever repeats the last one within a minute, because the answer was lost, gets
 /// the same successor; any other second use ends the session.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refresh",
@@ -92,9 +99,14 @@ pub(super) async fn log_in(
     ),
 )]
 pub(super) async fn refresh(
+    limits: Limits,
     commands: Data<Commands>,
     Json(request): Json<RefreshRequest>,
 ) -> Result<HttpResponse, Problem> {
+    match commands.session_of(&request.refresh_token) {
+        Some(session) => limits.check(Class::Refresh, Key::Name(session.to_string())),
+        None => limits.check(Class::Login, Key::Address(limits.address())),
+    }?;
     Ok(tokens(StatusCode::OK, commands.refresh(request.refresh_token).await?))
 }
 

@@ -17,15 +17,16 @@ use bson::spec::BinarySubtype;
 use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
-use mongodb::{Collection, Database, IndexModel};
+use mongodb::{ClientSession, Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 use shared::clock::SharedClock;
 use shared::config::{Auth, ConfigError};
-use shared::event_store::Companion;
+use shared::event_store::{Companion, EventStore};
 use shared::ids::{SessionId, UserId};
 use shared::mongo::{is_duplicate_key, is_transient};
 
 pub(crate) use self::token::{InvalidRefreshToken, RefreshToken, RefreshTokens};
+use crate::credentials::Credentials;
 use crate::setup;
 
 const SESSIONS: &str = "sessions";
@@ -47,6 +48,28 @@ pub(crate) struct Session {
     rotated_at: DateTime<Utc>,
     #[serde(with = "shared::mongo::datetime")]
     expires_at: DateTime<Utc>,
+}
+
+impl Session {
+    /// Whether it is still good for what the credentials open. It may have been read after them, and have gone on under a new
+    /// password by then.
+    pub(crate) fn lives(&self, credentials: &Credentials, now: DateTime<Utc>) -> bool {
+        self.user == credentials.user && self.epoch >= credentials.epoch && self.expires_at > now
+    }
+}
+
+/// The session as it is when the causally consistent `reading` asks, or later.
+pub(crate) async fn load(
+    store: &EventStore,
+    reading: &mut ClientSession,
+    id: SessionId,
+) -> Result<Option<Session>, Error> {
+    store
+        .database()
+        .collection(SESSIONS)
+        .find_one(doc! { "_id": id })
+        .session(reading)
+        .await
 }
 
 /// What a refresh came to.

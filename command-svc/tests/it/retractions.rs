@@ -30,12 +30,10 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
             .expect(StatusCode::OK);
     }
     // Neither sees the other any more by then.
-    service
-        .delete("/v1/users/me", &bob.token)
+    service.delete_user(&bob.token)
         .await
         .expect(StatusCode::NO_CONTENT);
-    service
-        .delete("/v1/users/me", &ada.token)
+    service.delete_user(&ada.token)
         .await
         .expect(StatusCode::NO_CONTENT);
 

@@ -8,10 +8,11 @@ use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, ResponseError};
+use actix_web::{Error, HttpMessage, ResponseError};
 
 use super::authenticated::caller;
 use super::edge::EdgeState;
+use super::limits::ClientAddress;
 use super::probes;
 use super::problem::{Problem, whole_seconds};
 use super::rate_limit::{Allowance, Class, Decision, Key};
@@ -39,11 +40,13 @@ pub(super) async fn admit(
             &Problem::unavailable(detail, std::time::Duration::from_secs(1)),
         ));
     };
-    let Some(limiter) = &edge.limiter else {
+    let address = client_address(&edge, &request);
+    request.extensions_mut().insert(ClientAddress(address));
+    let class = class(&edge, request.method(), pattern.as_deref());
+    let Some(limiter) = edge.limiter.as_ref().filter(|_| !counted_by_handler(class)) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let class = class(&edge, request.method(), pattern.as_deref());
-    let (mut response, allowance) = match limiter.check(class, key(&edge, &request, class)) {
+    let (mut response, allowance) = match limiter.check(class, key(&request, class, address)) {
         Decision::Allowed(allowance) => (next.call(request).await?.map_into_boxed_body(), allowance),
         Decision::Refused { allowance, retry_after } => {
             edge.metrics.rate_limited(class);
@@ -77,14 +80,19 @@ fn class(edge: &EdgeState, method: &Method, pattern: Option<&str>) -> Class {
     }
 }
 
-fn key(edge: &EdgeState, request: &ServiceRequest, class: Class) -> Key {
+/// Who is counted stands in the body, which is not there yet.
+fn counted_by_handler(class: Class) -> bool {
+    matches!(class, Class::Account | Class::Refresh)
+}
+
+fn key(request: &ServiceRequest, class: Class, address: IpAddr) -> Key {
     let user = match class {
         Class::Read | Class::Write => caller(request.request()).ok().flatten().map(|claims| claims.sub),
-        Class::Login | Class::Register => None,
+        Class::Login | Class::Register | Class::Account | Class::Refresh => None,
     };
     match user {
         Some(user) => Key::User(user),
-        None => Key::address(client_address(edge, request)),
+        None => Key::address(address),
     }
 }
 

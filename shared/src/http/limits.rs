@@ -1,0 +1,63 @@
+//! What a handler counts by itself: where who asks, or what for, is known only when the body is read.
+
+use std::future::{Ready, ready};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+
+use super::edge::EdgeState;
+use super::problem::Problem;
+use super::rate_limit::{Class, Decision, Key, network};
+
+/// The address of the client, as the limits of the edge have found it; kept with the request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ClientAddress(pub(super) IpAddr);
+
+/// The limits of this process, for a request.
+#[derive(Debug)]
+pub struct Limits {
+    edge: Option<Data<EdgeState>>,
+    address: IpAddr,
+}
+
+impl Limits {
+    /// From where the request comes, as it is counted: an IPv6 address stands for its /64.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Takes one request of an allowance. Where none is left: how long until there is.
+    pub fn take(&self, class: Class, key: Key) -> Result<(), Duration> {
+        let Some(edge) = &self.edge else { return Ok(()) };
+        let Some(limiter) = &edge.limiter else { return Ok(()) };
+        match limiter.check(class, key) {
+            Decision::Allowed(_) => Ok(()),
+            Decision::Refused { retry_after, .. } => {
+                edge.metrics.rate_limited(class);
+                Err(retry_after)
+            }
+        }
+    }
+
+    /// The same, as an answer: 429.
+    pub fn check(&self, class: Class, key: Key) -> Result<(), Problem> {
+        self.take(class, key).map_err(Problem::too_many_requests)
+    }
+}
+
+impl FromRequest for Limits {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let seen = request.extensions().get::<ClientAddress>().map(|address| address.0);
+        let address = seen.or_else(|| request.peer_addr().map(|peer| peer.ip()));
+        ready(Ok(Self {
+            edge: request.app_data::<Data<EdgeState>>().cloned(),
+            address: network(address.unwrap_or(IpAddr::from([0, 0, 0, 0]))),
+        }))
+    }
+}
