@@ -19,6 +19,7 @@ use shared::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::codes::Codes;
 use crate::commands::{Commands, Executor, Inner};
 use crate::config::Config;
 use crate::credentials::CredentialStore;
@@ -93,6 +94,8 @@ impl App {
             credentials: CredentialStore::open(&database).await?,
             sessions: SessionStore::open(&database, tokens, &config.auth, clock.clone()).await?,
             origins: Origins::open(&database, &config.auth, clock.clone()).await?,
+            codes: Codes::open(&database, clock.clone()).await?,
+            registration: limits.registration,
             passwords: Passwords::new(hashing, limits.max_queueing, metrics.clone()),
             signer,
             clock: clock.clone(),

@@ -32,6 +32,10 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    pub(crate) fn email(&self) -> &str {
+        &self.email
+    }
+
     pub(crate) fn has_email(&self, email: &Email) -> bool {
         self.email == email.as_str()
     }

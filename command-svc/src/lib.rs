@@ -4,6 +4,7 @@
 //! (what is decided), and back as one appended event. The projector takes users' traces back with the same commands.
 
 mod app;
+pub mod codes;
 pub mod commands;
 mod config;
 mod credentials;
@@ -16,7 +17,7 @@ mod sessions;
 mod setup;
 
 pub use app::{App, StartError};
-pub use config::{Command, Config};
+pub use config::{Command, Config, Registration};
 pub use passwords::HashError;
 pub use routes::openapi;
 pub use shared::clock_guard::ClockUnsure;

@@ -51,7 +51,9 @@ impl Origins {
         setup::collection(database, ORIGINS).await?;
         let collection = database.collection(ORIGINS);
         let named = |name: &str| IndexOptions::builder().name(name.to_owned());
-        let by_user = IndexModel::builder().keys(doc! { "user": 1 }).options(named("user").build());
+        let by_user = IndexModel::builder()
+            .keys(doc! { "user": 1 })
+            .options(named("user").build());
         let expiry = named("expiry").expire_after(Duration::ZERO).build();
         let expiry = IndexModel::builder().keys(doc! { "expires_at": 1 }).options(expiry);
         collection.create_indexes([by_user.build(), expiry.build()]).await?;

@@ -19,7 +19,7 @@ use super::read::{Reader, Versioned};
 use super::{Broken, CommandError, ExpectedVersions, Inner, Refusal};
 use crate::credentials::Credentials;
 use crate::domain::user;
-use crate::{credentials, origins, sessions};
+use crate::{codes, credentials, origins, sessions};
 
 /// What a user wants to have otherwise.
 #[derive(Debug, Clone, Default)]
@@ -166,6 +166,7 @@ impl ChangeUser {
             let epoch = credentials.epoch + 1;
             companions.push(credentials::change_password(credentials.user, hash, epoch));
             companions.extend(sessions::end_others(credentials.user, self.owner.session, epoch));
+            companions.push(codes::forget(credentials.user));
         }
         companions
     }
@@ -192,11 +193,49 @@ impl Command for DeleteUser {
             stream: StreamId::user(id),
         }];
         companions.extend(credentials::remove(&account.credentials));
-        companions.extend([sessions::end_all(id), origins::forget(id)]);
+        companions.extend([sessions::end_all(id), origins::forget(id), codes::forget(id)]);
         Ok(Plan::Append {
             event,
             expected_version: known.version,
             companions,
+            answer: (),
+        })
+    }
+}
+
+/// Another password by a one-time code, for somebody who has forgotten theirs. It ends all sessions.
+#[derive(Debug)]
+pub(super) struct ResetPassword {
+    /// Whose password the code sets.
+    pub(super) user: UserId,
+    pub(super) code: String,
+    pub(super) password_hash: String,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Command for ResetPassword {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        // Codes go with the account.
+        let known = read.user(self.user).await?.filter(|user| !user.state.deleted);
+        let known = known.ok_or(Refusal::CodeNotGood("code"))?;
+        let credentials = read.credentials(self.user).await?.ok_or(Refusal::CodeNotGood("code"))?;
+        let change = user::Command::Change {
+            display_name: None,
+            bio: None,
+            credentials: true,
+        };
+        let event = user::decide(Some(&known.state), change)?.ok_or(Refusal::CodeNotGood("code"))?;
+        Ok(Plan::Append {
+            event,
+            expected_version: known.version,
+            companions: vec![
+                codes::consume(&self.code, self.now),
+                codes::forget(self.user),
+                credentials::change_password(self.user, &self.password_hash, credentials.epoch + 1),
+                sessions::end_all(self.user),
+            ],
             answer: (),
         })
     }

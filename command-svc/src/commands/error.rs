@@ -51,6 +51,15 @@ pub enum Refusal {
     WrongCredentials,
     #[error("the refresh token is not good, or not any more")]
     SessionOver,
+    #[error("nobody new can register")]
+    RegistrationClosed,
+    #[error("an invitation is needed")]
+    InvitationMissing,
+    /// The field of the request that it came in.
+    #[error("the one-time code is not good, or not any more")]
+    CodeNotGood(&'static str),
+    #[error("there is no such session of the user's")]
+    NoSuchSession,
     #[error("the session of the token is over")]
     SessionEnded,
     #[error("the current password is another")]
@@ -151,5 +160,7 @@ pub(super) fn append_failed(error: AppendError) -> CommandError {
         AppendError::Taken { id, .. } => Refusal::Taken(crate::credentials::field_of_claim(&id)).into(),
         AppendError::Conflict => Refusal::Contended.into(),
         AppendError::KeyUsed(_) => Refusal::KeyReused.into(),
+        // Each command that uses one up says it better.
+        AppendError::Spent { .. } => Refusal::CodeNotGood("code").into(),
     }
 }

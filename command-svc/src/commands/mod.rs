@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 pub use self::account::Changes;
-use self::account::Owner;
+use self::account::{Account, Owner};
 pub use self::error::{Broken, CommandError, Refusal, Unavailable};
 use self::execute::Command;
 pub(crate) use self::execute::Executor;
@@ -37,8 +37,10 @@ pub use self::posts::NewPost;
 pub use self::reactions::Standing;
 pub use self::read::Versioned;
 pub use self::retractions::Retractions;
-pub use self::sessions::{Attempt, Login};
+pub use self::sessions::{Attempt, Login, SessionInfo};
 pub use self::users::Registration;
+use crate::codes::Codes;
+use crate::config;
 use crate::credentials::CredentialStore;
 pub use crate::credentials::Identifier;
 use crate::metrics::{Metrics, Outcome};
@@ -70,6 +72,8 @@ pub(crate) struct Inner {
     pub(crate) credentials: CredentialStore,
     pub(crate) sessions: SessionStore,
     pub(crate) origins: Origins,
+    pub(crate) codes: Codes,
+    pub(crate) registration: config::Registration,
     pub(crate) passwords: Passwords,
     pub(crate) signer: Signer,
     pub(crate) clock: SharedClock,
@@ -105,15 +109,58 @@ impl Commands {
     /// The user of `registration`, who is the actor of it.
     pub async fn register(
         &self,
-        registration: Registration,
+        mut registration: Registration,
         cause: impl FnOnce(UserId) -> Cause + Send + 'static,
     ) -> Result<Done<Versioned<User>>, CommandError> {
         let inner = self.0.clone();
         self.run("register", async move {
+            let invite = inner.invitation(registration.invite.take()).await?;
+            registration.invite = invite;
             let hash = inner.passwords.hash(&registration.password).await?;
             let register = users::Register::new(registration, &hash, inner.clock.now());
             let cause = cause(register.id());
-            inner.executor.execute(&register, cause).await
+            let done = inner.executor.execute(&register, cause).await;
+            // Between the look and its use somebody else has used it.
+            done.map_err(|error| match error {
+                CommandError::Refused(Refusal::CodeNotGood(_)) => Refusal::CodeNotGood("invite").into(),
+                other => other,
+            })
+        })
+        .await
+    }
+
+    /// An account and its e-mail address, for somebody whose session lives.
+    pub async fn account(&self, user: UserId, session: SessionId) -> Result<(Versioned<User>, String), CommandError> {
+        let inner = self.0.clone();
+        self.run("show_account", async move {
+            let Account { user, credentials } = inner.account(inner.owner(user, session)).await?;
+            Ok((user, credentials.email().to_owned()))
+        })
+        .await
+    }
+
+    /// Another password, by a one-time code. The actor is whose password it is.
+    pub async fn reset_password(
+        &self,
+        code: String,
+        password: Password,
+        cause: impl FnOnce(UserId) -> Cause + Send + 'static,
+    ) -> Result<Done<()>, CommandError> {
+        let inner = self.0.clone();
+        self.run("reset_password", async move {
+            // Nobody has a password hashed for a code that was never made.
+            let user = {
+                let _place = inner.executor.place().await?;
+                inner.codes.user_of(&code).await?
+            };
+            let user = user.ok_or(Refusal::CodeNotGood("code"))?;
+            let reset = account::ResetPassword {
+                user,
+                code,
+                password_hash: inner.passwords.hash(&password).await?,
+                now: inner.clock.now(),
+            };
+            inner.executor.execute(&reset, cause(user)).await
         })
         .await
     }
@@ -290,6 +337,23 @@ impl Commands {
 }
 
 impl Inner {
+    /// The code that is to be used up with a registration, if registrations need one. It is good, or was a moment ago.
+    async fn invitation(&self, sent: Option<String>) -> Result<Option<String>, CommandError> {
+        match (self.registration, sent) {
+            (config::Registration::Open, _) => Ok(None),
+            (config::Registration::Closed, _) => Err(Refusal::RegistrationClosed.into()),
+            (config::Registration::Invite, None) => Err(Refusal::InvitationMissing.into()),
+            (config::Registration::Invite, Some(code)) => {
+                let _place = self.executor.place().await?;
+                if self.codes.is_invitation(&code).await? {
+                    Ok(Some(code))
+                } else {
+                    Err(Refusal::CodeNotGood("invite").into())
+                }
+            }
+        }
+    }
+
     fn owner(&self, user: UserId, session: SessionId) -> Owner {
         Owner {
             user,

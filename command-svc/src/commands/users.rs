@@ -9,8 +9,8 @@ use shared::values::{DisplayName, Email, Handle, Password};
 use super::execute::{Command, Plan};
 use super::read::{Reader, Versioned};
 use super::{Broken, CommandError};
-use crate::credentials;
 use crate::domain::user;
+use crate::{codes, credentials};
 
 /// Somebody who wants to be a user.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Registration {
     pub email: Email,
     pub password: Password,
     pub display_name: Option<DisplayName>,
+    /// The code of an invitation.
+    pub invite: Option<String>,
 }
 
 #[derive(Debug)]
@@ -26,7 +28,7 @@ pub(super) struct Register {
     id: UserId,
     handle: Handle,
     display_name: Option<DisplayName>,
-    companions: [Companion; 3],
+    companions: Vec<Companion>,
 }
 
 impl Register {
@@ -35,10 +37,12 @@ impl Register {
             handle,
             email,
             display_name,
+            invite,
             ..
         } = registration;
         let id = UserId::new(now);
-        let companions = credentials::register(id, &handle, &email, password_hash);
+        let mut companions = credentials::register(id, &handle, &email, password_hash).to_vec();
+        companions.extend(invite.map(|code| codes::consume(&code, now)));
         Self {
             id,
             handle,
@@ -68,7 +72,7 @@ impl Command for Register {
         Ok(Plan::Append {
             event,
             expected_version: 0,
-            companions: self.companions.to_vec(),
+            companions: self.companions.clone(),
             answer,
         })
     }

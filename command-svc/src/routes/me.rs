@@ -2,17 +2,51 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shared::api;
-use shared::http::{Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
+use shared::http::{Authenticated, Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
 use shared::values::{Bio, DisplayName, Email, Password};
 use utoipa::ToSchema;
 
-use super::documentation::Failures;
+use super::documentation::{Failures, Reads};
 use super::request::Caller;
 use super::users::user;
 use crate::commands::{Changes, Commands, ExpectedVersions};
+
+/// Oneself.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Me {
+    #[serde(flatten)]
+    user: api::User,
+    /// Nobody else is shown it.
+    #[schema(example = "ada@example.org")]
+    email: String,
+}
+
+/// Look at oneself
+///
+/// Needs a session that lives. What a command has changed is there at once; the counts are query-svc's.
+#[utoipa::path(
+    get, path = "/v1/users/me", tag = "users", operation_id = "me",
+    responses(
+        (status = 200, description = "As it is now", body = Me, headers(("ETag" = String))),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        Reads,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn show(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
+    let (known, email) = commands.account(caller.sub, caller.sid).await?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(etag(known.version))
+        .json(Me {
+            user: user(known.state),
+            email,
+        }))
+}
 
 /// What is to be otherwise; what is not given stays.
 #[derive(Deserialize, ToSchema)]
@@ -42,7 +76,10 @@ impl ChangeRequest {
             password: fields.parse_optional("password", self.password.as_deref(), Password::parse),
         };
         if (self.email.is_some() || self.password.is_some()) && self.current_password.is_none() {
-            fields.refuse("current_password", "is missing: it is needed for another e-mail address or password");
+            fields.refuse(
+                "current_password",
+                "is missing: it is needed for another e-mail address or password",
+            );
         }
         fields.finish()?;
         Ok(changes)

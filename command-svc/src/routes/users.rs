@@ -28,6 +28,9 @@ pub(super) struct RegisterRequest {
     /// Where none is given, the handle is shown.
     #[schema(example = "Ada Lovelace", min_length = 1, max_length = 50)]
     display_name: Option<String>,
+    /// The code of an invitation, where one is needed. It is good once.
+    #[schema(example = "0f8fad5bd9cb469fa16570867728950e", max_length = 100)]
+    invite: Option<String>,
 }
 
 impl RegisterRequest {
@@ -43,6 +46,7 @@ impl RegisterRequest {
             email: Fields::take(email)?,
             password: Fields::take(password)?,
             display_name,
+            invite: self.invite,
         })
     }
 }
@@ -57,6 +61,7 @@ impl RegisterRequest {
         (status = 201, description = "Registered", body = api::User, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
+        (status = 403, description = "Nobody new can register, or the invitation is not good", body = shared::http::Problem, content_type = "application/problem+json"),
         (status = 409, description = "The handle or the e-mail address is taken", body = shared::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),

@@ -15,6 +15,7 @@ use backon::{ExponentialBuilder, Retryable};
 use bson::doc;
 use bson::spec::BinarySubtype;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
 use mongodb::{ClientSession, Collection, Database, IndexModel};
@@ -30,6 +31,8 @@ use crate::credentials::Credentials;
 use crate::setup;
 
 const SESSIONS: &str = "sessions";
+/// Whoever has more sees those that were used last; a new password ends them all.
+const MOST_LISTED: i64 = 100;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
@@ -42,10 +45,14 @@ pub(crate) struct Session {
     counter: i64,
     /// The SHA-256 of that token.
     token_hash: bson::Binary,
+    /// What the device called itself at the login; none in sessions of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     #[serde(with = "shared::mongo::datetime")]
-    created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
+    /// The login, or the last refresh.
     #[serde(with = "shared::mongo::datetime")]
-    rotated_at: DateTime<Utc>,
+    pub(crate) rotated_at: DateTime<Utc>,
     #[serde(with = "shared::mongo::datetime")]
     expires_at: DateTime<Utc>,
 }
@@ -105,14 +112,18 @@ impl SessionStore {
     ) -> Result<Self, Error> {
         setup::collection(database, SESSIONS).await?;
         let sessions = database.collection::<Session>(SESSIONS);
-        let by_user = IndexOptions::builder().name("user".to_owned()).build();
+        // It stands in for "user", which earlier versions made.
+        let by_user = IndexOptions::builder().name("user_recent".to_owned()).build();
         let expiry = IndexOptions::builder()
             .name("expiry".to_owned())
             .expire_after(Duration::ZERO)
             .build();
         sessions
             .create_indexes([
-                IndexModel::builder().keys(doc! { "user": 1 }).options(by_user).build(),
+                IndexModel::builder()
+                    .keys(doc! { "user": 1, "rotated_at": -1 })
+                    .options(by_user)
+                    .build(),
                 IndexModel::builder()
                     .keys(doc! { "expires_at": 1 })
                     .options(expiry)
@@ -130,7 +141,12 @@ impl SessionStore {
         })
     }
 
-    pub(crate) async fn begin(&self, user: UserId, epoch: i64) -> Result<(SessionId, RefreshToken), Error> {
+    pub(crate) async fn begin(
+        &self,
+        user: UserId,
+        epoch: i64,
+        device: Option<String>,
+    ) -> Result<(SessionId, RefreshToken), Error> {
         let now = self.clock.now();
         let id = SessionId::new(now);
         let token = self.tokens.issue(id, 0);
@@ -140,6 +156,7 @@ impl SessionStore {
             epoch,
             counter: 0,
             token_hash: hash(&token),
+            device,
             created_at: now,
             rotated_at: now,
             expires_at: now + self.ttl,
@@ -217,6 +234,21 @@ impl SessionStore {
         } };
         let updated = self.sessions.update_one(known, change).await?;
         Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session: next, token }))
+    }
+
+    /// A user's sessions, the last used first, and at most [`MOST_LISTED`].
+    pub(crate) async fn of_user(&self, user: UserId) -> Result<Vec<Session>, Error> {
+        self.sessions
+            .find(doc! { "user": user })
+            .sort(doc! { "rotated_at": -1 })
+            .limit(MOST_LISTED)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    pub(crate) async fn find(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        self.sessions.find_one(doc! { "_id": id }).await
     }
 
     /// Harmless where it has ended already.

@@ -28,7 +28,9 @@ async fn a_session_that_was_ended_changes_nothing() {
     for current in [PASSWORD, new] {
         let refused = change(&service, &thief, takeover(current)).await;
         assert_eq!(refused.expect(StatusCode::UNAUTHORIZED).problem(), "invalid-token");
-        let request = service.request(Method::DELETE, "/v1/users/me").bearer_auth(&thief.token);
+        let request = service
+            .request(Method::DELETE, "/v1/users/me")
+            .bearer_auth(&thief.token);
         send(request.json(&json!({ "current_password": current })))
             .await
             .expect(StatusCode::UNAUTHORIZED);
@@ -37,7 +39,9 @@ async fn a_session_that_was_ended_changes_nothing() {
         .await
         .expect(StatusCode::UNAUTHORIZED);
     // The one that changed the password goes on.
-    change(&service, &ada, json!({ "bio": "Mine." })).await.expect(StatusCode::OK);
+    change(&service, &ada, json!({ "bio": "Mine." }))
+        .await
+        .expect(StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,11 +92,16 @@ async fn credentials_are_changed_by_who_knows_the_password() {
     };
     delete(json!({})).await.expect_field(422, "current_password");
     let refused = delete(json!({ "current_password": "wrong password" })).await;
-    assert_eq!(refused.expect(StatusCode::FORBIDDEN).problem(), "current-password-wrong");
+    assert_eq!(
+        refused.expect(StatusCode::FORBIDDEN).problem(),
+        "current-password-wrong"
+    );
     let stored = service.stored().await;
     assert_eq!(stored.stream(&format!("user-{}", ada.id)).await, ["user.registered"]);
     // Nobody is asked for what is public anyway.
-    change(&service, &ada, json!({ "bio": "An engine." })).await.expect(StatusCode::OK);
+    change(&service, &ada, json!({ "bio": "An engine." }))
+        .await
+        .expect(StatusCode::OK);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
 }
 
@@ -117,7 +126,12 @@ async fn of_two_that_change_the_password_at_once_one_does() {
         let won = number == changed[0];
         let expected = if won { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
         if !won {
-            assert_eq!(answers[number].status, StatusCode::UNAUTHORIZED, "{:?}", answers[number]);
+            assert_eq!(
+                answers[number].status,
+                StatusCode::UNAUTHORIZED,
+                "{:?}",
+                answers[number]
+            );
         }
         service.refresh(&session.refresh_token).await.expect(expected);
         let login = json!({ "handle": "ada", "password": password(number) });
@@ -147,11 +161,20 @@ async fn a_password_that_was_right_a_moment_ago_opens_nothing() {
 async fn a_password_is_the_same_however_it_was_typed() {
     let service = Service::start().await;
     let body = json!({ "handle": "ada", "email": "ada@example.org", "password": "Cafe\u{301} de Zu\u{308}rich" });
-    service.post_anonymously("/v1/users", body).await.expect(StatusCode::CREATED);
+    service
+        .post_anonymously("/v1/users", body)
+        .await
+        .expect(StatusCode::CREATED);
     for typed in ["Caf\u{E9} de Z\u{FC}rich", "Cafe\u{301}\u{A0}de\u{3000}Z\u{FC}rich"] {
         let login = json!({ "handle": "ada", "password": typed });
-        service.post_anonymously("/v1/sessions", login).await.expect(StatusCode::CREATED);
+        service
+            .post_anonymously("/v1/sessions", login)
+            .await
+            .expect(StatusCode::CREATED);
     }
     let body = json!({ "handle": "bob", "email": "bob@example.org", "password": "12345678\u{7}" });
-    service.post_anonymously("/v1/users", body).await.expect_field(422, "password");
+    service
+        .post_anonymously("/v1/users", body)
+        .await
+        .expect_field(422, "password");
 }

@@ -90,15 +90,28 @@ async fn many_addresses_cannot_guess_and_lock_nobody_out() {
     }
     assert_eq!(refused, 8, "each from an address of its own, and all on one account");
     // Even the right password is not tried from anywhere else; at home nobody notices, by whichever name.
-    assert_eq!(log_in_from(&service, abroad, "ada", PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        log_in_from(&service, abroad, "ada", PASSWORD).await,
+        StatusCode::TOO_MANY_REQUESTS
+    );
     for login in ["ada", "ada", "ada@example.org"] {
         assert_eq!(log_in_from(&service, home, login, PASSWORD).await, StatusCode::CREATED);
-        assert_eq!(log_in_from(&service, home, login, "wrong password").await, StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            log_in_from(&service, home, login, "wrong password").await,
+            StatusCode::UNAUTHORIZED
+        );
     }
-    assert_eq!(log_in_from(&service, abroad, "bob", PASSWORD).await, StatusCode::CREATED);
+    assert_eq!(
+        log_in_from(&service, abroad, "bob", PASSWORD).await,
+        StatusCode::CREATED
+    );
     // Who is not registered is counted just the same.
     for attempt in 0..4 {
-        let expected = if attempt < 3 { StatusCode::UNAUTHORIZED } else { StatusCode::TOO_MANY_REQUESTS };
+        let expected = if attempt < 3 {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        };
         assert_eq!(log_in_from(&service, 30 + attempt, "nobody", PASSWORD).await, expected);
     }
 
@@ -109,7 +122,10 @@ async fn many_addresses_cannot_guess_and_lock_nobody_out() {
     for stranger in 40..44 {
         log_in_from(&other, stranger, "ada", "wrong password").await;
     }
-    assert_eq!(log_in_from(&other, abroad, "ada", PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(
+        log_in_from(&other, abroad, "ada", PASSWORD).await,
+        StatusCode::TOO_MANY_REQUESTS
+    );
     assert_eq!(log_in_from(&other, home, "ada", PASSWORD).await, StatusCode::CREATED);
     assert!(!other.stored().await.mentions("127.0.0").await);
 }
@@ -131,7 +147,10 @@ async fn the_current_password_is_tried_as_seldom() {
         guess(&ada, "wrong password").await.expect(StatusCode::FORBIDDEN);
     }
     guess(&ada, PASSWORD).await.expect(StatusCode::TOO_MANY_REQUESTS);
-    service.delete_user(&ada.token).await.expect(StatusCode::TOO_MANY_REQUESTS);
+    service
+        .delete_user(&ada.token)
+        .await
+        .expect(StatusCode::TOO_MANY_REQUESTS);
     // Whoever has stolen one session exhausts that one.
     guess(&other, PASSWORD).await.expect(StatusCode::OK);
 }
@@ -147,7 +166,9 @@ async fn one_address_cannot_try_the_current_passwords_of_many() {
     let mut answers = Vec::new();
     for person in &people {
         for _ in 0..2 {
-            let request = service.request(Method::DELETE, "/v1/users/me").bearer_auth(&person.token);
+            let request = service
+                .request(Method::DELETE, "/v1/users/me")
+                .bearer_auth(&person.token);
             let request = request.json(&json!({ "current_password": "wrong password" }));
             answers.push(crate::service::send(request).await.status.as_u16());
         }

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod answers;
+mod codes;
 mod contention;
 mod database;
 mod documentation;
@@ -12,6 +13,7 @@ mod inputs;
 mod limits;
 mod lost_replies;
 mod outages;
+mod own_account;
 mod posts;
 mod program;
 mod proxy;

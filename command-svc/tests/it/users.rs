@@ -195,9 +195,7 @@ async fn who_is_deleted_leaves_a_handle_and_nothing_else() {
         .patch("/v1/users/me", &ada.token, change)
         .await
         .expect(StatusCode::OK);
-    let answer = service.delete_user(&ada.token)
-        .await
-        .expect(StatusCode::NO_CONTENT);
+    let answer = service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
     assert!(!answer.header("consistency-token").is_empty());
 
     let stored = service.stored().await;
@@ -236,7 +234,11 @@ async fn only_the_version_that_was_seen_is_deleted() {
     let ada = service.user("ada").await;
     let delete = |version: &'static str| {
         let request = service.request(Method::DELETE, "/v1/users/me").bearer_auth(&ada.token);
-        send(request.header("If-Match", version).json(&json!({ "current_password": PASSWORD })))
+        send(
+            request
+                .header("If-Match", version)
+                .json(&json!({ "current_password": PASSWORD })),
+        )
     };
     delete("\"2\"").await.expect(StatusCode::PRECONDITION_FAILED);
     delete("\"1\"").await.expect(StatusCode::NO_CONTENT);
@@ -246,7 +248,11 @@ async fn only_the_version_that_was_seen_is_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_of_somebody_who_is_deleted_changes_no_count() {
     let service = Service::start().await;
-    let [ada, bob, eve] = [service.user("ada").await, service.user("bob").await, service.user("eve").await];
+    let [ada, bob, eve] = [
+        service.user("ada").await,
+        service.user("bob").await,
+        service.user("eve").await,
+    ];
     let post = service.write(&bob, "Hello").await;
     let secret = service.write_to_followers(&eve, "Hello, friends").await;
     service.follow(&ada, &eve).await;
@@ -259,7 +265,11 @@ async fn the_token_of_somebody_who_is_deleted_changes_no_count() {
         service.put(&format!("/v1/users/{}/follow", bob.id), &ada.token).await,
         service.put(&format!("/v1/users/{}/follow", eve.id), &ada.token).await,
         service
-            .post("/v1/posts", &ada.token, json!({ "text": "Hello, too", "in_reply_to": post }))
+            .post(
+                "/v1/posts",
+                &ada.token,
+                json!({ "text": "Hello, too", "in_reply_to": post }),
+            )
             .await,
     ] {
         assert_eq!(answer.expect(StatusCode::UNAUTHORIZED).problem(), "invalid-token");
