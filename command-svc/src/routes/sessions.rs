@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::documentation::{Failures, Reads};
 use super::request::Device;
-use crate::commands::{Attempt, Commands, Identifier, Login, SessionInfo};
+use crate::commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
 
 /// Handle or e-mail address, and the password.
 #[derive(Deserialize, ToSchema)]
@@ -86,8 +86,11 @@ pub(super) async fn log_in(
         },
     };
     let password = Password::parse(&request.password).ok();
-    let login = commands.log_in(identifier, password, attempt).await?;
-    Ok(tokens(StatusCode::CREATED, login))
+    match commands.log_in(identifier, password, attempt).await {
+        Ok(login) => Ok(tokens(StatusCode::CREATED, login)),
+        Err(CommandError::Refused(Refusal::TooOften(wait))) => Err(limits.refuse(Class::Account, wait)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Go on with a session

@@ -35,16 +35,21 @@ impl Limits {
         let Some(limiter) = &edge.limiter else { return Ok(()) };
         match limiter.check(class, key) {
             Decision::Allowed(_) => Ok(()),
-            Decision::Refused { retry_after, .. } => {
-                edge.metrics.rate_limited(class);
-                Err(retry_after)
-            }
+            Decision::Refused { retry_after, .. } => Err(retry_after),
         }
     }
 
-    /// The same, as an answer: 429.
+    /// The same, as an answer.
     pub fn check(&self, class: Class, key: Key) -> Result<(), Problem> {
-        self.take(class, key).map_err(Problem::too_many_requests)
+        self.take(class, key).map_err(|wait| self.refuse(class, wait))
+    }
+
+    /// 429, counted.
+    pub fn refuse(&self, class: Class, wait: Duration) -> Problem {
+        if let Some(edge) = &self.edge {
+            edge.metrics.rate_limited(class);
+        }
+        Problem::too_many_requests(wait)
     }
 }
 
