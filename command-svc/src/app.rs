@@ -19,10 +19,12 @@ use shared::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::codes::Codes;
 use crate::commands::{Commands, Executor, Inner};
 use crate::config::Config;
 use crate::credentials::CredentialStore;
 use crate::metrics::Metrics;
+use crate::origins::Origins;
 use crate::passwords::Passwords;
 use crate::routes;
 use crate::sessions::{SessionStore, refresh_tokens};
@@ -91,6 +93,9 @@ impl App {
             executor: Executor::new(store, at_once, limits.max_queueing, metrics.clone()),
             credentials: CredentialStore::open(&database).await?,
             sessions: SessionStore::open(&database, tokens, &config.auth, clock.clone()).await?,
+            origins: Origins::open(&database, &config.auth, clock.clone()).await?,
+            codes: Codes::open(&database, clock.clone()).await?,
+            registration: limits.registration,
             passwords: Passwords::new(hashing, limits.max_queueing, metrics.clone()),
             signer,
             clock: clock.clone(),

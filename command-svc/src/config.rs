@@ -45,6 +45,28 @@ impl Config {
     }
 }
 
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum Registration {
+    Open,
+    Invite,
+    Closed,
+}
+
+impl TryFrom<String> for Registration {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "open" => Ok(Self::Open),
+            "invite" => Ok(Self::Invite),
+            "closed" => Ok(Self::Closed),
+            _ => Err("must be open, invite or closed"),
+        }
+    }
+}
+
 /// The section `command`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -60,6 +82,8 @@ pub struct Command {
     /// an outage of the database; then it is answered 503.
     #[serde(with = "humantime_serde")]
     pub max_queueing: Duration,
+    /// Who may register: everybody (`open`), who has a code of `microblog invite` (`invite`), or nobody (`closed`).
+    pub registration: Registration,
     /// Passwords hashed at once, 19 MiB each; where nothing is said, one for each processor.
     pub max_hashing: Option<NonZeroU32>,
 }
@@ -71,6 +95,7 @@ impl Default for Command {
             deadline: Duration::from_millis(4_500),
             max_concurrent: const { NonZeroU32::new(48).expect("not zero") },
             max_queueing: Duration::from_secs(2),
+            registration: Registration::Open,
             max_hashing: None,
         }
     }

@@ -4,6 +4,8 @@
 //! `claims` has one for each handle ever given and each address in use; its `_id` is what makes them unique. Both
 //! change only in the transaction of a user's event, as its [`Companion`]s.
 
+use std::fmt;
+
 use bson::doc;
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
@@ -30,6 +32,10 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
+    pub(crate) fn email(&self) -> &str {
+        &self.email
+    }
+
     pub(crate) fn has_email(&self, email: &Email) -> bool {
         self.email == email.as_str()
     }
@@ -40,6 +46,16 @@ impl Credentials {
 pub enum Identifier {
     Handle(Handle),
     Email(Email),
+}
+
+/// Whom attempts to log in are counted for.
+impl fmt::Display for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handle(handle) => write!(f, "handle:{}", handle.as_str()),
+            Self::Email(email) => write!(f, "email:{}", email.as_str()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
+use shared::values::Password;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
@@ -45,18 +46,19 @@ impl Passwords {
     }
 
     /// A salted hash as a PHC string.
-    pub(crate) async fn hash(&self, password: &str) -> Result<String, HashError> {
-        let password = password.to_owned();
+    pub(crate) async fn hash(&self, password: &Password) -> Result<String, HashError> {
+        let password = password.expose().to_owned();
         self.in_turn(move || hash(password.as_bytes())).await
     }
 
-    /// Whether the password is the one of the hash. Takes as long, and says no, where there is no hash.
-    pub(crate) async fn verify(&self, password: &str, expected: Option<&str>) -> Result<bool, HashError> {
-        let password = password.to_owned();
-        let known = expected.is_some();
-        let expected = expected.unwrap_or(NOBODY).to_owned();
+    /// Whether the password is the one of the hash. Takes as long, and says no, where there is no hash, or where what was
+    /// given can be nobody's password.
+    pub(crate) async fn verify(&self, password: Option<&Password>, expected: Option<&str>) -> Result<bool, HashError> {
+        let possible = password.is_some() && expected.is_some();
+        let password = password.map_or("", Password::expose).to_owned();
+        let expected = expected.filter(|_| possible).unwrap_or(NOBODY).to_owned();
         let matches = self.in_turn(move || verify(password.as_bytes(), &expected)).await?;
-        Ok(matches && known)
+        Ok(matches && possible)
     }
 
     async fn in_turn<T: Send + 'static>(
@@ -120,21 +122,27 @@ mod tests {
         Passwords::new(at_once, Duration::from_millis(50), Metrics::default())
     }
 
+    fn password(text: &str) -> Password {
+        Password::parse(text).unwrap()
+    }
+
     #[tokio::test]
     async fn only_the_same_password_matches() {
         let passwords = passwords(1);
-        let hash = passwords.hash("correct horse").await.unwrap();
+        let (right, wrong) = (password("correct horse"), password("wrong horse"));
+        let hash = passwords.hash(&right).await.unwrap();
         let parameters = "$argon2id$v=19$m=19456,t=2,p=1$";
         assert!(hash.starts_with(parameters), "{hash}");
         assert!(
             NOBODY.starts_with(parameters),
             "no user takes as long as a wrong password"
         );
-        assert!(passwords.verify("correct horse", Some(&hash)).await.unwrap());
-        assert!(!passwords.verify("wrong horse", Some(&hash)).await.unwrap());
-        assert!(!passwords.verify("correct horse", None).await.unwrap());
+        assert!(passwords.verify(Some(&right), Some(&hash)).await.unwrap());
+        assert!(!passwords.verify(Some(&wrong), Some(&hash)).await.unwrap());
+        assert!(!passwords.verify(Some(&right), None).await.unwrap());
+        assert!(!passwords.verify(None, Some(&hash)).await.unwrap());
         assert_ne!(
-            passwords.hash("correct horse").await.unwrap(),
+            passwords.hash(&right).await.unwrap(),
             hash,
             "the salt is another each time"
         );
@@ -145,7 +153,7 @@ mod tests {
         let passwords = passwords(1);
         let _taken = passwords.places.clone().acquire_owned().await.unwrap();
         assert!(matches!(
-            passwords.hash("correct horse").await,
+            passwords.hash(&password("correct horse")).await,
             Err(HashError::Saturated)
         ));
         assert_eq!(passwords.metrics.hashes_waiting.get(), 0);

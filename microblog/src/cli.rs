@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "up")]
 use crate::{alone, up};
-use crate::{dead_letters, demo, import, rebuild, smoke, verify};
+use crate::{codes, dead_letters, demo, import, rebuild, smoke, verify};
 
 /// Everything in one process, and the tools around it
 ///
@@ -45,6 +45,8 @@ enum Command {
     Verify(verify::Arguments),
     DeadLetters(dead_letters::Arguments),
     Rebuild(rebuild::Arguments),
+    ResetPassword(codes::ResetPassword),
+    Invite(codes::Invite),
     #[cfg(feature = "up")]
     #[command(hide = true)]
     Projector(alone::Arguments),
@@ -61,6 +63,8 @@ pub async fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
         Command::Rebuild(arguments) => rebuild::run(arguments).await,
+        Command::ResetPassword(arguments) => codes::reset_password(arguments).await,
+        Command::Invite(arguments) => codes::invite(arguments).await,
         #[cfg(feature = "up")]
         Command::Projector(arguments) => alone::run(arguments).await,
     };

@@ -1,4 +1,5 @@
-//! Everything in one process, and the tools around it: `up`, `demo`, `import`, `verify`, `dead-letters`, `rebuild`, `smoke`.
+//! Everything in one process, and the tools around it: `up`, `demo`, `import`, `verify`, `dead-letters`, `rebuild`,
+//! `reset-password`, `invite`, `smoke`.
 //!
 //! Without the feature `up` it is the tools alone, and half as big: in a container each service has an image of its own.
 
@@ -7,6 +8,7 @@ mod alone;
 pub mod api_client;
 pub mod cli;
 mod cli_values;
+mod codes;
 mod connection;
 mod dead_letters;
 mod demo;

@@ -50,6 +50,7 @@ struct Person {
     handle: String,
     id: String,
     token: String,
+    password: String,
 }
 
 impl Smoke {
@@ -57,13 +58,18 @@ impl Smoke {
         let handle = format!("smoke_{role}_{}", &Uuid::new_v4().simple().to_string()[..8]);
         let password = Uuid::new_v4().to_string();
         let registration =
-            json!({ "handle": handle, "email": format!("{handle}@smoke.example"), "password": password });
+            json!({ "handle": handle, "email": format!("{handle}@smoke.example"), "password": &password });
         let registered = self.command.call(&Call::post("/v1/users", registration)).await?;
         let id = text(&registered.success()?, "/id")?;
-        let login = json!({ "handle": handle, "password": password });
+        let login = json!({ "handle": handle, "password": &password });
         let session = self.command.call(&Call::post("/v1/sessions", login)).await?;
         let token = text(&session.success()?, "/access_token")?;
-        Ok(Person { handle, id, token })
+        Ok(Person {
+            handle,
+            id,
+            token,
+            password,
+        })
     }
 
     async fn post_and_read(&self, author: &Person, reader: &Person) -> anyhow::Result<()> {
@@ -96,9 +102,10 @@ impl Smoke {
     }
 
     async fn leave(&self, person: &Person) -> anyhow::Result<()> {
+        let current = json!({ "current_password": &person.password });
         let answer = self
             .command
-            .call(&Call::delete("/v1/users/me").bearer(&person.token))
+            .call(&Call::delete("/v1/users/me").bearer(&person.token).body(current))
             .await?;
         if !answer.status.is_success() {
             return Err(answer.unexpected().into());

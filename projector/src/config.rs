@@ -148,6 +148,10 @@ pub struct Sweep {
     /// How often the process in charge looks for users to sweep.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
+    /// From the deletion to the second look: longer than any command takes, which may have found the user there and write a
+    /// moment after. A command has `command.deadline`, and its last request to the database `mongodb.operation_timeout`.
+    #[serde(with = "humantime_serde")]
+    pub settle_after: Duration,
     /// From the deletion to the last pass: no access token of the user is left by then.
     #[serde(with = "humantime_serde")]
     pub last_pass_after: Duration,
@@ -165,6 +169,7 @@ impl Default for Sweep {
     fn default() -> Self {
         Self {
             look_every: SECOND,
+            settle_after: 15 * SECOND,
             last_pass_after: 16 * MINUTE,
             barrier_timeout: MINUTE,
             retry_after: 10 * SECOND,

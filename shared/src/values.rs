@@ -238,20 +238,31 @@ impl<'de> Deserialize<'de> for Handle {
     }
 }
 
-/// A password in the clear: 8 to 256 characters, never printed. It is hashed as it was typed.
+/// A password in the clear: 8 to 256 characters, never printed.
+///
+/// It is compared as RFC 8265 has it (`OpaqueString`, section 4.2.2): every space is the ASCII space, and the text is NFC, so
+/// that the same keys give the same password on every keyboard and system. Nothing is trimmed, and case matters. Of what the
+/// profile's class leaves out (RFC 8264, section 4.3) only control characters are refused: whether a character is
+/// assigned changes with every version of Unicode, and a password must not.
 #[derive(Debug, Clone)]
 pub struct Password(SecretString);
 
 impl Password {
     pub fn parse(raw: &str) -> Result<Self, InvalidValue> {
-        let characters = raw.chars().count();
+        let spaces = raw.chars().map(|c| if is_space_separator(c) { ' ' } else { c });
+        let password: SecretString = spaces.nfc().collect::<String>().into();
+        let text = password.expose_secret();
+        if let Some(c) = text.chars().find(|c| c.is_control()) {
+            return Err(InvalidValue::ControlCharacter(u32::from(c)));
+        }
+        let characters = text.chars().count();
         match characters {
             0..8 => Err(InvalidValue::TooShort {
                 min: 8,
                 actual: characters,
                 unit: "characters",
             }),
-            8..=256 => Ok(Self(SecretString::from(raw.to_owned()))),
+            8..=256 => Ok(Self(password)),
             _ => Err(InvalidValue::TooLong {
                 max: 256,
                 actual: characters,
@@ -263,6 +274,14 @@ impl Password {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// The general category Zs.
+fn is_space_separator(c: char) -> bool {
+    matches!(
+        c,
+        ' ' | '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}'
+    )
 }
 
 /// Who may see a post. It never changes.
@@ -428,7 +447,36 @@ mod tests {
     fn passwords_are_8_to_256_characters_and_stay_secret() {
         assert!(Password::parse("1234567").is_err());
         assert!(Password::parse(&"p".repeat(257)).is_err());
+        // Counted as they are compared.
+        assert!(Password::parse(&"e\u{301}".repeat(7)).is_err());
+        assert!(Password::parse(&"e\u{301}".repeat(256)).is_ok());
         let password = Password::parse("correct horse").unwrap();
         assert!(!format!("{password:?}").contains("horse"));
+    }
+
+    #[test]
+    fn passwords_are_the_same_however_they_were_typed() {
+        let parsed = |raw: &str| Password::parse(raw).map(|password| password.expose().to_owned());
+        for (raw, expected) in [
+            // The examples of RFC 8265, section 4.3, as far as they are long enough.
+            ("correct horse battery staple", "correct horse battery staple"),
+            ("Correct Horse Battery Staple", "Correct Horse Battery Staple"),
+            ("\u{3C0}\u{DF}\u{E5}12345", "\u{3C0}\u{DF}\u{E5}12345"),
+            ("Jack of \u{2666}s", "Jack of \u{2666}s"),
+            ("foo\u{1680}bar baz", "foo bar baz"),
+            // What one system composes, another takes apart.
+            ("Cafe\u{301} Zu\u{308}rich", "Caf\u{E9} Z\u{FC}rich"),
+            ("\u{1100}\u{1161}\u{11A8} 1234567", "\u{AC01} 1234567"),
+            ("\u{212B}ngstr\u{F6}m", "\u{C5}ngstr\u{F6}m"),
+            // Neither width nor blanks at the ends are changed.
+            ("\u{FF21}\u{3000}1234567", "\u{FF21} 1234567"),
+            ("  correct  ", "  correct  "),
+        ] {
+            assert_eq!(parsed(raw), Ok(expected.to_owned()), "{raw:?}");
+        }
+        for bad in ["my cat is a \u{9}by", "12345678\u{0}", "12345678\u{85}"] {
+            assert!(matches!(parsed(bad), Err(InvalidValue::ControlCharacter(_))), "{bad:?}");
+        }
+        assert!(parsed("").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! Why a command did not happen.
 
+use std::time::Duration;
+
 use mongodb::error::Error as DatabaseError;
 use shared::event_store::AppendError;
 use shared::events::DecodeError;
@@ -49,6 +51,22 @@ pub enum Refusal {
     WrongCredentials,
     #[error("the refresh token is not good, or not any more")]
     SessionOver,
+    #[error("nobody new can register")]
+    RegistrationClosed,
+    #[error("an invitation is needed")]
+    InvitationMissing,
+    /// The field of the request that it came in.
+    #[error("the one-time code is not good, or not any more")]
+    CodeNotGood(&'static str),
+    #[error("there is no such session of the user's")]
+    NoSuchSession,
+    #[error("the session of the token is over")]
+    SessionEnded,
+    #[error("the current password is another")]
+    CurrentPasswordWrong,
+    /// Until the next attempt.
+    #[error("too many attempts to log in")]
+    TooOften(Duration),
 }
 
 /// It could not be done now. What was asked for may have happened all the same.
@@ -142,5 +160,7 @@ pub(super) fn append_failed(error: AppendError) -> CommandError {
         AppendError::Taken { id, .. } => Refusal::Taken(crate::credentials::field_of_claim(&id)).into(),
         AppendError::Conflict => Refusal::Contended.into(),
         AppendError::KeyUsed(_) => Refusal::KeyReused.into(),
+        // Each command that uses one up says it better.
+        AppendError::Spent { .. } => Refusal::CodeNotGood("code").into(),
     }
 }

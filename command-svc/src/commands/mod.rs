@@ -3,6 +3,7 @@
 //! [`Commands`] is what the routes call, [`Retractions`] what the sweep after a user's deletion calls. Both carry
 //! out ordinary commands: load, decide (see [`crate::domain`]), append one event.
 
+mod account;
 mod error;
 mod execute;
 mod posts;
@@ -21,11 +22,13 @@ use shared::clock::SharedClock;
 use shared::consistency::ConsistencyToken;
 use shared::events::{Post, User};
 use shared::ids::{PostId, SessionId, UserId};
-use shared::values::PostText;
+use shared::values::{Password, PostText};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
+pub use self::account::Changes;
+use self::account::{Account, Owner};
 pub use self::error::{Broken, CommandError, Refusal, Unavailable};
 use self::execute::Command;
 pub(crate) use self::execute::Executor;
@@ -34,11 +37,14 @@ pub use self::posts::NewPost;
 pub use self::reactions::Standing;
 pub use self::read::Versioned;
 pub use self::retractions::Retractions;
-pub use self::sessions::Login;
-pub use self::users::{Changes, Registration};
+pub use self::sessions::{Attempt, Login, SessionInfo};
+pub use self::users::Registration;
+use crate::codes::Codes;
+use crate::config;
 use crate::credentials::CredentialStore;
 pub use crate::credentials::Identifier;
 use crate::metrics::{Metrics, Outcome};
+use crate::origins::Origins;
 use crate::passwords::Passwords;
 use crate::sessions::SessionStore;
 use shared::clock_guard::ClockGuard;
@@ -65,6 +71,9 @@ pub(crate) struct Inner {
     pub(crate) executor: Executor,
     pub(crate) credentials: CredentialStore,
     pub(crate) sessions: SessionStore,
+    pub(crate) origins: Origins,
+    pub(crate) codes: Codes,
+    pub(crate) registration: config::Registration,
     pub(crate) passwords: Passwords,
     pub(crate) signer: Signer,
     pub(crate) clock: SharedClock,
@@ -98,37 +107,86 @@ impl Commands {
     /// The user of `registration`, who is the actor of it.
     pub async fn register(
         &self,
-        registration: Registration,
+        mut registration: Registration,
         cause: impl FnOnce(UserId) -> Cause + Send + 'static,
     ) -> Result<Done<Versioned<User>>, CommandError> {
         let inner = self.0.clone();
         self.run("register", async move {
-            let hash = inner.passwords.hash(registration.password.expose()).await?;
+            let invite = inner.invitation(registration.invite.take()).await?;
+            registration.invite = invite;
+            let hash = inner.passwords.hash(&registration.password).await?;
             let register = users::Register::new(registration, &hash, inner.clock.now());
             let cause = cause(register.id());
-            inner.executor.execute(&register, cause).await
+            let done = inner.executor.execute(&register, cause).await;
+            // Between the look and its use somebody else has used it.
+            done.map_err(|error| match error {
+                CommandError::Refused(Refusal::CodeNotGood(_)) => Refusal::CodeNotGood("invite").into(),
+                other => other,
+            })
         })
         .await
     }
 
-    /// A new password ends all sessions of the actor but `session`.
+    /// An account and its e-mail address, for somebody whose session lives.
+    pub async fn account(&self, user: UserId, session: SessionId) -> Result<(Versioned<User>, String), CommandError> {
+        let inner = self.0.clone();
+        self.run("show_account", async move {
+            let Account { user, credentials } = inner.account(inner.owner(user, session)).await?;
+            Ok((user, credentials.email().to_owned()))
+        })
+        .await
+    }
+
+    /// Another password, by a one-time code. The actor is whose password it is.
+    pub async fn reset_password(
+        &self,
+        code: String,
+        password: Password,
+        cause: impl FnOnce(UserId) -> Cause + Send + 'static,
+    ) -> Result<Done<()>, CommandError> {
+        let inner = self.0.clone();
+        self.run("reset_password", async move {
+            // Nobody has a password hashed for a code that was never made.
+            let user = {
+                let _place = inner.executor.place().await?;
+                inner.codes.user_of(&code).await?
+            };
+            let user = user.ok_or(Refusal::CodeNotGood("code"))?;
+            let reset = account::ResetPassword {
+                user,
+                code,
+                password_hash: inner.passwords.hash(&password).await?,
+                now: inner.clock.now(),
+            };
+            inner.executor.execute(&reset, cause(user)).await
+        })
+        .await
+    }
+
+    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`.
     pub async fn change_user(
         &self,
         session: SessionId,
+        current: Option<Password>,
         changes: Changes,
         if_match: ExpectedVersions,
         cause: Cause,
     ) -> Result<Done<Versioned<User>>, CommandError> {
         let inner = self.0.clone();
         self.run("change_user", async move {
+            let owner = inner.owner(cause.actor, session);
+            let proof = match changes.need_password() {
+                true => Some(inner.prove(owner, current.as_ref()).await?),
+                false => None,
+            };
             let password_hash = match &changes.password {
-                Some(password) => Some(inner.passwords.hash(password.expose()).await?),
+                Some(password) => Some(inner.passwords.hash(password).await?),
                 None => None,
             };
-            let change = users::ChangeUser {
-                user: cause.actor,
-                session,
+            let change = account::ChangeUser {
+                owner,
                 changes,
+                proof,
                 password_hash,
                 if_match,
             };
@@ -138,10 +196,21 @@ impl Commands {
     }
 
     /// The tombstone. What else was the actor's is taken back by a process that it starts.
-    pub async fn delete_user(&self, if_match: ExpectedVersions, cause: Cause) -> Result<Done<()>, CommandError> {
-        let user = cause.actor;
-        self.execute("delete_user", users::DeleteUser { user, if_match }, cause)
-            .await
+    pub async fn delete_user(
+        &self,
+        session: SessionId,
+        current: Option<Password>,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<()>, CommandError> {
+        let inner = self.0.clone();
+        self.run("delete_user", async move {
+            let owner = inner.owner(cause.actor, session);
+            let proof = inner.prove(owner, current.as_ref()).await?;
+            let delete = account::DeleteUser { owner, proof, if_match };
+            inner.executor.execute(&delete, cause).await
+        })
+        .await
     }
 
     pub async fn create_post(&self, post: NewPost, cause: Cause) -> Result<Done<Versioned<Post>>, CommandError> {
@@ -262,6 +331,33 @@ impl Commands {
             .spawn(carried_out.instrument(span))
             .await
             .map_err(Broken::from)?
+    }
+}
+
+impl Inner {
+    /// The code that is to be used up with a registration, if registrations need one. It is good, or was a moment ago.
+    async fn invitation(&self, sent: Option<String>) -> Result<Option<String>, CommandError> {
+        match (self.registration, sent) {
+            (config::Registration::Open, _) => Ok(None),
+            (config::Registration::Closed, _) => Err(Refusal::RegistrationClosed.into()),
+            (config::Registration::Invite, None) => Err(Refusal::InvitationMissing.into()),
+            (config::Registration::Invite, Some(code)) => {
+                let _place = self.executor.place().await?;
+                if self.codes.is_invitation(&code).await? {
+                    Ok(Some(code))
+                } else {
+                    Err(Refusal::CodeNotGood("invite").into())
+                }
+            }
+        }
+    }
+
+    fn owner(&self, user: UserId, session: SessionId) -> Owner {
+        Owner {
+            user,
+            session,
+            now: self.clock.now(),
+        }
     }
 }
 

@@ -66,6 +66,7 @@ impl Command for CreatePost {
                 {
                     return Ok(Plan::Replay(earlier));
                 }
+                read.live_actor(self.author).await?;
                 let answered = read.seen_by(self.author, answered).await?.state;
                 Some(ReplyTo {
                     post: answered.id,

@@ -22,6 +22,7 @@ impl Command for Like {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.live_actor(self.user).await?;
         let post = read.seen_by(self.user, self.post).await?.state;
         let loaded = read.like(self.user, post.id).await?;
         let (state, version) = state_of(loaded.as_ref());
@@ -64,6 +65,7 @@ impl Command for MakeRepost {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.live_actor(self.user).await?;
         let post = read.seen_by(self.user, self.post).await?.state;
         let loaded = read.repost(self.user, post.id).await?;
         let (state, version) = state_of(loaded.as_ref());
@@ -128,6 +130,9 @@ impl Command for SetFollow {
             follow::Command::Unfollow { follower, followee }
         };
         let event = follow::decide(state, command)?;
+        if following {
+            read.live_actor(follower).await?;
+        }
         read.live_user(followee).await?;
         let answer = Standing {
             following,

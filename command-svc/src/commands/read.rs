@@ -3,12 +3,13 @@
 use mongodb::ClientSession;
 use shared::event_store::{EventStore, RecordedEvent};
 use shared::events::{Event, Follow, Like, Post, Repost, StreamId, User};
-use shared::ids::{PostId, UserId};
+use shared::ids::{PostId, SessionId, UserId};
 use shared::values::IdempotencyKey;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::{follow, like, post, repost, user, visibility};
+use crate::sessions::{self, Session};
 
 /// An aggregate as its last event left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,9 +65,12 @@ impl<'a> Reader<'a> {
         self.load(StreamId::repost(user, post), repost::evolve).await
     }
 
-    pub(super) async fn credentials(&mut self, user: UserId) -> Result<Credentials, CommandError> {
-        let credentials = credentials::load(self.store, self.session, user).await?;
-        Ok(credentials.ok_or(Broken::Credentials(user))?)
+    pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
+        Ok(credentials::load(self.store, self.session, user).await?)
+    }
+
+    pub(super) async fn session(&mut self, id: SessionId) -> Result<Option<Session>, CommandError> {
+        Ok(sessions::load(self.store, self.session, id).await?)
     }
 
     pub(super) async fn by_idempotency_key(
@@ -89,6 +93,17 @@ impl<'a> Reader<'a> {
         match self.user(id).await? {
             Some(user) if !user.state.deleted => Ok(user.state),
             _ => Err(Refusal::NoSuchUser.into()),
+        }
+    }
+
+    /// The user of the token, who may be deleted: a token outlives its user by up to a quarter of an hour.
+    ///
+    /// Whatever others are shown a count of looks here first: a like, a repost, a reply, a follow. A count changes with its
+    /// row, and nothing hides it before the deletion sweep takes the row back.
+    pub(super) async fn live_actor(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
+        match self.user(id).await? {
+            Some(user) if !user.state.deleted => Ok(user),
+            _ => Err(Refusal::ActorGone.into()),
         }
     }
 

@@ -1,10 +1,14 @@
 //! Logging in, staying logged in, logging out. No event tells of it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use shared::auth::{SCOPE_USER, Subject};
-use shared::ids::SessionId;
+use shared::ids::{SessionId, UserId};
+use shared::values::Password;
 
+use super::account::Account;
 use super::{Broken, CommandError, Commands, Inner, Refusal};
 use crate::credentials::{Credentials, Identifier};
 use crate::sessions::{Refresh, RefreshToken};
@@ -17,10 +21,42 @@ pub struct Login {
     pub refresh_token: String,
 }
 
+/// A session, as its owner sees it.
+#[derive(Debug)]
+pub struct SessionInfo {
+    pub id: SessionId,
+    pub device: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+}
+
+/// An attempt to log in, as it is limited: see [`crate::origins`].
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub address: IpAddr,
+    /// What it calls itself.
+    pub device: Option<String>,
+    /// Whether unknown addresses may still try to log in as this account now, or how long it is until they may.
+    pub allowance: Result<(), Duration>,
+}
+
+/// No user's id.
+const NOBODY: UserId = UserId::from_bytes([0; 16]);
+
 impl Commands {
-    /// Begins a session. `identifier` is none where what was sent can be nobody's; that takes as long as any other
-    /// failure.
-    pub async fn log_in(&self, identifier: Option<Identifier>, password: String) -> Result<Login, CommandError> {
+    /// The session that a refresh token belongs to, if it is one of ours. Nothing is looked up.
+    pub fn session_of(&self, token: &str) -> Option<SessionId> {
+        self.0.sessions.parse(token).ok().map(|token| token.family)
+    }
+
+    /// Begins a session. Identifier and password are none where what was sent can be nobody's; that takes as long as any
+    /// other failure.
+    pub async fn log_in(
+        &self,
+        identifier: Option<Identifier>,
+        password: Option<Password>,
+        attempt: Attempt,
+    ) -> Result<Login, CommandError> {
         let inner = self.0.clone();
         self.run("log_in", async move {
             let known = match &identifier {
@@ -30,13 +66,23 @@ impl Commands {
                 }
                 None => None,
             };
+            if let Err(wait) = attempt.allowance {
+                let user = known.as_ref().map_or(NOBODY, |credentials| credentials.user);
+                if !inner.origins.is_known(user, attempt.address).await? {
+                    return Err(Refusal::TooOften(wait).into());
+                }
+            }
             let hash = known.as_ref().map(|credentials| credentials.password_hash.as_str());
-            let right = inner.passwords.verify(&password, hash).await?;
+            let right = inner.passwords.verify(password.as_ref(), hash).await?;
             let Some(credentials) = known.filter(|_| right) else {
                 return Err(Refusal::WrongCredentials.into());
             };
             let _place = inner.executor.place().await?;
-            let (session, token) = inner.sessions.begin(credentials.user, credentials.epoch).await?;
+            inner.origins.remember(credentials.user, attempt.address).await?;
+            let (session, token) = inner
+                .sessions
+                .begin(credentials.user, credentials.epoch, attempt.device)
+                .await?;
             inner.login(&credentials, session, &token)
         })
         .await
@@ -65,6 +111,43 @@ impl Commands {
                     inner.sessions.end(session.id).await?;
                     Err(Refusal::SessionOver.into())
                 }
+            }
+        })
+        .await
+    }
+
+    /// The sessions of somebody whose session lives, the last used first.
+    pub async fn sessions(&self, user: UserId, session: SessionId) -> Result<Vec<SessionInfo>, CommandError> {
+        let inner = self.0.clone();
+        self.run("list_sessions", async move {
+            let owner = inner.owner(user, session);
+            let Account { credentials, .. } = inner.account(owner).await?;
+            let _place = inner.executor.place().await?;
+            let sessions = inner.sessions.of_user(user).await?;
+            let living = sessions
+                .into_iter()
+                .filter(|session| session.lives(&credentials, owner.now));
+            Ok(living
+                .map(|session| SessionInfo {
+                    id: session.id,
+                    device: session.device,
+                    created_at: session.created_at,
+                    last_used_at: session.rotated_at,
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// Ends another session of somebody whose session lives, or this one.
+    pub async fn end_session(&self, user: UserId, session: SessionId, ended: SessionId) -> Result<(), CommandError> {
+        let inner = self.0.clone();
+        self.run("end_session", async move {
+            inner.account(inner.owner(user, session)).await?;
+            let _place = inner.executor.place().await?;
+            match inner.sessions.find(ended).await? {
+                Some(found) if found.user == user => Ok(inner.sessions.end(ended).await?),
+                _ => Err(Refusal::NoSuchSession.into()),
             }
         })
         .await

@@ -1,16 +1,16 @@
-//! Commands on users: register, change, delete. Each writes its event and the credentials in one transaction.
+//! Registering: the event and the credentials, in one transaction.
 
 use chrono::{DateTime, Utc};
 use shared::event_store::Companion;
-use shared::events::{StreamId, User};
-use shared::ids::{SessionId, UserId};
-use shared::values::{Bio, DisplayName, Email, Handle, Password};
+use shared::events::User;
+use shared::ids::UserId;
+use shared::values::{DisplayName, Email, Handle, Password};
 
 use super::execute::{Command, Plan};
 use super::read::{Reader, Versioned};
-use super::{Broken, CommandError, ExpectedVersions, Refusal};
+use super::{Broken, CommandError};
 use crate::domain::user;
-use crate::{credentials, sessions};
+use crate::{codes, credentials};
 
 /// Somebody who wants to be a user.
 #[derive(Debug, Clone)]
@@ -19,15 +19,8 @@ pub struct Registration {
     pub email: Email,
     pub password: Password,
     pub display_name: Option<DisplayName>,
-}
-
-/// What a user wants to have otherwise.
-#[derive(Debug, Clone, Default)]
-pub struct Changes {
-    pub display_name: Option<DisplayName>,
-    pub bio: Option<Bio>,
-    pub email: Option<Email>,
-    pub password: Option<Password>,
+    /// The code of an invitation.
+    pub invite: Option<String>,
 }
 
 #[derive(Debug)]
@@ -35,7 +28,7 @@ pub(super) struct Register {
     id: UserId,
     handle: Handle,
     display_name: Option<DisplayName>,
-    companions: [Companion; 3],
+    companions: Vec<Companion>,
 }
 
 impl Register {
@@ -44,10 +37,12 @@ impl Register {
             handle,
             email,
             display_name,
+            invite,
             ..
         } = registration;
         let id = UserId::new(now);
-        let companions = credentials::register(id, &handle, &email, password_hash);
+        let mut companions = credentials::register(id, &handle, &email, password_hash).to_vec();
+        companions.extend(invite.map(|code| codes::consume(&code, now)));
         Self {
             id,
             handle,
@@ -77,109 +72,8 @@ impl Command for Register {
         Ok(Plan::Append {
             event,
             expected_version: 0,
-            companions: self.companions.to_vec(),
+            companions: self.companions.clone(),
             answer,
         })
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct ChangeUser {
-    pub(super) user: UserId,
-    pub(super) session: SessionId,
-    pub(super) changes: Changes,
-    /// Of the password in `changes`.
-    pub(super) password_hash: Option<String>,
-    pub(super) if_match: ExpectedVersions,
-}
-
-impl Command for ChangeUser {
-    type Answer = Versioned<User>;
-
-    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
-        let known = live_actor(&mut read, self.user).await?;
-        self.if_match.check(known.version)?;
-        let companions = self.companions(&mut read).await?;
-        let change = user::Command::Change {
-            display_name: self.changes.display_name.clone(),
-            bio: self.changes.bio.clone(),
-            credentials: !companions.is_empty(),
-        };
-        match user::decide(Some(&known.state), change)? {
-            Some(event) => {
-                let state = user::evolve(event.clone()).ok_or_else(|| Broken::Stream(event.stream().to_string()))?;
-                let answer = Versioned {
-                    version: known.version + 1,
-                    state,
-                };
-                Ok(Plan::Append {
-                    event,
-                    expected_version: known.version,
-                    companions,
-                    answer,
-                })
-            }
-            None => Ok(Plan::Nothing {
-                partition: self.user.partition(),
-                answer: known,
-            }),
-        }
-    }
-}
-
-impl ChangeUser {
-    async fn companions(&self, read: &mut Reader<'_>) -> Result<Vec<Companion>, CommandError> {
-        let mut companions = Vec::new();
-        if self.changes.email.is_none() && self.password_hash.is_none() {
-            return Ok(companions);
-        }
-        let credentials = read.credentials(self.user).await?;
-        if let Some(email) = &self.changes.email
-            && !credentials.has_email(email)
-        {
-            companions.extend(credentials::change_email(&credentials, email));
-        }
-        if let Some(hash) = &self.password_hash {
-            let epoch = credentials.epoch + 1;
-            companions.push(credentials::change_password(self.user, hash, epoch));
-            companions.extend(sessions::end_others(self.user, self.session, epoch));
-        }
-        Ok(companions)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct DeleteUser {
-    pub(super) user: UserId,
-    pub(super) if_match: ExpectedVersions,
-}
-
-impl Command for DeleteUser {
-    type Answer = ();
-
-    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
-        let known = live_actor(&mut read, self.user).await?;
-        self.if_match.check(known.version)?;
-        let credentials = read.credentials(self.user).await?;
-        let event = user::decide(Some(&known.state), user::Command::Delete)?.ok_or(Refusal::ActorGone)?;
-        let mut companions = vec![Companion::Redact {
-            stream: StreamId::user(self.user),
-        }];
-        companions.extend(credentials::remove(&credentials));
-        companions.push(sessions::end_all(self.user));
-        Ok(Plan::Append {
-            event,
-            expected_version: known.version,
-            companions,
-            answer: (),
-        })
-    }
-}
-
-/// A token outlives its user by up to a quarter of an hour.
-async fn live_actor(read: &mut Reader<'_>, id: UserId) -> Result<Versioned<User>, CommandError> {
-    match read.user(id).await? {
-        Some(user) if !user.state.deleted => Ok(user),
-        _ => Err(Refusal::ActorGone.into()),
     }
 }

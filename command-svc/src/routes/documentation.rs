@@ -7,7 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::{follows, keys, posts, reactions, sessions, users};
+use super::{follows, keys, me, password_resets, posts, reactions, sessions, users};
 
 /// What every command may be answered, beside what its own description says.
 #[derive(IntoResponses)]
@@ -33,6 +33,21 @@ pub(super) enum Failures {
     Unavailable(Problem),
 }
 
+/// What every query may be answered.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) enum Reads {
+    /// A header can't be read.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem),
+    /// Too many requests; `Retry-After` says when to come back.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(Problem),
+    /// Not at the moment; `Retry-After` says when to come back.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -40,9 +55,10 @@ pub(super) enum Failures {
         description = "The write side. What changes users, posts and follows answers with a `Consistency-Token`; a query that is sent it shows the change. Errors are problem+json (RFC 9457).",
     ),
     paths(
-        users::register, users::change, users::delete,
+        users::register, password_resets::reset,
+        me::show, me::change, me::delete,
         follows::follow, follows::unfollow,
-        sessions::log_in, sessions::refresh, sessions::log_out,
+        sessions::log_in, sessions::list, sessions::refresh, sessions::log_out, sessions::end,
         posts::create, posts::edit, posts::delete,
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
         keys::jwks,

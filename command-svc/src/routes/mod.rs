@@ -3,6 +3,8 @@
 mod documentation;
 mod follows;
 mod keys;
+mod me;
+mod password_resets;
 mod posts;
 mod problems;
 mod reactions;
@@ -25,17 +27,24 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
         .service(resource("/v1/users").route(post().to(users::register)))
         .service(
             resource("/v1/users/me")
-                .route(patch().to(users::change))
-                .route(delete().to(users::delete)),
+                .route(get().to(me::show))
+                .route(patch().to(me::change))
+                .route(delete().to(me::delete)),
         )
+        .service(resource("/v1/users/password-resets").route(post().to(password_resets::reset)))
         .service(
             resource("/v1/users/{id}/follow")
                 .route(put().to(follows::follow))
                 .route(delete().to(follows::unfollow)),
         )
-        .service(resource("/v1/sessions").route(post().to(sessions::log_in)))
+        .service(
+            resource("/v1/sessions")
+                .route(get().to(sessions::list))
+                .route(post().to(sessions::log_in)),
+        )
         .service(resource("/v1/sessions/refresh").route(post().to(sessions::refresh)))
         .service(resource("/v1/sessions/current").route(delete().to(sessions::log_out)))
+        .service(resource("/v1/sessions/{id}").route(delete().to(sessions::end)))
         .service(resource("/v1/posts").route(post().to(posts::create)))
         .service(
             resource("/v1/posts/{id}")
@@ -59,8 +68,9 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
 pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
     vec![
         (Method::POST, "/v1/users", Class::Register),
+        (Method::POST, "/v1/users/password-resets", Class::Login),
         (Method::POST, "/v1/sessions", Class::Login),
-        (Method::POST, "/v1/sessions/refresh", Class::Login),
+        (Method::POST, "/v1/sessions/refresh", Class::Refresh),
     ]
 }
 

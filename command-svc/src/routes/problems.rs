@@ -51,6 +51,18 @@ fn refused(refusal: Refusal) -> Problem {
             .with_type("wrong-credentials", "The login failed"),
         Refusal::SessionOver => Problem::unauthorized("The refresh token is not good, or not any more.")
             .with_type("session-over", "The session is over"),
+        Refusal::RegistrationClosed => Problem::forbidden("Whoever runs this takes nobody new at the moment.")
+            .with_type("registration-closed", "Nobody new can register"),
+        Refusal::InvitationMissing => Problem::invalid_field("invite", "is missing: one registers by invitation here"),
+        Refusal::CodeNotGood(field) => Problem::forbidden("It was used, has run out, or was never made.")
+            .with_type("code-not-good", "The one-time code is not good")
+            .with_field(field, "is not good, or not any more"),
+        Refusal::NoSuchSession => Problem::not_found("You have no such session, or not any more."),
+        Refusal::SessionEnded => Problem::invalid_token("the session of the token is over"),
+        Refusal::CurrentPasswordWrong => Problem::forbidden("It is not the password that one logs in with now.")
+            .with_type("current-password-wrong", "The current password is wrong")
+            .with_field("current_password", "is wrong"),
+        Refusal::TooOften(wait) => Problem::too_many_requests(wait),
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
+use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder};
 use shared::api;
 use shared::auth::Claims;
@@ -90,4 +91,26 @@ impl FromRequest for Caller {
 /// Headers are there at once.
 fn now<T>(extracted: Ready<Result<T, Problem>>) -> Result<T, Problem> {
     extracted.into_inner()
+}
+
+/// What the sender's device calls itself: as much of `User-Agent` as a person wants to read.
+#[derive(Debug)]
+pub(super) struct Device(pub(super) Option<String>);
+
+impl Device {
+    const MAX_LEN: usize = 120;
+}
+
+impl FromRequest for Device {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        // Visible ASCII and blanks, or it would be none.
+        let label: String = agent.unwrap_or_default().trim().chars().take(Self::MAX_LEN).collect();
+        ready(Ok(Self(
+            Some(label.trim_end().to_owned()).filter(|label| !label.is_empty()),
+        )))
+    }
 }

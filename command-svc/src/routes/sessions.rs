@@ -4,13 +4,16 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use shared::http::{Authenticated, Json, Problem};
-use shared::values::{Email, Handle};
+use shared::http::{Authenticated, Class, Json, Key, Limits, Path, Problem};
+use shared::ids::SessionId;
+use shared::values::{Email, Handle, Password};
 use utoipa::ToSchema;
 
-use super::documentation::Failures;
-use crate::commands::{Commands, Identifier, Login};
+use super::documentation::{Failures, Reads};
+use super::request::Device;
+use crate::commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
 
 /// Handle or e-mail address, and the password.
 #[derive(Deserialize, ToSchema)]
@@ -68,19 +71,31 @@ pub(super) struct Tokens {
     ),
 )]
 pub(super) async fn log_in(
+    limits: Limits,
+    device: Device,
     commands: Data<Commands>,
     Json(request): Json<LoginRequest>,
 ) -> Result<HttpResponse, Problem> {
     let identifier = request.identifier()?;
-    Ok(tokens(
-        StatusCode::CREATED,
-        commands.log_in(identifier, request.password).await?,
-    ))
+    let attempt = Attempt {
+        address: limits.address(),
+        device: device.0,
+        allowance: match &identifier {
+            Some(identifier) => limits.take(Class::Account, Key::Name(identifier.to_string())),
+            None => Ok(()),
+        },
+    };
+    let password = Password::parse(&request.password).ok();
+    match commands.log_in(identifier, password, attempt).await {
+        Ok(login) => Ok(tokens(StatusCode::CREATED, login)),
+        Err(CommandError::Refused(Refusal::TooOften(wait))) => Err(limits.refuse(Class::Account, wait)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Go on with a session
 ///
-/// A refresh token is good for one use. Whoever repeats the last one within 10 s, because the answer was lost, gets
+/// A refresh token is good for one use. Whoever repeats the last one within a minute, because the answer was lost, gets
 /// the same successor; any other second use ends the session.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refresh",
@@ -92,9 +107,14 @@ pub(super) async fn log_in(
     ),
 )]
 pub(super) async fn refresh(
+    limits: Limits,
     commands: Data<Commands>,
     Json(request): Json<RefreshRequest>,
 ) -> Result<HttpResponse, Problem> {
+    match commands.session_of(&request.refresh_token) {
+        Some(session) => limits.check(Class::Refresh, Key::Name(session.to_string())),
+        None => limits.check(Class::Login, Key::Address(limits.address())),
+    }?;
     Ok(tokens(StatusCode::OK, commands.refresh(request.refresh_token).await?))
 }
 
@@ -112,6 +132,78 @@ pub(super) async fn refresh(
 )]
 pub(super) async fn log_out(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
     commands.log_out(caller.sid).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// One's session, as one sees it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionShown {
+    id: SessionId,
+    /// What the device called itself at the login (`User-Agent`), if anything.
+    #[schema(example = "curl/8.14.1")]
+    device: Option<String>,
+    created_at: DateTime<Utc>,
+    /// The login, or the last refresh.
+    last_used_at: DateTime<Utc>,
+    /// Whether it is the session of this request.
+    current: bool,
+}
+
+/// One's sessions, the last used first: 100 at most.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionList {
+    items: Vec<SessionShown>,
+}
+
+/// List one's sessions
+///
+/// Needs a session that lives. Whoever has more than 100 sees those that were used last.
+#[utoipa::path(
+    get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
+    responses(
+        (status = 200, description = "The sessions", body = SessionList),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        Reads,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
+    let sessions = commands.sessions(caller.sub, caller.sid).await?;
+    let shown = |session: SessionInfo| SessionShown {
+        current: session.id == caller.sid,
+        id: session.id,
+        device: session.device,
+        created_at: session.created_at,
+        last_used_at: session.last_used_at,
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(SessionList {
+            items: sessions.into_iter().map(shown).collect(),
+        }))
+}
+
+/// End one of one's sessions
+///
+/// Needs a session that lives. The refresh token of the other is good no more; its access token is for its remaining minutes, but
+/// not for the account or its sessions.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{id}", tag = "sessions", operation_id = "endSession",
+    params(("id" = SessionId, Path)),
+    responses(
+        (status = 204, description = "The session is over"),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "One has no such session, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        Failures,
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn end(
+    caller: Authenticated,
+    Path(id): Path<SessionId>,
+    commands: Data<Commands>,
+) -> Result<HttpResponse, Problem> {
+    commands.end_session(caller.sub, caller.sid, id).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -15,20 +15,24 @@ use backon::{ExponentialBuilder, Retryable};
 use bson::doc;
 use bson::spec::BinarySubtype;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
-use mongodb::{Collection, Database, IndexModel};
+use mongodb::{ClientSession, Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 use shared::clock::SharedClock;
 use shared::config::{Auth, ConfigError};
-use shared::event_store::Companion;
+use shared::event_store::{Companion, EventStore};
 use shared::ids::{SessionId, UserId};
 use shared::mongo::{is_duplicate_key, is_transient};
 
 pub(crate) use self::token::{InvalidRefreshToken, RefreshToken, RefreshTokens};
+use crate::credentials::Credentials;
 use crate::setup;
 
 const SESSIONS: &str = "sessions";
+/// Whoever has more sees those that were used last; a new password ends them all.
+const MOST_LISTED: i64 = 100;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
@@ -41,12 +45,38 @@ pub(crate) struct Session {
     counter: i64,
     /// The SHA-256 of that token.
     token_hash: bson::Binary,
+    /// What the device called itself at the login; none in sessions of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     #[serde(with = "shared::mongo::datetime")]
-    created_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
+    /// The login, or the last refresh.
     #[serde(with = "shared::mongo::datetime")]
-    rotated_at: DateTime<Utc>,
+    pub(crate) rotated_at: DateTime<Utc>,
     #[serde(with = "shared::mongo::datetime")]
     expires_at: DateTime<Utc>,
+}
+
+impl Session {
+    /// Whether it is still good for what the credentials open. It may have been read after them, and have gone on under a new
+    /// password by then.
+    pub(crate) fn lives(&self, credentials: &Credentials, now: DateTime<Utc>) -> bool {
+        self.user == credentials.user && self.epoch >= credentials.epoch && self.expires_at > now
+    }
+}
+
+/// The session as it is when the causally consistent `reading` asks, or later.
+pub(crate) async fn load(
+    store: &EventStore,
+    reading: &mut ClientSession,
+    id: SessionId,
+) -> Result<Option<Session>, Error> {
+    store
+        .database()
+        .collection(SESSIONS)
+        .find_one(doc! { "_id": id })
+        .session(reading)
+        .await
 }
 
 /// What a refresh came to.
@@ -82,14 +112,18 @@ impl SessionStore {
     ) -> Result<Self, Error> {
         setup::collection(database, SESSIONS).await?;
         let sessions = database.collection::<Session>(SESSIONS);
-        let by_user = IndexOptions::builder().name("user".to_owned()).build();
+        // It stands in for "user", which earlier versions made.
+        let by_user = IndexOptions::builder().name("user_recent".to_owned()).build();
         let expiry = IndexOptions::builder()
             .name("expiry".to_owned())
             .expire_after(Duration::ZERO)
             .build();
         sessions
             .create_indexes([
-                IndexModel::builder().keys(doc! { "user": 1 }).options(by_user).build(),
+                IndexModel::builder()
+                    .keys(doc! { "user": 1, "rotated_at": -1 })
+                    .options(by_user)
+                    .build(),
                 IndexModel::builder()
                     .keys(doc! { "expires_at": 1 })
                     .options(expiry)
@@ -107,7 +141,12 @@ impl SessionStore {
         })
     }
 
-    pub(crate) async fn begin(&self, user: UserId, epoch: i64) -> Result<(SessionId, RefreshToken), Error> {
+    pub(crate) async fn begin(
+        &self,
+        user: UserId,
+        epoch: i64,
+        device: Option<String>,
+    ) -> Result<(SessionId, RefreshToken), Error> {
         let now = self.clock.now();
         let id = SessionId::new(now);
         let token = self.tokens.issue(id, 0);
@@ -117,6 +156,7 @@ impl SessionStore {
             epoch,
             counter: 0,
             token_hash: hash(&token),
+            device,
             created_at: now,
             rotated_at: now,
             expires_at: now + self.ttl,
@@ -194,6 +234,21 @@ impl SessionStore {
         } };
         let updated = self.sessions.update_one(known, change).await?;
         Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session: next, token }))
+    }
+
+    /// A user's sessions, the last used first, and at most [`MOST_LISTED`].
+    pub(crate) async fn of_user(&self, user: UserId) -> Result<Vec<Session>, Error> {
+        self.sessions
+            .find(doc! { "user": user })
+            .sort(doc! { "rotated_at": -1 })
+            .limit(MOST_LISTED)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    pub(crate) async fn find(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        self.sessions.find_one(doc! { "_id": id }).await
     }
 
     /// Harmless where it has ended already.

@@ -49,10 +49,7 @@ async fn who_is_not_there_can_not_be_followed() {
     let service = Service::start().await;
     let (ada, bob) = (service.user("ada").await, service.user("bob").await);
     service.follow(&ada, &bob).await;
-    service
-        .delete("/v1/users/me", &bob.token)
-        .await
-        .expect(StatusCode::NO_CONTENT);
+    service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
     for id in [bob.id.as_str(), "0198c0de-0000-7000-8000-000000000001"] {
         let path = format!("/v1/users/{id}/follow");
         service.put(&path, &ada.token).await.expect(StatusCode::NOT_FOUND);

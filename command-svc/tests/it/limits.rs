@@ -1,10 +1,12 @@
-//! Who asks too often is told when to come back.
+//! Who asks too often is told when to come back, and nobody else.
 
-use reqwest::StatusCode;
+use std::net::IpAddr;
+
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shared::config::Quota;
 
-use crate::service::{Service, User};
+use crate::service::{PASSWORD, Service, User};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_class_has_its_limit() {
@@ -19,14 +21,9 @@ async fn each_class_has_its_limit() {
     let too_fast = service.register("eve").await.expect(StatusCode::TOO_MANY_REQUESTS);
     assert!(too_fast.header("retry-after").parse::<u32>().unwrap() > 1);
 
-    // Two logins and this one; refreshes count with them.
+    // Two logins and this one.
     service.log_in("ada").await.expect(StatusCode::CREATED);
     service.log_in("ada").await.expect(StatusCode::TOO_MANY_REQUESTS);
-    let refresh = json!({ "refresh_token": ada.refresh_token });
-    service
-        .post_anonymously("/v1/sessions/refresh", refresh)
-        .await
-        .expect(StatusCode::TOO_MANY_REQUESTS);
 
     let write = async |user: &User| service.post("/v1/posts", &user.token, json!({ "text": "Hello" })).await;
     for left in ["2", "1", "0"] {
@@ -39,4 +36,142 @@ async fn each_class_has_its_limit() {
     assert_eq!(refused.problem(), "too-many-requests");
     refused.header("retry-after");
     write(&bob).await.expect(StatusCode::CREATED);
+}
+
+/// Hundreds of people have one address, and their sessions go on at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn refreshes_are_counted_by_session() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.login = Quota::new(3, 1);
+        config.rate_limit.write = Quota::new(1, 1);
+        config.rate_limit.refresh = Quota::new(4, 1);
+    })
+    .await;
+    let people = [service.user("ada").await, service.user("bob").await];
+    for person in &people {
+        for _ in 0..4 {
+            service.refresh(&person.refresh_token).await.expect(StatusCode::OK);
+        }
+        let too_fast = service.refresh(&person.refresh_token).await;
+        too_fast.expect(StatusCode::TOO_MANY_REQUESTS).header("retry-after");
+    }
+    // What is nobody's token counts like a login, of which one is left.
+    service.refresh("nothing").await.expect(StatusCode::UNAUTHORIZED);
+    service.refresh("nothing").await.expect(StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// A login from one of the addresses that a machine has for itself.
+async fn log_in_from(service: &Service, last: u8, login: &str, password: &str) -> StatusCode {
+    let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, last]));
+    let request = client.build().unwrap().post(format!("{}/v1/sessions", service.url));
+    let name = if login.contains('@') { "email" } else { "handle" };
+    let sent = request.json(&json!({ name: login, "password": password })).send().await;
+    sent.unwrap().status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_addresses_cannot_guess_and_lock_nobody_out() {
+    let mut service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.account = Quota::new(3, 1);
+    })
+    .await;
+    service.register("ada").await.expect(StatusCode::CREATED);
+    service.register("bob").await.expect(StatusCode::CREATED);
+    let (home, abroad) = (2, 3);
+    assert_eq!(log_in_from(&service, home, "ada", PASSWORD).await, StatusCode::CREATED);
+    let mut refused = 0;
+    for stranger in 10..20 {
+        match log_in_from(&service, stranger, "ADA", "wrong password").await {
+            StatusCode::TOO_MANY_REQUESTS => refused += 1,
+            other => assert_eq!(other, StatusCode::UNAUTHORIZED),
+        }
+    }
+    assert_eq!(refused, 8, "each from an address of its own, and all on one account");
+    // Even the right password is not tried from anywhere else; at home nobody notices, by whichever name.
+    assert_eq!(
+        log_in_from(&service, abroad, "ada", PASSWORD).await,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    for login in ["ada", "ada", "ada@example.org"] {
+        assert_eq!(log_in_from(&service, home, login, PASSWORD).await, StatusCode::CREATED);
+        assert_eq!(
+            log_in_from(&service, home, login, "wrong password").await,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+    assert_eq!(
+        log_in_from(&service, abroad, "bob", PASSWORD).await,
+        StatusCode::CREATED
+    );
+    // Who is not registered is counted just the same.
+    for attempt in 0..4 {
+        let expected = if attempt < 3 {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        };
+        assert_eq!(log_in_from(&service, 30 + attempt, "nobody", PASSWORD).await, expected);
+    }
+
+    // Another process knows the address, too, and it is written down nowhere.
+    let database = service.database.take();
+    let mut other = Service::start_on(service.config.clone()).await;
+    other.database = database;
+    for stranger in 40..44 {
+        log_in_from(&other, stranger, "ada", "wrong password").await;
+    }
+    assert_eq!(
+        log_in_from(&other, abroad, "ada", PASSWORD).await,
+        StatusCode::TOO_MANY_REQUESTS
+    );
+    assert_eq!(log_in_from(&other, home, "ada", PASSWORD).await, StatusCode::CREATED);
+    assert!(!other.stored().await.mentions("127.0.0").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_current_password_is_tried_as_seldom() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.account = Quota::new(3, 1);
+    })
+    .await;
+    let ada = service.user("ada").await;
+    let other = service.session(&ada.id, "ada").await;
+    let guess = async |user: &User, current: &str| {
+        let body = json!({ "password": "another password", "current_password": current });
+        service.patch("/v1/users/me", &user.token, body).await
+    };
+    for _ in 0..3 {
+        guess(&ada, "wrong password").await.expect(StatusCode::FORBIDDEN);
+    }
+    guess(&ada, PASSWORD).await.expect(StatusCode::TOO_MANY_REQUESTS);
+    service
+        .delete_user(&ada.token)
+        .await
+        .expect(StatusCode::TOO_MANY_REQUESTS);
+    // Whoever has stolen one session exhausts that one.
+    guess(&other, PASSWORD).await.expect(StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_cannot_try_the_current_passwords_of_many() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.login = Quota::new(4, 1);
+    })
+    .await;
+    let people = [service.user("ada").await, service.user("bob").await];
+    let mut answers = Vec::new();
+    for person in &people {
+        for _ in 0..2 {
+            let request = service
+                .request(Method::DELETE, "/v1/users/me")
+                .bearer_auth(&person.token);
+            let request = request.json(&json!({ "current_password": "wrong password" }));
+            answers.push(crate::service::send(request).await.status.as_u16());
+        }
+    }
+    assert_eq!(answers, [403, 403, 429, 429]);
 }

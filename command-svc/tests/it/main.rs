@@ -1,7 +1,9 @@
 //! The real program on a port of its own, and a real database: what clients see, and what is stored.
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
+mod accounts;
 mod answers;
+mod codes;
 mod contention;
 mod database;
 mod documentation;
@@ -11,6 +13,7 @@ mod inputs;
 mod limits;
 mod lost_replies;
 mod outages;
+mod own_account;
 mod posts;
 mod program;
 mod proxy;

@@ -248,11 +248,21 @@ async fn a_new_post_is_one_insert_and_a_reply_looks_at_what_it_answers() {
         .post("/v1/posts", &bob.token, reply)
         .await
         .expect(StatusCode::CREATED);
-    assert_eq!(proxy.asked(), ["find events", "find events", "insert events"]);
+    assert_eq!(
+        proxy.asked(),
+        ["find events", "find events", "find events", "insert events"],
+        "the actor, the post, its author"
+    );
     service
         .put(&format!("/v1/posts/{post}/like"), &bob.token)
         .await
         .expect(StatusCode::OK);
-    let like = ["find events", "find events", "find events", "insert events"];
-    assert_eq!(proxy.asked(), like, "the post, its author, the like");
+    let like = [
+        "find events",
+        "find events",
+        "find events",
+        "find events",
+        "insert events",
+    ];
+    assert_eq!(proxy.asked(), like, "the actor, the post, its author, the like");
 }

@@ -30,14 +30,8 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
             .expect(StatusCode::OK);
     }
     // Neither sees the other any more by then.
-    service
-        .delete("/v1/users/me", &bob.token)
-        .await
-        .expect(StatusCode::NO_CONTENT);
-    service
-        .delete("/v1/users/me", &ada.token)
-        .await
-        .expect(StatusCode::NO_CONTENT);
+    service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
+    service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
 
     let stored = service.stored().await;
     let store = EventStore::open(stored.0.clone(), SystemClock::shared(), Retries::default())

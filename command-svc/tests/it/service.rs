@@ -106,6 +106,17 @@ impl Service {
         send(self.request(Method::DELETE, path).bearer_auth(token)).await
     }
 
+    /// Deletes the account of somebody who is logged in with [`PASSWORD`].
+    pub(crate) async fn delete_user(&self, token: &str) -> Answer {
+        let request = self.request(Method::DELETE, "/v1/users/me").bearer_auth(token);
+        send(request.json(&json!({ "current_password": PASSWORD }))).await
+    }
+
+    pub(crate) async fn refresh(&self, token: &str) -> Answer {
+        self.post_anonymously("/v1/sessions/refresh", json!({ "refresh_token": token }))
+            .await
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         send(self.request(Method::GET, path)).await
     }
@@ -131,9 +142,14 @@ impl Service {
     /// Somebody who is registered and logged in.
     pub(crate) async fn user(&self, handle: &str) -> User {
         let registered = self.register(handle).await.expect(StatusCode::CREATED);
+        self.session(&registered.text("id"), handle).await
+    }
+
+    /// One more session of somebody who is registered.
+    pub(crate) async fn session(&self, id: &str, handle: &str) -> User {
         let session = self.log_in(handle).await.expect(StatusCode::CREATED);
         User {
-            id: registered.text("id"),
+            id: id.to_owned(),
             token: session.text("access_token"),
             refresh_token: session.text("refresh_token"),
         }

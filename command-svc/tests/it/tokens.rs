@@ -110,6 +110,8 @@ async fn a_token_that_is_not_good_opens_nothing() {
             (Method::POST, "/v1/posts"),
             (Method::PATCH, "/v1/users/me"),
             (Method::DELETE, "/v1/users/me"),
+            (Method::GET, "/v1/users/me"),
+            (Method::GET, "/v1/sessions"),
             (Method::DELETE, "/v1/sessions/current"),
         ] {
             let request = service
@@ -150,6 +152,9 @@ async fn without_a_token_nothing_is_written() {
     for (method, path) in [
         (Method::PATCH, "/v1/users/me".to_owned()),
         (Method::DELETE, "/v1/users/me".to_owned()),
+        (Method::GET, "/v1/users/me".to_owned()),
+        (Method::GET, "/v1/sessions".to_owned()),
+        (Method::DELETE, format!("/v1/sessions/{id}")),
         (Method::DELETE, "/v1/sessions/current".to_owned()),
         (Method::POST, "/v1/posts".to_owned()),
         (Method::PATCH, format!("/v1/posts/{id}")),

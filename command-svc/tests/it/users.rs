@@ -60,7 +60,7 @@ async fn secrets_and_addresses_enter_no_event() {
         .patch(
             "/v1/users/me",
             &ada.token,
-            json!({ "email": "new@example.org", "password": "another password" }),
+            json!({ "email": "new@example.org", "password": "another password", "current_password": PASSWORD }),
         )
         .await
         .expect(StatusCode::OK);
@@ -104,7 +104,7 @@ async fn a_change_to_what_is_there_writes_nothing() {
     for same in [
         json!({}),
         json!({ "display_name": "ada" }),
-        json!({ "email": "ADA@example.org" }),
+        json!({ "email": "ADA@example.org", "current_password": PASSWORD }),
     ] {
         let answer = service
             .patch("/v1/users/me", &ada.token, same)
@@ -135,16 +135,17 @@ async fn a_change_of_another_version_is_refused() {
 async fn another_address_is_claimed_and_the_former_one_is_free() {
     let service = Service::start().await;
     let (ada, bob) = (service.user("ada").await, service.user("bob").await);
+    let email = |email: &str| json!({ "email": email, "current_password": PASSWORD });
     let taken = service
-        .patch("/v1/users/me", &ada.token, json!({ "email": "bob@example.org" }))
+        .patch("/v1/users/me", &ada.token, email("bob@example.org"))
         .await;
     taken.expect_field(409, "email");
     service
-        .patch("/v1/users/me", &ada.token, json!({ "email": "ada@example.net" }))
+        .patch("/v1/users/me", &ada.token, email("ada@example.net"))
         .await
         .expect(StatusCode::OK);
     service
-        .patch("/v1/users/me", &bob.token, json!({ "email": "ada@example.org" }))
+        .patch("/v1/users/me", &bob.token, email("ada@example.org"))
         .await
         .expect(StatusCode::OK);
     let log_in =
@@ -165,7 +166,7 @@ async fn a_new_password_ends_the_other_sessions() {
         .await
         .expect(StatusCode::CREATED)
         .text("refresh_token");
-    let body = json!({ "password": "another password", "display_name": "Ada" });
+    let body = json!({ "password": "another password", "display_name": "Ada", "current_password": PASSWORD });
     let changed = service
         .patch("/v1/users/me", &ada.token, body)
         .await
@@ -194,10 +195,7 @@ async fn who_is_deleted_leaves_a_handle_and_nothing_else() {
         .patch("/v1/users/me", &ada.token, change)
         .await
         .expect(StatusCode::OK);
-    let answer = service
-        .delete("/v1/users/me", &ada.token)
-        .await
-        .expect(StatusCode::NO_CONTENT);
+    let answer = service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
     assert!(!answer.header("consistency-token").is_empty());
 
     let stored = service.stored().await;
@@ -210,7 +208,7 @@ async fn who_is_deleted_leaves_a_handle_and_nothing_else() {
 
     // The token is good for some minutes, but there is nobody any more whom it could change.
     for answer in [
-        service.delete("/v1/users/me", &ada.token).await,
+        service.delete_user(&ada.token).await,
         service
             .patch("/v1/users/me", &ada.token, json!({ "bio": "Back." }))
             .await,
@@ -236,8 +234,46 @@ async fn only_the_version_that_was_seen_is_deleted() {
     let ada = service.user("ada").await;
     let delete = |version: &'static str| {
         let request = service.request(Method::DELETE, "/v1/users/me").bearer_auth(&ada.token);
-        send(request.header("If-Match", version))
+        send(
+            request
+                .header("If-Match", version)
+                .json(&json!({ "current_password": PASSWORD })),
+        )
     };
     delete("\"2\"").await.expect(StatusCode::PRECONDITION_FAILED);
     delete("\"1\"").await.expect(StatusCode::NO_CONTENT);
+}
+
+/// What others would be shown a count of is refused; what nobody can see is taken back by the sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_somebody_who_is_deleted_changes_no_count() {
+    let service = Service::start().await;
+    let [ada, bob, eve] = [
+        service.user("ada").await,
+        service.user("bob").await,
+        service.user("eve").await,
+    ];
+    let post = service.write(&bob, "Hello").await;
+    let secret = service.write_to_followers(&eve, "Hello, friends").await;
+    service.follow(&ada, &eve).await;
+    service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
+    let before = service.stored().await.count("events", doc! {}).await;
+    for answer in [
+        service.put(&format!("/v1/posts/{post}/like"), &ada.token).await,
+        service.put(&format!("/v1/posts/{secret}/like"), &ada.token).await,
+        service.put(&format!("/v1/posts/{post}/repost"), &ada.token).await,
+        service.put(&format!("/v1/users/{}/follow", bob.id), &ada.token).await,
+        service.put(&format!("/v1/users/{}/follow", eve.id), &ada.token).await,
+        service
+            .post(
+                "/v1/posts",
+                &ada.token,
+                json!({ "text": "Hello, too", "in_reply_to": post }),
+            )
+            .await,
+    ] {
+        assert_eq!(answer.expect(StatusCode::UNAUTHORIZED).problem(), "invalid-token");
+    }
+    assert_eq!(service.stored().await.count("events", doc! {}).await, before);
+    service.write(&ada, "Nobody sees this.").await;
 }

@@ -102,10 +102,7 @@ async fn with_their_author_all_posts_are_gone() {
         service.write(&ada, "To all").await,
         service.write_to_followers(&ada, "Among friends").await,
     ];
-    service
-        .delete("/v1/users/me", &ada.token)
-        .await
-        .expect(StatusCode::NO_CONTENT);
+    service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
     for post in posts {
         for (what, answer) in attempts(&service, &bob, &post).await {
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{what}");

@@ -1,6 +1,7 @@
 //! The tools around the services: what they say, and that they see what is wrong.
 
 use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
 use shared::api::Post;
 
 use crate::home::e2e;
@@ -32,6 +33,8 @@ fn the_help_is_as_reviewed() {
         ("help-dead-letters", &["dead-letters"]),
         ("help-dead-letters-retry", &["dead-letters", "retry"]),
         ("help-rebuild", &["rebuild"]),
+        ("help-reset-password", &["reset-password"]),
+        ("help-invite", &["invite"]),
         ("help-smoke", &["smoke"]),
     ] {
         insta::assert_snapshot!(name, help(words));
@@ -92,6 +95,33 @@ e2e! {
         let handle = said.split(['@', ' ', '\n']).find(|word| word.starts_with("smoke_author")).expect("a name");
         stack.see_everything().await;
         assert_eq!(stack.try_read(&format!("/v1/users/@{handle}"), None).await.0, 404);
+    }
+}
+
+e2e! {
+    async fn an_operator_invites_people_and_helps_who_forgot_the_password() {
+        let stack = Stack::start_with(&[("command.registration", "invite")]).await;
+        let post = async |path: &str, body: Value| {
+            let request = reqwest::Client::new().post(format!("{}{path}", stack.command.url)).json(&body);
+            request.send().await.expect("an answer").status().as_u16()
+        };
+        let mut registration = json!({ "handle": "ann", "email": "ann@example.org", "password": "forgotten soon" });
+        assert_eq!(post("/v1/users", registration.clone()).await, 422);
+        let (code, said) = run(&stack, &["invite"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.ends_with("It works once, for 7days.\n"), "{said}");
+        registration["invite"] = json!(said.lines().next());
+        assert_eq!(post("/v1/users", registration).await, 201);
+
+        let (code, said) = run(&stack, &["reset-password", "@ann", "--good-for", "10m"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.ends_with("It works once, for 10m.\n"), "{said}");
+        let reset = json!({ "code": said.lines().next(), "password": "remembered well" });
+        assert_eq!(post("/v1/users/password-resets", reset).await, 204);
+        let login = json!({ "handle": "ann", "password": "remembered well" });
+        assert_eq!(post("/v1/sessions", login).await, 201);
+        let (code, said) = run(&stack, &["reset-password", "nobody"]).await;
+        assert_eq!((code, said.as_str()), (Some(2), "microblog: there is no user @nobody\n"));
     }
 }
 

@@ -29,9 +29,9 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Right after the deletion.
+    /// Right after the deletion, and once more when no command is under way that has not heard of it.
     First,
-    /// Once no access token of the user is left: what they did with the last ones.
+    /// Once no access token of the user is left: what they did with the last ones, where nobody looks whether there is such a user.
     Last,
     Done,
 }

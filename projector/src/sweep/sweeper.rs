@@ -65,6 +65,7 @@ impl Sweeper {
             return Ok(0);
         }
         let generation = self.generations.ensure_first().await?.active;
+        let begun = self.clock.now();
         // Written after the items were found due: what their users did before lies below it.
         let mark = self.store.mark_all().await?;
         if !wait_until_passed(
@@ -115,7 +116,7 @@ impl Sweeper {
                         let rows = found.rows;
                         tracing::error!(user = %item.user, rows, "the views hold what the events say is retracted");
                     }
-                    self.advance(item).await?;
+                    self.advance(item, begun).await?;
                 }
                 Err(error) => self.put_off(item, &error).await?,
             }
@@ -123,8 +124,11 @@ impl Sweeper {
         Ok(items.len())
     }
 
-    async fn advance(&self, item: &Item) -> Result<(), Error> {
+    /// Nothing was left when the round had begun.
+    async fn advance(&self, item: &Item, begun: DateTime<Utc>) -> Result<(), Error> {
+        let settled = item.deleted_at + delta(self.config.settle_after);
         match item.phase {
+            Phase::First if begun < settled => self.items.postpone(item, settled).await,
             Phase::First => {
                 let last = item.deleted_at + delta(self.config.last_pass_after);
                 self.items.advance(item, Phase::Last, last).await

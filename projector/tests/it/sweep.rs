@@ -99,6 +99,38 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     projector.stop().await;
 }
 
+/// It had looked for its user before the deletion, and wrote after the sweep had looked for what it wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_command_under_way_has_written_is_found_by_a_second_look() {
+    let world = World::new().await;
+    let users = world.users(2).await;
+    let [gone, friend] = users[..] else { unreachable!() };
+    let post = world.post(friend, "hello").await;
+    world.like(gone, post).await;
+    let mut config = world.config();
+    config.sweep.settle_after = Duration::from_secs(10 * 60);
+    let projector = world.projector_with(config).await;
+    let tombstone = world.delete_user(gone).await;
+    let items = Items::new(&world.views);
+    eventually("the first look finds nothing any more", DEADLINE, async || {
+        let item = items.find(gone).await.unwrap();
+        item.is_some_and(|item| item.due_at > item.deleted_at)
+    })
+    .await;
+    assert_eq!(phase(&world, gone).await, Some(Phase::First));
+    assert_eq!(retractions(&world, tombstone.id).await, ["like.unliked"]);
+
+    world.follow(gone, friend).await;
+    world.caught_up().await;
+    world.clock.advance(Duration::from_secs(10 * 60));
+    reaches(&world, gone, Phase::Last).await;
+    assert_eq!(
+        retractions(&world, tombstone.id).await,
+        ["follow.unfollowed", "like.unliked"]
+    );
+    projector.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_survives_a_restart_at_any_time() {
     let world = World::new().await;
@@ -118,6 +150,7 @@ async fn a_sweep_survives_a_restart_at_any_time() {
         ("MICROBLOG__SUBSCRIPTIONS__HEARTBEAT_EVERY", "1s"),
         ("MICROBLOG__SUBSCRIPTIONS__IDLE_CHECKPOINT_EVERY", "300ms"),
         ("MICROBLOG__SWEEP__LOOK_EVERY", "50ms"),
+        ("MICROBLOG__SWEEP__SETTLE_AFTER", "1s"),
         ("MICROBLOG__SWEEP__CONCURRENCY", "1"),
     ];
     for so_many in [1, 20, 45] {

@@ -80,6 +80,7 @@ impl World {
         config.rebuild.retry_after = Duration::from_millis(200);
         config.sweep.look_every = Duration::from_millis(100);
         config.sweep.retry_after = Duration::from_millis(200);
+        config.sweep.settle_after = Duration::from_millis(300);
         config
     }
 

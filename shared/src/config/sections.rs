@@ -107,7 +107,8 @@ pub struct Auth {
     pub refresh_token_ttl: Duration,
     /// From which refresh tokens are derived: 32 characters or more.
     pub refresh_secret: Option<Secret>,
-    /// How long the last refresh token but one still gets the same successor, because an answer may be lost.
+    /// How long the last refresh token but one still gets the same successor, because an answer may be lost: an election of the
+    /// database takes 10 to 12 s, and then the client tries again.
     #[serde(with = "humantime_serde")]
     pub refresh_reuse_grace: Duration,
 }
@@ -123,7 +124,7 @@ impl Default for Auth {
             access_token_ttl: 15 * MINUTE,
             refresh_token_ttl: 30 * DAY,
             refresh_secret: None,
-            refresh_reuse_grace: 10 * SECOND,
+            refresh_reuse_grace: MINUTE,
         }
     }
 }
@@ -219,11 +220,15 @@ pub struct RateLimit {
     pub enabled: bool,
     pub read: Quota,
     pub write: Quota,
-    /// Logins and refreshes, by address.
+    /// Logins, by address.
     pub login: Quota,
+    /// Attempts to log in as one account from addresses that it is not known from, and attempts at the current password in one session.
+    pub account: Quota,
+    /// Refreshes, by session.
+    pub refresh: Quota,
     /// Registrations, by address.
     pub register: Quota,
-    /// Users and addresses that are remembered for each of the four; all further ones share one allowance.
+    /// Users and addresses that are remembered for each of the six; all further ones share one allowance.
     pub max_keys: NonZeroU32,
 }
 
@@ -234,6 +239,8 @@ impl Default for RateLimit {
             read: Quota::new(300, 1_200),
             write: Quota::new(60, 300),
             login: Quota::new(20, 30),
+            account: Quota::new(20, 5),
+            refresh: Quota::new(10, 10),
             register: Quota::new(20, 30),
             max_keys: const { NonZeroU32::new(100_000).expect("not zero") },
         }

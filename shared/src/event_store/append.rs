@@ -58,6 +58,11 @@ pub enum Companion {
         collection: &'static str,
         filter: Document,
     },
+    /// Deletes one document; fails with [`AppendError::Spent`] if there is none.
+    Consume {
+        collection: &'static str,
+        filter: Document,
+    },
     /// Takes what people wrote out of the stream's earlier events.
     Redact {
         stream: StreamId,
@@ -82,6 +87,9 @@ pub enum AppendError {
     /// A companion's `_id` is taken.
     #[error("'{id}' is taken in {collection}")]
     Taken { collection: &'static str, id: String },
+    /// What a companion consumes is not there, or not any more.
+    #[error("what is to be used up is not in {collection}")]
+    Spent { collection: &'static str },
     #[error(transparent)]
     Database(#[from] Error),
 }
@@ -172,6 +180,13 @@ impl EventStore {
                         return self.appended_in_transaction(session, recorded).await;
                     }
                     return Err(AppendError::Taken { collection, id });
+                }
+                Err(Attempt::NothingToConsume { collection }) => {
+                    // The same: it would have used it up.
+                    if self.find_own(session, &recorded).await? {
+                        return self.appended_in_transaction(session, recorded).await;
+                    }
+                    return Err(AppendError::Spent { collection });
                 }
             }
         }
@@ -321,6 +336,18 @@ impl EventStore {
                     .await?;
                 Ok(())
             }
+            Companion::Consume { collection, filter } => {
+                let consumed = self
+                    .database
+                    .collection::<Document>(collection)
+                    .delete_one(filter.clone())
+                    .session(session)
+                    .await?;
+                match consumed.deleted_count {
+                    0 => Err(Attempt::NothingToConsume { collection }),
+                    _ => Ok(()),
+                }
+            }
             Companion::Redact { stream } => {
                 let earlier = doc! { "stream": stream.as_str(), "version": { "$lt": recorded.version } };
                 let nothing =
@@ -337,6 +364,7 @@ enum Attempt {
     Failed(AppendError),
     EventExists,
     CompanionExists { collection: &'static str, id: String },
+    NothingToConsume { collection: &'static str },
 }
 
 impl From<Error> for Attempt {

@@ -37,10 +37,10 @@ pub(super) async fn admit(
         Ok(place) => request.extensions_mut().insert(Arc::new(place)),
         Err(problem) => return Ok(refuse(request, &problem)),
     };
-    let Some(limiter) = &edge.limiter else {
+    let class = class(&edge, request.method(), pattern.as_deref());
+    let Some(limiter) = edge.limiter.as_ref().filter(|_| !counted_by_handler(class)) else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
-    let class = class(&edge, request.method(), pattern.as_deref());
     let (mut response, allowance) = match limiter.check(class, key(&edge, &request, class)) {
         Decision::Allowed(allowance) => (next.call(request).await?.map_into_boxed_body(), allowance),
         Decision::Refused { allowance, retry_after } => {
@@ -75,9 +75,16 @@ fn class(edge: &EdgeState, method: &Method, pattern: Option<&str>) -> Class {
     }
 }
 
+/// Who is counted stands in the body, which is not there yet.
+fn counted_by_handler(class: Class) -> bool {
+    matches!(class, Class::Account | Class::Refresh)
+}
+
 fn key(edge: &EdgeState, request: &ServiceRequest, class: Class) -> Key {
     match class {
         Class::Read | Class::Write => client::key(edge, request.request()),
-        Class::Login | Class::Register => Key::address(client::address(edge, request.request())),
+        Class::Login | Class::Register | Class::Account | Class::Refresh => {
+            Key::address(client::address(edge, request.request()))
+        }
     }
 }

@@ -25,6 +25,11 @@ pub enum Class {
     Write,
     /// Always by address, whoever says to be logged in.
     Login,
+    /// Whatever shows that a password is right or wrong, by the account or the session that it is tried on. A handler
+    /// counts it.
+    Account,
+    /// By session. A handler counts it: which session it is stands in the body.
+    Refresh,
     /// Always by address too.
     Register,
 }
@@ -42,13 +47,18 @@ pub enum Key {
 
 impl Key {
     pub fn address(address: IpAddr) -> Self {
-        Self::Address(match address {
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => IpAddr::V4(v4),
-                None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-            },
-            v4 @ IpAddr::V4(_) => v4,
-        })
+        Self::Address(counted_as(address))
+    }
+}
+
+/// The address that stands for all that are counted together.
+pub(super) fn counted_as(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => IpAddr::V4(v4),
+            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        },
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -81,6 +91,8 @@ pub struct Limiter<C: Clock = DefaultClock> {
     read: Bucket<C>,
     write: Bucket<C>,
     login: Bucket<C>,
+    account: Bucket<C>,
+    refresh: Bucket<C>,
     register: Bucket<C>,
 }
 
@@ -97,6 +109,8 @@ impl<C: Clock + Clone> Limiter<C> {
             read: bucket(config.read),
             write: bucket(config.write),
             login: bucket(config.login),
+            account: bucket(config.account),
+            refresh: bucket(config.refresh),
             register: bucket(config.register),
         }
     }
@@ -109,6 +123,8 @@ impl<C: Clock> Limiter<C> {
             Class::Read => &self.read,
             Class::Write => &self.write,
             Class::Login => &self.login,
+            Class::Account => &self.account,
+            Class::Refresh => &self.refresh,
             Class::Register => &self.register,
         }
         .check(key)

@@ -21,10 +21,14 @@ pub(crate) struct Person {
     pub(crate) token: String,
 }
 
+fn password(handle: &str) -> String {
+    format!("the password of {handle}")
+}
+
 impl Stack {
     /// Registers somebody and logs in.
     pub(crate) async fn person(&self, handle: &str) -> Person {
-        let password = format!("the password of {handle}");
+        let password = password(handle);
         let registration = json!({ "handle": handle, "email": format!("{handle}@example.org"), "password": password });
         let user: User = self.command(Method::POST, "/v1/users", None, Some(registration)).await;
         let login = json!({ "handle": handle, "password": password });
@@ -67,8 +71,9 @@ impl Stack {
     }
 
     pub(crate) async fn delete_user(&self, user: &Person) {
+        let current = json!({ "current_password": password(&user.handle) });
         let answer = self
-            .send_command(Method::DELETE, "/v1/users/me", Some(user), None)
+            .send_command(Method::DELETE, "/v1/users/me", Some(user), Some(current))
             .await;
         assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     }
