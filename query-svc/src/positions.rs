@@ -2,6 +2,7 @@
 
 use shared::ids::Partition;
 use shared::position::Position;
+use shared::subscription::leases::Lease;
 use tokio::sync::watch;
 
 /// The checkpoints of the views' subscription that the stream has shown, and those who wait for one.
@@ -40,6 +41,23 @@ impl Positions {
         requirements
             .iter()
             .all(|&(partition, required)| *self.0[partition.index()].borrow() >= required)
+    }
+
+    /// How many partitions are filled: a checkpoint stands at the origin until the first scan of all events is over.
+    pub(crate) fn filled(&self) -> usize {
+        let filled = |position: &&watch::Sender<Position>| *position.borrow() > Position::ORIGIN;
+        self.0.iter().filter(filled).count()
+    }
+
+    /// Whether these leases, all that there are, say less than was seen. Checkpoints never go back, so the views are not those that were
+    /// read before.
+    pub(crate) fn exceed(&self, leases: &[Lease]) -> bool {
+        let stored = Self::new();
+        for lease in leases {
+            stored.advance(lease.partition, lease.position);
+        }
+        let mut pairs = self.0.iter().zip(&stored.0);
+        pairs.any(|(seen, stored)| *seen.borrow() > *stored.borrow())
     }
 
     /// What every partition has reached.
@@ -81,6 +99,29 @@ mod tests {
         let positions = Positions::new();
         positions.advance(partition(0), Position::from_u64(9));
         assert_eq!(positions.slowest(), Position::ORIGIN);
+    }
+
+    #[test]
+    fn leases_that_say_less_or_are_missing_are_told() {
+        let lease = |number: u8, position: u64| Lease {
+            id: String::new(),
+            subscription: String::new(),
+            partition: partition(number),
+            owner: None,
+            session: None,
+            offered_by: None,
+            fence: 0,
+            beat: 0,
+            position: Position::from_u64(position),
+        };
+        let positions = Positions::new();
+        assert!(!positions.exceed(&[]), "nothing was seen");
+        positions.advance(partition(1), Position::from_u64(5));
+        assert_eq!(positions.filled(), 1);
+        assert!(!positions.exceed(&[lease(1, 5), lease(2, 9)]));
+        assert!(!positions.exceed(&[lease(1, 6)]));
+        assert!(positions.exceed(&[lease(1, 4)]));
+        assert!(positions.exceed(&[lease(2, 9)]));
     }
 
     #[test]
