@@ -85,7 +85,7 @@ impl Reading {
         let cache = self.documents.as_ref().map(|documents| &documents.relations);
         self.load(cache, CacheLabels::RELATIONS, ids, |missing| async move {
             let relations = self.ask(self.views.relations.live_by_ids(&missing)).await?;
-            Ok(relations.into_iter().map(|relation| (relation.id, true)).collect())
+            Ok(relations.into_iter().map(|id| (id, true)).collect())
         })
         .await
     }
