@@ -1,12 +1,13 @@
 //! The one change stream of the process: it keeps the cache honest and says how far the views are.
 //!
-//! A change of a post, a profile or a relation drops the cached document; where it changes counts alone, they are written into it. A checkpoint of the views' subscription
-//! (the document of a lease) is written after everything that it covers, and the stream keeps the order of writes: who
-//! has seen the checkpoint has seen all changes that it covers. So the cache and `Consistency-Token` need nothing else.
+//! A change of a post, a profile or a relation drops the cached document; where it changes counts alone, they are written
+//! into it. A checkpoint of the views' subscription (the document of a lease) is written after everything that it covers, and
+//! the stream keeps the order of writes: who has seen the checkpoint has seen all changes that it covers. So the cache and
+//! `Consistency-Token` need nothing else.
 //!
 //! The order at the beginning: open the stream, then read `leases`, then write a claim, then use the cache. What is loaded
-//! from then on is at least as new as the stream's beginning, and every later change drops it. When the stream breaks the
-//! cache is given up, and requests read from the database until another stream is open.
+//! from then on is at least as new as the stream's beginning, and every later change drops it or is written into it. When
+//! the stream breaks the cache is given up, and requests read from the database until another stream is open.
 //!
 //! Invariant: positions advance only while the reading that they belong to is the present one, or before there is one.
 

@@ -72,6 +72,7 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
+    use bson::doc;
     use futures_util::FutureExt;
 
     use super::*;
@@ -103,16 +104,12 @@ mod tests {
 
     #[test]
     fn leases_that_say_less_or_are_missing_are_told() {
-        let lease = |number: u8, position: u64| Lease {
-            id: String::new(),
-            subscription: String::new(),
-            partition: partition(number),
-            owner: None,
-            session: None,
-            offered_by: None,
-            fence: 0,
-            beat: 0,
-            position: Position::from_u64(position),
+        let lease = |number: i32, position: u64| -> Lease {
+            let lease = doc! {
+                "_id": "", "subscription": "", "partition": number, "owner": null, "fence": 0_i64, "beat": 0_i64,
+                "position": Position::from_u64(position),
+            };
+            bson::deserialize_from_document(lease).unwrap()
         };
         let positions = Positions::new();
         assert!(!positions.exceed(&[]), "nothing was seen");

@@ -50,7 +50,7 @@ pub(crate) struct Reading {
     pub(crate) views: Views,
     /// None while no change stream would say that a document changed.
     pub(crate) documents: Option<Arc<Documents>>,
-    /// Of the generation: it outlives the stream, because what was reached stays so.
+    /// Of the generation: it outlives the stream, because what was reached stays so, unless the views are lost.
     pub(crate) positions: Arc<Positions>,
     /// The requests that read this generation, whatever the stream.
     pub(crate) uses: TaskTracker,
