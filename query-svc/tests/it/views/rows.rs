@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use query_svc::views::{Range, RelationId, RelationKind};
+use query_svc::views::{Range, RelationKind};
 use shared::ids::{EventId, UserId};
 use shared::subscription::{Handler, HandlerError};
 use shared::values::Visibility;
