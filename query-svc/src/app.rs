@@ -82,8 +82,8 @@ impl App {
         });
         let checked = readings.clone();
         readiness.check("views", move || {
-            let checked = checked.check();
-            async move { checked }
+            let checked = checked.clone();
+            async move { checked.check().await }
         });
 
         let clock_guard = ClockGuard::new(config.clock);

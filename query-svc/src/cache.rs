@@ -1,15 +1,18 @@
 //! Documents in memory, kept honest by the change stream.
 //!
-//! A load takes time, and its document may change meanwhile. Each key therefore belongs to a slot that counts the
-//! drops of its keys: who is about to load notes the count, and what was loaded is stored only if the count is still
-//! the same. Noting happens before the load, comparing and storing under the slot's lock, counting and removing under
-//! the same lock. So nothing that was read before a drop is in the cache after it.
+//! A load takes time, and its document may change meanwhile. Whoever loads a key therefore leaves a note of it in the slot of the key,
+//! under the slot's lock ([`Cache::look_up`]); who asks for the key meanwhile waits for that load. A change that
+//! says what counts are now is applied to what is in memory, or to what is being loaded as soon as it is there. Every other change
+//! forgets the document **and the note**: a load whose note is gone stores nothing, and nobody joins it any more. So nothing
+//! that was read before such a change is in the cache, or handed to who came, after it.
 //!
-//! Loads are not shared between requests, so none can hand an old document to a request that came after a drop.
+//! Counts come in the order in which they were committed, so that the last ones are the right ones. A load may be ahead of the
+//! stream; the counts then follow the stream for as long as it lags. They are never behind what it has shown.
 //!
 //! A cache lives as long as the change stream that feeds it. When the stream breaks the whole cache is given up, and
 //! the next stream begins with an empty one.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +20,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use quick_cache::Weighter;
 use quick_cache::sync::DefaultLifecycle;
+use tokio::sync::watch;
 
-/// Collisions only cost a load that could have been stored.
+use crate::reading::ReadError;
+
+/// So many keys can be noted at once without anybody waiting for a lock, about.
 const SLOTS: usize = 1024;
 
 /// What an entry costs beside its key and its value: its places in the table and in the queue of the cache, about. With the keys of relations it
 /// makes 66 bytes, where the cache itself counts 62 to 66 (`memory_used`), without what its vectors have in reserve.
 const OVERHEAD: usize = 32;
+
+/// What was asked for, by key. What is not there is an absence.
+pub(crate) type Found<K, V> = HashMap<K, V, RandomState>;
 
 /// About how many bytes a value takes, without the cache's own overhead.
 pub(crate) trait Weight {
@@ -41,6 +50,40 @@ impl<T: Weight> Weight for Option<Arc<T>> {
     const TYPICAL: usize = T::TYPICAL;
 }
 
+/// What the counts of a document are from now on, in the document's own order; none where a count stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts(pub(crate) [Option<i64>; 3]);
+
+impl Counts {
+    pub(crate) fn write_to(&self, counts: [&mut i64; 3]) {
+        for (count, now) in counts.into_iter().zip(self.0) {
+            if let Some(now) = now {
+                *count = now;
+            }
+        }
+    }
+
+    fn followed_by(&mut self, later: &Counts) {
+        for (count, later) in self.0.iter_mut().zip(later.0) {
+            *count = later.or(*count);
+        }
+    }
+}
+
+/// What counts can be written to.
+pub(crate) trait Counted {
+    fn set_counts(&mut self, counts: &Counts);
+}
+
+/// Who shows the value already keeps it as it was.
+impl<T: Counted + Clone> Counted for Option<Arc<T>> {
+    fn set_counts(&mut self, counts: &Counts) {
+        if let Some(value) = self {
+            Arc::make_mut(value).set_counts(counts);
+        }
+    }
+}
+
 /// Counts the bytes of entries.
 #[derive(Debug, Clone)]
 struct Bytes;
@@ -55,22 +98,57 @@ const fn entry_bytes<K, V>(weight: usize) -> usize {
     size_of::<K>() + size_of::<V>() + OVERHEAD + weight
 }
 
-/// How often the slot of a key had been dropped when a load began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "it is what makes storing safe"]
-pub(crate) struct Epoch(u64);
+/// Some keys that are being loaded together.
+#[derive(Debug)]
+struct Batch<K, V> {
+    outcome: watch::Sender<Outcome<K, V>>,
+    /// What counts have become since the load began.
+    counts: Mutex<Found<K, Counts>>,
+}
+
+impl<K, V> Batch<K, V> {
+    fn new() -> Self {
+        Self {
+            outcome: watch::Sender::new(Outcome::Pending),
+            counts: Mutex::default(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Outcome<K, V> {
+    Pending,
+    Loaded(Arc<Found<K, V>>),
+    Failed(ReadError),
+    /// Whoever loaded it was given up.
+    Abandoned,
+}
+
+type Slot<K, V> = HashMap<K, Arc<Batch<K, V>>, RandomState>;
 
 /// Values by key, the least used of which make room for others.
 pub(crate) struct Cache<K, V> {
     values: quick_cache::sync::Cache<K, V, Bytes, RandomState>,
-    slots: Box<[Mutex<u64>]>,
+    /// Which keys are being loaded, by whom.
+    slots: Box<[Mutex<Slot<K, V>>]>,
     hasher: RandomState,
+}
+
+/// What became of the keys that somebody asked for.
+#[must_use = "others wait for the load"]
+pub(crate) struct LookedUp<'c, K: Copy + Hash + Eq, V> {
+    /// All keys. Those that were not in memory are absences here.
+    pub(crate) found: Found<K, V>,
+    /// What is to be loaded by who asked.
+    pub(crate) load: Load<'c, K, V>,
+    /// What others are loading.
+    pub(crate) joined: Vec<(K, Joined<K, V>)>,
 }
 
 impl<K, V> Cache<K, V>
 where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Weight + Clone + Send + Sync + 'static,
+    K: Copy + Hash + Eq + Send + Sync + 'static,
+    V: Weight + Counted + Clone + Default + Send + Sync + 'static,
 {
     /// A cache that holds about so many bytes.
     pub(crate) fn new(max_bytes: u64) -> Self {
@@ -79,45 +157,77 @@ where
         let entries = usize::try_from(max_bytes / typical).unwrap_or(usize::MAX);
         let values =
             quick_cache::sync::Cache::with(entries, max_bytes, Bytes, hasher.clone(), DefaultLifecycle::default());
+        let slot = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Self {
             values,
-            slots: (0..SLOTS).map(|_| Mutex::new(0)).collect(),
+            slots: (0..SLOTS).map(|_| slot()).collect(),
             hasher,
         }
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<V> {
-        self.values.get(key)
-    }
-
-    /// To be called before the load begins.
-    pub(crate) fn begin_load(&self, key: &K) -> Epoch {
-        Epoch(*self.slot(key))
-    }
-
-    /// Stores what was loaded, unless the key may have changed since the load began.
-    pub(crate) fn store(&self, key: K, begun: Epoch, value: V) -> bool {
-        let slot = self.slot(&key);
-        let unchanged = *slot == begun.0;
-        if unchanged {
-            self.values.insert(key, value);
+    /// Takes what is in memory, and divides the rest into what others are loading and what the caller has to load. Keys may
+    /// come twice.
+    pub(crate) fn look_up(&self, keys: impl IntoIterator<Item = K>) -> LookedUp<'_, K, V> {
+        let mut looked_up = LookedUp {
+            found: Found::default(),
+            load: Load::new(self),
+            joined: Vec::new(),
+        };
+        for key in keys {
+            if looked_up.found.contains_key(&key) {
+                continue;
+            }
+            let value = self.values.get(&key).or_else(|| {
+                let mut slot = self.slot(&key);
+                // It may have been stored right before.
+                let stored = self.values.get(&key);
+                if stored.is_none() {
+                    if let Some(batch) = slot.get(&key) {
+                        looked_up.joined.push((key, Joined(batch.outcome.subscribe())));
+                    } else {
+                        slot.insert(key, looked_up.load.take_on(key));
+                    }
+                }
+                stored
+            });
+            looked_up.found.insert(key, value.unwrap_or_default());
         }
-        unchanged
+        looked_up
+    }
+
+    /// Some counts of a document changed, and nothing else.
+    pub(crate) fn count(&self, key: &K, counts: &Counts) {
+        let slot = self.slot(key);
+        if let Some(batch) = slot.get(key) {
+            lock(&batch.counts).entry(*key).or_default().followed_by(counts);
+        }
+        if let Some(mut value) = self.values.peek(key) {
+            value.set_counts(counts);
+            // Where it has made room for others meanwhile, it stays away.
+            let _ = self.values.replace(*key, value, true);
+        }
     }
 
     /// Forgets a key whose document changed.
     pub(crate) fn forget(&self, key: &K) {
         let mut slot = self.slot(key);
-        *slot = slot.wrapping_add(1);
+        slot.remove(key);
         self.values.remove(key);
     }
+}
 
-    fn slot(&self, key: &K) -> MutexGuard<'_, u64> {
+impl<K: Hash, V> Cache<K, V> {
+    fn slot(&self, key: &K) -> MutexGuard<'_, Slot<K, V>> {
         let hash = self.hasher.hash_one(key);
-        // The remainder is below SLOTS, and a number is whole whatever its last holder did.
+        // The remainder is below SLOTS.
         let index = usize::try_from(hash % SLOTS as u64).unwrap_or(0);
-        self.slots[index].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots[index])
     }
+}
+
+/// No holder of one of these locks leaves what it guards half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, V> fmt::Debug for Cache<K, V> {
@@ -126,141 +236,104 @@ impl<K, V> fmt::Debug for Cache<K, V> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Barrier;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+/// A load that others may wait for. Dropped, it is abandoned: one of those who wait begins another.
+pub(crate) struct Load<'c, K: Copy + Hash + Eq, V> {
+    cache: &'c Cache<K, V>,
+    keys: Vec<K>,
+    /// None while there is nothing to load.
+    batch: Option<Arc<Batch<K, V>>>,
+}
 
-    use super::*;
-
-    #[derive(Debug, PartialEq)]
-    struct Text(&'static str);
-
-    impl Weight for Text {
-        fn weight(&self) -> usize {
-            self.0.len()
+impl<'c, K: Copy + Hash + Eq, V> Load<'c, K, V> {
+    fn new(cache: &'c Cache<K, V>) -> Self {
+        Self {
+            cache,
+            keys: Vec::new(),
+            batch: None,
         }
-
-        const TYPICAL: usize = 4;
     }
 
-    impl Weight for u64 {
-        fn weight(&self) -> usize {
-            0
+    fn take_on(&mut self, key: K) -> Arc<Batch<K, V>> {
+        self.keys.push(key);
+        self.batch.get_or_insert_with(|| Arc::new(Batch::new())).clone()
+    }
+
+    pub(crate) fn keys(&self) -> &[K] {
+        &self.keys
+    }
+
+    /// Takes the note away, if it is still there.
+    fn take_back(batch: &Arc<Batch<K, V>>, slot: &mut Slot<K, V>, key: &K) -> bool {
+        let mine = slot.get(key).is_some_and(|noted| Arc::ptr_eq(noted, batch));
+        if mine {
+            slot.remove(key);
         }
-
-        const TYPICAL: usize = 0;
+        mine
     }
 
-    type Texts = Cache<u32, Option<Arc<Text>>>;
-
-    fn text(text: &'static str) -> Option<Arc<Text>> {
-        Some(Arc::new(Text(text)))
-    }
-
-    #[test]
-    fn what_was_loaded_is_found_again_and_so_is_an_absence() {
-        let cache = Texts::new(1 << 20);
-        assert_eq!(cache.get(&1), None);
-        assert!(cache.store(1, cache.begin_load(&1), text("one")));
-        assert!(cache.store(2, cache.begin_load(&2), None));
-        assert_eq!(cache.get(&1), Some(text("one")));
-        assert_eq!(cache.get(&2), Some(None));
-    }
-
-    #[test]
-    fn a_drop_forgets_the_document_and_the_absence() {
-        let cache = Texts::new(1 << 20);
-        assert!(cache.store(1, cache.begin_load(&1), text("old")));
-        assert!(cache.store(2, cache.begin_load(&2), None));
-        cache.forget(&1);
-        cache.forget(&2);
-        assert_eq!((cache.get(&1), cache.get(&2)), (None, None));
-    }
-
-    #[test]
-    fn a_load_that_began_before_a_drop_is_not_stored() {
-        let cache = Texts::new(1 << 20);
-        // The load begins and reads the old document; the change arrives; the load ends.
-        let begun = cache.begin_load(&1);
-        cache.forget(&1);
-        assert!(!cache.store(1, begun, text("old")));
-        assert_eq!(cache.get(&1), None);
-        // The same for a document that was not there yet.
-        let begun = cache.begin_load(&2);
-        cache.forget(&2);
-        assert!(!cache.store(2, begun, None));
-        assert_eq!(cache.get(&2), None);
-        // A load that begins after the drop is stored.
-        assert!(cache.store(1, cache.begin_load(&1), text("new")));
-        assert_eq!(cache.get(&1), Some(text("new")));
-    }
-
-    #[test]
-    fn a_later_load_that_was_stored_is_not_replaced_by_an_earlier_one() {
-        let cache = Texts::new(1 << 20);
-        let early = cache.begin_load(&1);
-        cache.forget(&1);
-        let late = cache.begin_load(&1);
-        assert!(cache.store(1, late, text("new")));
-        assert!(!cache.store(1, early, text("old")));
-        assert_eq!(cache.get(&1), Some(text("new")));
-    }
-
-    #[test]
-    fn the_cache_keeps_to_its_weight() {
-        let cache = Texts::new(100_000);
-        for key in 0..10_000 {
-            assert!(cache.store(key, cache.begin_load(&key), text("x")));
+    fn end(&mut self, outcome: Outcome<K, V>) {
+        let Some(batch) = self.batch.take() else { return };
+        for key in &self.keys {
+            Self::take_back(&batch, &mut self.cache.slot(key), key);
         }
-        assert!(cache.values.weight() <= 100_000);
-        assert!(cache.values.len() > 100);
+        batch.outcome.send_replace(outcome);
     }
 
-    /// One thread changes a "document" and drops it each time, as the stream would; others load and store it. Whatever
-    /// is in the cache after a drop must be at least as new as that drop.
-    #[test]
-    fn threads_never_see_what_was_dropped() {
-        const CHANGES: u64 = 20_000;
-        /// What is stored is stored in between two changes: on a busy machine it may take a while until that happens.
-        const MOST_CHANGES: u64 = 50_000_000;
-        let cache = Cache::<u32, u64>::new(1 << 20);
-        let (document, stored, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        let start = Barrier::new(3);
-        let read = || {
-            start.wait();
-            while !done.load(Ordering::SeqCst) {
-                let begun = cache.begin_load(&7);
-                let loaded = document.load(Ordering::SeqCst);
-                std::thread::yield_now();
-                stored.fetch_add(u64::from(cache.store(7, begun, loaded)), Ordering::SeqCst);
-            }
-        };
-        let change = || {
-            start.wait();
-            for change in 1..=MOST_CHANGES {
-                document.store(change, Ordering::SeqCst);
-                cache.forget(&7);
-                if let Some(seen) = cache.get(&7) {
-                    assert!(seen >= change, "{seen} was in the cache after {change}");
-                }
-                if change >= CHANGES && stored.load(Ordering::SeqCst) > 0 {
-                    break;
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            scope.spawn(read);
-            scope.spawn(read);
-            let changed = scope.spawn(change).join();
-            done.store(true, Ordering::SeqCst);
-            if let Err(panic) = changed {
-                std::panic::resume_unwind(panic);
-            }
-        });
-        assert!(
-            stored.into_inner() > 0,
-            "nothing was ever stored, so that nothing was tested"
-        );
+    /// It could not be loaded: so those are told who wait.
+    pub(crate) fn fail(mut self, error: ReadError) -> ReadError {
+        self.end(Outcome::Failed(error.clone()));
+        error
     }
 }
+
+impl<K, V> Load<'_, K, V>
+where
+    K: Copy + Hash + Eq + Send + Sync + 'static,
+    V: Weight + Counted + Clone + Default + Send + Sync + 'static,
+{
+    /// Stores what was loaded, unless it may have changed since the load began, and hands it to those who wait. Keys without a
+    /// value are absences.
+    pub(crate) fn finish(mut self, loaded: impl IntoIterator<Item = (K, V)>) -> Arc<Found<K, V>> {
+        let mut values: Found<K, V> = self.keys.iter().map(|&key| (key, V::default())).collect();
+        values.extend(loaded);
+        if let Some(batch) = &self.batch {
+            for (key, value) in &mut values {
+                let mut slot = self.cache.slot(key);
+                if let Some(counts) = lock(&batch.counts).get(key) {
+                    value.set_counts(counts);
+                }
+                if Self::take_back(batch, &mut slot, key) {
+                    self.cache.values.insert(*key, value.clone());
+                }
+            }
+        }
+        let values = Arc::new(values);
+        self.end(Outcome::Loaded(values.clone()));
+        values
+    }
+}
+
+impl<K: Copy + Hash + Eq, V> Drop for Load<'_, K, V> {
+    fn drop(&mut self) {
+        self.end(Outcome::Abandoned);
+    }
+}
+
+/// Somebody else's load.
+pub(crate) struct Joined<K, V>(watch::Receiver<Outcome<K, V>>);
+
+impl<K: Hash + Eq, V: Clone> Joined<K, V> {
+    /// Waits for the value of a key; none if the load was abandoned.
+    pub(crate) async fn value(mut self, key: &K) -> Result<Option<V>, ReadError> {
+        let ended = self.0.wait_for(|outcome| !matches!(outcome, Outcome::Pending)).await;
+        match ended.as_deref() {
+            Ok(Outcome::Loaded(values)) => Ok(values.get(key).cloned()),
+            Ok(Outcome::Failed(error)) => Err(error.clone()),
+            Ok(Outcome::Abandoned | Outcome::Pending) | Err(_) => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

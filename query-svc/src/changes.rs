@@ -1,12 +1,13 @@
 //! The one change stream of the process: it keeps the cache honest and says how far the views are.
 //!
-//! A change of a post, a profile or a relation drops the cached document. A checkpoint of the views' subscription
-//! (the document of a lease) is written after everything that it covers, and the stream keeps the order of writes: who
-//! has seen the checkpoint has seen all changes that it covers. So the cache and `Consistency-Token` need nothing else.
+//! A change of a post, a profile or a relation drops the cached document; where it changes counts alone, they are written
+//! into it. A checkpoint of the views' subscription (the document of a lease) is written after everything that it covers, and
+//! the stream keeps the order of writes: who has seen the checkpoint has seen all changes that it covers. So the cache and
+//! `Consistency-Token` need nothing else.
 //!
 //! The order at the beginning: open the stream, then read `leases`, then write a claim, then use the cache. What is loaded
-//! from then on is at least as new as the stream's beginning, and every later change drops it. When the stream breaks the
-//! cache is given up, and requests read from the database until another stream is open.
+//! from then on is at least as new as the stream's beginning, and every later change drops it or is written into it. When
+//! the stream breaks the cache is given up, and requests read from the database until another stream is open.
 //!
 //! Invariant: positions advance only while the reading that they belong to is the present one, or before there is one.
 
@@ -164,14 +165,16 @@ impl Follower {
         let generation = self.in_time(self.claims.generations.ensure_first()).await?.active;
         let mut stream = self.in_time(self.open(generation)).await?;
 
+        let leases = Leases::new(self.database.clone(), &subscription_name(generation));
+        let begin = self.in_time(leases.all()).await?;
         let present = self.readings.present();
         let present = present.filter(|reading| reading.views.generation() == generation);
         let (positions, uses) = match &present {
+            // Where the views were lost, what had been reached was lost with them.
+            Some(reading) if reading.positions.exceed(&begin) => (Arc::new(Positions::new()), reading.uses.clone()),
             Some(reading) => (reading.positions.clone(), reading.uses.clone()),
             None => (Arc::new(Positions::new()), TaskTracker::new()),
         };
-        let leases = Leases::new(self.database.clone(), &subscription_name(generation));
-        let begin = self.in_time(leases.all()).await?;
 
         // Whatever was being committed when the stream was opened, and is not in it, is committed before this write is
         // acknowledged by a majority: what is loaded from then on has it. The claim on the former generation stays
@@ -253,13 +256,13 @@ impl Follower {
             { "ns.coll": CONTROL, "documentKey._id": "views" },
             { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
         ] } };
-        // Ids and checkpoints are all that is needed. Not the document as it is by the time of the lookup
+        // Ids, checkpoints and counts are all that is needed. Not the document as it is by the time of the lookup
         // ("updateLookup"): its checkpoint may be ahead of the changes that the stream has shown.
         let slim = doc! { "$project": {
             "operationType": 1,
             "ns": 1,
             "documentKey": 1,
-            "updateDescription.updatedFields.position": 1,
+            "updateDescription": 1,
             "fullDocument.position": 1,
         } };
         let stream: ChangeStream<ChangeStreamEvent<Document>> = self

@@ -1,24 +1,20 @@
 //! The documents that pages are made of, from memory or from the database.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use shared::ids::{PostId, UserId};
 
-use crate::cache::{Cache, Weight};
+pub(crate) use crate::cache::Found;
+use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::metrics::CacheLabels;
 use crate::reading::{ReadError, Reading};
-use crate::views::{Post, Profile, RelationId};
+use crate::views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
 
 /// A live post, or that there is none.
 pub(crate) type MaybePost = Option<Arc<Post>>;
 /// A live profile, or that there is none.
 pub(crate) type MaybeProfile = Option<Arc<Profile>>;
-
-/// What was asked for, by key. What is not there is an absence.
-pub(crate) type Found<K, V> = HashMap<K, V, RandomState>;
 
 /// The caches of one change stream.
 #[derive(Debug)]
@@ -39,6 +35,14 @@ impl Documents {
         }
     }
 
+    pub(crate) fn count_post(&self, id: PostId, counts: &Counts) {
+        self.posts.count(&id, counts);
+    }
+
+    pub(crate) fn count_profile(&self, id: UserId, counts: &Counts) {
+        self.profiles.count(&id, counts);
+    }
+
     pub(crate) fn forget_post(&self, id: PostId) {
         self.posts.forget(&id);
     }
@@ -56,8 +60,8 @@ impl Reading {
     /// These posts, as far as they are live. Ids may come twice.
     pub(crate) async fn posts(&self, ids: Vec<PostId>) -> Result<Found<PostId, MaybePost>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.posts);
-        self.load(cache, CacheLabels::POSTS, ids, async |missing| {
-            let posts = self.ask(self.views.posts.live_by_ids(missing)).await?;
+        self.load(cache, CacheLabels::POSTS, ids, |missing| async move {
+            let posts = self.ask(self.views.posts.live_by_ids(&missing)).await?;
             Ok(posts.into_iter().map(|post| (post.id, Some(Arc::new(post)))).collect())
         })
         .await
@@ -66,8 +70,8 @@ impl Reading {
     /// These users, as far as they are live. Ids may come twice.
     pub(crate) async fn profiles(&self, ids: Vec<UserId>) -> Result<Found<UserId, MaybeProfile>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.profiles);
-        self.load(cache, CacheLabels::PROFILES, ids, async |missing| {
-            let profiles = self.ask(self.views.profiles.live_by_ids(missing)).await?;
+        self.load(cache, CacheLabels::PROFILES, ids, |missing| async move {
+            let profiles = self.ask(self.views.profiles.live_by_ids(&missing)).await?;
             Ok(profiles
                 .into_iter()
                 .map(|profile| (profile.id, Some(Arc::new(profile))))
@@ -79,52 +83,91 @@ impl Reading {
     /// Which of these relations are live. Ids may come twice.
     pub(crate) async fn relations(&self, ids: Vec<RelationId>) -> Result<Found<RelationId, bool>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.relations);
-        self.load(cache, CacheLabels::RELATIONS, ids, async |missing| {
-            let relations = self.ask(self.views.relations.live_by_ids(missing)).await?;
-            Ok(relations.into_iter().map(|relation| (relation.id, true)).collect())
+        self.load(cache, CacheLabels::RELATIONS, ids, |missing| async move {
+            let relations = self.ask(self.views.relations.live_by_ids(&missing)).await?;
+            Ok(relations.into_iter().map(|id| (id, true)).collect())
         })
         .await
     }
 
-    /// Takes from the cache what is there, loads the rest at once, and stores it for others.
-    async fn load<K, V>(
+    /// Takes from the cache what is there, loads the rest at once, and stores it for others. What others are loading is not loaded again.
+    async fn load<K, V, F>(
         &self,
         cache: Option<&Cache<K, V>>,
         labels: CacheLabels,
         keys: Vec<K>,
-        fetch: impl AsyncFnOnce(&[K]) -> Result<Vec<(K, V)>, ReadError>,
+        fetch: impl Fn(Vec<K>) -> F,
     ) -> Result<Found<K, V>, ReadError>
     where
         K: Copy + Eq + Hash + Send + Sync + 'static,
-        V: Weight + Clone + Default + Send + Sync + 'static,
+        V: Weight + Counted + Clone + Default + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<(K, V)>, ReadError>>,
     {
-        let mut found = Found::default();
-        let mut missing = Vec::new();
-        let mut begun = Vec::new();
-        for key in keys {
-            if found.contains_key(&key) {
-                continue;
-            }
-            let cached = cache.and_then(|cache| cache.get(&key));
-            let value = cached.unwrap_or_else(|| {
-                missing.push(key);
-                begun.extend(cache.map(|cache| cache.begin_load(&key)));
-                V::default()
-            });
-            found.insert(key, value);
-        }
-        self.metrics
-            .count_lookups(labels, found.len() - missing.len(), missing.len());
-        if missing.is_empty() {
+        let Some(cache) = cache else {
+            let mut found: Found<K, V> = keys.into_iter().map(|key| (key, V::default())).collect();
+            let keys: Vec<K> = found.keys().copied().collect();
+            self.metrics.count_lookups(labels, 0, keys.len(), 0);
+            found.extend(fetch(keys).await?);
             return Ok(found);
-        }
-        found.extend(fetch(&missing).await?);
-        if let Some(cache) = cache {
-            for (key, begun) in missing.into_iter().zip(begun) {
-                cache.store(key, begun, found[&key].clone());
+        };
+        let mut found = Found::default();
+        let mut wanted = keys;
+        loop {
+            let LookedUp {
+                found: in_memory,
+                load,
+                joined,
+            } = cache.look_up(wanted);
+            let (loads, joins) = (load.keys().len(), joined.len());
+            self.metrics
+                .count_lookups(labels, in_memory.len() - loads - joins, loads, joins);
+            found.extend(in_memory);
+            // First what others may wait for: so nobody waits in a circle.
+            if loads > 0 {
+                let loaded = fetch(load.keys().to_vec()).await;
+                match loaded {
+                    Ok(loaded) => found.extend(load.finish(loaded).iter().map(|(&key, value)| (key, value.clone()))),
+                    Err(error) => return Err(load.fail(error)),
+                }
+            }
+            wanted = Vec::new();
+            for (key, joined) in joined {
+                match joined.value(&key).await? {
+                    Some(value) => drop(found.insert(key, value)),
+                    None => wanted.push(key),
+                }
+            }
+            if wanted.is_empty() {
+                return Ok(found);
             }
         }
-        Ok(found)
+    }
+}
+
+/// A relation counts nothing.
+impl Counted for bool {
+    fn set_counts(&mut self, _: &Counts) {}
+}
+
+impl Counted for Post {
+    fn set_counts(&mut self, counts: &Counts) {
+        let PostCounts {
+            likes,
+            reposts,
+            replies,
+        } = &mut self.counts;
+        counts.write_to([likes, reposts, replies]);
+    }
+}
+
+impl Counted for Profile {
+    fn set_counts(&mut self, counts: &Counts) {
+        let ProfileCounts {
+            posts,
+            followers,
+            following,
+        } = &mut self.counts;
+        counts.write_to([posts, followers, following]);
     }
 }
 

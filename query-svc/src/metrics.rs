@@ -42,6 +42,7 @@ impl HomeStep {
 pub(crate) struct Metrics {
     hits: Family<CacheLabels, Counter>,
     misses: Family<CacheLabels, Counter>,
+    joins: Family<CacheLabels, Counter>,
     pub(crate) home_steps: Family<HomeStep, Counter>,
     /// In seconds.
     pub(crate) consistency_waits: Histogram,
@@ -61,6 +62,11 @@ impl Metrics {
         let metrics = Self {
             hits: registry.register("cache_hits", "Documents that were in memory", Family::default()),
             misses: registry.register("cache_misses", "Documents that had to be loaded", Family::default()),
+            joins: registry.register(
+                "cache_joins",
+                "Documents that another request was loading",
+                Family::default(),
+            ),
             home_steps: registry.register(
                 "home_page_steps",
                 "Steps in making pages of home timelines, by where they looked",
@@ -103,13 +109,14 @@ impl Metrics {
             ),
         };
         for labels in CacheLabels::ALL {
-            metrics.count_lookups(labels, 0, 0);
+            metrics.count_lookups(labels, 0, 0, 0);
         }
         metrics
     }
 
-    pub(crate) fn count_lookups(&self, labels: CacheLabels, hits: usize, misses: usize) {
+    pub(crate) fn count_lookups(&self, labels: CacheLabels, hits: usize, misses: usize, joins: usize) {
         self.hits.get_or_create(&labels).inc_by(hits as u64);
         self.misses.get_or_create(&labels).inc_by(misses as u64);
+        self.joins.get_or_create(&labels).inc_by(joins as u64);
     }
 }

@@ -2,6 +2,7 @@
 
 use shared::ids::Partition;
 use shared::position::Position;
+use shared::subscription::leases::Lease;
 use tokio::sync::watch;
 
 /// The checkpoints of the views' subscription that the stream has shown, and those who wait for one.
@@ -42,6 +43,23 @@ impl Positions {
             .all(|&(partition, required)| *self.0[partition.index()].borrow() >= required)
     }
 
+    /// How many partitions are filled: a checkpoint stands at the origin until the first scan of all events is over.
+    pub(crate) fn filled(&self) -> usize {
+        let filled = |position: &&watch::Sender<Position>| *position.borrow() > Position::ORIGIN;
+        self.0.iter().filter(filled).count()
+    }
+
+    /// Whether these leases, all that there are, say less than was seen. Checkpoints never go back, so the views are not those that were
+    /// read before.
+    pub(crate) fn exceed(&self, leases: &[Lease]) -> bool {
+        let stored = Self::new();
+        for lease in leases {
+            stored.advance(lease.partition, lease.position);
+        }
+        let mut pairs = self.0.iter().zip(&stored.0);
+        pairs.any(|(seen, stored)| *seen.borrow() > *stored.borrow())
+    }
+
     /// What every partition has reached.
     pub(crate) fn slowest(&self) -> Position {
         self.0
@@ -54,6 +72,7 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
+    use bson::doc;
     use futures_util::FutureExt;
 
     use super::*;
@@ -81,6 +100,25 @@ mod tests {
         let positions = Positions::new();
         positions.advance(partition(0), Position::from_u64(9));
         assert_eq!(positions.slowest(), Position::ORIGIN);
+    }
+
+    #[test]
+    fn leases_that_say_less_or_are_missing_are_told() {
+        let lease = |number: i32, position: u64| -> Lease {
+            let lease = doc! {
+                "_id": "", "subscription": "", "partition": number, "owner": null, "fence": 0_i64, "beat": 0_i64,
+                "position": Position::from_u64(position),
+            };
+            bson::deserialize_from_document(lease).unwrap()
+        };
+        let positions = Positions::new();
+        assert!(!positions.exceed(&[]), "nothing was seen");
+        positions.advance(partition(1), Position::from_u64(5));
+        assert_eq!(positions.filled(), 1);
+        assert!(!positions.exceed(&[lease(1, 5), lease(2, 9)]));
+        assert!(!positions.exceed(&[lease(1, 6)]));
+        assert!(positions.exceed(&[lease(1, 4)]));
+        assert!(positions.exceed(&[lease(2, 9)]));
     }
 
     #[test]

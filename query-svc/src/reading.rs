@@ -8,14 +8,17 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::Database;
 use mongodb::error::Error;
 use shared::clock::SharedClock;
 use shared::consistency::{ConsistencyToken, StoreId, TooFarAhead};
+use shared::event_store::EVENTS;
 use shared::http::{Problem, TokenHeader};
-use shared::ids::{PostId, uuid_v7_floor};
+use shared::ids::{PARTITIONS, PostId, uuid_v7_floor};
 use shared::position::Position;
+use shared::subscription::leases::Leases;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -25,10 +28,10 @@ use crate::cursor::Cursor;
 use crate::documents::Documents;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
-use crate::views::Views;
+use crate::views::{Views, subscription_name};
 
 /// Why something could not be read. What is not there is no error but an absence.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
     Database(#[from] Error),
@@ -53,7 +56,7 @@ pub(crate) struct Reading {
     pub(crate) views: Views,
     /// None while no change stream would say that a document changed.
     pub(crate) documents: Option<Arc<Documents>>,
-    /// Of the generation: it outlives the stream, because what was reached stays so.
+    /// Of the generation: it outlives the stream, because what was reached stays so, unless the views are lost.
     pub(crate) positions: Arc<Positions>,
     /// The requests that read this generation, whatever the stream.
     pub(crate) uses: TaskTracker,
@@ -173,6 +176,12 @@ impl Readings {
 
     /// What is to be read now; with a token, as soon as it shows what the holder has seen.
     pub(crate) async fn take(&self, header: &TokenHeader) -> Result<InUse, ReadError> {
+        let reading = self.take_fresh(header).await?;
+        self.check_filled(&reading).await?;
+        Ok(reading)
+    }
+
+    async fn take_fresh(&self, header: &TokenHeader) -> Result<InUse, ReadError> {
         let required = match &header.token {
             Some(token) => self.requirements(token).await?,
             None => Vec::new(),
@@ -245,6 +254,33 @@ impl Readings {
         }
     }
 
+    /// New views, or views in the place of lost ones, show next to nothing until all events have been scanned. Nobody takes that for the
+    /// truth: they can't be read before. Where there are no events there is nothing to scan.
+    async fn check_filled(&self, reading: &Reading) -> Result<(), ReadError> {
+        if reading.documents.is_none() {
+            // No stream would have told that the views were lost.
+            let leases = Leases::new(
+                reading.views.database().clone(),
+                &subscription_name(reading.views.generation()),
+            );
+            if reading.positions.exceed(&self.gate.ask(leases.all()).await?) {
+                return Err(ReadError::NotReady("their database has lost what it held".to_owned()));
+            }
+        }
+        let (filled, all) = (reading.positions.filled(), usize::from(PARTITIONS));
+        if filled == all {
+            return Ok(());
+        }
+        let events = self.events.collection::<AnyEvent>(EVENTS);
+        let first = async { events.find_one(doc! {}).projection(doc! { "_id": 1 }).await };
+        match self.gate.ask(first).await? {
+            Some(_) => Err(ReadError::NotReady(format!(
+                "they are being filled from the events: {filled} of {all} partitions are"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn check_usable(&self) -> Result<(), ReadError> {
         let until = *self.usable_until.lock().unwrap_or_else(PoisonError::into_inner);
         match until {
@@ -282,7 +318,7 @@ impl Readings {
         let stores = self.events.collection::<StoreDocument>("store");
         let found = self
             .gate
-            .ask(async { stores.find_one(bson::doc! { "_id": "store" }).await })
+            .ask(async { stores.find_one(doc! { "_id": "store" }).await })
             .await?;
         let Some(found) = found else { return Ok(None) };
         let id = StoreId(found.uuid.into());
@@ -305,11 +341,22 @@ impl Readings {
     }
 
     /// Whether requests get answers, from memory where possible; else why not.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if let Some(reason) = &self.present.borrow().closed_because {
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        let Present {
+            reading,
+            closed_because,
+        } = self.present.borrow().clone();
+        if let Some(reason) = closed_because {
             return Err(format!("the change stream is not open: {reason}"));
         }
-        self.check_usable().map_err(|error| error.to_string())
+        let checked = async {
+            self.check_usable()?;
+            match &reading {
+                Some(reading) => self.check_filled(reading).await,
+                None => Err(self.not_ready()),
+            }
+        };
+        checked.await.map_err(|error| error.to_string())
     }
 
     /// Puts a reading in the place of the present one, which is returned.
@@ -348,6 +395,10 @@ impl Readings {
 struct StoreDocument {
     uuid: bson::Uuid,
 }
+
+/// That there is an event is all that is asked.
+#[derive(Debug, serde::Deserialize)]
+struct AnyEvent {}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
 //! What the services of Microblog have in common: the words (ids, values, events), the event store,
 //! subscriptions to it, and the plumbing of a service (configuration, telemetry, HTTP).
 //!
-//! This crate knows neither service: arrows point from `command-svc`, `query-svc`, `projector` and
-//! `microblog` to here, never back.
+//! This crate imports no program: arrows point from `command-svc`, `query-svc`, `projector` and
+//! `microblog` to here, never back. It knows them by name where configuration is concerned: [`config`] lists all sections
+//! that a file may have, and describes those that several programs share.
 
 pub mod api;
 pub mod auth;

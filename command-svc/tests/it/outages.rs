@@ -1,5 +1,6 @@
 //! The database is down, slow, or of another time: said at once, and over as soon as it is.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bson::doc;
@@ -16,7 +17,28 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 
 async fn create(service: &Service, user: &User) -> Answer {
-    service.post("/v1/posts", &user.token, json!({ "text": "Hello" })).await
+    create_saying(service, user, "Hello").await
+}
+
+async fn create_saying(service: &Service, user: &User, text: &str) -> Answer {
+    service.post("/v1/posts", &user.token, json!({ "text": text })).await
+}
+
+/// The texts of all posts that are in the event store, by the posts' ids.
+async fn stored_texts(service: &Service) -> HashMap<String, String> {
+    let created = doc! { "type": "post.created" };
+    let events = service.stored().await.all("events", created).await;
+    let texts = events.iter().map(|event| {
+        let text = event
+            .get_document("data")
+            .unwrap()
+            .get_document("content")
+            .unwrap()
+            .get_str("text");
+        let post = event.get_str("stream").unwrap().strip_prefix("post-");
+        (post.unwrap().to_owned(), text.unwrap().to_owned())
+    });
+    texts.collect()
 }
 
 /// Probes answer with words of their own, not with problems.
@@ -77,10 +99,11 @@ async fn a_database_that_crashes_and_comes_back_loses_nothing() {
     let mut server = Server::start_ephemeral().await.unwrap();
     let service = Service::start_on(config(&server.uri(), "outage")).await;
     let ada = service.user("ada").await;
-    let mut acknowledged = 0;
-    for _ in 0..20 {
-        create(&service, &ada).await.expect(StatusCode::CREATED);
-        acknowledged += 1;
+    let mut acknowledged = HashMap::new();
+    for n in 0..20 {
+        let text = format!("post {n}");
+        let post = create_saying(&service, &ada, &text).await.expect(StatusCode::CREATED);
+        acknowledged.insert(post.body["id"].as_str().unwrap().to_owned(), text);
     }
     server.kill().await.unwrap();
     expect_unavailable(&service, &ada).await;
@@ -95,12 +118,15 @@ async fn a_database_that_crashes_and_comes_back_loses_nothing() {
 
     server.restart().await.unwrap();
     expect_recovery(&service, &ada).await;
-    let stored = service
-        .stored()
-        .await
-        .count("events", doc! { "type": "post.created" })
-        .await;
-    assert!(stored > acknowledged, "{stored} of more than {acknowledged}");
+    let mut stored = stored_texts(&service).await;
+    for (post, text) in &acknowledged {
+        assert_eq!(stored.remove(post).as_ref(), Some(text), "{post}");
+    }
+    // What is left was written while looking whether it was over, or was refused and may have been written all the same.
+    assert!(
+        !stored.is_empty() && stored.values().all(|text| text == "Hello"),
+        "{stored:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

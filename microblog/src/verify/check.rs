@@ -1,4 +1,4 @@
-//! Compares what one user is served with what the oracle says.
+//! Compares what is served of one user with what the oracle says: to the user, and to others.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,9 @@ use shared::values::Handle;
 use super::compare::{Comparison, Fault, Step};
 use super::history::Dependency;
 use super::oracle::{Oracle, PostFacts, UserIndex, text_hash};
-use super::served::{ReadError, Reader};
+use super::served::{Paged, ReadError, Reader};
 use super::timeline::Entry;
+use super::viewers::Eyes;
 use crate::api_client::ApiClient;
 
 /// Something is not served as it should be.
@@ -26,13 +27,21 @@ pub(super) struct Difference {
     pub(super) depends_on: Vec<Dependency>,
 }
 
-/// What was found out about one user, or one public list.
+/// What was found out about one user, one post, or one public list.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) differences: Vec<Difference>,
     /// Items that were served.
     pub(super) items: u64,
     pub(super) pages: u64,
+}
+
+impl Findings {
+    pub(super) fn add(&mut self, mut more: Findings) {
+        self.differences.append(&mut more.differences);
+        self.items += more.items;
+        self.pages += more.pages;
+    }
 }
 
 /// Asks as anybody, and knows what the answer should be.
@@ -44,86 +53,140 @@ pub(super) struct Checker<'a> {
     pub(super) consistency_token: &'a str,
     pub(super) page_size: u32,
     pub(super) now: DateTime<Utc>,
+    /// Decides what is chosen by chance.
+    pub(super) seed: u64,
 }
 
-/// One of the lists of posts.
-struct PostList<'l> {
-    place: String,
-    path: &'l str,
-    viewer: Option<UserIndex>,
+/// One of the lists of posts, as somebody sees it.
+pub(super) struct PostList<'l> {
+    pub(super) place: String,
+    pub(super) path: &'l str,
+    pub(super) eyes: &'l Eyes,
+    /// What decides whether there is a list at all.
+    pub(super) depends_on: Vec<Dependency>,
+}
+
+/// One of the lists of people: whom it should show, newest first.
+pub(super) struct PeopleList<'l> {
+    pub(super) place: String,
+    pub(super) path: &'l str,
+    pub(super) expected: &'l [(EventId, UserIndex)],
+    /// What decides whether there is a list at all.
+    pub(super) depends_on: Vec<Dependency>,
+    /// The stream that decides whether somebody is on it.
+    pub(super) relation: &'l (dyn Fn(UserId) -> StreamId + Sync),
 }
 
 impl Checker<'_> {
-    /// Everything that belongs to one user, seen with that user's eyes.
-    pub(super) async fn user(&self, index: UserIndex) -> anyhow::Result<Findings> {
+    /// Everything that belongs to one user, seen with that user's eyes, and the posts with others' eyes too. `upwards` as well: as
+    /// somebody polls.
+    pub(super) async fn user(&self, index: UserIndex, upwards: bool) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
         let (id, facts) = self.oracle.user(index);
         if !facts.live {
             self.gone(id, &mut findings).await?;
             return Ok(findings);
         }
+        let own = self.eyes(Some(index), "")?;
+        let name = self.name_of(id);
+        let whose = |what: &str| format!("{what} of {name}");
+
+        let home = PostList {
+            place: whose("home timeline"),
+            path: "/v1/timelines/home",
+            eyes: &own,
+            depends_on: vec![stream_of(id)],
+        };
+        self.posts::<api::Page<_>>(&home, self.oracle.home_timeline(index), &mut findings)
+            .await?;
+        let path = format!("/v1/users/{id}/posts");
+        for eyes in std::iter::once(own.clone()).chain(self.others(index)?) {
+            let posts = PostList {
+                place: eyes.see(whose("posts")),
+                path: &path,
+                eyes: &eyes,
+                depends_on: vec![stream_of(id)],
+            };
+            let expected = self.oracle.posts_of(index, eyes.viewer, &eyes.followees);
+            self.posts::<api::Page<_>>(&posts, expected, &mut findings).await?;
+        }
+        for (what, expected, of_follow) in [
+            ("followers", self.oracle.followers(index), true),
+            ("following", self.oracle.following(index), false),
+        ] {
+            let relation = |other: UserId| {
+                if of_follow {
+                    StreamId::follow(other, id)
+                } else {
+                    StreamId::follow(id, other)
+                }
+            };
+            let list = PeopleList {
+                place: whose(what),
+                path: &format!("/v1/users/{id}/{what}"),
+                expected,
+                depends_on: vec![stream_of(id)],
+                relation: &relation,
+            };
+            self.people(&own, &list, &mut findings).await?;
+            if upwards {
+                self.people_upwards(&own, &list, &mut findings).await?;
+            }
+        }
+        if upwards {
+            self.posts_upwards::<api::Page<_>>(&home, self.oracle.home_timeline(index), &mut findings)
+                .await?;
+        }
+        self.profile(self.reader(&own), index, whose("profile"), &mut findings)
+            .await?;
+        Ok(findings)
+    }
+
+    /// What everybody sees, with an account and without.
+    pub(super) async fn public_timeline(&self) -> anyhow::Result<Findings> {
+        let mut findings = Findings::default();
+        let nobody = self.eyes(None, "nobody")?;
+        for eyes in std::iter::once(nobody).chain(self.anybody()?) {
+            let list = PostList {
+                place: eyes.see("public timeline".to_owned()),
+                path: "/v1/timelines/public",
+                eyes: &eyes,
+                depends_on: Vec::new(),
+            };
+            let expected = || self.oracle.public_timeline().into_iter();
+            self.posts::<api::Page<_>>(&list, expected(), &mut findings).await?;
+            if eyes.viewer.is_none() {
+                self.posts_upwards::<api::Page<_>>(&list, expected(), &mut findings)
+                    .await?;
+            }
+        }
+        Ok(findings)
+    }
+
+    pub(super) fn reader<'r>(&'r self, eyes: &'r Eyes) -> Reader<'r> {
+        Reader {
+            api: self.api,
+            access_token: eyes.access_token.as_deref(),
+            consistency_token: self.consistency_token,
+            page_size: self.page_size,
+        }
+    }
+
+    /// A token for somebody, signed here.
+    pub(super) fn access_token(&self, index: UserIndex) -> anyhow::Result<String> {
+        let (id, facts) = self.oracle.user(index);
         let subject = Subject {
             user: id,
             handle: Handle::parse(&facts.handle)?,
             session: SessionId::new(self.now),
             scope: SCOPE_VERIFY,
         };
-        let token = self.signer.issue(&subject)?.token;
-        let reader = self.reader(Some(&token));
-        let name = format!("@{} ({id})", facts.handle);
-        let whose = |what: &str| format!("{what} of {name}");
-
-        let home = PostList {
-            place: whose("home timeline"),
-            path: "/v1/timelines/home",
-            viewer: Some(index),
-        };
-        self.posts(reader, &home, self.oracle.home_timeline(index), &mut findings)
-            .await?;
-        let path = format!("/v1/users/{id}/posts");
-        let posts = PostList {
-            place: whose("posts"),
-            path: &path,
-            viewer: Some(index),
-        };
-        self.posts(reader, &posts, self.oracle.posts_of(index), &mut findings)
-            .await?;
-        self.people(reader, index, true, whose("followers"), &mut findings)
-            .await?;
-        self.people(reader, index, false, whose("following"), &mut findings)
-            .await?;
-        self.profile(reader, index, whose("profile"), &mut findings).await?;
-        Ok(findings)
-    }
-
-    pub(super) async fn public_timeline(&self) -> anyhow::Result<Findings> {
-        let mut findings = Findings::default();
-        let list = PostList {
-            place: "public timeline".to_owned(),
-            path: "/v1/timelines/public",
-            viewer: None,
-        };
-        self.posts(
-            self.reader(None),
-            &list,
-            self.oracle.public_timeline().into_iter(),
-            &mut findings,
-        )
-        .await?;
-        Ok(findings)
-    }
-
-    fn reader<'r>(&'r self, access_token: Option<&'r str>) -> Reader<'r> {
-        Reader {
-            api: self.api,
-            access_token,
-            consistency_token: self.consistency_token,
-            page_size: self.page_size,
-        }
+        Ok(self.signer.issue(&subject)?.token)
     }
 
     async fn gone(&self, id: UserId, findings: &mut Findings) -> anyhow::Result<()> {
-        match self.reader(None).get::<api::User>(format!("/v1/users/{id}")).await {
+        let nobody = self.eyes(None, "nobody")?;
+        match self.reader(&nobody).get::<api::User>(format!("/v1/users/{id}")).await {
             Err(ReadError::Status {
                 status: StatusCode::NOT_FOUND,
                 ..
@@ -140,33 +203,22 @@ impl Checker<'_> {
         }
     }
 
-    async fn posts(
+    pub(super) async fn posts<P: Paged<Item = api::Post>>(
         &self,
-        reader: Reader<'_>,
         list: &PostList<'_>,
         expected: impl Iterator<Item = (UserIndex, Entry)>,
         findings: &mut Findings,
     ) -> anyhow::Result<()> {
-        let viewer = list.viewer.map(|viewer| self.oracle.user(viewer).0);
         let mut comparison =
             Comparison::new(expected.map(|(author, entry)| (entry.id, (self.oracle.user(author).0, entry))));
         let mut differences = Vec::new();
         let mut items = 0;
         let note = |differences: &mut Vec<Difference>, fault: Fault<(UserId, Entry)>| {
-            let (how, (author, entry)) = match fault {
-                Fault::Missing(entry) => ("missing", entry),
-                Fault::Unexpected(entry) => ("unexpected", entry),
-                Fault::Misordered(entry) => ("out of order or repeated", entry),
-            };
-            let kind = if entry.original.is_some() { "repost" } else { "post" };
-            differences.push(Difference {
-                place: list.place.clone(),
-                what: format!("{how}: {kind} {} by {}", entry.id, self.name_of(author)),
-                depends_on: self.dependencies(viewer, author, entry),
-            });
+            differences.push(self.post_fault(list, fault));
         };
-        let pages = reader
-            .each(list.path, |post: api::Post| {
+        let pages = self
+            .reader(list.eyes)
+            .each::<P>(list.path, |post| {
                 items += 1;
                 let original = post.repost_of.as_ref().map(|original| original.id);
                 let Step { faults, matched } =
@@ -175,18 +227,7 @@ impl Checker<'_> {
                     note(&mut differences, fault);
                 }
                 if let Some((author, entry)) = matched {
-                    for what in self.wrong_in(list.viewer, author, entry, &post) {
-                        let mut depends_on = self.dependencies(viewer, author, entry);
-                        let target = entry.original.unwrap_or(entry.id);
-                        depends_on.push(Dependency::PostCounts(target));
-                        depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::like(viewer, target))));
-                        depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::repost(viewer, target))));
-                        differences.push(Difference {
-                            place: list.place.clone(),
-                            what,
-                            depends_on,
-                        });
-                    }
+                    differences.extend(self.wrong_in(list, author, entry, &post));
                 }
             })
             .await;
@@ -200,15 +241,31 @@ impl Checker<'_> {
             Err(error) => differences.push(Difference {
                 place: list.place.clone(),
                 what: error.to_string(),
-                depends_on: viewer.map(stream_of).into_iter().collect(),
+                depends_on: list.depends_on.clone(),
             }),
         }
         findings.differences.append(&mut differences);
         Ok(())
     }
 
+    pub(super) fn post_fault(&self, list: &PostList<'_>, fault: Fault<(UserId, Entry)>) -> Difference {
+        let (how, (author, entry)) = fault.words();
+        let kind = if entry.original.is_some() { "repost" } else { "post" };
+        Difference {
+            place: list.place.clone(),
+            what: format!("{how}: {kind} {} by {}", entry.id, self.name_of(author)),
+            depends_on: self.dependencies(list.eyes.viewer, author, entry),
+        }
+    }
+
     /// What is not right in a post that is where it should be.
-    fn wrong_in(&self, viewer: Option<UserIndex>, author: UserId, entry: Entry, served: &api::Post) -> Vec<String> {
+    pub(super) fn wrong_in(
+        &self,
+        list: &PostList<'_>,
+        author: UserId,
+        entry: Entry,
+        served: &api::Post,
+    ) -> Vec<Difference> {
         let mut wrong = Vec::new();
         let mut field = |name: &str, same: bool| {
             if !same {
@@ -219,7 +276,7 @@ impl Checker<'_> {
         match (entry.original, &served.repost_of) {
             (None, None) => {
                 if let Some(facts) = self.oracle.post(entry.id) {
-                    self.compare_post(facts, viewer, served, &mut field);
+                    self.compare_post(facts, list.eyes.viewer, served, &mut field);
                 }
             }
             (Some(original), Some(shown)) => {
@@ -229,12 +286,25 @@ impl Checker<'_> {
                         "original's author",
                         self.is_author(&shown.author, self.oracle.user(facts.author).0),
                     );
-                    self.compare_post(facts, viewer, shown, &mut field);
+                    self.compare_post(facts, list.eyes.viewer, shown, &mut field);
                 }
             }
             (expected, _) => field("kind", expected.is_none() == served.repost_of.is_none()),
         }
-        wrong
+        let viewer = list.eyes.viewer.map(|viewer| self.oracle.user(viewer).0);
+        let difference = |what| {
+            let mut depends_on = self.dependencies(list.eyes.viewer, author, entry);
+            let target = entry.original.unwrap_or(entry.id);
+            depends_on.push(Dependency::PostCounts(target));
+            depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::like(viewer, target))));
+            depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::repost(viewer, target))));
+            Difference {
+                place: list.place.clone(),
+                what,
+                depends_on,
+            }
+        };
+        wrong.into_iter().map(difference).collect()
     }
 
     fn compare_post(
@@ -256,13 +326,11 @@ impl Checker<'_> {
             replies: counts.replies,
         };
         field("counts", served.counts == Some(expected));
-        if let Some(viewer) = viewer {
-            let expected = api::PostViewer {
-                liked: self.oracle.likes(viewer, served.id),
-                reposted: self.oracle.reposts(viewer, served.id),
-            };
-            field("viewer", served.viewer == Some(expected));
-        }
+        let expected = viewer.map(|viewer| api::PostViewer {
+            liked: self.oracle.likes(viewer, served.id),
+            reposted: self.oracle.reposts(viewer, served.id),
+        });
+        field("viewer", served.viewer == expected);
     }
 
     fn is_author(&self, shown: &api::Author, author: UserId) -> bool {
@@ -275,7 +343,7 @@ impl Checker<'_> {
     }
 
     /// Everything that decides whether, and how, `viewer` sees the entry.
-    fn dependencies(&self, viewer: Option<UserId>, author: UserId, entry: Entry) -> Vec<Dependency> {
+    pub(super) fn dependencies(&self, viewer: Option<UserIndex>, author: UserId, entry: Entry) -> Vec<Dependency> {
         let mut streams = vec![StreamId::user(author)];
         match entry.original {
             None => streams.push(StreamId::post(entry.id)),
@@ -286,34 +354,29 @@ impl Checker<'_> {
             }
         }
         if let Some(viewer) = viewer {
+            let viewer = self.oracle.user(viewer).0;
             streams.extend([StreamId::user(viewer), StreamId::follow(viewer, author)]);
         }
         streams.into_iter().map(Dependency::Stream).collect()
     }
 
-    /// The followers of a user, or whom they follow.
-    async fn people(
+    pub(super) async fn people(
         &self,
-        reader: Reader<'_>,
-        index: UserIndex,
-        followers: bool,
-        place: String,
+        eyes: &Eyes,
+        list: &PeopleList<'_>,
         findings: &mut Findings,
     ) -> anyhow::Result<()> {
-        let (id, _) = self.oracle.user(index);
-        let (expected, path) = if followers {
-            (self.oracle.followers(index), "followers")
-        } else {
-            (self.oracle.following(index), "following")
-        };
-        let order: HashMap<UserId, EventId> = expected
+        let order: HashMap<UserId, EventId> = list
+            .expected
             .iter()
             .map(|&(event, user)| (self.oracle.user(user).0, event))
             .collect();
-        let mut comparison = Comparison::new(expected.iter().map(|&(event, user)| (event, self.oracle.user(user).0)));
+        let expected = list.expected.iter();
+        let mut comparison = Comparison::new(expected.map(|&(event, user)| (event, self.oracle.user(user).0)));
         let mut faults = Vec::new();
-        let pages = reader
-            .each(&format!("/v1/users/{id}/{path}"), |served: api::User| {
+        let pages = self
+            .reader(eyes)
+            .each::<api::Page<api::User>>(list.path, |served| {
                 findings.items += 1;
                 match order.get(&served.id) {
                     Some(&event) => faults.extend(comparison.served(event, served.id).faults),
@@ -327,33 +390,26 @@ impl Checker<'_> {
                 faults.extend(comparison.end());
             }
             Err(ReadError::Call(error)) => return Err(error.into()),
-            Err(error) => {
-                let what = error.to_string();
-                findings.differences.push(Difference {
-                    place: place.clone(),
-                    what,
-                    depends_on: vec![stream_of(id)],
-                });
-            }
+            Err(error) => findings.differences.push(Difference {
+                place: list.place.clone(),
+                what: error.to_string(),
+                depends_on: list.depends_on.clone(),
+            }),
         }
-        findings.differences.extend(faults.into_iter().map(|fault| {
-            let (how, other) = match fault {
-                Fault::Missing(other) => ("missing", other),
-                Fault::Unexpected(other) => ("unexpected", other),
-                Fault::Misordered(other) => ("out of order or repeated", other),
-            };
-            let follow = if followers {
-                StreamId::follow(other, id)
-            } else {
-                StreamId::follow(id, other)
-            };
-            Difference {
-                place: place.clone(),
-                what: format!("{how}: {}", self.name_of(other)),
-                depends_on: vec![stream_of(id), stream_of(other), Dependency::Stream(follow)],
-            }
-        }));
+        let differences = faults.into_iter().map(|fault| self.person_fault(list, fault));
+        findings.differences.extend(differences);
         Ok(())
+    }
+
+    pub(super) fn person_fault(&self, list: &PeopleList<'_>, fault: Fault<UserId>) -> Difference {
+        let (how, other) = fault.words();
+        let mut depends_on = list.depends_on.clone();
+        depends_on.extend([stream_of(other), Dependency::Stream((list.relation)(other))]);
+        Difference {
+            place: list.place.clone(),
+            what: format!("{how}: {}", self.name_of(other)),
+            depends_on,
+        }
     }
 
     async fn profile(
@@ -391,7 +447,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn name_of(&self, id: UserId) -> String {
+    pub(super) fn name_of(&self, id: UserId) -> String {
         match self.oracle.find_user(id) {
             Some(index) => format!("@{} ({id})", self.oracle.user(index).1.handle),
             None => id.to_string(),
@@ -399,6 +455,6 @@ impl Checker<'_> {
     }
 }
 
-fn stream_of(user: UserId) -> Dependency {
+pub(super) fn stream_of(user: UserId) -> Dependency {
     Dependency::Stream(StreamId::user(user))
 }

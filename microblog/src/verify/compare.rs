@@ -12,6 +12,16 @@ pub(super) enum Fault<T> {
     Misordered(T),
 }
 
+impl<T> Fault<T> {
+    pub(super) fn words(self) -> (&'static str, T) {
+        match self {
+            Fault::Missing(entry) => ("missing", entry),
+            Fault::Unexpected(entry) => ("unexpected", entry),
+            Fault::Misordered(entry) => ("out of order or repeated", entry),
+        }
+    }
+}
+
 /// What became of one served entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Step<T> {

@@ -12,7 +12,7 @@ use shared::event_store::{EVENTS, RecordedEvent};
 use shared::events::{Event, StreamId};
 use shared::ids::{EventId, PostId, UserId, uuid_v7_floor};
 
-use super::oracle::Facts;
+use super::oracle::{Facts, text_hash};
 
 /// An event may be in the store later than its id says: clocks differ, and a write may be tried for seconds.
 const LATE: TimeDelta = TimeDelta::minutes(2);
@@ -78,6 +78,43 @@ impl Reading {
         }
         Ok(touched)
     }
+}
+
+/// What a post said from a time on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TextVersion {
+    pub(super) version: i64,
+    pub(super) text_hash: u64,
+    pub(super) at: DateTime<Utc>,
+}
+
+/// Every text of a post, the present one first. None is left of a deleted one.
+pub(super) async fn texts_of(
+    events: &Database,
+    discarded: &HashSet<EventId>,
+    post: PostId,
+) -> anyhow::Result<Vec<TextVersion>> {
+    let mut texts = Vec::new();
+    let mut stream = events
+        .collection::<RecordedEvent>(EVENTS)
+        .find(doc! { "stream": StreamId::post(post).as_str() })
+        .sort(doc! { "version": -1 })
+        .await?;
+    while let Some(recorded) = stream.try_next().await? {
+        if discarded.contains(&recorded.id) {
+            continue;
+        }
+        if let Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) = decode(&recorded)?
+            && let Some(content) = post.content
+        {
+            texts.push(TextVersion {
+                version: recorded.version,
+                text_hash: text_hash(&content.text),
+                at: post.edited_at.unwrap_or(post.created_at),
+            });
+        }
+    }
+    Ok(texts)
 }
 
 /// What can't be read can't be judged. Discarded, it counts as never happened.

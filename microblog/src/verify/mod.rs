@@ -1,6 +1,7 @@
 //! `microblog verify`: recomputes from the events what everybody should see, and compares it with what query-svc serves.
 //!
-//! An oracle is of use only while it shares nothing with what it judges: no view is imported here.
+//! An oracle is of use only while it shares nothing with what it judges. What should be seen is computed here without any of the views' code: of that,
+//! only the names of subscriptions are used, to know which dead letters are the views'.
 //!
 //! On a live system no two looks see the same state. The order of the steps makes up for it:
 //!
@@ -13,18 +14,22 @@ mod check;
 mod compare;
 mod history;
 mod oracle;
+mod posts;
 mod report;
 mod served;
 mod timeline;
+mod upwards;
+mod viewers;
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use mongodb::Database;
 use query_svc::views::subscribed_generation;
 use reqwest::Url;
@@ -33,12 +38,12 @@ use shared::clock::SystemClock;
 use shared::config::Auth;
 use shared::consistency::ConsistencyToken;
 use shared::event_store::{EVENTS, EventStore, Retries};
-use shared::ids::Partition;
+use shared::ids::{EventId, Partition, PostId};
 use shared::mongo::Databases;
 use shared::subscription::dead_letters::DeadLetters;
 
 use self::check::{Checker, Difference, Findings};
-use self::oracle::{Oracle, UserIndex};
+use self::oracle::UserIndex;
 pub use self::report::{Finding, Report};
 use crate::api_client::{ApiClient, Call};
 use crate::connection::Connection;
@@ -46,12 +51,21 @@ use crate::progress::Progress;
 
 /// With so many differences, more of them say nothing new.
 const ENOUGH: usize = 20_000;
+/// Each is looked at with up to five pairs of eyes, in about ten requests each.
+const DEFAULT_POSTS: usize = 200;
+/// A home timeline is read twice for it.
+const DEFAULT_POLLED: usize = 50;
 
 /// Recompute every timeline from the events and compare it with what is served
 ///
 /// Reads all events from the event store, computes by brute force what every user should see (home timeline, posts,
 /// followers, following, profile with its counts, and the public timeline), and reads all of it from query-svc, page by
 /// page to the end, with access tokens that it signs itself. Prints each difference.
+///
+/// Looks with others' eyes too: everybody's posts as a follower, a former follower, a stranger and somebody without an
+/// account see them. Of some posts, which are chosen by chance, all of these and the author read the thread, the likes,
+/// the reposts and the history. The lists of some users, and those of these posts, are also polled from their oldest item
+/// upwards.
 ///
 /// May be run on a live system: what is written while it runs is not judged.
 ///
@@ -74,7 +88,19 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     users: Option<NonZeroUsize>,
 
-    /// Users at a time
+    /// Look at the thread, likes, reposts and history of so many posts, chosen by chance
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_POSTS)]
+    posts: usize,
+
+    /// Poll the lists of so many users upwards, evenly taken from those looked at
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_POLLED)]
+    polled: usize,
+
+    /// Choose as the run did that printed this number
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Users or posts at a time
     #[arg(long, value_name = "N", default_value = "16")]
     concurrency: NonZeroUsize,
 
@@ -99,6 +125,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let databases = Databases::connect(&config.mongodb, "microblog-verify").await?;
     let options = Options {
         users: arguments.users,
+        posts: arguments.posts,
+        polled: arguments.polled,
+        seed: arguments.seed.unwrap_or_else(any_seed),
         concurrency: arguments.concurrency,
         page_size: arguments.page_size,
         patience: arguments.patience,
@@ -125,6 +154,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 pub struct Options {
     /// So many users only.
     pub users: Option<NonZeroUsize>,
+    /// Of so many posts, chosen by chance, everything is read.
+    pub posts: usize,
+    /// The lists of so many users are polled upwards too.
+    pub polled: usize,
+    /// Makes the same choices again.
+    pub seed: u64,
     pub concurrency: NonZeroUsize,
     pub page_size: u32,
     /// For the views to catch up, and for a service that does not answer.
@@ -136,11 +171,18 @@ impl Default for Options {
         let concurrency = const { NonZeroUsize::new(16).expect("16 is not zero") };
         Self {
             users: None,
+            posts: DEFAULT_POSTS,
+            polled: DEFAULT_POLLED,
+            seed: any_seed(),
             concurrency,
             page_size: 100,
             patience: Duration::from_secs(120),
         }
     }
+}
+
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// Verifies what one query-svc serves. `auth` needs the signing key.
@@ -191,9 +233,18 @@ async fn verify_with(
         consistency_token: &token,
         page_size: options.page_size,
         now: chrono::Utc::now(),
+        seed: options.seed,
     };
-    let users = sample(&oracle, options.users);
-    let found = compare(&checker, &users, options.concurrency, progress).await?;
+    let looks = Looks {
+        users: sample(
+            oracle.users().collect(),
+            options.users.map_or(usize::MAX, NonZeroUsize::get),
+        ),
+        posts: by_chance(options.seed, oracle.posts(), options.posts),
+        polled: options.polled,
+        concurrency: options.concurrency,
+    };
+    let found = looks.compare(&checker, &databases.events, &discarded, progress).await?;
 
     let touched = reading.touched_since(&databases.events).await?;
     let all = found.differences.len();
@@ -209,7 +260,9 @@ async fn verify_with(
         .collect();
     differences.sort_by(|one, other| one.place.cmp(&other.place));
     Ok(Report {
-        users: users.len() as u64,
+        users: looks.users.len() as u64,
+        posts: looks.posts.len() as u64,
+        seed: options.seed,
         events: reading.events,
         items: found.items,
         pages: found.pages,
@@ -224,7 +277,7 @@ async fn verify_with(
 
 async fn read(
     events: &Database,
-    discarded: &HashSet<shared::ids::EventId>,
+    discarded: &HashSet<EventId>,
     progress: &Progress,
 ) -> anyhow::Result<history::Reading> {
     let estimate = events
@@ -261,41 +314,74 @@ async fn wait_for_views(api: &ApiClient, token: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Evenly taken from all, so that old and new users are among them.
-fn sample(oracle: &Oracle, limit: Option<NonZeroUsize>) -> Vec<UserIndex> {
-    let all: Vec<UserIndex> = oracle.users().collect();
-    match limit {
-        Some(limit) if limit.get() < all.len() => (0..limit.get())
-            .map(|number| all[number * all.len() / limit.get()])
-            .collect(),
-        _ => all,
+/// Evenly taken from all, so that old and new ones are among them.
+fn sample<T: Copy>(all: Vec<T>, limit: usize) -> Vec<T> {
+    if limit >= all.len() {
+        return all;
+    }
+    (0..limit).map(|number| all[number * all.len() / limit]).collect()
+}
+
+/// So many, each as probable as the others.
+fn by_chance(seed: u64, mut all: Vec<PostId>, count: usize) -> Vec<PostId> {
+    all.sort_by_cached_key(|id| viewers::chance(seed, id));
+    all.truncate(count);
+    all
+}
+
+/// What is looked at.
+struct Looks {
+    users: Vec<UserIndex>,
+    posts: Vec<PostId>,
+    /// Of so many users, lists are polled.
+    polled: usize,
+    concurrency: NonZeroUsize,
+}
+
+impl Looks {
+    async fn compare(
+        &self,
+        checker: &Checker<'_>,
+        events: &Database,
+        discarded: &HashSet<EventId>,
+        progress: &Progress,
+    ) -> anyhow::Result<Findings> {
+        let mut all = checker.public_timeline().await?;
+        let polled: HashSet<UserIndex> = sample(self.users.clone(), self.polled).into_iter().collect();
+        let users = stream::iter(&self.users).map(|&user| checker.user(user, polled.contains(&user)));
+        let users = users.buffer_unordered(self.concurrency.get());
+        gather(&mut all, users, "users", self.users.len(), progress).await?;
+
+        let people = checker.oracle.people_of(&self.posts);
+        let posts = stream::iter(&self.posts).map(async |&post| {
+            let texts = history::texts_of(events, discarded, post).await?;
+            checker.post(post, &people[&post], &texts).await
+        });
+        let posts = posts.buffer_unordered(self.concurrency.get());
+        gather(&mut all, posts, "posts", self.posts.len(), progress).await?;
+        Ok(all)
     }
 }
 
-async fn compare(
-    checker: &Checker<'_>,
-    users: &[UserIndex],
-    concurrency: NonZeroUsize,
+/// Adds up, until so much differs that more would say nothing new.
+async fn gather(
+    all: &mut Findings,
+    findings: impl Stream<Item = anyhow::Result<Findings>>,
+    of_what: &'static str,
+    count: usize,
     progress: &Progress,
-) -> anyhow::Result<Findings> {
-    let bar = progress.bar("users", users.len() as u64, 0);
-    let mut all = checker.public_timeline().await?;
-    let mut findings = stream::iter(users)
-        .map(|&user| checker.user(user))
-        .buffer_unordered(concurrency.get());
-    while let Some(of_user) = findings.next().await {
-        let mut of_user = of_user?;
-        all.items += of_user.items;
-        all.pages += of_user.pages;
-        all.differences.append(&mut of_user.differences);
+) -> anyhow::Result<()> {
+    let bar = progress.bar(of_what, count as u64, 0);
+    let mut findings = std::pin::pin!(findings);
+    while all.differences.len() < ENOUGH
+        && let Some(found) = findings.next().await
+    {
+        all.add(found?);
         bar.advance();
         if !all.differences.is_empty() {
             bar.message(format!("{} differences so far", all.differences.len()));
         }
-        if all.differences.len() >= ENOUGH {
-            break;
-        }
     }
     bar.end();
-    Ok(all)
+    Ok(())
 }

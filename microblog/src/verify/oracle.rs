@@ -3,7 +3,7 @@
 //!
 //! Shares nothing with the views but the events. Texts are kept as hashes: of a million posts, 100 MB.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
@@ -51,6 +51,14 @@ struct RepostFacts {
     version: i64,
     active: bool,
     id: PostId,
+    event: EventId,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LikeFacts {
+    version: i64,
+    active: bool,
+    event: EventId,
 }
 
 /// The state of all aggregates.
@@ -61,7 +69,7 @@ pub(super) struct Facts {
     posts: HashMap<PostId, PostFacts>,
     follows: HashMap<(UserIndex, UserIndex), FollowFacts>,
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
-    likes: HashMap<(UserIndex, PostId), (i64, bool)>,
+    likes: HashMap<(UserIndex, PostId), LikeFacts>,
 }
 
 impl Facts {
@@ -115,9 +123,14 @@ impl Facts {
             }
             Event::PostLiked(like) | Event::PostUnliked(like) => {
                 let key = (self.user(like.user), like.post);
-                let known = self.likes.entry(key).or_default();
-                if known.0 < version {
-                    *known = (version, like.active);
+                let facts = LikeFacts {
+                    version,
+                    active: like.active,
+                    event: id,
+                };
+                let known = self.likes.entry(key).or_insert(facts);
+                if known.version < version {
+                    *known = facts;
                 }
             }
             Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
@@ -125,6 +138,7 @@ impl Facts {
                     version,
                     active: repost.active,
                     id: repost.id,
+                    event: id,
                 };
                 let key = (self.user(repost.user), repost.post);
                 let known = self.reposts.entry(key).or_insert(facts);
@@ -148,6 +162,7 @@ impl Facts {
         let mut entries: Vec<Vec<Entry>> = vec![Vec::new(); count];
         let mut counts = vec![Counts::default(); count];
         let mut post_counts: HashMap<PostId, PostCounts> = HashMap::new();
+        let mut replies: HashMap<PostId, Vec<PostId>> = HashMap::new();
         let live = |index: UserIndex| self.users[index as usize].1.live;
 
         for (&id, post) in &self.posts {
@@ -158,6 +173,9 @@ impl Facts {
             entries[post.author as usize].push(Entry { id, original: None });
             if let Some(parent) = post.in_reply_to {
                 post_counts.entry(parent).or_default().replies += 1;
+                if live(post.author) {
+                    replies.entry(parent).or_default().push(id);
+                }
             }
         }
         for (&(user, original), repost) in &self.reposts {
@@ -176,15 +194,21 @@ impl Facts {
                 });
             }
         }
-        for (&(_, post), &(_, active)) in &self.likes {
-            if active {
+        for (&(_, post), like) in &self.likes {
+            if like.active {
                 post_counts.entry(post).or_default().likes += 1;
             }
         }
         let mut following: Vec<Vec<(EventId, UserIndex)>> = vec![Vec::new(); count];
         let mut followers = following.clone();
+        let mut former_followers = HashMap::new();
         for (&(follower, followee), follow) in &self.follows {
             if !follow.active {
+                if live(follower) && follower != followee {
+                    // Whatever order a map has: the same one each time.
+                    let known = former_followers.entry(followee).or_insert(follower);
+                    *known = follower.min(*known);
+                }
                 continue;
             }
             counts[follower as usize].following += 1;
@@ -198,6 +222,9 @@ impl Facts {
         for list in &mut entries {
             list.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
         }
+        for list in replies.values_mut() {
+            list.sort_unstable_by(|one, other| other.cmp(one));
+        }
         for list in following.iter_mut().chain(&mut followers) {
             list.sort_unstable_by(|one, other| other.cmp(one));
         }
@@ -210,6 +237,8 @@ impl Facts {
             entries,
             following,
             followers,
+            former_followers,
+            replies,
             counts,
             post_counts,
         }
@@ -239,17 +268,21 @@ pub(super) struct Oracle {
     index: HashMap<UserId, UserIndex>,
     posts: HashMap<PostId, PostFacts>,
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
-    likes: HashMap<(UserIndex, PostId), (i64, bool)>,
+    likes: HashMap<(UserIndex, PostId), LikeFacts>,
     /// What each user wrote and reposted, newest first, without what is gone.
     entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
     followers: Vec<Vec<(EventId, UserIndex)>>,
+    /// One of those who followed a user once, and do so no longer.
+    former_followers: HashMap<UserIndex, UserIndex>,
+    /// The answers to a post that are not gone, newest first.
+    replies: HashMap<PostId, Vec<PostId>>,
     counts: Vec<Counts>,
     post_counts: HashMap<PostId, PostCounts>,
 }
 
 impl Oracle {
-    pub(super) fn users(&self) -> impl Iterator<Item = UserIndex> + use<> {
+    pub(super) fn users(&self) -> std::ops::Range<UserIndex> {
         0..UserIndex::try_from(self.users.len()).expect("users are numbered by this type")
     }
 
@@ -275,7 +308,7 @@ impl Oracle {
     }
 
     pub(super) fn likes(&self, user: UserIndex, post: PostId) -> bool {
-        self.likes.get(&(user, post)).is_some_and(|&(_, active)| active)
+        self.likes.get(&(user, post)).is_some_and(|like| like.active)
     }
 
     pub(super) fn reposts(&self, user: UserIndex, post: PostId) -> bool {
@@ -290,9 +323,93 @@ impl Oracle {
         HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())))
     }
 
-    /// A user's own posts and reposts, as they see them themselves.
-    pub(super) fn posts_of(&self, user: UserIndex) -> HomeTimeline<'_> {
-        HomeTimeline::merge([(user, self.entries[user as usize].as_slice())])
+    /// Whom a user follows. Nobody follows without an account.
+    pub(super) fn followees(&self, viewer: Option<UserIndex>) -> HashSet<UserIndex> {
+        let following = viewer.map_or(&[][..], |viewer| self.following(viewer));
+        following.iter().map(|&(_, followee)| followee).collect()
+    }
+
+    /// Whether a post is there, and for this viewer, who follows these users.
+    pub(super) fn shows(&self, post: PostId, viewer: Option<UserIndex>, followees: &HashSet<UserIndex>) -> bool {
+        self.posts.get(&post).is_some_and(|post| {
+            let admitted = || viewer == Some(post.author) || followees.contains(&post.author);
+            let live = post.live && self.users[post.author as usize].1.live;
+            live && (post.visibility == Visibility::Public || admitted())
+        })
+    }
+
+    /// A user's posts and reposts, as somebody sees them who follows these users.
+    pub(super) fn posts_of<'o>(
+        &'o self,
+        user: UserIndex,
+        viewer: Option<UserIndex>,
+        followees: &'o HashSet<UserIndex>,
+    ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
+        let entries = self.entries[user as usize].iter().copied();
+        entries
+            .filter(move |entry| self.shows(entry.original.unwrap_or(entry.id), viewer, followees))
+            .map(move |entry| (user, entry))
+    }
+
+    /// The direct answers to a post that this viewer may see, newest first.
+    pub(super) fn replies<'o>(
+        &'o self,
+        post: PostId,
+        viewer: Option<UserIndex>,
+        followees: &'o HashSet<UserIndex>,
+    ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
+        let replies = self.replies.get(&post).map_or(&[][..], Vec::as_slice).iter().copied();
+        replies
+            .filter(move |&reply| self.shows(reply, viewer, followees))
+            .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
+    }
+
+    /// What a post answers, back to the beginning or to what this viewer may not see, at most so many; the oldest first.
+    pub(super) fn ancestors(
+        &self,
+        post: PostId,
+        viewer: Option<UserIndex>,
+        followees: &HashSet<UserIndex>,
+        most: usize,
+    ) -> Vec<(UserIndex, Entry)> {
+        let parent = |post: &PostId| self.posts.get(post)?.in_reply_to;
+        let chain = std::iter::successors(parent(&post), parent);
+        let mut ancestors: Vec<_> = chain
+            .take_while(|&id| self.shows(id, viewer, followees))
+            .take(most)
+            .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
+            .collect();
+        ancestors.reverse();
+        ancestors
+    }
+
+    /// Who likes these posts, and who reposted them, newest first: one look at all likes and reposts for all of them.
+    pub(super) fn people_of(&self, posts: &[PostId]) -> HashMap<PostId, PostPeople> {
+        let mut people: HashMap<PostId, PostPeople> = posts.iter().map(|&id| (id, PostPeople::default())).collect();
+        let live = |user: UserIndex| self.users[user as usize].1.live;
+        for (&(user, post), like) in self.likes.iter().filter(|(_, like)| like.active) {
+            if let Some(people) = people.get_mut(&post).filter(|_| live(user)) {
+                people.likers.push((like.event, user));
+            }
+        }
+        for (&(user, post), repost) in self.reposts.iter().filter(|(_, repost)| repost.active) {
+            if let Some(people) = people.get_mut(&post).filter(|_| live(user)) {
+                people.reposters.push((repost.event, user));
+            }
+        }
+        for people in people.values_mut() {
+            for list in [&mut people.likers, &mut people.reposters] {
+                list.sort_unstable_by(|one, other| other.cmp(one));
+            }
+        }
+        people
+    }
+
+    /// Every post that ever was, in order.
+    pub(super) fn posts(&self) -> Vec<PostId> {
+        let mut posts: Vec<PostId> = self.posts.keys().copied().collect();
+        posts.sort_unstable();
+        posts
     }
 
     /// All public posts and replies of everybody, newest first, without reposts.
@@ -315,6 +432,18 @@ impl Oracle {
     pub(super) fn followers(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
         &self.followers[user as usize]
     }
+
+    /// Somebody who followed the user once, and does so no longer.
+    pub(super) fn former_follower(&self, user: UserIndex) -> Option<UserIndex> {
+        self.former_followers.get(&user).copied()
+    }
+}
+
+/// The lists of people that belong to a post.
+#[derive(Debug, Default)]
+pub(super) struct PostPeople {
+    pub(super) likers: Vec<(EventId, UserIndex)>,
+    pub(super) reposters: Vec<(EventId, UserIndex)>,
 }
 
 /// Tells texts apart without keeping them. Not for anybody who wants to be fooled.

@@ -4,6 +4,7 @@ use shared::entities::Entities;
 use shared::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
 use shared::values::Handle;
 
+use super::super::compare::{Comparison, Fault};
 use super::*;
 
 /// Ids and times that say their order.
@@ -114,6 +115,41 @@ impl Given {
     fn oracle(self) -> Oracle {
         self.facts.into_oracle()
     }
+}
+
+impl Given {
+    fn like(&mut self, user: u128, post: u128, version: i64, active: bool) {
+        let like = Like {
+            user: user_id(user),
+            post: post_id(post),
+            post_author: user_id(1),
+            active,
+        };
+        self.event(version, &Event::PostLiked(like));
+    }
+}
+
+/// What a list of posts shows to this viewer; none: without an account.
+fn seen_by(
+    oracle: &Oracle,
+    viewer: Option<u128>,
+    list: impl Fn(Option<UserIndex>, &HashSet<UserIndex>) -> Vec<PostId>,
+) -> Vec<u128> {
+    let viewer = viewer.map(|viewer| oracle.find_user(user_id(viewer)).unwrap());
+    let posts = list(viewer, &oracle.followees(viewer));
+    posts.into_iter().map(|id| id.as_uuid().as_u128()).collect()
+}
+
+/// How what is served differs from what is expected, both newest first.
+fn differences(expected: &[u128], served: &[u128]) -> Vec<String> {
+    let mut comparison = Comparison::new(expected.iter().map(|&id| (id, id)));
+    let mut faults: Vec<_> = served.iter().flat_map(|&id| comparison.served(id, id).faults).collect();
+    faults.extend(comparison.end());
+    let words = |fault: Fault<u128>| {
+        let (how, id) = fault.words();
+        format!("{how} {id}")
+    };
+    faults.into_iter().map(words).collect()
 }
 
 fn home(oracle: &Oracle, user: u128) -> Vec<u128> {
@@ -260,4 +296,123 @@ fn likes_are_counted_while_they_last() {
     given.event(1, &Event::PostLiked(like(3, true)));
     given.event(2, &Event::PostUnliked(like(3, false)));
     assert_eq!(given.oracle().post_counts(post_id(10)).likes, 1);
+}
+
+/// Ann's posts, as everybody sees them; what a service would serve that forgot to ask is a difference.
+#[test]
+fn posts_for_followers_are_expected_by_those_alone_who_follow_now() {
+    let mut given = three_users();
+    given.user(4, 1, false);
+    given.follow(2, 1, 1, true);
+    given.follow(3, 1, 1, true);
+    given.follow(3, 1, 2, false);
+    given.post(10, 1, 1, false);
+    given.write(11, 1, 1, false, Visibility::Followers, None);
+    given.post(20, 2, 1, false);
+    given.repost(12, 1, 20, 1, true);
+    let oracle = given.oracle();
+    let ann = oracle.find_user(user_id(1)).unwrap();
+    let of_ann = |viewer| {
+        seen_by(&oracle, viewer, |viewer, followees| {
+            oracle
+                .posts_of(ann, viewer, followees)
+                .map(|(_, entry)| entry.id)
+                .collect()
+        })
+    };
+    let everything = [12, 11, 10];
+    for (viewer, expected) in [
+        (Some(1), &everything[..]),
+        (Some(2), &everything),
+        (Some(3), &[12, 10]),
+        (Some(4), &[12, 10]),
+        (None, &[12, 10]),
+    ] {
+        assert_eq!(of_ann(viewer), expected, "{viewer:?}");
+        let leak = differences(expected, &everything);
+        assert_eq!(leak.is_empty(), expected == everything, "{viewer:?}: {leak:?}");
+        assert_eq!(
+            differences(expected, &expected[1..]),
+            [format!("missing {}", expected[0])]
+        );
+    }
+    assert_eq!(differences(&of_ann(None), &everything), ["unexpected 11"]);
+    assert_eq!(oracle.former_follower(ann), oracle.find_user(user_id(3)));
+}
+
+#[test]
+fn a_former_follower_who_follows_again_or_is_gone_is_none() {
+    let mut given = three_users();
+    for (follower, again) in [(2, true), (3, false)] {
+        given.follow(follower, 1, 1, true);
+        given.follow(follower, 1, 2, false);
+        if again {
+            given.follow(follower, 1, 3, true);
+        }
+    }
+    given.user(3, 2, true);
+    let oracle = given.oracle();
+    assert_eq!(oracle.former_follower(oracle.find_user(user_id(1)).unwrap()), None);
+}
+
+/// 10 ← 11 (for followers of Bob) ← 12 ← 13, and beside it 14, which answers 12, for followers, and 15, which is deleted.
+#[test]
+fn a_thread_ends_where_the_viewer_may_not_look() {
+    let mut given = three_users();
+    given.follow(3, 2, 1, true);
+    given.post(10, 1, 1, false);
+    given.write(11, 2, 1, false, Visibility::Followers, Some(10));
+    given.write(12, 1, 1, false, Visibility::Public, Some(11));
+    given.write(13, 1, 1, false, Visibility::Public, Some(12));
+    given.write(14, 2, 1, false, Visibility::Followers, Some(12));
+    given.write(15, 2, 2, true, Visibility::Public, Some(12));
+    let oracle = given.oracle();
+    let ancestors = |viewer, most| {
+        seen_by(&oracle, viewer, |viewer, followees| {
+            let ancestors = oracle.ancestors(post_id(13), viewer, followees, most);
+            ancestors.into_iter().map(|(_, entry)| entry.id).collect()
+        })
+    };
+    let replies = |viewer| {
+        seen_by(&oracle, viewer, |viewer, followees| {
+            oracle
+                .replies(post_id(12), viewer, followees)
+                .map(|(_, entry)| entry.id)
+                .collect()
+        })
+    };
+    assert_eq!(
+        (ancestors(Some(3), 50), replies(Some(3))),
+        (vec![10, 11, 12], vec![14, 13])
+    );
+    assert_eq!((ancestors(None, 50), replies(None)), (vec![12], vec![13]));
+    assert_eq!(ancestors(Some(3), 2), [11, 12], "the nearest ones");
+    assert_eq!(differences(&replies(None), &replies(Some(3))), ["unexpected 14"]);
+    assert_eq!(differences(&replies(Some(3)), &[15, 14, 13]), ["unexpected 15"]);
+    let nobody = HashSet::new();
+    assert!(!oracle.shows(post_id(11), None, &nobody) && !oracle.shows(post_id(15), None, &nobody));
+    assert!(!oracle.shows(post_id(99), None, &nobody), "it never was");
+}
+
+#[test]
+fn who_likes_or_reposted_a_post_comes_newest_first_as_long_as_it_lasts() {
+    let mut given = three_users();
+    given.user(4, 1, false);
+    given.post(10, 1, 1, false);
+    for user in 1..=4 {
+        given.like(user, 10, 1, true);
+        given.repost(20 + user, user, 10, 1, true);
+    }
+    // One likes it anew, one no longer, and one is gone.
+    given.like(1, 10, 2, false);
+    given.like(1, 10, 3, true);
+    given.like(2, 10, 2, false);
+    given.repost(22, 2, 10, 2, false);
+    given.user(4, 2, true);
+    let oracle = given.oracle();
+    let people = oracle.people_of(&[post_id(10), post_id(11)]);
+    let PostPeople { likers, reposters } = &people[&post_id(10)];
+    assert_eq!(users(&oracle, likers), [1, 3]);
+    assert_eq!(users(&oracle, reposters), [3, 1]);
+    assert!(people[&post_id(11)].likers.is_empty());
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Report {
     pub users: u64,
+    /// Posts of which everything was read, and by what they were chosen.
+    pub posts: u64,
+    pub seed: u64,
     pub events: u64,
     /// Items of all lists that were compared.
     pub items: u64,
@@ -50,12 +53,14 @@ impl Report {
         let seconds = self.took.as_secs_f64();
         writeln!(
             out,
-            "{} differences: {} users, {} events, {} items on {} pages compared in {seconds:.1} s",
+            "{} differences: {} users, {} posts, {} events, {} items on {} pages compared in {seconds:.1} s (--seed {})",
             self.differences.len(),
             self.users,
+            self.posts,
             self.events,
             self.items,
             self.pages,
+            self.seed,
         )?;
         if self.gave_up {
             writeln!(out, "So much differs that the rest was not looked at.")?;

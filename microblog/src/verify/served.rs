@@ -1,13 +1,62 @@
-//! What query-svc serves, page by page to the end.
+//! What query-svc serves, page by page: downwards to the end, and upwards as somebody polls.
+//!
+//! A page may be short, or empty, and name a next one all the same: what it looked at was not for the reader.
 
+use chrono::{DateTime, Utc};
 use reqwest::StatusCode;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use shared::api::Page;
+use shared::api::{self, Page};
 
 use crate::api_client::{ApiClient, Call, CallError};
 
 /// A list is longer than any list is: the cursors go round in circles.
 const MOST_PAGES: u64 = 10_000_000;
+
+/// So many pages upwards without anything new, one after the other, are taken for the end.
+const BARREN_PAGES: u32 = 1_000;
+
+/// A page of a list.
+pub(super) trait Paged: DeserializeOwned {
+    type Item;
+
+    /// Its items, `next` and `prev`.
+    fn parts(self) -> (Vec<Self::Item>, Option<String>, Option<String>);
+}
+
+impl<T: DeserializeOwned> Paged for Page<T> {
+    type Item = T;
+
+    fn parts(self) -> (Vec<T>, Option<String>, Option<String>) {
+        (self.items, self.next, self.prev)
+    }
+}
+
+/// A post in its conversation; its page is one of the answers.
+#[derive(Debug, Deserialize)]
+pub(super) struct Thread {
+    pub(super) ancestors: Vec<api::Post>,
+    pub(super) post: api::Post,
+    replies: Vec<api::Post>,
+    next: Option<String>,
+    prev: Option<String>,
+}
+
+impl Paged for Thread {
+    type Item = api::Post;
+
+    fn parts(self) -> (Vec<api::Post>, Option<String>, Option<String>) {
+        (self.replies, self.next, self.prev)
+    }
+}
+
+/// What a post said from a time on.
+#[derive(Debug, Deserialize)]
+pub(super) struct Version {
+    pub(super) version: i64,
+    pub(super) text: String,
+    pub(super) at: DateTime<Utc>,
+}
 
 /// One reader of lists: whose token, and which writes it wants to see.
 #[derive(Debug, Clone, Copy)]
@@ -50,36 +99,89 @@ impl Reader<'_> {
         Ok(answer.success()?)
     }
 
+    async fn page<P: Paged>(&self, path: &str, limit: u32, from: Option<(&str, &str)>) -> Result<P, ReadError> {
+        let mut page_path = format!("{path}?limit={limit}");
+        if let Some((direction, cursor)) = from {
+            page_path.push_str(&format!("&{direction}="));
+            page_path.extend(cursor.bytes().map(percent_encoded));
+        }
+        self.get(page_path).await
+    }
+
     /// Hands every item of a list to `each`; answers how many pages it was.
-    pub(super) async fn each<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        mut each: impl FnMut(T),
-    ) -> Result<u64, ReadError> {
+    pub(super) async fn each<P: Paged>(&self, path: &str, mut each: impl FnMut(P::Item)) -> Result<u64, ReadError> {
         let mut before: Option<String> = None;
         for pages in 1..=MOST_PAGES {
-            let mut page_path = format!("{path}?limit={}", self.page_size);
-            if let Some(cursor) = &before {
-                page_path.push_str("&before=");
-                page_path.extend(cursor.bytes().map(percent_encoded));
-            }
-            let page: Page<T> = self.get(page_path).await?;
-            page.items.into_iter().for_each(&mut each);
-            match page.next {
+            let from = before.as_deref().map(|cursor| ("before", cursor));
+            let page: P = self.page(path, self.page_size, from).await?;
+            let (items, next, _) = page.parts();
+            items.into_iter().for_each(&mut each);
+            match next {
                 None => return Ok(pages),
-                Some(next) if before.as_ref() == Some(&next) => {
-                    return Err(ReadError::Circle {
-                        path: path.to_owned(),
-                        cursor: next,
-                    });
-                }
+                Some(next) if before.as_ref() == Some(&next) => return Err(circle(path, next)),
                 next => before = next,
             }
         }
-        Err(ReadError::Circle {
-            path: path.to_owned(),
-            cursor: before.unwrap_or_default(),
-        })
+        Err(circle(path, before.unwrap_or_default()))
+    }
+
+    /// The oldest item of a list, and the cursor with which somebody goes on who has seen that one; `None` if the list is empty.
+    pub(super) async fn bottom<P: Paged>(&self, path: &str) -> Result<Option<(P::Item, String)>, ReadError> {
+        let mut before: Option<String> = None;
+        // Where the last page begins that has items, and how many it has.
+        let mut last = None;
+        for _ in 0..MOST_PAGES {
+            let from = before.as_deref().map(|cursor| ("before", cursor));
+            let (items, next, _) = self.page::<P>(path, self.page_size, from).await?.parts();
+            if let Ok(count) = u32::try_from(items.len())
+                && count > 0
+            {
+                last = Some((before.clone(), count));
+            }
+            match next {
+                Some(next) => before = Some(next),
+                None => break,
+            }
+        }
+        let Some((mut before, count)) = last else {
+            return Ok(None);
+        };
+        if count > 1 {
+            let from = before.as_deref().map(|cursor| ("before", cursor));
+            before = self.page::<P>(path, count - 1, from).await?.parts().1;
+        }
+        let from = before.as_deref().map(|cursor| ("before", cursor));
+        let (items, _, prev) = self.page::<P>(path, 1, from).await?.parts();
+        Ok(items.into_iter().next().zip(prev))
+    }
+
+    /// Polls upwards from a cursor. `each` takes a page, newest first, and tells whether it brought anything new, and whether
+    /// everything that has to come has come. Answers how many pages it was.
+    pub(super) async fn poll<P: Paged>(
+        &self,
+        path: &str,
+        from: String,
+        mut each: impl FnMut(Vec<P::Item>) -> (bool, bool),
+    ) -> Result<u64, ReadError> {
+        let (mut after, mut barren) = (from, 0);
+        for pages in 1..=MOST_PAGES {
+            let page: P = self.page(path, self.page_size, Some(("after", &after))).await?;
+            let (items, _, prev) = page.parts();
+            let (new, all) = each(items);
+            barren = if new { 0 } else { barren + 1 };
+            match prev {
+                Some(prev) if new || (!all && barren < BARREN_PAGES && prev != after) => after = prev,
+                _ => return Ok(pages),
+            }
+        }
+        Err(circle(path, after))
+    }
+}
+
+fn circle(path: &str, cursor: String) -> ReadError {
+    ReadError::Circle {
+        path: path.to_owned(),
+        cursor,
     }
 }
 

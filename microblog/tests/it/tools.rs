@@ -1,6 +1,7 @@
 //! The tools around the services: what they say, and that they see what is wrong.
 
 use mongodb::bson::{Document, doc};
+use reqwest::Method;
 use serde_json::{Value, json};
 use shared::api::Post;
 
@@ -61,8 +62,9 @@ e2e! {
             .unwrap();
         assert!(removed.is_some(), "the entry was there");
         let found = differences(&stack).await;
-        let expected = format!("home timeline of @bob ({}): missing: post {} by @ann ({})", bob.id, posts[2].id, ann.id);
-        assert_eq!(found, [expected]);
+        let missing = format!("missing: post {} by @ann ({})", posts[2].id, ann.id);
+        let home = format!("home timeline of @bob ({})", bob.id);
+        assert_eq!(found, [format!("{home}: {missing}"), format!("{home}, polled upwards: {missing}")]);
         collection("home_timelines_g1").insert_one(removed.unwrap()).await.unwrap();
         assert_eq!(differences(&stack).await, Vec::<String>::new());
 
@@ -71,17 +73,94 @@ e2e! {
         assert_eq!(change(doc! { "text": "damaged" }).await.unwrap().matched_count, 1);
         let found = differences(&stack).await;
         assert!(found.iter().all(|one| one.contains(&format!("wrong text of {}", posts[1].id))), "{found:?}");
-        // In both homes, in the author's own posts, and in public.
-        assert_eq!(found.len(), 4, "{found:?}");
+        // In both homes; among the author's posts, with the author's eyes, the follower's, and nobody's; in public, with an account and
+        // without; and in the thread, for those three.
+        assert_eq!(found.len(), 10, "{found:#?}");
         change(doc! { "text": "post 1", "counts.likes": 7_i64 }).await.unwrap();
         let found = differences(&stack).await;
-        assert!(found.len() == 4 && found.iter().all(|one| one.contains("wrong counts")), "{found:?}");
+        assert!(found.len() == 10 && found.iter().all(|one| one.contains("wrong counts")), "{found:#?}");
         change(doc! { "counts.likes": 0_i64 }).await.unwrap();
 
         let profiles = collection("profiles_g1");
         profiles.update_one(doc! { "_id": ann.id }, doc! { "$inc": { "counts.followers": 1_i64 } }).await.unwrap();
         let found = differences(&stack).await;
         assert!(found.len() == 1 && found[0].starts_with("profile of @ann"), "{found:?}");
+        databases.close().await;
+    }
+}
+
+e2e! {
+    /// What only others see, or should not see: each kind of damage is told with whose eyes it was seen.
+    async fn verify_looks_with_the_eyes_of_others() {
+        let stack = Stack::start().await;
+        let [ann, bob, cat, dan] = stack.people(["ann", "bob", "cat", "dan"]).await;
+        for follower in [&bob, &cat] {
+            stack.follow(follower, &ann).await;
+        }
+        stack.unfollow(&cat, &ann).await;
+        let post = stack.post(&ann, "for all").await;
+        let body = json!({ "text": "among us", "visibility": "followers" });
+        let secret: Post = stack.command(Method::POST, "/v1/posts", Some(&ann), Some(body)).await;
+        let body = json!({ "text": "an answer", "in_reply_to": post.id });
+        let answer: Post = stack.command(Method::POST, "/v1/posts", Some(&dan), Some(body)).await;
+        let path = format!("/v1/posts/{}/like", post.id);
+        stack.command::<serde::de::IgnoredAny>(Method::PUT, &path, Some(&dan), None).await;
+        stack.assert_verified().await;
+        let databases = stack.databases().await;
+        let collection = |name: &str| databases.views.collection::<Document>(name);
+        let told = async |words: &[&str]| {
+            let found = differences(&stack).await;
+            for words in words {
+                assert!(found.iter().any(|one| one.contains(words)), "{words:?} is not in {found:#?}");
+            }
+        };
+
+        // Everybody is let in to what is for followers.
+        let posts = collection("posts_g1");
+        let visibility = |to: &str| posts.update_one(doc! { "_id": secret.id }, doc! { "$set": { "visibility": to } });
+        visibility("public").await.unwrap();
+        let leaked = format!("unexpected: post {}", secret.id);
+        told(&[
+            &format!("posts of @ann ({}), seen by nobody in particular: {leaked}", ann.id),
+            &format!("seen by the former follower @cat ({}): {leaked}", cat.id),
+            &format!("thread of post {} by @ann ({}), seen by nobody in particular: this is nobody's", secret.id, ann.id),
+            &format!("history of post {}", secret.id),
+        ])
+        .await;
+        visibility("followers").await.unwrap();
+
+        // An unfollow is lost.
+        let follow = doc! { "viewer": cat.id, "kind": "follow", "live": false };
+        let live = |filter: Document, live: bool| {
+            let relations = collection("relations_g1");
+            async move { relations.update_one(filter, doc! { "$set": { "live": live } }).await.unwrap().matched_count }
+        };
+        assert_eq!(live(follow, true).await, 1);
+        told(&[&format!("seen by the former follower @cat ({}): {leaked}", cat.id)]).await;
+        let follow = doc! { "viewer": cat.id, "kind": "follow", "live": true };
+        assert_eq!(live(follow, false).await, 1);
+
+        // A like, an answer, and a text of before.
+        let like = doc! { "viewer": dan.id, "kind": "like", "live": true };
+        assert_eq!(live(like, false).await, 1);
+        told(&[&format!("likes of post {} by @ann ({}), seen by its author @ann ({}): missing: @dan", post.id, ann.id, ann.id)]).await;
+        let like = doc! { "viewer": dan.id, "kind": "like", "live": false };
+        assert_eq!(live(like, true).await, 1);
+        let parent = posts.find_one(doc! { "_id": answer.id }).await.unwrap().unwrap();
+        posts.update_one(doc! { "_id": answer.id }, doc! { "$unset": { "in_reply_to": "" } }).await.unwrap();
+        told(&[
+            &format!("missing: post {} by @dan", answer.id),
+            &format!("it answers {}, and served are nothing", post.id),
+        ])
+        .await;
+        let parent = parent.get_document("in_reply_to").unwrap();
+        posts.update_one(doc! { "_id": answer.id }, doc! { "$set": { "in_reply_to": parent } }).await.unwrap();
+        let history = collection("post_history_g1");
+        let said = |text: &str| history.update_one(doc! { "post": post.id }, doc! { "$set": { "text": text } });
+        assert_eq!(said("never said").await.unwrap().matched_count, 1);
+        told(&["versions [1] are not, or do not say, what versions [1] are and say"]).await;
+        said("for all").await.unwrap();
+        stack.assert_verified().await;
         databases.close().await;
     }
 }

@@ -1,12 +1,13 @@
 //! What one change means.
 
-use bson::Bson;
+use bson::{Bson, Document};
 use serde::Deserialize;
 use shared::ids::{Partition, PostId, UserId};
 use shared::position::Position;
 use shared::subscription::leases::LEASES;
 
 use super::Broken;
+use crate::cache::Counts;
 use crate::documents::Documents;
 use crate::positions::Positions;
 use crate::views::RelationId;
@@ -50,7 +51,7 @@ impl Collections {
         match (collection, key) {
             (Some(CONTROL), _) => return Ok(Seen::Control),
             (Some(LEASES), Some(Bson::String(id))) => {
-                if let Some(position) = change.position() {
+                if let Some(position) = change.position()? {
                     let number = id.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
                     let partition = number
                         .and_then(Partition::new)
@@ -68,9 +69,17 @@ impl Collections {
                     .map_err(|_| Broken::Malformed("the id of a document"))?
                     .into();
                 if name == self.posts {
-                    documents.forget_post(PostId::from_uuid(id));
+                    let post = PostId::from_uuid(id);
+                    match change.counts(["likes", "reposts", "replies"]) {
+                        Some(counts) => documents.count_post(post, &counts),
+                        None => documents.forget_post(post),
+                    }
                 } else if name == self.profiles {
-                    documents.forget_profile(UserId::from_uuid(id));
+                    let user = UserId::from_uuid(id);
+                    match change.counts(["posts", "followers", "following"]) {
+                        Some(counts) => documents.count_profile(user, &counts),
+                        None => documents.forget_profile(user),
+                    }
                 }
             }
             _ => return Err(Broken::Malformed("it names no document")),
@@ -96,12 +105,43 @@ pub(super) struct Change {
 
 impl Change {
     /// The checkpoint that was written, if one was.
-    fn position(&self) -> Option<Position> {
-        let updated = self.update.as_ref().and_then(|update| update.fields.as_ref());
-        updated
-            .or(self.document.as_ref())
-            .and_then(|checkpoint| checkpoint.position)
+    fn position(&self) -> Result<Option<Position>, Broken> {
+        let updated = self.update.as_ref().and_then(|update| update.fields.get("position"));
+        match updated {
+            Some(&Bson::Timestamp(position)) => Ok(Some(position.into())),
+            Some(_) => Err(Broken::Malformed("a checkpoint")),
+            None => Ok(self.document.as_ref().and_then(|checkpoint| checkpoint.position)),
+        }
     }
+
+    /// What counts of these names have become, if nothing else changed.
+    fn counts(&self, names: [&str; 3]) -> Option<Counts> {
+        let update = self
+            .update
+            .as_ref()
+            .filter(|update| !update.fields.is_empty() && update.removed.is_empty() && update.truncated.is_empty())?;
+        let mut counts = Counts::default();
+        for (field, value) in &update.fields {
+            match field.strip_prefix("counts")?.strip_prefix('.') {
+                Some(name) => {
+                    let index = names.iter().position(|known| *known == name)?;
+                    counts.0[index] = Some(integer(value)?);
+                }
+                // The first count of a document makes all of them.
+                None => {
+                    let all = value.as_document().filter(|_| field == "counts")?;
+                    for (count, name) in counts.0.iter_mut().zip(names) {
+                        *count = Some(all.get(name).map_or(Some(0), integer)?);
+                    }
+                }
+            }
+        }
+        Some(counts)
+    }
+}
+
+fn integer(value: &Bson) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_i32().map(i64::from))
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,7 +159,11 @@ struct Key {
 #[derive(Debug, Deserialize)]
 struct Update {
     #[serde(rename = "updatedFields", default)]
-    fields: Option<Checkpoint>,
+    fields: Document,
+    #[serde(rename = "removedFields", default)]
+    removed: Vec<String>,
+    #[serde(rename = "truncatedArrays", default)]
+    truncated: Vec<Bson>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,7 +174,7 @@ struct Checkpoint {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Document, Timestamp, doc};
+    use bson::{Timestamp, doc};
     use shared::ids::uuid_v7;
 
     use super::*;
@@ -207,6 +251,43 @@ mod tests {
                 });
                 assert_eq!(seen.unwrap(), Seen::Change);
             }
+        }
+    }
+
+    #[test]
+    fn counts_are_told_apart_from_other_changes() {
+        let names = ["likes", "reposts", "replies"];
+        let counts = |update: Document| {
+            let changed = doc! { "operationType": "update", "updateDescription": update };
+            change(changed).counts(names)
+        };
+        let only =
+            |fields: Document| counts(doc! { "updatedFields": fields, "removedFields": [], "truncatedArrays": [] });
+        assert_eq!(
+            only(doc! { "counts.likes": 5_i64, "counts.replies": 2_i32 }),
+            Some(Counts([Some(5), None, Some(2)]))
+        );
+        assert_eq!(
+            only(doc! { "counts": { "reposts": -1_i64 } }),
+            Some(Counts([Some(0), Some(-1), Some(0)])),
+            "a document's first count makes all of them"
+        );
+        for other in [
+            doc! {},
+            doc! { "counts.likes": 5_i64, "text": "new" },
+            doc! { "counts.views": 5_i64 },
+            doc! { "counts.likes": "many" },
+            doc! { "counts": 5_i64 },
+            doc! { "countsoflikes": { "likes": 5_i64 } },
+            doc! { "live": false },
+        ] {
+            assert_eq!(only(other.clone()), None, "{other}");
+        }
+        let removed = doc! { "updatedFields": { "counts.likes": 5_i64 }, "removedFields": ["text"] };
+        assert_eq!(counts(removed), None);
+        for operation in ["insert", "replace", "delete"] {
+            let whole = doc! { "operationType": operation, "fullDocument": { "counts": { "likes": 5_i64 } } };
+            assert_eq!(change(whole).counts(names), None, "{operation}");
         }
     }
 

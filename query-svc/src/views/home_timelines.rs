@@ -235,6 +235,7 @@ impl HomeTimelines {
             .find(filter)
             .sort(doc! { "_id": -1 })
             .limit(limit)
+            .batch_size(super::one_batch(range.limit as usize + 1))
             .await?
             .try_collect()
             .await?;

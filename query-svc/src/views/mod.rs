@@ -131,6 +131,11 @@ async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> 
     )
 }
 
+/// A batch size with which so many documents come in one answer: by default the first one ends at 101.
+fn one_batch(documents: usize) -> u32 {
+    u32::try_from(documents).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 async fn create_plain(database: &Database, name: &str) -> Result<(), Error> {
     tolerate_existing(database.create_collection(name).await)
 }

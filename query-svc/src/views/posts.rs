@@ -111,9 +111,11 @@ impl Posts {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let batch = super::one_batch(ids.len());
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
         self.posts
             .find(doc! { "_id": { "$in": ids }, "live": true })
+            .batch_size(batch)
             .await?
             .try_collect()
             .await

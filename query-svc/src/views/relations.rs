@@ -209,16 +209,15 @@ impl Relations {
     }
 
     /// The live ones among these relations, in no order.
-    pub async fn live_by_ids(&self, ids: &[RelationId]) -> Result<Vec<Relation>, Error> {
+    pub async fn live_by_ids(&self, ids: &[RelationId]) -> Result<Vec<RelationId>, Error> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let batch = super::one_batch(ids.len());
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
-        self.relations
-            .find(doc! { "_id": { "$in": ids }, "live": true })
-            .await?
-            .try_collect()
-            .await
+        let live = self.ids.find(doc! { "_id": { "$in": ids }, "live": true });
+        let found = live.projection(doc! { "_id": 1 }).batch_size(batch).await?;
+        found.map_ok(|row| row.id).try_collect().await
     }
 
     /// What a user follows, likes or reposted, newest first.

@@ -7,8 +7,10 @@
 
 mod bad_input;
 mod consistency;
+mod filling;
 mod histories;
 mod home;
+mod loads;
 mod operation;
 mod posts;
 mod service;

@@ -102,7 +102,9 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<StandingClock>,
     pub(crate) store: Store,
     pub(crate) projected: Projected,
+    /// Of the views.
     pub(crate) database: Database,
+    pub(crate) events: Database,
     pub(crate) environment: Environment,
     pub(crate) url: String,
     store_id: StoreId,
@@ -200,6 +202,7 @@ impl Service {
             clock,
             projected,
             database,
+            events: client.database(&events),
             environment,
             url: instance.url.clone(),
             store_id,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
-use query_svc::views::{Range, RelationId, RelationKind};
+use query_svc::views::{Range, RelationKind};
 use shared::ids::{EventId, UserId};
 use shared::subscription::{Handler, HandlerError};
 use shared::values::Visibility;
@@ -53,11 +53,11 @@ async fn a_repeated_event_counts_once() {
     let relation = projected
         .views
         .relations
-        .live_by_ids(&[RelationId::repost(bob, post)])
+        .of_post(post, RelationKind::Repost, Range::newest(1))
         .await
         .unwrap()
         .remove(0);
-    assert_eq!(relation.repost, Some(repost));
+    assert_eq!((relation.viewer(), relation.repost), (bob, Some(repost)));
     let shown = projected.views.posts.live_by_ids(&[repost]).await.unwrap().remove(0);
     assert_eq!(shown.repost_of.map(|original| original.post), Some(post));
     assert!(projected.metrics.refused_guards.get() > 0);

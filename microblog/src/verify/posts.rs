@@ -1,0 +1,245 @@
+//! What belongs to one post: its conversation, who likes and who reposted it, and what it said before; with the eyes of everybody whom
+//! it is shown to or kept from.
+
+use reqwest::StatusCode;
+use shared::api;
+use shared::events::StreamId;
+use shared::ids::PostId;
+
+use super::check::{Checker, Difference, Findings, PeopleList, PostList};
+use super::history::TextVersion;
+use super::oracle::{PostPeople, UserIndex, text_hash};
+use super::served::{ReadError, Thread, Version};
+use super::timeline::Entry;
+use super::viewers::Eyes;
+
+/// As the API has it.
+const MOST_ANCESTORS: usize = 50;
+
+impl Checker<'_> {
+    /// `texts` are what the post has said, the present one first.
+    pub(super) async fn post(
+        &self,
+        id: PostId,
+        people: &PostPeople,
+        texts: &[TextVersion],
+    ) -> anyhow::Result<Findings> {
+        let mut findings = Findings::default();
+        let Some(facts) = self.oracle.post(id) else {
+            return Ok(findings);
+        };
+        let author = facts.author;
+        let mut all_eyes = self.others(author)?;
+        if self.oracle.user(author).1.live {
+            all_eyes.push(self.eyes(Some(author), "its author")?);
+        }
+        for eyes in all_eyes {
+            let look = Look {
+                checker: self,
+                id,
+                author,
+                eyes: &eyes,
+            };
+            if self.oracle.shows(id, eyes.viewer, &eyes.followees) {
+                look.thread(&mut findings).await?;
+                look.people(people, &mut findings).await?;
+                look.history(texts, &mut findings).await?;
+            } else {
+                look.nothing(&mut findings).await?;
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// One look at one post.
+struct Look<'l> {
+    checker: &'l Checker<'l>,
+    id: PostId,
+    author: UserIndex,
+    eyes: &'l Eyes,
+}
+
+impl Look<'_> {
+    fn path(&self, what: &str) -> String {
+        format!("/v1/posts/{}/{what}", self.id)
+    }
+
+    fn list<'p>(&'p self, what: &str, path: &'p str) -> PostList<'p> {
+        let author = self.checker.oracle.user(self.author).0;
+        let entry = self.entry();
+        PostList {
+            place: self.eyes.see(format!(
+                "{what} of post {} by {}",
+                self.id,
+                self.checker.name_of(author)
+            )),
+            path,
+            eyes: self.eyes,
+            depends_on: self.checker.dependencies(self.eyes.viewer, author, entry),
+        }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            id: self.id,
+            original: None,
+        }
+    }
+
+    /// The post is not for this viewer: nothing of it is.
+    async fn nothing(&self, findings: &mut Findings) -> anyhow::Result<()> {
+        for what in ["thread", "likes", "reposts", "history"] {
+            let path = self.path(what);
+            let answer = self
+                .checker
+                .reader(self.eyes)
+                .get::<serde_json::Value>(path.clone())
+                .await;
+            let what_else = match answer {
+                Err(ReadError::Status {
+                    status: StatusCode::NOT_FOUND,
+                    ..
+                }) => continue,
+                Err(ReadError::Call(error)) => return Err(error.into()),
+                Err(error) => error.to_string(),
+                Ok(_) => "it is shown".to_owned(),
+            };
+            let PostList { place, depends_on, .. } = self.list(what, &path);
+            findings.differences.push(Difference {
+                place,
+                what: format!("this is nobody's to see, or not this viewer's: {what_else}"),
+                depends_on,
+            });
+        }
+        Ok(())
+    }
+
+    async fn thread(&self, findings: &mut Findings) -> anyhow::Result<()> {
+        let (checker, oracle) = (self.checker, self.checker.oracle);
+        let path = self.path("thread");
+        let list = self.list("thread", &path);
+        let answer = checker.reader(self.eyes).get::<Thread>(format!("{path}?limit=1")).await;
+        let Some(thread) = self.answered(answer, &list, findings)? else {
+            return Ok(());
+        };
+        let author = oracle.user(self.author).0;
+        let wrong = checker.wrong_in(&list, author, self.entry(), &thread.post);
+        findings.differences.extend(wrong);
+        let expected = oracle.ancestors(self.id, self.eyes.viewer, &self.eyes.followees, MOST_ANCESTORS);
+        let (served, right) = (
+            thread.ancestors.iter().map(|post| post.id),
+            expected.iter().map(|(_, entry)| entry.id),
+        );
+        if served.clone().eq(right.clone()) {
+            for (&(author, entry), served) in expected.iter().zip(&thread.ancestors) {
+                let wrong = checker.wrong_in(&list, oracle.user(author).0, entry, served);
+                findings.differences.extend(wrong);
+            }
+        } else {
+            let (served, right): (Vec<PostId>, Vec<PostId>) = (served.collect(), right.collect());
+            let mut depends_on = list.depends_on.clone();
+            for &id in served.iter().chain(&right) {
+                if let Some(facts) = oracle.post(id) {
+                    let (author, entry) = (oracle.user(facts.author).0, Entry { id, original: None });
+                    depends_on.extend(checker.dependencies(self.eyes.viewer, author, entry));
+                }
+            }
+            findings.differences.push(Difference {
+                place: list.place.clone(),
+                what: format!("it answers {}, and served are {}", names(&right), names(&served)),
+                depends_on,
+            });
+        }
+        let replies = || oracle.replies(self.id, self.eyes.viewer, &self.eyes.followees);
+        checker.posts::<Thread>(&list, replies(), findings).await?;
+        checker.posts_upwards::<Thread>(&list, replies(), findings).await
+    }
+
+    async fn people(&self, people: &PostPeople, findings: &mut Findings) -> anyhow::Result<()> {
+        for (what, expected, relation) in [
+            ("likes", &people.likers, StreamId::like as fn(_, _) -> _),
+            ("reposts", &people.reposters, StreamId::repost),
+        ] {
+            let path = self.path(what);
+            let PostList { place, depends_on, .. } = self.list(what, &path);
+            let relation = |other| relation(other, self.id);
+            let list = PeopleList {
+                place,
+                path: &path,
+                expected,
+                depends_on,
+                relation: &relation,
+            };
+            self.checker.people(self.eyes, &list, findings).await?;
+            self.checker.people_upwards(self.eyes, &list, findings).await?;
+        }
+        Ok(())
+    }
+
+    async fn history(&self, texts: &[TextVersion], findings: &mut Findings) -> anyhow::Result<()> {
+        let path = self.path("history");
+        let list = self.list("history", &path);
+        let mut served = Vec::new();
+        let take = |version: Version| {
+            served.push(TextVersion {
+                version: version.version,
+                text_hash: text_hash(&version.text),
+                at: version.at,
+            });
+        };
+        let answer = self
+            .checker
+            .reader(self.eyes)
+            .each::<api::Page<Version>>(&path, take)
+            .await;
+        let Some(pages) = self.answered(answer, &list, findings)? else {
+            return Ok(());
+        };
+        findings.pages += pages;
+        findings.items += served.len() as u64;
+        if served != texts {
+            let versions = |texts: &[TextVersion]| texts.iter().map(|text| text.version).collect::<Vec<_>>();
+            findings.differences.push(Difference {
+                place: list.place,
+                what: format!(
+                    "versions {:?} are not, or do not say, what versions {:?} are and say",
+                    versions(&served),
+                    versions(texts)
+                ),
+                depends_on: list.depends_on,
+            });
+        }
+        Ok(())
+    }
+
+    /// What was answered; a refusal is a difference.
+    fn answered<T>(
+        &self,
+        answer: Result<T, ReadError>,
+        list: &PostList<'_>,
+        findings: &mut Findings,
+    ) -> anyhow::Result<Option<T>> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(ReadError::Call(error)) => Err(error.into()),
+            Err(error) => {
+                findings.differences.push(Difference {
+                    place: list.place.clone(),
+                    what: error.to_string(),
+                    depends_on: list.depends_on.clone(),
+                });
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn names(posts: &[PostId]) -> String {
+    let names: Vec<String> = posts.iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

@@ -1,0 +1,131 @@
+//! How often documents are read from the database, and in how many answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Document, doc};
+use futures_util::future::join_all;
+use mongodb::Client;
+use mongodb::event::EventHandler;
+use mongodb::event::command::CommandEvent;
+use mongodb::options::ClientOptions;
+use query_svc::views::{Range, RelationId, Views};
+use shared::config::variable;
+use shared::ids::{PostId, UserId};
+
+use crate::service::{Caller, Service};
+
+async fn loads(service: &Service, documents: &str) -> f64 {
+    service
+        .metric(&format!("cache_misses_total{{documents=\"{documents}\"}}"))
+        .await
+}
+
+/// What a page says of a post that is on it.
+async fn likes(service: &Service, post: PostId) -> u64 {
+    let page = service
+        .get_now("/v1/timelines/public?limit=1", Caller::Nobody)
+        .await
+        .body;
+    assert_eq!(page["items"][0]["id"], post.to_string());
+    page["items"][0]["counts"]["likes"].as_u64().unwrap()
+}
+
+/// A thousand likes arrive by ten at a time, and after each ten the page is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_that_everybody_likes_is_loaded_once() {
+    let mut service = Service::start().await;
+    let ada = service.store.register("ada");
+    let post = service.store.post(ada, "everybody likes it");
+    service.settle().await;
+    let before = loads(&service, "posts").await;
+    let mut seen = likes(&service, post).await;
+    for _ in 0..100 {
+        for _ in 0..10 {
+            let user = UserId::new(shared::clock::Clock::now(&*service.clock));
+            service.store.like(user, post, true);
+        }
+        service.project().await;
+        let now = likes(&service, post).await;
+        assert!(now >= seen, "{now} after {seen}");
+        seen = now;
+    }
+    service.settle().await;
+    let answer = service.get(&format!("/v1/posts/{post}"), Caller::Nobody).await;
+    assert_eq!(answer.body["counts"]["likes"], 1_000);
+    assert_eq!(loads(&service, "posts").await - before, 1.0);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_pages_at_once_load_a_post_once() {
+    let mut service = Service::start().await;
+    let ada = service.store.register("ada");
+    let post = service.store.post(ada, "everybody reads it");
+    service.settle().await;
+    let before = [loads(&service, "posts").await, loads(&service, "profiles").await];
+    let pages = (0..100).map(|_| likes(&service, post));
+    assert_eq!(join_all(pages).await, [0; 100]);
+    let after = [loads(&service, "posts").await, loads(&service, "profiles").await];
+    assert_eq!([after[0] - before[0], after[1] - before[1]], [1.0, 1.0]);
+    service.stop().await;
+}
+
+/// A client that counts how often it had to ask for more of an answer.
+async fn counting_client(uri: &str) -> (Client, Arc<AtomicUsize>) {
+    let asked_for_more = Arc::new(AtomicUsize::new(0));
+    let counter = asked_for_more.clone();
+    let mut options = ClientOptions::parse(uri).await.unwrap();
+    options.command_event_handler = Some(EventHandler::callback(move |event| {
+        if let CommandEvent::Started(command) = event
+            && command.command_name == "getMore"
+        {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    }));
+    (Client::with_options(options).unwrap(), asked_for_more)
+}
+
+/// A page of a hundred asks for 101, with what is reposted for more, and for what the reader has done with each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_page_comes_in_one_answer_from_each_view() {
+    let mut service = Service::start().await;
+    let ada = service.store.register("ada");
+    let posts: Vec<PostId> = (0..120)
+        .map(|n| service.store.post(ada, &format!("post {n}")))
+        .collect();
+    for &post in &posts {
+        service.store.like(ada, post, true);
+    }
+    service.settle().await;
+    let entry = |post: &PostId| {
+        let bytes = [ada.as_bytes().as_slice(), post.as_bytes()].concat();
+        let id = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes,
+        };
+        doc! { "_id": id, "a": ada }
+    };
+    // Those of the projection were trimmed.
+    let entries = service
+        .database
+        .collection::<Document>(service.projected.views.home_timelines.name());
+    entries.delete_many(doc! { "a": ada }).await.unwrap();
+    entries.insert_many(posts.iter().map(entry)).await.unwrap();
+
+    let uri = service.environment.get(&variable("mongodb.uri")).unwrap();
+    let (client, asked_for_more) = counting_client(uri).await;
+    let views = Views::new(&client.database(service.database.name()), 1);
+    // Only what lies above the floor is left of a page, but all of it is read.
+    views.home_timelines.page(ada, Range::newest(101)).await.unwrap();
+    assert_eq!(asked_for_more.load(Ordering::SeqCst), 0, "for the home timeline");
+    assert_eq!(views.posts.live_by_ids(&posts).await.unwrap().len(), 120);
+    assert_eq!(asked_for_more.load(Ordering::SeqCst), 0, "for posts");
+    let likes: Vec<RelationId> = posts.iter().map(|&post| RelationId::like(ada, post)).collect();
+    let mut liked = views.relations.live_by_ids(&likes).await.unwrap();
+    liked.sort_unstable();
+    assert_eq!(liked, likes);
+    assert_eq!(asked_for_more.load(Ordering::SeqCst), 0, "for relations");
+    service.stop().await;
+}
