@@ -11,7 +11,8 @@ use crate::views::range::Range;
 impl Posts {
     /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
     ///
-    /// A page over many authors is asked for in chunks and merged; a server merges a hundred sorted lists well.
+    /// A server merges the sorted lists of a hundred authors and stops at the limit; of many more it reads all that lies in
+    /// the range.
     pub async fn heads_of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         if authors.is_empty() {
             return Ok(Vec::new());
@@ -26,9 +27,17 @@ impl Posts {
         self.heads_where(filter, range).await
     }
 
-    /// Live answers to a post, newest first.
-    pub async fn heads_of_replies(&self, post: PostId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+    /// Live answers to a post, newest first; those for followers only where they are asked for.
+    pub async fn heads_of_replies(
+        &self,
+        post: PostId,
+        closed_too: bool,
+        range: Range<PostId>,
+    ) -> Result<Vec<PostHead>, Error> {
         let mut filter = doc! { "in_reply_to.post": post };
+        if !closed_too {
+            filter.insert("visibility", "public");
+        }
         range.bound(&mut filter, "_id");
         self.heads_where(filter, range).await
     }
