@@ -344,7 +344,7 @@ async fn gather<L: Listing>(
             // A few more than are missing, because some of these will not be shown either.
             missing + missing / 4 + 2
         } else {
-            (step * 2).max(missing)
+            (step * 4).max(missing)
         };
     }
 }

@@ -23,7 +23,7 @@ impl Posts {
     /// As [`Posts::heads_of_authors`], of one author and only what everybody may see.
     pub async fn public_heads_of_author(&self, author: UserId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         let mut filter = of_authors(&[author], range);
-        filter.insert("visibility", "public");
+        only_public(&mut filter);
         self.heads_where(filter, range).await
     }
 
@@ -35,10 +35,10 @@ impl Posts {
         range: Range<PostId>,
     ) -> Result<Vec<PostHead>, Error> {
         let mut filter = doc! { "in_reply_to.post": post };
-        if !closed_too {
-            filter.insert("visibility", "public");
-        }
         range.bound(&mut filter, "_id");
+        if !closed_too {
+            only_public(&mut filter);
+        }
         self.heads_where(filter, range).await
     }
 
@@ -61,5 +61,13 @@ impl Posts {
             .batch_size(range.limit.saturating_add(1))
             .await?;
         Ok(range.newest_first(found.try_collect().await?))
+    }
+}
+
+/// The index that has the visibility is always asked for a range: without one, the stand-in for MongoDB reads the others.
+fn only_public(filter: &mut Document) {
+    filter.insert("visibility", "public");
+    if !filter.contains_key("_id") {
+        filter.insert("_id", doc! { "$lt": PostId::from_bytes([0xFF; 16]) });
     }
 }
