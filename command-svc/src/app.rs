@@ -101,6 +101,7 @@ impl App {
             clock: clock.clone(),
             clock_guard: clock_guard.clone(),
             max_queueing: limits.max_queueing,
+            max_follows: config.follows.max.get(),
             metrics,
             deadline: limits.deadline,
             runtime: Handle::current(),

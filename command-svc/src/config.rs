@@ -26,6 +26,8 @@ pub struct Config {
     pub telemetry: config::Telemetry,
     #[serde(default)]
     pub command: Command,
+    #[serde(default)]
+    pub follows: Follows,
 }
 
 impl Config {
@@ -41,6 +43,7 @@ impl Config {
             shutdown: config::Shutdown::default(),
             telemetry: config::Telemetry::default(),
             command: Command::default(),
+            follows: Follows::default(),
         }
     }
 }
@@ -97,6 +100,23 @@ impl Default for Command {
             max_queueing: Duration::from_secs(2),
             registration: Registration::Open,
             max_hashing: None,
+        }
+    }
+}
+
+/// The section `follows`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Follows {
+    /// So many accounts one follows at most. Commands of one user that are carried out at the same moment may each find the last place
+    /// free.
+    pub max: NonZeroU32,
+}
+
+impl Default for Follows {
+    fn default() -> Self {
+        Self {
+            max: const { NonZeroU32::new(10_000).expect("not zero") },
         }
     }
 }

@@ -22,6 +22,10 @@ impl Cursor {
         Self(u128::from_be_bytes(bytes))
     }
 
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     /// The place right above: what is below it includes what is at this one.
     pub fn above(self) -> Self {
         Self(self.0.saturating_add(1))

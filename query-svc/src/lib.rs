@@ -12,6 +12,7 @@ mod cache;
 mod changes;
 mod cursor;
 mod documents;
+mod handled;
 mod metrics;
 mod paging;
 mod people;
@@ -19,11 +20,13 @@ mod positions;
 mod reading;
 mod routes;
 mod shown;
+mod since;
 mod timelines;
 
 pub use app::{App, AppError};
 pub use config::Config;
 pub use cursor::{Cursor, InvalidCursor};
+pub use since::Since;
 
 /// The description of the API, as `/openapi.json` serves it.
 pub fn openapi() -> utoipa::openapi::OpenApi {

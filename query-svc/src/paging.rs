@@ -1,28 +1,36 @@
 //! Pages of a list, newest first: what every list does alike.
 //!
 //! A list gives candidates in order; which of them are shown is decided when they are read (deleted ones are not, and
-//! those that the caller may not see). A page goes on until it is full or the list ends, so that what is left out
-//! never makes it short.
+//! those that the caller may not see). A page goes on until it is full, the list ends, or it has looked at enough: no
+//! list costs without bound, however much of it is hidden from the caller. A page that stopped is short, perhaps empty,
+//! and its cursors go on from the last candidate looked at.
 
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use shared::ids::{PostId, uuid_v7_floor};
+use shared::position::Position;
 
 use crate::cursor::Cursor;
+use crate::handled::{Appearance, Handled};
 use crate::reading::ReadError;
+use crate::since::{Resumed, Seen, Since};
 
 /// What a client asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PageRequest {
     pub(crate) limit: usize,
     pub(crate) start: Start,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     Newest,
     /// The newest items that are older.
     Before(Cursor),
-    /// The oldest items that are newer, so that who polls skips none.
-    After(Cursor),
+    /// The oldest items that were not known yet, so that who polls skips none.
+    After(Since),
 }
 
 /// As [`shared::api::Page`], with items that are written straight from the cache.
@@ -30,7 +38,22 @@ pub(crate) enum Start {
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     pub(crate) next: Option<Cursor>,
-    pub(crate) prev: Option<Cursor>,
+    pub(crate) prev: Option<Since>,
+}
+
+/// Some of a list's candidates, and where it goes on; nowhere at its end.
+#[derive(Debug)]
+pub(crate) struct Part<C> {
+    pub(crate) candidates: Vec<C>,
+    pub(crate) more: Option<Cursor>,
+}
+
+impl<C> Part<C> {
+    /// Of a question for `count`: fewer are all that there are.
+    pub(crate) fn of(candidates: Vec<C>, count: usize, place: impl Fn(&C) -> Cursor) -> Self {
+        let more = candidates.last().filter(|_| candidates.len() >= count).map(place);
+        Self { candidates, more }
+    }
 }
 
 /// A list that pages can be made of.
@@ -40,58 +63,196 @@ pub(crate) trait Listing {
 
     fn place(candidate: &Self::Candidate) -> Cursor;
 
-    /// The newest `count` candidates below a place, newest first. Fewer mean that there are no more.
-    async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<Self::Candidate>, ReadError>;
+    /// The newest candidates below a place, `count` at most, newest first.
+    async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Self::Candidate>, ReadError>;
 
-    /// The oldest `count` candidates above a place, oldest first. Fewer mean that there are no more.
-    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<Self::Candidate>, ReadError>;
+    /// The oldest candidates above a place, `count` at most, oldest first.
+    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Self::Candidate>, ReadError>;
+
+    /// By which event each of them appeared, where that is known.
+    async fn appearances(&mut self, candidates: &[Self::Candidate]) -> Result<Vec<Option<Appearance>>, ReadError>;
 
     /// What is to be shown of them, in their order; `None` for those that are not.
     async fn admit(&mut self, candidates: &[Self::Candidate]) -> Result<Vec<Option<Self::Item>>, ReadError>;
 }
 
-/// However many candidates have turned out not to be shown, one step takes no more than these.
-const LONGEST_STEP: usize = 1_000;
+/// In which order items appear in a list.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// In that of their places: nothing comes late.
+    InOrder,
+    /// Their places are ids, which several clocks give, before their events are committed.
+    Late {
+        /// What the views held before anything of the list was read.
+        handled: Handled,
+        now: DateTime<Utc>,
+        /// As far back as ids may lie behind.
+        overlap: TimeDelta,
+    },
+}
+
+impl Arrival {
+    /// The place below which nothing new could appear any more when the views held so much: `overlap` before what every
+    /// partition had handled, and before now.
+    fn settled(&self, held: &Handled) -> Cursor {
+        match self {
+            Arrival::InOrder => Cursor::TOP,
+            Arrival::Late { now, overlap, .. } => match held.slowest() {
+                Position::ORIGIN => Cursor::BOTTOM,
+                slowest => Cursor::from(PostId::from_uuid(uuid_v7_floor(slowest.time().min(*now) - *overlap))),
+            },
+        }
+    }
+
+    /// `prev` of a page: the list was looked at from `settled` up to `up_to`, when the views held so much or more.
+    fn since(&self, settled: Cursor, up_to: Cursor, held: Option<Handled>) -> Since {
+        let Some(held) = held else {
+            return Since::settled(up_to);
+        };
+        let settled = settled.max(up_to.min(self.settled(&held)));
+        if settled >= up_to {
+            return Since::settled(settled);
+        }
+        Since {
+            settled,
+            seen: Some(Box::new(Seen {
+                up_to,
+                handled: held,
+                resumed: None,
+            })),
+        }
+    }
+
+    fn held(&self) -> Option<Handled> {
+        match self {
+            Arrival::InOrder => None,
+            Arrival::Late { handled, .. } => Some(handled.clone()),
+        }
+    }
+}
+
+/// What one page may cost at most.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    /// Candidates of which it is decided whether they are shown: for that, posts, authors and relations are loaded.
+    decided: usize,
+    /// Candidates that are read, those included that an earlier page has shown.
+    read: usize,
+    /// Questions for candidates.
+    parts: usize,
+}
+
+impl Budget {
+    /// Five times what the longest page shows.
+    const PAGE: Self = Self {
+        decided: 500,
+        read: 5_000,
+        parts: 32,
+    };
+}
+
+/// So many candidates are read first where most are known already; then twice as many, up to eight times.
+const KNOWN_STEP: usize = 200;
 
 /// Makes a page.
-///
-/// `settled` is a place below which nothing new can appear any more. `prev` is never above it: what comes late, because
-/// ids are given by several clocks and projected by several processes, is still above the cursor that a client polls
-/// with. So items may come again, and none is missed.
 pub(crate) async fn page<L: Listing>(
     list: &mut L,
     request: PageRequest,
-    settled: Cursor,
+    arrival: &Arrival,
 ) -> Result<Page<L::Item>, ReadError> {
-    let limit = request.limit;
-    let (found, next, newest) = match request.start {
-        Start::Newest | Start::Before(_) => {
-            let below = if let Start::Before(cursor) = request.start {
-                cursor
-            } else {
-                Cursor::TOP
-            };
-            // One more than is shown tells whether there is a next page.
-            let mut found = gather(list, Direction::Older, below, limit + 1).await?;
-            let more = found.len() > limit;
-            found.truncate(limit);
-            let next = found.last().filter(|_| more).map(|(place, _)| *place);
-            let newest = found.first().map_or(below.below(), |(place, _)| *place);
-            (found, next, newest)
-        }
-        Start::After(above) => {
-            let mut found = gather(list, Direction::Newer, above, limit).await?;
-            found.reverse();
-            let next = found.last().map_or(above.above(), |(place, _)| *place);
-            let newest = found.first().map_or(above, |(place, _)| *place);
-            (found, Some(next), newest)
+    page_within(Budget::PAGE, list, request, arrival).await
+}
+
+async fn page_within<L: Listing>(
+    budget: Budget,
+    list: &mut L,
+    request: PageRequest,
+    arrival: &Arrival,
+) -> Result<Page<L::Item>, ReadError> {
+    match request.start {
+        Start::Newest => downwards(budget, list, Cursor::TOP, request.limit, arrival).await,
+        Start::Before(below) => downwards(budget, list, below, request.limit, arrival).await,
+        Start::After(since) => upwards(budget, list, since, request.limit, arrival).await,
+    }
+}
+
+async fn downwards<L: Listing>(
+    budget: Budget,
+    list: &mut L,
+    below: Cursor,
+    limit: usize,
+    arrival: &Arrival,
+) -> Result<Page<L::Item>, ReadError> {
+    // One more than is shown tells whether there is a next page.
+    let mut gathered = gather(budget, list, Direction::Older, below, limit + 1, None).await?;
+    let next = if gathered.shown.len() > limit {
+        gathered.shown.truncate(limit);
+        gathered.shown.last().map(|(place, _)| *place)
+    } else {
+        gathered.more
+    };
+    let prev = match gathered.first {
+        Some(newest) => arrival.since(Cursor::BOTTOM, newest, arrival.held()),
+        None => {
+            let place = below.below();
+            Since::settled(arrival.held().map_or(place, |held| place.min(arrival.settled(&held))))
         }
     };
-    let items = found.into_iter().map(|(_, item)| item).collect();
+    let items = gathered.shown.into_iter().map(|(_, item)| item).collect();
     Ok(Page {
         items,
         next,
-        prev: Some(newest.min(settled)),
+        prev: Some(prev),
+    })
+}
+
+/// The oldest items first: what came late among what is known, then what is new.
+///
+/// A look for what came late begins at the settled place. It ends at the end of the list, or with a page of nothing but new
+/// items; until then each page goes on where the one before has stopped. So however much comes again, who polls gets on.
+async fn upwards<L: Listing>(
+    budget: Budget,
+    list: &mut L,
+    since: Since,
+    limit: usize,
+    arrival: &Arrival,
+) -> Result<Page<L::Item>, ReadError> {
+    let Since { settled, seen } = since;
+    let known_to = seen.as_ref().map_or(settled, |seen| seen.up_to);
+    let (from, begun) = match seen.as_ref().and_then(|seen| seen.resumed.clone()) {
+        Some(resumed) => (resumed.at, Some(resumed.handled)),
+        None => (settled, arrival.held()),
+    };
+    let gathered = gather(budget, list, Direction::Newer, from, limit, seen.as_deref()).await?;
+    let reached = match gathered.more {
+        Some(place) => place,
+        None => gathered.last.map_or(known_to, |last| last.max(known_to)),
+    };
+    let late = gathered.shown.first().is_some_and(|(place, _)| *place <= known_to);
+    let prev = match (seen, begun) {
+        (Some(mut seen), Some(handled)) if reached < seen.up_to => {
+            seen.resumed = Some(Resumed { at: reached, handled });
+            Since {
+                settled,
+                seen: Some(seen),
+            }
+        }
+        (Some(_), begun) if gathered.more.is_some() && (late || reached == known_to) => {
+            // Else those that come again would fill each page.
+            let mut since = arrival.since(settled, reached, begun.clone());
+            if let (Some(seen), Some(handled)) = (&mut since.seen, begun) {
+                seen.resumed = Some(Resumed { at: reached, handled });
+            }
+            since
+        }
+        (_, begun) => arrival.since(settled, reached, begun),
+    };
+    let next = gathered.shown.first().map_or(known_to.above(), |(place, _)| *place);
+    let items = gathered.shown.into_iter().rev().map(|(_, item)| item).collect();
+    Ok(Page {
+        items,
+        next: Some(next),
+        prev: Some(prev),
     })
 }
 
@@ -101,205 +262,116 @@ enum Direction {
     Newer,
 }
 
-/// The first `want` items that are shown, from a place on; fewer only at the end of the list.
+/// What was found from a place on.
+#[derive(Debug)]
+struct Gathered<T> {
+    shown: Vec<(Cursor, T)>,
+    /// The first candidate, and the last one, whether shown or not.
+    first: Option<Cursor>,
+    last: Option<Cursor>,
+    /// Everything up to here was looked at, and there may be more. `None` at the end of the list.
+    more: Option<Cursor>,
+}
+
+/// The first `want` items that are shown, from a place on: fewer at the end of the list, or after enough was looked at.
 async fn gather<L: Listing>(
+    budget: Budget,
     list: &mut L,
     direction: Direction,
     from: Cursor,
     want: usize,
-) -> Result<Vec<(Cursor, L::Item)>, ReadError> {
-    let mut shown = Vec::with_capacity(want);
-    let mut edge = from;
-    let mut step = want;
+    seen: Option<&Seen>,
+) -> Result<Gathered<L::Item>, ReadError> {
+    let mut gathered = Gathered {
+        shown: Vec::with_capacity(want),
+        first: None,
+        last: None,
+        more: Some(from),
+    };
+    let mut waiting: VecDeque<L::Candidate> = VecDeque::new();
+    // What has been read of the list, and where its end is not yet, from where on it is read next.
+    let mut edge = Some(from);
+    let (mut step, mut decided, mut read, mut parts) = (want, 0, 0, 0);
     loop {
-        let candidates = match direction {
-            Direction::Older => list.older(edge, step).await?,
-            Direction::Newer => list.newer(edge, step).await?,
-        };
-        let Some(last) = candidates.last() else {
-            return Ok(shown);
-        };
-        edge = L::place(last);
-        let before = shown.len();
+        if waiting.is_empty() {
+            gathered.more = edge;
+            let Some(place) = edge else { return Ok(gathered) };
+            if decided >= budget.decided || read >= budget.read || parts >= budget.parts {
+                return Ok(gathered);
+            }
+            let known = seen.filter(|seen| place < seen.up_to);
+            let count = known
+                .map_or(step, |_| step.max(KNOWN_STEP << parts.min(3)))
+                .min(budget.read - read);
+            let part = match direction {
+                Direction::Older => list.older(place, count).await?,
+                Direction::Newer => list.newer(place, count).await?,
+            };
+            edge = part.more;
+            read += part.candidates.len();
+            parts += 1;
+            gathered.first = gathered.first.or(part.candidates.first().map(L::place));
+            gathered.last = part.candidates.last().map(L::place).or(gathered.last);
+            waiting = match known {
+                Some(seen) => unknown(list, part.candidates, seen).await?,
+                None => part.candidates.into(),
+            };
+            continue;
+        }
+        let most = step.min(budget.decided - decided).min(waiting.len());
+        if most == 0 {
+            return Ok(gathered);
+        }
+        let candidates: Vec<L::Candidate> = waiting.drain(..most).collect();
         let admitted = list.admit(&candidates).await?;
-        let places = candidates.iter().map(L::place);
-        shown.extend(places.zip(admitted).filter_map(|(place, item)| Some((place, item?))));
-        if shown.len() >= want {
-            shown.truncate(want);
-            return Ok(shown);
+        decided += candidates.len();
+        let before = gathered.shown.len();
+        for (candidate, item) in candidates.iter().zip(admitted) {
+            let place = L::place(candidate);
+            gathered.more = Some(place);
+            if let Some(item) = item {
+                gathered.shown.push((place, item));
+                if gathered.shown.len() == want {
+                    if gathered.last == Some(place) && edge.is_none() {
+                        gathered.more = None;
+                    }
+                    return Ok(gathered);
+                }
+            }
         }
-        if candidates.len() < step {
-            return Ok(shown);
-        }
-        let missing = want - shown.len();
-        step = if (shown.len() - before) * 2 >= candidates.len() {
+        let missing = want - gathered.shown.len();
+        step = if (gathered.shown.len() - before) * 2 >= candidates.len() {
             // A few more than are missing, because some of these will not be shown either.
             missing + missing / 4 + 2
         } else {
-            (step * 2).clamp(missing, LONGEST_STEP)
+            (step * 4).max(missing)
         };
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Places in a list; a place is shown if the second is true.
-    #[derive(Debug, Clone)]
-    struct Numbers {
-        ascending: Vec<(u8, bool)>,
-        steps: usize,
-    }
-
-    fn cursor(n: u128) -> Cursor {
-        Cursor::from_bytes(n.to_be_bytes())
-    }
-
-    impl Listing for Numbers {
-        type Candidate = (u8, bool);
-        type Item = u8;
-
-        fn place(&(n, _): &(u8, bool)) -> Cursor {
-            cursor(n.into())
-        }
-
-        async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<(u8, bool)>, ReadError> {
-            self.steps += 1;
-            Ok(self
-                .ascending
-                .iter()
-                .rev()
-                .copied()
-                .filter(|n| Self::place(n) < below)
-                .take(count)
-                .collect())
-        }
-
-        async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<(u8, bool)>, ReadError> {
-            self.steps += 1;
-            Ok(self
-                .ascending
-                .iter()
-                .copied()
-                .filter(|n| Self::place(n) > above)
-                .take(count)
-                .collect())
-        }
-
-        async fn admit(&mut self, candidates: &[(u8, bool)]) -> Result<Vec<Option<u8>>, ReadError> {
-            Ok(candidates.iter().map(|&(n, shown)| shown.then_some(n)).collect())
-        }
-    }
-
-    fn read(list: &mut Numbers, limit: usize, start: Start, settled: Cursor) -> Page<u8> {
-        page(list, PageRequest { limit, start }, settled)
-            .now_or_never()
-            .unwrap()
-            .unwrap()
-    }
-
-    fn numbers(shown: impl IntoIterator<Item = (u8, bool)>) -> Numbers {
-        Numbers {
-            ascending: shown.into_iter().collect(),
-            steps: 0,
-        }
-    }
-
-    #[test]
-    fn a_full_page_takes_one_step_and_knows_whether_another_follows() {
-        let mut list = numbers((1..=10).map(|n| (n, true)));
-        let page = read(&mut list, 3, Start::Newest, Cursor::TOP);
-        assert_eq!(
-            (page.items, page.next, list.steps),
-            (vec![10, 9, 8], Some(cursor(8)), 1)
-        );
-        let page = read(&mut list, 3, Start::Before(cursor(4)), Cursor::TOP);
-        assert_eq!((page.items, page.next), (vec![3, 2, 1], None));
-    }
-
-    #[test]
-    fn what_is_left_out_does_not_make_a_page_short() {
-        let mut list = numbers((1..=200).map(|n| (n, n <= 3)));
-        let page = read(&mut list, 2, Start::Newest, Cursor::TOP);
-        assert_eq!((page.items, page.next), (vec![3, 2], Some(cursor(2))));
-        assert!(list.steps < 10, "{} steps", list.steps);
-    }
-
-    #[test]
-    fn after_gives_the_oldest_of_what_is_newer_newest_first() {
-        let mut list = numbers((1..=10).map(|n| (n, n != 5)));
-        let page = read(&mut list, 3, Start::After(cursor(3)), Cursor::TOP);
-        assert_eq!(
-            (page.items, page.next, page.prev),
-            (vec![7, 6, 4], Some(cursor(4)), Some(cursor(7)))
-        );
-    }
-
-    #[test]
-    fn prev_is_not_above_what_is_settled() {
-        let mut list = numbers((1..=10).map(|n| (n, true)));
-        assert_eq!(read(&mut list, 3, Start::Newest, cursor(6)).prev, Some(cursor(6)));
-        assert_eq!(
-            read(&mut list, 3, Start::Before(cursor(5)), cursor(6)).prev,
-            Some(cursor(4))
-        );
-        assert_eq!(
-            read(&mut list, 3, Start::After(cursor(1)), cursor(2)).prev,
-            Some(cursor(2))
-        );
-    }
-
-    #[test]
-    fn an_empty_page_leads_back_to_where_it_is() {
-        let mut list = numbers([(5, true)]);
-        let page = read(&mut list, 3, Start::Before(cursor(5)), Cursor::TOP);
-        assert_eq!((page.items, page.next, page.prev), (vec![], None, Some(cursor(4))));
-        let page = read(&mut list, 3, Start::After(cursor(5)), Cursor::TOP);
-        assert_eq!(
-            (page.items, page.next, page.prev),
-            (vec![], Some(cursor(6)), Some(cursor(5)))
-        );
-        let mut nothing = numbers([]);
-        let page = read(&mut nothing, 3, Start::Newest, cursor(9));
-        assert_eq!((page.items, page.next, page.prev), (vec![], None, Some(cursor(9))));
-    }
-
-    proptest! {
-        #[test]
-        fn pages_hold_everything_once_in_both_directions(
-            items in proptest::collection::btree_map(1_u8.., any::<bool>(), 0..60),
-            limit in 1_usize..10,
-        ) {
-            let mut list = numbers(items.clone());
-            let mut expected: Vec<u8> = items.iter().filter(|(_, shown)| **shown).map(|(n, _)| *n).collect();
-
-            let mut upwards = Vec::new();
-            let mut start = Start::After(Cursor::BOTTOM);
-            loop {
-                let page = read(&mut list, limit, start, Cursor::TOP);
-                if page.items.is_empty() { break }
-                prop_assert!(page.items.len() <= limit);
-                upwards.extend(page.items.into_iter().rev());
-                start = Start::After(page.prev.unwrap());
-            }
-            prop_assert_eq!(&upwards, &expected);
-
-            let mut downwards = Vec::new();
-            let mut start = Start::Newest;
-            loop {
-                let page = read(&mut list, limit, start, Cursor::TOP);
-                let full = page.items.len() == limit;
-                downwards.extend(page.items);
-                let Some(next) = page.next else { break };
-                prop_assert!(full, "only the last page may be short");
-                start = Start::Before(next);
-            }
-            expected.reverse();
-            prop_assert_eq!(&downwards, &expected);
-        }
-    }
+/// Leaves out what an earlier page has shown, or decided not to show.
+async fn unknown<L: Listing>(
+    list: &mut L,
+    candidates: Vec<L::Candidate>,
+    seen: &Seen,
+) -> Result<VecDeque<L::Candidate>, ReadError> {
+    let above = candidates.partition_point(|candidate| L::place(candidate) <= seen.up_to);
+    let appearances = list.appearances(&candidates[..above]).await?;
+    let shown_then = |appearance: &Option<Appearance>| {
+        appearance
+            .as_ref()
+            .is_some_and(|appearance| seen.handled.shows(appearance))
+    };
+    let known = appearances
+        .iter()
+        .map(shown_then)
+        .chain(std::iter::repeat_n(false, candidates.len() - above));
+    Ok(candidates
+        .into_iter()
+        .zip(known)
+        .filter_map(|(candidate, known)| (!known).then_some(candidate))
+        .collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,21 @@
 //! Lists of users: who follows, whom one follows, who likes a post, who reposted it.
 
 use shared::ids::{EventId, PostId, UserId};
+use shared::position::Position;
 
 use crate::cursor::Cursor;
-use crate::paging::Listing;
+use crate::handled::Appearance;
+use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
 use crate::shown::ShownUser;
-use crate::views::{End, Range, RelationKind};
+use crate::views::{End, PostReference, Range, Relation, RelationKind};
 
 /// Which users are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     FollowersOf(UserId),
     FollowedBy(UserId),
-    LikersOf(PostId),
+    LikersOf(PostReference),
     RepostersOf(PostId),
 }
 
@@ -24,8 +26,17 @@ pub(crate) struct People<'a> {
     pub(crate) which: Which,
 }
 
+/// Somebody in a list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Listed {
+    order: EventId,
+    user: UserId,
+    position: Option<Position>,
+}
+
 impl People<'_> {
-    async fn read(&self, range: Range<EventId>) -> Result<Vec<(EventId, UserId)>, ReadError> {
+    /// Newest first, from whichever end.
+    async fn read(&self, range: Range<EventId>) -> Result<Vec<Listed>, ReadError> {
         let relations = &self.reading.views.relations;
         let found = match self.which {
             Which::FollowersOf(user) => self.reading.ask(relations.followers(user, range)).await?,
@@ -36,7 +47,7 @@ impl People<'_> {
             }
             Which::LikersOf(post) => {
                 self.reading
-                    .ask(relations.of_post(post, RelationKind::Like, range))
+                    .ask(relations.of_post(post.post, RelationKind::Like, range))
                     .await?
             }
             Which::RepostersOf(post) => {
@@ -45,55 +56,76 @@ impl People<'_> {
                     .await?
             }
         };
-        let other = |relation: &crate::views::Relation| match self.which {
-            Which::FollowedBy(_) => relation.followee(),
-            _ => relation.viewer(),
+        let listed = |relation: &Relation| Listed {
+            order: relation.order,
+            user: match self.which {
+                Which::FollowedBy(_) => relation.followee(),
+                _ => relation.viewer(),
+            },
+            position: relation.position,
         };
-        Ok(found.iter().map(|relation| (relation.order, other(relation))).collect())
+        Ok(found.iter().map(listed).collect())
+    }
+
+    /// Whose audience the event of the relation touches.
+    fn audience(&self, listed: &Listed) -> UserId {
+        match self.which {
+            Which::FollowersOf(followee) => followee,
+            Which::LikersOf(post) => post.author,
+            Which::FollowedBy(_) | Which::RepostersOf(_) => listed.user,
+        }
     }
 }
 
 impl Listing for People<'_> {
-    type Candidate = (EventId, UserId);
+    type Candidate = Listed;
     type Item = ShownUser;
 
-    fn place(&(order, _): &(EventId, UserId)) -> Cursor {
-        order.into()
+    fn place(listed: &Listed) -> Cursor {
+        listed.order.into()
     }
 
-    async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<(EventId, UserId)>, ReadError> {
-        let before = (below < Cursor::TOP).then(|| below.to_event());
-        let limit = u32::try_from(count).unwrap_or(u32::MAX);
-        self.read(Range {
-            before,
-            after: None,
-            limit,
-            end: End::Newest,
-        })
-        .await
+    async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Listed>, ReadError> {
+        let found = self
+            .read(Range {
+                before: (below < Cursor::TOP).then(|| below.to_event()),
+                after: None,
+                limit: u32::try_from(count).unwrap_or(u32::MAX),
+                end: End::Newest,
+            })
+            .await?;
+        Ok(Part::of(found, count, Self::place))
     }
 
-    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<(EventId, UserId)>, ReadError> {
-        let after = (above > Cursor::BOTTOM).then(|| above.to_event());
-        let limit = u32::try_from(count).unwrap_or(u32::MAX);
+    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Listed>, ReadError> {
         let mut found = self
             .read(Range {
                 before: None,
-                after,
-                limit,
+                after: (above > Cursor::BOTTOM).then(|| above.to_event()),
+                limit: u32::try_from(count).unwrap_or(u32::MAX),
                 end: End::Oldest,
             })
             .await?;
         found.reverse();
-        Ok(found)
+        Ok(Part::of(found, count, Self::place))
     }
 
-    async fn admit(&mut self, candidates: &[(EventId, UserId)]) -> Result<Vec<Option<ShownUser>>, ReadError> {
-        let users = candidates.iter().map(|&(_, user)| user).collect();
-        let profiles = self.reading.profiles(users).await?;
-        Ok(candidates
+    /// Somebody is shown as soon as the profile is there too, which was registered before.
+    async fn appearances(&mut self, listed: &[Listed]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        let appearance = |it: &Listed| {
+            it.position.map(|position| Appearance {
+                position,
+                audiences: [self.audience(it), it.user],
+            })
+        };
+        Ok(listed.iter().map(appearance).collect())
+    }
+
+    async fn admit(&mut self, listed: &[Listed]) -> Result<Vec<Option<ShownUser>>, ReadError> {
+        let profiles = self.reading.profiles(listed.iter().map(|it| it.user).collect()).await?;
+        Ok(listed
             .iter()
-            .map(|(_, user)| profiles[user].clone().map(ShownUser))
+            .map(|it| profiles[&it.user].clone().map(ShownUser))
             .collect())
     }
 }

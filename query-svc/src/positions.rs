@@ -5,6 +5,8 @@ use shared::position::Position;
 use shared::subscription::leases::Lease;
 use tokio::sync::watch;
 
+use crate::handled::Handled;
+
 /// The checkpoints of the views' subscription that the stream has shown, and those who wait for one.
 ///
 /// Each partition has a channel of its own, so that a checkpoint wakes only who waits for that partition.
@@ -60,13 +62,9 @@ impl Positions {
         pairs.any(|(seen, stored)| *seen.borrow() > *stored.borrow())
     }
 
-    /// What every partition has reached.
-    pub(crate) fn slowest(&self) -> Position {
-        self.0
-            .iter()
-            .map(|position| *position.borrow())
-            .min()
-            .unwrap_or(Position::ORIGIN)
+    /// How far each partition is by now.
+    pub(crate) fn handled(&self) -> Handled {
+        Handled::new(|partition| *self.0[partition.index()].borrow())
     }
 }
 
@@ -88,18 +86,6 @@ mod tests {
         positions.advance(partition(3), Position::from_u64(4));
         assert!(positions.have_reached(&[(partition(3), Position::from_u64(5))]));
         assert!(!positions.have_reached(&[(partition(3), Position::from_u64(6))]));
-    }
-
-    #[test]
-    fn the_slowest_partition_counts() {
-        let positions = Positions::new();
-        for partition in Partition::all() {
-            positions.advance(partition, Position::from_u64(9));
-        }
-        assert_eq!(positions.slowest(), Position::from_u64(9));
-        let positions = Positions::new();
-        positions.advance(partition(0), Position::from_u64(9));
-        assert_eq!(positions.slowest(), Position::ORIGIN);
     }
 
     #[test]

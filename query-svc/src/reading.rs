@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::doc;
-use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::Database;
 use mongodb::error::Error;
 use shared::clock::SharedClock;
 use shared::consistency::{ConsistencyToken, StoreId, TooFarAhead};
 use shared::event_store::EVENTS;
 use shared::http::{Problem, TokenHeader};
-use shared::ids::{PARTITIONS, PostId, uuid_v7_floor};
+use shared::ids::PARTITIONS;
 use shared::position::Position;
 use shared::subscription::leases::Leases;
 use tokio::sync::{OnceCell, Semaphore, watch};
@@ -24,7 +23,6 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::cursor::Cursor;
 use crate::documents::Documents;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
@@ -68,16 +66,6 @@ impl Reading {
     /// Asks the database, as soon as not too many others do.
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
         self.gate.ask(question).await
-    }
-
-    /// The place below which nothing new can appear: `overlap` before what every partition has handled, and before
-    /// now, because ids come from several clocks and are given before their event is committed.
-    pub(crate) fn settled(&self, now: DateTime<Utc>, overlap: TimeDelta) -> Cursor {
-        let handled = self.positions.slowest();
-        if handled == Position::ORIGIN {
-            return Cursor::BOTTOM;
-        }
-        Cursor::from(PostId::from_uuid(uuid_v7_floor(handled.time().min(now) - overlap)))
     }
 }
 

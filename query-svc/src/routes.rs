@@ -29,8 +29,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::cursor::Cursor;
-use crate::paging::{self, Listing, Page, PageRequest, Start};
+use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
 use crate::reading::{InUse, ReadError, Reading, Readings};
+use crate::since::Since;
 use crate::timelines::HomeSettings;
 
 pub(crate) use self::users::Handles;
@@ -59,8 +60,11 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
     info(
         title = "Microblog: queries",
         description = "Timelines, users and posts. Commands are answered by another service.\n\n\
-            Lists are `{items, next, prev}`, newest first: `next` goes into `before` and is null at the end; `prev` goes \
-            into `after`, for who polls: items may come again, none is missed. The `Link` header has both as addresses. \
+            Lists are `{items, next, prev}`, newest first. `next` goes into `before` and is null at the end, and only there: \
+            a page may have fewer items than `limit`, or none, where much lies in between that the caller does not see. \
+            `prev` goes into `after`, for who polls: what is new since, and what comes late. None is missed, and an item comes \
+            again only if it was not certain that all processes show it already, or after an edit. `prev` of an empty page leads on too. \
+            The `Link` header has both as addresses. \
             A `Consistency-Token` that a command answered with makes a query wait until it shows what the command did.",
     ),
     paths(
@@ -166,7 +170,12 @@ impl Service {
         list: &mut L,
         request: PageRequest,
     ) -> Result<Page<L::Item>, Problem> {
-        Ok(paging::page(list, request, reading.settled(self.clock.now(), self.prev_overlap)).await?)
+        let arrival = Arrival::Late {
+            handled: reading.positions.handled(),
+            now: self.clock.now(),
+            overlap: self.prev_overlap,
+        };
+        Ok(paging::page(list, request, &arrival).await?)
     }
 }
 
@@ -200,7 +209,7 @@ impl From<ReadError> for Problem {
     }
 }
 
-fn requested(query: PageQuery<Cursor>) -> Result<PageRequest, Problem> {
+fn requested(query: PageQuery<Cursor, Since>) -> Result<PageRequest, Problem> {
     let start = match (query.before, query.after) {
         (None, None) => Start::Newest,
         (Some(cursor), None) => Start::Before(cursor),
@@ -228,15 +237,12 @@ fn json<T: Serialize>(value: &T, items: usize) -> Result<Vec<u8>, Problem> {
 
 fn page_of<T: Serialize>(request: &HttpRequest, page: &Page<T>) -> Result<HttpResponse, Problem> {
     let json = json(page, page.items.len())?;
-    Ok(linked(request, page.next, page.prev).body(json))
+    Ok(linked(request, page.next, page.prev.as_ref()).body(json))
 }
 
 /// An answer with the links to the pages around it.
-fn linked(request: &HttpRequest, next: Option<Cursor>, prev: Option<Cursor>) -> actix_web::HttpResponseBuilder {
-    let (next, prev) = (
-        next.map(|cursor| cursor.to_string()),
-        prev.map(|cursor| cursor.to_string()),
-    );
+fn linked(request: &HttpRequest, next: Option<Cursor>, prev: Option<&Since>) -> actix_web::HttpResponseBuilder {
+    let (next, prev) = (next.map(|cursor| cursor.to_string()), prev.map(ToString::to_string));
     let mut response = HttpResponse::Ok();
     response.content_type(ContentType::json());
     if let Some(link) = links(request, next.as_deref(), prev.as_deref()) {

@@ -10,10 +10,12 @@ use serde::{Serialize, Serializer};
 use shared::api;
 use shared::entities::Entities;
 use shared::ids::{PostId, UserId};
+use shared::position::Position;
 use shared::values::Visibility;
 
 use crate::cursor::Cursor;
 use crate::documents::{Found, MaybePost, MaybeProfile};
+use crate::handled::Appearance;
 use crate::reading::{ReadError, Reading};
 use crate::views::posts::PostHead;
 use crate::views::{Entry, Post, PostReference, Profile, RelationId};
@@ -25,11 +27,22 @@ pub(crate) struct Candidate {
     pub(crate) author: UserId,
     /// What a repost shows.
     pub(crate) original: Option<PostReference>,
+    /// Where the event of its row stands, as far as that was read and is known.
+    pub(crate) position: Option<Position>,
 }
 
 impl Candidate {
     pub(crate) fn place(&self) -> Cursor {
         self.id.into()
+    }
+
+    /// By which event it appeared in lists. A repost is shown as soon as its original is there too.
+    pub(crate) fn appearance(&self) -> Option<Appearance> {
+        let original = self.original.map_or(self.author, |original| original.author);
+        self.position.map(|position| Appearance {
+            position,
+            audiences: [self.author, original],
+        })
     }
 
     /// What people like, repost and answer: of a repost, its original.
@@ -44,6 +57,7 @@ impl From<Entry> for Candidate {
             id: entry.id,
             author: entry.author,
             original: entry.repost_of,
+            position: None,
         }
     }
 }
@@ -54,6 +68,7 @@ impl From<PostHead> for Candidate {
             id: head.id,
             author: head.author,
             original: head.repost_of,
+            position: head.position,
         }
     }
 }
@@ -64,6 +79,7 @@ impl From<&Post> for Candidate {
             id: post.id,
             author: post.author,
             original: post.repost_of,
+            position: post.position,
         }
     }
 }
@@ -344,6 +360,7 @@ mod tests {
             visibility,
             created_at: DateTime::UNIX_EPOCH,
             edited_at: Some(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_234)),
+            position: None,
             counts: PostCounts {
                 likes: 5,
                 reposts: -2,

@@ -1,11 +1,8 @@
 //! Lists of posts: how pages of them are found.
 
-mod authored;
+mod authors;
 mod home;
-mod public;
-mod replies;
+mod posts;
 
-pub(crate) use self::authored::Authored;
 pub(crate) use self::home::{Home, HomeSettings};
-pub(crate) use self::public::Public;
-pub(crate) use self::replies::Replies;
+pub(crate) use self::posts::{Posts, Which};

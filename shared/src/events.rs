@@ -224,6 +224,12 @@ impl StreamId {
         Self(format!("follow-{follower}-{followee}"))
     }
 
+    /// Between these two lie the streams of all whom a user ever followed, and no others.
+    pub fn follows_of(follower: UserId) -> [Self; 2] {
+        // A full stop comes right after a hyphen.
+        [Self(format!("follow-{follower}-")), Self(format!("follow-{follower}."))]
+    }
+
     pub fn like(user: UserId, post: PostId) -> Self {
         Self(format!("like-{user}-{post}"))
     }

@@ -36,6 +36,8 @@ pub enum Refusal {
     RepostHasNoText,
     #[error("nobody follows themselves")]
     Oneself,
+    #[error("nobody follows more than {0} accounts")]
+    TooManyFollows(u32),
     #[error("the {0} is taken")]
     Taken(&'static str),
     #[error("it has version {0} now")]

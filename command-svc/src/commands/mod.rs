@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) clock_guard: ClockGuard,
     /// For the clock to be sure again.
     pub(crate) max_queueing: Duration,
+    /// Accounts that one user follows.
+    pub(crate) max_follows: u32,
     pub(crate) metrics: Metrics,
     pub(crate) deadline: Duration,
     /// The runtime that the database's client belongs to. A command that has begun there is carried through, even if
@@ -275,7 +277,7 @@ impl Commands {
             reactions::SetFollow {
                 follower,
                 followee,
-                following: true,
+                following: Some(self.0.max_follows),
             },
             cause,
         )
@@ -289,7 +291,7 @@ impl Commands {
             reactions::SetFollow {
                 follower,
                 followee,
-                following: false,
+                following: None,
             },
             cause,
         )

@@ -110,7 +110,8 @@ pub struct Standing {
 pub(super) struct SetFollow {
     pub(super) follower: UserId,
     pub(super) followee: UserId,
-    pub(super) following: bool,
+    /// Whether to follow, and how many accounts at most; or no longer.
+    pub(super) following: Option<u32>,
 }
 
 impl Command for SetFollow {
@@ -124,18 +125,20 @@ impl Command for SetFollow {
         } = *self;
         let loaded = read.follow(follower, followee).await?;
         let (state, version) = state_of(loaded.as_ref());
-        let command = if following {
-            follow::Command::Follow { follower, followee }
-        } else {
-            follow::Command::Unfollow { follower, followee }
+        let command = match following {
+            Some(_) => follow::Command::Follow { follower, followee },
+            None => follow::Command::Unfollow { follower, followee },
         };
         let event = follow::decide(state, command)?;
         if following {
             read.live_actor(follower).await?;
         }
         read.live_user(followee).await?;
+        if let (Some(max), Some(_)) = (following, &event) {
+            read.follows_fewer_than(follower, max).await?;
+        }
         let answer = Standing {
-            following,
+            following: following.is_some(),
             followed_by: read.is_following(followee, follower).await?,
         };
         Ok(match event {

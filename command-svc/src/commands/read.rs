@@ -88,6 +88,12 @@ impl<'a> Reader<'a> {
             .is_some_and(|follow| follow.state.active))
     }
 
+    /// Whether one more may be followed. What the same user does at this very moment is not counted.
+    pub(super) async fn follows_fewer_than(&mut self, follower: UserId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.follows_fewer_than(self.session, follower, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyFollows(max))?)
+    }
+
     /// A user who is not deleted.
     pub(super) async fn live_user(&mut self, id: UserId) -> Result<User, CommandError> {
         match self.user(id).await? {

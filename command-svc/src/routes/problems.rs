@@ -31,6 +31,10 @@ fn refused(refusal: Refusal) -> Problem {
             .with_type("repost-has-no-text", "A repost has no text of its own"),
         Refusal::Oneself => Problem::invalid_field("id", "must be another user's")
             .with_type("follow-oneself", "Nobody follows themselves"),
+        Refusal::TooManyFollows(max) => {
+            Problem::invalid_field("id", format!("can't be followed: you follow {max} accounts"))
+                .with_type("too-many-follows", "Nobody follows more accounts")
+        }
         Refusal::Taken("handle") => Problem::conflict("Somebody has or had this handle.")
             .with_type("handle-taken", "The handle is taken")
             .with_field("handle", "is taken"),

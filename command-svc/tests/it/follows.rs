@@ -64,3 +64,30 @@ async fn who_is_not_there_can_not_be_followed() {
         1
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_follows_more_accounts_than_allowed_however_often_they_changed_their_mind() {
+    let service = Service::start_with(|config| config.follows.max = 2.try_into().unwrap()).await;
+    let [ada, bob, eve, joe] = [
+        service.user("ada").await,
+        service.user("bob").await,
+        service.user("eve").await,
+        service.user("joe").await,
+    ];
+    let path = |id: &str| format!("/v1/users/{id}/follow");
+    // Somebody else's follows, and likes, are not counted.
+    service.follow(&bob, &ada).await;
+    for _ in 0..3 {
+        service.follow(&ada, &bob).await;
+        service.delete(&path(&bob.id), &ada.token).await.expect(StatusCode::OK);
+    }
+    service.follow(&ada, &bob).await;
+    service.follow(&ada, &eve).await;
+    let answer = service.put(&path(&joe.id), &ada.token).await.expect_field(422, "id");
+    assert_eq!(answer.problem(), "too-many-follows");
+    // Who follows already is answered as before.
+    service.follow(&ada, &eve).await;
+    service.delete(&path(&bob.id), &ada.token).await.expect(StatusCode::OK);
+    service.follow(&ada, &joe).await;
+    service.put(&path(&bob.id), &ada.token).await.expect_field(422, "id");
+}

@@ -157,7 +157,7 @@ e2e! {
     }
 }
 
-/// From the oldest page to the newest: `prev` may show things again, but leaves nothing out.
+/// From the oldest page to the newest: `prev` leaves nothing out.
 async fn go_up_again(stack: &Stack, reader: &Person, expected: &[PostId]) {
     let mut page: Page<Post> = stack.read("/v1/timelines/home?limit=50", Some(reader)).await;
     for _ in 0..20 {
@@ -169,7 +169,6 @@ async fn go_up_again(stack: &Stack, reader: &Person, expected: &[PostId]) {
     let mut seen: BTreeSet<PostId> = page.items.iter().map(|post| post.id).collect();
     let mut after = page.prev.expect("there is something newer");
     let deadline = Instant::now() + DEADLINE;
-    // The last seconds come again and again until they are over, as to somebody who polls.
     while !seen.contains(&expected[0]) {
         assert!(Instant::now() < deadline, "the newest post never came");
         let page: Page<Post> = stack

@@ -17,12 +17,14 @@ use utoipa::ToSchema;
 
 use super::{Service, json, linked, page_of, requested, viewer};
 use crate::cursor::Cursor;
-use crate::paging::{self, Listing};
+use crate::handled::Appearance;
+use crate::paging::{self, Arrival, Listing, Part};
 use crate::people::{People, Which};
 use crate::reading::{InUse, ReadError, Reading};
 use crate::shown::{Candidate, List, ShownPost};
-use crate::timelines::Replies;
-use crate::views::{End, PostVersion, Range};
+use crate::since::Since;
+use crate::timelines::{Posts, Which as WhichPosts};
+use crate::views::{End, Post, PostReference, PostVersion, Range};
 
 /// The nearest ones; who wants more reads the thread of the first of them.
 const MAX_ANCESTORS: usize = 50;
@@ -147,7 +149,7 @@ pub(super) async fn thread(
     MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(id): Path<PostId>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
@@ -158,11 +160,7 @@ pub(super) async fn thread(
             let original = Candidate::from(post.target().as_ref());
             post = show_one(&reading, original, viewer).await?.ok_or_else(gone)?;
         }
-        let mut replies = Replies {
-            reading: &reading,
-            post: post.post.id,
-            viewer,
-        };
+        let mut replies = Posts::new(&reading, WhichPosts::AnswersTo(post.post.id), viewer);
         let (ancestors, replies) = futures_util::try_join!(
             async { Ok(ancestors(&reading, &post, viewer).await?) },
             service.page(&reading, &mut replies, page),
@@ -176,10 +174,10 @@ pub(super) async fn thread(
         post,
         replies: replies.items,
         next: next.map(|cursor| cursor.to_string()),
-        prev: prev.map(|cursor| cursor.to_string()),
+        prev: prev.as_ref().map(ToString::to_string),
     };
     let json = json(&thread, 1 + thread.ancestors.len() + thread.replies.len())?;
-    Ok(linked(&request, next, prev).body(json))
+    Ok(linked(&request, next, prev.as_ref()).body(json))
 }
 
 /// What the post answers, the oldest first.
@@ -191,6 +189,7 @@ async fn ancestors(reading: &Reading, post: &ShownPost, viewer: Option<UserId>) 
             id: reference.post,
             author: reference.author,
             original: None,
+            position: None,
         };
         let Some(shown) = show_one(reading, candidate, viewer).await? else {
             break;
@@ -227,18 +226,15 @@ pub(super) async fn likes(
     MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(id): Path<PostId>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    people(
-        &service,
-        viewer(caller.as_ref()),
-        token,
-        id,
-        page,
-        &request,
-        Which::LikersOf,
-    )
+    people(&service, viewer(caller.as_ref()), token, id, page, &request, |post| {
+        Which::LikersOf(PostReference {
+            post: post.id,
+            author: post.author,
+        })
+    })
     .await
 }
 
@@ -267,18 +263,12 @@ pub(super) async fn reposts(
     MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(id): Path<PostId>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    people(
-        &service,
-        viewer(caller.as_ref()),
-        token,
-        id,
-        page,
-        &request,
-        Which::RepostersOf,
-    )
+    people(&service, viewer(caller.as_ref()), token, id, page, &request, |post| {
+        Which::RepostersOf(post.id)
+    })
     .await
 }
 
@@ -287,14 +277,14 @@ async fn people(
     viewer: Option<UserId>,
     token: TokenHeader,
     id: PostId,
-    page: PageQuery<Cursor>,
+    page: PageQuery<Cursor, Since>,
     request: &HttpRequest,
-    which: fn(PostId) -> Which,
+    which: fn(&Post) -> Which,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let page = service
         .read(token, move |service, reading| async move {
-            let which = which(shown(&reading, id, viewer).await?.target().id);
+            let which = which(shown(&reading, id, viewer).await?.target());
             let reading = &reading;
             service.page(reading, &mut People { reading, which }, page).await
         })
@@ -327,7 +317,7 @@ pub(super) async fn history(
     MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(id): Path<PostId>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
@@ -339,8 +329,7 @@ pub(super) async fn history(
                 reading: &reading,
                 post,
             };
-            // Versions are numbers of one stream: nothing comes late below the newest.
-            Ok(paging::page(&mut versions, page, Cursor::TOP).await?)
+            Ok(paging::page(&mut versions, page, &Arrival::InOrder).await?)
         })
         .await?;
     page_of(&request, &page)
@@ -368,31 +357,34 @@ impl Listing for Versions<'_> {
         Cursor::of_version(version.version)
     }
 
-    async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<PostVersion>, ReadError> {
-        let before = (below < Cursor::TOP).then(|| below.to_version());
-        let limit = u32::try_from(count).unwrap_or(u32::MAX);
-        self.read(Range {
-            before,
-            after: None,
-            limit,
-            end: End::Newest,
-        })
-        .await
+    async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<PostVersion>, ReadError> {
+        let found = self
+            .read(Range {
+                before: (below < Cursor::TOP).then(|| below.to_version()),
+                after: None,
+                limit: u32::try_from(count).unwrap_or(u32::MAX),
+                end: End::Newest,
+            })
+            .await?;
+        Ok(Part::of(found, count, Self::place))
     }
 
-    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<PostVersion>, ReadError> {
-        let limit = u32::try_from(count).unwrap_or(u32::MAX);
-        let after = Some(above.to_version());
+    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<PostVersion>, ReadError> {
         let mut found = self
             .read(Range {
                 before: None,
-                after,
-                limit,
+                after: Some(above.to_version()),
+                limit: u32::try_from(count).unwrap_or(u32::MAX),
                 end: End::Oldest,
             })
             .await?;
         found.reverse();
-        Ok(found)
+        Ok(Part::of(found, count, Self::place))
+    }
+
+    /// Versions are numbers of one stream: nothing comes late below the newest.
+    async fn appearances(&mut self, candidates: &[PostVersion]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        Ok(vec![None; candidates.len()])
     }
 
     async fn admit(&mut self, candidates: &[PostVersion]) -> Result<Vec<Option<Version>>, ReadError> {

@@ -8,7 +8,8 @@ use shared::http::{Authenticated, MaybeAuthenticated, PageQuery, Problem, Query,
 
 use super::{Service, page_of, requested, viewer};
 use crate::cursor::Cursor;
-use crate::timelines::{Home, Public};
+use crate::since::Since;
+use crate::timelines::{Home, Posts, Which};
 
 /// The caller's home timeline
 ///
@@ -33,7 +34,7 @@ pub(super) async fn home(
     service: Data<Service>,
     caller: Authenticated,
     token: TokenHeader,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
@@ -74,15 +75,15 @@ pub(super) async fn public(
     service: Data<Service>,
     MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let viewer = viewer(caller.as_ref());
     let page = service
         .read(token, move |service, reading| async move {
-            let reading = &reading;
-            service.page(reading, &mut Public { reading, viewer }, page).await
+            let mut posts = Posts::new(&reading, Which::Public, viewer);
+            service.page(&reading, &mut posts, page).await
         })
         .await?;
     page_of(&request, &page)

@@ -16,7 +16,8 @@ use crate::cursor::Cursor;
 use crate::people::{People, Which};
 use crate::reading::{ReadError, Reading};
 use crate::shown::ShownUser;
-use crate::timelines::Authored;
+use crate::since::Since;
+use crate::timelines::{Posts, Which as WhichPosts};
 use crate::views::Profile;
 
 /// How a path names a user.
@@ -140,7 +141,7 @@ pub(super) async fn posts(
     MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
@@ -148,7 +149,7 @@ pub(super) async fn posts(
     let page = service
         .read(token, move |service, reading| async move {
             let profile = service.live_user(&reading, name).await?;
-            let mut posts = Authored::new(&reading, profile.id, viewer).await?;
+            let mut posts = Posts::new(&reading, WhichPosts::By(profile.id), viewer);
             service.page(&reading, &mut posts, page).await
         })
         .await?;
@@ -180,7 +181,7 @@ pub(super) async fn followers(
     _: MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     people(&service, token, name, page, &request, Which::FollowersOf).await
@@ -211,7 +212,7 @@ pub(super) async fn following(
     _: MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
-    Query(page): Query<PageQuery<Cursor>>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     people(&service, token, name, page, &request, Which::FollowedBy).await
@@ -221,7 +222,7 @@ async fn people(
     service: &Arc<Service>,
     token: TokenHeader,
     name: UserName,
-    page: PageQuery<Cursor>,
+    page: PageQuery<Cursor, Since>,
     request: &HttpRequest,
     which: fn(UserId) -> Which,
 ) -> Result<HttpResponse, Problem> {
@@ -248,7 +249,7 @@ mod tests {
             "@Ada_1".parse::<UserName>().unwrap(),
             UserName::Handle(Handle::parse("ada_1").unwrap())
         );
-        for neither in ["", "ada", "@", "@a b", "@@ada", "123"] {
+        for neither in ["", "ada", "@", "@a b", "ada", "123"] {
             assert!(neither.parse::<UserName>().is_err(), "{neither}");
         }
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use shared::clock::SharedClock;
 use shared::ids::UserId;
 
-use super::authored::{fan_out_on_read, merged, range};
+use super::authors::{Authors, in_direction, merged, range};
 use crate::cursor::Cursor;
+use crate::handled::Appearance;
 use crate::metrics::HomeStep;
-use crate::paging::Listing;
+use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
 use crate::shown::{Candidate, List, ShownPost};
 use crate::views::{End, Header, RelationId};
@@ -38,7 +39,7 @@ pub(crate) struct Home<'a> {
     /// What the header said at the last look.
     state: Option<State>,
     /// The owner and everybody whom the owner follows now; read when a page first reaches below the floor.
-    sources: Option<Vec<UserId>>,
+    sources: Option<Authors>,
 }
 
 /// What the header says, made ready for reading.
@@ -47,7 +48,7 @@ struct State {
     /// Entries are complete above this place. TOP if there are none that count.
     floor: Cursor,
     /// Large accounts that the owner follows now.
-    large: Vec<UserId>,
+    large: Authors,
     note_visit: bool,
 }
 
@@ -93,7 +94,7 @@ impl<'a> Home<'a> {
         below: Cursor,
         count: usize,
         end: End,
-    ) -> Result<Vec<Candidate>, ReadError> {
+    ) -> Result<Part<Candidate>, ReadError> {
         let timelines = &self.reading.views.home_timelines;
         let page = || {
             self.reading
@@ -116,10 +117,14 @@ impl<'a> Home<'a> {
         let large = self.followed(header.large).await?;
         self.state = Some(State {
             floor,
-            large,
+            large: Authors::new(large),
             note_visit,
         });
-        Ok(entries.into_iter().map(Candidate::from).collect())
+        Ok(in_direction(
+            entries.into_iter().map(Candidate::from).collect(),
+            count,
+            end,
+        ))
     }
 
     /// That it fails, or comes too late, harms nobody: the page goes without entries, and the next visit will wake the owner.
@@ -157,43 +162,40 @@ impl<'a> Home<'a> {
 
     /// Adds what large accounts have posted above the floor, between two places.
     async fn with_large(
-        &self,
-        mut entries: Vec<Candidate>,
-        above: Cursor,
-        below: Cursor,
+        &mut self,
+        entries: Part<Candidate>,
+        between: (Cursor, Cursor),
         count: usize,
         end: End,
-    ) -> Result<Vec<Candidate>, ReadError> {
-        let large = self.state.as_ref().map_or(&[][..], |state| &state.large);
-        if large.is_empty() {
+    ) -> Result<Part<Candidate>, ReadError> {
+        let (reading, now) = (self.reading, self.clock.now());
+        self.count(HomeStep::STORED);
+        let Some(State { large, .. }) = self.state.as_mut().filter(|state| !state.large.is_empty()) else {
             return Ok(entries);
-        }
+        };
+        let by_large = large.part(reading, between, count, end, now).await?;
         self.count(HomeStep::LARGE);
-        entries.extend(fan_out_on_read(self.reading, large, range(above, below, count, end)).await?);
-        Ok(merged(entries, count, end))
+        Ok(merged(vec![entries, by_large], count, end))
     }
 
     /// What the owner and everybody whom the owner follows has posted, between two places.
     async fn by_all_sources(
         &mut self,
-        above: Cursor,
-        below: Cursor,
+        between: (Cursor, Cursor),
         count: usize,
         end: End,
-    ) -> Result<Vec<Candidate>, ReadError> {
+    ) -> Result<Part<Candidate>, ReadError> {
         self.count(HomeStep::BELOW_FLOOR);
+        let (reading, now) = (self.reading, self.clock.now());
         let sources = match &mut self.sources {
             Some(sources) => sources,
             unknown => {
-                let mut sources = self
-                    .reading
-                    .ask(self.reading.views.relations.followees(self.owner))
-                    .await?;
+                let mut sources = reading.ask(reading.views.relations.followees(self.owner)).await?;
                 sources.push(self.owner);
-                unknown.insert(sources)
+                unknown.insert(Authors::new(sources))
             }
         };
-        fan_out_on_read(self.reading, sources, range(above, below, count, end)).await
+        sources.part(reading, between, count, end, now).await
     }
 
     fn floor(&self) -> Cursor {
@@ -213,51 +215,48 @@ impl Listing for Home<'_> {
         candidate.place()
     }
 
-    async fn older(&mut self, below: Cursor, count: usize) -> Result<Vec<Candidate>, ReadError> {
-        let mut found = Vec::new();
+    async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
         // The floor only rises: what once lay below it needs no second look.
         if self.state.is_none() || below > self.floor().above() {
             let entries = self.look(Cursor::BOTTOM, below, count, End::Newest).await?;
             let floor = self.floor();
             if below > floor.above() {
-                self.count(HomeStep::STORED);
-                found = self.with_large(entries, floor, below, count, End::Newest).await?;
+                let mut part = self.with_large(entries, (floor, below), count, End::Newest).await?;
+                if part.more.is_none() && floor > Cursor::BOTTOM {
+                    part.more = Some(floor.above());
+                }
+                return Ok(part);
             }
         }
-        let floor = self.floor();
-        if found.len() < count && floor > Cursor::BOTTOM {
-            let rest = count - found.len();
-            found.extend(
-                self.by_all_sources(Cursor::BOTTOM, below.min(floor.above()), rest, End::Newest)
-                    .await?,
-            );
-        }
-        Ok(found)
+        let below = below.min(self.floor().above());
+        self.by_all_sources((Cursor::BOTTOM, below), count, End::Newest).await
     }
 
-    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Vec<Candidate>, ReadError> {
-        let mut found = Vec::new();
-        let mut from = above;
-        loop {
-            let rest = count - found.len();
-            let entries = self.look(from, Cursor::TOP, rest, End::Oldest).await?;
-            let floor = self.floor();
-            if from >= floor {
-                self.count(HomeStep::STORED);
-                let mut entries = self.with_large(entries, from, Cursor::TOP, rest, End::Oldest).await?;
-                entries.reverse();
-                found.extend(entries);
-                return Ok(found);
-            }
-            let mut below = self.by_all_sources(from, floor.above(), rest, End::Oldest).await?;
-            below.reverse();
-            found.extend(below);
-            if found.len() == count || floor == Cursor::TOP {
-                return Ok(found);
-            }
-            // The look began below the floor; and by now the floor may be higher.
-            from = floor;
+    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
+        let entries = self.look(above, Cursor::TOP, count, End::Oldest).await?;
+        let floor = self.floor();
+        if above >= floor {
+            return self.with_large(entries, (above, Cursor::TOP), count, End::Oldest).await;
         }
+        let mut part = self.by_all_sources((above, floor.above()), count, End::Oldest).await?;
+        if part.more.is_none() && floor < Cursor::TOP {
+            // The look began below the floor; and by the next one the floor may be higher.
+            part.more = Some(floor);
+        }
+        Ok(part)
+    }
+
+    /// Entries don't say by which event; the posts do, and are in memory if they were on a page just now.
+    async fn appearances(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        let posts = self.reading.posts(candidates.iter().map(|it| it.id).collect()).await?;
+        let position = |candidate: &Candidate| posts[&candidate.id].as_ref().and_then(|post| post.position);
+        Ok(candidates
+            .iter()
+            .map(|candidate| {
+                let position = position(candidate);
+                Candidate { position, ..*candidate }.appearance()
+            })
+            .collect())
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {

@@ -10,6 +10,7 @@ use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
 use shared::entities::Entities;
 use shared::ids::{PostId, UserId};
+use shared::position::Position;
 use shared::values::Visibility;
 
 use super::range::Range;
@@ -38,6 +39,9 @@ pub struct Post {
     pub created_at: DateTime<Utc>,
     #[serde(default, with = "shared::mongo::optional_datetime")]
     pub edited_at: Option<DateTime<Utc>>,
+    /// Where the event of this version stands in the commit order; unknown of what a scan has found.
+    #[serde(default)]
+    pub position: Option<Position>,
     #[serde(default)]
     pub counts: PostCounts,
 }
@@ -65,6 +69,9 @@ pub struct PostHead {
     pub author: UserId,
     #[serde(default)]
     pub repost_of: Option<PostReference>,
+    /// As [`Post::position`].
+    #[serde(default)]
+    pub position: Option<Position>,
 }
 
 /// The one writer of the collection.
@@ -100,6 +107,17 @@ impl Posts {
                     doc! { "in_reply_to.post": 1, "_id": -1 },
                     partial("in_reply_to.post"),
                 ),
+                // What strangers see, so that they step over nothing that is for followers.
+                super::index(
+                    "author_visibility",
+                    doc! { "author": 1, "visibility": 1, "_id": -1 },
+                    partial("author"),
+                ),
+                super::index(
+                    "replies_visibility",
+                    doc! { "in_reply_to.post": 1, "visibility": 1, "_id": -1 },
+                    partial("in_reply_to.post"),
+                ),
                 super::index("public", doc! { "public": 1, "_id": -1 }, partial("public")),
             ])
             .await?;
@@ -121,30 +139,6 @@ impl Posts {
             .await
     }
 
-    /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
-    ///
-    /// A page over many authors is asked for in chunks and merged; a server merges a hundred sorted lists well.
-    pub async fn of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<Post>, Error> {
-        if authors.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.list(of_authors(authors, range), range).await
-    }
-
-    /// Live answers to a post, newest first.
-    pub async fn replies(&self, post: PostId, range: Range<PostId>) -> Result<Vec<Post>, Error> {
-        let mut filter = doc! { "in_reply_to.post": post };
-        range.bound(&mut filter, "_id");
-        self.list(filter, range).await
-    }
-
-    /// Live public posts and replies by anybody, newest first.
-    pub async fn public(&self, range: Range<PostId>) -> Result<Vec<Post>, Error> {
-        let mut filter = doc! { "public": true };
-        range.bound(&mut filter, "_id");
-        self.list(filter, range).await
-    }
-
     /// The newest live posts and reposts of an author, as the session sees them.
     pub(super) async fn newest_heads(
         &self,
@@ -160,15 +154,10 @@ impl Posts {
         let mut found = heads.limit(i64::from(limit)).session(&mut *session).await?;
         found.stream(session).try_collect().await
     }
-
-    async fn list(&self, filter: Document, range: Range<PostId>) -> Result<Vec<Post>, Error> {
-        let found = self.posts.find(filter).sort(doc! { "_id": range.direction() });
-        Ok(range.newest_first(found.limit(i64::from(range.limit)).await?.try_collect().await?))
-    }
 }
 
 fn head_fields() -> Document {
-    doc! { "author": 1, "repost_of": 1 }
+    doc! { "author": 1, "repost_of": 1, "position": 1 }
 }
 
 fn of_authors(authors: &[UserId], range: Range<PostId>) -> Document {

@@ -9,6 +9,7 @@ use mongodb::error::Error;
 use mongodb::{ClientSession, Collection, Database, SessionCursor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use shared::ids::{EventId, PostId, UserId};
+use shared::position::Position;
 use uuid::Uuid;
 
 use super::range::Range;
@@ -152,6 +153,9 @@ pub struct Relation {
     /// For a repost: the id that it has as a post of its own.
     #[serde(default)]
     pub repost: Option<PostId>,
+    /// Where that event stands in the commit order; unknown of what a scan has found.
+    #[serde(default)]
+    pub position: Option<Position>,
 }
 
 impl Relation {

@@ -125,6 +125,7 @@ impl RowWriter {
         let events = batch.iter().map(|delivery| Recorded {
             id: delivery.recorded.id,
             version: delivery.version(),
+            position: delivery.position,
             event: delivery.event.clone(),
         });
         self.0.run(events.collect()).await

@@ -106,6 +106,8 @@ pub(super) struct HistoryRow {
 
 /// Where rows keep what they count, as in [`Change::counts`].
 const COUNTS: &str = "counts";
+/// Where the event that a live row comes from stands in the commit order.
+const POSITION: &str = "position";
 const POSTED: &str = "posted";
 const FOLLOWERS: &str = "counts.followers";
 
@@ -213,7 +215,7 @@ impl Changes {
             | Event::UserCredentialsChanged(user)
             | Event::UserDeleted(user) => self.user(user, recorded.version),
             Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
-                return self.post(post, recorded.version);
+                return self.post(post, recorded);
             }
             Event::Followed(follow) | Event::Unfollowed(follow) => self.follow(follow, recorded),
             Event::PostLiked(like) | Event::PostUnliked(like) => self.like(like, recorded),
@@ -244,7 +246,8 @@ impl Changes {
         }
     }
 
-    fn post(&mut self, post: &Post, version: i64) -> Result<(), bson::error::Error> {
+    fn post(&mut self, post: &Post, recorded: &Recorded) -> Result<(), bson::error::Error> {
+        let version = recorded.version;
         let content = post.content.as_ref().filter(|_| !post.deleted);
         let entities = content
             .map(|content| bson::serialize_to_bson(&content.entities))
@@ -277,7 +280,7 @@ impl Changes {
             }
             row
         });
-        let passed = self.post_row(post.id, post.author, version, row);
+        let passed = self.post_row(post.id, post.author, recorded, row);
         if let Some(by) = passed
             && by != 0
         {
@@ -338,12 +341,12 @@ impl Changes {
                 "created_at": bson::DateTime::from_chrono(repost.created_at),
             }
         });
-        self.post_row(repost.id, repost.user, recorded.version, row);
+        self.post_row(repost.id, repost.user, recorded, row);
     }
 
     /// Answers with what the row counts more or less than before; `None` if it is newer.
-    fn post_row(&mut self, id: PostId, author: UserId, version: i64, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 9] = [
+    fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
+        const FIELDS: [&str; 10] = [
             "author",
             "text",
             "entities",
@@ -353,7 +356,15 @@ impl Changes {
             "in_reply_to",
             "public",
             "repost_of",
+            POSITION,
         ];
+        let version = recorded.version;
+        let row = row.map(|mut row| {
+            if let Some(position) = recorded.position {
+                row.insert(POSITION, position);
+            }
+            row
+        });
         let state = self.known.posts.entry(id).or_default();
         let by = pass(state, version, row.is_some(), &mut self.refused)?;
         if row.is_some() && !self.known.reaches.get(&author).is_some_and(|reach| reach.posted) {
@@ -390,6 +401,12 @@ impl Changes {
             }
             None if id.kind() == RelationKind::Repost => gone.push("repost"),
             None => {}
+        }
+        match recorded.position.filter(|_| live) {
+            Some(position) => {
+                row.insert(POSITION, position);
+            }
+            None => gone.push(POSITION),
         }
         self.relations.entry(id).or_default().content = Some((row, gone));
         by

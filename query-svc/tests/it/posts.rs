@@ -4,7 +4,7 @@ use insta::assert_json_snapshot;
 use shared::ids::PostId;
 use shared::values::Visibility;
 
-use crate::service::{Caller, Service, named, texts};
+use crate::service::{Answer, Caller, Service, named, texts};
 
 fn ids_of(posts: &serde_json::Value) -> Vec<String> {
     posts
@@ -276,5 +276,49 @@ async fn history_has_every_text_and_none_of_a_deleted_post() {
             .status,
         404
     );
+    service.stop().await;
+}
+
+/// What most readers may not see costs them a page that is short, and strangers nothing at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_for_followers_keep_nobody_from_the_others() {
+    let mut service = Service::start().await;
+    let [ada, bob, eve] = ["ada", "bob", "eve"].map(|handle| service.store.register(handle));
+    service.store.follow(bob, eve);
+    let post = service.store.post(ada, "question");
+    let open = service.store.write(ada, "answer", Some(post), Visibility::Public);
+    let closed: Vec<PostId> = (0..700)
+        .map(|n| {
+            service
+                .store
+                .write(eve, &format!("flood {n}"), Some(post), Visibility::Followers)
+        })
+        .collect();
+    service.settle().await;
+    let path = format!("/v1/posts/{post}/thread?limit=20");
+    let replies = |answer: &Answer| ids_of(&answer.body["replies"]);
+    // An index of its own has what strangers see.
+    let page = service.get(&path, Caller::Nobody).await;
+    assert_eq!(
+        (replies(&page), &page.body["next"]),
+        (texts([open]), &serde_json::Value::Null)
+    );
+    let page = service.get(&format!("/v1/users/{eve}/posts"), Caller::User(ada)).await;
+    assert_eq!(
+        (page.ids(), &page.body["next"]),
+        (texts::<PostId>([]), &serde_json::Value::Null)
+    );
+    // Who might see some of them looks at a bounded number, and goes on from there.
+    let page = service.get(&path, Caller::User(ada)).await;
+    assert_eq!(replies(&page), texts::<PostId>([]));
+    let next = page.body["next"].as_str().unwrap();
+    let page = service.get(&format!("{path}&before={next}"), Caller::User(ada)).await;
+    assert_eq!(
+        (replies(&page), &page.body["next"]),
+        (texts([open]), &serde_json::Value::Null)
+    );
+    // Who follows their author has them at once.
+    let page = service.get(&path, Caller::User(bob)).await;
+    assert_eq!(replies(&page), texts(closed.iter().rev().take(20)));
     service.stop().await;
 }

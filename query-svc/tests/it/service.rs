@@ -230,7 +230,11 @@ impl Service {
 
     /// Works all new events into the views and says nothing.
     pub(crate) async fn project(&mut self) {
-        let new = self.store.log[self.projected_to..].to_vec();
+        let mut new = self.store.log[self.projected_to..].to_vec();
+        let position = self.next_position();
+        for delivery in &mut new {
+            delivery.position = Some(position);
+        }
         self.projected_to = self.store.log.len();
         // What comes together and is of one audience goes in one batch, as a partition's worker would do it.
         for batch in new.chunk_by(|a, b| a.event.audience() == b.event.audience()) {
@@ -451,7 +455,7 @@ fn rename(value: &Value, key: Option<&str>, names: &mut BTreeMap<String, String>
             .map(|(key, value)| (key.clone(), rename(value, Some(key), names)))
             .collect(),
         Value::Array(items) => items.iter().map(|item| rename(item, key, names)).collect(),
-        Value::String(text) if matches!(key, Some("next" | "prev")) && text.len() == 22 => {
+        Value::String(text) if matches!(key, Some("next" | "prev")) && text.len() >= 22 => {
             Value::String("<cursor>".to_owned())
         }
         Value::String(text) if text.parse::<PostId>().is_ok() => {

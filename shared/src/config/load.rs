@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Every section that some program of the product reads. One that is not here is a slip of the pen.
-pub const SECTIONS: [&str; 21] = [
+pub const SECTIONS: [&str; 22] = [
     "auth",
     "cache",
     "clock",
@@ -17,6 +17,7 @@ pub const SECTIONS: [&str; 21] = [
     "consistency",
     "cors",
     "database",
+    "follows",
     "http",
     "mongodb",
     "operator",

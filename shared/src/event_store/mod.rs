@@ -7,6 +7,7 @@
 //! Invariant: a transaction holds at most one event, so that "after this position" is exact.
 
 mod append;
+mod follows;
 mod marks;
 mod recorded;
 mod scan;

@@ -49,26 +49,26 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-/// The parameters of every list: `?limit=&before=&after=`. The cursors are those of an earlier page.
+/// The parameters of every list: `?limit=&before=&after=`. The cursors are those of an earlier page, each of a kind of its own.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PageQuery<C> {
+pub struct PageQuery<B, A = B> {
     /// Items on a page.
     #[serde(default)]
     pub limit: Limit,
     /// The `next` of an earlier page: items that come after that page.
     #[serde(default = "none")]
-    pub before: Option<C>,
-    /// The `prev` of an earlier page: items that came before that page, and newer ones.
+    pub before: Option<B>,
+    /// The `prev` of an earlier page: items that are new since, or come late.
     #[serde(default = "none")]
-    pub after: Option<C>,
+    pub after: Option<A>,
 }
 
 fn none<C>() -> Option<C> {
     None
 }
 
-impl<C> IntoParams for PageQuery<C> {
+impl<B, A> IntoParams for PageQuery<B, A> {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let parameter = |name: &str, description: &str, schema: ObjectBuilder| {
             ParameterBuilder::new()
@@ -83,23 +83,19 @@ impl<C> IntoParams for PageQuery<C> {
             .minimum(Some(1))
             .maximum(Some(Limit::MAX))
             .default(Some(Limit::default().0.into()));
-        // 16 bytes in base64url.
-        let cursor = || {
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .pattern(Some("^[A-Za-z0-9_-]{21}[AQgw]$"))
-        };
+        let text = |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
         vec![
             parameter("limit", "Items on a page.", limit),
             parameter(
                 "before",
                 "The `next` of an earlier page: what comes after that page.",
-                cursor(),
+                // 16 bytes in base64url.
+                text("^[A-Za-z0-9_-]{21}[AQgw]$"),
             ),
             parameter(
                 "after",
-                "The `prev` of an earlier page: what has come before that page, newer items too.",
-                cursor(),
+                "The `prev` of an earlier page: what is new since, or comes late.",
+                text("^[A-Za-z0-9_-]{22,2048}$"),
             ),
         ]
     }

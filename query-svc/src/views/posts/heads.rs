@@ -11,7 +11,8 @@ use crate::views::range::Range;
 impl Posts {
     /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
     ///
-    /// A page over many authors is asked for in chunks and merged; a server merges a hundred sorted lists well.
+    /// A server merges the sorted lists of a hundred authors and stops at the limit; of many more it reads all that lies in
+    /// the range.
     pub async fn heads_of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         if authors.is_empty() {
             return Ok(Vec::new());
@@ -22,14 +23,22 @@ impl Posts {
     /// As [`Posts::heads_of_authors`], of one author and only what everybody may see.
     pub async fn public_heads_of_author(&self, author: UserId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         let mut filter = of_authors(&[author], range);
-        filter.insert("visibility", "public");
+        only_public(&mut filter);
         self.heads_where(filter, range).await
     }
 
-    /// Live answers to a post, newest first.
-    pub async fn heads_of_replies(&self, post: PostId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+    /// Live answers to a post, newest first; those for followers only where they are asked for.
+    pub async fn heads_of_replies(
+        &self,
+        post: PostId,
+        closed_too: bool,
+        range: Range<PostId>,
+    ) -> Result<Vec<PostHead>, Error> {
         let mut filter = doc! { "in_reply_to.post": post };
         range.bound(&mut filter, "_id");
+        if !closed_too {
+            only_public(&mut filter);
+        }
         self.heads_where(filter, range).await
     }
 
@@ -52,5 +61,13 @@ impl Posts {
             .batch_size(range.limit.saturating_add(1))
             .await?;
         Ok(range.newest_first(found.try_collect().await?))
+    }
+}
+
+/// The index that has the visibility is always asked for a range: without one, the stand-in for MongoDB reads the others.
+fn only_public(filter: &mut Document) {
+    filter.insert("visibility", "public");
+    if !filter.contains_key("_id") {
+        filter.insert("_id", doc! { "$lt": PostId::from_bytes([0xFF; 16]) });
     }
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use shared::entities::Entities;
 use shared::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, User};
 use shared::ids::{EventId, PostId, UserId};
+use shared::position::Position;
 use shared::values::Visibility;
 use uuid::Uuid;
 
@@ -90,7 +91,14 @@ fn user_id(number: u8) -> UserId {
 impl Author {
     fn append(&mut self, version: i64, event: Event) {
         let id = EventId::from_uuid(Uuid::from_u128(1 + self.history.len() as u128));
-        self.history.push(Recorded { id, version, event });
+        // Each has its own, so that a row shows of which event it is.
+        let position = Some(Position::from_u64(1 << 32 | self.history.len() as u64));
+        self.history.push(Recorded {
+            id,
+            version,
+            position,
+            event,
+        });
     }
 
     fn now(&self) -> DateTime<Utc> {

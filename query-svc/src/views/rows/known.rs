@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use shared::events::Event;
 use shared::ids::{EventId, PostId, UserId};
+use shared::position::Position;
 
 use crate::views::profiles::Audience;
 use crate::views::relations::RelationId;
@@ -70,6 +71,8 @@ impl Keys {
 pub(in crate::views) struct Recorded {
     pub(in crate::views) id: EventId,
     pub(in crate::views) version: i64,
+    /// Unknown in a scan.
+    pub(in crate::views) position: Option<Position>,
     pub(in crate::views) event: Event,
 }
 

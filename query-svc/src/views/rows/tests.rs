@@ -32,6 +32,7 @@ fn recorded(version: i64, event: Event) -> Recorded {
     Recorded {
         id: EventId::new(at()),
         version,
+        position: None,
         event,
     }
 }

@@ -88,7 +88,7 @@ async fn an_older_event_that_comes_later_changes_nothing() {
     let by_bob = projected
         .views
         .posts
-        .of_authors(&[bob], Range::newest(10))
+        .heads_of_authors(&[bob], Range::newest(10))
         .await
         .unwrap();
     assert_eq!(by_bob.iter().map(|post| post.id).collect::<Vec<_>>(), [second]);
@@ -119,7 +119,7 @@ async fn what_counts_may_come_before_what_it_counts_for() {
     let like = store.like(UserId::new(chrono::Utc::now()), post, true);
     projected.deliver(&[like]).await;
     assert_eq!(projected.views.posts.live_by_ids(&[post]).await.unwrap(), []);
-    assert_eq!(projected.views.posts.public(Range::newest(10)).await.unwrap(), []);
+    assert_eq!(projected.views.posts.public_heads(Range::newest(10)).await.unwrap(), []);
     projected.deliver(&store.log).await;
     assert_eq!(
         projected.views.posts.live_by_ids(&[post]).await.unwrap()[0]
@@ -157,7 +157,12 @@ async fn a_deleted_post_leaves_a_tombstone_that_no_late_event_fills() {
         0
     );
     assert_eq!(
-        projected.views.posts.replies(parent, Range::newest(10)).await.unwrap(),
+        projected
+            .views
+            .posts
+            .heads_of_replies(parent, true, Range::newest(10))
+            .await
+            .unwrap(),
         []
     );
     assert_eq!(
@@ -224,29 +229,38 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
     projected.projection.handle(&store.log).await.unwrap();
 
     let read = &projected.views.posts;
-    let ids = |posts: Vec<query_svc::views::Post>| posts.iter().map(|post| post.id).collect::<Vec<_>>();
+    let ids = |posts: Vec<query_svc::views::PostHead>| posts.iter().map(|post| post.id).collect::<Vec<_>>();
     assert_eq!(
-        ids(read.public(Range::newest(3)).await.unwrap()),
+        ids(read.public_heads(Range::newest(3)).await.unwrap()),
         [reply, posts[4], posts[3]]
     );
     assert_eq!(
-        ids(read.public(Range::before(posts[3], 2)).await.unwrap()),
+        ids(read.public_heads(Range::before(posts[3], 2)).await.unwrap()),
         [posts[2], posts[1]]
     );
     assert_eq!(
-        ids(read.public(Range::after(posts[1], 2)).await.unwrap()),
+        ids(read.public_heads(Range::after(posts[1], 2)).await.unwrap()),
         [posts[3], posts[2]]
     );
     let authors = [ada, fans[0], fans[1]];
     assert_eq!(
-        ids(read.of_authors(&authors, Range::newest(4)).await.unwrap()),
+        ids(read.heads_of_authors(&authors, Range::newest(4)).await.unwrap()),
         [repost, reply, secret, posts[4]]
     );
     assert_eq!(
-        ids(read.of_authors(&[ada], Range::after(posts[3], 9)).await.unwrap()),
+        ids(read.heads_of_authors(&[ada], Range::after(posts[3], 9)).await.unwrap()),
         [secret, posts[4]]
     );
-    assert_eq!(ids(read.replies(posts[0], Range::newest(4)).await.unwrap()), [reply]);
+    let closed = store.write(ada, "reply for followers", Some(posts[0]), Visibility::Followers);
+    projected.deliver(&[store.last()]).await;
+    for (closed_too, expected) in [(true, vec![closed, reply]), (false, vec![reply])] {
+        let replies = read.heads_of_replies(posts[0], closed_too, Range::newest(4)).await;
+        assert_eq!(ids(replies.unwrap()), expected);
+    }
+    let open = read.public_heads_of_author(ada, Range::newest(2)).await.unwrap();
+    assert_eq!(ids(open), [posts[4], posts[3]]);
+    store.delete_post(closed);
+    projected.deliver(&[store.last()]).await;
     let heads = read.heads_of_authors(&authors, Range::newest(1)).await.unwrap();
     assert_eq!(
         (heads[0].id, heads[0].repost_of.map(|original| original.post)),
@@ -400,7 +414,16 @@ async fn an_event_that_can_not_be_stored_fails_alone() {
             other => assert!(n != 4 && other.is_ok(), "{n}: {other:?}"),
         }
     }
-    assert_eq!(projected.views.posts.public(Range::newest(100)).await.unwrap().len(), 8);
+    assert_eq!(
+        projected
+            .views
+            .posts
+            .public_heads(Range::newest(100))
+            .await
+            .unwrap()
+            .len(),
+        8
+    );
 }
 
 /// Two processes, of which one has an old event of a post that the other one is deleting.

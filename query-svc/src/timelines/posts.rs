@@ -1,0 +1,106 @@
+//! Lists of posts that an index has in their order: one user's, everybody's, and the answers to a post.
+
+use shared::ids::{PostId, UserId};
+
+use super::authors::range;
+use crate::cursor::Cursor;
+use crate::handled::Appearance;
+use crate::paging::{Listing, Part};
+use crate::reading::{ReadError, Reading};
+use crate::shown::{Candidate, List, ShownPost};
+use crate::views::{End, Range, RelationId};
+
+/// Which posts are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The posts and reposts of one user.
+    By(UserId),
+    /// Public posts and replies of all users, without reposts.
+    Public,
+    /// Direct answers to a post.
+    AnswersTo(PostId),
+}
+
+/// Posts, newest first, as far as the viewer may see them.
+#[derive(Debug)]
+pub(crate) struct Posts<'a> {
+    reading: &'a Reading,
+    which: Which,
+    viewer: Option<UserId>,
+    /// Whether posts for followers may be among them; looked up with the first candidates, because what is asked before
+    /// the page is begun may be older than what the page takes for known.
+    closed_too: Option<bool>,
+}
+
+impl<'a> Posts<'a> {
+    pub(crate) fn new(reading: &'a Reading, which: Which, viewer: Option<UserId>) -> Self {
+        Self {
+            reading,
+            which,
+            viewer,
+            closed_too: None,
+        }
+    }
+
+    /// Who can see none of the posts for followers is served by an index that has none.
+    async fn closed_too(&mut self) -> Result<bool, ReadError> {
+        if let Some(known) = self.closed_too {
+            return Ok(known);
+        }
+        let closed_too = match (self.which, self.viewer) {
+            (_, None) | (Which::Public, _) => false,
+            (Which::By(author), Some(viewer)) if author != viewer => {
+                let follow = RelationId::follow(viewer, author);
+                self.reading.relations(vec![follow]).await?[&follow]
+            }
+            (Which::By(_) | Which::AnswersTo(_), Some(_)) => true,
+        };
+        self.closed_too = Some(closed_too);
+        Ok(closed_too)
+    }
+
+    /// Newest first, from whichever end.
+    async fn read(&mut self, range: Range<PostId>) -> Result<Vec<Candidate>, ReadError> {
+        let closed_too = self.closed_too().await?;
+        let posts = &self.reading.views.posts;
+        let heads = match self.which {
+            Which::By(author) if closed_too => self.reading.ask(posts.heads_of_authors(&[author], range)).await?,
+            Which::By(author) => self.reading.ask(posts.public_heads_of_author(author, range)).await?,
+            Which::Public => self.reading.ask(posts.public_heads(range)).await?,
+            Which::AnswersTo(post) => {
+                self.reading
+                    .ask(posts.heads_of_replies(post, closed_too, range))
+                    .await?
+            }
+        };
+        Ok(heads.into_iter().map(Candidate::from).collect())
+    }
+}
+
+impl Listing for Posts<'_> {
+    type Candidate = Candidate;
+    type Item = ShownPost;
+
+    fn place(candidate: &Candidate) -> Cursor {
+        candidate.place()
+    }
+
+    async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
+        let found = self.read(range(Cursor::BOTTOM, below, count, End::Newest)).await?;
+        Ok(Part::of(found, count, Candidate::place))
+    }
+
+    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
+        let mut found = self.read(range(above, Cursor::TOP, count, End::Oldest)).await?;
+        found.reverse();
+        Ok(Part::of(found, count, Candidate::place))
+    }
+
+    async fn appearances(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        Ok(candidates.iter().map(Candidate::appearance).collect())
+    }
+
+    async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
+        self.reading.show(candidates, self.viewer, List::Any).await
+    }
+}
