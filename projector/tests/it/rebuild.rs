@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bson::{Document, doc};
 use query_svc::views::Views;
 use query_svc::views::generation::Phase;
+use shared::event_store::EVENTS;
 use shared::ids::UserId;
+use shared::subscription::dead_letters::DeadLetters;
 use tokio_util::sync::CancellationToken;
 
 use crate::oracle::Oracle;
@@ -303,4 +306,45 @@ async fn paused_views_stay_as_they_are_and_catch_up_later() {
         .assert_shown_by(&world.active_views().await)
         .await;
     projector.stop().await;
+}
+
+/// As in a rolling upgrade. A generation leaves nothing out because this program does not know it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_here_knows_is_waited_for() {
+    let world = World::new().await;
+    let users = world.users(2).await;
+    let follow = world.follow(users[0], users[1]).await;
+    world.post(users[1], "after").await;
+    let events = world.store.database().collection::<Document>(EVENTS);
+    let is_of = async |kind: &str| {
+        let kind = doc! { "$set": { "type": kind } };
+        events.update_one(doc! { "_id": follow.id }, kind).await.unwrap();
+    };
+    is_of("follow.requested").await;
+    let generation = world.generations.request_rebuild().await.unwrap();
+    let one_by_one = [
+        HASTY,
+        &[
+            ("MICROBLOG__REBUILD__BATCH", "1"),
+            ("MICROBLOG__REBUILD__RETRY_AFTER", "100ms"),
+        ],
+    ]
+    .concat();
+    let process = world.process(&one_by_one);
+    // The first answer of the database has all of them, and so it was read as it is.
+    eventually("a part is built", DEADLINE, async || {
+        let building = world.control().await.building;
+        building.is_some_and(|building| building.scanned > 0)
+    })
+    .await;
+    is_of("follow.followed").await;
+    eventually("the rebuild is over", DEADLINE, async || {
+        is_over(&world, generation).await
+    })
+    .await;
+    world.caught_up().await;
+    let views = world.active_views().await;
+    Oracle::of(&world.store).await.assert_shown_by(&views).await;
+    assert_eq!(DeadLetters::new(&world.views).list().await.unwrap().len(), 0);
+    assert_eq!(process.terminate().await, Some(0));
 }
