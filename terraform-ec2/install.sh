@@ -51,7 +51,6 @@ mount_data() {
         # Without the disk the machine starts, so that somebody can look; k3s does not.
         echo "UUID=$(blkid --match-tag UUID --output value "$disk") $data xfs defaults,nofail,x-systemd.device-timeout=60s 0 2" >>"$etc/fstab"
     fi
-    systemctl daemon-reload
     mountpoint --quiet "$data" || mount "$data"
     # By its password k3s knows the node again.
     mkdir -p "$data/node" "$etc/rancher"
@@ -112,6 +111,7 @@ TimeoutStartSec=0
 Restart=always
 RestartSec=5s
 UNIT
+    # For the mount, too.
     systemctl daemon-reload
     systemctl enable k3s.service
     # It has started when Kubernetes answers.
