@@ -130,7 +130,7 @@ impl Command for SetFollow {
             None => follow::Command::Unfollow { follower, followee },
         };
         let event = follow::decide(state, command)?;
-        if following {
+        if following.is_some() {
             read.live_actor(follower).await?;
         }
         read.live_user(followee).await?;
