@@ -13,7 +13,7 @@ use shared::clock::SharedClock;
 use shared::config::ConfigError;
 use shared::event_store::{EventStore, Retries};
 use shared::http::{Edge, Readiness, Server};
-use shared::mongo::{Databases, Losses};
+use shared::mongo::Databases;
 use shared::subscription::{Subscription, SubscriptionMetrics};
 use shared::telemetry::MetricsRegistry;
 use tokio::task::{JoinError, JoinSet};
@@ -203,13 +203,10 @@ async fn open_store(
 struct Work {
     following: Following,
     deletions: Subscription,
-    items: Items,
     /// None where the rebuild runs in a process of its own.
     rebuild: Option<(Leadership, Rebuilder)>,
     sweep: (Leadership, Sweeper),
     upkeep: (Leadership, Upkeep),
-    losses: Losses,
-    pause: Duration,
 }
 
 impl Work {
@@ -250,7 +247,7 @@ impl Work {
             metrics.views.clone(),
         );
         let sweeper = Sweeper {
-            items: items.clone(),
+            items,
             generations: generations.clone(),
             retractions: Retractions::new(store.clone(), config.mongodb.operation_timeout),
             store,
@@ -270,30 +267,20 @@ impl Work {
         Self {
             following,
             deletions,
-            items,
             rebuild: config.rebuild.hosted.then(|| (seat(rebuild::SEAT), rebuilder)),
             sweep: (seat("sweep"), sweeper),
             upkeep: (seat("upkeep"), upkeep),
-            losses: databases.losses.clone(),
-            pause: config.subscriptions.backoff,
         }
     }
 
     /// Works until `stop`, and until everything has been given back. A part that ends in disorder ends the others.
     async fn run(self, stop: &CancellationToken) -> Result<(), JoinError> {
-        while let Err(error) = self.losses.until_lost(self.items.ensure()).await {
-            tracing::warn!(%error, "could not make the collection of the deletion sweep; trying again");
-            if stop.run_until_cancelled(tokio::time::sleep(self.pause)).await.is_none() {
-                return Ok(());
-            }
-        }
         let Self {
             following,
             deletions,
             rebuild,
             sweep,
             upkeep,
-            ..
         } = self;
         let stop = stop.child_token();
         let mut parts = JoinSet::new();

@@ -79,6 +79,10 @@ impl<H: Handler> Handler for WithoutDiscarded<H> {
         }
     }
 
+    async fn prepare(&self) -> Result<(), Error> {
+        self.handler.prepare().await
+    }
+
     async fn session(&self) -> Result<Option<bson::Uuid>, Error> {
         self.handler.session().await
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mongodb::error::Error;
 use query_svc::views::generation::Generations;
 use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use shared::clock::SharedClock;
@@ -101,20 +100,14 @@ impl Following {
                 // A subscription runs until it is told to stop; one that ended panicked.
                 ended.stop(generation).await;
             }
-            match self.databases.losses.until_lost(self.start(generation)).await {
-                Ok(started) => {
-                    tracing::info!(generation, "follows a generation of the views");
-                    running.insert(generation, started);
-                }
-                Err(error) => tracing::warn!(generation, %error, "could not follow a generation of the views yet"),
-            }
+            tracing::info!(generation, "follows a generation of the views");
+            running.insert(generation, self.start(generation));
         }
     }
 
-    async fn start(&self, generation: i64) -> Result<Running, Error> {
+    fn start(&self, generation: i64) -> Running {
         let name = subscription_name(generation);
         let views = Views::new(&self.databases.views, generation);
-        views.ensure().await?;
         let projection = ViewProjection::new(
             views,
             self.timelines.clone(),
@@ -134,6 +127,6 @@ impl Following {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { subscription.run(stopped).await });
-        Ok(Running { stop, task })
+        Running { stop, task }
     }
 }

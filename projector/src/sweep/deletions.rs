@@ -1,6 +1,7 @@
 //! Notes every deleted user for the sweep.
 
 use async_trait::async_trait;
+use mongodb::error::Error;
 use shared::events::Event;
 use shared::subscription::{Delivery, Handler, HandlerError};
 
@@ -29,6 +30,10 @@ impl Handler for Deletions {
             }
         }
         Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), Error> {
+        self.items.ensure().await
     }
 
     fn event_types(&self) -> Option<&'static [&'static str]> {

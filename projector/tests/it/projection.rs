@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::ids::{PostId, UserId};
+use shared::ids::{PARTITIONS, PostId, UserId};
 
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World, eventually};
@@ -42,6 +42,26 @@ async fn events_become_views() {
         3,
         "its own post and reply were deleted or reposted as written above"
     );
+    projector.stop().await;
+}
+
+/// The control document, the leases of all subscriptions and every row and index are gone, under projectors that run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_are_lost_are_made_anew() {
+    let world = World::new().await;
+    let projector = world.projector().await;
+    let users = world.users(4).await;
+    some_history(&world, &users, 0).await;
+    world.caught_up().await;
+    world.views.drop().await.unwrap();
+    some_history(&world, &users, 1).await;
+    world.caught_up().await;
+    let views = world.active_views().await;
+    Oracle::of(&world.store).await.assert_shown_by(&views).await;
+    eventually("the deletions are looked at anew", DEADLINE, async || {
+        world.leases("sweep").await.len() == usize::from(PARTITIONS)
+    })
+    .await;
     projector.stop().await;
 }
 

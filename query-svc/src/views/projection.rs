@@ -16,6 +16,7 @@ use super::row_writer::{GROUP, RowWriter};
 /// guard that refuses says that somebody has written the row, not that somebody has finished what follows from it.
 #[derive(Debug)]
 pub struct ViewProjection {
+    views: Views,
     rows: RowWriter,
     distribution: Distribution,
 }
@@ -24,7 +25,8 @@ impl ViewProjection {
     pub fn new(views: Views, timelines: Timelines, clock: SharedClock, metrics: ViewMetrics) -> Self {
         Self {
             rows: RowWriter::new(views.clone(), metrics.clone()),
-            distribution: Distribution::new(views, timelines, clock, metrics),
+            distribution: Distribution::new(views.clone(), timelines, clock, metrics),
+            views,
         }
     }
 
@@ -54,6 +56,10 @@ impl Handler for ViewProjection {
             self.distribution.distribute(chunk, &committed).await?;
         }
         Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), mongodb::error::Error> {
+        self.views.ensure().await
     }
 
     async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {

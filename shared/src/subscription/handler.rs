@@ -38,6 +38,12 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
     /// An error means that nothing may be taken for done: the whole batch is delivered again.
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError>;
 
+    /// Makes what it writes to, where that is missing. It is called before there are leases: those that are gone went with their
+    /// database, and are made anew with everything else.
+    async fn prepare(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The server session of its transactions, if it always uses the same one: when this process dies, whoever takes its
     /// leases over ends what is open there.
     async fn session(&self) -> Result<Option<bson::Uuid>, Error> {

@@ -8,7 +8,7 @@ use mongodb::error::Error;
 use super::candidates::Prepared;
 use super::leases::{Claim, Lease, Leases, Owner, Stuck, Vacancies};
 use super::settings::SubscriptionSettings;
-use crate::ids::Partition;
+use crate::ids::{PARTITIONS, Partition};
 use crate::mongo::Losses;
 
 /// What changed since the last look.
@@ -22,6 +22,8 @@ pub(super) struct Changes {
     pub(super) wanted: Option<Vec<Lease>>,
     /// Nothing is held any more, or nobody is there to take it over.
     pub(super) handed_over: bool,
+    /// Of the leases that there have to be.
+    pub(super) some_are_missing: bool,
 }
 
 impl Changes {
@@ -95,10 +97,17 @@ impl Keeper {
         self.losses.until_lost(self.leases.offer(&self.owner)).await
     }
 
+    pub(super) fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// Looks at all leases, gives up what is another's, and takes what is due: of living owners only what is prepared.
     pub(super) async fn tend(&mut self, prepared: &Prepared, now: Instant) -> Result<Changes, Error> {
         let all = self.losses.until_lost(self.leases.all()).await?;
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            some_are_missing: all.len() < usize::from(PARTITIONS),
+            ..Changes::default()
+        };
         let nobodys = all.iter().filter(|lease| lease.owner.is_none());
         self.waiting = nobodys.filter(|lease| lease.is_beyond_us()).count();
         self.held.retain(|&partition, &mut fence| {

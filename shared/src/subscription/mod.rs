@@ -180,8 +180,7 @@ impl Subscription {
     }
 
     async fn prepare(&self) -> Result<Owner, Error> {
-        self.workshop.dead_letters.ensure().await?;
-        self.leases.ensure(Position::ORIGIN).await?;
+        self.workshop.make_missing(&self.leases).await?;
         Ok(Owner::random(self.workshop.handler.session().await?))
     }
 

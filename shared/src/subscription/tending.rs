@@ -139,7 +139,19 @@ impl Tending {
             *phase = Phase::Offered;
         }
         let prepared = self.prepared.borrow_and_update().clone();
-        self.keeper.tend(&prepared, Instant::now()).await
+        let found = self.keeper.tend(&prepared, Instant::now()).await?;
+        // A generation that is dropped loses its leases last, when those who followed it are leaving.
+        if found.some_are_missing && *phase == Phase::Working {
+            tracing::error!(
+                subscription = self.workshop.subscription,
+                "leases are gone, and what they say was handled is taken to be gone with them; everything is handled anew",
+            );
+            let making = self.workshop.make_missing(self.keeper.leases());
+            if let Err(error) = self.workshop.losses.until_lost(making).await {
+                tracing::warn!(subscription = self.workshop.subscription, %error, "making the leases anew failed; trying again");
+            }
+        }
+        Ok(found)
     }
 
     /// Tells the coordinator.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use mongodb::error::Error;
 use tokio::sync::Semaphore;
 
 use super::dead_letters::DeadLetters;
 use super::handler::{Delivery, Handler, HandlerError, refusing_panics};
+use super::leases::Leases;
 use super::metrics::{SubscriptionLabels, SubscriptionMetrics};
 use super::progress::Progress;
 use super::room::Room;
@@ -14,6 +16,7 @@ use crate::clock::SharedClock;
 use crate::event_store::EventStore;
 use crate::events::Event;
 use crate::mongo::Losses;
+use crate::position::Position;
 
 /// What the workers of a subscription have in common.
 #[derive(Debug)]
@@ -35,6 +38,13 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
+    /// Makes what the subscription needs in the database, where it is missing; the leases last, because they say what was handled.
+    pub(super) async fn make_missing(&self, leases: &Leases) -> Result<(), Error> {
+        self.dead_letters.ensure().await?;
+        self.handler.prepare().await?;
+        leases.ensure(Position::ORIGIN).await
+    }
+
     /// Calls the handler. A panic of it is a refusal, and it does not wait for answers on connections that are lost.
     pub(super) async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         let handling = refusing_panics(self.handler.handle(batch));
