@@ -83,7 +83,7 @@ pub(crate) async fn load(
 #[derive(Debug)]
 pub(crate) enum Refresh {
     Rotated {
-        session: Session,
+        session: Box<Session>,
         token: RefreshToken,
     },
     /// There is no such session any more, or it has expired.
@@ -206,6 +206,7 @@ impl SessionStore {
         }
         if presented.counter + 1 == session.counter && now - session.rotated_at <= self.grace {
             let token = self.tokens.issue(session.id, session.counter);
+            let session = Box::new(session);
             return Ok(Some(Refresh::Rotated { session, token }));
         }
         if presented.counter < session.counter {
@@ -233,7 +234,8 @@ impl SessionStore {
             "expires_at": bson::DateTime::from_chrono(next.expires_at),
         } };
         let updated = self.sessions.update_one(known, change).await?;
-        Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session: next, token }))
+        let session = Box::new(next);
+        Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session, token }))
     }
 
     /// A user's sessions, the last used first, and at most [`MOST_LISTED`].
