@@ -1,11 +1,13 @@
 //! How much of the events the views held at one moment, by partition.
 
+use std::sync::Arc;
+
 use shared::ids::{PARTITIONS, Partition, UserId};
 use shared::position::Position;
 
 /// Of each partition, up to where its events were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Handled([Position; PARTITIONS as usize]);
+pub(crate) struct Handled(Arc<[Position; PARTITIONS as usize]>);
 
 /// An event by which something appears in a list: where it stands in the commit order, and whose partitions have to have
 /// come so far before everybody who looks is shown it. Of a repost, that of its original too, which was committed before it.
@@ -21,7 +23,7 @@ impl Handled {
         for partition in Partition::all() {
             handled[partition.index()] = by_partition(partition);
         }
-        Self(handled)
+        Self(Arc::new(handled))
     }
 
     /// Whether whoever looked at the list then saw it.
@@ -81,7 +83,7 @@ impl Handled {
             }
             *position = Position::from_u64(before);
         }
-        Some(Self(handled))
+        Some(Self(Arc::new(handled)))
     }
 }
 

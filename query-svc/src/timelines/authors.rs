@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn the_questions_of_a_step_are_bounded() {
-        for authors in [401, 10_000, 100_000, 1_000_000] {
+        for authors in [401_usize, 10_000, 100_000, 1_000_000] {
             assert!(authors.div_ceil(large_chunk(authors)) <= MOST_QUESTIONS);
         }
         assert_eq!(10_000_usize.div_ceil(large_chunk(10_000)), 25);
