@@ -6,6 +6,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 
 #[cfg(feature = "up")]
 use crate::{alone, up};
@@ -54,21 +56,22 @@ enum Command {
 
 /// Parses the command line and does what it says.
 pub async fn run() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    // In a box: together these are futures of more layers than the compiler lays out.
+    let running: LocalBoxFuture<'_, anyhow::Result<ExitCode>> = match Cli::parse().command {
         #[cfg(feature = "up")]
-        Command::Up(arguments) => up::run(arguments).await,
-        Command::Demo(arguments) => demo::run(arguments).await,
-        Command::Smoke(arguments) => smoke::run(arguments).await,
-        Command::Import(arguments) => import::run(arguments).await,
-        Command::Verify(arguments) => verify::run(arguments).await,
-        Command::DeadLetters(arguments) => dead_letters::run(arguments).await,
-        Command::Rebuild(arguments) => rebuild::run(arguments).await,
-        Command::ResetPassword(arguments) => codes::reset_password(arguments).await,
-        Command::Invite(arguments) => codes::invite(arguments).await,
+        Command::Up(arguments) => up::run(arguments).boxed_local(),
+        Command::Demo(arguments) => demo::run(arguments).boxed_local(),
+        Command::Smoke(arguments) => smoke::run(arguments).boxed_local(),
+        Command::Import(arguments) => import::run(arguments).boxed_local(),
+        Command::Verify(arguments) => verify::run(arguments).boxed_local(),
+        Command::DeadLetters(arguments) => dead_letters::run(arguments).boxed_local(),
+        Command::Rebuild(arguments) => rebuild::run(arguments).boxed_local(),
+        Command::ResetPassword(arguments) => codes::reset_password(arguments).boxed_local(),
+        Command::Invite(arguments) => codes::invite(arguments).boxed_local(),
         #[cfg(feature = "up")]
-        Command::Projector(arguments) => alone::run(arguments).await,
+        Command::Projector(arguments) => alone::run(arguments).boxed_local(),
     };
-    outcome.unwrap_or_else(|error| {
+    running.await.unwrap_or_else(|error| {
         complain(&error);
         ExitCode::from(2)
     })

@@ -54,7 +54,6 @@ use self::workshop::Workshop;
 use crate::clock::SharedClock;
 use crate::event_store::EventStore;
 use crate::mongo::Databases;
-use crate::position::Position;
 
 /// So long it may take to give leases back: what could not be given back runs out.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
