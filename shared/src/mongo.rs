@@ -161,7 +161,7 @@ fn is_permanent_code(code: i32) -> bool {
             // BSONObjectTooLarge, and a document that an update makes too large.
             | 10_334 | 17_419 | 17_420
             // TransactionTooLarge, TransactionTooLargeForCache: a smaller one may fit.
-            | 257 | 372
+            | 257 | 388
             // DuplicateKey, where nobody expects it.
             | 11_000
     )
@@ -210,7 +210,7 @@ mod tests {
     /// Out of disk, a changed password, too many requests (Cosmos DB), a view that is being moved, and what no version knows yet.
     #[test]
     fn what_nobody_has_thought_of_may_pass() {
-        for code in [14_031, 18, 13, 8_000, 16_500, 133, 46, 999_999] {
+        for code in [14_031, 18, 13, 8_000, 16_500, 133, 46, 372, 999_999] {
             assert!(is_transient(&command(code)), "{code}");
         }
         let io = std::io::Error::other("cut");
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_for_what_it_is_does_not_pass() {
-        for code in [2, 14, 121, 10_334, 17_419, 257, 11_000] {
+        for code in [2, 14, 121, 10_334, 17_419, 257, 388, 11_000] {
             assert!(!is_transient(&command(code)), "{code}");
         }
         assert!(!is_transient(&Error::custom("can't be understood")));
