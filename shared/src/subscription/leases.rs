@@ -126,11 +126,13 @@ impl Leases {
         &self.subscription
     }
 
-    /// Makes the leases that are missing, to begin after `position`.
+    /// Makes the leases that are missing, to begin after `position`. Their fences begin with the clock's milliseconds: what an owner of
+    /// those before has under way passes for none of these.
     pub async fn ensure(&self, position: Position) -> Result<(), Error> {
         if self.all().await?.len() == Partition::all().count() {
             return Ok(());
         }
+        let fence = bson::DateTime::now().timestamp_millis();
         let leases = Partition::all().map(|partition| Lease {
             id: self.id(partition),
             subscription: self.subscription.clone(),
@@ -138,7 +140,7 @@ impl Leases {
             owner: None,
             session: None,
             offered_by: None,
-            fence: 0,
+            fence,
             beat: 0,
             position,
             needs: None,

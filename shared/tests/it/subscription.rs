@@ -307,3 +307,18 @@ async fn a_handler_of_some_types_gets_no_others_and_keeps_up() {
     let handled: HashSet<EventId> = recorder.handled().into_iter().collect();
     assert_eq!(handled, HashSet::from([scanned.id, streamed.id]));
 }
+
+/// What an owner of the leases before has under way must not pass for the new ones'.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_are_made_anew_have_fences_that_never_were() {
+    let world = World::new().await;
+    let fences = async || {
+        world.leases().ensure(Position::ORIGIN).await.unwrap();
+        let all = world.leases().all().await.unwrap();
+        all.into_iter().map(|lease| lease.fence).max().unwrap()
+    };
+    let before = fences().await;
+    world.leases().remove().await.unwrap();
+    let anew = fences().await;
+    assert!(before != anew, "{before}");
+}
