@@ -111,12 +111,9 @@ pub enum DecodeError {
     /// A newer program reads it.
     #[error("event type '{event_type}' has schema {schema}, newer than the {SCHEMA} this program knows")]
     UnknownSchema { event_type: String, schema: i32 },
-    /// No program ever reads it.
-    #[error("event of type '{event_type}' is malformed: {source}")]
-    Malformed {
-        event_type: String,
-        source: bson::error::Error,
-    },
+    /// No program ever reads it. What is wrong with it is not told: that would quote what somebody wrote.
+    #[error("event of type '{event_type}' and schema {schema} is malformed")]
+    Malformed { event_type: String, schema: i32 },
 }
 
 macro_rules! event_types {
@@ -144,7 +141,7 @@ macro_rules! event_types {
                     $($name => bson::deserialize_from_slice(data.as_bytes()).map(Event::$variant),)+
                     _ => return Err(DecodeError::UnknownType(event_type.to_owned())),
                 }
-                .map_err(|source| DecodeError::Malformed { event_type: event_type.to_owned(), source })
+                .map_err(|_| DecodeError::Malformed { event_type: event_type.to_owned(), schema })
             }
         }
     };

@@ -10,6 +10,9 @@ use crate::events::{DecodeError, Event, StreamId};
 use crate::ids::{EventId, Partition, UserId};
 use crate::values::IdempotencyKey;
 
+/// No name of a stream or type that a program of ours writes is longer, in bytes.
+const LONGEST_NAME: usize = 128;
+
 /// The document of an event: the envelope, and in `data` the new state of its aggregate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordedEvent {
@@ -46,9 +49,9 @@ pub struct RecordedEvent {
 impl RecordedEvent {
     /// Reads a document of the event store.
     pub fn read(document: &RawDocument) -> Result<Self, Unreadable> {
-        bson::deserialize_from_slice(document.as_bytes()).map_err(|error| Unreadable {
+        bson::deserialize_from_slice(document.as_bytes()).map_err(|_| Unreadable {
             envelope: Envelope::salvaged(document),
-            reason: error.to_string(),
+            schema: document.get_i32("schema").unwrap_or(0),
         })
     }
 
@@ -90,13 +93,16 @@ impl Envelope {
             _ => None,
         };
         let id = id.map_or_else(|| named_after(document), EventId::from_bytes);
-        let text = |key: &str| document.get_str(key).map(str::to_owned);
+        let name = |key: &str| document.get_str(key).ok().filter(|name| name.len() <= LONGEST_NAME);
         let partition = document.get_i32("partition").ok().and_then(|it| it.try_into().ok());
         Self {
             id,
-            stream: text("stream").map_or_else(|_| StreamId::unreadable(id), StreamId::from_stored),
+            stream: name("stream").map_or_else(
+                || StreamId::unreadable(id),
+                |name| StreamId::from_stored(name.to_owned()),
+            ),
             version: document.get_i64("version").unwrap_or(0),
-            event_type: text("type").unwrap_or_default(),
+            event_type: name("type").unwrap_or_default().to_owned(),
             partition: partition.unwrap_or(Partition::FIRST),
         }
     }
@@ -111,11 +117,13 @@ fn named_after(document: &RawDocument) -> EventId {
 }
 
 /// A document of the event store that is no event: no program of ours wrote it so.
+///
+/// What is wrong with it is not told: that would quote what somebody wrote, and letters and logs outlive a deletion.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the event store holds a document that is no event: {reason}")]
+#[error("the event store holds a document that is no event, of type '{}' and schema {schema}", envelope.event_type)]
 pub struct Unreadable {
     pub envelope: Envelope,
-    reason: String,
+    schema: i32,
 }
 
 /// SHA-256 over the body of a request, to tell a repeat from another request with the same key.
@@ -160,5 +168,34 @@ mod bson_uuid {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
         bson::Uuid::deserialize(deserializer).map(Uuid::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    /// Letters and logs outlive a deletion.
+    #[test]
+    fn what_people_wrote_is_in_no_reason() {
+        let document = rawdoc! { "type": "post.created", "schema": "what ada wrote", "stream": "x".repeat(1_000) };
+        let unreadable = RecordedEvent::read(&document).unwrap_err();
+        let reason = unreadable.to_string();
+        assert!(reason.contains("post.created") && !reason.contains("ada"), "{reason}");
+        assert_eq!(unreadable.envelope.stream, StreamId::unreadable(unreadable.envelope.id));
+
+        let data = rawdoc! { "id": "what ada wrote" };
+        let malformed = Event::decode("post.created", 1, &data).unwrap_err();
+        let reason = chain(&malformed);
+        assert!(reason.contains("post.created") && !reason.contains("ada"), "{reason}");
+    }
+
+    fn chain(error: &dyn std::error::Error) -> String {
+        std::iter::successors(Some(error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ")
     }
 }
