@@ -258,7 +258,9 @@ impl Coordinator {
             Incoming::Event { stored, position } => {
                 match (self.workers.get_mut(&stored.partition()), held) {
                     (Some(worker), Some(held)) => worker.deliver(stored, position, held),
-                    _ => {
+                    // It does not await it.
+                    (Some(_), None) => {}
+                    (None, _) => {
                         let previous = self.workshop.progress.frontier();
                         self.candidates.show(stored, position, previous, &self.workshop.room);
                     }
@@ -309,7 +311,7 @@ impl Reading {
         Self { feed, waiting: None }
     }
 
-    /// The next of the stream, with room for it if it is for one of `workers`. May be dropped and called again without losing
+    /// The next of the stream, with room for it if one of `workers` awaits it. May be dropped and called again without losing
     /// anything.
     ///
     /// A server keeps the stream's place meanwhile. If it waits for so long that the server gives up, or its history is lost, the
@@ -326,10 +328,14 @@ impl Reading {
                 continue;
             };
             let held = match incoming {
-                Incoming::Event { stored, .. } if workers.contains_key(&stored.partition()) => {
-                    Some(room.take(stored.event()).await)
+                Incoming::Event { stored, position } => {
+                    let worker = workers.get(&stored.partition());
+                    match worker.is_some_and(|worker| worker.awaits(*position)) {
+                        true => Some(room.take(stored.event()).await),
+                        false => None,
+                    }
                 }
-                _ => None,
+                Incoming::Mark { .. } => None,
             };
             if let Some(incoming) = self.waiting.take() {
                 return Ok((incoming, held));

@@ -139,7 +139,7 @@ impl Worker {
     }
 
     /// Whether the stream's next is for this worker: not before the stream covers it, and not what was handed over before.
-    fn awaits(&self, position: Position) -> bool {
+    pub(super) fn awaits(&self, position: Position) -> bool {
         self.covered && position > self.delivered
     }
 
