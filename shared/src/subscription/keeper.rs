@@ -224,7 +224,7 @@ impl Keeper {
         let most = all.len().div_ceil(owners);
         let least = all.len() / owners;
         // What others gave back because they can't go on is nobody else's share.
-        let (needed, free): (Vec<&Lease>, Vec<&Lease>) = free.into_iter().partition(|lease| lease.needs.is_some());
+        let (needed, free): (Vec<&Lease>, Vec<&Lease>) = free.into_iter().partition(|lease| lease.needed().is_some());
         // Our own come first: we renew them without knowing, so that nobody else could ever take them.
         let (mut claimed, free): (Vec<&Lease>, Vec<&Lease>) = free
             .into_iter()
@@ -394,6 +394,7 @@ mod tests {
             Some(Needs {
                 event_type: "post.created".to_owned(),
                 schema,
+                fence: 1,
             })
         };
         (all[0].needs, all[1].needs) = (needs(SCHEMA), needs(SCHEMA + 1));

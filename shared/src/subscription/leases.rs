@@ -43,7 +43,7 @@ pub struct Lease {
     pub beat: i64,
     /// Every event of the partition up to here is handled. [`Position::ORIGIN`]: nobody has begun.
     pub position: Position,
-    /// The next event is of a kind that the last owner did not know: only who knows it takes the lease.
+    /// The next event is of a kind that the last owner did not know: only who knows it takes the lease. See [`Lease::needed`].
     #[serde(default)]
     pub needs: Option<Needs>,
 }
@@ -54,13 +54,17 @@ pub struct Needs {
     #[serde(rename = "type")]
     pub event_type: String,
     pub schema: i32,
+    /// Of the lease when it was given back.
+    #[serde(default)]
+    pub fence: i64,
 }
 
 impl Needs {
-    pub(super) fn of(event: &RecordedEvent) -> Self {
+    pub(super) fn of(event: &RecordedEvent, fence: i64) -> Self {
         Self {
             event_type: event.event_type.clone(),
             schema: event.schema,
+            fence,
         }
     }
 
@@ -75,9 +79,15 @@ impl Lease {
         self.owner.is_some() && self.owner == self.offered_by
     }
 
+    /// What its next event needs, if nobody has had it since that was written: a program of the version before takes a lease without
+    /// clearing it, and may have gone on.
+    pub(super) fn needed(&self) -> Option<&Needs> {
+        self.needs.as_ref().filter(|needs| needs.fence == self.fence)
+    }
+
     /// Whether only a newer program can go on with it.
     pub(super) fn is_beyond_us(&self) -> bool {
-        self.needs.as_ref().is_some_and(|needs| !needs.is_met())
+        self.needed().is_some_and(|needs| !needs.is_met())
     }
 }
 

@@ -328,7 +328,7 @@ impl Bench {
                     return;
                 }
                 Err(DecodeError::UnknownType(_) | DecodeError::UnknownSchema { .. }) => {
-                    self.unknown = Some(Needs::of(recorded));
+                    self.unknown = Some(Needs::of(recorded, self.fence));
                     // It stays here: a scan that waits for it must not take it for handled.
                     self.taken_up.push_front(Item::Event { stored, place });
                     return;

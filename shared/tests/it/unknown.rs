@@ -33,9 +33,16 @@ impl World {
         all.into_iter().find(|lease| lease.partition == partition)
     }
 
-    async fn is_given_back(&self, partition: Partition, needs: &Needs, fence: i64) {
+    async fn is_given_back(&self, partition: Partition, (event_type, schema): (&str, i32), fence: i64) {
         eventually("it is given back", || async {
-            let is = |lease: Lease| lease.owner.is_none() && lease.needs.as_ref() == Some(needs) && lease.fence > fence;
+            let is = |lease: Lease| {
+                let needs = Needs {
+                    event_type: event_type.to_owned(),
+                    schema,
+                    fence: lease.fence,
+                };
+                lease.owner.is_none() && lease.needs == Some(needs) && lease.fence > fence
+            };
             self.lease(partition).await.is_some_and(is)
         })
         .await;
@@ -60,11 +67,8 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
     let behind = world.follow(author).await;
     let elsewhere = world.follow(user_of(2)).await;
     recorder.wait_for_all(&[elsewhere]).await;
-    let needs = |event_type: &str| Needs {
-        event_type: event_type.to_owned(),
-        schema: 1,
-    };
-    world.is_given_back(partition, &needs("post.teleported"), 0).await;
+    let teleported = ("post.teleported", 1);
+    world.is_given_back(partition, teleported, 0).await;
     let given_back = world.lease(partition).await.unwrap();
 
     // Another one that does not know it leaves it alone, too.
@@ -91,9 +95,7 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
         .update_one(doc! { "_id": "test/01" }, known.clone())
         .await
         .unwrap();
-    world
-        .is_given_back(partition, &needs("post.teleported"), given_back.fence)
-        .await;
+    world.is_given_back(partition, teleported, given_back.fence).await;
 
     // By a scan it is read as it is by now.
     let by_now = doc! { "$set": { "type": "post.edited" } };
@@ -113,6 +115,26 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
     running.stop().await;
 }
 
+/// A program of the version before takes a lease whatever it needs, and says nothing about that. What it gives back may be anybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_needed_before_another_turn_is_needed_no_more() {
+    let world = World::new().await;
+    let author = user_of(1);
+    let (post, _) = append(&world.store, post_created(author, "from the past"), 0).await;
+    world.insert_after(&post, "type", "post.teleported").await;
+    let running = world.start(&Recorder::new());
+    let teleported = ("post.teleported", 1);
+    world.is_given_back(author.partition(), teleported, 0).await;
+    let given_back = world.lease(author.partition()).await.unwrap();
+    let turn = doc! { "$inc": { "fence": 1 } };
+    let leases = world.views.collection::<Document>("leases");
+    leases.update_one(doc! { "_id": &given_back.id }, turn).await.unwrap();
+    // It is taken, and given back in its turn.
+    let theirs = given_back.fence + 1;
+    world.is_given_back(author.partition(), teleported, theirs).await;
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_that_meets_what_it_does_not_know_moves_no_checkpoint() {
     let world = World::new().await;
@@ -122,11 +144,7 @@ async fn a_scan_that_meets_what_it_does_not_know_moves_no_checkpoint() {
     let behind = world.follow(author).await;
     let recorder = Recorder::new();
     let running = world.start(&recorder);
-    let needs = Needs {
-        event_type: "post.created".to_owned(),
-        schema: 2,
-    };
-    world.is_given_back(author.partition(), &needs, 0).await;
+    world.is_given_back(author.partition(), ("post.created", 2), 0).await;
     running.stop().await;
     assert!(!recorder.handled().contains(&behind));
     assert_eq!(world.checkpoint(author.partition()).await, Position::ORIGIN);
