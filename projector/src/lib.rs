@@ -18,4 +18,4 @@ mod upkeep;
 
 pub use self::app::{App, RunError, StartError};
 pub use self::config::{Config, Projector, Rebuild, Sweep};
-pub use self::rebuild::host_rebuilds;
+pub use self::rebuild::{HostError, host_rebuilds};

@@ -3,6 +3,7 @@
 use query_svc::views::ViewMetrics;
 use shared::clock::SharedClock;
 use shared::event_store::{EventStore, Retries};
+use shared::events::DecodeError;
 use shared::mongo::Databases;
 use shared::telemetry::MetricsRegistry;
 use tokio_util::sync::CancellationToken;
@@ -13,22 +14,30 @@ use crate::config::Config;
 use crate::leadership::{Leadership, Pace};
 use crate::metrics::RebuildMetrics;
 
+/// Why a process ends that only builds.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Database(#[from] mongodb::error::Error),
+    #[error("a newer program has to build this generation: {0}")]
+    Unknown(#[from] DecodeError),
+}
+
 /// Builds whatever generation is asked for, until `stop`. Where another process holds the seat, it waits for its turn.
 ///
 /// # Errors
-/// When the event store can't be opened.
+/// When the event store can't be opened, or at an event that only a newer program reads: who comes next, goes on from there.
 pub async fn host_rebuilds(
     config: &Config,
     clock: &SharedClock,
     databases: &Databases,
     stop: &CancellationToken,
-) -> Result<(), mongodb::error::Error> {
+) -> Result<(), HostError> {
     let store = EventStore::open(databases.events.clone(), clock.clone(), Retries::default()).await?;
     let pace = Pace::of(&config.subscriptions);
     let seat = Leadership::new(databases, SEAT, Uuid::new_v4().to_string(), pace);
     // Its progress is in the control document; nobody asks a process that ends for its metrics.
     let metrics = RebuildMetrics::register(&MetricsRegistry::default());
     let rebuilder = Rebuilder::new(config, clock, databases, store, metrics, ViewMetrics::default());
-    rebuilder.lead(&seat, stop).await;
-    Ok(())
+    Ok(rebuilder.lead_until_unknown(&seat, stop).await?)
 }

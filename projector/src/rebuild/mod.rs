@@ -15,6 +15,7 @@ mod host;
 mod retirement;
 mod scanning;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bson::Document;
@@ -39,7 +40,7 @@ use crate::discards::Discards;
 use crate::leadership::Leadership;
 use crate::metrics::RebuildMetrics;
 
-pub use host::host_rebuilds;
+pub use host::{HostError, host_rebuilds};
 
 /// Whoever holds it builds.
 pub(crate) const SEAT: &str = "rebuild";
@@ -105,14 +106,35 @@ impl Rebuilder {
         }
     }
 
-    /// Works whenever this process holds the seat, until `stop`.
+    /// Works whenever this process holds the seat, until `stop`. At what it does not know it waits, because it has other work, until
+    /// it is replaced.
     pub(crate) async fn lead(&self, seat: &Leadership, stop: &CancellationToken) {
-        seat.lead(stop, |term, stop| async move { self.run(&term, &stop).await })
-            .await;
+        seat.lead(stop, |term, stop| async move {
+            while self.run(&term, &stop).await.is_err() {
+                if pause(self.config.retry_after, &stop).await.is_err() {
+                    return;
+                }
+            }
+        })
+        .await;
     }
 
-    /// Works under `term` until `stop`.
-    async fn run(&self, term: &Term, stop: &CancellationToken) {
+    /// The same, but ends at what it does not know, for who comes next.
+    async fn lead_until_unknown(&self, seat: &Leadership, stop: &CancellationToken) -> Result<(), DecodeError> {
+        let (met, over) = (OnceLock::new(), stop.child_token());
+        let (unknown, ends) = (&met, &over);
+        seat.lead(&over, |term, stop| async move {
+            if let Err(error) = self.run(&term, &stop).await {
+                let _ = unknown.set(error);
+                ends.cancel();
+            }
+        })
+        .await;
+        met.into_inner().map_or(Ok(()), Err)
+    }
+
+    /// Works under `term` until `stop`, or what this program does not know.
+    async fn run(&self, term: &Term, stop: &CancellationToken) -> Result<(), DecodeError> {
         let mut cleaned: Option<Instant> = None;
         while !stop.is_cancelled() {
             let pause = match self.losses.until_lost(self.step(term, stop)).await {
@@ -124,7 +146,11 @@ impl Rebuilder {
                     self.config.look_every
                 }
                 Ok(()) => self.config.look_every,
-                Err(RebuildError::Stopped) => return,
+                Err(RebuildError::Stopped) => return Ok(()),
+                Err(RebuildError::Unknown(error)) => {
+                    tracing::error!(%error, "this program can't read the next event; a generation waits for a newer one");
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the work on a generation broke off; going on from where it is");
                     self.config.retry_after
@@ -132,9 +158,10 @@ impl Rebuilder {
             };
             // An error is no answer: the pause is not for synchronisation, but keeps a broken database from being asked in a circle.
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Does what there is to do.

@@ -348,3 +348,29 @@ async fn what_nobody_here_knows_is_waited_for() {
     assert_eq!(DeadLetters::new(&world.views).list().await.unwrap().len(), 0);
     assert_eq!(process.terminate().await, Some(0));
 }
+
+/// A Job is made anew from what is installed by then; while it lives, nobody else builds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_only_builds_ends_at_what_it_does_not_know() {
+    let world = World::new().await;
+    let users = world.users(2).await;
+    let follow = world.follow(users[0], users[1]).await;
+    let events = world.store.database().collection::<Document>(EVENTS);
+    let unknown = doc! { "$set": { "type": "follow.requested" } };
+    events.update_one(doc! { "_id": follow.id }, unknown).await.unwrap();
+    world.generations.request_rebuild().await.unwrap();
+
+    let config = world.config();
+    let databases = shared::mongo::Databases::connect(&config.mongodb, "rebuild")
+        .await
+        .unwrap();
+    let (clock, stop): (shared::clock::SharedClock, _) = (world.clock.clone(), CancellationToken::new());
+    let building = projector::host_rebuilds(&config, &clock, &databases, &stop);
+    let ended = tokio::time::timeout(DEADLINE, building).await.unwrap().unwrap_err();
+    assert!(ended.to_string().contains("follow.requested"), "{ended}");
+    let seats = world.views.collection::<Document>("seats");
+    let seat = seats.find_one(doc! { "_id": "rebuild" }).await.unwrap().unwrap();
+    assert_eq!(seat.get("owner"), Some(&bson::Bson::Null));
+    assert!(world.control().await.building.is_some());
+    databases.close().await;
+}
