@@ -32,6 +32,11 @@ impl Handled {
         appearance.audiences.iter().all(|&user| appearance.position <= of(user))
     }
 
+    /// What was handled both here and there.
+    pub(crate) fn min(&self, other: &Self) -> Self {
+        Self::new(|partition| self.0[partition.index()].min(other.0[partition.index()]))
+    }
+
     /// What every partition has reached.
     pub(crate) fn slowest(&self) -> Position {
         self.0.iter().copied().min().unwrap_or(Position::ORIGIN)

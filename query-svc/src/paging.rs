@@ -219,9 +219,11 @@ async fn upwards<L: Listing>(
 ) -> Result<Page<L::Item>, ReadError> {
     let Since { settled, seen } = since;
     let known_to = seen.as_ref().map_or(settled, |seen| seen.up_to);
-    let (from, begun) = match seen.as_ref().and_then(|seen| seen.resumed.clone()) {
-        Some(resumed) => (resumed.at, Some(resumed.handled)),
-        None => (settled, arrival.held()),
+    let held = arrival.held();
+    let (from, begun) = match seen.as_ref().and_then(|seen| seen.resumed.as_ref()) {
+        // What another process held, which began the look, this one may not show.
+        Some(resumed) => (resumed.at, held.map(|held| held.min(&resumed.handled))),
+        None => (settled, held),
     };
     let gathered = gather(budget, list, Direction::Newer, from, limit, seen.as_deref()).await?;
     let reached = match gathered.more {
