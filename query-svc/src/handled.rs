@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::ids::{PARTITIONS, Partition, UserId};
 use shared::position::Position;
+use shared::subscription::leases::Lease;
 
 /// Of each partition, up to where its events were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,16 @@ impl Handled {
     pub(crate) fn shows(&self, appearance: &Appearance) -> bool {
         let of = |user: UserId| self.0[user.partition().index()];
         appearance.audiences.iter().all(|&user| appearance.position <= of(user))
+    }
+
+    /// Whether these leases, all that there are, say less. Checkpoints never go back, so if they were read later, the views are not those
+    /// that held this.
+    pub(crate) fn exceeds(&self, leases: &[Lease]) -> bool {
+        let stored = Self::new(|partition| {
+            let lease = leases.iter().find(|lease| lease.partition == partition);
+            lease.map_or(Position::ORIGIN, |lease| lease.position)
+        });
+        self.0.iter().zip(stored.0.iter()).any(|(seen, stored)| seen > stored)
     }
 
     /// What was handled both here and there.
@@ -128,6 +139,7 @@ fn number(bytes: &mut &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use bson::doc;
     use proptest::prelude::*;
 
     use super::*;
@@ -178,6 +190,23 @@ pub(crate) mod tests {
         });
         assert!(size(&busy) <= 16 + 3 * 64, "{}", size(&busy));
         assert_eq!(size(&Handled::new(|_| at(1_764_000_000, 5))), 16);
+    }
+
+    #[test]
+    fn leases_that_say_less_or_are_missing_are_told() {
+        let lease = |number: i32, position: u64| -> Lease {
+            let lease = doc! {
+                "_id": "", "subscription": "", "partition": number, "owner": null, "fence": 0_i64, "beat": 0_i64,
+                "position": Position::from_u64(position),
+            };
+            bson::deserialize_from_document(lease).unwrap()
+        };
+        assert!(!Handled::new(|_| Position::ORIGIN).exceeds(&[]), "nothing was seen");
+        let handled = Handled::new(|partition| Position::from_u64(if partition.number() == 1 { 5 } else { 0 }));
+        assert!(!handled.exceeds(&[lease(1, 5), lease(2, 9)]));
+        assert!(!handled.exceeds(&[lease(1, 6)]));
+        assert!(handled.exceeds(&[lease(1, 4)]));
+        assert!(handled.exceeds(&[lease(2, 9)]));
     }
 
     #[test]

@@ -260,7 +260,9 @@ impl Readings {
                 reading.views.database().clone(),
                 &subscription_name(reading.views.generation()),
             );
-            if reading.positions.exceed(&self.gate.ask(leases.all()).await?) {
+            // A stream that opens meanwhile raises the positions above what these leases say.
+            let before = reading.positions.handled();
+            if before.exceeds(&self.gate.ask(leases.all()).await?) {
                 return Err(ReadError::NotReady("their database has lost what it held".to_owned()));
             }
         }
