@@ -53,6 +53,11 @@ impl Handled {
         self.0.iter().copied().min().unwrap_or(Position::ORIGIN)
     }
 
+    /// What one partition has reached at least.
+    pub(crate) fn highest(&self) -> Position {
+        self.0.iter().copied().max().unwrap_or(Position::ORIGIN)
+    }
+
     /// Most partitions are within seconds of each other, and idle ones often at the same position.
     ///
     /// Encoding: the highest position (8 bytes, big-endian); a bit for each partition (8 bytes), set if it is elsewhere than the
@@ -60,7 +65,7 @@ impl Handled {
     /// LEB128: by how many seconds it is behind the highest, and its counter, which is told as a distance too if the second is
     /// the same.
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
-        let highest = self.0.iter().copied().max().unwrap_or(Position::ORIGIN);
+        let highest = self.highest();
         let mut elsewhere = 0_u64;
         let mut distances = Vec::new();
         let mut before = highest;

@@ -373,6 +373,35 @@ fn what_comes_again_does_not_fill_every_page() {
     }
 }
 
+/// Ten items a second, twice as many places on pages, and a checkpoint that stands: a page reads ten items, and nothing settles.
+#[test]
+fn a_poller_gets_on_though_a_look_takes_many_pages() {
+    let mut world = World::new();
+    let budget = Budget {
+        decided: 10,
+        read: 10,
+        parts: 32,
+    };
+    let mut poller = Poller::new(5, budget);
+    poller.poll(&world);
+    for _ in 0..100 {
+        for _ in 0..10 {
+            world.commit(1, 0, None, (false, true));
+        }
+        for partition in [1, 2] {
+            world.handle(partition, usize::MAX);
+            world.checkpoint(partition);
+        }
+        for _ in 0..4 {
+            poller.poll(&world);
+        }
+        world.now += 1;
+    }
+    let missing = world.rows.len() - poller.got.len();
+    assert!(missing <= 300, "{missing} of 1,000 are not there yet");
+    assert_eq!(poller.again, 0);
+}
+
 #[test]
 fn prev_is_not_above_what_is_settled() {
     let mut world = World::new();
