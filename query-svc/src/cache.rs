@@ -165,6 +165,11 @@ where
         }
     }
 
+    /// What is in memory. Nobody loads the rest.
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
+        self.values.get(key)
+    }
+
     /// Takes what is in memory, and divides the rest into what others are loading and what the caller has to load. Keys may
     /// come twice.
     pub(crate) fn look_up(&self, keys: impl IntoIterator<Item = K>) -> LookedUp<'_, K, V> {

@@ -171,7 +171,9 @@ impl Follower {
         let present = present.filter(|reading| reading.views.generation() == generation);
         let (positions, uses) = match &present {
             // Where the views were lost, what had been reached was lost with them.
-            Some(reading) if reading.positions.exceed(&begin) => (Arc::new(Positions::new()), reading.uses.clone()),
+            Some(reading) if reading.positions.handled().exceeds(&begin) => {
+                (Arc::new(Positions::new()), reading.uses.clone())
+            }
             Some(reading) => (reading.positions.clone(), reading.uses.clone()),
             None => (Arc::new(Positions::new()), TaskTracker::new()),
         };

@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use shared::ids::{PostId, UserId};
+use shared::position::Position;
 
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
@@ -65,6 +66,25 @@ impl Reading {
             Ok(posts.into_iter().map(|post| (post.id, Some(Arc::new(post)))).collect())
         })
         .await
+    }
+
+    /// By which events these posts appeared, as far as they are live and that is known. What is not in memory is not put there: only as much
+    /// is read of it as is asked for.
+    pub(crate) async fn positions_of(&self, ids: Vec<PostId>) -> Result<Found<PostId, Position>, ReadError> {
+        let mut known = Found::default();
+        let mut missing = Vec::new();
+        for id in ids {
+            match self.documents.as_ref().and_then(|documents| documents.posts.get(&id)) {
+                Some(post) => known.extend(post.and_then(|post| post.position).map(|position| (id, position))),
+                None => missing.push(id),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        let heads = self.ask(self.views.posts.live_heads_by_ids(&missing)).await?;
+        known.extend(heads.into_iter().filter_map(|head| Some((head.id, head.position?))));
+        Ok(known)
     }
 
     /// These users, as far as they are live. Ids may come twice.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::ids::{PARTITIONS, Partition, UserId};
 use shared::position::Position;
+use shared::subscription::leases::Lease;
 
 /// Of each partition, up to where its events were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +33,29 @@ impl Handled {
         appearance.audiences.iter().all(|&user| appearance.position <= of(user))
     }
 
+    /// Whether these leases, all that there are, say less. Checkpoints never go back, so if they were read later, the views are not those
+    /// that held this.
+    pub(crate) fn exceeds(&self, leases: &[Lease]) -> bool {
+        let stored = Self::new(|partition| {
+            let lease = leases.iter().find(|lease| lease.partition == partition);
+            lease.map_or(Position::ORIGIN, |lease| lease.position)
+        });
+        self.0.iter().zip(stored.0.iter()).any(|(seen, stored)| seen > stored)
+    }
+
+    /// What was handled both here and there.
+    pub(crate) fn min(&self, other: &Self) -> Self {
+        Self::new(|partition| self.0[partition.index()].min(other.0[partition.index()]))
+    }
+
     /// What every partition has reached.
     pub(crate) fn slowest(&self) -> Position {
         self.0.iter().copied().min().unwrap_or(Position::ORIGIN)
+    }
+
+    /// What one partition has reached at least.
+    pub(crate) fn highest(&self) -> Position {
+        self.0.iter().copied().max().unwrap_or(Position::ORIGIN)
     }
 
     /// Most partitions are within seconds of each other, and idle ones often at the same position.
@@ -44,7 +65,7 @@ impl Handled {
     /// LEB128: by how many seconds it is behind the highest, and its counter, which is told as a distance too if the second is
     /// the same.
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
-        let highest = self.0.iter().copied().max().unwrap_or(Position::ORIGIN);
+        let highest = self.highest();
         let mut elsewhere = 0_u64;
         let mut distances = Vec::new();
         let mut before = highest;
@@ -123,6 +144,7 @@ fn number(bytes: &mut &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use bson::doc;
     use proptest::prelude::*;
 
     use super::*;
@@ -173,6 +195,23 @@ pub(crate) mod tests {
         });
         assert!(size(&busy) <= 16 + 3 * 64, "{}", size(&busy));
         assert_eq!(size(&Handled::new(|_| at(1_764_000_000, 5))), 16);
+    }
+
+    #[test]
+    fn leases_that_say_less_or_are_missing_are_told() {
+        let lease = |number: i32, position: u64| -> Lease {
+            let lease = doc! {
+                "_id": "", "subscription": "", "partition": number, "owner": null, "fence": 0_i64, "beat": 0_i64,
+                "position": Position::from_u64(position),
+            };
+            bson::deserialize_from_document(lease).unwrap()
+        };
+        assert!(!Handled::new(|_| Position::ORIGIN).exceeds(&[]), "nothing was seen");
+        let handled = Handled::new(|partition| Position::from_u64(if partition.number() == 1 { 5 } else { 0 }));
+        assert!(!handled.exceeds(&[lease(1, 5), lease(2, 9)]));
+        assert!(!handled.exceeds(&[lease(1, 6)]));
+        assert!(handled.exceeds(&[lease(1, 4)]));
+        assert!(handled.exceeds(&[lease(2, 9)]));
     }
 
     #[test]

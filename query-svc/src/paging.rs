@@ -99,7 +99,7 @@ impl Arrival {
             Arrival::InOrder => Cursor::TOP,
             Arrival::Late { now, overlap, .. } => match held.slowest() {
                 Position::ORIGIN => Cursor::BOTTOM,
-                slowest => Cursor::from(PostId::from_uuid(uuid_v7_floor(slowest.time().min(*now) - *overlap))),
+                slowest => floor_of(slowest.time().min(*now) - *overlap),
             },
         }
     }
@@ -129,6 +129,11 @@ impl Arrival {
             Arrival::Late { handled, .. } => Some(handled.clone()),
         }
     }
+}
+
+/// Below every id that a clock gives from then on.
+fn floor_of(time: DateTime<Utc>) -> Cursor {
+    PostId::from_uuid(uuid_v7_floor(time)).into()
 }
 
 /// What one page may cost at most.
@@ -210,6 +215,8 @@ async fn downwards<L: Listing>(
 ///
 /// A look for what came late begins at the settled place. It ends at the end of the list, or with a page of nothing but new
 /// items; until then each page goes on where the one before has stopped. So however much comes again, who polls gets on.
+/// One that took several pages for what is known ends only where it has reached what is newer than the look itself: else most
+/// pages would be such pages, where much is known.
 async fn upwards<L: Listing>(
     budget: Budget,
     list: &mut L,
@@ -219,9 +226,13 @@ async fn upwards<L: Listing>(
 ) -> Result<Page<L::Item>, ReadError> {
     let Since { settled, seen } = since;
     let known_to = seen.as_ref().map_or(settled, |seen| seen.up_to);
-    let (from, begun) = match seen.as_ref().and_then(|seen| seen.resumed.clone()) {
-        Some(resumed) => (resumed.at, Some(resumed.handled)),
-        None => (settled, arrival.held()),
+    let held = arrival.held();
+    let resumed = seen.as_ref().and_then(|seen| seen.resumed.as_ref());
+    let goes_on = resumed.is_some();
+    let (from, begun) = match resumed {
+        // What another process held, which began the look, this one may not show.
+        Some(resumed) => (resumed.at, held.map(|held| held.min(&resumed.handled))),
+        None => (settled, held),
     };
     let gathered = gather(budget, list, Direction::Newer, from, limit, seen.as_deref()).await?;
     let reached = match gathered.more {
@@ -229,6 +240,10 @@ async fn upwards<L: Listing>(
         None => gathered.last.map_or(known_to, |last| last.max(known_to)),
     };
     let late = gathered.shown.first().is_some_and(|(place, _)| *place <= known_to);
+    let older_than_look = goes_on
+        && begun
+            .as_ref()
+            .is_some_and(|begun| reached < floor_of(begun.highest().time()));
     let prev = match (seen, begun) {
         (Some(mut seen), Some(handled)) if reached < seen.up_to => {
             seen.resumed = Some(Resumed { at: reached, handled });
@@ -237,7 +252,7 @@ async fn upwards<L: Listing>(
                 seen: Some(seen),
             }
         }
-        (Some(_), begun) if gathered.more.is_some() && (late || reached == known_to) => {
+        (Some(_), begun) if gathered.more.is_some() && (late || reached == known_to || older_than_look) => {
             // Else those that come again would fill each page.
             let mut since = arrival.since(settled, reached, begun.clone());
             if let (Some(seen), Some(handled)) = (&mut since.seen, begun) {

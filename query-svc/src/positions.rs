@@ -2,7 +2,6 @@
 
 use shared::ids::Partition;
 use shared::position::Position;
-use shared::subscription::leases::Lease;
 use tokio::sync::watch;
 
 use crate::handled::Handled;
@@ -51,17 +50,6 @@ impl Positions {
         self.0.iter().filter(filled).count()
     }
 
-    /// Whether these leases, all that there are, say less than was seen. Checkpoints never go back, so the views are not those that were
-    /// read before.
-    pub(crate) fn exceed(&self, leases: &[Lease]) -> bool {
-        let stored = Self::new();
-        for lease in leases {
-            stored.advance(lease.partition, lease.position);
-        }
-        let mut pairs = self.0.iter().zip(&stored.0);
-        pairs.any(|(seen, stored)| *seen.borrow() > *stored.borrow())
-    }
-
     /// How far each partition is by now.
     pub(crate) fn handled(&self) -> Handled {
         Handled::new(|partition| *self.0[partition.index()].borrow())
@@ -70,7 +58,6 @@ impl Positions {
 
 #[cfg(test)]
 mod tests {
-    use bson::doc;
     use futures_util::FutureExt;
 
     use super::*;
@@ -86,25 +73,7 @@ mod tests {
         positions.advance(partition(3), Position::from_u64(4));
         assert!(positions.have_reached(&[(partition(3), Position::from_u64(5))]));
         assert!(!positions.have_reached(&[(partition(3), Position::from_u64(6))]));
-    }
-
-    #[test]
-    fn leases_that_say_less_or_are_missing_are_told() {
-        let lease = |number: i32, position: u64| -> Lease {
-            let lease = doc! {
-                "_id": "", "subscription": "", "partition": number, "owner": null, "fence": 0_i64, "beat": 0_i64,
-                "position": Position::from_u64(position),
-            };
-            bson::deserialize_from_document(lease).unwrap()
-        };
-        let positions = Positions::new();
-        assert!(!positions.exceed(&[]), "nothing was seen");
-        positions.advance(partition(1), Position::from_u64(5));
         assert_eq!(positions.filled(), 1);
-        assert!(!positions.exceed(&[lease(1, 5), lease(2, 9)]));
-        assert!(!positions.exceed(&[lease(1, 6)]));
-        assert!(positions.exceed(&[lease(1, 4)]));
-        assert!(positions.exceed(&[lease(2, 9)]));
     }
 
     #[test]

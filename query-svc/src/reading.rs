@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::documents::Documents;
+use crate::handled::Handled;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
 use crate::views::{Views, subscription_name};
@@ -125,6 +126,9 @@ pub(crate) struct Readings {
 #[derive(Debug)]
 pub(crate) struct InUse {
     reading: Arc<Reading>,
+    /// What the views held when the reading was taken: its cache has forgotten all that this covers. What is handled later, under another
+    /// reading of the same generation, it may not show.
+    pub(crate) handled: Handled,
     _use: TaskTrackerToken,
 }
 
@@ -228,6 +232,7 @@ impl Readings {
             if !suits(&reading) {
                 return Ok(None);
             }
+            let handled = reading.positions.handled();
             let used = reading.uses.token();
             // Whoever replaces a reading waits for its uses after that. A use that began in between is not waited for.
             let still_present = self
@@ -237,7 +242,11 @@ impl Readings {
                 .as_ref()
                 .is_some_and(|present| Arc::ptr_eq(present, &reading));
             if still_present {
-                return Ok(Some(InUse { reading, _use: used }));
+                return Ok(Some(InUse {
+                    reading,
+                    handled,
+                    _use: used,
+                }));
             }
         }
     }
@@ -251,7 +260,9 @@ impl Readings {
                 reading.views.database().clone(),
                 &subscription_name(reading.views.generation()),
             );
-            if reading.positions.exceed(&self.gate.ask(leases.all()).await?) {
+            // A stream that opens meanwhile raises the positions above what these leases say.
+            let before = reading.positions.handled();
+            if before.exceeds(&self.gate.ask(leases.all()).await?) {
                 return Err(ReadError::NotReady("their database has lost what it held".to_owned()));
             }
         }
@@ -391,8 +402,45 @@ struct AnyEvent {}
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use shared::clock::SystemClock;
+    use shared::ids::Partition;
+    use shared::telemetry::MetricsRegistry;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_handled_under_a_later_reading_is_not_claimed_by_who_reads_an_earlier_one() {
+        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1/?directConnection=true");
+        let database = client.await.unwrap().database("never_asked");
+        let second = Duration::from_secs(1);
+        let gate = Arc::new(Gate::new(1, second));
+        let metrics = Arc::new(Metrics::register(&MetricsRegistry::default()));
+        let clock = SystemClock::shared();
+        let readings = Readings::new(database.clone(), gate.clone(), metrics.clone(), clock, second, second);
+        readings.set_usable_until(Instant::now() + Duration::from_secs(60));
+        let (positions, uses) = (Arc::new(Positions::new()), TaskTracker::new());
+        let open_stream = || {
+            readings.replace(Arc::new(Reading {
+                views: Views::new(&database, 1),
+                documents: Some(Arc::new(Documents::new(1_000_000))),
+                positions: positions.clone(),
+                uses: uses.clone(),
+                gate: gate.clone(),
+                metrics: metrics.clone(),
+            }))
+        };
+        let advance = |to| Partition::all().for_each(|it| positions.advance(it, Position::from_u64(to)));
+        open_stream();
+        advance(5);
+        let earlier = readings.take_present(|_| true).unwrap().unwrap();
+        open_stream();
+        advance(9);
+        let later = readings.take_present(|_| true).unwrap().unwrap();
+        assert_eq!(
+            [&earlier, &later].map(|reading| reading.handled.slowest().as_u64()),
+            [5, 9]
+        );
+    }
 
     #[tokio::test]
     async fn no_more_questions_are_asked_at_once_than_allowed() {

@@ -30,7 +30,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::cursor::Cursor;
 use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
-use crate::reading::{InUse, ReadError, Reading, Readings};
+use crate::reading::{InUse, ReadError, Readings};
 use crate::since::Since;
 use crate::timelines::HomeSettings;
 
@@ -166,12 +166,12 @@ impl Service {
     /// A page of a list, whose items are ordered by ids that time orders.
     async fn page<L: Listing>(
         &self,
-        reading: &Reading,
+        reading: &InUse,
         list: &mut L,
         request: PageRequest,
     ) -> Result<Page<L::Item>, Problem> {
         let arrival = Arrival::Late {
-            handled: reading.positions.handled(),
+            handled: reading.handled.clone(),
             now: self.clock.now(),
             overlap: self.prev_overlap,
         };

@@ -40,7 +40,7 @@ pub(crate) struct Seen {
 pub(crate) struct Resumed {
     /// The look has come so far: to something known, or past all that is.
     pub(crate) at: Cursor,
-    /// What the views held when it began; past all that is known, there is no other.
+    /// What the views held at least, by the processes that made its pages; past all that is known, there is no other.
     pub(crate) handled: Handled,
 }
 

@@ -248,12 +248,12 @@ impl Listing for Home<'_> {
 
     /// Entries don't say by which event; the posts do, and are in memory if they were on a page just now.
     async fn appearances(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
-        let posts = self.reading.posts(candidates.iter().map(|it| it.id).collect()).await?;
-        let position = |candidate: &Candidate| posts[&candidate.id].as_ref().and_then(|post| post.position);
+        let ids = candidates.iter().map(|it| it.id).collect();
+        let positions = self.reading.positions_of(ids).await?;
         Ok(candidates
             .iter()
             .map(|candidate| {
-                let position = position(candidate);
+                let position = positions.get(&candidate.id).copied();
                 Candidate { position, ..*candidate }.appearance()
             })
             .collect())

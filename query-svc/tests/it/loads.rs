@@ -72,6 +72,28 @@ async fn a_hundred_pages_at_once_load_a_post_once() {
     service.stop().await;
 }
 
+/// Of posts that are known, nothing but the event is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_polls_loads_no_post_that_is_known() {
+    let mut service = Service::start().await;
+    let ada = service.store.register("ada");
+    for _ in 0..20 {
+        service.store.post(ada, "just now");
+    }
+    service.settle().await;
+    let home = async |query: String| {
+        let path = format!("/v1/timelines/home?{query}");
+        service.get(&path, Caller::User(ada)).await.body
+    };
+    let first = home("limit=1".to_owned()).await;
+    assert_eq!(first["items"].as_array().map(Vec::len), Some(1));
+    let before = loads(&service, "posts").await;
+    let polled = home(format!("after={}", first["prev"].as_str().unwrap())).await;
+    assert_eq!(polled["items"], serde_json::json!([]));
+    assert_eq!(loads(&service, "posts").await - before, 0.0);
+    service.stop().await;
+}
+
 /// A client that counts how often it had to ask for more of an answer.
 async fn counting_client(uri: &str) -> (Client, Arc<AtomicUsize>) {
     let asked_for_more = Arc::new(AtomicUsize::new(0));

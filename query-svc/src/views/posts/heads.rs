@@ -1,11 +1,12 @@
 //! Lists of posts with no more of each than a page needs to load the rest.
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::error::Error;
 use shared::ids::{PostId, UserId};
 
 use super::{PostHead, Posts, head_fields, of_authors};
+use crate::views::one_batch;
 use crate::views::range::Range;
 
 impl Posts {
@@ -47,6 +48,14 @@ impl Posts {
         let mut filter = doc! { "public": true };
         range.bound(&mut filter, "_id");
         self.heads_where(filter, range).await
+    }
+
+    /// As [`Posts::live_by_ids`].
+    pub async fn live_heads_by_ids(&self, ids: &[PostId]) -> Result<Vec<PostHead>, Error> {
+        let listed: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+        let found = self.heads.find(doc! { "_id": { "$in": listed }, "live": true });
+        let found = found.projection(head_fields()).batch_size(one_batch(ids.len())).await?;
+        found.try_collect().await
     }
 
     async fn heads_where(&self, filter: Document, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
