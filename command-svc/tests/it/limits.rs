@@ -61,6 +61,28 @@ async fn refreshes_are_counted_by_session() {
     service.refresh("nothing").await.expect(StatusCode::TOO_MANY_REQUESTS);
 }
 
+/// What is counted is kept, so that it may not be as long as a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_for_an_address_is_counted_for_nobody() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.account = Quota::new(1, 1);
+    })
+    .await;
+    for (email, second) in [
+        (
+            format!("{}@example.org", "a".repeat(242)),
+            StatusCode::TOO_MANY_REQUESTS,
+        ),
+        (format!("{}@example.org", "a".repeat(243)), StatusCode::UNAUTHORIZED),
+    ] {
+        for expected in [StatusCode::UNAUTHORIZED, second] {
+            let login = json!({ "email": email, "password": PASSWORD });
+            service.post_anonymously("/v1/sessions", login).await.expect(expected);
+        }
+    }
+}
+
 /// A login from one of the addresses that a machine has for itself.
 async fn log_in_from(service: &Service, last: u8, login: &str, password: &str) -> StatusCode {
     let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, last]));
