@@ -61,6 +61,27 @@ async fn refreshes_are_counted_by_session() {
     service.refresh("nothing").await.expect(StatusCode::TOO_MANY_REQUESTS);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn refreshes_are_counted_by_address_too_whatever_was_sent() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.refresh_address = Quota::new(3, 1);
+    })
+    .await;
+    let ada = service.user("ada").await;
+    let malformed = json!({ "token": 1 });
+    for left in ["2", "1"] {
+        let answer = service
+            .post_anonymously("/v1/sessions/refresh", malformed.clone())
+            .await
+            .expect(StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer.header("x-ratelimit-remaining"), left);
+    }
+    service.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
+    let refused = service.post_anonymously("/v1/sessions/refresh", malformed).await;
+    refused.expect(StatusCode::TOO_MANY_REQUESTS).header("retry-after");
+}
+
 /// What is counted is kept, so that it may not be as long as a body.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_long_for_an_address_is_counted_for_nobody() {

@@ -30,6 +30,8 @@ pub enum Class {
     Account,
     /// By session. A handler counts it: which session it is stands in the body.
     Refresh,
+    /// Always by address, whatever the body says, or whether it can be read. Hundreds of people may have one.
+    RefreshAddress,
     /// Always by address too.
     Register,
 }
@@ -93,6 +95,7 @@ pub struct Limiter<C: Clock = DefaultClock> {
     login: Bucket<C>,
     account: Bucket<C>,
     refresh: Bucket<C>,
+    refresh_address: Bucket<C>,
     register: Bucket<C>,
 }
 
@@ -111,6 +114,7 @@ impl<C: Clock + Clone> Limiter<C> {
             login: bucket(config.login),
             account: bucket(config.account),
             refresh: bucket(config.refresh),
+            refresh_address: bucket(config.refresh_address),
             register: bucket(config.register),
         }
     }
@@ -125,6 +129,7 @@ impl<C: Clock> Limiter<C> {
             Class::Login => &self.login,
             Class::Account => &self.account,
             Class::Refresh => &self.refresh,
+            Class::RefreshAddress => &self.refresh_address,
             Class::Register => &self.register,
         }
         .check(key)
