@@ -94,22 +94,23 @@ impl Commands {
         self.run("refresh", async move {
             let presented = inner.sessions.parse(&token).map_err(|_| Refusal::SessionOver)?;
             let _place = inner.executor.place().await?;
-            let (session, token) = match inner.sessions.refresh(&presented).await? {
-                Refresh::Rotated { session, token } => (session, token),
-                Refresh::Ended => return Err(Refusal::SessionOver.into()),
-                Refresh::Reused { user } => {
-                    tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
-                    return Err(Refusal::SessionOver.into());
-                }
-            };
-            match inner.credentials.of_user(session.user).await? {
-                Some(credentials) if credentials.epoch == session.epoch => {
-                    inner.login(&credentials, session.id, &token)
-                }
-                // The password was changed, or the user deleted, while this session began.
-                _ => {
-                    inner.sessions.end(session.id).await?;
-                    Err(Refusal::SessionOver.into())
+            loop {
+                let (session, token) = match inner.sessions.refresh(&presented).await? {
+                    Refresh::Rotated { session, token } => (session, token),
+                    Refresh::Ended => return Err(Refusal::SessionOver.into()),
+                    Refresh::Reused { user } => {
+                        tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
+                        return Err(Refusal::SessionOver.into());
+                    }
+                };
+                match inner.credentials.of_user(session.user).await? {
+                    Some(credentials) if credentials.epoch == session.epoch => {
+                        return inner.login(&credentials, session.id, &token);
+                    }
+                    // The password was changed, or the user deleted, while this session began.
+                    _ if inner.sessions.end_former(&session).await? => return Err(Refusal::SessionOver.into()),
+                    // It has ended; or it was this session that set another password just now, and it goes on under that.
+                    _ => {}
                 }
             }
         })

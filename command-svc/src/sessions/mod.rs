@@ -219,7 +219,8 @@ impl SessionStore {
 
     async fn rotate(&self, session: Session, now: DateTime<Utc>) -> Result<Option<Refresh>, Error> {
         let token = self.tokens.issue(session.id, session.counter + 1);
-        let known = doc! { "_id": session.id, "counter": session.counter };
+        // Not if it has set another password since: it goes on with the epoch of that.
+        let known = doc! { "_id": session.id, "counter": session.counter, "epoch": session.epoch };
         let next = Session {
             counter: session.counter + 1,
             token_hash: hash(&token),
@@ -256,6 +257,14 @@ impl SessionStore {
     /// Harmless where it has ended already.
     pub(crate) async fn end(&self, id: SessionId) -> Result<(), Error> {
         retried(|| async { self.sessions.delete_one(doc! { "_id": id }).await.map(drop) }).await
+    }
+
+    /// Ends a session whose password is not the present one any more. False where it has gone on under another one since it was read, or
+    /// is not there.
+    pub(crate) async fn end_former(&self, session: &Session) -> Result<bool, Error> {
+        let former = doc! { "_id": session.id, "epoch": session.epoch };
+        let ended = retried(|| async { self.sessions.delete_one(former.clone()).await }).await?;
+        Ok(ended.deleted_count == 1)
     }
 }
 

@@ -213,3 +213,29 @@ async fn a_session_of_former_credentials_is_over_even_if_it_is_still_there() {
         .expect(StatusCode::UNAUTHORIZED);
     assert_eq!(stored.count("sessions", doc! {}).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_while_it_sets_another_password() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let mut token = ada.refresh_token.clone();
+    for round in 0..8 {
+        let password = |number: u32| match number {
+            0 => PASSWORD.to_owned(),
+            number => format!("password number {number}"),
+        };
+        let body = json!({ "password": password(round + 1), "current_password": password(round) });
+        let mut change = std::pin::pin!(service.patch("/v1/users/me", &ada.token, body));
+        loop {
+            let (answer, changed) = tokio::select! {
+                changed = &mut change => (refresh(&service, &token).await, Some(changed)),
+                answer = refresh(&service, &token) => (answer, None),
+            };
+            token = answer.expect(StatusCode::OK).text("refresh_token");
+            if let Some(changed) = changed {
+                changed.expect(StatusCode::OK);
+                break;
+            }
+        }
+    }
+}
