@@ -13,6 +13,7 @@ mod retractions;
 mod sessions;
 mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,11 +166,13 @@ impl Commands {
         .await
     }
 
-    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`.
+    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`,
+    /// and no address is known any more but `address`.
     pub async fn change_user(
         &self,
         session: SessionId,
         current: Option<Password>,
+        address: IpAddr,
         changes: Changes,
         if_match: ExpectedVersions,
         cause: Cause,
@@ -190,6 +193,8 @@ impl Commands {
                 changes,
                 proof,
                 password_hash,
+                origins: inner.origins.clone(),
+                address,
                 if_match,
             };
             inner.executor.execute(&change, cause).await

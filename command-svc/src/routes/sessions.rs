@@ -158,7 +158,7 @@ pub(super) struct SessionList {
 
 /// List one's sessions
 ///
-/// Needs a session that lives. Whoever has more than 100 sees those that were used last.
+/// Needs a session that lives. One has 100 at most: another login ends the one that was used longest ago.
 #[utoipa::path(
     get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
     responses(

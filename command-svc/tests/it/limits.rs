@@ -218,3 +218,27 @@ async fn one_address_cannot_try_the_current_passwords_of_many() {
     }
     assert_eq!(answers, [403, 403, 429, 429]);
 }
+
+/// Whoever knew the former password may have tried it, successfully, from anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_makes_all_addresses_unknown_but_the_one_it_came_from() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.account = Quota::new(3, 1);
+    })
+    .await;
+    // Both from the address of the tests.
+    let ada = service.user("ada").await;
+    let thief = 2;
+    assert_eq!(log_in_from(&service, thief, "ada", PASSWORD).await, StatusCode::CREATED);
+    let new = "another password";
+    let change = json!({ "password": new, "current_password": PASSWORD });
+    let changed = service.patch("/v1/users/me", &ada.token, change).await;
+    changed.expect(StatusCode::OK);
+    for _ in 0..4 {
+        log_in_from(&service, thief, "ada", "wrong password").await;
+    }
+    let guess = log_in_from(&service, thief, "ada", "wrong password").await;
+    assert_eq!(guess, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(log_in_from(&service, 1, "ada", new).await, StatusCode::CREATED);
+}
