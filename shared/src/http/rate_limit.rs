@@ -1,7 +1,7 @@
 //! How often one caller may ask one process (GCRA, by `governor`).
 //!
-//! Logged-in callers are counted by user, all others by address (an IPv6 address by its /64, which is what one
-//! customer has). Memory is bounded: callers who could do as they please again are forgotten, and when there are
+//! Logged-in callers are counted by user, all others by address (an IPv6 address by its /64, which is the least
+//! that a customer has). Memory is bounded: callers who could do as they please again are forgotten, and when there are
 //! still too many, the further ones share allowances.
 
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -53,7 +53,11 @@ impl Key {
     }
 }
 
-/// The address that stands for all that are counted together.
+/// The address that stands for all that are counted together: an IPv6 address for its /64, the smallest network that anybody has.
+///
+/// Some have more of them (a customer up to 256), and so many allowances. Where providers give each household, or each machine, one
+/// /64, a longer one would punish neighbours for each other: an allowance that is used up locks people out for minutes. Room to wait
+/// in is shared by larger networks ([`network`](super::client::network)): there one waits a second and asks again.
 pub(super) fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
