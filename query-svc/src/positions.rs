@@ -62,6 +62,12 @@ impl Positions {
         pairs.any(|(seen, stored)| *seen.borrow() > *stored.borrow())
     }
 
+    /// The highest that was seen, of any partition.
+    pub(crate) fn highest(&self) -> Position {
+        let all = self.0.iter().map(|position| *position.borrow());
+        all.max().unwrap_or(Position::ORIGIN)
+    }
+
     /// How far each partition is by now.
     pub(crate) fn handled(&self) -> Handled {
         Handled::new(|partition| *self.0[partition.index()].borrow())

@@ -100,7 +100,9 @@ impl Commands {
         let store = self.0.executor.store.id();
         let mut token = ConsistencyToken::new(store);
         token.advance(done.partition, done.position);
-        let (now, max_skew) = (self.0.clock.now(), self.0.clock_guard.max_skew());
+        // The database's time may be ahead of everybody's.
+        let now = self.0.clock.now().max(done.position.time());
+        let max_skew = self.0.clock_guard.max_skew();
         for (partition, position) in sent.iter().flat_map(|sent| sent.credible(store, now, max_skew)) {
             token.advance(partition, position);
         }
