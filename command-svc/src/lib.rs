@@ -9,6 +9,7 @@ pub mod commands;
 mod config;
 mod credentials;
 pub mod domain;
+mod latest;
 mod metrics;
 mod origins;
 mod passwords;

@@ -15,7 +15,8 @@
 //! who is logged in are counted by session: a thief with a token exhausts the allowance of that session and no other.
 //!
 //! `origins` has a document for each user and address, named by a keyed hash of the two: the addresses themselves are nowhere.
-//! It goes a session's life after the last login from there, or with the account.
+//! It goes a session's life after the last login from there, or with the account, and there are [`latest::MOST`] of a user. The epoch
+//! of the password is hashed along: a new password makes every address unknown, but the one that it was set from.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -32,7 +33,7 @@ use shared::config::Auth;
 use shared::event_store::Companion;
 use shared::ids::UserId;
 
-use crate::setup;
+use crate::{latest, setup};
 
 const ORIGINS: &str = "origins";
 /// Refresh tokens are made with the same secret, of 24 bytes: no two inputs are the same.
@@ -52,8 +53,8 @@ impl Origins {
         let collection = database.collection(ORIGINS);
         let named = |name: &str| IndexOptions::builder().name(name.to_owned());
         let by_user = IndexModel::builder()
-            .keys(doc! { "user": 1 })
-            .options(named("user").build());
+            .keys(doc! { "user": 1, "expires_at": -1 })
+            .options(named("user_latest").build());
         let expiry = named("expiry").expire_after(Duration::ZERO).build();
         let expiry = IndexModel::builder().keys(doc! { "expires_at": 1 }).options(expiry);
         collection.create_indexes([by_user.build(), expiry.build()]).await?;
@@ -66,27 +67,46 @@ impl Origins {
         })
     }
 
-    /// Whether the user has logged in from there. One query, whether there is such a user or not.
-    pub(crate) async fn is_known(&self, user: UserId, address: IpAddr) -> Result<bool, Error> {
-        let id = self.id(user, address);
+    /// Whether the user has logged in from there with the password of this epoch. One query, whether there is such a user or not.
+    pub(crate) async fn is_known(&self, user: UserId, epoch: i64, address: IpAddr) -> Result<bool, Error> {
+        let id = self.id(user, epoch, address);
         Ok(self.collection.find_one(doc! { "_id": id }).await?.is_some())
     }
 
-    /// The user has logged in from there, now.
-    pub(crate) async fn remember(&self, user: UserId, address: IpAddr) -> Result<(), Error> {
-        let expires_at = bson::DateTime::from_chrono(self.clock.now() + self.kept);
-        let known = doc! { "$set": { "user": user, "expires_at": expires_at } };
-        self.collection
-            .update_one(doc! { "_id": self.id(user, address) }, known)
-            .upsert(true)
-            .await
-            .map(drop)
+    /// The user sets the password of this epoch from there, so that nothing is known of that epoch yet.
+    pub(crate) fn noted(&self, user: UserId, epoch: i64, address: IpAddr) -> Companion {
+        let id = self.id(user, epoch, address);
+        Companion::Insert {
+            collection: ORIGINS,
+            document: doc! { "_id": id, "user": user, "expires_at": self.expires_at() },
+        }
     }
 
-    fn id(&self, user: UserId, address: IpAddr) -> Binary {
+    /// The user has logged in from there, now. Only later logins could miss it: it is tried and no more.
+    pub(crate) async fn remember(&self, user: UserId, epoch: i64, address: IpAddr) {
+        if let Err(error) = self.try_remember(user, epoch, address).await {
+            tracing::warn!(%error, %user, "from where somebody has logged in was not noted");
+        }
+    }
+
+    async fn try_remember(&self, user: UserId, epoch: i64, address: IpAddr) -> Result<(), Error> {
+        let known = doc! { "$set": { "user": user, "expires_at": self.expires_at() } };
+        self.collection
+            .update_one(doc! { "_id": self.id(user, epoch, address) }, known)
+            .upsert(true)
+            .await?;
+        latest::keep(&self.collection, user, "expires_at").await
+    }
+
+    fn expires_at(&self) -> bson::DateTime {
+        bson::DateTime::from_chrono(self.clock.now() + self.kept)
+    }
+
+    fn id(&self, user: UserId, epoch: i64, address: IpAddr) -> Binary {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(PURPOSE);
         context.update(user.as_bytes());
+        context.update(&epoch.to_be_bytes());
         context.update(address.to_string().as_bytes());
         Binary {
             subtype: BinarySubtype::Generic,

@@ -306,7 +306,12 @@ impl Readings {
         let Some(store) = self.store_id().await? else {
             return Ok(Vec::new());
         };
-        Ok(token.requirements(store, self.clock.now(), self.max_skew)?)
+        // After a jump of its clock, the database's time stays ahead of everybody's: what has been seen has been.
+        let seen = self
+            .present()
+            .map(|reading| reading.positions.handled().highest().time());
+        let now = self.clock.now().max(seen.unwrap_or_default());
+        Ok(token.requirements(store, now, self.max_skew)?)
     }
 
     /// The event store's id. There is none before a command service was ever started; then no token can be its own.

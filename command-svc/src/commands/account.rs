@@ -8,6 +8,8 @@
 //! what comes in between makes the append conflict, and all is read and decided again: the session that was
 //! ended is found to be over, and a password that was verified against a hash of before counts no more.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use shared::event_store::Companion;
 use shared::events::{StreamId, User};
@@ -19,6 +21,7 @@ use super::read::{Reader, Versioned};
 use super::{Broken, CommandError, ExpectedVersions, Inner, Refusal};
 use crate::credentials::Credentials;
 use crate::domain::user;
+use crate::origins::Origins;
 use crate::{codes, credentials, origins, sessions};
 
 /// What a user wants to have otherwise.
@@ -113,6 +116,9 @@ pub(super) struct ChangeUser {
     pub(super) proof: Option<Proof>,
     /// Of the password in `changes`.
     pub(super) password_hash: Option<String>,
+    pub(super) origins: Origins,
+    /// From where a new password is set: the only one that is known under it.
+    pub(super) address: IpAddr,
     pub(super) if_match: ExpectedVersions,
 }
 
@@ -166,6 +172,7 @@ impl ChangeUser {
             let epoch = credentials.epoch + 1;
             companions.push(credentials::change_password(credentials.user, hash, epoch));
             companions.extend(sessions::end_others(credentials.user, self.owner.session, epoch));
+            companions.push(self.origins.noted(credentials.user, epoch, self.address));
             companions.push(codes::forget(credentials.user));
         }
         companions

@@ -13,6 +13,7 @@ mod retractions;
 mod sessions;
 mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +100,9 @@ impl Commands {
         let store = self.0.executor.store.id();
         let mut token = ConsistencyToken::new(store);
         token.advance(done.partition, done.position);
-        let (now, max_skew) = (self.0.clock.now(), self.0.clock_guard.max_skew());
+        // The database's time may be ahead of everybody's.
+        let now = self.0.clock.now().max(done.position.time());
+        let max_skew = self.0.clock_guard.max_skew();
         for (partition, position) in sent.iter().flat_map(|sent| sent.credible(store, now, max_skew)) {
             token.advance(partition, position);
         }
@@ -165,11 +168,13 @@ impl Commands {
         .await
     }
 
-    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`.
+    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`,
+    /// and no address is known any more but `address`.
     pub async fn change_user(
         &self,
         session: SessionId,
         current: Option<Password>,
+        address: IpAddr,
         changes: Changes,
         if_match: ExpectedVersions,
         cause: Cause,
@@ -190,6 +195,8 @@ impl Commands {
                 changes,
                 proof,
                 password_hash,
+                origins: inner.origins.clone(),
+                address,
                 if_match,
             };
             inner.executor.execute(&change, cause).await

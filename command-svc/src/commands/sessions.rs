@@ -60,29 +60,18 @@ impl Commands {
         let inner = self.0.clone();
         self.run("log_in", async move {
             let known = match &identifier {
-                Some(identifier) => {
-                    let _place = inner.executor.place().await?;
-                    inner.credentials.find(identifier).await?
-                }
+                Some(identifier) => inner.claimed(identifier, &attempt).await?,
                 None => None,
             };
-            if let Err(wait) = attempt.allowance {
-                let user = known.as_ref().map_or(NOBODY, |credentials| credentials.user);
-                if !inner.origins.is_known(user, attempt.address).await? {
-                    return Err(Refusal::TooOften(wait).into());
-                }
-            }
             let hash = known.as_ref().map(|credentials| credentials.password_hash.as_str());
             let right = inner.passwords.verify(password.as_ref(), hash).await?;
             let Some(credentials) = known.filter(|_| right) else {
                 return Err(Refusal::WrongCredentials.into());
             };
             let _place = inner.executor.place().await?;
-            inner.origins.remember(credentials.user, attempt.address).await?;
-            let (session, token) = inner
-                .sessions
-                .begin(credentials.user, credentials.epoch, attempt.device)
-                .await?;
+            let (user, epoch) = (credentials.user, credentials.epoch);
+            let (session, token) = inner.sessions.begin(user, epoch, attempt.device).await?;
+            inner.origins.remember(user, epoch, attempt.address).await;
             inner.login(&credentials, session, &token)
         })
         .await
@@ -94,22 +83,23 @@ impl Commands {
         self.run("refresh", async move {
             let presented = inner.sessions.parse(&token).map_err(|_| Refusal::SessionOver)?;
             let _place = inner.executor.place().await?;
-            let (session, token) = match inner.sessions.refresh(&presented).await? {
-                Refresh::Rotated { session, token } => (session, token),
-                Refresh::Ended => return Err(Refusal::SessionOver.into()),
-                Refresh::Reused { user } => {
-                    tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
-                    return Err(Refusal::SessionOver.into());
-                }
-            };
-            match inner.credentials.of_user(session.user).await? {
-                Some(credentials) if credentials.epoch == session.epoch => {
-                    inner.login(&credentials, session.id, &token)
-                }
-                // The password was changed, or the user deleted, while this session began.
-                _ => {
-                    inner.sessions.end(session.id).await?;
-                    Err(Refusal::SessionOver.into())
+            loop {
+                let (session, token) = match inner.sessions.refresh(&presented).await? {
+                    Refresh::Rotated { session, token } => (session, token),
+                    Refresh::Ended => return Err(Refusal::SessionOver.into()),
+                    Refresh::Reused { user } => {
+                        tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
+                        return Err(Refusal::SessionOver.into());
+                    }
+                };
+                match inner.credentials.of_user(session.user).await? {
+                    Some(credentials) if credentials.epoch == session.epoch => {
+                        return inner.login(&credentials, session.id, &token);
+                    }
+                    // The password was changed, or the user deleted, while this session began.
+                    _ if inner.sessions.end_former(&session).await? => return Err(Refusal::SessionOver.into()),
+                    // It has ended; or it was this session that set another password just now, and it goes on under that.
+                    _ => {}
                 }
             }
         })
@@ -166,6 +156,19 @@ impl Commands {
 }
 
 impl Inner {
+    /// Whom somebody says to be, where they may try it.
+    async fn claimed(&self, identifier: &Identifier, attempt: &Attempt) -> Result<Option<Credentials>, CommandError> {
+        let _place = self.executor.place().await?;
+        let known = self.credentials.find(identifier).await?;
+        if let Err(wait) = attempt.allowance {
+            let (user, epoch) = known.as_ref().map_or((NOBODY, 0), |known| (known.user, known.epoch));
+            if !self.origins.is_known(user, epoch, attempt.address).await? {
+                return Err(Refusal::TooOften(wait).into());
+            }
+        }
+        Ok(known)
+    }
+
     fn login(
         &self,
         credentials: &Credentials,

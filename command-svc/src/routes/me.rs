@@ -120,7 +120,14 @@ pub(super) async fn change(
     };
     let if_match = ExpectedVersions(if_match.0);
     let done = commands
-        .change_user(caller.claims.sid, current, changes, if_match, caller.cause())
+        .change_user(
+            caller.claims.sid,
+            current,
+            limits.address(),
+            changes,
+            if_match,
+            caller.cause(),
+        )
         .await?;
     Ok(caller
         .sent

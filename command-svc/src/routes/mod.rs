@@ -70,7 +70,7 @@ pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
         (Method::POST, "/v1/users", Class::Register),
         (Method::POST, "/v1/users/password-resets", Class::Login),
         (Method::POST, "/v1/sessions", Class::Login),
-        (Method::POST, "/v1/sessions/refresh", Class::Refresh),
+        (Method::POST, "/v1/sessions/refresh", Class::RefreshAddress),
     ]
 }
 

@@ -29,11 +29,12 @@ pub(super) struct LoginRequest {
 }
 
 impl LoginRequest {
-    /// None where what was sent can be nobody's handle or address: the login fails like any other.
+    /// None where what was sent can be nobody's handle or address: the login fails like any other. What is counted for somebody
+    /// is thus never longer than a name can be.
     fn identifier(&self) -> Result<Option<Identifier>, Problem> {
         match (&self.handle, &self.email) {
             (Some(handle), None) => Ok(Handle::parse(handle).ok().map(Identifier::Handle)),
-            (None, Some(email)) => Ok(Some(Identifier::Email(Email::to_look_up(email)))),
+            (None, Some(email)) => Ok(Email::to_look_up(email).map(Identifier::Email)),
             (None, None) => Err(Problem::invalid_field("handle", "is missing, and so is `email`")),
             (Some(_), Some(_)) => Err(Problem::invalid_field("email", "must not be given beside `handle`")),
         }
@@ -157,7 +158,7 @@ pub(super) struct SessionList {
 
 /// List one's sessions
 ///
-/// Needs a session that lives. Whoever has more than 100 sees those that were used last.
+/// Needs a session that lives. One has 100 at most: another login ends the one that was used longest ago.
 #[utoipa::path(
     get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
     responses(

@@ -28,11 +28,9 @@ use shared::mongo::{is_duplicate_key, is_transient};
 
 pub(crate) use self::token::{InvalidRefreshToken, RefreshToken, RefreshTokens};
 use crate::credentials::Credentials;
-use crate::setup;
+use crate::{latest, setup};
 
 const SESSIONS: &str = "sessions";
-/// Whoever has more sees those that were used last; a new password ends them all.
-const MOST_LISTED: i64 = 100;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
@@ -141,6 +139,7 @@ impl SessionStore {
         })
     }
 
+    /// The user's sessions beyond [`latest::MOST`] end, those first that were used longest ago.
     pub(crate) async fn begin(
         &self,
         user: UserId,
@@ -170,6 +169,9 @@ impl SessionStore {
             }
         })
         .await?;
+        if let Err(error) = latest::keep(&self.sessions, user, "rotated_at").await {
+            tracing::warn!(%error, %user, "the oldest sessions were not ended; the next login will");
+        }
         Ok((id, token))
     }
 
@@ -219,7 +221,8 @@ impl SessionStore {
 
     async fn rotate(&self, session: Session, now: DateTime<Utc>) -> Result<Option<Refresh>, Error> {
         let token = self.tokens.issue(session.id, session.counter + 1);
-        let known = doc! { "_id": session.id, "counter": session.counter };
+        // Not if it has set another password since: it goes on with the epoch of that.
+        let known = doc! { "_id": session.id, "counter": session.counter, "epoch": session.epoch };
         let next = Session {
             counter: session.counter + 1,
             token_hash: hash(&token),
@@ -238,12 +241,12 @@ impl SessionStore {
         Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session, token }))
     }
 
-    /// A user's sessions, the last used first, and at most [`MOST_LISTED`].
+    /// A user's sessions, the last used first, and at most [`latest::MOST`].
     pub(crate) async fn of_user(&self, user: UserId) -> Result<Vec<Session>, Error> {
         self.sessions
             .find(doc! { "user": user })
             .sort(doc! { "rotated_at": -1 })
-            .limit(MOST_LISTED)
+            .limit(latest::MOST.into())
             .await?
             .try_collect()
             .await
@@ -256,6 +259,14 @@ impl SessionStore {
     /// Harmless where it has ended already.
     pub(crate) async fn end(&self, id: SessionId) -> Result<(), Error> {
         retried(|| async { self.sessions.delete_one(doc! { "_id": id }).await.map(drop) }).await
+    }
+
+    /// Ends a session whose password is not the present one any more. False where it has gone on under another one since it was read, or
+    /// is not there.
+    pub(crate) async fn end_former(&self, session: &Session) -> Result<bool, Error> {
+        let former = doc! { "_id": session.id, "epoch": session.epoch };
+        let ended = retried(|| async { self.sessions.delete_one(former.clone()).await }).await?;
+        Ok(ended.deleted_count == 1)
     }
 }
 

@@ -61,6 +61,49 @@ async fn refreshes_are_counted_by_session() {
     service.refresh("nothing").await.expect(StatusCode::TOO_MANY_REQUESTS);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn refreshes_are_counted_by_address_too_whatever_was_sent() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.refresh_address = Quota::new(3, 1);
+    })
+    .await;
+    let ada = service.user("ada").await;
+    let malformed = json!({ "token": 1 });
+    for left in ["2", "1"] {
+        let answer = service
+            .post_anonymously("/v1/sessions/refresh", malformed.clone())
+            .await
+            .expect(StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(answer.header("x-ratelimit-remaining"), left);
+    }
+    service.refresh(&ada.refresh_token).await.expect(StatusCode::OK);
+    let refused = service.post_anonymously("/v1/sessions/refresh", malformed).await;
+    refused.expect(StatusCode::TOO_MANY_REQUESTS).header("retry-after");
+}
+
+/// What is counted is kept, so that it may not be as long as a body.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_for_an_address_is_counted_for_nobody() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.account = Quota::new(1, 1);
+    })
+    .await;
+    for (email, second) in [
+        (
+            format!("{}@example.org", "a".repeat(242)),
+            StatusCode::TOO_MANY_REQUESTS,
+        ),
+        (format!("{}@example.org", "a".repeat(243)), StatusCode::UNAUTHORIZED),
+    ] {
+        for expected in [StatusCode::UNAUTHORIZED, second] {
+            let login = json!({ "email": email, "password": PASSWORD });
+            service.post_anonymously("/v1/sessions", login).await.expect(expected);
+        }
+    }
+}
+
 /// A login from one of the addresses that a machine has for itself.
 async fn log_in_from(service: &Service, last: u8, login: &str, password: &str) -> StatusCode {
     let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, last]));
@@ -174,4 +217,28 @@ async fn one_address_cannot_try_the_current_passwords_of_many() {
         }
     }
     assert_eq!(answers, [403, 403, 429, 429]);
+}
+
+/// Whoever knew the former password may have tried it, successfully, from anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_makes_all_addresses_unknown_but_the_one_it_came_from() {
+    let service = Service::start_with(|config| {
+        config.rate_limit.enabled = true;
+        config.rate_limit.account = Quota::new(3, 1);
+    })
+    .await;
+    // Both from the address of the tests.
+    let ada = service.user("ada").await;
+    let thief = 2;
+    assert_eq!(log_in_from(&service, thief, "ada", PASSWORD).await, StatusCode::CREATED);
+    let new = "another password";
+    let change = json!({ "password": new, "current_password": PASSWORD });
+    let changed = service.patch("/v1/users/me", &ada.token, change).await;
+    changed.expect(StatusCode::OK);
+    for _ in 0..4 {
+        log_in_from(&service, thief, "ada", "wrong password").await;
+    }
+    let guess = log_in_from(&service, thief, "ada", "wrong password").await;
+    assert_eq!(guess, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(log_in_from(&service, 1, "ada", new).await, StatusCode::CREATED);
 }

@@ -171,3 +171,13 @@ async fn a_logout_is_repeated() {
     assert_eq!(proxy.lost(), 2);
     assert_eq!(service.stored().await.count("sessions", doc! {}).await, 0);
 }
+
+/// It is of use to later logins only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_succeeds_even_if_its_address_can_not_be_noted() {
+    let (service, proxy) = Service::start_behind_proxy().await;
+    service.register("ada").await.expect(StatusCode::CREATED);
+    proxy.lose(2, |command: &Document| is(command, "update", "origins"));
+    service.log_in("ada").await.expect(StatusCode::CREATED);
+    assert_eq!(proxy.lost(), 2);
+}

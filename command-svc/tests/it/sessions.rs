@@ -213,3 +213,68 @@ async fn a_session_of_former_credentials_is_over_even_if_it_is_still_there() {
         .expect(StatusCode::UNAUTHORIZED);
     assert_eq!(stored.count("sessions", doc! {}).await, 0);
 }
+
+/// So many end with a new password, in one transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_has_a_hundred_sessions_and_known_addresses_at_most() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let stored = service.stored().await;
+    for (collection, latest) in [("sessions", "rotated_at"), ("origins", "expires_at")] {
+        let documents = stored.0.collection::<bson::Document>(collection);
+        let mut document = documents.find_one(doc! {}).await.unwrap().unwrap();
+        // Of the one that is there.
+        let newest = document.get_datetime(latest).unwrap().timestamp_millis();
+        let earlier = |seconds: i64| bson::DateTime::from_millis(newest - seconds * 1000);
+        let others = (0..150_u8).map(|number| {
+            let id = bson::Binary {
+                subtype: bson::spec::BinarySubtype::Uuid,
+                bytes: vec![number; 16],
+            };
+            document.insert("_id", id);
+            document.insert(latest, earlier(60 + i64::from(number)));
+            document.clone()
+        });
+        let others: Vec<_> = others.collect();
+        documents.insert_many(others).await.unwrap();
+    }
+    let second = service.log_in("ada").await.expect(StatusCode::CREATED);
+    for collection in ["sessions", "origins"] {
+        assert_eq!(stored.count(collection, doc! {}).await, 100, "{collection}");
+    }
+    // The oldest have ended.
+    for token in [&ada.refresh_token, &second.text("refresh_token")] {
+        refresh(&service, token).await.expect(StatusCode::OK);
+    }
+    let oldest = bson::Binary {
+        subtype: bson::spec::BinarySubtype::Uuid,
+        bytes: vec![149; 16],
+    };
+    assert_eq!(stored.count("sessions", doc! { "_id": oldest }).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_while_it_sets_another_password() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let mut token = ada.refresh_token.clone();
+    for round in 0..8 {
+        let password = |number: u32| match number {
+            0 => PASSWORD.to_owned(),
+            number => format!("password number {number}"),
+        };
+        let body = json!({ "password": password(round + 1), "current_password": password(round) });
+        let mut change = std::pin::pin!(service.patch("/v1/users/me", &ada.token, body));
+        loop {
+            let (answer, changed) = tokio::select! {
+                changed = &mut change => (refresh(&service, &token).await, Some(changed)),
+                answer = refresh(&service, &token) => (answer, None),
+            };
+            token = answer.expect(StatusCode::OK).text("refresh_token");
+            if let Some(changed) = changed {
+                changed.expect(StatusCode::OK);
+                break;
+            }
+        }
+    }
+}

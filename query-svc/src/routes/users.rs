@@ -249,7 +249,7 @@ mod tests {
             "@Ada_1".parse::<UserName>().unwrap(),
             UserName::Handle(Handle::parse("ada_1").unwrap())
         );
-        for neither in ["", "ada", "@", "@a b", "ada", "123"] {
+        for neither in ["", "ada", "@", "@a b", "@@ada", "123"] {
             assert!(neither.parse::<UserName>().is_err(), "{neither}");
         }
     }

@@ -138,6 +138,17 @@ async fn a_token_of_another_store_is_ignored_and_one_of_the_future_refused() {
             assert_eq!(answer.body["errors"][0]["field"], "Consistency-Token");
         }
     }
+    // The database's clock was put ahead, and its time never goes back: what it is now known to have come to is believed.
+    let leases = service.database.collection::<Document>("leases");
+    let ahead = doc! { "$set": { "position": far(60) } };
+    leases.update_one(doc! { "partition": 17 }, ahead).await.unwrap();
+    eventually("believed", async || {
+        let token = service.token(far(61)).to_string();
+        service.get_with(path, Caller::Nobody, &token).await.status == 503
+    })
+    .await;
+    let token = service.token(far(70)).to_string();
+    assert_eq!(service.get_with(path, Caller::Nobody, &token).await.status, 400);
     service.stop().await;
 }
 

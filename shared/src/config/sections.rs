@@ -226,9 +226,11 @@ pub struct RateLimit {
     pub account: Quota,
     /// Refreshes, by session.
     pub refresh: Quota,
+    /// Refreshes, by address, whatever was sent: hundreds of people may share one, as behind a provider's NAT.
+    pub refresh_address: Quota,
     /// Registrations, by address.
     pub register: Quota,
-    /// Users and addresses that are remembered for each of the six; all further ones share one allowance.
+    /// Users and addresses that are remembered for each of the seven; all further ones share one allowance.
     pub max_keys: NonZeroU32,
 }
 
@@ -241,6 +243,7 @@ impl Default for RateLimit {
             login: Quota::new(20, 30),
             account: Quota::new(20, 5),
             refresh: Quota::new(10, 10),
+            refresh_address: Quota::new(600, 600),
             register: Quota::new(20, 30),
             max_keys: const { NonZeroU32::new(100_000).expect("not zero") },
         }

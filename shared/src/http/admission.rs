@@ -38,7 +38,7 @@ pub(super) async fn admit(
         Err(problem) => return Ok(refuse(request, &problem)),
     };
     let class = class(&edge, request.method(), pattern.as_deref());
-    let Some(limiter) = edge.limiter.as_ref().filter(|_| !counted_by_handler(class)) else {
+    let Some(limiter) = edge.limiter.as_ref() else {
         return Ok(next.call(request).await?.map_into_boxed_body());
     };
     let (mut response, allowance) = match limiter.check(class, key(&edge, &request, class)) {
@@ -75,15 +75,11 @@ fn class(edge: &EdgeState, method: &Method, pattern: Option<&str>) -> Class {
     }
 }
 
-/// Who is counted stands in the body, which is not there yet.
-fn counted_by_handler(class: Class) -> bool {
-    matches!(class, Class::Account | Class::Refresh)
-}
-
 fn key(edge: &EdgeState, request: &ServiceRequest, class: Class) -> Key {
     match class {
         Class::Read | Class::Write => client::key(edge, request.request()),
-        Class::Login | Class::Register | Class::Account | Class::Refresh => {
+        // Of a route, none is of an account or a session: which one stands in the body, which is not there yet.
+        Class::Login | Class::Register | Class::RefreshAddress | Class::Account | Class::Refresh => {
             Key::address(client::address(edge, request.request()))
         }
     }

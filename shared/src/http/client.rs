@@ -12,11 +12,20 @@ use crate::config::Networks;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The user who asks, else the address.
+/// The user who asks, else the address, as it is counted.
 pub(super) fn key(edge: &EdgeState, request: &HttpRequest) -> Key {
+    user_or(request, || Key::address(address(edge, request)))
+}
+
+/// The user who waits, else the [`network`].
+pub(super) fn waiting_key(edge: &EdgeState, request: &HttpRequest) -> Key {
+    user_or(request, || Key::Address(network(address(edge, request))))
+}
+
+fn user_or(request: &HttpRequest, other: impl FnOnce() -> Key) -> Key {
     match caller(request).ok().flatten() {
         Some(claims) => Key::User(claims.sub),
-        None => Key::address(address(edge, request)),
+        None => other(),
     }
 }
 
@@ -28,6 +37,9 @@ pub(super) fn address(edge: &EdgeState, request: &HttpRequest) -> IpAddr {
 }
 
 /// What one customer has at most: an IPv4 address, or an IPv6 network of 56 bits (RIPE-690).
+///
+/// It has one share of a room where people wait, and there are few shares: with one for each /64 a single customer would have 256 of
+/// them, which is all. Allowances ([`counted_as`](super::rate_limit::counted_as)) are no shares of anything.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << (128 - 56)))),

@@ -162,7 +162,7 @@ impl FromRequest for TokenHeader {
             let token = token.map_err(|error| Problem::malformed_field("Consistency-Token", error))?;
             let waiter = EdgeState::of(request)
                 .filter(|_| token.is_some())
-                .map(|edge| Waiter::new(request, &edge.catching_up, client::key(edge, request)));
+                .map(|edge| Waiter::new(request, &edge.catching_up, client::waiting_key(edge, request)));
             Ok(Self { token, waiter })
         }))
     }

@@ -1,7 +1,7 @@
 //! How often one caller may ask one process (GCRA, by `governor`).
 //!
-//! Logged-in callers are counted by user, all others by address (an IPv6 address by its /64, which is what one
-//! customer has). Memory is bounded: callers who could do as they please again are forgotten, and when there are
+//! Logged-in callers are counted by user, all others by address (an IPv6 address by its /64, which is the least
+//! that a customer has). Memory is bounded: callers who could do as they please again are forgotten, and when there are
 //! still too many, the further ones share allowances.
 
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -30,6 +30,8 @@ pub enum Class {
     Account,
     /// By session. A handler counts it: which session it is stands in the body.
     Refresh,
+    /// Always by address, whatever the body says, or whether it can be read. Hundreds of people may have one.
+    RefreshAddress,
     /// Always by address too.
     Register,
 }
@@ -51,7 +53,11 @@ impl Key {
     }
 }
 
-/// The address that stands for all that are counted together.
+/// The address that stands for all that are counted together: an IPv6 address for its /64, the smallest network that anybody has.
+///
+/// Some have more of them (a customer up to 256), and so many allowances. Where providers give each household, or each machine, one
+/// /64, a longer one would punish neighbours for each other: an allowance that is used up locks people out for minutes. Room to wait
+/// in is shared by larger networks ([`network`](super::client::network)): there one waits a second and asks again.
 pub(super) fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
@@ -93,6 +99,7 @@ pub struct Limiter<C: Clock = DefaultClock> {
     login: Bucket<C>,
     account: Bucket<C>,
     refresh: Bucket<C>,
+    refresh_address: Bucket<C>,
     register: Bucket<C>,
 }
 
@@ -111,6 +118,7 @@ impl<C: Clock + Clone> Limiter<C> {
             login: bucket(config.login),
             account: bucket(config.account),
             refresh: bucket(config.refresh),
+            refresh_address: bucket(config.refresh_address),
             register: bucket(config.register),
         }
     }
@@ -125,6 +133,7 @@ impl<C: Clock> Limiter<C> {
             Class::Login => &self.login,
             Class::Account => &self.account,
             Class::Refresh => &self.refresh,
+            Class::RefreshAddress => &self.refresh_address,
             Class::Register => &self.register,
         }
         .check(key)

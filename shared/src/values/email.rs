@@ -7,19 +7,22 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::InvalidValue;
 
+/// What SMTP can take (RFC 5321, 4.5.3.1.3, less the brackets).
+const MAX_BYTES: usize = 254;
+
 /// An e-mail address, in small letters; it never leaves the credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
 impl Email {
     pub fn parse(raw: &str) -> Result<Self, InvalidValue> {
-        let Self(email) = Self::to_look_up(raw);
+        let email = as_stored(raw);
         if email.is_empty() {
             return Err(InvalidValue::Empty);
         }
-        if email.len() > 254 {
+        if email.len() > MAX_BYTES {
             return Err(InvalidValue::TooLong {
-                max: 254,
+                max: MAX_BYTES,
                 actual: email.len(),
                 unit: "bytes",
             });
@@ -39,14 +42,19 @@ impl Email {
     }
 
     /// An address as it is stored, to find whose it is. It need not be one that [`Email::parse`] takes: there may be addresses
-    /// that were taken when its rules were others.
-    pub fn to_look_up(raw: &str) -> Self {
-        Self(raw.trim().nfc().collect::<String>().to_lowercase())
+    /// that were taken when its rules were others. None has ever been longer than it may be now: None is nobody's.
+    pub fn to_look_up(raw: &str) -> Option<Self> {
+        let email = as_stored(raw);
+        (email.len() <= MAX_BYTES).then_some(Self(email))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn as_stored(raw: &str) -> String {
+    raw.trim().nfc().collect::<String>().to_lowercase()
 }
 
 /// A name of two labels at least that the DNS could hold, as UTS #46 says. It is stored as it is written; so that one address
@@ -114,6 +122,7 @@ mod tests {
         ] {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(Email::to_look_up(" Ada@ｘ.org").as_str(), "ada@ｘ.org");
+        assert_eq!(Email::to_look_up(" Ada@ｘ.org").unwrap().as_str(), "ada@ｘ.org");
+        assert_eq!(Email::to_look_up(&"a".repeat(255)), None);
     }
 }
