@@ -13,7 +13,7 @@ use shared::clock::SharedClock;
 use shared::config::ConfigError;
 use shared::event_store::{EventStore, Retries};
 use shared::http::{Edge, Readiness, Server};
-use shared::mongo::Databases;
+use shared::mongo::{Databases, refused};
 use shared::subscription::{Subscription, SubscriptionMetrics};
 use shared::telemetry::MetricsRegistry;
 use tokio::task::{JoinError, JoinSet};
@@ -132,7 +132,7 @@ impl App {
         let stop_serving = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let (watched, stop) = (databases.clone(), stop_work.clone());
-        let (watch, refused_for) = (config.http.check_timeout, config.mongodb.refused_for);
+        let (watch, mongodb) = (config.http.check_timeout, config.mongodb.clone());
         tasks.spawn(async move {
             health.watch(&watched, watch, &stop).await;
             Ok(())
@@ -158,7 +158,7 @@ impl App {
                     return outcome.and(served.map_err(RunError::from));
                 }
                 () = stop_work.cancelled(), if !readiness.is_draining() => readiness.drain(),
-                refused = databases.refused_for(refused_for), if !stop_work.is_cancelled() => {
+                refused = refused(&mongodb), if !stop_work.is_cancelled() => {
                     outcome = Err(refused.into());
                     stop_work.cancel();
                 }

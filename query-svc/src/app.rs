@@ -8,9 +8,9 @@ use chrono::TimeDelta;
 use shared::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
 use shared::clock::SharedClock;
 use shared::clock_guard::ClockGuard;
-use shared::config::ConfigError;
+use shared::config::{ConfigError, MongoDb};
 use shared::http::{Access, Edge, Readiness, Server};
-use shared::mongo::Databases;
+use shared::mongo::{Databases, refused};
 use shared::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ pub struct App {
     settings: Settings,
     /// How long what still runs may take at the end.
     grace: Duration,
-    refused_for: Duration,
+    mongodb: MongoDb,
 }
 
 impl App {
@@ -128,7 +128,7 @@ impl App {
             generations,
             settings,
             grace,
-            refused_for: config.mongodb.refused_for,
+            mongodb: config.mongodb,
         })
     }
 
@@ -145,7 +145,7 @@ impl App {
             generations,
             settings,
             grace,
-            refused_for,
+            mongodb,
         } = self;
         // The last requests still read: the stream ends after the server.
         let stop_following = CancellationToken::new();
@@ -159,7 +159,7 @@ impl App {
         let (guard, clock) = (service.clock_guard.clone(), service.clock.clone());
         let served = tokio::select! {
             served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served.map_err(AppError::from),
-            refused = databases.refused_for(refused_for) => Err(AppError::Database(refused)),
+            refused = refused(&mongodb) => Err(AppError::Database(refused)),
             never = guard.watch(databases.events.clone(), clock) => match never {},
         };
         stop_following.cancel();

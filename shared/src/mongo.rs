@@ -10,7 +10,7 @@ use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreferenc
 use mongodb::{Client, Database};
 
 pub use self::losses::{Lookout, Losses};
-pub use self::refusal::{Refusals, is_misconfigured};
+pub use self::refusal::{Refusals, is_misconfigured, refused};
 use crate::config::MongoDb;
 
 /// The databases of the product. By default both are on one deployment, behind one client.

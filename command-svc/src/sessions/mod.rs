@@ -305,7 +305,8 @@ async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() 
         .retry(
             ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(50))
-                .with_max_times(3)
+                // For a second and a half: a session conflicts with the transaction of a new password while that lasts.
+                .with_max_times(5)
                 .with_jitter(),
         )
         .when(is_transient)

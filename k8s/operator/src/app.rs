@@ -11,7 +11,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use shared::clock::SharedClock;
 use shared::config::ConfigError;
 use shared::http::{Edge, Readiness, Server};
-use shared::mongo::Databases;
+use shared::mongo::{Databases, refused};
 use shared::telemetry::MetricsRegistry;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -158,7 +158,7 @@ impl App {
                 return worked.map_err(RunError::from).and(served.map_err(RunError::from));
             }
             worked = &mut working => worked.map_err(RunError::from),
-            refused = databases.refused_for(config.mongodb.refused_for) => {
+            refused = refused(&config.mongodb) => {
                 stop_work.cancel();
                 (&mut working).await.map_err(RunError::from).and(Err(refused.into()))
             }

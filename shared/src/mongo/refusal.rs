@@ -6,6 +6,7 @@ use bson::doc;
 use mongodb::error::{Error, ErrorKind};
 
 use super::Databases;
+use crate::config::MongoDb;
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,22 +61,29 @@ impl Answer {
     }
 }
 
-impl Databases {
-    /// Ends with the refusal where a deployment has refused the user or password for [`Refusals::new`]'s time, and never
-    /// accepted them before. Once both deployments have accepted them it never ends: a password that is changed under a
-    /// running program does not end it.
-    pub async fn refused_for(&self, bearable: Duration) -> Error {
-        for database in [&self.events, &self.views] {
-            let mut refusals = Refusals::new(bearable);
-            while let Err(error) = database.run_command(doc! { "ping": 1 }).await {
-                if refusals.are_final(&error) {
-                    return error;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+/// Ends with the refusal where a deployment has refused the user or password for `mongodb.refused_for`, and never accepted them
+/// before. Once both deployments have accepted them it never ends: a password that is changed under a running program does not
+/// end it.
+///
+/// Each attempt has a client of its own. With a client that others use, it is them whom the driver tells of a refusal, and it asks
+/// nobody for seconds afterwards.
+pub async fn refused(config: &MongoDb) -> Error {
+    let mut refusals = Refusals::new(config.refused_for);
+    while let Err(error) = attempt(config).await {
+        if refusals.are_final(&error) {
+            return error;
         }
-        std::future::pending().await
+        tokio::time::sleep(PAUSE).await;
     }
+    std::future::pending().await
+}
+
+async fn attempt(config: &MongoDb) -> Result<(), Error> {
+    let databases = Databases::connect(config, "microblog-password").await?;
+    let events = databases.events.run_command(doc! { "ping": 1 }).await;
+    let views = databases.views.run_command(doc! { "ping": 1 }).await;
+    databases.close().await;
+    events.and(views).map(drop)
 }
 
 /// What the configuration says can't be used; waiting does not help.
