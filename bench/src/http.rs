@@ -1,6 +1,7 @@
 //! A connection to one of the services. Leaner than a client with a pool, because it runs on the processors that are measured.
 
 use anyhow::{Context as _, Result, bail};
+use event_log::consistency::HEADER as CONSISTENCY_TOKEN;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -8,7 +9,6 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use shared::consistency::HEADER as CONSISTENCY_TOKEN;
 use tokio::net::TcpStream;
 
 /// One kept connection, opened anew where it was closed; a request at a time.

@@ -44,7 +44,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     let arguments = Arguments::parse();
     let scale = if arguments.quick { Scale::quick() } else { Scale::full() };
     let programs = match arguments.programs {

@@ -10,13 +10,13 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use model::clock::SystemClock;
+use model::ids::{EventId, PostId, SessionId, UserId};
 use mongodb::options::InsertManyOptions;
-use query_svc::views::{RelationId, collection_name};
 use serde_json::json;
-use shared::auth::{SCOPE_USER, Signer, Subject};
-use shared::clock::SystemClock;
-use shared::config::{self, Auth};
-use shared::ids::{EventId, PostId, SessionId, UserId};
+use service::auth::{SCOPE_USER, Signer, Subject};
+use service::config::{self, Auth};
+use views::{RelationId, collection_name};
 
 use crate::http::{Call, Connection};
 use crate::stack::Stack;

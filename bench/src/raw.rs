@@ -5,7 +5,7 @@ use bson::raw::RawDocumentBuf;
 use bson::{Bson, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::{Collection, Database};
-use query_svc::views::RelationId;
+use views::RelationId;
 
 use crate::population::{Reader, key, named};
 

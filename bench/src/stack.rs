@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use event_log::mongo::Databases;
+use event_log::mongo::{MongoDb, MongoUri};
 use local_mongodb::Server;
-use shared::auth::generate_signing_key_pem;
-use shared::config::{Environment, MongoDb, MongoUri};
-use shared::mongo::Databases;
+use service::auth::generate_signing_key_pem;
+use service::config::Environment;
 use tempfile::TempDir;
 
 use crate::http::is_ok;

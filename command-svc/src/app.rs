@@ -1,34 +1,26 @@
 //! The program: built from its configuration, then run until it is stopped.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use bson::doc;
+use event_log::mongo::MongoDb;
+use event_log::mongo::{Databases, Refusals, is_misconfigured};
+use model::clock::SharedClock;
 use mongodb::Database;
-use shared::auth::{Signer, Verifier};
-use shared::clock::SharedClock;
-use shared::config::{ConfigError, MongoDb};
-use shared::event_store::{EventStore, Retries};
-use shared::http::{Access, Edge, Readiness, Server};
-use shared::mongo::{Databases, Refusals, is_misconfigured};
-use shared::telemetry::MetricsRegistry;
+use service::auth::{Signer, Verifier};
+use service::config::ConfigError;
+use service::http::{Access, Edge, Readiness, Server};
+use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::codes::Codes;
-use crate::commands::{Commands, Executor, Inner};
 use crate::config::Config;
-use crate::credentials::CredentialStore;
-use crate::metrics::Metrics;
-use crate::origins::Origins;
-use crate::passwords::Passwords;
 use crate::routes;
-use crate::sessions::{SessionStore, refresh_tokens};
-use shared::clock_guard::ClockGuard;
+use commands::{Commands, Parts, refresh_tokens};
+use event_log::clock_guard::ClockGuard;
 
 /// Between two looks for a database that can't be used yet.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -62,10 +54,9 @@ impl App {
     /// runtime that this is called in.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let registry = MetricsRegistry::default();
-        let metrics = Metrics::registered(&registry);
         let signer = Signer::from_config(&config.auth, clock.clone())?;
         let verifier = Arc::new(Verifier::from_config(&config.auth, clock.clone())?);
-        let tokens = refresh_tokens(&config.auth)?;
+        let refresh_tokens = refresh_tokens(&config.auth)?;
         let limits = &config.command;
         // 0 is without limit, to the driver.
         if (1..=limits.max_concurrent.get()).contains(&config.mongodb.max_pool_size) {
@@ -80,32 +71,16 @@ impl App {
         };
         let databases = Databases::connect(&mongodb, "command-svc").await?;
         let database = databases.events.clone();
-        let store = EventStore::open(database.clone(), clock.clone(), Retries::default()).await?;
         let clock_guard = ClockGuard::new(config.clock.clone());
         clock_guard.look(&database, &clock).await;
-
-        let hashing = limits.max_hashing.map_or_else(
-            || available_parallelism().map_or(1, NonZeroUsize::get),
-            |hashing| usize::try_from(hashing.get()).unwrap_or(1),
-        );
-        let at_once = usize::try_from(limits.max_concurrent.get()).unwrap_or(1);
-        let commands = Commands::new(Inner {
-            executor: Executor::new(store, at_once, limits.max_queueing, metrics.clone()),
-            credentials: CredentialStore::open(&database).await?,
-            sessions: SessionStore::open(&database, tokens, &config.auth, clock.clone()).await?,
-            origins: Origins::open(&database, &config.auth, clock.clone()).await?,
-            codes: Codes::open(&database, clock.clone()).await?,
-            registration: limits.registration,
-            passwords: Passwords::new(hashing, limits.max_queueing, metrics.clone()),
-            signer,
+        let parts = Parts {
+            database: database.clone(),
             clock: clock.clone(),
             clock_guard: clock_guard.clone(),
-            max_queueing: limits.max_queueing,
-            max_follows: config.follows.max.get(),
-            metrics,
-            deadline: limits.deadline,
-            runtime: Handle::current(),
-        });
+            signer,
+            refresh_tokens,
+        };
+        let commands = Commands::open(parts, limits, &config.follows, &config.auth, &registry).await?;
 
         let readiness = readiness(&database, &clock_guard);
         let mut edge = Edge::new(registry, readiness);
@@ -115,7 +90,7 @@ impl App {
         edge.shutdown = config.shutdown.clone();
         edge.access = Some(Access {
             verifier: verifier.clone(),
-            scopes: &[shared::auth::SCOPE_USER],
+            scopes: &[service::auth::SCOPE_USER],
         });
         edge.openapi = Some(routes::openapi());
         edge.classes = routes::classes();

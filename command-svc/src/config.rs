@@ -1,15 +1,12 @@
 //! What command-svc is told at its start.
 
-use std::net::SocketAddr;
-use std::num::NonZeroU32;
-use std::time::Duration;
-
+use commands::{CommandSettings, FollowSettings};
 use serde::{Deserialize, Serialize};
-use shared::config;
+use service::config;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
-    pub mongodb: config::MongoDb,
+    pub mongodb: event_log::mongo::MongoDb,
     #[serde(default)]
     pub auth: config::Auth,
     #[serde(default)]
@@ -19,104 +16,31 @@ pub struct Config {
     #[serde(default)]
     pub rate_limit: config::RateLimit,
     #[serde(default)]
-    pub clock: config::ClockSkew,
+    pub clock: event_log::clock_guard::ClockSkew,
     #[serde(default)]
     pub shutdown: config::Shutdown,
     #[serde(default)]
     pub telemetry: config::Telemetry,
     #[serde(default)]
-    pub command: Command,
+    pub command: CommandSettings,
     #[serde(default)]
-    pub follows: Follows,
+    pub follows: FollowSettings,
 }
 
 impl Config {
     /// The defaults, for one database.
-    pub fn at(uri: config::MongoUri) -> Self {
+    pub fn at(uri: event_log::mongo::MongoUri) -> Self {
         Self {
-            mongodb: config::MongoDb::at(uri),
+            mongodb: event_log::mongo::MongoDb::at(uri),
             auth: config::Auth::default(),
             http: config::Http::default(),
             cors: config::Cors::default(),
             rate_limit: config::RateLimit::default(),
-            clock: config::ClockSkew::default(),
+            clock: event_log::clock_guard::ClockSkew::default(),
             shutdown: config::Shutdown::default(),
             telemetry: config::Telemetry::default(),
-            command: Command::default(),
-            follows: Follows::default(),
-        }
-    }
-}
-
-/// Who may register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", try_from = "String")]
-pub enum Registration {
-    Open,
-    Invite,
-    Closed,
-}
-
-impl TryFrom<String> for Registration {
-    type Error = &'static str;
-
-    fn try_from(name: String) -> Result<Self, Self::Error> {
-        match name.as_str() {
-            "open" => Ok(Self::Open),
-            "invite" => Ok(Self::Invite),
-            "closed" => Ok(Self::Closed),
-            _ => Err("must be open, invite or closed"),
-        }
-    }
-}
-
-/// The section `command`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Command {
-    pub listen: SocketAddr,
-    /// How long a command may take, from the parsed request to the answer; then it is answered 503.
-    #[serde(with = "humantime_serde")]
-    pub deadline: Duration,
-    /// Commands that may use the database at once: fewer than `mongodb.max_pool_size`, so that probes and the
-    /// look at the clock always find a connection.
-    pub max_concurrent: NonZeroU32,
-    /// How long a command waits for its turn, at the database or at the hashing of passwords, and for the clock to be sure again after
-    /// an outage of the database; then it is answered 503.
-    #[serde(with = "humantime_serde")]
-    pub max_queueing: Duration,
-    /// Who may register: everybody (`open`), who has a code of `microblog invite` (`invite`), or nobody (`closed`).
-    pub registration: Registration,
-    /// Passwords hashed at once, 19 MiB each; where nothing is said, one for each processor.
-    pub max_hashing: Option<NonZeroU32>,
-}
-
-impl Default for Command {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
-            deadline: Duration::from_millis(4_500),
-            max_concurrent: const { NonZeroU32::new(48).expect("not zero") },
-            max_queueing: Duration::from_secs(2),
-            registration: Registration::Open,
-            max_hashing: None,
-        }
-    }
-}
-
-/// The section `follows`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Follows {
-    /// So many accounts one follows at most. Commands of one user that are carried out at the same moment may each find the last place
-    /// free.
-    pub max: NonZeroU32,
-}
-
-impl Default for Follows {
-    fn default() -> Self {
-        Self {
-            max: const { NonZeroU32::new(10_000).expect("not zero") },
+            command: CommandSettings::default(),
+            follows: FollowSettings::default(),
         }
     }
 }

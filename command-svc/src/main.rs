@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use command_svc::{App, Config};
-use shared::clock::SystemClock;
-use shared::config::{self, Environment};
-use shared::{crypto, telemetry};
+use event_log::crypto;
+use model::clock::SystemClock;
+use service::config::{self, Environment};
+use service::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

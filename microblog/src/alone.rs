@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use shared::clock::SystemClock;
-use shared::config::{self, Environment};
-use shared::telemetry;
+use model::clock::SystemClock;
+use service::config::{self, Environment};
+use service::telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::terminal::say;

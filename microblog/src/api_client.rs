@@ -224,7 +224,7 @@ impl ApiClient {
                 }
                 Ok((status, headers, body)) => {
                     let token = headers
-                        .get(shared::consistency::HEADER)
+                        .get(event_log::consistency::HEADER)
                         .and_then(|value| value.to_str().ok());
                     let consistency_token = token.map(str::to_owned);
                     return Ok(Answer {
@@ -261,7 +261,7 @@ impl ApiClient {
             request = request.header("idempotency-key", key);
         }
         if let Some(token) = call.consistency_token {
-            request = request.header(shared::consistency::HEADER, token);
+            request = request.header(event_log::consistency::HEADER, token);
         }
         if let Some(body) = &call.body {
             request = request.json(body);

@@ -4,11 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use command_svc::codes::Codes;
+use commands::codes::Codes;
+use event_log::mongo::Databases;
 use humantime_serde::re::humantime::format_duration;
-use shared::clock::SystemClock;
-use shared::mongo::Databases;
-use shared::values::Handle;
+use model::clock::SystemClock;
+use model::values::Handle;
 
 use crate::connection::Connection;
 use crate::terminal::say;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use shared::config::{self, Environment};
+use service::config::{self, Environment};
 
 use crate::installation::Installation;
 
@@ -22,7 +22,7 @@ pub(crate) struct Connection {
 /// The sections that the tools read.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Config {
-    pub(crate) mongodb: config::MongoDb,
+    pub(crate) mongodb: event_log::mongo::MongoDb,
     pub(crate) auth: config::Auth,
 }
 

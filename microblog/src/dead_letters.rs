@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
+use event_log::event_store::{EventStore, Retries};
+use event_log::mongo::Databases;
+use event_log::subscription::dead_letters::{DeadLetter, DeadLetters, Request};
+use model::clock::SystemClock;
+use model::ids::{EventId, Partition};
 use mongodb::Database;
-use shared::clock::SystemClock;
-use shared::event_store::{EventStore, Retries};
-use shared::ids::{EventId, Partition};
-use shared::mongo::Databases;
-use shared::subscription::dead_letters::{DeadLetter, DeadLetters, Request};
 
 use crate::connection::Connection;
 

@@ -79,7 +79,7 @@ impl Installation {
 
     /// The path of the key that signs access tokens here, made once. It is for development: nobody rotates it.
     pub(crate) fn signing_key(&self) -> anyhow::Result<PathBuf> {
-        self.kept_secret(SIGNING_KEY, shared::auth::generate_signing_key_pem)
+        self.kept_secret(SIGNING_KEY, service::auth::generate_signing_key_pem)
     }
 
     pub(crate) fn has_signing_key(&self) -> bool {

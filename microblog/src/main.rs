@@ -7,6 +7,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     microblog::cli::run().await
 }

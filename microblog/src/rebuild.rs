@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use query_svc::views::generation::{Building, Control, Generations, Phase};
-use shared::clock::{SharedClock, SystemClock};
-use shared::mongo::Databases;
-use shared::telemetry;
+use event_log::mongo::Databases;
+use model::clock::{SharedClock, SystemClock};
+use service::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use views::generation::{Building, Control, Generations, Phase};
 
 use crate::connection::Connection;
 use crate::progress::{Bar, Progress};
@@ -207,7 +207,7 @@ fn count(number: i64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use query_svc::views::generation::Retiring;
+    use views::generation::Retiring;
 
     use super::*;
 

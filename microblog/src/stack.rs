@@ -9,17 +9,15 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use backon::{ConstantBuilder, Retryable as _};
-use query_svc::views::{generation::Generations, subscription_name};
-use shared::{
-    clock::SystemClock,
-    config::{self, ConfigError, Environment},
-    event_store::{EventStore, Retries},
-    ids::PARTITIONS,
-    mongo::Databases,
-    subscription::leases::Leases,
-};
+use event_log::event_store::{EventStore, Retries};
+use event_log::mongo::Databases;
+use event_log::subscription::leases::Leases;
+use model::clock::SystemClock;
+use model::ids::PARTITIONS;
+use service::config::{self, ConfigError, Environment};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use views::{generation::Generations, subscription_name};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
@@ -28,7 +26,7 @@ pub struct Stack {
     command: SocketAddr,
     query: SocketAddr,
     projector: SocketAddr,
-    mongodb: config::MongoDb,
+    mongodb: event_log::mongo::MongoDb,
     shutdown: CancellationToken,
     programs: JoinSet<(&'static str, anyhow::Result<()>)>,
 }

@@ -10,10 +10,8 @@ use std::{
 use anyhow::Context as _;
 use local_mongodb::{Options, Server};
 use serde::{Deserialize, de::IgnoredAny};
-use shared::{
-    config::{self, Environment},
-    telemetry,
-};
+use service::config::{self, Environment};
+use service::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

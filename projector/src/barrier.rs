@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use event_log::position::Position;
+use event_log::subscription::leases::Leases;
+use model::ids::PARTITIONS;
 use mongodb::Database;
 use mongodb::error::Error;
-use query_svc::views::subscription_name;
-use shared::ids::PARTITIONS;
-use shared::position::Position;
-use shared::subscription::leases::Leases;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use views::subscription_name;
 
 /// Between two looks at the checkpoints.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use event_log::mongo::MongoDb;
+use event_log::subscription::SubscriptionSettings;
 use serde::{Deserialize, Serialize};
-use shared::config::{Auth, ConfigError, Http, MongoDb, Shutdown, Telemetry, Timelines};
-use shared::subscription::SubscriptionSettings;
+use service::config::{Auth, ConfigError, Http, Shutdown, Telemetry};
+use views::Timelines;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -65,7 +67,8 @@ impl Config {
             let reason = "must be longer than subscriptions.heartbeat_every and subscriptions.renew_every together";
             return Err(ConfigError::invalid("subscriptions.stream_silence", reason.to_owned()));
         }
-        self.timelines.check()?;
+        let timelines = self.timelines.check();
+        timelines.map_err(|reason| ConfigError::invalid("timelines.idle_after", reason))?;
         for (key, number) in [
             ("rebuild.batch", self.rebuild.batch),
             ("sweep.concurrency", self.sweep.concurrency),
@@ -180,7 +183,7 @@ impl Default for Sweep {
 
 #[cfg(test)]
 mod tests {
-    use shared::config::{Environment, load};
+    use service::config::{Environment, load};
 
     use super::*;
 

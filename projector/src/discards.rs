@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use event_log::subscription::dead_letters::DeadLetters;
+use event_log::subscription::{Delivery, Handler, HandlerError};
+use model::ids::EventId;
 use mongodb::Database;
 use mongodb::error::Error;
-use query_svc::views::subscribed_generation;
-use shared::ids::EventId;
-use shared::subscription::dead_letters::DeadLetters;
-use shared::subscription::{Delivery, Handler, HandlerError};
+use views::subscribed_generation;
 
 /// The events that an operator gave up on in views. They count as if they had never happened, in every generation: what one
 /// generation has left out, the next one must not bring back.

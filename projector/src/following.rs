@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::event_store::EventStore;
+use event_log::mongo::Databases;
+use event_log::subscription::{Subscription, SubscriptionMetrics, SubscriptionSettings};
 use futures_util::future::join_all;
-use query_svc::views::generation::Generations;
-use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
-use shared::clock::SharedClock;
-use shared::config::Timelines;
-use shared::event_store::EventStore;
-use shared::mongo::Databases;
-use shared::subscription::{Subscription, SubscriptionMetrics, SubscriptionSettings};
+use model::clock::SharedClock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use views::Timelines;
+use views::generation::Generations;
+use views::{ViewMetrics, ViewProjection, Views, subscription_name};
 
 use crate::discards::{Discards, WithoutDiscarded};
 

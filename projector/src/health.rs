@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use shared::mongo::Databases;
+use event_log::mongo::Databases;
 use tokio_util::sync::CancellationToken;
 
 /// Between two questions.

@@ -3,21 +3,21 @@
 //! A seat is a document with an owner, a fencing number that every new owner raises, and a beat that the owner raises
 //! while it lives. No clocks are compared: who sees a beat unchanged for the lease's duration takes the seat. An owner that
 //! could not raise it for so long stops by itself; should it sleep through that, the fencing number gives it
-//! away wherever order matters (see `query_svc::views::generation`). What else it does repeats harmlessly.
+//! away wherever order matters (see `views::generation`). What else it does repeats harmlessly.
 
 use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
 use bson::{Document, doc};
+use event_log::mongo::{Databases, Losses, is_duplicate_key};
+use event_log::subscription::SubscriptionSettings;
 use mongodb::Collection;
 use mongodb::error::Error;
 use mongodb::options::ReturnDocument;
-use query_svc::views::generation::Term;
 use serde::{Deserialize, Serialize};
-use shared::mongo::{Databases, Losses, is_duplicate_key};
-use shared::subscription::SubscriptionSettings;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use views::generation::Term;
 
 const SEATS: &str = "seats";
 

@@ -1,11 +1,11 @@
-//! What the projector tells about its own processes; the subscriptions have theirs in `shared::subscription`.
+//! What the projector tells about its own processes; the subscriptions have theirs in `event_log::subscription`.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use query_svc::views::generation::{Control, Phase};
-use shared::telemetry::MetricsRegistry;
+use service::telemetry::MetricsRegistry;
+use views::generation::{Control, Phase};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PhaseLabels {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use query_svc::views::generation::Generations;
-use query_svc::views::{ViewMetrics, ViewProjection, Views};
-use shared::clock::SharedClock;
-use shared::config::Timelines;
-use shared::mongo::Databases;
-use shared::subscription::HandlerError;
+use event_log::mongo::Databases;
+use event_log::subscription::HandlerError;
+use model::clock::SharedClock;
 use tokio_util::sync::CancellationToken;
+use views::Timelines;
+use views::generation::Generations;
+use views::{ViewMetrics, ViewProjection, Views};
 
 #[derive(Debug)]
 pub(crate) struct Upkeep {

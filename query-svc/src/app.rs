@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use shared::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
-use shared::clock::SharedClock;
-use shared::clock_guard::ClockGuard;
-use shared::config::{ConfigError, MongoDb};
-use shared::http::{Access, Edge, Readiness, Server};
-use shared::mongo::{Databases, refused};
-use shared::telemetry::MetricsRegistry;
+use event_log::clock_guard::ClockGuard;
+use event_log::mongo::MongoDb;
+use event_log::mongo::{Databases, refused};
+use model::clock::SharedClock;
+use service::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
+use service::config::ConfigError;
+use service::http::{Access, Edge, Readiness, Server};
+use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::reading::{Gate, Readings};
 use crate::routes::{self, Handles, Service};
 use crate::timelines::HomeSettings;
-use crate::views::generation::Generations;
+use views::generation::Generations;
 
 /// Why the program could not be built, or ended.
 #[derive(Debug, thiserror::Error)]

@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
+use event_log::subscription::leases::{LEASES, Leases};
 use mongodb::Database;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ChangeStreamEvent;
 use mongodb::error::Error;
-use shared::config::ConfigError;
-use shared::subscription::leases::{LEASES, Leases};
+use service::config::ConfigError;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,8 @@ use self::event::{CONTROL, Change, Collections, Seen};
 use crate::documents::Documents;
 use crate::positions::Positions;
 use crate::reading::{Reading, Readings};
-use crate::views::generation::{GenerationError, Generations};
-use crate::views::{Views, subscription_name};
+use views::generation::{GenerationError, Generations};
+use views::{Views, subscription_name};
 
 /// How long the server waits for a change before it says that there is none, at most.
 const LONGEST_AWAIT: Duration = Duration::from_secs(1);

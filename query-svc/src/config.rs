@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shared::config::{self, ConfigError};
+use service::config::{self, ConfigError};
 
 /// The configuration of query-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct Config {
     pub query: Query,
     #[serde(default)]
     pub cache: Cache,
-    pub mongodb: config::MongoDb,
+    pub mongodb: event_log::mongo::MongoDb,
     #[serde(default)]
     pub auth: config::Auth,
     #[serde(default)]
@@ -28,11 +28,11 @@ pub struct Config {
     #[serde(default)]
     pub shutdown: config::Shutdown,
     #[serde(default)]
-    pub clock: config::ClockSkew,
+    pub clock: event_log::clock_guard::ClockSkew,
     #[serde(default)]
     pub consistency: config::Consistency,
     #[serde(default)]
-    pub timelines: config::Timelines,
+    pub timelines: views::Timelines,
 }
 
 impl Config {
@@ -43,7 +43,8 @@ impl Config {
             let reason = "must be less than mongodb.max_pool_size, because the change stream needs a connection too";
             return Err(ConfigError::invalid("query.database_concurrency", reason));
         }
-        self.timelines.check()
+        let timelines = self.timelines.check();
+        timelines.map_err(|reason| ConfigError::invalid("timelines.idle_after", reason))
     }
 }
 
@@ -108,7 +109,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
-    use shared::config::{Environment, load};
+    use service::config::{Environment, load};
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use model::ids::{EventId, PostId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use shared::ids::{EventId, PostId};
 
 /// A place in a list, newest first. Ids order by time and their bytes as they do, so one number serves every list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

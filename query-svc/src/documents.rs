@@ -3,14 +3,14 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use shared::ids::{PostId, UserId};
-use shared::position::Position;
+use event_log::position::Position;
+use model::ids::{PostId, UserId};
 
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::metrics::CacheLabels;
 use crate::reading::{ReadError, Reading};
-use crate::views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
+use views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
 
 /// A live post, or that there is none.
 pub(crate) type MaybePost = Option<Arc<Post>>;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use shared::ids::{PARTITIONS, Partition, UserId};
-use shared::position::Position;
-use shared::subscription::leases::Lease;
+use event_log::position::Position;
+use event_log::subscription::leases::Lease;
+use model::ids::{PARTITIONS, Partition, UserId};
 
 /// Of each partition, up to where its events were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The read side of Microblog: the views that the projector keeps, and the HTTP service that answers from them.
+//! The HTTP service of the read side: it answers from the crate [`views`].
 //!
 //! A request takes the present [`reading`]: the views of one generation, the documents in memory, and how far the views
 //! are. Lists ([`timelines`], [`people`]) find candidates, [`shown`] decides which of them the caller sees, [`paging`] makes
@@ -6,7 +6,6 @@
 
 pub mod app;
 pub mod config;
-pub mod views;
 
 mod cache;
 mod changes;

@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use event_log::position::Position;
+use model::ids::{PostId, uuid_v7_floor};
 use serde::Serialize;
-use shared::ids::{PostId, uuid_v7_floor};
-use shared::position::Position;
 
 use crate::cursor::Cursor;
 use crate::handled::{Appearance, Handled};
@@ -33,7 +33,7 @@ pub(crate) enum Start {
     After(Since),
 }
 
-/// As [`shared::api::Page`], with items that are written straight from the cache.
+/// As [`model::api::Page`], with items that are written straight from the cache.
 #[derive(Debug, Serialize)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,

@@ -1,14 +1,14 @@
 //! Lists of users: who follows, whom one follows, who likes a post, who reposted it.
 
-use shared::ids::{EventId, PostId, UserId};
-use shared::position::Position;
+use event_log::position::Position;
+use model::ids::{EventId, PostId, UserId};
 
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
 use crate::shown::ShownUser;
-use crate::views::{End, PostReference, Range, Relation, RelationKind};
+use views::{End, PostReference, Range, Relation, RelationKind};
 
 /// Which users are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

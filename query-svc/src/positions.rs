@@ -1,7 +1,7 @@
 //! How far the views are, by partition, as the change stream has shown it.
 
-use shared::ids::Partition;
-use shared::position::Position;
+use event_log::position::Position;
+use model::ids::Partition;
 use tokio::sync::watch;
 
 use crate::handled::Handled;

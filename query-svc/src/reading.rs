@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::doc;
+use event_log::consistency::{ConsistencyToken, StoreId, TooFarAhead};
+use event_log::event_store::EVENTS;
+use event_log::position::Position;
+use event_log::subscription::leases::Leases;
+use model::clock::SharedClock;
+use model::ids::PARTITIONS;
 use mongodb::Database;
 use mongodb::error::Error;
-use shared::clock::SharedClock;
-use shared::consistency::{ConsistencyToken, StoreId, TooFarAhead};
-use shared::event_store::EVENTS;
-use shared::http::{Problem, TokenHeader};
-use shared::ids::PARTITIONS;
-use shared::position::Position;
-use shared::subscription::leases::Leases;
+use service::http::{Problem, TokenHeader};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ use crate::documents::Documents;
 use crate::handled::Handled;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
-use crate::views::{Views, subscription_name};
+use views::{Views, subscription_name};
 
 /// Why something could not be read. What is not there is no error but an absence.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -195,7 +195,7 @@ impl Readings {
         })
     }
 
-    async fn take_when_reached(&self, required: &[(shared::ids::Partition, Position)]) -> Result<InUse, ReadError> {
+    async fn take_when_reached(&self, required: &[(model::ids::Partition, Position)]) -> Result<InUse, ReadError> {
         let mut present = self.present.subscribe();
         loop {
             // Whoever advances positions has made its reading the present one before. So if this is the present one
@@ -302,7 +302,7 @@ impl Readings {
     async fn requirements(
         &self,
         token: &ConsistencyToken,
-    ) -> Result<Vec<(shared::ids::Partition, Position)>, ReadError> {
+    ) -> Result<Vec<(model::ids::Partition, Position)>, ReadError> {
         let Some(store) = self.store_id().await? else {
             return Ok(Vec::new());
         };
@@ -407,9 +407,9 @@ struct AnyEvent {}
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use shared::clock::SystemClock;
-    use shared::ids::Partition;
-    use shared::telemetry::MetricsRegistry;
+    use model::clock::SystemClock;
+    use model::ids::Partition;
+    use service::telemetry::MetricsRegistry;
 
     use super::*;
 

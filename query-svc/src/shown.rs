@@ -6,19 +6,19 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use event_log::position::Position;
+use model::api;
+use model::entities::Entities;
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
 use serde::{Serialize, Serializer};
-use shared::api;
-use shared::entities::Entities;
-use shared::ids::{PostId, UserId};
-use shared::position::Position;
-use shared::values::Visibility;
 
 use crate::cursor::Cursor;
 use crate::documents::{Found, MaybePost, MaybeProfile};
 use crate::handled::Appearance;
 use crate::reading::{ReadError, Reading};
-use crate::views::posts::PostHead;
-use crate::views::{Entry, Post, PostReference, Profile, RelationId};
+use views::posts::PostHead;
+use views::{Entry, Post, PostReference, Profile, RelationId};
 
 /// A post or repost that may be shown. It names all that has to be loaded to know whether it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,12 +319,12 @@ fn count(stored: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use model::ids::uuid_v7;
+    use model::values::PostText;
     use rstest::rstest;
-    use shared::ids::uuid_v7;
-    use shared::values::PostText;
 
     use super::*;
-    use crate::views::{PostCounts, ProfileCounts};
+    use views::{PostCounts, ProfileCounts};
 
     fn user() -> UserId {
         UserId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH))

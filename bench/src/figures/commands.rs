@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bson::{Bson, Document, doc};
 use chrono::Utc;
+use event_log::event_store::{EVENTS, EventStore, Retries};
+use model::clock::SystemClock;
+use model::ids::{EventId, PostId};
 use serde_json::json;
-use shared::clock::SystemClock;
-use shared::event_store::{EVENTS, EventStore, Retries};
-use shared::ids::{EventId, PostId};
 use uuid::Uuid;
 
 use super::of;
@@ -114,7 +114,7 @@ pub(super) async fn followers(
 ) -> Result<()> {
     let mut rows = Rows::default();
     for _ in 0..count {
-        population.follow(&mut rows, shared::ids::UserId::new(Utc::now()), account.id);
+        population.follow(&mut rows, model::ids::UserId::new(Utc::now()), account.id);
         if rows.len() >= 50_000 {
             std::mem::take(&mut rows).insert(stack).await?;
         }

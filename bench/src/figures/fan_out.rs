@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bson::Document;
 use chrono::Utc;
+use model::ids::{PostId, UserId};
 use mongodb::options::InsertManyOptions;
-use query_svc::views::Views;
 use serde_json::json;
-use shared::ids::{PostId, UserId};
+use views::Views;
 
 use super::commands::followers;
 use super::of;

@@ -1,6 +1,6 @@
 //! The description of the API (OpenAPI), made from the routes.
 
-use shared::http::{Problem, RequestHeaders};
+use service::http::{Problem, RequestHeaders};
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};

@@ -3,13 +3,14 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use shared::api::Relationship;
-use shared::http::{Path, Problem};
-use shared::ids::UserId;
+use model::api::Relationship;
+use model::ids::UserId;
+use service::http::{Path, Problem};
 
 use super::documentation::Failures;
+use super::problems::problem;
 use super::request::Caller;
-use crate::commands::{Commands, Done, Standing};
+use commands::{Commands, Done, Standing};
 
 /// Follow a user
 #[utoipa::path(
@@ -17,8 +18,8 @@ use crate::commands::{Commands, Done, Standing};
     params(("id" = UserId, Path)),
     responses(
         (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such user, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such user, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -28,7 +29,7 @@ pub(super) async fn follow(
     Path(id): Path<UserId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    let done = commands.follow(id, caller.cause()).await?;
+    let done = commands.follow(id, caller.cause()).await.map_err(problem)?;
     Ok(standing(&caller, id, &commands, &done))
 }
 
@@ -38,8 +39,8 @@ pub(super) async fn follow(
     params(("id" = UserId, Path)),
     responses(
         (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such user, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such user, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -49,7 +50,7 @@ pub(super) async fn unfollow(
     Path(id): Path<UserId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    let done = commands.unfollow(id, caller.cause()).await?;
+    let done = commands.unfollow(id, caller.cause()).await.map_err(problem)?;
     Ok(standing(&caller, id, &commands, &done))
 }
 

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data};
-use shared::auth::Verifier;
+use service::auth::Verifier;
 
 /// The JWK Set, as it is sent.
 #[derive(Debug)]

@@ -4,16 +4,17 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
+use model::api;
+use model::values::{Bio, DisplayName, Email, Password};
 use serde::{Deserialize, Serialize};
-use shared::api;
-use shared::http::{Authenticated, Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
-use shared::values::{Bio, DisplayName, Email, Password};
+use service::http::{Authenticated, Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
 use utoipa::ToSchema;
 
 use super::documentation::{Failures, Reads};
+use super::problems::problem;
 use super::request::Caller;
 use super::users::user;
-use crate::commands::{Changes, Commands, ExpectedVersions};
+use commands::{Changes, Commands, ExpectedVersions};
 
 /// Oneself.
 #[derive(Serialize, ToSchema)]
@@ -32,13 +33,13 @@ pub(super) struct Me {
     get, path = "/v1/users/me", tag = "users", operation_id = "me",
     responses(
         (status = 200, description = "As it is now", body = Me, headers(("ETag" = String))),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
         Reads,
     ),
     security(("bearer" = [])),
 )]
 pub(super) async fn show(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
-    let (known, email) = commands.account(caller.sub, caller.sid).await?;
+    let (known, email) = commands.account(caller.sub, caller.sid).await.map_err(problem)?;
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(etag(known.version))
@@ -98,10 +99,10 @@ impl ChangeRequest {
         (status = 200, description = "As it is now", body = api::User, headers(
             ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The current password is wrong", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The e-mail address is taken", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The current password is wrong", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The e-mail address is taken", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -128,7 +129,8 @@ pub(super) async fn change(
             if_match,
             caller.cause(),
         )
-        .await?;
+        .await
+        .map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::OK, &commands, &done)
@@ -153,10 +155,10 @@ pub(super) struct DeleteRequest {
     request_body = DeleteRequest,
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The current password is wrong", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others change the account at the same time", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The current password is wrong", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others change the account at the same time", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -172,7 +174,8 @@ pub(super) async fn delete(
     let if_match = ExpectedVersions(if_match.0);
     let done = commands
         .delete_user(caller.claims.sid, current, if_match, caller.cause())
-        .await?;
+        .await
+        .map_err(problem)?;
     Ok(caller.sent.answer(StatusCode::NO_CONTENT, &commands, &done).finish())
 }
 

@@ -3,15 +3,16 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use model::ids::UserId;
+use model::values::Password;
 use serde::Deserialize;
-use shared::http::{Json, Problem};
-use shared::ids::UserId;
-use shared::values::Password;
+use service::http::{Json, Problem};
 use utoipa::ToSchema;
 
 use super::documentation::Failures;
+use super::problems::problem;
 use super::request::Sent;
-use crate::commands::{Cause, Commands};
+use commands::{Cause, Commands};
 
 /// What the operator has passed on, and the password to be.
 #[derive(Deserialize, ToSchema)]
@@ -31,8 +32,8 @@ pub(super) struct ResetRequest {
     request_body = ResetRequest,
     responses(
         (status = 204, description = "It is the password now", headers(("Consistency-Token" = String))),
-        (status = 403, description = "The code was used, has run out, or was never made", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others change the account at the same time", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The code was used, has run out, or was never made", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others change the account at the same time", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -46,6 +47,7 @@ pub(super) async fn reset(
     let unowned = sent.cause(UserId::from_bytes([0; 16]));
     let done = commands
         .reset_password(request.code, password, move |actor| Cause { actor, ..unowned })
-        .await?;
+        .await
+        .map_err(problem)?;
     Ok(sent.answer(StatusCode::NO_CONTENT, &commands, &done).finish())
 }

@@ -4,16 +4,18 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::Data;
+use model::api;
+use model::events;
+use model::ids::PostId;
+use model::values::{PostText, Visibility};
 use serde::Deserialize;
-use shared::http::{Fields, IfMatch, Json, KeyHeader, Path, Problem, etag};
-use shared::ids::PostId;
-use shared::values::{PostText, Visibility};
-use shared::{api, events};
+use service::http::{Fields, IfMatch, Json, KeyHeader, Path, Problem, etag};
 use utoipa::ToSchema;
 
 use super::documentation::Failures;
+use super::problems::problem;
 use super::request::Caller;
-use crate::commands::{Commands, ExpectedVersions, NewPost};
+use commands::{Commands, ExpectedVersions, NewPost};
 
 /// A post, or a reply to one.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -37,8 +39,8 @@ pub(super) struct CreateRequest {
         (status = 201, description = "Written", body = api::Post, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "What it answers can't be seen; or what was written with this key is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "What it answers can't be seen; or what was written with this key is deleted", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -55,7 +57,7 @@ pub(super) async fn create(
         visibility: request.visibility.unwrap_or_default(),
         idempotency_key,
     };
-    let done = commands.create_post(new, caller.cause()).await?;
+    let done = commands.create_post(new, caller.cause()).await.map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::CREATED, &commands, &done)
@@ -85,10 +87,10 @@ pub(super) struct EditRequest {
         (status = 200, description = "As it is now", body = api::Post, headers(
             ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Another's", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Another's", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -103,7 +105,8 @@ pub(super) async fn edit(
     let text = text(&request.text)?;
     let done = commands
         .edit_post(id, text, ExpectedVersions(if_match.0), caller.cause())
-        .await?;
+        .await
+        .map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::OK, &commands, &done)
@@ -122,10 +125,10 @@ pub(super) async fn edit(
     ),
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Another's", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Another's", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -138,7 +141,8 @@ pub(super) async fn delete(
 ) -> Result<HttpResponse, Problem> {
     let done = commands
         .delete_post(id, ExpectedVersions(if_match.0), caller.cause())
-        .await?;
+        .await
+        .map_err(problem)?;
     Ok(caller.sent.answer(StatusCode::NO_CONTENT, &commands, &done).finish())
 }
 

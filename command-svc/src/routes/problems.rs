@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
-use shared::http::Problem;
+use service::http::Problem;
 
-use crate::commands::{CommandError, Refusal, Unavailable};
+use commands::{CommandError, Refusal, Unavailable};
 
 /// A failed election, a restart: what it takes until a database is back.
 const DATABASE_BACK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
 
-impl From<CommandError> for Problem {
-    fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Refused(refusal) => refused(refusal),
-            CommandError::Unavailable(unavailable) => not_now(&unavailable),
-            CommandError::Broken(broken) => Problem::internal(&broken),
-        }
+pub(super) fn problem(error: CommandError) -> Problem {
+    match error {
+        CommandError::Refused(refusal) => refused(refusal),
+        CommandError::Unavailable(unavailable) => not_now(&unavailable),
+        CommandError::Broken(broken) => Problem::internal(&broken),
     }
 }
 

@@ -3,14 +3,15 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use model::ids::PostId;
 use serde::Serialize;
-use shared::http::{Path, Problem};
-use shared::ids::PostId;
+use service::http::{Path, Problem};
 use utoipa::ToSchema;
 
 use super::documentation::Failures;
+use super::problems::problem;
 use super::request::Caller;
-use crate::commands::Commands;
+use commands::Commands;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Liked {
@@ -28,8 +29,8 @@ pub(super) struct Reposted {
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Liked, now or before", body = Liked, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -39,7 +40,7 @@ pub(super) async fn like(
     Path(id): Path<PostId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    let done = commands.like(id, caller.cause()).await?;
+    let done = commands.like(id, caller.cause()).await.map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::OK, &commands, &done)
@@ -52,8 +53,8 @@ pub(super) async fn like(
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Not liked, now or ever", body = Liked, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -63,7 +64,7 @@ pub(super) async fn unlike(
     Path(id): Path<PostId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    let done = commands.unlike(id, caller.cause()).await?;
+    let done = commands.unlike(id, caller.cause()).await.map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::OK, &commands, &done)
@@ -78,9 +79,9 @@ pub(super) async fn unlike(
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Reposted, now or before", body = Reposted, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "It is for followers", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "It is for followers", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -90,7 +91,7 @@ pub(super) async fn repost(
     Path(id): Path<PostId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    let done = commands.repost(id, caller.cause()).await?;
+    let done = commands.repost(id, caller.cause()).await.map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::OK, &commands, &done)
@@ -103,8 +104,8 @@ pub(super) async fn repost(
     params(("id" = PostId, Path, description = "The post's, or a repost's of it")),
     responses(
         (status = 200, description = "Not reposted, now or ever", body = Reposted, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -114,7 +115,7 @@ pub(super) async fn unrepost(
     Path(id): Path<PostId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    let done = commands.unrepost(id, caller.cause()).await?;
+    let done = commands.unrepost(id, caller.cause()).await.map_err(problem)?;
     Ok(caller
         .sent
         .answer(StatusCode::OK, &commands, &done)

@@ -6,13 +6,13 @@ use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder};
-use shared::api;
-use shared::auth::Claims;
-use shared::http::{Authenticated, CorrelationId, Problem, TokenHeader};
-use shared::ids::UserId;
-use shared::telemetry::current_traceparent;
+use event_log::trace::current_traceparent;
+use model::api;
+use model::ids::UserId;
+use service::auth::Claims;
+use service::http::{Authenticated, CorrelationId, Problem, TokenHeader};
 
-use crate::commands::{Cause, Commands, Done};
+use commands::{Cause, Commands, Done};
 
 /// A request: what it belongs to, and what its sender has seen.
 #[derive(Debug)]

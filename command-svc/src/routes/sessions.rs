@@ -5,15 +5,16 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
 use chrono::{DateTime, Utc};
+use model::ids::SessionId;
+use model::values::{Email, Handle, Password};
 use serde::{Deserialize, Serialize};
-use shared::http::{Authenticated, Class, Json, Key, Limits, Path, Problem};
-use shared::ids::SessionId;
-use shared::values::{Email, Handle, Password};
+use service::http::{Authenticated, Class, Json, Key, Limits, Path, Problem};
 use utoipa::ToSchema;
 
 use super::documentation::{Failures, Reads};
+use super::problems::problem;
 use super::request::Device;
-use crate::commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
+use commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
 
 /// Handle or e-mail address, and the password.
 #[derive(Deserialize, ToSchema)]
@@ -67,7 +68,7 @@ pub(super) struct Tokens {
     request_body = LoginRequest,
     responses(
         (status = 201, description = "A session begins", body = Tokens),
-        (status = 401, description = "Handle, e-mail address or password is wrong", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Handle, e-mail address or password is wrong", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -90,7 +91,7 @@ pub(super) async fn log_in(
     match commands.log_in(identifier, password, attempt).await {
         Ok(login) => Ok(tokens(StatusCode::CREATED, login)),
         Err(CommandError::Refused(Refusal::TooOften(wait))) => Err(limits.refuse(Class::Account, wait)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(problem(error)),
     }
 }
 
@@ -103,7 +104,7 @@ pub(super) async fn log_in(
     request_body = RefreshRequest,
     responses(
         (status = 200, description = "The session goes on", body = Tokens),
-        (status = 401, description = "The refresh token is not good, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "The refresh token is not good, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -116,7 +117,10 @@ pub(super) async fn refresh(
         Some(session) => limits.check(Class::Refresh, Key::Name(session.to_string())),
         None => limits.check(Class::Login, Key::Address(limits.address())),
     }?;
-    Ok(tokens(StatusCode::OK, commands.refresh(request.refresh_token).await?))
+    Ok(tokens(
+        StatusCode::OK,
+        commands.refresh(request.refresh_token).await.map_err(problem)?,
+    ))
 }
 
 /// Log out
@@ -126,13 +130,13 @@ pub(super) async fn refresh(
     delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut",
     responses(
         (status = 204, description = "The session is over"),
-        (status = 401, description = "No good token", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
 )]
 pub(super) async fn log_out(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
-    commands.log_out(caller.sid).await?;
+    commands.log_out(caller.sid).await.map_err(problem)?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -163,13 +167,13 @@ pub(super) struct SessionList {
     get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
     responses(
         (status = 200, description = "The sessions", body = SessionList),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
         Reads,
     ),
     security(("bearer" = [])),
 )]
 pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
-    let sessions = commands.sessions(caller.sub, caller.sid).await?;
+    let sessions = commands.sessions(caller.sub, caller.sid).await.map_err(problem)?;
     let shown = |session: SessionInfo| SessionShown {
         current: session.id == caller.sid,
         id: session.id,
@@ -193,8 +197,8 @@ pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Res
     params(("id" = SessionId, Path)),
     responses(
         (status = 204, description = "The session is over"),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "One has no such session, or not any more", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "One has no such session, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -204,7 +208,10 @@ pub(super) async fn end(
     Path(id): Path<SessionId>,
     commands: Data<Commands>,
 ) -> Result<HttpResponse, Problem> {
-    commands.end_session(caller.sub, caller.sid, id).await?;
+    commands
+        .end_session(caller.sub, caller.sid, id)
+        .await
+        .map_err(problem)?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -4,15 +4,17 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::Data;
+use model::api;
+use model::events;
+use model::values::{DisplayName, Email, Handle, Password};
 use serde::Deserialize;
-use shared::http::{Fields, Json, Problem, etag};
-use shared::values::{DisplayName, Email, Handle, Password};
-use shared::{api, events};
+use service::http::{Fields, Json, Problem, etag};
 use utoipa::ToSchema;
 
 use super::documentation::Failures;
+use super::problems::problem;
 use super::request::Sent;
-use crate::commands::{Commands, Registration};
+use commands::{Commands, Registration};
 
 /// Who wants to be a user.
 #[derive(Deserialize, ToSchema)]
@@ -61,8 +63,8 @@ impl RegisterRequest {
         (status = 201, description = "Registered", body = api::User, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 403, description = "Nobody new can register, or the invitation is not good", body = shared::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The handle or the e-mail address is taken", body = shared::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Nobody new can register, or the invitation is not good", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The handle or the e-mail address is taken", body = service::http::Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -73,10 +75,11 @@ pub(super) async fn register(
 ) -> Result<HttpResponse, Problem> {
     let registration = request.parse()?;
     // Nobody is logged in: the user to be is the one who acts.
-    let unowned = sent.cause(shared::ids::UserId::from_bytes([0; 16]));
+    let unowned = sent.cause(model::ids::UserId::from_bytes([0; 16]));
     let done = commands
-        .register(registration, move |actor| crate::commands::Cause { actor, ..unowned })
-        .await?;
+        .register(registration, move |actor| commands::Cause { actor, ..unowned })
+        .await
+        .map_err(problem)?;
     Ok(sent
         .answer(StatusCode::CREATED, &commands, &done)
         .insert_header((LOCATION, format!("/v1/users/{}", done.answer.state.id)))

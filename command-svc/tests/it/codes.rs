@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use command_svc::Registration;
-use command_svc::codes::Codes;
+use commands::RegistrationPolicy;
+use commands::codes::Codes;
 use futures_util::future::join_all;
+use model::values::Handle;
 use reqwest::StatusCode;
 use serde_json::json;
-use shared::config::Quota;
-use shared::values::Handle;
+use service::config::Quota;
 
 use crate::service::{Answer, PASSWORD, Service};
 
@@ -171,7 +171,7 @@ async fn codes_are_tried_as_seldom_as_passwords() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_an_invitation_is_needed_it_lets_one_in() {
-    let service = Service::start_with(|config| config.command.registration = Registration::Invite).await;
+    let service = Service::start_with(|config| config.command.registration = RegistrationPolicy::Invite).await;
     service.register_with("ada", None).await.expect_field(422, "invite");
     let refused = service
         .register_with("ada", Some("nothing"))
@@ -225,7 +225,7 @@ async fn where_it_is_closed_nobody_registers() {
         .await
         .expect(StatusCode::CREATED);
     let mut config = service.config.clone();
-    config.command.registration = Registration::Closed;
+    config.command.registration = RegistrationPolicy::Closed;
     let database = service.database.take();
     let mut service = Service::start_on(config).await;
     service.database = database;

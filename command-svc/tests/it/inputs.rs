@@ -261,7 +261,7 @@ async fn a_consistency_token_is_passed_on_or_refused() {
         .await
         .expect_field(400, "Consistency-Token");
 
-    let parse = |text: &str| text.parse::<shared::consistency::ConsistencyToken>().unwrap();
+    let parse = |text: &str| text.parse::<event_log::consistency::ConsistencyToken>().unwrap();
     let first = service
         .post("/v1/posts", &ada.token, json!({ "text": "Hello" }))
         .await

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use shared::config::Quota;
+use service::config::Quota;
 
 use crate::service::{PASSWORD, Service, User};
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bson::doc;
+use event_log::mongo::MongoUri;
 use local_mongodb::Server;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::config::MongoUri;
 
 use crate::proxy::Proxy;
 use crate::service::{Answer, Service, User, config, send};
@@ -165,8 +165,8 @@ async fn a_clock_that_is_not_sure_writes_nothing() {
 async fn a_program_without_a_database_does_not_start() {
     let mut config = config("mongodb://127.0.0.1:1/?directConnection=true", "nowhere");
     config.mongodb.server_selection_timeout = Duration::from_millis(200);
-    shared::crypto::install_provider();
-    let error = command_svc::App::build(config, shared::clock::SystemClock::shared())
+    event_log::crypto::install_provider();
+    let error = command_svc::App::build(config, model::clock::SystemClock::shared())
         .await
         .unwrap_err();
     assert!(matches!(error, command_svc::StartError::Database(_)), "{error}");
@@ -174,10 +174,10 @@ async fn a_program_without_a_database_does_not_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_without_secrets_does_not_start_and_says_which() {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     let mut config = config("mongodb://127.0.0.1:1/?directConnection=true", "nowhere");
-    config.auth.refresh_secret = Some(shared::config::Secret::new("too short"));
-    let build = |config| command_svc::App::build(config, shared::clock::SystemClock::shared());
+    config.auth.refresh_secret = Some(service::config::Secret::new("too short"));
+    let build = |config| command_svc::App::build(config, model::clock::SystemClock::shared());
     let error = build(config.clone()).await.unwrap_err().to_string();
     assert!(
         error.contains("auth.refresh_secret") && !error.contains("too short"),
@@ -203,10 +203,10 @@ async fn a_program_without_secrets_does_not_start_and_says_which() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_commands_than_connections_are_refused_at_the_start() {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     let mut config = config("mongodb://127.0.0.1:1/?directConnection=true", "nowhere");
     config.mongodb.max_pool_size = config.command.max_concurrent.get();
-    let build = command_svc::App::build(config, shared::clock::SystemClock::shared());
+    let build = command_svc::App::build(config, model::clock::SystemClock::shared());
     let error = build.await.unwrap_err().to_string();
     assert!(error.contains("command.max_concurrent"), "{error}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use local_mongodb::TestDatabase;
 use serde_json::Value;
-use shared::auth::generate_signing_key_pem;
+use service::auth::generate_signing_key_pem;
 
 const SECRET: &str = "a secret of the tests, long enough";
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bson::doc;
-use command_svc::commands::{Cause, Retractions};
+use commands::{Cause, Retractions};
+use event_log::event_store::{EventStore, Retries};
+use model::clock::SystemClock;
+use model::events::StreamId;
+use model::ids::{PostId, UserId};
 use reqwest::StatusCode;
 use serde_json::json;
-use shared::clock::SystemClock;
-use shared::event_store::{EventStore, Retries};
-use shared::events::StreamId;
-use shared::ids::{PostId, UserId};
 
 use crate::service::Service;
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use command_svc::{App, Config};
+use event_log::mongo::MongoUri;
 use local_mongodb::TestDatabase;
+use model::clock::OffsetClock;
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use shared::auth::generate_signing_key_pem;
-use shared::clock::OffsetClock;
-use shared::config::{MongoUri, Pem, Secret};
+use service::auth::generate_signing_key_pem;
+use service::config::{Pem, Secret};
 use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Proxy;
@@ -70,7 +71,7 @@ impl Service {
     }
 
     pub(crate) async fn start_on(config: Config) -> Self {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let clock = OffsetClock::new();
         let app = App::build(config.clone(), clock.clone()).await.unwrap();
         let url = format!("http://{}", app.local_addr());

@@ -3,13 +3,13 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use model::clock::SystemClock;
+use model::ids::{SessionId, UserId};
+use model::values::Handle;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::auth::{Claims, SCOPE_USER, SCOPE_VERIFY, Signer, Subject, generate_signing_key_pem};
-use shared::clock::SystemClock;
-use shared::config::Pem;
-use shared::ids::{SessionId, UserId};
-use shared::values::Handle;
+use service::auth::{Claims, SCOPE_USER, SCOPE_VERIFY, Signer, Subject, generate_signing_key_pem};
+use service::config::Pem;
 
 use crate::service::{Service, send};
 

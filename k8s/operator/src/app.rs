@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::mongo::{Databases, refused};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use shared::clock::SharedClock;
-use shared::config::ConfigError;
-use shared::http::{Edge, Readiness, Server};
-use shared::mongo::{Databases, refused};
-use shared::telemetry::MetricsRegistry;
+use model::clock::SharedClock;
+use service::config::ConfigError;
+use service::http::{Edge, Readiness, Server};
+use service::telemetry::MetricsRegistry;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use event_log::mongo::MongoDb;
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Http, MongoDb, Shutdown, Telemetry};
+use service::config::{ConfigError, Http, Shutdown, Telemetry};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
@@ -82,7 +83,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use shared::config::{Environment, load};
+    use service::config::{Environment, load};
 
     use super::*;
 

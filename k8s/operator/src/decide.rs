@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use query_svc::views::generation::{self, Building, Control};
+use views::generation::{self, Building, Control};
 
 use crate::projection::{Phase, ProjectionSpec, ProjectionStatus, condition};
 use crate::views::Observed;

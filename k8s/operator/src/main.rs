@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use event_log::crypto;
+use model::clock::SystemClock;
 use operator::{App, Config, Place};
-use shared::clock::SystemClock;
-use shared::config::{Environment, load, print_config};
-use shared::{crypto, telemetry};
+use service::config::{Environment, load, print_config};
+use service::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

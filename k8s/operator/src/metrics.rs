@@ -8,7 +8,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use shared::telemetry::MetricsRegistry;
+use service::telemetry::MetricsRegistry;
 
 use crate::views::Observed;
 

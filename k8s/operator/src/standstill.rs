@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use query_svc::views::generation::Control;
-use shared::position::Position;
+use event_log::position::Position;
 use tokio::time::Instant;
+use views::generation::Control;
 
 /// What a rebuild has reached, as it was seen last, and since when it is so.
 #[derive(Debug, Default)]

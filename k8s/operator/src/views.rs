@@ -3,18 +3,18 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use event_log::event_store::{EventStore, Retries};
+use event_log::mongo::Databases;
+use event_log::position::Position;
+use event_log::subscription::dead_letters::DeadLetters;
+use event_log::subscription::leases::Leases;
+use model::clock::SharedClock;
+use model::ids::PARTITIONS;
 use mongodb::error::Error;
-use query_svc::views::generation::{Control, Generations, Phase};
-use query_svc::views::subscription_name;
-use shared::clock::SharedClock;
-use shared::event_store::{EventStore, Retries};
-use shared::ids::PARTITIONS;
-use shared::mongo::Databases;
-use shared::position::Position;
-use shared::subscription::dead_letters::DeadLetters;
-use shared::subscription::leases::Leases;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+use views::generation::{Control, Generations, Phase};
+use views::subscription_name;
 
 /// How long a look waits for a mark that it has just written: an idle projection passes it within milliseconds.
 const PASSES_WITHIN: Duration = Duration::from_secs(1);

@@ -7,9 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use libfuzzer_sys::fuzz_target;
-use shared::auth::{Signer, Verifier, generate_signing_key_pem};
-use shared::clock::SystemClock;
-use shared::config::{Auth, Pem};
+use model::clock::SystemClock;
+use service::auth::{Signer, Verifier, generate_signing_key_pem};
+use service::config::{Auth, Pem};
 
 struct Keys {
     signer: Signer,

@@ -1,8 +1,8 @@
 //! A text is a consistency token that survives being written and read again, or none.
 #![no_main]
 
+use event_log::consistency::ConsistencyToken;
 use libfuzzer_sys::fuzz_target;
-use shared::consistency::ConsistencyToken;
 
 fuzz_target!(|text: &str| {
     let Ok(token) = text.parse::<ConsistencyToken>() else {

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::entities::Entities;
-use shared::values::PostText;
+use model::entities::Entities;
+use model::values::PostText;
 
 fuzz_target!(|text: &str| {
     let Ok(text) = PostText::parse(text) else { return };

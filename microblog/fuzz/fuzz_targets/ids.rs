@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::ids::UserId;
+use model::ids::UserId;
 
 fuzz_target!(|text: &str| {
     let id = text.parse::<UserId>().ok();
@@ -12,6 +12,6 @@ fuzz_target!(|text: &str| {
         assert_eq!(id.to_string(), text.to_ascii_lowercase());
         // Neither needs a UUID of version 7.
         let _time = id.time();
-        assert!(id.partition().index() < usize::from(shared::ids::PARTITIONS));
+        assert!(id.partition().index() < usize::from(model::ids::PARTITIONS));
     }
 });

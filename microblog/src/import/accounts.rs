@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use model::ids::UserId;
+use model::values::{DisplayName, Handle};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
-use shared::ids::UserId;
-use shared::values::{DisplayName, Handle};
 use tokio::sync::Mutex;
 
 use crate::api_client::{ApiClient, Call, CallError, Problem};
@@ -177,7 +177,7 @@ impl Registrar {
         let answer = self.api.call(&Call::post("/v1/users", body)).await?;
         match answer.status {
             StatusCode::CREATED => {
-                let user: shared::api::User = answer.success()?;
+                let user: model::api::User = answer.success()?;
                 account.set_id(user.id);
                 Ok(Registration::New(user.id))
             }

@@ -7,9 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use model::ids::UserId;
+use model::values::Handle;
 use serde::{Deserialize, Serialize};
-use shared::ids::UserId;
-use shared::values::Handle;
 
 use super::tally::Tally;
 

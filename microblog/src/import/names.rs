@@ -1,7 +1,7 @@
 //! Under which handles the people of the files are registered.
 
-use shared::crypto::sha256;
-use shared::values::Handle;
+use event_log::crypto::sha256;
+use model::values::Handle;
 
 /// The handle under which a name of the files is registered: always the same one for the same name.
 ///

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use shared::crypto::sha256;
+use event_log::crypto::sha256;
 
 use super::Arguments;
 use super::accounts::{AccountIndex, Accounts};

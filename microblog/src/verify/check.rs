@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use model::api;
+use model::events::StreamId;
+use model::ids::{EventId, SessionId, UserId};
+use model::values::Handle;
 use reqwest::StatusCode;
-use shared::api;
-use shared::auth::{SCOPE_VERIFY, Signer, Subject};
-use shared::events::StreamId;
-use shared::ids::{EventId, SessionId, UserId};
-use shared::values::Handle;
+use service::auth::{SCOPE_VERIFY, Signer, Subject};
 
 use super::compare::{Comparison, Fault, Step};
 use super::history::Dependency;

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use anyhow::Context;
 use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
+use event_log::event_store::{EVENTS, RecordedEvent};
 use futures_util::{Stream, TryStreamExt};
+use model::events::{Event, StreamId};
+use model::ids::{EventId, PostId, UserId, uuid_v7_floor};
 use mongodb::Database;
 use mongodb::error::Error;
-use shared::event_store::{EVENTS, RecordedEvent};
-use shared::events::{Event, StreamId};
-use shared::ids::{EventId, PostId, UserId, uuid_v7_floor};
 
 use super::oracle::{Facts, text_hash};
 

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use shared::events::Event;
-use shared::ids::{EventId, PostId, UserId};
-use shared::values::Visibility;
+use model::events::Event;
+use model::ids::{EventId, PostId, UserId};
+use model::values::Visibility;
 
 use super::timeline::{Entry, HomeTimeline};
 

@@ -1,8 +1,8 @@
 //! Given events, then lists.
 
-use shared::entities::Entities;
-use shared::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
-use shared::values::Handle;
+use model::entities::Entities;
+use model::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
+use model::values::Handle;
 
 use super::super::compare::{Comparison, Fault};
 use super::*;

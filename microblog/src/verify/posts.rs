@@ -1,10 +1,10 @@
 //! What belongs to one post: its conversation, who likes and who reposted it, and what it said before; with the eyes of everybody whom
 //! it is shown to or kept from.
 
+use model::api;
+use model::events::StreamId;
+use model::ids::PostId;
 use reqwest::StatusCode;
-use shared::api;
-use shared::events::StreamId;
-use shared::ids::PostId;
 
 use super::check::{Checker, Difference, Findings, PeopleList, PostList};
 use super::history::TextVersion;

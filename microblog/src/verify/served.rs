@@ -3,10 +3,10 @@
 //! A page may be short, or empty, and name a next one all the same: what it looked at was not for the reader.
 
 use chrono::{DateTime, Utc};
+use model::api::{self, Page};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use shared::api::{self, Page};
 
 use crate::api_client::{ApiClient, Call, CallError};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BinaryHeap;
 
-use shared::ids::PostId;
+use model::ids::PostId;
 
 use super::oracle::UserIndex;
 

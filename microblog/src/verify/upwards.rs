@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use shared::api;
-use shared::ids::{PostId, UserId};
+use model::api;
+use model::ids::{PostId, UserId};
 
 use super::check::{Checker, Difference, Findings, PeopleList, PostList};
 use super::compare::Fault;

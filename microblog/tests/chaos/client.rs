@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use event_log::consistency::HEADER;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::Value;
-use shared::consistency::HEADER;
 
 use crate::world::{DEADLINE, Program, World};
 

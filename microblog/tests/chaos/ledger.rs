@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use event_log::event_store::{EVENTS, RecordedEvent};
 use futures_util::TryStreamExt as _;
+use model::events::{Event, StreamId};
 use mongodb::bson::doc;
-use shared::event_store::{EVENTS, RecordedEvent};
-use shared::events::{Event, StreamId};
 
 use crate::world::World;
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use model::events::StreamId;
+use model::ids::{PostId, UserId};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::events::StreamId;
-use shared::ids::{PostId, UserId};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use event_log::mongo::Databases;
 use local_mongodb::{Server, free_port};
 use microblog::verify;
 use reqwest::Url;
 use rustix::process::{Pid, Signal, kill_process};
-use shared::auth::generate_signing_key_pem;
-use shared::config::{self, Environment};
-use shared::mongo::Databases;
+use service::auth::generate_signing_key_pem;
+use service::config::{self, Environment};
 
 /// On a machine that does other things too, everything takes its time; more than this is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
@@ -95,7 +95,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let server = Server::start_ephemeral().await.expect("a database");
         let variables: Variables = [
             ("mongodb.uri", server.uri().as_str()),
@@ -229,7 +229,7 @@ impl World {
 
 #[derive(serde::Deserialize)]
 struct Sections {
-    mongodb: config::MongoDb,
+    mongodb: event_log::mongo::MongoDb,
     auth: config::Auth,
 }
 

@@ -1,7 +1,7 @@
 //! What is deleted or changed, everywhere that it was to be seen.
 
+use model::api::{Post, User};
 use reqwest::StatusCode;
-use shared::api::{Post, User};
 
 use crate::home::e2e;
 use crate::stack::{Stack, eventually};

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use model::api::{Page, Post};
+use model::ids::PostId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, doc};
-use shared::api::{Page, Post};
-use shared::ids::PostId;
 
 use crate::stack::{DEADLINE, Person, Stack, eventually};
 

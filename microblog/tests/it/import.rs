@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use shared::api::{Post, User};
+use model::api::{Post, User};
 use tempfile::TempDir;
 
 use crate::home::e2e;

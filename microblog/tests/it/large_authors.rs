@@ -1,7 +1,7 @@
 //! Authors with so many followers that they are not fanned out.
 
 use futures_util::future::join_all;
-use shared::ids::PostId;
+use model::ids::PostId;
 
 use crate::home::e2e;
 use crate::stack::Stack;

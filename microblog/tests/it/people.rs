@@ -1,8 +1,8 @@
 //! Who may see what of whom.
 
+use model::api::{Page, Post, Relationship, User};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use shared::api::{Page, Post, Relationship, User};
 
 use crate::home::e2e;
 use crate::stack::Stack;

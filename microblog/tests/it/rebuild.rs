@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use query_svc::views::generation::{Generations, Phase};
-use shared::api::{Page, Post};
-use shared::clock::SystemClock;
+use model::api::{Page, Post};
+use model::clock::SystemClock;
+use views::generation::{Generations, Phase};
 
 use crate::home::e2e;
 use crate::processes::{Killed, Writing, keep_writing};

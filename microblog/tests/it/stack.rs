@@ -7,16 +7,16 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use event_log::consistency::ConsistencyToken;
+use event_log::mongo::Databases;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 use local_mongodb::{TestDatabase, wait_in_drop};
 use microblog::verify::{self, Report};
+use model::clock::SystemClock;
 use reqwest::Url;
-use shared::auth::generate_signing_key_pem;
-use shared::clock::SystemClock;
-use shared::config::{self, Environment};
-use shared::consistency::ConsistencyToken;
-use shared::mongo::Databases;
+use service::auth::generate_signing_key_pem;
+use service::config::{self, Environment};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -94,7 +94,7 @@ impl Stack {
     }
 
     pub(crate) async fn start_without_projector(overrides: &[(&str, &str)]) -> Self {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let database = TestDatabase::new().await;
         let mut environment = Environment::default();
         for (key, value) in [
@@ -231,7 +231,7 @@ impl Stack {
     pub(crate) async fn databases(&self) -> Databases {
         #[derive(serde::Deserialize)]
         struct Section {
-            mongodb: config::MongoDb,
+            mongodb: event_log::mongo::MongoDb,
         }
         let section: Section = config::load(None, &self.environment).expect("the section is there");
         Databases::connect(&section.mongodb, "tests")

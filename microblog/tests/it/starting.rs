@@ -6,17 +6,17 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use local_mongodb::{Server, TestDatabase};
 use microblog::stack::{Configs, Stack};
+use model::clock::SystemClock;
 use mongodb::bson::Document;
-use shared::auth::generate_signing_key_pem;
-use shared::clock::SystemClock;
-use shared::config::{self, Environment};
+use service::auth::generate_signing_key_pem;
+use service::config::{self, Environment};
 use tokio_util::sync::CancellationToken;
 
 /// Nothing in a test takes so long unless it never happens.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn environment(uri: &str) -> Environment {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     let mut environment = Environment::default();
     for (key, value) in [
         ("mongodb.uri", uri),

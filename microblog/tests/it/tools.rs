@@ -1,9 +1,9 @@
 //! The tools around the services: what they say, and that they see what is wrong.
 
+use model::api::Post;
 use mongodb::bson::{Document, doc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::api::Post;
 
 use crate::home::e2e;
 use crate::stack::Stack;
@@ -269,7 +269,7 @@ async fn run(stack: &Stack, words: &[&str]) -> (Option<i32>, String) {
 /// The ids of the events that created these posts, once they are dead letters.
 async fn letters(stack: &Stack, posts: &[&Post]) -> Vec<String> {
     let databases = stack.databases().await;
-    let letters = shared::subscription::dead_letters::DeadLetters::new(&databases.views);
+    let letters = event_log::subscription::dead_letters::DeadLetters::new(&databases.views);
     let letters = letters.list().await.expect("the dead letters");
     databases.close().await;
     let event = |post: &&Post| {
@@ -285,7 +285,7 @@ async fn letters(stack: &Stack, posts: &[&Post]) -> Vec<String> {
         .collect()
 }
 
-fn entry(owner: &shared::ids::UserId, post: &Post) -> mongodb::bson::Binary {
+fn entry(owner: &model::ids::UserId, post: &Post) -> mongodb::bson::Binary {
     let bytes = [owner.as_bytes().as_slice(), post.id.as_bytes()].concat();
     mongodb::bson::Binary {
         subtype: mongodb::bson::spec::BinarySubtype::Generic,

@@ -1,9 +1,9 @@
 //! Rows become home timelines.
 
-use query_svc::views::generation::{Building, Term};
-use query_svc::views::{Filling, Views};
-use shared::ids::UserId;
+use model::ids::UserId;
 use tokio_util::sync::CancellationToken;
+use views::generation::{Building, Term};
+use views::{Filling, Views};
 
 use super::{RebuildError, Rebuilder};
 

@@ -1,13 +1,13 @@
 //! The rebuild in a process of its own, with memory and processor time of its own.
 
-use query_svc::views::ViewMetrics;
-use shared::clock::SharedClock;
-use shared::event_store::{EventStore, Retries};
-use shared::events::DecodeError;
-use shared::mongo::Databases;
-use shared::telemetry::MetricsRegistry;
+use event_log::event_store::{EventStore, Retries};
+use event_log::mongo::Databases;
+use model::clock::SharedClock;
+use model::events::DecodeError;
+use service::telemetry::MetricsRegistry;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use views::ViewMetrics;
 
 use super::{Rebuilder, SEAT};
 use crate::config::Config;

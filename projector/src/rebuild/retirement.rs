@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use event_log::subscription::leases::{Lease, Leases};
 use mongodb::error::Error;
-use query_svc::views::generation::Retiring;
-use query_svc::views::{subscribed_generation, subscription_name};
-use shared::subscription::leases::{Lease, Leases};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use views::generation::Retiring;
+use views::{subscribed_generation, subscription_name};
 
 use super::{RebuildError, Rebuilder, pause};
 

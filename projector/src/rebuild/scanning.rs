@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use query_svc::views::generation::{Building, Term};
-use query_svc::views::{ViewProjection, Views, subscription_name};
-use shared::event_store::{Envelope, EventScan, RecordedEvent, Unreadable};
-use shared::events::{DecodeError, StreamId};
-use shared::ids::{EventId, Partition};
-use shared::subscription::dead_letters::{Buried, QUEUED_BEHIND};
-use shared::subscription::{Delivery, HandlerError, refusing_panics};
+use event_log::event_store::{Envelope, EventScan, RecordedEvent, Unreadable};
+use event_log::subscription::dead_letters::{Buried, QUEUED_BEHIND};
+use event_log::subscription::{Delivery, HandlerError, refusing_panics};
+use model::events::{DecodeError, StreamId};
+use model::ids::{EventId, Partition};
 use tokio_util::sync::CancellationToken;
+use views::generation::{Building, Term};
+use views::{ViewProjection, Views, subscription_name};
 
 use super::{RebuildError, Rebuilder, pause};
 

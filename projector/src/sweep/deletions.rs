@@ -1,9 +1,9 @@
 //! Notes every deleted user for the sweep.
 
 use async_trait::async_trait;
+use event_log::subscription::{Delivery, Handler, HandlerError};
+use model::events::Event;
 use mongodb::error::Error;
-use shared::events::Event;
-use shared::subscription::{Delivery, Handler, HandlerError};
 
 use super::Items;
 

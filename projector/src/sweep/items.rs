@@ -3,11 +3,11 @@
 use bson::doc;
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
+use model::ids::{EventId, UserId};
 use mongodb::error::Error;
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
-use shared::ids::{EventId, UserId};
 
 const SWEEPS: &str = "sweeps";
 
@@ -20,9 +20,9 @@ pub struct Item {
     pub tombstone: EventId,
     pub phase: Phase,
     /// Nothing is to be done before.
-    #[serde(with = "shared::mongo::datetime")]
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub due_at: DateTime<Utc>,
-    #[serde(with = "shared::mongo::datetime")]
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub deleted_at: DateTime<Utc>,
 }
 

@@ -2,13 +2,13 @@
 
 use std::future::Future;
 
-use command_svc::commands::{Cause, CommandError, Retractions};
+use commands::{Cause, CommandError, Retractions};
+use event_log::event_store::EventStore;
+use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use model::ids::{EventId, PostId, UserId};
 use mongodb::error::Error;
-use query_svc::views::{Range, RelationKind, Views};
-use shared::event_store::EventStore;
-use shared::ids::{EventId, PostId, UserId};
-use shared::position::Position;
+use views::{Range, RelationKind, Views};
 
 use super::Item;
 

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use command_svc::commands::Retractions;
+use commands::Retractions;
+use event_log::event_store::EventStore;
+use event_log::mongo::Databases;
 use futures_util::{FutureExt, StreamExt, stream};
+use model::clock::SharedClock;
 use mongodb::error::Error;
-use query_svc::views::Views;
-use query_svc::views::generation::Generations;
-use shared::clock::SharedClock;
-use shared::event_store::EventStore;
-use shared::mongo::Databases;
 use tokio_util::sync::CancellationToken;
+use views::Views;
+use views::generation::Generations;
 
 use super::pass::{Pass, PassError};
 use super::{Item, Items, Phase};

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use bson::{Document, doc};
-use shared::event_store::{EVENTS, RecordedEvent};
-use shared::ids::UserId;
-use shared::subscription::dead_letters::{DeadLetter, DeadLetters, Request};
+use event_log::event_store::{EVENTS, RecordedEvent};
+use event_log::subscription::dead_letters::{DeadLetter, DeadLetters, Request};
+use model::ids::UserId;
 
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, Running, World, eventually};

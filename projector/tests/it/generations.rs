@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use query_svc::views::generation::{GenerationError, Phase, Progress, Term};
-use shared::clock::Clock;
-use shared::position::Position;
+use event_log::position::Position;
+use model::clock::Clock;
+use views::generation::{GenerationError, Phase, Progress, Term};
 
 use crate::world::World;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use event_log::mongo::Databases;
 use projector::leadership::{Leadership, Pace};
-use shared::mongo::Databases;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{DEADLINE, World, eventually};

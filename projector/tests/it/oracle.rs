@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bson::{Document, doc};
+use event_log::event_store::{EVENTS, EventStore, RecordedEvent};
 use futures_util::TryStreamExt;
-use query_svc::views::{Range, RelationKind, Views};
-use shared::event_store::{EVENTS, EventStore, RecordedEvent};
-use shared::events::{Event, Follow, Like, Post, Repost};
-use shared::ids::{EventId, PostId, UserId};
+use model::events::{Event, Follow, Like, Post, Repost};
+use model::ids::{EventId, PostId, UserId};
+use views::{Range, RelationKind, Views};
 
 /// The last state of every aggregate.
 #[derive(Debug, Default)]

@@ -10,19 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use event_log::event_store::{EventStore, Retries};
+use event_log::mongo::Databases;
+use event_log::subscription::{
+    Delivery, Handler, HandlerError, Subscription, SubscriptionMetrics, SubscriptionSettings,
+};
+use model::ids::{PostId, UserId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use query_svc::views::{ViewMetrics, ViewProjection, Views, subscription_name};
-use shared::config::Timelines;
-use shared::event_store::{EventStore, Retries};
-use shared::ids::{PostId, UserId};
-use shared::mongo::Databases;
-use shared::subscription::{Delivery, Handler, HandlerError, Subscription, SubscriptionMetrics, SubscriptionSettings};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use views::Timelines;
+use views::{ViewMetrics, ViewProjection, Views, subscription_name};
 
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World};

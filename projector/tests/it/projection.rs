@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::ids::{PARTITIONS, PostId, UserId};
+use model::ids::{PARTITIONS, PostId, UserId};
 
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World, eventually};

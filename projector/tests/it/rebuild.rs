@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use query_svc::views::Views;
-use query_svc::views::generation::Phase;
-use shared::event_store::EVENTS;
-use shared::ids::UserId;
-use shared::subscription::dead_letters::DeadLetters;
+use event_log::event_store::EVENTS;
+use event_log::subscription::dead_letters::DeadLetters;
+use model::ids::UserId;
 use tokio_util::sync::CancellationToken;
+use views::Views;
+use views::generation::Phase;
 
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, Process, World, eventually};
@@ -258,10 +258,10 @@ async fn where_projectors_build_nothing_another_process_does() {
     assert_eq!((asked.active, asked.requested, asked.building), (1, Some(4), None));
 
     let stop = CancellationToken::new();
-    let databases = shared::mongo::Databases::connect(&config.mongodb, "rebuild")
+    let databases = event_log::mongo::Databases::connect(&config.mongodb, "rebuild")
         .await
         .unwrap();
-    let clock: shared::clock::SharedClock = world.clock.clone();
+    let clock: model::clock::SharedClock = world.clock.clone();
     let building = projector::host_rebuilds(&config, &clock, &databases, &stop);
     let watching = async {
         eventually("the rebuild is over", DEADLINE, async || is_over(&world, 4).await).await;
@@ -361,10 +361,10 @@ async fn a_process_that_only_builds_ends_at_what_it_does_not_know() {
     world.generations.request_rebuild().await.unwrap();
 
     let config = world.config();
-    let databases = shared::mongo::Databases::connect(&config.mongodb, "rebuild")
+    let databases = event_log::mongo::Databases::connect(&config.mongodb, "rebuild")
         .await
         .unwrap();
-    let (clock, stop): (shared::clock::SharedClock, _) = (world.clock.clone(), CancellationToken::new());
+    let (clock, stop): (model::clock::SharedClock, _) = (world.clock.clone(), CancellationToken::new());
     let building = projector::host_rebuilds(&config, &clock, &databases, &stop);
     let ended = tokio::time::timeout(DEADLINE, building).await.unwrap().unwrap_err();
     assert!(ended.to_string().contains("follow.requested"), "{ended}");

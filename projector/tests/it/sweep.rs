@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bson::doc;
+use event_log::event_store::{EVENTS, RecordedEvent};
 use futures_util::TryStreamExt;
+use model::ids::{EventId, UserId};
 use projector::sweep::{Items, Phase};
-use shared::event_store::{EVENTS, RecordedEvent};
-use shared::ids::{EventId, UserId};
 
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World, eventually};

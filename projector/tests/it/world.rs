@@ -6,22 +6,22 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use event_log::event_store::{EventStore, Metadata, NewEvent, RecordedEvent, Retries};
+use event_log::mongo::{MongoDb, MongoUri};
+use event_log::subscription::leases::Leases;
 use local_mongodb::{TestDatabase, wait_in_drop};
+use model::clock::{Clock, OffsetClock};
+use model::entities::Entities;
+use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, User};
+use model::ids::{PARTITIONS, PostId, UserId};
+use model::values::{Handle, PostText, Visibility};
 use mongodb::Database;
 use projector::{App, Config, RunError};
-use query_svc::views::Views;
-use query_svc::views::generation::{Control, Generations};
-use shared::clock::{Clock, OffsetClock};
-use shared::config::{MongoDb, MongoUri};
-use shared::entities::Entities;
-use shared::event_store::{EventStore, Metadata, NewEvent, RecordedEvent, Retries};
-use shared::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, User};
-use shared::ids::{PARTITIONS, PostId, UserId};
-use shared::subscription::leases::Leases;
-use shared::values::{Handle, PostText, Visibility};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use views::Views;
+use views::generation::{Control, Generations};
 
 /// Nothing in a test takes so long unless it never happens.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let database = TestDatabase::new().await;
         let client = database.client().await;
         let clock = OffsetClock::new();
@@ -140,7 +140,7 @@ impl World {
         .await;
     }
 
-    pub(crate) async fn leases(&self, subscription: &str) -> Vec<shared::subscription::leases::Lease> {
+    pub(crate) async fn leases(&self, subscription: &str) -> Vec<event_log::subscription::leases::Lease> {
         Leases::new(self.views.clone(), subscription).all().await.unwrap()
     }
 

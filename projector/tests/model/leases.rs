@@ -1,4 +1,4 @@
-//! Leases, takeover and checkpoints: `shared/src/subscription/`.
+//! Leases, takeover and checkpoints: `shared/event-log/src/subscription/`.
 //!
 //! Several processes share the partitions of one event store. They are killed, stop, are slower than a lease lasts,
 //! lose answers and streams, and the oplog rolls over, as often as [`Bounds`] allow. What repairs that may always

@@ -1,4 +1,4 @@
-//! One owner's home timeline and its floor: `query-svc/src/views/`.
+//! One owner's home timeline and its floor: `query-svc/views/`.
 //!
 //! Authors write and delete posts, are followed and unfollowed by the owner and by a crowd that makes their audience
 //! large. Their events are handled by runners: one in each author's lane, and one more that has lost its lease and

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Settings;
 use crate::reading::Readings;
-use crate::views::generation::{GenerationError, Generations};
+use views::generation::{GenerationError, Generations};
 
 /// Another generation is read from now on.
 #[derive(Debug)]

@@ -1,16 +1,16 @@
 //! What one change means.
 
 use bson::{Bson, Document};
+use event_log::position::Position;
+use event_log::subscription::leases::LEASES;
+use model::ids::{Partition, PostId, UserId};
 use serde::Deserialize;
-use shared::ids::{Partition, PostId, UserId};
-use shared::position::Position;
-use shared::subscription::leases::LEASES;
 
 use super::Broken;
 use crate::cache::Counts;
 use crate::documents::Documents;
 use crate::positions::Positions;
-use crate::views::RelationId;
+use views::RelationId;
 
 pub(super) const CONTROL: &str = "control";
 
@@ -30,11 +30,11 @@ pub(super) enum Seen {
 
 impl Collections {
     pub(super) fn of(generation: i64) -> Self {
-        let named = |view: &str| crate::views::collection_name(view, generation);
+        let named = |view: &str| views::collection_name(view, generation);
         Self {
-            posts: named(crate::views::posts::NAME),
-            profiles: named(crate::views::profiles::NAME),
-            relations: named(crate::views::relations::NAME),
+            posts: named(views::posts::NAME),
+            profiles: named(views::profiles::NAME),
+            relations: named(views::relations::NAME),
         }
     }
 
@@ -175,7 +175,7 @@ struct Checkpoint {
 #[cfg(test)]
 mod tests {
     use bson::{Timestamp, doc};
-    use shared::ids::uuid_v7;
+    use model::ids::uuid_v7;
 
     use super::*;
 

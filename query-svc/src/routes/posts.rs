@@ -8,11 +8,11 @@ use std::sync::Arc;
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use model::api;
+use model::entities::Entities;
+use model::ids::{PostId, UserId};
 use serde::Serialize;
-use shared::api;
-use shared::entities::Entities;
-use shared::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
-use shared::ids::{PostId, UserId};
+use service::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
 use utoipa::ToSchema;
 
 use super::{Service, json, linked, page_of, requested, viewer};
@@ -24,7 +24,7 @@ use crate::reading::{InUse, ReadError, Reading};
 use crate::shown::{Candidate, List, ShownPost};
 use crate::since::Since;
 use crate::timelines::{Posts, Which as WhichPosts};
-use crate::views::{End, Post, PostReference, PostVersion, Range};
+use views::{End, Post, PostReference, PostVersion, Range};
 
 /// The nearest ones; who wants more reads the thread of the first of them.
 const MAX_ANCESTORS: usize = 50;
@@ -51,7 +51,7 @@ pub(crate) struct Version {
     version: i64,
     text: String,
     entities: Entities,
-    #[serde(serialize_with = "shared::api::time")]
+    #[serde(serialize_with = "model::api::time")]
     at: chrono::DateTime<chrono::Utc>,
 }
 

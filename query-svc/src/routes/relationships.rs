@@ -3,15 +3,15 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
+use model::api;
+use model::ids::UserId;
 use serde::Deserialize;
-use shared::api;
-use shared::http::{Authenticated, Problem, Query, TokenHeader};
-use shared::ids::UserId;
+use service::http::{Authenticated, Problem, Query, TokenHeader};
 use utoipa::IntoParams;
 
 use super::{Service, json};
 use crate::reading::{ReadError, Reading};
-use crate::views::RelationId;
+use views::RelationId;
 
 /// More are asked for in several requests.
 const MAX_IDS: usize = 100;

@@ -2,9 +2,9 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use shared::api;
-use shared::auth::SCOPE_USER;
-use shared::http::{Authenticated, MaybeAuthenticated, PageQuery, Problem, Query, TokenHeader};
+use model::api;
+use service::auth::SCOPE_USER;
+use service::http::{Authenticated, MaybeAuthenticated, PageQuery, Problem, Query, TokenHeader};
 
 use super::{Service, page_of, requested, viewer};
 use crate::cursor::Cursor;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use shared::api;
-use shared::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
-use shared::ids::UserId;
-use shared::values::Handle;
+use model::api;
+use model::ids::UserId;
+use model::values::Handle;
+use service::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
 
 use super::{Service, json, page_of, requested, viewer};
 use crate::cursor::Cursor;
@@ -18,7 +18,7 @@ use crate::reading::{ReadError, Reading};
 use crate::shown::ShownUser;
 use crate::since::Since;
 use crate::timelines::{Posts, Which as WhichPosts};
-use crate::views::Profile;
+use views::Profile;
 
 /// How a path names a user.
 #[derive(Debug, Clone, PartialEq, Eq)]

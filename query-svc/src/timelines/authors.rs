@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt};
-use shared::ids::{PostId, UserId, uuid_v7_floor};
+use model::ids::{PostId, UserId, uuid_v7_floor};
 
 use crate::cursor::Cursor;
 use crate::paging::Part;
 use crate::reading::{ReadError, Reading};
 use crate::shown::Candidate;
-use crate::views::{End, Range};
+use views::{End, Range};
 
 /// As many authors are asked for at once where the range may be long: a server merges a hundred sorted lists well, and
 /// stops at the limit. For many more it takes another plan, which reads all that lies in the range.

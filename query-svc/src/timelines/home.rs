@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use shared::clock::SharedClock;
-use shared::ids::UserId;
+use model::clock::SharedClock;
+use model::ids::UserId;
 
 use super::authors::{Authors, in_direction, merged, range};
 use crate::cursor::Cursor;
@@ -16,7 +16,7 @@ use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
 use crate::shown::{Candidate, List, ShownPost};
-use crate::views::{End, Header, RelationId};
+use views::{End, Header, RelationId};
 
 /// How a visit is treated.
 #[derive(Debug, Clone, Copy)]

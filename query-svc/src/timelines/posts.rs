@@ -1,6 +1,6 @@
 //! Lists of posts that an index has in their order: one user's, everybody's, and the answers to a post.
 
-use shared::ids::{PostId, UserId};
+use model::ids::{PostId, UserId};
 
 use super::authors::range;
 use crate::cursor::Cursor;
@@ -8,7 +8,7 @@ use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
 use crate::shown::{Candidate, List, ShownPost};
-use crate::views::{End, Range, RelationId};
+use views::{End, Range, RelationId};
 
 /// Which posts are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! What a client gets wrong: the answer names it, and is never a 500.
 
+use model::clock::Clock;
+use model::ids::{PostId, UserId};
 use rstest::rstest;
-use shared::clock::Clock;
-use shared::ids::{PostId, UserId};
 
 use crate::service::{Caller, Service};
 

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
-use shared::consistency::{ConsistencyToken, StoreId};
-use shared::ids::Partition;
-use shared::position::Position;
+use event_log::consistency::{ConsistencyToken, StoreId};
+use event_log::position::Position;
+use model::ids::Partition;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -115,7 +115,7 @@ async fn a_token_of_another_store_is_ignored_and_one_of_the_future_refused() {
     let path = "/v1/timelines/public";
     let far = |seconds: i64| {
         let time =
-            u32::try_from(chrono::DateTime::timestamp(&shared::clock::Clock::now(&*service.clock)) + seconds).unwrap();
+            u32::try_from(chrono::DateTime::timestamp(&model::clock::Clock::now(&*service.clock)) + seconds).unwrap();
         Position::from(bson::Timestamp { time, increment: 1 })
     };
     let mut foreign = ConsistencyToken::new(StoreId(Uuid::new_v4()));

@@ -1,10 +1,10 @@
 //! Views that do not hold yet what the event store does: they are not served.
 
 use bson::{Document, doc};
-use shared::event_store::{EVENTS, RecordedEvent};
-use shared::ids::UserId;
-use shared::position::Position;
-use shared::subscription::leases::{LEASES, Leases};
+use event_log::event_store::{EVENTS, RecordedEvent};
+use event_log::position::Position;
+use event_log::subscription::leases::{LEASES, Leases};
+use model::ids::UserId;
 
 use crate::service::{Caller, Instance, Service, eventually, texts};
 

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use shared::ids::{PostId, UserId};
-use shared::values::Visibility;
 
+use crate::definition;
+use crate::fixture::timelines;
 use crate::home::expected;
 use crate::service::{Caller, Service};
-use crate::views::definition;
-use crate::views::fixture::timelines;
 
 /// What happens in a random history.
 struct Happening {

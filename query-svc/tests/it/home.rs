@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use insta::assert_json_snapshot;
-use shared::clock::Clock;
-use shared::ids::{PostId, UserId};
-use shared::values::Visibility;
+use model::clock::Clock;
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
 
+use crate::definition;
+use crate::fixture::timelines;
 use crate::service::{Caller, Service, eventually, named, texts};
-use crate::views::definition;
-use crate::views::fixture::timelines;
 
 /// What the definition says, from the events.
 pub(crate) fn expected(service: &Service, owner: UserId) -> Vec<String> {

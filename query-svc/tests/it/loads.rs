@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, doc};
 use futures_util::future::join_all;
+use model::ids::{PostId, UserId};
 use mongodb::Client;
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::ClientOptions;
-use query_svc::views::{Range, RelationId, Views};
-use shared::config::variable;
-use shared::ids::{PostId, UserId};
+use service::config::variable;
+use views::{Range, RelationId, Views};
 
 use crate::service::{Caller, Service};
 
@@ -43,7 +43,7 @@ async fn a_post_that_everybody_likes_is_loaded_once() {
     let mut seen = likes(&service, post).await;
     for _ in 0..100 {
         for _ in 0..10 {
-            let user = UserId::new(shared::clock::Clock::now(&*service.clock));
+            let user = UserId::new(model::clock::Clock::now(&*service.clock));
             service.store.like(user, post, true);
         }
         service.project().await;

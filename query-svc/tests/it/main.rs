@@ -7,7 +7,12 @@
 
 mod bad_input;
 mod consistency;
+#[path = "../../views/tests/it/definition.rs"]
+mod definition;
 mod filling;
+#[allow(dead_code, reason = "the views' own tests use the rest")]
+#[path = "../../views/tests/it/fixture.rs"]
+mod fixture;
 mod histories;
 mod home;
 mod loads;
@@ -15,4 +20,3 @@ mod operation;
 mod posts;
 mod service;
 mod users;
-mod views;

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use query_svc::views::generation::{Building, Generations, Phase, Progress, Term};
-use shared::clock::Clock;
-use shared::ids::UserId;
-use shared::subscription::leases::Leases;
+use event_log::subscription::leases::Leases;
+use model::clock::Clock;
+use model::ids::UserId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use views::generation::{Building, Generations, Phase, Progress, Term};
 
+use crate::fixture::Projected;
 use crate::service::{Caller, Instance, Service, eventually, texts};
-use crate::views::fixture::Projected;
 
 #[test]
 fn the_description_of_the_api_is_the_committed_one() {
@@ -342,7 +342,7 @@ async fn a_configuration_that_can_not_work_stops_the_start() {
     for (key, value) in [("query.claim_for", "6s"), ("query.database_concurrency", "64")] {
         let mut environment = service.environment.clone();
         environment.set(key, value);
-        let config = shared::config::load(None, &environment).unwrap();
+        let config = service::config::load(None, &environment).unwrap();
         let error = query_svc::App::build(config, service.clock.clone())
             .await
             .unwrap_err()

@@ -1,8 +1,8 @@
 //! `/v1/posts`.
 
 use insta::assert_json_snapshot;
-use shared::ids::PostId;
-use shared::values::Visibility;
+use model::ids::PostId;
+use model::values::Visibility;
 
 use crate::service::{Answer, Caller, Service, named, texts};
 

@@ -5,24 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{Document, doc};
+use event_log::consistency::{ConsistencyToken, StoreId};
+use event_log::position::Position;
+use event_log::subscription::leases::{LEASES, Leases};
 use local_mongodb::TestDatabase;
+use model::clock::{Clock, SharedClock};
+use model::ids::{Partition, PostId, SessionId, UserId};
+use model::values::Handle;
 use mongodb::Database;
 use query_svc::{App, Config};
 use reqwest::StatusCode;
 use serde_json::Value;
-use shared::auth::{SCOPE_USER, SCOPE_VERIFY, Signer, Subject, generate_signing_key_pem};
-use shared::clock::{Clock, SharedClock};
-use shared::config::{self, Environment};
-use shared::consistency::{ConsistencyToken, StoreId};
-use shared::ids::{Partition, PostId, SessionId, UserId};
-use shared::position::Position;
-use shared::subscription::leases::{LEASES, Leases};
-use shared::values::Handle;
+use service::auth::{SCOPE_USER, SCOPE_VERIFY, Signer, Subject, generate_signing_key_pem};
+use service::config::{self, Environment};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::views::fixture::{Projected, StandingClock, Store, clock};
+use crate::fixture::{Projected, StandingClock, Store, clock};
 
 /// How long anything that a test waits for may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -130,7 +130,7 @@ impl Service {
 
     /// One that need not ever say that it is ready.
     pub(crate) async fn start_unready(settings: &[(&str, &str)]) -> Self {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let database = TestDatabase::new().await;
         let names = (
             database.events_database().to_owned(),
@@ -142,7 +142,7 @@ impl Service {
 
     /// On a server of the test's own.
     pub(crate) async fn start_on(uri: &str, settings: &[(&str, &str)]) -> Self {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let service = Self::start_in(uri, ("events".to_owned(), "views".to_owned()), None, settings).await;
         service.wait_until_ready(&service.url).await;
         service
@@ -238,7 +238,7 @@ impl Service {
         self.projected_to = self.store.log.len();
         // What comes together and is of one audience goes in one batch, as a partition's worker would do it.
         for batch in new.chunk_by(|a, b| a.event.audience() == b.event.audience()) {
-            shared::subscription::Handler::handle(&self.projected.projection, batch)
+            event_log::subscription::Handler::handle(&self.projected.projection, batch)
                 .await
                 .unwrap();
         }

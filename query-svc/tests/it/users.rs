@@ -1,8 +1,8 @@
 //! `/v1/users` and `/v1/relationships`.
 
 use insta::assert_json_snapshot;
-use shared::ids::UserId;
-use shared::values::Visibility;
+use model::ids::UserId;
+use model::values::Visibility;
 
 use crate::service::{Caller, Service, named, texts};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use manifest_tests::manifests::{Manifests, Pod};
 use manifest_tests::render::{Values, chart};
 use serde_json::Value;
-use shared::auth::generate_signing_key_pem;
-use shared::config::{ConfigError, Environment, SECTIONS, Shutdown, load};
+use service::auth::generate_signing_key_pem;
+use service::config::{ConfigError, Environment, SECTIONS, Shutdown, load};
 
 /// The environment of a container; a Secret's values are made up.
 pub(crate) fn environment(manifests: &Manifests, container: &Value) -> Environment {

@@ -12,8 +12,8 @@ use manifest_tests::render::{Values, repository, run, tool};
 use microblog::api_client::{ApiClient, Call};
 use microblog::stack::{Configs, Stack};
 use serde_json::{Value, json};
-use shared::auth::generate_signing_key_pem;
-use shared::config::Environment;
+use service::auth::generate_signing_key_pem;
+use service::config::Environment;
 
 /// On a machine that does other things too, everything takes its time; more than this is a hang.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -166,7 +166,7 @@ fn samples(text: &str, into: &mut BTreeMap<String, BTreeSet<String>>) {
 
 /// What the three programs show after somebody has used them.
 async fn exported() -> BTreeMap<String, BTreeSet<String>> {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     let database = TestDatabase::new().await;
     let mut environment = Environment::default();
     for (key, value) in [
@@ -256,7 +256,7 @@ fn registered(source: &'static str) -> impl Iterator<Item = String> {
 /// cluster only. Their names are read where they are registered.
 fn seen_only_elsewhere(into: &mut BTreeMap<String, BTreeSet<String>>) {
     let labels = into["subscription_lag_seconds"].clone();
-    for name in registered(include_str!("../../../../shared/src/subscription/metrics.rs")) {
+    for name in registered(include_str!("../../../../shared/event-log/src/subscription/metrics.rs")) {
         into.entry(format!("subscription_{name}"))
             .or_insert_with(|| labels.clone());
     }

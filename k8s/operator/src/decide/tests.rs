@@ -1,6 +1,6 @@
+use event_log::position::Position;
 use k8s_openapi::jiff::Timestamp;
-use query_svc::views::generation::Retiring;
-use shared::position::Position;
+use views::generation::Retiring;
 
 use super::*;
 

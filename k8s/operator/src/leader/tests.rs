@@ -1,4 +1,4 @@
-use shared::telemetry::MetricsRegistry;
+use service::telemetry::MetricsRegistry;
 
 use super::*;
 
@@ -6,7 +6,7 @@ const DURATION: Duration = Duration::from_secs(15);
 
 /// Nobody is asked: the judgement needs no server.
 fn candidate(identity: &str) -> Election {
-    shared::crypto::install_provider();
+    event_log::crypto::install_provider();
     let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
     let client = Client::try_from(config).unwrap();
     let metrics = OperatorMetrics::register(&MetricsRegistry::default());

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use local_mongodb::TestDatabase;
+use model::clock::SystemClock;
 use operator::{App, Config, Place};
-use query_svc::views::generation::Generations;
 use serde_json::{Value, json};
-use shared::clock::SystemClock;
-use shared::config::{Environment, load};
+use service::config::{Environment, load};
 use tokio_util::sync::CancellationToken;
+use views::generation::Generations;
 
 use crate::api_server::{ApiServer, Permission};
 
@@ -72,7 +72,7 @@ struct Running {
 
 impl Running {
     async fn start(stop: &CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
-        shared::crypto::install_provider();
+        event_log::crypto::install_provider();
         let database = TestDatabase::new().await;
         let files = tempfile::tempdir().unwrap();
         let template: PathBuf = files.path().join("rebuild-job.yaml");

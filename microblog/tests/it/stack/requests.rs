@@ -1,14 +1,14 @@
 //! What people ask of the services: each command with its status checked, each read after all that was written before.
 
+use event_log::consistency::{ConsistencyToken, HEADER};
+use event_log::event_store::{EventStore, Retries};
+use model::api::{Page, Post, Relationship, User};
+use model::clock::SystemClock;
+use model::ids::{Partition, PostId, UserId};
 use mongodb::bson::{Document, doc};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use shared::api::{Page, Post, Relationship, User};
-use shared::clock::SystemClock;
-use shared::consistency::{ConsistencyToken, HEADER};
-use shared::event_store::{EventStore, Retries};
-use shared::ids::{Partition, PostId, UserId};
 use uuid::Uuid;
 
 use super::{Stack, eventually};

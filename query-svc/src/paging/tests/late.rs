@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use shared::ids::{Partition, UserId};
+use model::ids::{Partition, UserId};
 use uuid::Uuid;
 
 use super::*;

@@ -1,0 +1,249 @@
+//! What only the owner of an account may do: change it, delete it, see what is in no view.
+//!
+//! An access token outlives its session by minutes. So here the session is looked up, and must live; and whoever changes what
+//! opens the account, or ends it, must know the current password.
+//!
+//! The order of the reads closes every race with another change of the credentials: first the version of the user's stream,
+//! then the credentials, then the session. Whoever changes credentials appends to that stream, in one transaction with them. So
+//! what comes in between makes the append conflict, and all is read and decided again: the session that was
+//! ended is found to be over, and a password that was verified against a hash of before counts no more.
+
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use event_log::event_store::Companion;
+use model::events::{StreamId, User};
+use model::ids::{SessionId, UserId};
+use model::values::{Bio, DisplayName, Email, Password};
+
+use super::execute::{Command, Plan};
+use super::read::{Reader, Versioned};
+use super::{Broken, CommandError, ExpectedVersions, Inner, Refusal};
+use crate::credentials::Credentials;
+use crate::domain::user;
+use crate::origins::Origins;
+use crate::{codes, credentials, origins, sessions};
+
+/// What a user wants to have otherwise.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub display_name: Option<DisplayName>,
+    pub bio: Option<Bio>,
+    pub email: Option<Email>,
+    pub password: Option<Password>,
+}
+
+impl Changes {
+    /// Whether the current password is needed for it.
+    pub fn need_password(&self) -> bool {
+        self.email.is_some() || self.password.is_some()
+    }
+}
+
+/// Somebody who asks for what is theirs alone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) user: UserId,
+    pub(super) session: SessionId,
+    pub(super) now: DateTime<Utc>,
+}
+
+/// An account, as somebody sees it whose session lives.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) user: Versioned<User>,
+    pub(super) credentials: Credentials,
+}
+
+impl Owner {
+    pub(super) async fn account(self, read: &mut Reader<'_>) -> Result<Account, CommandError> {
+        let user = read.live_actor(self.user).await?;
+        let Some(credentials) = read.credentials(self.user).await? else {
+            // They go with the account: somebody was faster.
+            read.live_actor(self.user).await?;
+            return Err(Broken::Credentials(self.user).into());
+        };
+        match read.session(self.session).await? {
+            Some(session) if session.lives(&credentials, self.now) => Ok(Account { user, credentials }),
+            _ => Err(Refusal::SessionEnded.into()),
+        }
+    }
+}
+
+/// That somebody knows the password of a certain hash.
+#[derive(Debug)]
+pub(super) struct Proof {
+    password_hash: String,
+}
+
+impl Proof {
+    /// The password was changed since: by the same session, or it would be over.
+    fn check(&self, account: &Account) -> Result<(), Refusal> {
+        if account.credentials.password_hash == self.password_hash {
+            Ok(())
+        } else {
+            Err(Refusal::Contended)
+        }
+    }
+}
+
+impl Inner {
+    /// Verifies the current password of somebody whose session lives; a session that is over is good for no guess.
+    pub(super) async fn prove(&self, owner: Owner, password: Option<&Password>) -> Result<Proof, CommandError> {
+        let Account { credentials, .. } = self.account(owner).await?;
+        let password_hash = credentials.password_hash;
+        if self.passwords.verify(password, Some(&password_hash)).await? {
+            Ok(Proof { password_hash })
+        } else {
+            Err(Refusal::CurrentPasswordWrong.into())
+        }
+    }
+
+    pub(super) async fn account(&self, owner: Owner) -> Result<Account, CommandError> {
+        let _place = self.executor.place().await?;
+        let mut session = self.executor.store.session().await?;
+        owner
+            .account(&mut Reader::new(&self.executor.store, &mut session))
+            .await
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ChangeUser {
+    pub(super) owner: Owner,
+    pub(super) changes: Changes,
+    /// There wherever the changes need the password.
+    pub(super) proof: Option<Proof>,
+    /// Of the password in `changes`.
+    pub(super) password_hash: Option<String>,
+    pub(super) origins: Origins,
+    /// From where a new password is set: the only one that is known under it.
+    pub(super) address: IpAddr,
+    pub(super) if_match: ExpectedVersions,
+}
+
+impl Command for ChangeUser {
+    type Answer = Versioned<User>;
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
+        let account = self.owner.account(&mut read).await?;
+        if let Some(proof) = &self.proof {
+            proof.check(&account)?;
+        }
+        let companions = self.companions(&account.credentials);
+        let known = account.user;
+        self.if_match.check(known.version)?;
+        let change = user::Command::Change {
+            display_name: self.changes.display_name.clone(),
+            bio: self.changes.bio.clone(),
+            credentials: !companions.is_empty(),
+        };
+        match user::decide(Some(&known.state), change)? {
+            Some(event) => {
+                let state = user::evolve(event.clone()).ok_or_else(|| Broken::Stream(event.stream().to_string()))?;
+                let answer = Versioned {
+                    version: known.version + 1,
+                    state,
+                };
+                Ok(Plan::Append {
+                    event,
+                    expected_version: known.version,
+                    companions,
+                    answer,
+                })
+            }
+            None => Ok(Plan::Nothing {
+                partition: self.owner.user.partition(),
+                answer: known,
+            }),
+        }
+    }
+}
+
+impl ChangeUser {
+    fn companions(&self, credentials: &Credentials) -> Vec<Companion> {
+        let mut companions = Vec::new();
+        if let Some(email) = &self.changes.email
+            && !credentials.has_email(email)
+        {
+            companions.extend(credentials::change_email(credentials, email));
+        }
+        if let Some(hash) = &self.password_hash {
+            let epoch = credentials.epoch + 1;
+            companions.push(credentials::change_password(credentials.user, hash, epoch));
+            companions.extend(sessions::end_others(credentials.user, self.owner.session, epoch));
+            companions.push(self.origins.noted(credentials.user, epoch, self.address));
+            companions.push(codes::forget(credentials.user));
+        }
+        companions
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct DeleteUser {
+    pub(super) owner: Owner,
+    pub(super) proof: Proof,
+    pub(super) if_match: ExpectedVersions,
+}
+
+impl Command for DeleteUser {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        let account = self.owner.account(&mut read).await?;
+        self.proof.check(&account)?;
+        let known = account.user;
+        self.if_match.check(known.version)?;
+        let event = user::decide(Some(&known.state), user::Command::Delete)?.ok_or(Refusal::ActorGone)?;
+        let id = self.owner.user;
+        let mut companions = vec![Companion::Redact {
+            stream: StreamId::user(id),
+        }];
+        companions.extend(credentials::remove(&account.credentials));
+        companions.extend([sessions::end_all(id), origins::forget(id), codes::forget(id)]);
+        Ok(Plan::Append {
+            event,
+            expected_version: known.version,
+            companions,
+            answer: (),
+        })
+    }
+}
+
+/// Another password by a one-time code, for somebody who has forgotten theirs. It ends all sessions.
+#[derive(Debug)]
+pub(super) struct ResetPassword {
+    /// Whose password the code sets.
+    pub(super) user: UserId,
+    pub(super) code: String,
+    pub(super) password_hash: String,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Command for ResetPassword {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        // Codes go with the account.
+        let known = read.user(self.user).await?.filter(|user| !user.state.deleted);
+        let known = known.ok_or(Refusal::CodeNotGood("code"))?;
+        let credentials = read.credentials(self.user).await?.ok_or(Refusal::CodeNotGood("code"))?;
+        let change = user::Command::Change {
+            display_name: None,
+            bio: None,
+            credentials: true,
+        };
+        let event = user::decide(Some(&known.state), change)?.ok_or(Refusal::CodeNotGood("code"))?;
+        Ok(Plan::Append {
+            event,
+            expected_version: known.version,
+            companions: vec![
+                codes::consume(&self.code, self.now),
+                codes::forget(self.user),
+                credentials::change_password(self.user, &self.password_hash, credentials.epoch + 1),
+                sessions::end_all(self.user),
+            ],
+            answer: (),
+        })
+    }
+}

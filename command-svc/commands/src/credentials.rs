@@ -1,0 +1,180 @@
+//! Who may log in, and which names and addresses are taken: what never enters an event.
+//!
+//! `credentials` has a document for each user that is not deleted, with the password's hash and the e-mail address.
+//! `claims` has one for each handle ever given and each address in use; its `_id` is what makes them unique. Both
+//! change only in the transaction of a user's event, as its [`Companion`]s.
+
+use std::fmt;
+
+use bson::doc;
+use event_log::event_store::{Companion, EventStore};
+use model::ids::UserId;
+use model::values::{Email, Handle};
+use mongodb::error::Error;
+use mongodb::options::IndexOptions;
+use mongodb::{ClientSession, Collection, Database, IndexModel};
+use serde::{Deserialize, Serialize};
+
+use crate::setup;
+
+const CREDENTIALS: &str = "credentials";
+const CLAIMS: &str = "claims";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    #[serde(rename = "_id")]
+    pub(crate) user: UserId,
+    pub(crate) handle: Handle,
+    email: String,
+    pub(crate) password_hash: String,
+    /// How often the password was changed. A session that began with an earlier one is over.
+    pub(crate) epoch: i64,
+}
+
+impl Credentials {
+    pub(crate) fn email(&self) -> &str {
+        &self.email
+    }
+
+    pub(crate) fn has_email(&self, email: &Email) -> bool {
+        self.email == email.as_str()
+    }
+}
+
+/// What people call themselves when they log in.
+#[derive(Debug, Clone)]
+pub enum Identifier {
+    Handle(Handle),
+    Email(Email),
+}
+
+/// Whom attempts to log in are counted for.
+impl fmt::Display for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handle(handle) => write!(f, "handle:{}", handle.as_str()),
+            Self::Email(email) => write!(f, "email:{}", email.as_str()),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct CredentialStore {
+    credentials: Collection<Credentials>,
+}
+
+impl CredentialStore {
+    pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
+        setup::collection(database, CLAIMS).await?;
+        setup::collection(database, CREDENTIALS).await?;
+        let credentials = database.collection::<Credentials>(CREDENTIALS);
+        // Not unique: the claims see to that.
+        let by = |field: &str| {
+            let options = IndexOptions::builder().name(field.to_owned()).build();
+            IndexModel::builder().keys(doc! { field: 1 }).options(options).build()
+        };
+        credentials.create_indexes([by("handle"), by("email")]).await?;
+        Ok(Self { credentials })
+    }
+
+    /// One query, whether there is such a user or not, so that the time tells nothing.
+    pub(crate) async fn find(&self, identifier: &Identifier) -> Result<Option<Credentials>, Error> {
+        let filter = match identifier {
+            Identifier::Handle(handle) => doc! { "handle": handle.as_str() },
+            Identifier::Email(email) => doc! { "email": email.as_str() },
+        };
+        self.credentials.find_one(filter).await
+    }
+
+    pub(crate) async fn of_user(&self, user: UserId) -> Result<Option<Credentials>, Error> {
+        self.credentials.find_one(doc! { "_id": user }).await
+    }
+}
+
+/// The credentials as they were when the session read the user's stream, or later.
+pub(crate) async fn load(
+    store: &EventStore,
+    session: &mut ClientSession,
+    user: UserId,
+) -> Result<Option<Credentials>, Error> {
+    store
+        .database()
+        .collection(CREDENTIALS)
+        .find_one(doc! { "_id": user })
+        .session(session)
+        .await
+}
+
+pub(crate) fn register(user: UserId, handle: &Handle, email: &Email, password_hash: &str) -> [Companion; 3] {
+    let credentials = doc! {
+        "_id": user,
+        "handle": handle.as_str(),
+        "email": email.as_str(),
+        "password_hash": password_hash,
+        "epoch": 0_i64,
+    };
+    [
+        claim(format!("handle:{}", handle.as_str()), user),
+        claim(email_claim(email.as_str()), user),
+        Companion::Insert {
+            collection: CREDENTIALS,
+            document: credentials,
+        },
+    ]
+}
+
+pub(crate) fn change_email(credentials: &Credentials, email: &Email) -> [Companion; 3] {
+    [
+        claim(email_claim(email.as_str()), credentials.user),
+        release_email(credentials),
+        Companion::Update {
+            collection: CREDENTIALS,
+            filter: doc! { "_id": credentials.user },
+            update: doc! { "$set": { "email": email.as_str() } },
+        },
+    ]
+}
+
+/// The epoch goes up to `epoch` along with it.
+pub(crate) fn change_password(user: UserId, password_hash: &str, epoch: i64) -> Companion {
+    Companion::Update {
+        collection: CREDENTIALS,
+        filter: doc! { "_id": user },
+        update: doc! { "$set": { "password_hash": password_hash, "epoch": epoch } },
+    }
+}
+
+/// The address may be used again; the handle is never given again.
+pub(crate) fn remove(credentials: &Credentials) -> [Companion; 2] {
+    [
+        release_email(credentials),
+        Companion::Delete {
+            collection: CREDENTIALS,
+            filter: doc! { "_id": credentials.user },
+        },
+    ]
+}
+
+/// The field of a request that a refused claim was made for.
+pub(crate) fn field_of_claim(id: &str) -> &'static str {
+    if id.starts_with("handle:") { "handle" } else { "email" }
+}
+
+fn claim(id: String, user: UserId) -> Companion {
+    Companion::Insert {
+        collection: CLAIMS,
+        document: doc! { "_id": id, "user": user },
+    }
+}
+
+fn release_email(credentials: &Credentials) -> Companion {
+    let filter = doc! { "_id": email_claim(&credentials.email), "user": credentials.user };
+    Companion::Delete {
+        collection: CLAIMS,
+        filter,
+    }
+}
+
+fn email_claim(email: &str) -> String {
+    format!("email:{email}")
+}

@@ -1,0 +1,111 @@
+//! A user shows a public post to their followers, under an id that is new each time.
+
+use chrono::{DateTime, Utc};
+use model::events::{Event, Post, Repost};
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Command<'a> {
+    Repost {
+        /// What the repost is called if this makes one.
+        id: PostId,
+        user: UserId,
+        post: &'a Post,
+        at: DateTime<Utc>,
+    },
+    Unrepost,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("only public posts can be reposted")]
+pub struct NotPublic;
+
+pub fn evolve(event: Event) -> Option<Repost> {
+    match event {
+        Event::PostReposted(repost) | Event::PostUnreposted(repost) => Some(repost),
+        _ => None,
+    }
+}
+
+pub fn decide(state: Option<&Repost>, command: Command<'_>) -> Result<Option<Event>, NotPublic> {
+    let active = state.filter(|repost| repost.active);
+    Ok(match (active, command) {
+        (_, Command::Repost { post, .. }) if post.visibility != Visibility::Public => return Err(NotPublic),
+        (None, Command::Repost { id, user, post, at }) => Some(Event::PostReposted(Repost {
+            id,
+            user,
+            post: post.id,
+            post_author: post.author,
+            created_at: at,
+            active: true,
+        })),
+        (Some(repost), Command::Unrepost) => Some(Event::PostUnreposted(Repost {
+            active: false,
+            ..*repost
+        })),
+        (Some(_), Command::Repost { .. }) | (None, Command::Unrepost) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::example::{post, post_id, time, user_id};
+
+    fn reposted(id: u8, active: bool) -> Repost {
+        Repost {
+            id: post_id(id),
+            user: user_id(1),
+            post: post_id(9),
+            post_author: user_id(2),
+            created_at: time(1),
+            active,
+        }
+    }
+
+    fn repost(id: u8, post: &Post) -> Command<'_> {
+        Command::Repost {
+            id: post_id(id),
+            user: user_id(1),
+            post,
+            at: time(1),
+        }
+    }
+
+    #[test]
+    fn given_no_repost_when_reposting_then_there_is_one() {
+        assert_eq!(
+            decide(None, repost(3, &post(9, 2))),
+            Ok(Some(Event::PostReposted(reposted(3, true))))
+        );
+    }
+
+    #[test]
+    fn given_a_retracted_repost_when_reposting_then_the_id_is_a_new_one() {
+        let event = decide(Some(&reposted(3, false)), repost(4, &post(9, 2)));
+        assert_eq!(event, Ok(Some(Event::PostReposted(reposted(4, true)))));
+    }
+
+    #[test]
+    fn given_a_repost_when_retracted_then_it_keeps_its_id() {
+        let event = decide(Some(&reposted(3, true)), Command::Unrepost);
+        assert_eq!(event, Ok(Some(Event::PostUnreposted(reposted(3, false)))));
+    }
+
+    #[test]
+    fn given_what_is_asked_for_then_nothing_happens() {
+        assert_eq!(decide(Some(&reposted(3, true)), repost(4, &post(9, 2))), Ok(None));
+        assert_eq!(decide(Some(&reposted(3, false)), Command::Unrepost), Ok(None));
+        assert_eq!(decide(None, Command::Unrepost), Ok(None));
+    }
+
+    #[test]
+    fn given_a_post_for_followers_when_reposting_then_refused_even_to_its_author() {
+        let post = Post {
+            visibility: Visibility::Followers,
+            ..post(9, 1)
+        };
+        assert_eq!(decide(None, repost(3, &post)), Err(NotPublic));
+    }
+}

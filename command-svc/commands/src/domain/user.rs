@@ -1,0 +1,206 @@
+//! A user: registered, changed, deleted for good.
+
+use chrono::{DateTime, Utc};
+use model::events::{Event, User};
+use model::ids::UserId;
+use model::values::{Bio, DisplayName, Handle};
+
+#[derive(Debug, Clone)]
+pub enum Command {
+    Register {
+        id: UserId,
+        handle: Handle,
+        display_name: Option<DisplayName>,
+        at: DateTime<Utc>,
+    },
+    Change {
+        display_name: Option<DisplayName>,
+        bio: Option<Bio>,
+        /// Whether the password or the e-mail address becomes another. Neither enters an event.
+        credentials: bool,
+    },
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the user is registered already")]
+    AlreadyRegistered,
+    #[error("there is no such user, or not any more")]
+    Gone,
+}
+
+pub fn evolve(event: Event) -> Option<User> {
+    match event {
+        Event::UserRegistered(user)
+        | Event::UserProfileChanged(user)
+        | Event::UserCredentialsChanged(user)
+        | Event::UserDeleted(user) => Some(user),
+        _ => None,
+    }
+}
+
+pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, Refusal> {
+    match (state, command) {
+        (
+            None,
+            Command::Register {
+                id,
+                handle,
+                display_name,
+                at,
+            },
+        ) => {
+            let display_name = display_name.unwrap_or_else(|| DisplayName::from(&handle));
+            Ok(Some(Event::UserRegistered(User {
+                id,
+                handle,
+                display_name: Some(display_name.into_string()),
+                bio: Some(String::new()),
+                created_at: at,
+                deleted: false,
+            })))
+        }
+        (Some(_), Command::Register { .. }) => Err(Refusal::AlreadyRegistered),
+        (None, _) => Err(Refusal::Gone),
+        (Some(user), _) if user.deleted => Err(Refusal::Gone),
+        (
+            Some(user),
+            Command::Change {
+                display_name,
+                bio,
+                credentials,
+            },
+        ) => {
+            let changed = User {
+                display_name: display_name
+                    .map(DisplayName::into_string)
+                    .or_else(|| user.display_name.clone()),
+                bio: bio.map(Bio::into_string).or_else(|| user.bio.clone()),
+                ..user.clone()
+            };
+            if credentials {
+                // One command is one event. The whole state is in it, so that a profile that changes along is not lost.
+                Ok(Some(Event::UserCredentialsChanged(changed)))
+            } else if changed == *user {
+                Ok(None)
+            } else {
+                Ok(Some(Event::UserProfileChanged(changed)))
+            }
+        }
+        (Some(user), Command::Delete) => Ok(Some(Event::UserDeleted(User {
+            display_name: None,
+            bio: None,
+            deleted: true,
+            ..user.clone()
+        }))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::example::{time, user, user_id};
+
+    fn register(display_name: Option<&str>) -> Command {
+        Command::Register {
+            id: user_id(1),
+            handle: Handle::parse("user1").unwrap(),
+            display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
+            at: time(0),
+        }
+    }
+
+    fn change(display_name: Option<&str>, bio: Option<&str>, credentials: bool) -> Command {
+        Command::Change {
+            display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
+            bio: bio.map(|bio| Bio::parse(bio).unwrap()),
+            credentials,
+        }
+    }
+
+    fn deleted() -> User {
+        User {
+            display_name: None,
+            bio: None,
+            deleted: true,
+            ..user(1)
+        }
+    }
+
+    #[test]
+    fn given_nobody_when_registering_then_registered() {
+        let event = decide(None, register(Some("A Name"))).unwrap();
+        assert_eq!(
+            event,
+            Some(Event::UserRegistered(User {
+                bio: Some(String::new()),
+                ..user(1)
+            }))
+        );
+    }
+
+    #[test]
+    fn given_no_display_name_when_registering_then_shown_by_handle() {
+        let registered = decide(None, register(None)).unwrap().and_then(evolve).unwrap();
+        assert_eq!(registered.display_name.as_deref(), Some("user1"));
+    }
+
+    #[test]
+    fn given_a_user_when_registering_again_then_refused() {
+        assert_eq!(decide(Some(&user(1)), register(None)), Err(Refusal::AlreadyRegistered));
+    }
+
+    #[test]
+    fn given_a_user_when_the_bio_changes_then_all_else_stays() {
+        let event = decide(Some(&user(1)), change(None, Some("Another life."), false)).unwrap();
+        assert_eq!(
+            event,
+            Some(Event::UserProfileChanged(User {
+                bio: Some("Another life.".to_owned()),
+                ..user(1)
+            }))
+        );
+    }
+
+    #[test]
+    fn given_a_user_when_nothing_changes_then_nothing_happens() {
+        assert_eq!(
+            decide(Some(&user(1)), change(Some("A Name"), Some("A life."), false)),
+            Ok(None)
+        );
+        assert_eq!(decide(Some(&user(1)), change(None, None, false)), Ok(None));
+    }
+
+    #[test]
+    fn given_a_user_when_credentials_and_name_change_then_one_event_holds_both() {
+        let event = decide(Some(&user(1)), change(Some("Other"), None, true)).unwrap();
+        let changed = User {
+            display_name: Some("Other".to_owned()),
+            ..user(1)
+        };
+        assert_eq!(event, Some(Event::UserCredentialsChanged(changed)));
+    }
+
+    #[test]
+    fn given_a_user_when_deleted_then_a_tombstone_keeps_the_handle_and_no_words() {
+        assert_eq!(
+            decide(Some(&user(1)), Command::Delete),
+            Ok(Some(Event::UserDeleted(deleted())))
+        );
+    }
+
+    #[test]
+    fn given_a_deleted_user_when_anything_then_gone() {
+        assert_eq!(decide(Some(&deleted()), Command::Delete), Err(Refusal::Gone));
+        assert_eq!(
+            decide(Some(&deleted()), change(Some("Back"), None, true)),
+            Err(Refusal::Gone)
+        );
+        assert_eq!(decide(None, Command::Delete), Err(Refusal::Gone));
+        assert_eq!(
+            decide(Some(&deleted()), register(None)),
+            Err(Refusal::AlreadyRegistered)
+        );
+    }
+}

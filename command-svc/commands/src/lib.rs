@@ -1,0 +1,451 @@
+//! Everything that can be asked of the write side, without HTTP.
+//!
+//! [`Commands`] is what the routes call, [`Retractions`] what the sweep after a user's deletion calls. Both carry
+//! out ordinary commands: load, decide (see [`domain`]), append one event.
+
+mod account;
+pub mod codes;
+mod credentials;
+pub mod domain;
+mod error;
+mod execute;
+mod latest;
+mod logins;
+mod metrics;
+mod origins;
+mod passwords;
+mod posts;
+mod reactions;
+mod read;
+mod retractions;
+mod sessions;
+mod settings;
+mod setup;
+mod users;
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use event_log::clock_guard::ClockGuard;
+use event_log::consistency::ConsistencyToken;
+use event_log::event_store::{EventStore, Retries};
+use model::clock::SharedClock;
+use model::events::{Post, User};
+use model::ids::{PostId, SessionId, UserId};
+use model::values::{Password, PostText};
+use mongodb::Database;
+use mongodb::error::Error;
+use service::auth::Signer;
+use service::config::Auth;
+use service::telemetry::MetricsRegistry;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+pub use self::account::Changes;
+use self::account::{Account, Owner};
+pub use self::error::{Broken, CommandError, Refusal, Unavailable};
+use self::execute::Command;
+use self::execute::Executor;
+pub use self::execute::{Cause, Done};
+pub use self::logins::{Attempt, Login, SessionInfo};
+pub use self::posts::NewPost;
+pub use self::reactions::Standing;
+pub use self::read::Versioned;
+pub use self::retractions::Retractions;
+pub use self::sessions::{RefreshTokens, refresh_tokens};
+pub use self::settings::{CommandSettings, FollowSettings, RegistrationPolicy};
+pub use self::users::Registration;
+use crate::codes::Codes;
+use crate::credentials::CredentialStore;
+pub use crate::credentials::Identifier;
+use crate::metrics::{Metrics, Outcome};
+use crate::origins::Origins;
+use crate::passwords::Passwords;
+use crate::sessions::SessionStore;
+
+/// The versions that a client will have changed (`If-Match`); none says that any will do.
+#[derive(Debug, Clone, Default)]
+pub struct ExpectedVersions(pub Option<Vec<i64>>);
+
+impl ExpectedVersions {
+    fn check(&self, version: i64) -> Result<(), Refusal> {
+        match &self.0 {
+            Some(versions) if !versions.contains(&version) => Err(Refusal::OtherVersion(version)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What commands are carried out with.
+#[derive(Debug)]
+pub struct Parts {
+    /// The event store's.
+    pub database: Database,
+    pub clock: SharedClock,
+    pub clock_guard: ClockGuard,
+    pub signer: Signer,
+    pub refresh_tokens: RefreshTokens,
+}
+
+/// Carries out commands, within the limits that keep the service standing.
+#[derive(Debug, Clone)]
+pub struct Commands(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    executor: Executor,
+    credentials: CredentialStore,
+    sessions: SessionStore,
+    origins: Origins,
+    codes: Codes,
+    registration: RegistrationPolicy,
+    passwords: Passwords,
+    signer: Signer,
+    clock: SharedClock,
+    clock_guard: ClockGuard,
+    /// For the clock to be sure again.
+    max_queueing: Duration,
+    /// Accounts that one user follows.
+    max_follows: u32,
+    metrics: Metrics,
+    deadline: Duration,
+    /// The runtime that the database's client belongs to. A command that has begun there is carried through, even if
+    /// its client hangs up.
+    runtime: Handle,
+}
+
+impl Commands {
+    /// Makes what is missing in the database. Its client belongs to the runtime that this is called in.
+    pub async fn open(
+        parts: Parts,
+        settings: &CommandSettings,
+        follows: &FollowSettings,
+        auth: &Auth,
+        registry: &MetricsRegistry,
+    ) -> Result<Self, Error> {
+        let Parts {
+            database,
+            clock,
+            clock_guard,
+            signer,
+            refresh_tokens,
+        } = parts;
+        let metrics = Metrics::registered(registry);
+        let store = EventStore::open(database.clone(), clock.clone(), Retries::default()).await?;
+        let hashing = settings.max_hashing.map_or_else(
+            || available_parallelism().map_or(1, NonZeroUsize::get),
+            |hashing| usize::try_from(hashing.get()).unwrap_or(1),
+        );
+        let at_once = usize::try_from(settings.max_concurrent.get()).unwrap_or(1);
+        Ok(Self(Arc::new(Inner {
+            executor: Executor::new(store, at_once, settings.max_queueing, metrics.clone()),
+            credentials: CredentialStore::open(&database).await?,
+            sessions: SessionStore::open(&database, refresh_tokens, auth, clock.clone()).await?,
+            origins: Origins::open(&database, auth, clock.clone()).await?,
+            codes: Codes::open(&database, clock.clone()).await?,
+            registration: settings.registration,
+            passwords: Passwords::new(hashing, settings.max_queueing, metrics.clone()),
+            signer,
+            clock,
+            clock_guard,
+            max_queueing: settings.max_queueing,
+            max_follows: follows.max.get(),
+            metrics,
+            deadline: settings.deadline,
+            runtime: Handle::current(),
+        })))
+    }
+
+    /// A token that has seen what was done, and what `sent` had seen. Promises that can't be ours are not passed on.
+    pub fn token<A>(&self, done: &Done<A>, sent: Option<&ConsistencyToken>) -> ConsistencyToken {
+        let store = self.0.executor.store.id();
+        let mut token = ConsistencyToken::new(store);
+        token.advance(done.partition, done.position);
+        // The database's time may be ahead of everybody's.
+        let now = self.0.clock.now().max(done.position.time());
+        let max_skew = self.0.clock_guard.max_skew();
+        for (partition, position) in sent.iter().flat_map(|sent| sent.credible(store, now, max_skew)) {
+            token.advance(partition, position);
+        }
+        token
+    }
+
+    /// The user of `registration`, who is the actor of it.
+    pub async fn register(
+        &self,
+        mut registration: Registration,
+        cause: impl FnOnce(UserId) -> Cause + Send + 'static,
+    ) -> Result<Done<Versioned<User>>, CommandError> {
+        let inner = self.0.clone();
+        self.run("register", async move {
+            let invite = inner.invitation(registration.invite.take()).await?;
+            registration.invite = invite;
+            let hash = inner.passwords.hash(&registration.password).await?;
+            let register = users::Register::new(registration, &hash, inner.clock.now());
+            let cause = cause(register.id());
+            let done = inner.executor.execute(&register, cause).await;
+            // Between the look and its use somebody else has used it.
+            done.map_err(|error| match error {
+                CommandError::Refused(Refusal::CodeNotGood(_)) => Refusal::CodeNotGood("invite").into(),
+                other => other,
+            })
+        })
+        .await
+    }
+
+    /// An account and its e-mail address, for somebody whose session lives.
+    pub async fn account(&self, user: UserId, session: SessionId) -> Result<(Versioned<User>, String), CommandError> {
+        let inner = self.0.clone();
+        self.run("show_account", async move {
+            let Account { user, credentials } = inner.account(inner.owner(user, session)).await?;
+            Ok((user, credentials.email().to_owned()))
+        })
+        .await
+    }
+
+    /// Another password, by a one-time code. The actor is whose password it is.
+    pub async fn reset_password(
+        &self,
+        code: String,
+        password: Password,
+        cause: impl FnOnce(UserId) -> Cause + Send + 'static,
+    ) -> Result<Done<()>, CommandError> {
+        let inner = self.0.clone();
+        self.run("reset_password", async move {
+            // Nobody has a password hashed for a code that was never made.
+            let user = {
+                let _place = inner.executor.place().await?;
+                inner.codes.user_of(&code).await?
+            };
+            let user = user.ok_or(Refusal::CodeNotGood("code"))?;
+            let reset = account::ResetPassword {
+                user,
+                code,
+                password_hash: inner.passwords.hash(&password).await?,
+                now: inner.clock.now(),
+            };
+            inner.executor.execute(&reset, cause(user)).await
+        })
+        .await
+    }
+
+    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`,
+    /// and no address is known any more but `address`.
+    pub async fn change_user(
+        &self,
+        session: SessionId,
+        current: Option<Password>,
+        address: IpAddr,
+        changes: Changes,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<Versioned<User>>, CommandError> {
+        let inner = self.0.clone();
+        self.run("change_user", async move {
+            let owner = inner.owner(cause.actor, session);
+            let proof = match changes.need_password() {
+                true => Some(inner.prove(owner, current.as_ref()).await?),
+                false => None,
+            };
+            let password_hash = match &changes.password {
+                Some(password) => Some(inner.passwords.hash(password).await?),
+                None => None,
+            };
+            let change = account::ChangeUser {
+                owner,
+                changes,
+                proof,
+                password_hash,
+                origins: inner.origins.clone(),
+                address,
+                if_match,
+            };
+            inner.executor.execute(&change, cause).await
+        })
+        .await
+    }
+
+    /// The tombstone. What else was the actor's is taken back by a process that it starts.
+    pub async fn delete_user(
+        &self,
+        session: SessionId,
+        current: Option<Password>,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<()>, CommandError> {
+        let inner = self.0.clone();
+        self.run("delete_user", async move {
+            let owner = inner.owner(cause.actor, session);
+            let proof = inner.prove(owner, current.as_ref()).await?;
+            let delete = account::DeleteUser { owner, proof, if_match };
+            inner.executor.execute(&delete, cause).await
+        })
+        .await
+    }
+
+    pub async fn create_post(&self, post: NewPost, cause: Cause) -> Result<Done<Versioned<Post>>, CommandError> {
+        let create = posts::CreatePost::new(cause.actor, post, self.0.clock.now());
+        self.execute("create_post", create, cause).await
+    }
+
+    pub async fn edit_post(
+        &self,
+        id: PostId,
+        text: PostText,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<Versioned<Post>>, CommandError> {
+        let edit = posts::EditPost {
+            id,
+            by: cause.actor,
+            text,
+            if_match,
+            at: milliseconds(self.0.clock.now()),
+        };
+        self.execute("edit_post", edit, cause).await
+    }
+
+    pub async fn delete_post(
+        &self,
+        id: PostId,
+        if_match: ExpectedVersions,
+        cause: Cause,
+    ) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        self.execute("delete_post", posts::DeletePost { id, by, if_match }, cause)
+            .await
+    }
+
+    pub async fn like(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("like", reactions::Like { user, post }, cause).await
+    }
+
+    pub async fn unlike(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("unlike", reactions::Unlike { user, post }, cause).await
+    }
+
+    pub async fn repost(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let (user, now) = (cause.actor, self.0.clock.now());
+        self.execute("repost", reactions::MakeRepost { user, post, now }, cause)
+            .await
+    }
+
+    pub async fn unrepost(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("unrepost", reactions::Unrepost { user, post }, cause)
+            .await
+    }
+
+    pub async fn follow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        let follower = cause.actor;
+        self.execute(
+            "follow",
+            reactions::SetFollow {
+                follower,
+                followee,
+                following: Some(self.0.max_follows),
+            },
+            cause,
+        )
+        .await
+    }
+
+    pub async fn unfollow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        let follower = cause.actor;
+        self.execute(
+            "unfollow",
+            reactions::SetFollow {
+                follower,
+                followee,
+                following: None,
+            },
+            cause,
+        )
+        .await
+    }
+
+    async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>
+    where
+        C: Command + 'static,
+        C::Answer: 'static,
+    {
+        let inner = self.0.clone();
+        self.run(name, async move { inner.executor.execute(&command, cause).await })
+            .await
+    }
+
+    /// Within the deadline, where the clock is sure, and counted.
+    async fn run<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, CommandError>> + Send + 'static,
+    ) -> Result<T, CommandError> {
+        let inner = self.0.clone();
+        let span = tracing::info_span!("command", command = name);
+        let carried_out = async move {
+            let sure_and_done = async {
+                let sure = inner.clock_guard.wait_until_sure(inner.max_queueing).await;
+                sure.map_err(Unavailable::from)?;
+                work.await
+            };
+            let ended = timeout(inner.deadline, sure_and_done)
+                .await
+                .unwrap_or_else(|_| Err(Unavailable::Deadline.into()));
+            inner.metrics.count(name, outcome(&ended));
+            ended
+        };
+        self.0
+            .runtime
+            .spawn(carried_out.instrument(span))
+            .await
+            .map_err(Broken::from)?
+    }
+}
+
+impl Inner {
+    /// The code that is to be used up with a registration, if registrations need one. It is good, or was a moment ago.
+    async fn invitation(&self, sent: Option<String>) -> Result<Option<String>, CommandError> {
+        match (self.registration, sent) {
+            (RegistrationPolicy::Open, _) => Ok(None),
+            (RegistrationPolicy::Closed, _) => Err(Refusal::RegistrationClosed.into()),
+            (RegistrationPolicy::Invite, None) => Err(Refusal::InvitationMissing.into()),
+            (RegistrationPolicy::Invite, Some(code)) => {
+                let _place = self.executor.place().await?;
+                if self.codes.is_invitation(&code).await? {
+                    Ok(Some(code))
+                } else {
+                    Err(Refusal::CodeNotGood("invite").into())
+                }
+            }
+        }
+    }
+
+    fn owner(&self, user: UserId, session: SessionId) -> Owner {
+        Owner {
+            user,
+            session,
+            now: self.clock.now(),
+        }
+    }
+}
+
+fn outcome<T>(ended: &Result<T, CommandError>) -> Outcome {
+    match ended {
+        Ok(_) => Outcome::Done,
+        Err(CommandError::Refused(_)) => Outcome::Refused,
+        Err(CommandError::Unavailable(_)) => Outcome::Unavailable,
+        Err(CommandError::Broken(_)) => Outcome::Failed,
+    }
+}
+
+/// What the database keeps of a time, so that an answer and what is read later are the same.
+fn milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
+}

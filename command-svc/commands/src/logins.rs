@@ -1,0 +1,192 @@
+//! Logging in, staying logged in, logging out. No event tells of it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use model::ids::{SessionId, UserId};
+use model::values::Password;
+use service::auth::{SCOPE_USER, Subject};
+
+use super::account::Account;
+use super::{Broken, CommandError, Commands, Inner, Refusal};
+use crate::credentials::{Credentials, Identifier};
+use crate::sessions::{Refresh, RefreshToken};
+
+/// What a login or a refresh gives.
+#[derive(Debug)]
+pub struct Login {
+    pub access_token: String,
+    pub expires_in: Duration,
+    pub refresh_token: String,
+}
+
+/// A session, as its owner sees it.
+#[derive(Debug)]
+pub struct SessionInfo {
+    pub id: SessionId,
+    pub device: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub last_used_at: DateTime<Utc>,
+}
+
+/// An attempt to log in, as it is limited: see [`crate::origins`].
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub address: IpAddr,
+    /// What it calls itself.
+    pub device: Option<String>,
+    /// Whether unknown addresses may still try to log in as this account now, or how long it is until they may.
+    pub allowance: Result<(), Duration>,
+}
+
+/// No user's id.
+const NOBODY: UserId = UserId::from_bytes([0; 16]);
+
+impl Commands {
+    /// The session that a refresh token belongs to, if it is one of ours. Nothing is looked up.
+    pub fn session_of(&self, token: &str) -> Option<SessionId> {
+        self.0.sessions.parse(token).ok().map(|token| token.family)
+    }
+
+    /// Begins a session. Identifier and password are none where what was sent can be nobody's; that takes as long as any
+    /// other failure.
+    pub async fn log_in(
+        &self,
+        identifier: Option<Identifier>,
+        password: Option<Password>,
+        attempt: Attempt,
+    ) -> Result<Login, CommandError> {
+        let inner = self.0.clone();
+        self.run("log_in", async move {
+            let known = match &identifier {
+                Some(identifier) => inner.claimed(identifier, &attempt).await?,
+                None => None,
+            };
+            let hash = known.as_ref().map(|credentials| credentials.password_hash.as_str());
+            let right = inner.passwords.verify(password.as_ref(), hash).await?;
+            let Some(credentials) = known.filter(|_| right) else {
+                return Err(Refusal::WrongCredentials.into());
+            };
+            let _place = inner.executor.place().await?;
+            let (user, epoch) = (credentials.user, credentials.epoch);
+            let (session, token) = inner.sessions.begin(user, epoch, attempt.device).await?;
+            inner.origins.remember(user, epoch, attempt.address).await;
+            inner.login(&credentials, session, &token)
+        })
+        .await
+    }
+
+    /// Goes on with a session, under the next refresh token.
+    pub async fn refresh(&self, token: String) -> Result<Login, CommandError> {
+        let inner = self.0.clone();
+        self.run("refresh", async move {
+            let presented = inner.sessions.parse(&token).map_err(|_| Refusal::SessionOver)?;
+            let _place = inner.executor.place().await?;
+            loop {
+                let (session, token) = match inner.sessions.refresh(&presented).await? {
+                    Refresh::Rotated { session, token } => (session, token),
+                    Refresh::Ended => return Err(Refusal::SessionOver.into()),
+                    Refresh::Reused { user } => {
+                        tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
+                        return Err(Refusal::SessionOver.into());
+                    }
+                };
+                match inner.credentials.of_user(session.user).await? {
+                    Some(credentials) if credentials.epoch == session.epoch => {
+                        return inner.login(&credentials, session.id, &token);
+                    }
+                    // The password was changed, or the user deleted, while this session began.
+                    _ if inner.sessions.end_former(&session).await? => return Err(Refusal::SessionOver.into()),
+                    // It has ended; or it was this session that set another password just now, and it goes on under that.
+                    _ => {}
+                }
+            }
+        })
+        .await
+    }
+
+    /// The sessions of somebody whose session lives, the last used first.
+    pub async fn sessions(&self, user: UserId, session: SessionId) -> Result<Vec<SessionInfo>, CommandError> {
+        let inner = self.0.clone();
+        self.run("list_sessions", async move {
+            let owner = inner.owner(user, session);
+            let Account { credentials, .. } = inner.account(owner).await?;
+            let _place = inner.executor.place().await?;
+            let sessions = inner.sessions.of_user(user).await?;
+            let living = sessions
+                .into_iter()
+                .filter(|session| session.lives(&credentials, owner.now));
+            Ok(living
+                .map(|session| SessionInfo {
+                    id: session.id,
+                    device: session.device,
+                    created_at: session.created_at,
+                    last_used_at: session.rotated_at,
+                })
+                .collect())
+        })
+        .await
+    }
+
+    /// Ends another session of somebody whose session lives, or this one.
+    pub async fn end_session(&self, user: UserId, session: SessionId, ended: SessionId) -> Result<(), CommandError> {
+        let inner = self.0.clone();
+        self.run("end_session", async move {
+            inner.account(inner.owner(user, session)).await?;
+            let _place = inner.executor.place().await?;
+            match inner.sessions.find(ended).await? {
+                Some(found) if found.user == user => Ok(inner.sessions.end(ended).await?),
+                _ => Err(Refusal::NoSuchSession.into()),
+            }
+        })
+        .await
+    }
+
+    /// Ends a session. Access tokens are verified offline, so that those that are out are good for their remaining
+    /// minutes.
+    pub async fn log_out(&self, session: SessionId) -> Result<(), CommandError> {
+        let inner = self.0.clone();
+        self.run("log_out", async move {
+            let _place = inner.executor.place().await?;
+            Ok(inner.sessions.end(session).await?)
+        })
+        .await
+    }
+}
+
+impl Inner {
+    /// Whom somebody says to be, where they may try it.
+    async fn claimed(&self, identifier: &Identifier, attempt: &Attempt) -> Result<Option<Credentials>, CommandError> {
+        let _place = self.executor.place().await?;
+        let known = self.credentials.find(identifier).await?;
+        if let Err(wait) = attempt.allowance {
+            let (user, epoch) = known.as_ref().map_or((NOBODY, 0), |known| (known.user, known.epoch));
+            if !self.origins.is_known(user, epoch, attempt.address).await? {
+                return Err(Refusal::TooOften(wait).into());
+            }
+        }
+        Ok(known)
+    }
+
+    fn login(
+        &self,
+        credentials: &Credentials,
+        session: SessionId,
+        token: &RefreshToken,
+    ) -> Result<Login, CommandError> {
+        let handle = credentials.handle.clone();
+        let subject = Subject {
+            user: credentials.user,
+            handle,
+            session,
+            scope: SCOPE_USER,
+        };
+        let issued = self.signer.issue(&subject).map_err(Broken::from)?;
+        Ok(Login {
+            access_token: issued.token,
+            expires_in: issued.expires_in,
+            refresh_token: token.reveal(),
+        })
+    }
+}

@@ -1,0 +1,220 @@
+//! Commands on posts: create, edit, delete.
+
+use chrono::{DateTime, Utc};
+use event_log::event_store::{BodyHash, Companion, Idempotency};
+use model::events::{Event, Post, ReplyTo, Repost};
+use model::ids::{PostId, UserId};
+use model::values::{IdempotencyKey, PostText, Visibility};
+
+use super::execute::{Command, Plan};
+use super::read::{Named, Reader, Versioned};
+use super::{Broken, CommandError, ExpectedVersions, Refusal};
+use crate::domain::{post, repost};
+
+/// A post to be written.
+#[derive(Debug, Clone)]
+pub struct NewPost {
+    pub text: PostText,
+    pub in_reply_to: Option<PostId>,
+    pub visibility: Visibility,
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+impl NewPost {
+    /// What makes two requests the same, however their bodies were written.
+    fn body_hash(&self) -> BodyHash {
+        let body = serde_json::json!([self.text.as_str(), self.in_reply_to, self.visibility]);
+        BodyHash::of(body.to_string().as_bytes())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct CreatePost {
+    id: PostId,
+    author: UserId,
+    text: PostText,
+    in_reply_to: Option<PostId>,
+    visibility: Visibility,
+    idempotency: Option<Idempotency>,
+}
+
+impl CreatePost {
+    pub(super) fn new(author: UserId, post: NewPost, now: DateTime<Utc>) -> Self {
+        let body_hash = post.body_hash();
+        Self {
+            id: PostId::new(now),
+            author,
+            text: post.text,
+            in_reply_to: post.in_reply_to,
+            visibility: post.visibility,
+            idempotency: post.idempotency_key.map(|key| Idempotency { key, body_hash }),
+        }
+    }
+}
+
+impl Command for CreatePost {
+    type Answer = Versioned<Post>;
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
+        // A new post needs no read: its insert finds out whether the key was used. What a reply answers may be gone
+        // by the time it is repeated, though, and then the key has to be looked for before.
+        let in_reply_to = match self.in_reply_to {
+            None => None,
+            Some(answered) => {
+                if let Some(idempotency) = &self.idempotency
+                    && let Some(earlier) = read.by_idempotency_key(self.author, &idempotency.key).await?
+                {
+                    return Ok(Plan::Replay(earlier));
+                }
+                read.live_actor(self.author).await?;
+                let answered = read.seen_by(self.author, answered).await?.state;
+                Some(ReplyTo {
+                    post: answered.id,
+                    author: answered.author,
+                })
+            }
+        };
+        let create = post::Command::Create {
+            id: self.id,
+            author: self.author,
+            text: self.text.clone(),
+            in_reply_to,
+            visibility: self.visibility,
+            at: self.id.time(),
+        };
+        let event = post::decide(None, create)?.ok_or(Broken::IdTaken)?;
+        let answer = answer(&event, 1)?;
+        Ok(Plan::append(event, 0, answer))
+    }
+
+    fn idempotency(&self) -> Option<&Idempotency> {
+        self.idempotency.as_ref()
+    }
+
+    fn replay(&self, earlier: Event) -> Result<Self::Answer, CommandError> {
+        let Event::PostCreated(post) = earlier else {
+            return Err(Refusal::KeyReused.into());
+        };
+        // A deletion takes the text out of the earlier events, too.
+        if post.content.is_none() {
+            return Err(Refusal::NoSuchPost.into());
+        }
+        Ok(Versioned {
+            version: 1,
+            state: post,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct EditPost {
+    pub(super) id: PostId,
+    pub(super) by: UserId,
+    pub(super) text: PostText,
+    pub(super) if_match: ExpectedVersions,
+    pub(super) at: DateTime<Utc>,
+}
+
+impl Command for EditPost {
+    type Answer = Versioned<Post>;
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
+        let post = match read.named(self.id).await? {
+            Named::Post(post) => own(&mut read, post, self.by).await?,
+            Named::Repost(repost) => {
+                own_repost(&mut read, &repost, self.by).await?;
+                return Err(Refusal::RepostHasNoText.into());
+            }
+        };
+        let edit = post::Command::Edit {
+            by: self.by,
+            text: self.text.clone(),
+            at: self.at,
+        };
+        let event = post::decide(Some(&post.state), edit)?;
+        // Only the author learns which version there is.
+        self.if_match.check(post.version)?;
+        match event {
+            Some(event) => {
+                let answer = answer(&event, post.version + 1)?;
+                Ok(Plan::append(event, post.version, answer))
+            }
+            None => Ok(Plan::Nothing {
+                partition: post.state.author.partition(),
+                answer: post,
+            }),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct DeletePost {
+    pub(super) id: PostId,
+    pub(super) by: UserId,
+    pub(super) if_match: ExpectedVersions,
+}
+
+impl Command for DeletePost {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        let post = match read.named(self.id).await? {
+            Named::Post(post) => own(&mut read, post, self.by).await?,
+            Named::Repost(repost) => return self.retract(&mut read, &repost).await,
+        };
+        let event = post::decide(Some(&post.state), post::Command::Delete { by: self.by })?;
+        self.if_match.check(post.version)?;
+        Ok(deletion(event.ok_or(Refusal::NoSuchPost)?, post.version, ()))
+    }
+}
+
+impl DeletePost {
+    /// Deleting what is called a post in every list, and is a repost, means to retract it.
+    async fn retract(&self, read: &mut Reader<'_>, repost: &Repost) -> Result<Plan<()>, CommandError> {
+        own_repost(read, repost, self.by).await?;
+        let repost = read
+            .repost(repost.user, repost.post)
+            .await?
+            .ok_or(Refusal::NoSuchPost)?;
+        self.if_match.check(repost.version)?;
+        match repost::decide(Some(&repost.state), repost::Command::Unrepost)? {
+            Some(event) => Ok(Plan::append(event, repost.version, ())),
+            None => Err(Refusal::NoSuchPost.into()),
+        }
+    }
+}
+
+/// The tombstone, and with it the text taken out of the earlier events.
+pub(super) fn deletion<A>(event: Event, expected_version: i64, answer: A) -> Plan<A> {
+    let companions = vec![Companion::Redact { stream: event.stream() }];
+    Plan::Append {
+        event,
+        expected_version,
+        companions,
+        answer,
+    }
+}
+
+/// 404 before 403: who may not see a post learns nothing of it.
+async fn own(read: &mut Reader<'_>, post: Versioned<Post>, by: UserId) -> Result<Versioned<Post>, CommandError> {
+    if post.state.author == by {
+        Ok(post)
+    } else {
+        read.check_seen_by(by, post).await
+    }
+}
+
+async fn own_repost(read: &mut Reader<'_>, repost: &Repost, by: UserId) -> Result<(), CommandError> {
+    if repost.user == by {
+        return Ok(());
+    }
+    read.reposter_is_live(repost).await?;
+    let original = read.post(repost.post).await?.ok_or(Refusal::NoSuchPost)?;
+    read.check_seen_by(by, original).await?;
+    Err(Refusal::NotTheAuthor.into())
+}
+
+fn answer(event: &Event, version: i64) -> Result<Versioned<Post>, CommandError> {
+    let state = post::evolve(event.clone()).ok_or_else(|| Broken::Stream(event.stream().to_string()))?;
+    Ok(Versioned { version, state })
+}

@@ -1,0 +1,183 @@
+//! Commands on what people do with posts and with each other: like, repost, follow, and their opposites.
+//!
+//! Who asks for what is so already is answered the same, and no event is written. Taking back what is one's own is
+//! possible where the post can't be seen any more because its author is no longer followed.
+
+use chrono::{DateTime, Utc};
+use model::events::{Event, Post};
+use model::ids::{Partition, PostId, UserId};
+
+use super::execute::{Command, Plan};
+use super::read::{Named, Reader, Versioned, state_of};
+use super::{CommandError, Refusal};
+use crate::domain::{follow, like, repost};
+
+#[derive(Debug)]
+pub(super) struct Like {
+    pub(super) user: UserId,
+    pub(super) post: PostId,
+}
+
+impl Command for Like {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.live_actor(self.user).await?;
+        let post = read.seen_by(self.user, self.post).await?.state;
+        let loaded = read.like(self.user, post.id).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let like = like::Command::Like {
+            user: self.user,
+            post: post.id,
+            post_author: post.author,
+        };
+        Ok(planned(like::decide(state, like), version, post.author.partition()))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Unlike {
+    pub(super) user: UserId,
+    pub(super) post: PostId,
+}
+
+impl Command for Unlike {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        let post = original(&mut read, self.post).await?;
+        let loaded = read.like(self.user, post.state.id).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let event = like::decide(state, like::Command::Unlike);
+        check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
+        Ok(planned(event, version, post.state.author.partition()))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct MakeRepost {
+    pub(super) user: UserId,
+    pub(super) post: PostId,
+    pub(super) now: DateTime<Utc>,
+}
+
+impl Command for MakeRepost {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.live_actor(self.user).await?;
+        let post = read.seen_by(self.user, self.post).await?.state;
+        let loaded = read.repost(self.user, post.id).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let id = PostId::new(self.now);
+        let repost = repost::Command::Repost {
+            id,
+            user: self.user,
+            post: &post,
+            at: id.time(),
+        };
+        Ok(planned(repost::decide(state, repost)?, version, self.user.partition()))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Unrepost {
+    pub(super) user: UserId,
+    pub(super) post: PostId,
+}
+
+impl Command for Unrepost {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        let post = original(&mut read, self.post).await?;
+        let loaded = read.repost(self.user, post.state.id).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let event = repost::decide(state, repost::Command::Unrepost)?;
+        check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
+        Ok(planned(event, version, self.user.partition()))
+    }
+}
+
+/// How two users stand, seen from the one who gave the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub following: bool,
+    pub followed_by: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct SetFollow {
+    pub(super) follower: UserId,
+    pub(super) followee: UserId,
+    /// Whether to follow, and how many accounts at most; or no longer.
+    pub(super) following: Option<u32>,
+}
+
+impl Command for SetFollow {
+    type Answer = Standing;
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Standing>, CommandError> {
+        let Self {
+            follower,
+            followee,
+            following,
+        } = *self;
+        let loaded = read.follow(follower, followee).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let command = match following {
+            Some(_) => follow::Command::Follow { follower, followee },
+            None => follow::Command::Unfollow { follower, followee },
+        };
+        let event = follow::decide(state, command)?;
+        if following.is_some() {
+            read.live_actor(follower).await?;
+        }
+        read.live_user(followee).await?;
+        if let (Some(max), Some(_)) = (following, &event) {
+            read.follows_fewer_than(follower, max).await?;
+        }
+        let answer = Standing {
+            following: following.is_some(),
+            followed_by: read.is_following(followee, follower).await?,
+        };
+        Ok(match event {
+            Some(event) => Plan::append(event, version, answer),
+            None => Plan::Nothing {
+                partition: followee.partition(),
+                answer,
+            },
+        })
+    }
+}
+
+/// What an id means, whether it can be seen or not; never what was deleted.
+async fn original(read: &mut Reader<'_>, id: PostId) -> Result<Versioned<Post>, CommandError> {
+    let post = match read.named(id).await? {
+        Named::Post(post) => Some(post),
+        Named::Repost(repost) => read.post(repost.post).await?,
+    };
+    match post {
+        Some(post) if !post.state.deleted => Ok(post),
+        _ => Err(Refusal::NoSuchPost.into()),
+    }
+}
+
+async fn check_seen_unless(
+    own: bool,
+    read: &mut Reader<'_>,
+    viewer: UserId,
+    post: &Versioned<Post>,
+) -> Result<(), CommandError> {
+    if !own {
+        read.check_seen_by(viewer, post.clone()).await?;
+    }
+    Ok(())
+}
+
+fn planned(event: Option<Event>, version: i64, partition: Partition) -> Plan<()> {
+    match event {
+        Some(event) => Plan::append(event, version, ()),
+        None => Plan::Nothing { partition, answer: () },
+    }
+}

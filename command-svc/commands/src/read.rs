@@ -1,0 +1,194 @@
+//! What a command looks at before it decides, all in one causally consistent session.
+
+use event_log::event_store::{EventStore, RecordedEvent};
+use model::events::{Event, Follow, Like, Post, Repost, StreamId, User};
+use model::ids::{PostId, SessionId, UserId};
+use model::values::IdempotencyKey;
+use mongodb::ClientSession;
+
+use super::{Broken, CommandError, Refusal};
+use crate::credentials::{self, Credentials};
+use crate::domain::{follow, like, post, repost, user, visibility};
+use crate::sessions::{self, Session};
+
+/// An aggregate as its last event left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<S> {
+    pub version: i64,
+    pub state: S,
+}
+
+/// What an id that clients call a post's stands for.
+#[derive(Debug)]
+pub(super) enum Named {
+    Post(Versioned<Post>),
+    /// A repost that was not retracted. Its post has yet to be loaded.
+    Repost(Repost),
+}
+
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    store: &'a EventStore,
+    session: &'a mut ClientSession,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(store: &'a EventStore, session: &'a mut ClientSession) -> Self {
+        Self { store, session }
+    }
+
+    pub(super) async fn user(&mut self, id: UserId) -> Result<Option<Versioned<User>>, CommandError> {
+        self.load(StreamId::user(id), user::evolve).await
+    }
+
+    pub(super) async fn post(&mut self, id: PostId) -> Result<Option<Versioned<Post>>, CommandError> {
+        self.load(StreamId::post(id), post::evolve).await
+    }
+
+    pub(super) async fn follow(
+        &mut self,
+        follower: UserId,
+        followee: UserId,
+    ) -> Result<Option<Versioned<Follow>>, CommandError> {
+        self.load(StreamId::follow(follower, followee), follow::evolve).await
+    }
+
+    pub(super) async fn like(&mut self, user: UserId, post: PostId) -> Result<Option<Versioned<Like>>, CommandError> {
+        self.load(StreamId::like(user, post), like::evolve).await
+    }
+
+    pub(super) async fn repost(
+        &mut self,
+        user: UserId,
+        post: PostId,
+    ) -> Result<Option<Versioned<Repost>>, CommandError> {
+        self.load(StreamId::repost(user, post), repost::evolve).await
+    }
+
+    pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
+        Ok(credentials::load(self.store, self.session, user).await?)
+    }
+
+    pub(super) async fn session(&mut self, id: SessionId) -> Result<Option<Session>, CommandError> {
+        Ok(sessions::load(self.store, self.session, id).await?)
+    }
+
+    pub(super) async fn by_idempotency_key(
+        &mut self,
+        actor: UserId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<RecordedEvent>, CommandError> {
+        Ok(self.store.find_by_idempotency_key(self.session, actor, key).await?)
+    }
+
+    pub(super) async fn is_following(&mut self, follower: UserId, followee: UserId) -> Result<bool, CommandError> {
+        Ok(self
+            .follow(follower, followee)
+            .await?
+            .is_some_and(|follow| follow.state.active))
+    }
+
+    /// Whether one more may be followed. What the same user does at this very moment is not counted.
+    pub(super) async fn follows_fewer_than(&mut self, follower: UserId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.follows_fewer_than(self.session, follower, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyFollows(max))?)
+    }
+
+    /// A user who is not deleted.
+    pub(super) async fn live_user(&mut self, id: UserId) -> Result<User, CommandError> {
+        match self.user(id).await? {
+            Some(user) if !user.state.deleted => Ok(user.state),
+            _ => Err(Refusal::NoSuchUser.into()),
+        }
+    }
+
+    /// The user of the token, who may be deleted: a token outlives its user by up to a quarter of an hour.
+    ///
+    /// Whatever others are shown a count of looks here first: a like, a repost, a reply, a follow. A count changes with its
+    /// row, and nothing hides it before the deletion sweep takes the row back.
+    pub(super) async fn live_actor(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
+        match self.user(id).await? {
+            Some(user) if !user.state.deleted => Ok(user),
+            _ => Err(Refusal::ActorGone.into()),
+        }
+    }
+
+    /// The post of this id, or the repost. Whether anybody may see it is not looked at.
+    pub(super) async fn named(&mut self, id: PostId) -> Result<Named, CommandError> {
+        if let Some(post) = self.post(id).await? {
+            return Ok(Named::Post(post));
+        }
+        // The streams of reposts are named by user and post; the repost's own id is in its event alone.
+        let made = self
+            .store
+            .find_repost(self.session, id)
+            .await?
+            .ok_or(Refusal::NoSuchPost)?;
+        let made = repost::evolve(made.event()?).ok_or_else(|| Broken::Stream(made.stream.to_string()))?;
+        match self.repost(made.user, made.post).await? {
+            // Retracted and made again, it has another id.
+            Some(now) if now.state.active && now.state.id == id => Ok(Named::Repost(now.state)),
+            _ => Err(Refusal::NoSuchPost.into()),
+        }
+    }
+
+    /// The post that an id means, for somebody who wants to like, answer or repost it: a repost means its original.
+    pub(super) async fn seen_by(&mut self, viewer: UserId, id: PostId) -> Result<Versioned<Post>, CommandError> {
+        match self.named(id).await? {
+            Named::Post(post) => self.check_seen_by(viewer, post).await,
+            Named::Repost(repost) => {
+                self.reposter_is_live(&repost).await?;
+                let original = self.post(repost.post).await?.ok_or(Refusal::NoSuchPost)?;
+                self.check_seen_by(viewer, original).await
+            }
+        }
+    }
+
+    /// Who deleted their account hides their reposts with it.
+    pub(super) async fn reposter_is_live(&mut self, repost: &Repost) -> Result<(), CommandError> {
+        match self.live_user(repost.user).await {
+            Ok(_) => Ok(()),
+            Err(CommandError::Refused(Refusal::NoSuchUser)) => Err(Refusal::NoSuchPost.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The post again, if the viewer may see it. What may not be seen is not there.
+    pub(super) async fn check_seen_by(
+        &mut self,
+        viewer: UserId,
+        post: Versioned<Post>,
+    ) -> Result<Versioned<Post>, CommandError> {
+        if post.state.deleted {
+            return Err(Refusal::NoSuchPost.into());
+        }
+        let author = self.user(post.state.author).await?.ok_or(Refusal::NoSuchPost)?;
+        let follows =
+            visibility::depends_on_follow(viewer, &post.state) && self.is_following(viewer, post.state.author).await?;
+        if visibility::may_see(viewer, &post.state, &author.state, follows) {
+            Ok(post)
+        } else {
+            Err(Refusal::NoSuchPost.into())
+        }
+    }
+
+    async fn load<S>(
+        &mut self,
+        stream: StreamId,
+        evolve: fn(Event) -> Option<S>,
+    ) -> Result<Option<Versioned<S>>, CommandError> {
+        let Some(recorded) = self.store.load(self.session, &stream).await? else {
+            return Ok(None);
+        };
+        let state = evolve(recorded.event()?).ok_or_else(|| Broken::Stream(stream.to_string()))?;
+        Ok(Some(Versioned {
+            version: recorded.version,
+            state,
+        }))
+    }
+}
+
+/// The state to decide on, and the version to expect.
+pub(super) fn state_of<S>(loaded: Option<&Versioned<S>>) -> (Option<&S>, i64) {
+    loaded.map_or((None, 0), |loaded| (Some(&loaded.state), loaded.version))
+}

@@ -1,0 +1,131 @@
+//! What the deletion of a user takes back, as ordinary commands. Nobody is asked whether they may see what they take
+//! back, and what is gone already is no error: a sweep that is resumed repeats itself.
+
+use std::time::Duration;
+
+use event_log::event_store::EventStore;
+use event_log::position::Position;
+use model::events::Event;
+use model::ids::{PostId, UserId};
+use tokio::time::timeout;
+
+use super::execute::{Cause, Command, Executor, Plan};
+use super::read::{Reader, state_of};
+use super::{CommandError, Unavailable, posts};
+use crate::domain::{follow, like, post, repost};
+use crate::metrics::Metrics;
+
+/// Commands that at most this many tasks give at a time.
+const AT_ONCE: usize = 32;
+
+/// Takes back, on behalf of a user that is deleted.
+#[derive(Debug, Clone)]
+pub struct Retractions {
+    executor: Executor,
+    deadline: Duration,
+}
+
+impl Retractions {
+    /// Each command may take as long as `deadline`.
+    pub fn new(store: EventStore, deadline: Duration) -> Self {
+        Self {
+            executor: Executor::new(store, AT_ONCE, deadline, Metrics::default()),
+            deadline,
+        }
+    }
+
+    /// The position of the event, or none where nothing was left to take back; the same for the others.
+    pub async fn unfollow(
+        &self,
+        follower: UserId,
+        followee: UserId,
+        cause: &Cause,
+    ) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Follow { follower, followee }, cause).await
+    }
+
+    pub async fn unlike(&self, user: UserId, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Like { user, post }, cause).await
+    }
+
+    /// `post` is the original.
+    pub async fn unrepost(&self, user: UserId, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Repost { user, post }, cause).await
+    }
+
+    pub async fn delete_post(&self, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Post(post), cause).await
+    }
+
+    async fn retract(&self, what: Retracted, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        let retraction = Retraction {
+            what,
+            actor: cause.actor,
+        };
+        let execute = self.executor.execute(&retraction, cause.clone());
+        let done = timeout(self.deadline, execute)
+            .await
+            .map_err(|_| Unavailable::Deadline)??;
+        Ok(done.answer.then_some(done.position))
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Retracted {
+    Follow { follower: UserId, followee: UserId },
+    Like { user: UserId, post: PostId },
+    Repost { user: UserId, post: PostId },
+    Post(PostId),
+}
+
+#[derive(Debug)]
+struct Retraction {
+    what: Retracted,
+    actor: UserId,
+}
+
+impl Command for Retraction {
+    /// Whether there was something to take back.
+    type Answer = bool;
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<bool>, CommandError> {
+        let (event, version) = match self.what {
+            Retracted::Follow { follower, followee } => {
+                let loaded = read.follow(follower, followee).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (
+                    follow::decide(state, follow::Command::Unfollow { follower, followee })?,
+                    version,
+                )
+            }
+            Retracted::Like { user, post } => {
+                let loaded = read.like(user, post).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (like::decide(state, like::Command::Unlike), version)
+            }
+            Retracted::Repost { user, post } => {
+                let loaded = read.repost(user, post).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (repost::decide(state, repost::Command::Unrepost)?, version)
+            }
+            Retracted::Post(id) => match read.post(id).await? {
+                Some(post) if !post.state.deleted => {
+                    let by = post.state.author;
+                    (
+                        post::decide(Some(&post.state), post::Command::Delete { by })?,
+                        post.version,
+                    )
+                }
+                _ => (None, 0),
+            },
+        };
+        Ok(match event {
+            Some(event @ Event::PostDeleted(_)) => posts::deletion(event, version, true),
+            Some(event) => Plan::append(event, version, true),
+            None => Plan::Nothing {
+                partition: self.actor.partition(),
+                answer: false,
+            },
+        })
+    }
+}

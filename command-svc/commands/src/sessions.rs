@@ -1,0 +1,332 @@
+//! Sessions: each login begins one, a family of refresh tokens of which one is good at a time.
+//!
+//! A refresh moves the family's counter on by compare-and-set. The successor is derived from family and counter, so
+//! that a client whose answer was lost gets the very same one when it asks again within a few seconds. Any other
+//! use of a token that was used before means that two hold it: the session ends.
+//!
+//! Invariant: a session whose `epoch` is not that of its user's credentials is over, whether it was removed or not.
+//! A login that races with a change of the password, or with the deletion of the user, thus leaves nothing behind.
+
+mod token;
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bson::doc;
+use bson::spec::BinarySubtype;
+use chrono::{DateTime, TimeDelta, Utc};
+use event_log::event_store::{Companion, EventStore};
+use event_log::mongo::{is_duplicate_key, is_transient};
+use futures_util::TryStreamExt;
+use model::clock::SharedClock;
+use model::ids::{SessionId, UserId};
+use mongodb::error::Error;
+use mongodb::options::IndexOptions;
+use mongodb::{ClientSession, Collection, Database, IndexModel};
+use serde::{Deserialize, Serialize};
+use service::config::{Auth, ConfigError};
+
+pub use self::token::RefreshTokens;
+pub(crate) use self::token::{InvalidRefreshToken, RefreshToken};
+use crate::credentials::Credentials;
+use crate::{latest, setup};
+
+const SESSIONS: &str = "sessions";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Session {
+    #[serde(rename = "_id")]
+    pub(crate) id: SessionId,
+    pub(crate) user: UserId,
+    /// The epoch of the credentials with which the session began.
+    pub(crate) epoch: i64,
+    /// The number of the refresh token that is good now.
+    counter: i64,
+    /// The SHA-256 of that token.
+    token_hash: bson::Binary,
+    /// What the device called itself at the login; none in sessions of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub(crate) created_at: DateTime<Utc>,
+    /// The login, or the last refresh.
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub(crate) rotated_at: DateTime<Utc>,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    expires_at: DateTime<Utc>,
+}
+
+impl Session {
+    /// Whether it is still good for what the credentials open. It may have been read after them, and have gone on under a new
+    /// password by then.
+    pub(crate) fn lives(&self, credentials: &Credentials, now: DateTime<Utc>) -> bool {
+        self.user == credentials.user && self.epoch >= credentials.epoch && self.expires_at > now
+    }
+}
+
+/// The session as it is when the causally consistent `reading` asks, or later.
+pub(crate) async fn load(
+    store: &EventStore,
+    reading: &mut ClientSession,
+    id: SessionId,
+) -> Result<Option<Session>, Error> {
+    store
+        .database()
+        .collection(SESSIONS)
+        .find_one(doc! { "_id": id })
+        .session(reading)
+        .await
+}
+
+/// What a refresh came to.
+#[derive(Debug)]
+pub(crate) enum Refresh {
+    Rotated {
+        session: Box<Session>,
+        token: RefreshToken,
+    },
+    /// There is no such session any more, or it has expired.
+    Ended,
+    /// A token was used a second time; the session is ended.
+    Reused {
+        user: UserId,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SessionStore {
+    sessions: Collection<Session>,
+    tokens: RefreshTokens,
+    clock: SharedClock,
+    ttl: TimeDelta,
+    grace: TimeDelta,
+}
+
+impl SessionStore {
+    pub(crate) async fn open(
+        database: &Database,
+        tokens: RefreshTokens,
+        auth: &Auth,
+        clock: SharedClock,
+    ) -> Result<Self, Error> {
+        setup::collection(database, SESSIONS).await?;
+        let sessions = database.collection::<Session>(SESSIONS);
+        // It stands in for "user", which earlier versions made.
+        let by_user = IndexOptions::builder().name("user_recent".to_owned()).build();
+        let expiry = IndexOptions::builder()
+            .name("expiry".to_owned())
+            .expire_after(Duration::ZERO)
+            .build();
+        sessions
+            .create_indexes([
+                IndexModel::builder()
+                    .keys(doc! { "user": 1, "rotated_at": -1 })
+                    .options(by_user)
+                    .build(),
+                IndexModel::builder()
+                    .keys(doc! { "expires_at": 1 })
+                    .options(expiry)
+                    .build(),
+            ])
+            .await?;
+        let ttl = TimeDelta::from_std(auth.refresh_token_ttl).unwrap_or(TimeDelta::MAX);
+        let grace = TimeDelta::from_std(auth.refresh_reuse_grace).unwrap_or(TimeDelta::MAX);
+        Ok(Self {
+            sessions,
+            tokens,
+            clock,
+            ttl,
+            grace,
+        })
+    }
+
+    /// The user's sessions beyond [`latest::MOST`] end, those first that were used longest ago.
+    pub(crate) async fn begin(
+        &self,
+        user: UserId,
+        epoch: i64,
+        device: Option<String>,
+    ) -> Result<(SessionId, RefreshToken), Error> {
+        let now = self.clock.now();
+        let id = SessionId::new(now);
+        let token = self.tokens.issue(id, 0);
+        let session = Session {
+            id,
+            user,
+            epoch,
+            counter: 0,
+            token_hash: hash(&token),
+            device,
+            created_at: now,
+            rotated_at: now,
+            expires_at: now + self.ttl,
+        };
+        retried(|| async {
+            match self.sessions.insert_one(&session).await {
+                Ok(_) => Ok(()),
+                // The id was drawn a moment ago: who has it is this session, written by an attempt that had no answer.
+                Err(error) if is_duplicate_key(&error) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+        .await?;
+        if let Err(error) = latest::keep(&self.sessions, user, "rotated_at").await {
+            tracing::warn!(%error, %user, "the oldest sessions were not ended; the next login will");
+        }
+        Ok((id, token))
+    }
+
+    pub(crate) fn parse(&self, token: &str) -> Result<RefreshToken, InvalidRefreshToken> {
+        self.tokens.parse(token)
+    }
+
+    /// An attempt that had no answer is repeated as a whole: if it went through, this is a use within the grace.
+    pub(crate) async fn refresh(&self, presented: &RefreshToken) -> Result<Refresh, Error> {
+        retried(|| async {
+            loop {
+                if let Some(refresh) = self.try_refresh(presented).await? {
+                    return Ok(refresh);
+                }
+            }
+        })
+        .await
+    }
+
+    /// `None`: another refresh came in between.
+    async fn try_refresh(&self, presented: &RefreshToken) -> Result<Option<Refresh>, Error> {
+        let now = self.clock.now();
+        let Some(session) = self.sessions.find_one(doc! { "_id": presented.family }).await? else {
+            return Ok(Some(Refresh::Ended));
+        };
+        if session.expires_at <= now {
+            return Ok(Some(Refresh::Ended));
+        }
+        if presented.counter == session.counter {
+            if session.token_hash != hash(presented) {
+                return Ok(Some(Refresh::Ended));
+            }
+            return self.rotate(session, now).await;
+        }
+        if presented.counter + 1 == session.counter && now - session.rotated_at <= self.grace {
+            let token = self.tokens.issue(session.id, session.counter);
+            let session = Box::new(session);
+            return Ok(Some(Refresh::Rotated { session, token }));
+        }
+        if presented.counter < session.counter {
+            self.sessions.delete_one(doc! { "_id": session.id }).await?;
+            return Ok(Some(Refresh::Reused { user: session.user }));
+        }
+        // Ahead of what is stored: the database was restored from an older copy.
+        Ok(Some(Refresh::Ended))
+    }
+
+    async fn rotate(&self, session: Session, now: DateTime<Utc>) -> Result<Option<Refresh>, Error> {
+        let token = self.tokens.issue(session.id, session.counter + 1);
+        // Not if it has set another password since: it goes on with the epoch of that.
+        let known = doc! { "_id": session.id, "counter": session.counter, "epoch": session.epoch };
+        let next = Session {
+            counter: session.counter + 1,
+            token_hash: hash(&token),
+            rotated_at: now,
+            expires_at: now + self.ttl,
+            ..session
+        };
+        let change = doc! { "$set": {
+            "counter": next.counter,
+            "token_hash": &next.token_hash,
+            "rotated_at": bson::DateTime::from_chrono(next.rotated_at),
+            "expires_at": bson::DateTime::from_chrono(next.expires_at),
+        } };
+        let updated = self.sessions.update_one(known, change).await?;
+        let session = Box::new(next);
+        Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session, token }))
+    }
+
+    /// A user's sessions, the last used first, and at most [`latest::MOST`].
+    pub(crate) async fn of_user(&self, user: UserId) -> Result<Vec<Session>, Error> {
+        self.sessions
+            .find(doc! { "user": user })
+            .sort(doc! { "rotated_at": -1 })
+            .limit(latest::MOST.into())
+            .await?
+            .try_collect()
+            .await
+    }
+
+    pub(crate) async fn find(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        self.sessions.find_one(doc! { "_id": id }).await
+    }
+
+    /// Harmless where it has ended already.
+    pub(crate) async fn end(&self, id: SessionId) -> Result<(), Error> {
+        retried(|| async { self.sessions.delete_one(doc! { "_id": id }).await.map(drop) }).await
+    }
+
+    /// Ends a session whose password is not the present one any more. False where it has gone on under another one since it was read, or
+    /// is not there.
+    pub(crate) async fn end_former(&self, session: &Session) -> Result<bool, Error> {
+        let former = doc! { "_id": session.id, "epoch": session.epoch };
+        let ended = retried(|| async { self.sessions.delete_one(former.clone()).await }).await?;
+        Ok(ended.deleted_count == 1)
+    }
+}
+
+/// All of a user's sessions.
+pub(crate) fn end_all(user: UserId) -> Companion {
+    Companion::Delete {
+        collection: SESSIONS,
+        filter: doc! { "user": user },
+    }
+}
+
+/// All of a user's sessions but one, which goes on with the new password.
+pub(crate) fn end_others(user: UserId, kept: SessionId, epoch: i64) -> [Companion; 2] {
+    [
+        Companion::Delete {
+            collection: SESSIONS,
+            filter: doc! { "user": user, "_id": { "$ne": kept } },
+        },
+        Companion::Update {
+            collection: SESSIONS,
+            filter: doc! { "_id": kept },
+            update: doc! { "$set": { "epoch": epoch } },
+        },
+    ]
+}
+
+fn hash(token: &RefreshToken) -> bson::Binary {
+    bson::Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: token.hash().to_vec(),
+    }
+}
+
+async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() -> F) -> Result<T, Error> {
+    attempt
+        .retry(
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(50))
+                // For a second and a half: a session conflicts with the transaction of a new password while that lasts.
+                .with_max_times(5)
+                .with_jitter(),
+        )
+        .when(is_transient)
+        .notify(|error, _| tracing::warn!(%error, "a session had no answer; trying again"))
+        .await
+}
+
+/// The secret that refresh tokens are derived from has no default.
+pub fn refresh_tokens(auth: &Auth) -> Result<RefreshTokens, ConfigError> {
+    const KEY: &str = "auth.refresh_secret";
+    const MIN_CHARACTERS: usize = 32;
+    match &auth.refresh_secret {
+        None => Err(ConfigError::invalid(
+            KEY,
+            "is missing: a random text of 32 characters or more",
+        )),
+        Some(secret) if secret.expose().chars().count() < MIN_CHARACTERS => {
+            Err(ConfigError::invalid(KEY, "must have 32 characters or more"))
+        }
+        Some(secret) => Ok(RefreshTokens::new(secret.expose().as_bytes())),
+    }
+}

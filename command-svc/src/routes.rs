@@ -1,0 +1,91 @@
+//! What HTTP clients can ask for: the whole table, and one file for each resource.
+
+mod documentation;
+mod follows;
+mod keys;
+mod me;
+mod password_resets;
+mod posts;
+mod problems;
+mod reactions;
+mod request;
+mod sessions;
+mod users;
+
+use actix_web::http::Method;
+use actix_web::web::{Data, ServiceConfig, delete, get, patch, post, put, resource};
+use service::auth::Verifier;
+use service::http::Class;
+
+pub use self::documentation::openapi;
+use commands::Commands;
+
+pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
+    service
+        .app_data(state.commands.clone())
+        .app_data(state.keys.clone())
+        .service(resource("/v1/users").route(post().to(users::register)))
+        .service(
+            resource("/v1/users/me")
+                .route(get().to(me::show))
+                .route(patch().to(me::change))
+                .route(delete().to(me::delete)),
+        )
+        .service(resource("/v1/users/password-resets").route(post().to(password_resets::reset)))
+        .service(
+            resource("/v1/users/{id}/follow")
+                .route(put().to(follows::follow))
+                .route(delete().to(follows::unfollow)),
+        )
+        .service(
+            resource("/v1/sessions")
+                .route(get().to(sessions::list))
+                .route(post().to(sessions::log_in)),
+        )
+        .service(resource("/v1/sessions/refresh").route(post().to(sessions::refresh)))
+        .service(resource("/v1/sessions/current").route(delete().to(sessions::log_out)))
+        .service(resource("/v1/sessions/{id}").route(delete().to(sessions::end)))
+        .service(resource("/v1/posts").route(post().to(posts::create)))
+        .service(
+            resource("/v1/posts/{id}")
+                .route(patch().to(posts::edit))
+                .route(delete().to(posts::delete)),
+        )
+        .service(
+            resource("/v1/posts/{id}/like")
+                .route(put().to(reactions::like))
+                .route(delete().to(reactions::unlike)),
+        )
+        .service(
+            resource("/v1/posts/{id}/repost")
+                .route(put().to(reactions::repost))
+                .route(delete().to(reactions::unrepost)),
+        )
+        .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
+}
+
+/// The routes that have a limit of their own.
+pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
+    vec![
+        (Method::POST, "/v1/users", Class::Register),
+        (Method::POST, "/v1/users/password-resets", Class::Login),
+        (Method::POST, "/v1/sessions", Class::Login),
+        (Method::POST, "/v1/sessions/refresh", Class::RefreshAddress),
+    ]
+}
+
+/// What the routes work with; clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    commands: Data<Commands>,
+    keys: Data<keys::Keys>,
+}
+
+impl State {
+    pub(crate) fn new(commands: Commands, verifier: &Verifier) -> Self {
+        Self {
+            commands: Data::new(commands),
+            keys: Data::new(keys::Keys::of(verifier)),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! `microblog import`: a follow graph and posts from files, through the public API and nothing else.
+
+mod accounts;
+mod edges;
+mod fields;
+mod input;
+mod journal;
+mod names;
+mod plan;
+mod posts;
+mod run;
+mod summary;
+mod tally;
+
+use std::fs;
+use std::io::{self, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use event_log::crypto::sha256;
+use reqwest::Url;
+
+pub use self::edges::Header;
+pub use self::fields::Separator;
+pub use self::input::{InputError, Problem};
+use self::journal::Journal;
+use self::plan::Source;
+use self::run::{Ended, Import};
+use crate::api_client::ApiClient;
+use crate::progress::Progress;
+
+/// The import is complete, but some of it was refused.
+const SOME_REFUSED: u8 = 3;
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Load users, follows and posts from files, through the public API
+///
+/// Everybody whom the files name is registered, with a handle that is always the same for the same name (`17` becomes
+/// `user_17`; a name that is a handle stays) and a password that is derived from the handle and a secret; then follows
+/// and posts are sent, mixed so that both end together, each by its own logged-in user.
+///
+/// What the files are taken for is said before anything is sent; with --dry-run, that is all. A line that fits in nowhere
+/// is an error.
+///
+/// An import can be interrupted at any time and run again: it goes on where it was. What was sent twice counts once.
+///
+/// Limits: an import obeys the services' rate limits, which by default let one address register 30 users a minute.
+/// For a bulk load start the services with MICROBLOG__RATE_LIMIT__ENABLED=false.
+///
+/// Exit code: 0 complete, 3 complete but for what the summary lists as refused, 1 not complete (run it again), 130
+/// interrupted.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Who follows whom: a line for each pair, `a b` or `a,b`, plain or gzip, in UTF-8
+    ///
+    /// Read as friendship, both ways: a follows b and b follows a. See --directed. A file has one separator: a tab, a
+    /// semicolon or a comma, if most lines have two names then, or else blanks. Names that have it in them stand in quotes, as in CSV. What
+    /// follows the two names (a weight, a time) is ignored, and so are lines that begin with `#` or `%`.
+    #[arg(long, value_name = "FILE")]
+    pub follows: Option<PathBuf>,
+
+    /// Who wrote what: CSV, plain or gzip, in UTF-8, whose first line names the columns `author` and `text`
+    ///
+    /// Other columns are ignored: a post is as old as its import. Texts are taken as they are, HTML entities too.
+    #[arg(long, value_name = "FILE")]
+    pub posts: Option<PathBuf>,
+
+    /// Read a line `a b` as "a follows b" only
+    #[arg(long)]
+    pub directed: bool,
+
+    /// Whether the first line of the follows names the columns, and nobody
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub header: Header,
+
+    /// What stands between two names of the follows, where the file doesn't show it
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub separator: Option<Separator>,
+
+    /// Read the files, say what they are taken for, and end
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Let the users of the follow graph write every Nth post, so that those who are followed write too
+    ///
+    /// They take turns, in the order in which the edge list names them; all other posts stay with their authors, who
+    /// are users of their own, followed by nobody. 1 gives every post to the graph, 0 none.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub spread: u64,
+
+    /// Where command-svc answers
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_COMMAND_URL",
+        default_value = "http://127.0.0.1:8081"
+    )]
+    pub command_url: Url,
+
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub concurrency: NonZeroUsize,
+
+    /// How long to go on while nothing but failures comes back
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::cli_values::duration)]
+    pub patience: Duration,
+
+    /// The file with the secret that passwords are derived from; made when it is not there
+    ///
+    /// Keep it: with it one can log in as any imported user. By default it is in the state directory
+    /// ($XDG_STATE_HOME/microblog or ~/.local/state/microblog).
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// The file that remembers how far the import has come; by default one for each set of files, in the state directory
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+
+    /// Forget how far an earlier run had come, and send everything again
+    #[arg(long)]
+    pub restart: bool,
+}
+
+/// Runs the command to its end and prints its summary.
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.follows.is_none() && arguments.posts.is_none() {
+        bail!("there is nothing to import: give --follows, --posts or both");
+    }
+    let progress = Progress::new();
+    let source = Source::look_at(&arguments)?;
+    for line in source.taken_for() {
+        progress.say(line);
+    }
+    progress.say("reading the files");
+    let survey = source.survey()?;
+    progress.say(format_args!(
+        "{} users, {} follows, {} posts",
+        survey.accounts.len(),
+        survey.follows,
+        survey.posts,
+    ));
+    if arguments.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let secret = secret(&arguments)?;
+    let identity = identity(&arguments, &source)?;
+    let path = match &arguments.state {
+        Some(path) => path.clone(),
+        None => state_directory()?
+            .join("imports")
+            .join(format!("{}.jsonl", short_hash(&identity))),
+    };
+    let (journal, remembered) = Journal::open(&path, &identity, arguments.restart)?;
+    progress.say(format_args!("the state of this import is in {}", path.display()));
+    let api = ApiClient::new(&arguments.command_url, arguments.patience)?;
+    let import = Import::new(api, &secret, arguments.concurrency, &progress);
+    let (ended, summary) = import.run(&source, &survey, journal, remembered).await;
+    summary.print(&mut io::stdout().lock())?;
+    Ok(match ended {
+        Ended::Complete if summary.refused() == 0 => ExitCode::SUCCESS,
+        Ended::Complete => ExitCode::from(SOME_REFUSED),
+        Ended::Interrupted => {
+            progress.say("interrupted; the same command goes on from here");
+            ExitCode::from(INTERRUPTED)
+        }
+        Ended::Failed(error) => {
+            progress.say(format_args!(
+                "{error:#}\nnot complete; the same command goes on from here"
+            ));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// What makes two runs the same import: of what else a file is taken for, the same numbers would name other things.
+fn identity(arguments: &Arguments, source: &Source) -> anyhow::Result<String> {
+    let file = |path: &Option<PathBuf>| -> anyhow::Result<String> {
+        let Some(path) = path else { return Ok("none".to_owned()) };
+        let read = || -> io::Result<String> {
+            let size = fs::metadata(path)?.len();
+            Ok(format!("{} of {size} bytes", fs::canonicalize(path)?.display()))
+        };
+        read().with_context(|| path.display().to_string())
+    };
+    Ok(format!(
+        "follows {}{}, posts {} spread {}, to {}; {}",
+        file(&arguments.follows)?,
+        if arguments.directed { " directed" } else { "" },
+        file(&arguments.posts)?,
+        arguments.spread,
+        arguments.command_url,
+        source.taken_for().join("; "),
+    ))
+}
+
+fn short_hash(text: &str) -> String {
+    sha256(text.as_bytes())[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn state_directory() -> anyhow::Result<PathBuf> {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+    let base = base.context("neither XDG_STATE_HOME nor HOME is set: name the files with --state and --secret-file")?;
+    Ok(base.join("microblog"))
+}
+
+/// There is no default secret: one that is not there is drawn, and readable by its owner alone.
+fn secret(arguments: &Arguments) -> anyhow::Result<Vec<u8>> {
+    let path = match &arguments.secret_file {
+        Some(path) => path.clone(),
+        None => state_directory()?.join("import-secret"),
+    };
+    read_or_make_secret(&path).with_context(|| format!("the secret file {}", path.display()))
+}
+
+fn read_or_make_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
+    const SHORTEST: usize = 16;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    match fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Ok(mut file) => {
+            let drawn = format!("{}{}\n", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+            file.write_all(drawn.as_bytes())?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
+    }
+    let text = fs::read_to_string(path)?;
+    let secret = text.trim();
+    if secret.len() < SHORTEST {
+        bail!("has {} characters; {SHORTEST} are needed", secret.len());
+    }
+    Ok(secret.as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_drawn_once_and_then_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/secret");
+        let drawn = read_or_make_secret(&path).unwrap();
+        assert_eq!(drawn.len(), 64);
+        assert_eq!(read_or_make_secret(&path).unwrap(), drawn);
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_short_secret_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "short").unwrap();
+        assert!(
+            read_or_make_secret(file.path())
+                .unwrap_err()
+                .to_string()
+                .contains("16 are needed")
+        );
+    }
+}

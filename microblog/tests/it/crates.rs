@@ -1,0 +1,56 @@
+//! The arrows between our crates, as docs/ARCHITECTURE.md draws them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+/// Each crate with all of ours that it is compiled with. What is not named here must not be reached, by any way.
+const ARROWS: [(&str, &[&str]); 10] = [
+    ("model", &[]),
+    ("event-log", &["model"]),
+    ("service", &["event-log", "model"]),
+    ("views", &["event-log", "model"]),
+    ("commands", &["event-log", "model", "service"]),
+    ("command-svc", &["commands", "event-log", "model", "service"]),
+    ("query-svc", &["event-log", "model", "service", "views"]),
+    ("projector", &["commands", "event-log", "model", "service", "views"]),
+    ("operator", &["event-log", "model", "service", "views"]),
+    ("local-mongodb", &[]),
+];
+
+/// The crates of a package's tree that lie below `root`: `name v0.1.0 (/path/of/it)`.
+fn ours(package: &str, root: &Path) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ])
+        .args(["--package", package])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let root = format!("({}", root.display());
+    let ours = tree.lines().filter(|line| line.contains(&root));
+    let names = ours.filter_map(|line| line.split(' ').next()).map(str::to_owned);
+    names.filter(|name| name != package).collect()
+}
+
+#[test]
+fn the_arrows_point_as_they_are_drawn() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .canonicalize()
+        .unwrap();
+    for (package, reached) in ARROWS {
+        let reached: BTreeSet<_> = reached.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(ours(package, &root), reached, "{package}");
+    }
+}

@@ -1,0 +1,219 @@
+//! From rows to home timelines: fan-out of posts and reposts, backfill of follows, and large audiences.
+//!
+//! All of it runs after the rows are committed, reads in a session that sees them, and is harmless to repeat.
+//! Whether an audience is large is known from the transaction that committed the rows: see [`Reach`].
+//! A post's row is committed before its followers are read, a follow's edge before the followee's posts are read: of
+//! a post and a follow that overlap, one sees the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Timelines;
+use chrono::TimeDelta;
+use event_log::subscription::Delivery;
+use model::clock::SharedClock;
+use model::events::Event;
+use model::ids::UserId;
+use mongodb::ClientSession;
+use mongodb::error::Error;
+
+use super::Views;
+use super::entry_writer::EntryWriter;
+use super::fan_out::{FanOut, Posted};
+use super::home_timelines::{BATCH, Entry};
+use super::metrics::ViewMetrics;
+use super::posts::PostReference;
+use super::profiles::Audience;
+use super::row_writer::Committed;
+
+/// Owners that one pass marks idle at a time.
+const IDLE_BATCH: u32 = 1_000;
+
+#[derive(Debug)]
+pub(super) struct Distribution {
+    views: Views,
+    fan_out: FanOut,
+    entries: EntryWriter,
+    timelines: Timelines,
+    clock: SharedClock,
+    metrics: ViewMetrics,
+}
+
+/// What a batch means for the home timelines of one account's followers.
+#[derive(Debug, Default)]
+struct Work {
+    /// New posts and reposts.
+    entries: Vec<Entry>,
+    /// New followers.
+    followers: BTreeSet<UserId>,
+}
+
+impl Distribution {
+    pub(super) fn new(views: Views, timelines: Timelines, clock: SharedClock, metrics: ViewMetrics) -> Self {
+        let entries = EntryWriter::new(
+            views.home_timelines.clone(),
+            timelines.clone(),
+            clock.clone(),
+            metrics.clone(),
+        );
+        Self {
+            fan_out: FanOut::new(views.clone(), entries.clone(), metrics.clone()),
+            entries,
+            views,
+            timelines,
+            clock,
+            metrics,
+        }
+    }
+
+    pub(super) async fn distribute(&self, batch: &[Delivery], committed: &Committed) -> Result<(), Error> {
+        let mut registered = Vec::new();
+        let mut work: BTreeMap<UserId, Work> = BTreeMap::new();
+        for delivery in batch {
+            match &delivery.event {
+                Event::UserRegistered(user) => registered.push((user.id, user.created_at)),
+                // Without its content it has been deleted since.
+                Event::PostCreated(post) if post.content.is_some() => {
+                    let entry = Entry {
+                        id: post.id,
+                        author: post.author,
+                        repost_of: None,
+                    };
+                    work.entry(post.author).or_default().entries.push(entry);
+                }
+                Event::PostReposted(repost) => {
+                    let original = PostReference {
+                        post: repost.post,
+                        author: repost.post_author,
+                    };
+                    let entry = Entry {
+                        id: repost.id,
+                        author: repost.user,
+                        repost_of: Some(original),
+                    };
+                    work.entry(repost.user).or_default().entries.push(entry);
+                }
+                Event::Followed(follow) => {
+                    work.entry(follow.followee)
+                        .or_default()
+                        .followers
+                        .insert(follow.follower);
+                }
+                // Entries are hints: a page asks for what is deleted, retracted or unfollowed when it is read.
+                _ => {}
+            }
+        }
+        self.views.home_timelines.note_registrations(&registered).await?;
+        if work.is_empty() {
+            return Ok(());
+        }
+        for (account, work) in work {
+            self.distribute_of(account, work, committed).await?;
+        }
+        Ok(())
+    }
+
+    async fn distribute_of(&self, account: UserId, work: Work, committed: &Committed) -> Result<(), Error> {
+        if !work.entries.is_empty() {
+            let posted = Posted {
+                author: account,
+                entries: work.entries,
+                committed: committed.clone(),
+            };
+            self.fan_out.run(posted).await?;
+        }
+        if !work.followers.is_empty() {
+            let reach = committed.reach(account);
+            let session = &mut committed.session(&self.views).await?;
+            let followers: Vec<UserId> = work.followers.into_iter().collect();
+            let many = reach.followers >= i64::from(self.timelines.fan_out_limit.get());
+            match reach.audience {
+                Some(Audience::Large) => self.views.home_timelines.tell_large(&followers, account).await?,
+                // Whoever began may have died since: every follow that sees it finishes it.
+                Some(Audience::Crossing) => self.cross(session, account).await?,
+                None if many => self.cross(session, account).await?,
+                None if !reach.posted => {}
+                None => self.backfill(session, account, &followers).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what the account has posted so far into the home timelines of new followers.
+    async fn backfill(&self, session: &mut ClientSession, account: UserId, followers: &[UserId]) -> Result<(), Error> {
+        let window = self.timelines.window.get();
+        let newest = self
+            .views
+            .posts
+            .newest_heads(session, account, window.saturating_add(1))
+            .await?;
+        if newest.is_empty() {
+            return Ok(());
+        }
+        let headers = self.views.home_timelines.headers(session, followers).await?;
+        let mut floors = Vec::new();
+        let mut copies = Vec::new();
+        for &owner in followers {
+            let header = headers.get(&owner);
+            if header.is_some_and(|header| header.idle) {
+                // All there is now lies below the floor that the next visit sets.
+                self.metrics.idle_skips.inc();
+                continue;
+            }
+            let mut floor = header.and_then(|header| header.floor);
+            // One more than the window lies above the floor: what is older can't be complete any more.
+            if let Some(first_left_out) = newest.get(window as usize).map(|post| post.id)
+                && floor.is_none_or(|floor| first_left_out > floor)
+            {
+                floors.push((owner, first_left_out));
+                floor = Some(first_left_out);
+            }
+            let above = newest.iter().filter(|post| floor.is_none_or(|floor| post.id > floor));
+            copies.extend(above.map(|post| (owner, Entry::from(post))));
+        }
+        // First the floor: a page must not take the copies for all there is.
+        self.views.home_timelines.raise_floors(&floors).await?;
+        self.metrics.raised_floors.inc_by(floors.len() as u64);
+        let inserted = self.entries.insert(&copies).await?;
+        self.metrics.backfilled_entries.inc_by(inserted);
+        Ok(())
+    }
+
+    /// From fan-out on write to fan-out on read, for good.
+    ///
+    /// The flag is committed before the followers are listed, and every follow reads it after its edge is committed:
+    /// either the list has the follower, or the follower's own handler sees the flag and comes here too. Only when
+    /// everybody knows does fan-out stop. Every step may be repeated, by several processes at once.
+    async fn cross(&self, session: &mut ClientSession, account: UserId) -> Result<(), Error> {
+        self.views.profiles.begin_crossing(session, account).await?;
+        let mut followers = self.views.relations.all_followers(session, &[account]).await?;
+        loop {
+            let follows = followers.next(session, BATCH).await?;
+            if follows.is_empty() {
+                break;
+            }
+            let owners: Vec<UserId> = follows.iter().map(|follow| follow.follower).collect();
+            self.views.home_timelines.tell_large(&owners, account).await?;
+        }
+        if self.views.profiles.finish_crossing(session, account).await? {
+            tracing::info!(%account, "audience is large: posts are no longer fanned out");
+            self.metrics.crossings.inc();
+        }
+        Ok(())
+    }
+
+    pub(super) async fn mark_idle_owners(&self) -> Result<u64, Error> {
+        let idle_after = TimeDelta::from_std(self.timelines.idle_after).unwrap_or(TimeDelta::MAX);
+        let Some(cutoff) = self.clock.now().checked_sub_signed(idle_after) else {
+            return Ok(0);
+        };
+        let mut marked = 0;
+        loop {
+            let (count, more) = self.views.home_timelines.mark_idle(cutoff, IDLE_BATCH).await?;
+            self.metrics.idle_marks.inc_by(count);
+            marked += count;
+            if !more {
+                return Ok(marked);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The control document: what there is of generations, and how far each is.
+
+use chrono::{DateTime, Utc};
+use event_log::position::Position;
+use serde::{Deserialize, Serialize};
+
+/// The state of all generations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// The generation that is read.
+    pub active: i64,
+    /// The generation that somebody asked for and nobody has begun.
+    #[serde(default)]
+    pub requested: Option<i64>,
+    #[serde(default)]
+    pub building: Option<Building>,
+    #[serde(default)]
+    pub retiring: Option<Retiring>,
+    /// Projectors follow nothing: the views stay as they are, while events go on being recorded.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+impl Control {
+    /// The generations that projectors follow by a subscription each. One that is only scanned so far has none.
+    pub fn followed(&self) -> Vec<i64> {
+        if self.paused {
+            return Vec::new();
+        }
+        let building = self
+            .building
+            .as_ref()
+            .filter(|building| building.phase == Phase::CatchingUp);
+        let retiring = self.retiring.as_ref().filter(|retiring| !retiring.stopping);
+        let mut followed = vec![self.active];
+        followed.extend(building.map(|building| building.generation));
+        followed.extend(retiring.map(|retiring| retiring.generation));
+        followed
+    }
+
+    /// The lowest generation whose collections somebody may still need.
+    pub fn lowest_needed(&self) -> i64 {
+        self.retiring
+            .as_ref()
+            .map_or(self.active, |retiring| retiring.generation.min(self.active))
+    }
+
+    /// The highest number that is in use or asked for.
+    pub fn highest_known(&self) -> i64 {
+        let building = self.building.as_ref().map_or(0, |building| building.generation);
+        self.active.max(building).max(self.requested.unwrap_or(0))
+    }
+}
+
+/// How far the next generation is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Building {
+    pub generation: i64,
+    pub phase: Phase,
+    /// Every event up to here is in the store for the scan to find; the subscription follows from here
+    /// ([`EventStore::horizon`](event_log::event_store::EventStore::horizon)).
+    pub horizon: Position,
+    /// Events scanned, or authors filled from, in this phase.
+    pub scanned: i64,
+    /// How many there were, about, when the phase began.
+    pub total: i64,
+    /// The last id that the phase is done with.
+    pub cursor: Option<bson::Uuid>,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub started_at: DateTime<Utc>,
+    /// The process at work.
+    pub owner: String,
+    /// The fencing number of its lease.
+    pub fence: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Events become rows.
+    Scanning,
+    /// Rows become home timelines.
+    Filling,
+    /// A subscription follows from the horizon.
+    CatchingUp,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Scanning => "scanning",
+            Phase::Filling => "filling",
+            Phase::CatchingUp => "catching_up",
+        }
+    }
+}
+
+/// The generation before the active one, until no reader is left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retiring {
+    pub generation: i64,
+    /// No reader is left: projectors stop following it.
+    pub stopping: bool,
+}

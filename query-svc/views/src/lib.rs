@@ -1,0 +1,159 @@
+//! The views: what is read, made from events.
+//!
+//! Each file holds one collection: its document, its reads and its guarded writes. Nobody else writes there,
+//! whoever runs this code: the projector by [`ViewProjection`], query-svc by the two writes of a header
+//! ([`home_timelines::HomeTimelines::wake`], [`home_timelines::HomeTimelines::note_visit`]).
+//!
+//! Collections carry their generation as a suffix, because a rebuild fills new ones beside those that are read.
+//!
+//! Invariant: a row holds what the highest version of its stream says, in whatever order events arrive. A row
+//! that only something else refers to so far (a count) is a stub: version 0, not live. What was removed stays
+//! as a tombstone: not live, with nothing that people wrote.
+
+pub mod generation;
+pub mod home_timelines;
+pub mod post_history;
+pub mod posts;
+pub mod profiles;
+pub mod range;
+pub mod relations;
+
+mod bulk;
+mod combiner;
+mod distribution;
+mod entry_writer;
+mod fan_out;
+mod filling;
+mod metrics;
+mod projection;
+mod row_writer;
+mod rows;
+mod settings;
+
+use bson::Document;
+use event_log::mongo::majority;
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{
+    ClusteredIndex, CollectionOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria,
+};
+use mongodb::{Collection, Database, IndexModel};
+
+pub use self::filling::{Filled, Filling};
+pub use self::home_timelines::{Entry, Header, HomeTimelines};
+pub use self::metrics::ViewMetrics;
+pub use self::post_history::{PostHistory, PostVersion};
+pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
+pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
+pub use self::projection::ViewProjection;
+pub use self::range::{End, Range};
+pub use self::relations::{Relation, RelationId, RelationKind, Relations};
+pub use self::settings::Timelines;
+
+/// The collections of one generation.
+#[derive(Debug, Clone)]
+pub struct Views {
+    database: Database,
+    generation: i64,
+    pub profiles: Profiles,
+    pub posts: Posts,
+    pub relations: Relations,
+    pub home_timelines: HomeTimelines,
+    pub post_history: PostHistory,
+}
+
+impl Views {
+    /// Nothing is asked of the server yet.
+    pub fn new(database: &Database, generation: i64) -> Self {
+        let named = |name: &str| collection_name(name, generation);
+        Self {
+            profiles: Profiles::new(database, &named(profiles::NAME)),
+            posts: Posts::new(database, &named(posts::NAME)),
+            relations: Relations::new(database, &named(relations::NAME)),
+            home_timelines: HomeTimelines::new(database, &named(home_timelines::NAME)),
+            post_history: PostHistory::new(database, &named(post_history::NAME)),
+            database: database.clone(),
+            generation,
+        }
+    }
+
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// The database that holds the views.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Makes the collections and indexes where they are missing. Harmless to repeat, by several programs at once.
+    pub async fn ensure(&self) -> Result<(), Error> {
+        self.profiles.ensure().await?;
+        self.posts.ensure().await?;
+        self.relations.ensure().await?;
+        self.home_timelines.ensure().await?;
+        self.post_history.ensure().await
+    }
+}
+
+/// The name of a view's collection in a generation.
+pub fn collection_name(view: &str, generation: i64) -> String {
+    format!("{view}_g{generation}")
+}
+
+/// The subscription that keeps a generation. Its checkpoints say how far the views are.
+pub fn subscription_name(generation: i64) -> String {
+    format!("{SUBSCRIPTION}{generation}")
+}
+
+/// The generation that a subscription keeps, if it keeps one.
+pub fn subscribed_generation(subscription: &str) -> Option<i64> {
+    subscription.strip_prefix(SUBSCRIPTION)?.parse().ok()
+}
+
+const SUBSCRIPTION: &str = "views-g";
+
+/// Reads on the primary what a majority has, and writes to a majority, whatever the client's defaults are.
+fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {
+    let options = CollectionOptions::builder()
+        .read_concern(ReadConcern::majority())
+        .write_concern(majority())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build();
+    database.collection_with_options(name, options)
+}
+
+/// Clustered: the document lies in its own `_id` index, so that a range of ids is one scan. Not for what is found by
+/// lists of ids: of those, too, MongoDB makes one scan from the lowest to the highest.
+async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> {
+    tolerate_existing(
+        database
+            .create_collection(name)
+            .clustered_index(ClusteredIndex::default())
+            .await,
+    )
+}
+
+/// A batch size with which so many documents come in one answer: by default the first one ends at 101.
+fn one_batch(documents: usize) -> u32 {
+    u32::try_from(documents).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+async fn create_plain(database: &Database, name: &str) -> Result<(), Error> {
+    tolerate_existing(database.create_collection(name).await)
+}
+
+/// "NamespaceExists": another program was faster.
+fn tolerate_existing(created: Result<(), Error>) -> Result<(), Error> {
+    match created {
+        Err(error) if matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == 48) => Ok(()),
+        other => other,
+    }
+}
+
+fn index(name: &str, keys: Document, partial: Option<Document>) -> IndexModel {
+    let options = IndexOptions::builder()
+        .name(name.to_owned())
+        .partial_filter_expression(partial)
+        .build();
+    IndexModel::builder().keys(keys).options(options).build()
+}

@@ -1,0 +1,170 @@
+//! `posts`: a row for each post, reply and repost.
+
+mod heads;
+
+use bson::{Bson, Document, doc};
+use chrono::{DateTime, Utc};
+use event_log::position::Position;
+use futures_util::TryStreamExt;
+use model::entities::Entities;
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
+use mongodb::error::Error;
+use mongodb::{ClientSession, Collection, Database};
+use serde::{Deserialize, Serialize};
+
+use super::range::Range;
+
+pub const NAME: &str = "posts";
+
+/// A live post, reply or repost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    #[serde(rename = "_id")]
+    pub id: PostId,
+    pub version: i64,
+    pub author: UserId,
+    /// Empty for a repost.
+    #[serde(default)]
+    pub text: String,
+    #[serde(default)]
+    pub entities: Entities,
+    #[serde(default)]
+    pub in_reply_to: Option<PostReference>,
+    /// What a repost shows.
+    #[serde(default)]
+    pub repost_of: Option<PostReference>,
+    pub visibility: Visibility,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub created_at: DateTime<Utc>,
+    #[serde(default, with = "model::events::optional_datetime")]
+    pub edited_at: Option<DateTime<Utc>>,
+    /// Where the event of this version stands in the commit order; unknown of what a scan has found.
+    #[serde(default)]
+    pub position: Option<Position>,
+    #[serde(default)]
+    pub counts: PostCounts,
+}
+
+/// Another post, and its author so that nobody has to look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostReference {
+    pub post: PostId,
+    pub author: UserId,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PostCounts {
+    pub likes: i64,
+    pub reposts: i64,
+    pub replies: i64,
+}
+
+/// As much of a post as a home timeline notes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostHead {
+    #[serde(rename = "_id")]
+    pub id: PostId,
+    pub author: UserId,
+    #[serde(default)]
+    pub repost_of: Option<PostReference>,
+    /// As [`Post::position`].
+    #[serde(default)]
+    pub position: Option<Position>,
+}
+
+/// The one writer of the collection.
+#[derive(Debug, Clone)]
+pub struct Posts {
+    database: Database,
+    posts: Collection<Post>,
+    heads: Collection<PostHead>,
+}
+
+impl Posts {
+    pub(super) fn new(database: &Database, name: &str) -> Self {
+        Self {
+            database: database.clone(),
+            posts: super::collection(database, name),
+            heads: super::collection(database, name),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.posts.name()
+    }
+
+    pub(super) async fn ensure(&self) -> Result<(), Error> {
+        super::create_plain(&self.database, self.posts.name()).await?;
+        // Only live rows have these fields, so that no list has to step over tombstones.
+        let partial = |field: &str| Some(doc! { field: { "$exists": true } });
+        self.posts
+            .create_indexes([
+                super::index("author", doc! { "author": 1, "_id": -1 }, partial("author")),
+                super::index(
+                    "replies",
+                    doc! { "in_reply_to.post": 1, "_id": -1 },
+                    partial("in_reply_to.post"),
+                ),
+                // What strangers see, so that they step over nothing that is for followers.
+                super::index(
+                    "author_visibility",
+                    doc! { "author": 1, "visibility": 1, "_id": -1 },
+                    partial("author"),
+                ),
+                super::index(
+                    "replies_visibility",
+                    doc! { "in_reply_to.post": 1, "visibility": 1, "_id": -1 },
+                    partial("in_reply_to.post"),
+                ),
+                super::index("public", doc! { "public": 1, "_id": -1 }, partial("public")),
+            ])
+            .await?;
+        Ok(())
+    }
+
+    /// The live ones among these posts and reposts, in no order.
+    pub async fn live_by_ids(&self, ids: &[PostId]) -> Result<Vec<Post>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = super::one_batch(ids.len());
+        let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+        self.posts
+            .find(doc! { "_id": { "$in": ids }, "live": true })
+            .batch_size(batch)
+            .await?
+            .try_collect()
+            .await
+    }
+
+    /// The newest live posts and reposts of an author, as the session sees them.
+    pub(super) async fn newest_heads(
+        &self,
+        session: &mut ClientSession,
+        author: UserId,
+        limit: u32,
+    ) -> Result<Vec<PostHead>, Error> {
+        let heads = self
+            .heads
+            .find(doc! { "author": author })
+            .projection(head_fields())
+            .sort(doc! { "_id": -1 });
+        let mut found = heads.limit(i64::from(limit)).session(&mut *session).await?;
+        found.stream(session).try_collect().await
+    }
+}
+
+fn head_fields() -> Document {
+    doc! { "author": 1, "repost_of": 1, "position": 1 }
+}
+
+fn of_authors(authors: &[UserId], range: Range<PostId>) -> Document {
+    let mut filter = match authors {
+        &[author] => doc! { "author": author },
+        _ => doc! { "author": { "$in": authors.iter().map(|&author| author.into()).collect::<Vec<Bson>>() } },
+    };
+    range.bound(&mut filter, "_id");
+    filter
+}

@@ -1,0 +1,322 @@
+//! `relations`: who follows whom, who liked and who reposted what.
+
+use std::fmt;
+
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, doc};
+use event_log::position::Position;
+use futures_util::{StreamExt, TryStreamExt};
+use model::ids::{EventId, PostId, UserId};
+use mongodb::error::Error;
+use mongodb::{ClientSession, Collection, Database, SessionCursor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+use super::range::Range;
+
+pub const NAME: &str = "relations";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelationKind {
+    /// The target is a user.
+    Follow,
+    /// The target is a post.
+    Like,
+    /// The target is a post.
+    Repost,
+}
+
+impl RelationKind {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            RelationKind::Follow => "follow",
+            RelationKind::Like => "like",
+            RelationKind::Repost => "repost",
+        }
+    }
+
+    fn letter(self) -> u8 {
+        match self {
+            RelationKind::Follow => b'F',
+            RelationKind::Like => b'L',
+            RelationKind::Repost => b'R',
+        }
+    }
+
+    fn from_letter(letter: u8) -> Option<Self> {
+        match letter {
+            b'F' => Some(RelationKind::Follow),
+            b'L' => Some(RelationKind::Like),
+            b'R' => Some(RelationKind::Repost),
+            _ => None,
+        }
+    }
+}
+
+/// viewer (16 bytes) ‖ kind (1) ‖ target (16): all that a viewer has to do with a page is one `$in`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelationId([u8; 33]);
+
+impl RelationId {
+    pub fn follow(follower: UserId, followee: UserId) -> Self {
+        Self::new(follower, RelationKind::Follow, followee.as_bytes())
+    }
+
+    pub fn like(user: UserId, post: PostId) -> Self {
+        Self::new(user, RelationKind::Like, post.as_bytes())
+    }
+
+    pub fn repost(user: UserId, post: PostId) -> Self {
+        Self::new(user, RelationKind::Repost, post.as_bytes())
+    }
+
+    fn new(viewer: UserId, kind: RelationKind, target: &[u8; 16]) -> Self {
+        let mut bytes = [0; 33];
+        bytes[..16].copy_from_slice(viewer.as_bytes());
+        bytes[16] = kind.letter();
+        bytes[17..].copy_from_slice(target);
+        Self(bytes)
+    }
+
+    pub fn viewer(&self) -> UserId {
+        UserId::from_bytes(self.part(0))
+    }
+
+    pub fn kind(&self) -> RelationKind {
+        RelationKind::from_letter(self.0[16]).expect("an id is made with the letter of a kind")
+    }
+
+    pub fn target(&self) -> Uuid {
+        Uuid::from_bytes(self.part(17))
+    }
+
+    fn part(&self, start: usize) -> [u8; 16] {
+        let mut part = [0; 16];
+        part.copy_from_slice(&self.0[start..start + 16]);
+        part
+    }
+
+    /// The id in a `_id` (of a change event, say), if it is one.
+    pub fn from_binary(binary: &Binary) -> Option<Self> {
+        let bytes = <[u8; 33]>::try_from(binary.bytes.as_slice()).ok()?;
+        RelationKind::from_letter(bytes[16]).map(|_| Self(bytes))
+    }
+
+    pub fn to_bson(self) -> Binary {
+        Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: self.0.to_vec(),
+        }
+    }
+}
+
+impl From<RelationId> for Bson {
+    fn from(id: RelationId) -> Bson {
+        Bson::Binary(id.to_bson())
+    }
+}
+
+impl fmt::Debug for RelationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RelationId({} {} {})",
+            self.viewer(),
+            self.kind().as_str(),
+            self.target()
+        )
+    }
+}
+
+impl Serialize for RelationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_bson().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RelationId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let binary = Binary::deserialize(deserializer)?;
+        RelationId::from_binary(&binary).ok_or_else(|| de::Error::custom("is not the id of a relation"))
+    }
+}
+
+/// A live relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    #[serde(rename = "_id")]
+    pub id: RelationId,
+    pub version: i64,
+    /// The event that made it what it is: lists are ordered by it, and it is their cursor.
+    pub order: EventId,
+    /// For a repost: the id that it has as a post of its own.
+    #[serde(default)]
+    pub repost: Option<PostId>,
+    /// Where that event stands in the commit order; unknown of what a scan has found.
+    #[serde(default)]
+    pub position: Option<Position>,
+}
+
+impl Relation {
+    pub fn viewer(&self) -> UserId {
+        self.id.viewer()
+    }
+
+    /// The target of a follow.
+    pub fn followee(&self) -> UserId {
+        UserId::from_uuid(self.id.target())
+    }
+
+    /// The target of a like or a repost.
+    pub fn post(&self) -> PostId {
+        PostId::from_uuid(self.id.target())
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct IdOnly {
+    #[serde(rename = "_id")]
+    id: RelationId,
+}
+
+/// The one writer of the collection.
+#[derive(Debug, Clone)]
+pub struct Relations {
+    database: Database,
+    relations: Collection<Relation>,
+    ids: Collection<IdOnly>,
+}
+
+impl Relations {
+    pub(super) fn new(database: &Database, name: &str) -> Self {
+        Self {
+            database: database.clone(),
+            relations: super::collection(database, name),
+            ids: super::collection(database, name),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        self.relations.name()
+    }
+
+    pub(super) async fn ensure(&self) -> Result<(), Error> {
+        super::create_plain(&self.database, self.relations.name()).await?;
+        self.relations
+            .create_indexes([
+                super::index("target", doc! { "target": 1, "kind": 1, "live": 1, "order": -1 }, None),
+                super::index("viewer", doc! { "viewer": 1, "kind": 1, "live": 1, "order": -1 }, None),
+            ])
+            .await?;
+        Ok(())
+    }
+
+    /// The live ones among these relations, in no order.
+    pub async fn live_by_ids(&self, ids: &[RelationId]) -> Result<Vec<RelationId>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = super::one_batch(ids.len());
+        let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+        let live = self.ids.find(doc! { "_id": { "$in": ids }, "live": true });
+        let found = live.projection(doc! { "_id": 1 }).batch_size(batch).await?;
+        found.map_ok(|row| row.id).try_collect().await
+    }
+
+    /// What a user follows, likes or reposted, newest first.
+    pub async fn of_viewer(
+        &self,
+        viewer: UserId,
+        kind: RelationKind,
+        range: Range<EventId>,
+    ) -> Result<Vec<Relation>, Error> {
+        self.list(doc! { "viewer": viewer, "kind": kind.as_str(), "live": true }, range)
+            .await
+    }
+
+    /// Who follows a user, newest first.
+    pub async fn followers(&self, of: UserId, range: Range<EventId>) -> Result<Vec<Relation>, Error> {
+        self.list(
+            doc! { "target": of, "kind": RelationKind::Follow.as_str(), "live": true },
+            range,
+        )
+        .await
+    }
+
+    /// Who likes a post, or reposted it, newest first.
+    pub async fn of_post(
+        &self,
+        post: PostId,
+        kind: RelationKind,
+        range: Range<EventId>,
+    ) -> Result<Vec<Relation>, Error> {
+        self.list(doc! { "target": post, "kind": kind.as_str(), "live": true }, range)
+            .await
+    }
+
+    /// Everybody whom the viewer follows now, in no order.
+    pub async fn followees(&self, viewer: UserId) -> Result<Vec<UserId>, Error> {
+        let live = doc! { "viewer": viewer, "kind": RelationKind::Follow.as_str(), "live": true };
+        let found = self
+            .ids
+            .find(live)
+            .projection(doc! { "_id": 1 })
+            .batch_size(10_000)
+            .await?;
+        found
+            .map_ok(|row| UserId::from_uuid(row.id.target()))
+            .try_collect()
+            .await
+    }
+
+    async fn list(&self, mut filter: Document, range: Range<EventId>) -> Result<Vec<Relation>, Error> {
+        range.bound(&mut filter, "order");
+        let sort = doc! { "order": range.direction() };
+        let found = self
+            .relations
+            .find(filter)
+            .sort(sort)
+            .limit(i64::from(range.limit))
+            .await?;
+        Ok(range.newest_first(found.try_collect().await?))
+    }
+
+    /// Everybody who follows any of these users, in no order, as the session sees it.
+    pub(super) async fn all_followers(&self, session: &mut ClientSession, of: &[UserId]) -> Result<Followers, Error> {
+        let of: Vec<Bson> = of.iter().map(|&user| user.into()).collect();
+        let live = doc! { "target": { "$in": of }, "kind": RelationKind::Follow.as_str(), "live": true };
+        let found = self.ids.find(live).projection(doc! { "_id": 1 }).batch_size(10_000);
+        Ok(Followers {
+            found: found.session(session).await?,
+        })
+    }
+}
+
+/// Who follows whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Follow {
+    pub(super) follower: UserId,
+    pub(super) followee: UserId,
+}
+
+/// Follows as they are read, so that a million need not be in memory.
+#[derive(Debug)]
+pub(super) struct Followers {
+    found: SessionCursor<IdOnly>,
+}
+
+impl Followers {
+    /// The next ones, at most `limit`; empty at the end.
+    pub(super) async fn next(&mut self, session: &mut ClientSession, limit: usize) -> Result<Vec<Follow>, Error> {
+        self.found
+            .stream(session)
+            .take(limit)
+            .map_ok(|row| Follow {
+                follower: row.id.viewer(),
+                followee: UserId::from_uuid(row.id.target()),
+            })
+            .try_collect()
+            .await
+    }
+}

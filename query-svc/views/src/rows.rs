@@ -1,0 +1,467 @@
+//! What events do to rows: decided in code, from the versions that a transaction has read.
+//!
+//! Pure. A row takes the content of the highest version of its stream; what a row counts for elsewhere (a like
+//! for its post, a follow for two profiles) changes with that row's liveness and in the same transaction.
+
+mod known;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use bson::{Bson, Document, doc};
+use model::events::{Event, Follow, Like, Post, Repost, User};
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
+use uuid::Uuid;
+
+pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
+use super::bulk::Update;
+use super::post_history::history_id;
+use super::relations::{RelationId, RelationKind};
+
+/// New content and changed counts of one row.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Change {
+    /// Every field of the row but its counts, and those that it has no longer.
+    content: Option<(Document, Vec<&'static str>)>,
+    counts: BTreeMap<&'static str, i64>,
+    /// Of a profile: see [`Reach::posted`].
+    posted: bool,
+}
+
+impl Change {
+    /// A row that a transaction has not found is inserted, which costs half of an update that would insert it.
+    fn write(self, id: impl Into<Bson>, exists: bool, writes: &mut Writes) {
+        let counts: BTreeMap<&str, i64> = self.counts.into_iter().filter(|(_, by)| *by != 0).collect();
+        match self.content {
+            Some((content, _)) if !exists => {
+                let mut row = doc! { "_id": id.into() };
+                row.extend(content);
+                if self.posted {
+                    row.insert(POSTED, true);
+                }
+                let mut nested = Document::new();
+                for (field, by) in counts {
+                    match field.split_once('.') {
+                        Some((_, count)) => nested.insert(count, by),
+                        None => row.insert(field, by),
+                    };
+                }
+                if !nested.is_empty() {
+                    row.insert(COUNTS, nested);
+                }
+                writes.inserts.push(row);
+            }
+            content => writes.updates.extend(Self::update(id, content, counts, self.posted)),
+        }
+    }
+
+    fn update(
+        id: impl Into<Bson>,
+        content: Option<(Document, Vec<&'static str>)>,
+        counts: BTreeMap<&str, i64>,
+        posted: bool,
+    ) -> Option<Update> {
+        let mut update = Document::new();
+        let counts: Document = counts
+            .into_iter()
+            .map(|(field, by)| (field.to_owned(), Bson::Int64(by)))
+            .collect();
+        match content {
+            Some((set, unset)) => {
+                update.insert("$set", set);
+                if !unset.is_empty() {
+                    let unset: Document = unset
+                        .into_iter()
+                        .map(|field| (field.to_owned(), Bson::String(String::new())))
+                        .collect();
+                    update.insert("$unset", unset);
+                }
+            }
+            None if counts.is_empty() && !posted => return None,
+            // What is counted may arrive before what it counts for: a stub, invisible to readers.
+            None => {
+                update.insert("$setOnInsert", doc! { "version": 0_i64, "live": false });
+            }
+        }
+        if !counts.is_empty() {
+            update.insert("$inc", counts);
+        }
+        if posted {
+            let set = update.entry("$set").or_insert_with(|| Document::new().into());
+            if let Bson::Document(set) = set {
+                set.insert(POSTED, true);
+            }
+        }
+        Some(Update::upsert(doc! { "_id": id.into() }, update))
+    }
+}
+
+/// A text that a post had.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct HistoryRow {
+    pub(super) fields: Document,
+    /// The post's row is not written with it, because the event is older: see [`Changes::touch`].
+    pub(super) late: bool,
+}
+
+/// Where rows keep what they count, as in [`Change::counts`].
+const COUNTS: &str = "counts";
+/// Where the event that a live row comes from stands in the commit order.
+const POSITION: &str = "position";
+const POSTED: &str = "posted";
+const FOLLOWERS: &str = "counts.followers";
+
+/// What is to be written to one collection, in the order of the rows' ids.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    pub(super) inserts: Vec<Document>,
+    pub(super) updates: Vec<Update>,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct RowWrites {
+    pub(super) profiles: Writes,
+    pub(super) posts: Writes,
+    pub(super) relations: Writes,
+    pub(super) history: Writes,
+    pub(super) forgotten: BTreeSet<PostId>,
+}
+
+/// What events change.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    known: Known,
+    profiles: BTreeMap<UserId, Change>,
+    posts: BTreeMap<PostId, Change>,
+    relations: BTreeMap<RelationId, Change>,
+    pub(super) history: BTreeMap<(PostId, i64), HistoryRow>,
+    /// Posts whose history goes with them.
+    pub(super) forgotten: BTreeSet<PostId>,
+    /// Rows that were newer than their event.
+    pub(super) refused: u64,
+}
+
+impl Changes {
+    /// Works the events into the rows, one after the other.
+    pub(super) fn decide<'a>(
+        known: Known,
+        events: impl Iterator<Item = &'a Recorded>,
+    ) -> Result<Self, bson::error::Error> {
+        let mut changes = Changes {
+            known,
+            ..Changes::default()
+        };
+        for recorded in events {
+            changes.take(recorded)?;
+        }
+        Ok(changes)
+    }
+
+    /// How accounts reach their followers once this is committed.
+    pub(super) fn reaches(&self) -> HashMap<UserId, Reach> {
+        let mut reaches = self.known.reaches.clone();
+        for (&user, change) in &self.profiles {
+            let reach = reaches.entry(user).or_default();
+            reach.followers += change.counts.get(FOLLOWERS).copied().unwrap_or(0);
+            reach.posted |= change.posted;
+        }
+        reaches
+    }
+
+    /// A late history row must meet a deletion that happens at the same time: both write the post's row, so that
+    /// the database lets only one of the two transactions pass.
+    pub(super) fn touch(&mut self, post: PostId) {
+        *self.posts.entry(post).or_default().counts.entry("touches").or_default() += 1;
+    }
+
+    pub(super) fn into_writes(self) -> RowWrites {
+        let Changes {
+            known,
+            profiles,
+            posts,
+            relations,
+            history,
+            forgotten,
+            ..
+        } = self;
+        let exists = |state: Option<&RowState>| state.is_some_and(|state| state.exists);
+        let mut writes = RowWrites {
+            forgotten,
+            ..RowWrites::default()
+        };
+        for (id, change) in profiles {
+            // A profile that is only counted on has not been looked for.
+            change.write(id, exists(known.profiles.get(&id)), &mut writes.profiles);
+        }
+        for (id, change) in posts {
+            change.write(id, exists(known.posts.get(&id)), &mut writes.posts);
+        }
+        for (id, change) in relations {
+            change.write(id, exists(known.relations.get(&id)), &mut writes.relations);
+        }
+        for ((post, version), row) in history {
+            let mut document = doc! { "_id": history_id(post, version) };
+            document.extend(row.fields);
+            writes.history.inserts.push(document);
+        }
+        writes
+    }
+
+    fn take(&mut self, recorded: &Recorded) -> Result<(), bson::error::Error> {
+        match &recorded.event {
+            Event::UserRegistered(user)
+            | Event::UserProfileChanged(user)
+            | Event::UserCredentialsChanged(user)
+            | Event::UserDeleted(user) => self.user(user, recorded.version),
+            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                return self.post(post, recorded);
+            }
+            Event::Followed(follow) | Event::Unfollowed(follow) => self.follow(follow, recorded),
+            Event::PostLiked(like) | Event::PostUnliked(like) => self.like(like, recorded),
+            Event::PostReposted(repost) | Event::PostUnreposted(repost) => self.repost(repost, recorded),
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, user: &User, version: i64) {
+        let content = match (&user.display_name, &user.bio) {
+            (Some(display_name), Some(bio)) if !user.deleted => Some(doc! {
+                "handle": user.handle.as_str(),
+                "display_name": display_name,
+                "bio": bio,
+                "created_at": bson::DateTime::from_chrono(user.created_at),
+            }),
+            // Deleted, or an earlier event out of which the deletion has taken what was private.
+            _ => None,
+        };
+        let state = self.known.profiles.entry(user.id).or_default();
+        if pass(state, version, content.is_some(), &mut self.refused).is_some() {
+            let change = self.profiles.entry(user.id).or_default();
+            change.content = Some(content_of(
+                version,
+                content,
+                &["handle", "display_name", "bio", "created_at"],
+            ));
+        }
+    }
+
+    fn post(&mut self, post: &Post, recorded: &Recorded) -> Result<(), bson::error::Error> {
+        let version = recorded.version;
+        let content = post.content.as_ref().filter(|_| !post.deleted);
+        let entities = content
+            .map(|content| bson::serialize_to_bson(&content.entities))
+            .transpose()?;
+        let history = content.zip(entities.clone()).map(|(content, entities)| {
+            doc! {
+                "post": post.id,
+                "version": version,
+                "text": &content.text,
+                "entities": entities,
+                "at": bson::DateTime::from_chrono(post.edited_at.unwrap_or(post.created_at)),
+            }
+        });
+        let row = content.zip(entities).map(|(content, entities)| {
+            let mut row = doc! {
+                "author": post.author,
+                "text": &content.text,
+                "entities": entities,
+                "visibility": visibility(post.visibility),
+                "created_at": bson::DateTime::from_chrono(post.created_at),
+            };
+            if let Some(edited_at) = post.edited_at {
+                row.insert("edited_at", bson::DateTime::from_chrono(edited_at));
+            }
+            if let Some(parent) = post.in_reply_to {
+                row.insert("in_reply_to", doc! { "post": parent.post, "author": parent.author });
+            }
+            if post.visibility == Visibility::Public {
+                row.insert("public", true);
+            }
+            row
+        });
+        let passed = self.post_row(post.id, post.author, recorded, row);
+        if let Some(by) = passed
+            && by != 0
+        {
+            self.count_profile(post.author, "counts.posts", by);
+            if let Some(parent) = post.in_reply_to {
+                self.count_post(parent.post, "counts.replies", by);
+            }
+        }
+        let now = self.known.posts.get(&post.id).copied().unwrap_or_default();
+        if now.is_tombstone() {
+            // Nothing of this batch, and nothing that was there before.
+            self.history.retain(|&(of, _), _| of != post.id);
+            if passed.is_some() {
+                self.forgotten.insert(post.id);
+            }
+        } else if let Some(fields) = history {
+            self.history.entry((post.id, version)).or_insert(HistoryRow {
+                fields,
+                late: passed.is_none(),
+            });
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, follow: &Follow, recorded: &Recorded) {
+        let id = RelationId::follow(follow.follower, follow.followee);
+        let by = self.relation(id, follow.followee.as_uuid(), follow.active, None, recorded);
+        self.count_profile(follow.follower, "counts.following", by);
+        self.count_profile(follow.followee, FOLLOWERS, by);
+    }
+
+    fn like(&mut self, like: &Like, recorded: &Recorded) {
+        let by = self.relation(
+            RelationId::like(like.user, like.post),
+            like.post.as_uuid(),
+            like.active,
+            None,
+            recorded,
+        );
+        self.count_post(like.post, "counts.likes", by);
+    }
+
+    /// A repost is two rows: the relation of its author to the original, and a post of its own.
+    fn repost(&mut self, repost: &Repost, recorded: &Recorded) {
+        let by = self.relation(
+            RelationId::repost(repost.user, repost.post),
+            repost.post.as_uuid(),
+            repost.active,
+            Some(repost.id),
+            recorded,
+        );
+        self.count_post(repost.post, "counts.reposts", by);
+        let row = repost.active.then(|| {
+            doc! {
+                "author": repost.user,
+                "repost_of": { "post": repost.post, "author": repost.post_author },
+                "visibility": visibility(Visibility::Public),
+                "created_at": bson::DateTime::from_chrono(repost.created_at),
+            }
+        });
+        self.post_row(repost.id, repost.user, recorded, row);
+    }
+
+    /// Answers with what the row counts more or less than before; `None` if it is newer.
+    fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
+        const FIELDS: [&str; 10] = [
+            "author",
+            "text",
+            "entities",
+            "visibility",
+            "created_at",
+            "edited_at",
+            "in_reply_to",
+            "public",
+            "repost_of",
+            POSITION,
+        ];
+        let version = recorded.version;
+        let row = row.map(|mut row| {
+            if let Some(position) = recorded.position {
+                row.insert(POSITION, position);
+            }
+            row
+        });
+        let state = self.known.posts.entry(id).or_default();
+        let by = pass(state, version, row.is_some(), &mut self.refused)?;
+        if row.is_some() && !self.known.reaches.get(&author).is_some_and(|reach| reach.posted) {
+            self.profiles.entry(author).or_default().posted = true;
+        }
+        self.posts.entry(id).or_default().content = Some(content_of(version, row, &FIELDS));
+        Some(by)
+    }
+
+    fn relation(
+        &mut self,
+        id: RelationId,
+        target: Uuid,
+        live: bool,
+        repost: Option<PostId>,
+        recorded: &Recorded,
+    ) -> i64 {
+        let state = self.known.relations.entry(id).or_default();
+        let Some(by) = pass(state, recorded.version, live, &mut self.refused) else {
+            return 0;
+        };
+        let mut row = doc! {
+            "version": recorded.version,
+            "live": live,
+            "viewer": id.viewer(),
+            "kind": id.kind().as_str(),
+            "target": bson::Uuid::from(target),
+            "order": recorded.id,
+        };
+        let mut gone = Vec::new();
+        match repost.filter(|_| live) {
+            Some(repost) => {
+                row.insert("repost", repost);
+            }
+            None if id.kind() == RelationKind::Repost => gone.push("repost"),
+            None => {}
+        }
+        match recorded.position.filter(|_| live) {
+            Some(position) => {
+                row.insert(POSITION, position);
+            }
+            None => gone.push(POSITION),
+        }
+        self.relations.entry(id).or_default().content = Some((row, gone));
+        by
+    }
+
+    fn count_profile(&mut self, user: UserId, field: &'static str, by: i64) {
+        if by != 0 {
+            *self.profiles.entry(user).or_default().counts.entry(field).or_default() += by;
+        }
+    }
+
+    fn count_post(&mut self, post: PostId, field: &'static str, by: i64) {
+        if by != 0 {
+            *self.posts.entry(post).or_default().counts.entry(field).or_default() += by;
+        }
+    }
+}
+
+/// The guard, "version is lower". Answers with the change of what the row counts for.
+fn pass(state: &mut RowState, version: i64, live: bool, refused: &mut u64) -> Option<i64> {
+    if state.version >= version {
+        *refused += 1;
+        return None;
+    }
+    let by = i64::from(live) - i64::from(state.live);
+    (state.version, state.live) = (version, live);
+    Some(by)
+}
+
+/// A row's fields, and which of `all` it has no longer. Without content it is a tombstone.
+fn content_of(version: i64, content: Option<Document>, all: &[&'static str]) -> (Document, Vec<&'static str>) {
+    let mut row = doc! { "version": version, "live": content.is_some() };
+    row.extend(content.unwrap_or_default());
+    let gone = all.iter().copied().filter(|field| !row.contains_key(field)).collect();
+    (row, gone)
+}
+
+fn visibility(visibility: Visibility) -> &'static str {
+    match visibility {
+        Visibility::Public => "public",
+        Visibility::Followers => "followers",
+    }
+}
+
+/// The posts among these that have a late history row; the others' rows are written anyway.
+pub(super) fn late_history(changes: &Changes) -> HashSet<(PostId, i64)> {
+    changes
+        .history
+        .iter()
+        .filter(|(_, row)| row.late)
+        .map(|(&key, _)| key)
+        .collect()
+}
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod tests;

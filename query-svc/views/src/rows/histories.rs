@@ -1,0 +1,504 @@
+//! Any history, delivered in any order, in any batches, with anything twice, gives the rows of the history in order.
+//!
+//! That is what makes restarts, scans, late writers and changes of owner harmless: whatever they do to the order is such a delivery. The
+//! rows are decided by the real code; a few lines below stand for the database that they are written to.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bson::{Bson, Document, doc};
+use chrono::{DateTime, TimeDelta, Utc};
+use event_log::position::Position;
+use model::entities::Entities;
+use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, User};
+use model::ids::{EventId, PostId, UserId};
+use model::values::Visibility;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::{Changes, Keys, Known, Recorded, RowState, history_id, late_history};
+use crate::bulk::Update;
+
+const USERS: u8 = 4;
+const POSTS: u8 = 5;
+
+/// What somebody does. A number names a user, or a post that has been written by then.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    ChangeProfile(u8),
+    DeleteUser(u8),
+    Write {
+        user: u8,
+        post: u8,
+        reply_to: Option<u8>,
+        followers_only: bool,
+    },
+    Edit(u8),
+    DeletePost(u8),
+    Follow {
+        follower: u8,
+        followee: u8,
+    },
+    Like {
+        user: u8,
+        post: u8,
+    },
+    Repost {
+        user: u8,
+        post: u8,
+    },
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let (user, post) = (|| 0..USERS, || 0..POSTS);
+    prop_oneof![
+        user().prop_map(Deed::ChangeProfile),
+        user().prop_map(Deed::DeleteUser),
+        (user(), post(), proptest::option::of(post()), any::<bool>()).prop_map(
+            |(user, post, reply_to, followers_only)| Deed::Write {
+                user,
+                post,
+                reply_to,
+                followers_only
+            }
+        ),
+        post().prop_map(Deed::Edit),
+        post().prop_map(Deed::DeletePost),
+        (user(), user()).prop_map(|(follower, followee)| Deed::Follow { follower, followee }),
+        (user(), post()).prop_map(|(user, post)| Deed::Like { user, post }),
+        (user(), post()).prop_map(|(user, post)| Deed::Repost { user, post }),
+    ]
+}
+
+/// Makes the events that commands would append: each stream's versions rise by one, and each event holds the whole state.
+#[derive(Debug, Default)]
+struct Author {
+    history: Vec<Recorded>,
+    users: HashMap<u8, (i64, User)>,
+    posts: HashMap<u8, (i64, Post)>,
+    follows: HashMap<(u8, u8), (i64, bool)>,
+    likes: HashMap<(u8, PostId), (i64, bool)>,
+    reposts: HashMap<(u8, PostId), (i64, Option<PostId>)>,
+}
+
+fn at(minute: usize) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(1_750_000_000_000).unwrap() + TimeDelta::minutes(i64::try_from(minute).unwrap())
+}
+
+fn user_id(number: u8) -> UserId {
+    UserId::from_uuid(Uuid::from_u128(0x1000 + u128::from(number)))
+}
+
+impl Author {
+    fn append(&mut self, version: i64, event: Event) {
+        let id = EventId::from_uuid(Uuid::from_u128(1 + self.history.len() as u128));
+        // Each has its own, so that a row shows of which event it is.
+        let position = Some(Position::from_u64(1 << 32 | self.history.len() as u64));
+        self.history.push(Recorded {
+            id,
+            version,
+            position,
+            event,
+        });
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        at(self.history.len())
+    }
+
+    /// A post's id is never used again: that of a number that is written a second time is another.
+    fn fresh_post(&self) -> PostId {
+        PostId::from_uuid(Uuid::from_u128(0x2000 + self.history.len() as u128))
+    }
+
+    fn register(&mut self, number: u8) {
+        let user = User {
+            id: user_id(number),
+            handle: format!("user{number}").parse().unwrap(),
+            display_name: Some("A name".to_owned()),
+            bio: Some(String::new()),
+            created_at: self.now(),
+            deleted: false,
+        };
+        self.users.insert(number, (1, user.clone()));
+        self.append(1, Event::UserRegistered(user));
+    }
+
+    fn does(&mut self, deed: Deed) {
+        match deed {
+            Deed::ChangeProfile(number) => {
+                let bio = format!("Bio {}", self.history.len());
+                let Some((version, user)) = self.users.get_mut(&number).filter(|(_, user)| !user.deleted) else {
+                    return;
+                };
+                (*version, user.bio) = (*version + 1, Some(bio));
+                let (version, user) = (*version, user.clone());
+                self.append(version, Event::UserProfileChanged(user));
+            }
+            Deed::DeleteUser(number) => {
+                let Some((version, user)) = self.users.get_mut(&number).filter(|(_, user)| !user.deleted) else {
+                    return;
+                };
+                *version += 1;
+                (user.display_name, user.bio, user.deleted) = (None, None, true);
+                let (version, user) = (*version, user.clone());
+                self.append(version, Event::UserDeleted(user));
+            }
+            Deed::Write {
+                user,
+                post,
+                reply_to,
+                followers_only,
+            } => {
+                let in_reply_to = reply_to
+                    .and_then(|parent| self.posts.get(&parent))
+                    .map(|(_, parent)| ReplyTo {
+                        post: parent.id,
+                        author: parent.author,
+                    });
+                let written = Post {
+                    id: self.fresh_post(),
+                    author: user_id(user),
+                    content: Some(content("First")),
+                    in_reply_to,
+                    visibility: if followers_only {
+                        Visibility::Followers
+                    } else {
+                        Visibility::Public
+                    },
+                    created_at: self.now(),
+                    edited_at: None,
+                    deleted: false,
+                };
+                self.posts.insert(post, (1, written.clone()));
+                self.append(1, Event::PostCreated(written));
+            }
+            Deed::Edit(number) => {
+                let (now, text) = (self.now(), format!("Edit {}", self.history.len()));
+                let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
+                    return;
+                };
+                (*version, post.content, post.edited_at) = (*version + 1, Some(content(&text)), Some(now));
+                let (version, post) = (*version, post.clone());
+                self.append(version, Event::PostEdited(post));
+            }
+            Deed::DeletePost(number) => {
+                let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
+                    return;
+                };
+                (*version, post.content, post.deleted) = (*version + 1, None, true);
+                let (version, post) = (*version, post.clone());
+                self.append(version, Event::PostDeleted(post));
+            }
+            Deed::Follow { follower, followee } => {
+                if follower == followee {
+                    return;
+                }
+                let (version, active) = toggled(self.follows.entry((follower, followee)).or_default());
+                let (follower, followee) = (user_id(follower), user_id(followee));
+                let follow = Follow {
+                    follower,
+                    followee,
+                    active,
+                };
+                self.append(
+                    version,
+                    if active {
+                        Event::Followed(follow)
+                    } else {
+                        Event::Unfollowed(follow)
+                    },
+                );
+            }
+            Deed::Like { user, post } => {
+                let Some((_, post)) = self.posts.get(&post) else { return };
+                let (post, post_author) = (post.id, post.author);
+                let (version, active) = toggled(self.likes.entry((user, post)).or_default());
+                let like = Like {
+                    user: user_id(user),
+                    post,
+                    post_author,
+                    active,
+                };
+                self.append(
+                    version,
+                    if active {
+                        Event::PostLiked(like)
+                    } else {
+                        Event::PostUnliked(like)
+                    },
+                );
+            }
+            Deed::Repost { user, post } => {
+                let Some((_, post)) = self.posts.get(&post) else { return };
+                let (post, post_author) = (post.id, post.author);
+                let (created_at, fresh) = (self.now(), self.fresh_post());
+                let (version, present) = self.reposts.entry((user, post)).or_default();
+                *version += 1;
+                let (id, active) = match present.take() {
+                    Some(id) => (id, false),
+                    None => (*present.insert(fresh), true),
+                };
+                let repost = Repost {
+                    id,
+                    user: user_id(user),
+                    post,
+                    post_author,
+                    created_at,
+                    active,
+                };
+                let version = *version;
+                self.append(
+                    version,
+                    if active {
+                        Event::PostReposted(repost)
+                    } else {
+                        Event::PostUnreposted(repost)
+                    },
+                );
+            }
+        }
+    }
+}
+
+fn content(text: &str) -> PostContent {
+    PostContent {
+        text: text.to_owned(),
+        entities: Entities::default(),
+    }
+}
+
+fn toggled((version, active): &mut (i64, bool)) -> (i64, bool) {
+    (*version, *active) = (*version + 1, !*active);
+    (*version, *active)
+}
+
+fn history_of(deeds: &[Deed]) -> Vec<Recorded> {
+    let mut author = Author::default();
+    for number in 0..USERS {
+        author.register(number);
+    }
+    for &deed in deeds {
+        author.does(deed);
+    }
+    author.history
+}
+
+/// The rows, as a database would hold them.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Database {
+    profiles: BTreeMap<String, Document>,
+    posts: BTreeMap<String, Document>,
+    relations: BTreeMap<String, Document>,
+    history: BTreeMap<String, Document>,
+}
+
+type Table = BTreeMap<String, Document>;
+
+fn name(id: impl Into<Bson>) -> String {
+    id.into().to_string()
+}
+
+fn state(table: &Table, id: impl Into<Bson>) -> RowState {
+    table.get(&name(id)).map_or_else(RowState::default, |row| RowState {
+        exists: true,
+        version: row.get_i64("version").unwrap(),
+        live: row.get_bool("live").unwrap(),
+    })
+}
+
+fn insert(table: &mut Table, documents: Vec<Document>) {
+    for document in documents {
+        let id = name(document.get("_id").unwrap().clone());
+        assert!(table.insert(id, document).is_none(), "a row is inserted that is there");
+    }
+}
+
+/// As much of MongoDB's update language as rows need.
+fn update(table: &mut Table, updates: Vec<Update>) {
+    for update in updates {
+        let (filter, change) = update.parts();
+        let id = filter.get("_id").unwrap().clone();
+        let is_new = !table.contains_key(&name(id.clone()));
+        let row = table.entry(name(id.clone())).or_insert_with(|| doc! { "_id": id });
+        for (operator, fields) in change {
+            for (field, value) in fields.as_document().unwrap() {
+                match operator.as_str() {
+                    "$set" => drop(row.insert(field, value.clone())),
+                    "$setOnInsert" if is_new => drop(row.insert(field, value.clone())),
+                    "$setOnInsert" => {}
+                    "$unset" => drop(row.remove(field)),
+                    "$inc" => {
+                        let (outer, inner) = field.split_once('.').unwrap_or((field, ""));
+                        let place = if inner.is_empty() {
+                            &mut *row
+                        } else {
+                            let nested = row.entry(outer).or_insert_with(|| Document::new().into());
+                            nested.as_document_mut().unwrap()
+                        };
+                        let count = if inner.is_empty() { outer } else { inner };
+                        let before = place.get_i64(count).unwrap_or(0);
+                        place.insert(count, before + value.as_i64().unwrap());
+                    }
+                    other => panic!("{other} is not among what rows are written with"),
+                }
+            }
+        }
+    }
+}
+
+impl Database {
+    /// One transaction, as the row writer makes it.
+    fn commit(&mut self, batch: &[Recorded]) {
+        let keys = Keys::of(batch.iter());
+        let known = Known {
+            reaches: HashMap::new(),
+            profiles: keys
+                .profiles
+                .iter()
+                .map(|&id| (id, state(&self.profiles, id)))
+                .collect(),
+            posts: keys.posts.iter().map(|&id| (id, state(&self.posts, id))).collect(),
+            relations: keys
+                .relations
+                .iter()
+                .map(|&id| (id, state(&self.relations, id)))
+                .collect(),
+        };
+        let mut changes = Changes::decide(known, batch.iter()).unwrap();
+        for (post, version) in late_history(&changes) {
+            if self.history.contains_key(&name(history_id(post, version))) {
+                changes.history.remove(&(post, version));
+            } else {
+                changes.touch(post);
+            }
+        }
+        let writes = changes.into_writes();
+        for (table, writes) in [
+            (&mut self.profiles, writes.profiles),
+            (&mut self.posts, writes.posts),
+            (&mut self.relations, writes.relations),
+            (&mut self.history, writes.history),
+        ] {
+            insert(table, writes.inserts);
+            update(table, writes.updates);
+        }
+        self.history.retain(|_, row| {
+            !writes
+                .forgotten
+                .iter()
+                .any(|post| row.get("post") == Some(&Bson::from(*post)))
+        });
+    }
+
+    /// What readers see: without what only writers go by, and a count of nothing as no count.
+    fn seen(mut self) -> Self {
+        for table in [&mut self.profiles, &mut self.posts, &mut self.relations] {
+            for row in table.values_mut() {
+                row.remove("touches");
+                row.remove("posted");
+                if let Some(Bson::Document(counts)) = row.get_mut("counts") {
+                    let counted: Document = std::mem::take(counts)
+                        .into_iter()
+                        .filter(|(_, count)| count.as_i64() != Some(0))
+                        .collect();
+                    *counts = counted;
+                }
+                if row.get_document("counts").is_ok_and(Document::is_empty) {
+                    row.remove("counts");
+                }
+                *row = std::mem::take(row)
+                    .into_iter()
+                    .collect::<BTreeMap<_, _>>()
+                    .into_iter()
+                    .collect();
+            }
+            // A stub that counts nothing is as no row.
+            table.retain(|_, row| row.get_i64("version").unwrap() != 0 || row.contains_key("counts"));
+        }
+        self
+    }
+}
+
+/// As a deletion leaves the earlier events of its stream behind.
+fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
+    let mut recorded = recorded.clone();
+    match &mut recorded.event {
+        Event::PostCreated(post) | Event::PostEdited(post)
+            if history
+                .iter()
+                .any(|other| matches!(&other.event, Event::PostDeleted(deleted) if deleted.id == post.id)) =>
+        {
+            post.content = None;
+        }
+        Event::UserRegistered(user) | Event::UserProfileChanged(user)
+            if history
+                .iter()
+                .any(|other| matches!(&other.event, Event::UserDeleted(deleted) if deleted.id == user.id)) =>
+        {
+            (user.display_name, user.bio) = (None, None);
+        }
+        _ => {}
+    }
+    recorded
+}
+
+/// Each event at least once, in an order of its own.
+#[derive(Debug, Clone)]
+struct Delivery {
+    deeds: Vec<Deed>,
+    /// A place for each event, and perhaps another for its repetition; and whether it comes late enough to have lost what a
+    /// deletion took out of it.
+    places: Vec<(u16, Option<u16>, bool)>,
+    batches: Vec<usize>,
+}
+
+fn delivery() -> impl Strategy<Value = Delivery> {
+    proptest::collection::vec(deed(), 1..40).prop_flat_map(|deeds| {
+        let events = deeds.len() + usize::from(USERS);
+        let place = (
+            any::<u16>(),
+            proptest::option::weighted(0.3, any::<u16>()),
+            any::<bool>(),
+        );
+        let places = proptest::collection::vec(place, events);
+        let batches = proptest::collection::vec(1_usize..8, 1..10);
+        (Just(deeds), places, batches).prop_map(|(deeds, places, batches)| Delivery { deeds, places, batches })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(2_000), ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_delivery_gives_the_rows_of_the_history_in_order(delivery in delivery()) {
+        let history = history_of(&delivery.deeds);
+        let mut in_order = Database::default();
+        for event in &history {
+            in_order.commit(std::slice::from_ref(event));
+        }
+        let mut delivered: Vec<(u16, Recorded)> = Vec::new();
+        for (event, &(first, again, late)) in history.iter().zip(&delivery.places) {
+            let event = if late { redacted(event, &history) } else { event.clone() };
+            delivered.extend([Some(first), again].into_iter().flatten().map(|place| (place, event.clone())));
+        }
+        delivered.sort_by_key(|&(place, _)| place);
+        let mut rest: Vec<Recorded> = delivered.into_iter().map(|(_, event)| event).collect();
+        let mut anyhow = Database::default();
+        for &size in delivery.batches.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let batch: Vec<Recorded> = rest.drain(..size.min(rest.len())).collect();
+            anyhow.commit(&batch);
+        }
+        prop_assert_eq!(anyhow.seen(), in_order.seen());
+    }
+}
+
+/// More by `PROPTEST_CASES`, for a soak.
+fn cases(usually: u32) -> u32 {
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(usually)
+}

@@ -1,0 +1,99 @@
+//! What a transaction reads before it decides, and what it reads it for.
+
+use std::collections::{BTreeSet, HashMap};
+
+use event_log::position::Position;
+use model::events::Event;
+use model::ids::{EventId, PostId, UserId};
+
+use crate::profiles::Audience;
+use crate::relations::RelationId;
+
+/// What is known of a row before it is written. A row that is not there is as a stub.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RowState {
+    pub(crate) exists: bool,
+    pub(crate) version: i64,
+    pub(crate) live: bool,
+}
+
+impl RowState {
+    /// Removed, or without the text that a removal took: nothing that people wrote may come back.
+    pub(super) fn is_tombstone(self) -> bool {
+        self.version > 0 && !self.live
+    }
+}
+
+/// The rows that events may replace, or whose state decides what follows from them; counts need no look.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    pub(crate) profiles: BTreeSet<UserId>,
+    pub(crate) posts: BTreeSet<PostId>,
+    pub(crate) relations: BTreeSet<RelationId>,
+}
+
+impl Keys {
+    pub(crate) fn of<'a>(events: impl Iterator<Item = &'a Recorded>) -> Self {
+        let mut keys = Keys::default();
+        for recorded in events {
+            match &recorded.event {
+                Event::UserRegistered(user)
+                | Event::UserProfileChanged(user)
+                | Event::UserCredentialsChanged(user)
+                | Event::UserDeleted(user) => {
+                    keys.profiles.insert(user.id);
+                }
+                Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                    keys.profiles.insert(post.author);
+                    keys.posts.insert(post.id);
+                }
+                Event::Followed(follow) | Event::Unfollowed(follow) => {
+                    keys.profiles.insert(follow.followee);
+                    keys.relations
+                        .insert(RelationId::follow(follow.follower, follow.followee));
+                }
+                Event::PostLiked(like) | Event::PostUnliked(like) => {
+                    keys.relations.insert(RelationId::like(like.user, like.post));
+                }
+                Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+                    keys.profiles.insert(repost.user);
+                    keys.relations.insert(RelationId::repost(repost.user, repost.post));
+                    keys.posts.insert(repost.id);
+                }
+            }
+        }
+        keys
+    }
+}
+
+/// As much of a recorded event as rows are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) id: EventId,
+    pub(crate) version: i64,
+    /// Unknown in a scan.
+    pub(crate) position: Option<Position>,
+    pub(crate) event: Event,
+}
+
+/// How what an account posts reaches its followers, as a transaction has seen it.
+///
+/// A follow writes its followee's profile, and so do the first step of crossing and the first post. Whatever a
+/// transaction that follows has not seen here was therefore committed after its edge, and finds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reach {
+    /// Those included that the transaction itself adds.
+    pub(crate) followers: i64,
+    pub(crate) audience: Option<Audience>,
+    /// There is a post or repost, or was one.
+    pub(crate) posted: bool,
+}
+
+/// The rows as a transaction read them.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) reaches: HashMap<UserId, Reach>,
+    pub(crate) profiles: HashMap<UserId, RowState>,
+    pub(crate) posts: HashMap<PostId, RowState>,
+    pub(crate) relations: HashMap<RelationId, RowState>,
+}

@@ -1,0 +1,89 @@
+//! The home timeline by its definition, from nothing but events.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use event_log::subscription::Delivery;
+use model::events::Event;
+use model::ids::{PostId, UserId};
+
+/// Every live post and repost of a live post, by the owner or somebody the owner follows, newest first.
+pub(crate) fn home_timeline(log: &[Delivery], owner: UserId) -> Vec<PostId> {
+    let state = State::of(log);
+    let shown: BTreeSet<PostId> = state
+        .posts
+        .iter()
+        .filter(|(_, post)| state.sees(owner, post.author))
+        .filter(|(_, post)| post.original.is_none_or(|original| state.is_live(original)))
+        .map(|(&id, _)| id)
+        .collect();
+    shown.into_iter().rev().collect()
+}
+
+/// Users who have not been deleted.
+pub(crate) fn live_users(log: &[Delivery]) -> Vec<UserId> {
+    let mut users: Vec<UserId> = State::of(log).users.into_iter().collect();
+    users.sort();
+    users
+}
+
+struct Shown {
+    author: UserId,
+    original: Option<PostId>,
+}
+
+#[derive(Default)]
+struct State {
+    users: HashSet<UserId>,
+    follows: HashSet<(UserId, UserId)>,
+    posts: HashMap<PostId, Shown>,
+}
+
+impl State {
+    fn of(log: &[Delivery]) -> Self {
+        let mut last: HashMap<&str, &Delivery> = HashMap::new();
+        for delivery in log {
+            last.insert(delivery.recorded.stream.as_str(), delivery);
+        }
+        let mut state = State::default();
+        for delivery in last.into_values() {
+            match &delivery.event {
+                Event::UserRegistered(user) | Event::UserProfileChanged(user) | Event::UserCredentialsChanged(user) => {
+                    state.users.insert(user.id);
+                }
+                Event::PostCreated(post) | Event::PostEdited(post) => {
+                    state.posts.insert(
+                        post.id,
+                        Shown {
+                            author: post.author,
+                            original: None,
+                        },
+                    );
+                }
+                Event::Followed(follow) => {
+                    state.follows.insert((follow.follower, follow.followee));
+                }
+                Event::PostReposted(repost) => {
+                    state.posts.insert(
+                        repost.id,
+                        Shown {
+                            author: repost.user,
+                            original: Some(repost.post),
+                        },
+                    );
+                }
+                _ => {}
+            }
+        }
+        state
+    }
+
+    fn is_live(&self, post: PostId) -> bool {
+        self.posts
+            .get(&post)
+            .is_some_and(|post| self.users.contains(&post.author))
+    }
+
+    fn sees(&self, owner: UserId, author: UserId) -> bool {
+        self.users.contains(&author) && (owner == author || self.follows.contains(&(owner, author)))
+    }
+}

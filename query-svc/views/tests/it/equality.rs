@@ -1,0 +1,457 @@
+//! Any interleaving, duplication and restart of a history gives the same views.
+//!
+//! A history is what users did; a schedule is how its events reach the handlers: lane by lane and batch by batch,
+//! several at a time and by two processes, with lanes that go back to an earlier checkpoint, and processes that die between any
+//! two steps and leave the rest to an heir, or all events in any order as in a scan. Meanwhile owners visit or stay away, and time
+//! passes. In the end the rows are those of one orderly run, and the home timelines those of the definition, in this generation and in
+//! one that is rebuilt.
+
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bson::doc;
+use event_log::subscription::{Delivery, Handler};
+use futures_util::future::{join_all, poll_fn};
+use model::ids::{PostId, UserId};
+use model::values::Visibility;
+use mongodb::Database;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use views::Timelines;
+use views::ViewMetrics;
+
+use crate::definition;
+use crate::fixture::{Projected, StandingClock, Store, clock, database, timelines};
+use crate::served::{self, Met, Visit};
+
+const USERS: u8 = 6;
+/// How many cases every test run has, always the same ones.
+const CASES: u32 = 12;
+/// A case takes half a second: of those that `PROPTEST_CASES` asks for, which nobody has seen yet, one in so many is tried.
+const ONE_IN: u32 = 40;
+/// In which a process handles a few events: each answer of the database is one, and so is each wait for another lane.
+const MOST_TURNS: u8 = 80;
+
+/// What somebody does; numbers choose among what there is, and what makes no sense is left out.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Post(u8),
+    Reply(u8, u8),
+    Edit(u8),
+    Delete(u8),
+    Like(u8, u8),
+    Repost(u8, u8),
+    Follow(u8, u8),
+    /// Follows again right after, sometimes.
+    Unfollow(u8, u8, bool),
+    Rename(u8),
+    DeleteUser(u8),
+}
+
+/// How the next events reach the handlers, or what else happens meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// The next events of some lanes, at once: which lane, how many, by which process.
+    Deliver([(u8, u8, bool); 3]),
+    /// A lane goes back by so many events, and another process takes it up while the first one goes on.
+    Repeat(u8, u8),
+    /// A process dies after so many turns, in the middle of the next events of some lanes, and another begins again at earlier
+    /// checkpoints.
+    Die([(u8, u8); 2], u8),
+    /// An owner reads.
+    Visit(u8),
+    /// So long that whoever does not read meanwhile becomes idle.
+    Absence,
+    /// So long that what lies below floors can be removed.
+    Minute,
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let user = 0..USERS;
+    // The first users write most and are followed most.
+    let writer = prop_oneof![3 => 0_u8..2, 1 => 0..USERS];
+    let action = prop_oneof![
+        14 => writer.clone().prop_map(Action::Post),
+        2 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Reply(user, post)),
+        2 => any::<u8>().prop_map(Action::Edit),
+        2 => any::<u8>().prop_map(Action::Delete),
+        3 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Like(user, post)),
+        4 => (writer.clone(), any::<u8>()).prop_map(|(user, post)| Action::Repost(user, post)),
+        10 => (user.clone(), writer.clone()).prop_map(|(a, b)| Action::Follow(a, b)),
+        4 => (user.clone(), writer, any::<bool>()).prop_map(|(a, b, again)| Action::Unfollow(a, b, again)),
+        1 => user.clone().prop_map(Action::Rename),
+        1 => (3..USERS).prop_map(Action::DeleteUser),
+    ];
+    vec(action, 20..70)
+}
+
+fn schedule() -> impl Strategy<Value = Vec<Step>> {
+    let delivery = (any::<u8>(), 1_u8..5, any::<bool>());
+    let dying = (any::<u8>(), 1_u8..5);
+    let step = prop_oneof![
+        10 => [delivery.clone(), delivery.clone(), delivery].prop_map(Step::Deliver),
+        3 => (any::<u8>(), 1_u8..8).prop_map(|(lane, by)| Step::Repeat(lane, by)),
+        3 => ([dying.clone(), dying], 1..MOST_TURNS).prop_map(|(lanes, turns)| Step::Die(lanes, turns)),
+        2 => (0..USERS).prop_map(Step::Visit),
+        1 => Just(Step::Absence),
+        1 => Just(Step::Minute),
+    ];
+    vec(step, 10..40)
+}
+
+/// Carries the actions out. Later ones see what earlier ones did, as commands do.
+fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
+    let mut posts: Vec<PostId> = Vec::new();
+    let mut deleted: HashSet<PostId> = HashSet::new();
+    let mut likes: HashSet<(UserId, PostId)> = HashSet::new();
+    let mut follows: HashSet<(UserId, UserId)> = HashSet::new();
+    let live = |store: &Store, user: u8| {
+        let id = users[usize::from(user)];
+        (!store.users[&id].deleted).then_some(id)
+    };
+    let pick = |posts: &[PostId], deleted: &HashSet<PostId>, n: u8| {
+        let there: Vec<PostId> = posts.iter().copied().filter(|post| !deleted.contains(post)).collect();
+        (!there.is_empty()).then(|| there[usize::from(n) % there.len()])
+    };
+    for (n, &action) in actions.iter().enumerate() {
+        match action {
+            Action::Post(user) => {
+                let visibility = if n % 7 == 0 {
+                    Visibility::Followers
+                } else {
+                    Visibility::Public
+                };
+                let Some(user) = live(store, user) else { continue };
+                posts.push(store.write(user, &format!("post {n} #tag"), None, visibility));
+            }
+            Action::Reply(user, parent) => {
+                let (Some(user), Some(parent)) = (live(store, user), pick(&posts, &deleted, parent)) else {
+                    continue;
+                };
+                posts.push(store.write(user, &format!("reply {n}"), Some(parent), Visibility::Public));
+            }
+            Action::Edit(post) => {
+                let Some(post) = pick(&posts, &deleted, post) else {
+                    continue;
+                };
+                store.edit(post, &format!("edited {n}"));
+            }
+            Action::Delete(post) => {
+                let Some(post) = pick(&posts, &deleted, post) else {
+                    continue;
+                };
+                store.delete_post(post);
+                deleted.insert(post);
+            }
+            Action::Like(user, post) => {
+                let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else {
+                    continue;
+                };
+                let active = likes.insert((user, post));
+                if !active {
+                    likes.remove(&(user, post));
+                }
+                store.like(user, post, active);
+            }
+            Action::Repost(user, post) => {
+                let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else {
+                    continue;
+                };
+                if store.posts[&post].visibility != Visibility::Public {
+                    continue;
+                }
+                if store.reposts.get(&(user, post)).is_some_and(|repost| repost.active) {
+                    store.unrepost(user, post);
+                } else {
+                    store.repost(user, post);
+                }
+            }
+            Action::Follow(follower, followee) => {
+                let (Some(follower), Some(followee)) = (live(store, follower), live(store, followee)) else {
+                    continue;
+                };
+                if follower != followee && follows.insert((follower, followee)) {
+                    store.follow(follower, followee);
+                }
+            }
+            Action::Unfollow(follower, followee, again) => {
+                let (follower, followee) = (users[usize::from(follower)], users[usize::from(followee)]);
+                if follows.remove(&(follower, followee)) {
+                    store.unfollow(follower, followee);
+                    if again && !store.users[&follower].deleted && !store.users[&followee].deleted {
+                        follows.insert((follower, followee));
+                        store.follow(follower, followee);
+                    }
+                }
+            }
+            Action::Rename(user) => {
+                let Some(user) = live(store, user) else { continue };
+                store.rename(user, &format!("Name {n}"));
+            }
+            Action::DeleteUser(user) => {
+                let Some(user) = live(store, user) else { continue };
+                store.delete_user(user);
+            }
+        }
+    }
+}
+
+/// The events of each audience, in commit order, and how far they are handled.
+struct Lanes {
+    lanes: Vec<(Vec<Delivery>, usize)>,
+}
+
+impl Lanes {
+    fn of(log: &[Delivery]) -> Self {
+        let mut lanes: BTreeMap<UserId, Vec<Delivery>> = BTreeMap::new();
+        for delivery in log {
+            lanes
+                .entry(delivery.event.audience())
+                .or_default()
+                .push(delivery.clone());
+        }
+        Self {
+            lanes: lanes.into_values().map(|lane| (lane, 0)).collect(),
+        }
+    }
+
+    fn take(&mut self, lane: u8, count: u8) -> Vec<Delivery> {
+        let index = usize::from(lane) % self.lanes.len();
+        let (events, done) = &mut self.lanes[index];
+        let end = (*done + usize::from(count)).min(events.len());
+        let batch = events[*done..end].to_vec();
+        *done = end;
+        batch
+    }
+
+    /// What is handled again, from an earlier checkpoint on.
+    fn again(&self, lane: u8, count: u8) -> Vec<Delivery> {
+        let (events, done) = &self.lanes[usize::from(lane) % self.lanes.len()];
+        events[done.saturating_sub(usize::from(count))..*done].to_vec()
+    }
+
+    fn rest(&mut self) -> Vec<Vec<Delivery>> {
+        self.lanes
+            .iter_mut()
+            .map(|(events, done)| events.split_off(*done))
+            .collect()
+    }
+}
+
+/// What a case has at hand, and what all cases have met so far.
+struct Bench {
+    database: Database,
+    generation: i64,
+    timelines: Timelines,
+    metrics: ViewMetrics,
+    met: Met,
+    /// How often a process died in the middle of its work.
+    deaths: u64,
+}
+
+impl Bench {
+    async fn process(&self, clock: &Arc<StandingClock>) -> Projected {
+        let (clock, metrics, timelines) = (clock.clone(), self.metrics.clone(), self.timelines.clone());
+        Projected::with_timelines(&self.database, self.generation, clock, metrics, timelines).await
+    }
+
+    async fn check(
+        &mut self,
+        actions: &[Action],
+        schedule: &[Step],
+        scan: bool,
+        trims: bool,
+    ) -> Result<(), TestCaseError> {
+        let clock = clock();
+        let mut store = Store::new(clock.clone());
+        let users: Vec<UserId> = (0..USERS).map(|n| store.register(&format!("user{n}"))).collect();
+        history(&mut store, &users, actions);
+        self.generation += 3;
+        // Trimming raises floors too, and would hide that another floor was not raised.
+        let one_in = if trims { 1 } else { u32::MAX };
+        self.timelines = Timelines {
+            trim_one_in: NonZeroU32::new(one_in).unwrap(),
+            ..timelines()
+        };
+        let (here, there) = (self.process(&clock).await, self.process(&clock).await);
+        let mut lanes = Lanes::of(&store.log);
+        for &step in schedule {
+            self.step(step, &mut lanes, &users, &here, &there).await;
+        }
+        if scan {
+            // The oplog has rolled over: what is left comes in the order of a scan, which is none.
+            let mut rest = lanes.rest().concat();
+            rest.sort_by_key(|delivery| delivery.recorded.id.as_bytes()[15]);
+            here.deliver(&rest).await;
+        } else {
+            join_all(lanes.rest().iter().map(|lane| here.projection.handle(lane)))
+                .await
+                .into_iter()
+                .for_each(Result::unwrap);
+        }
+        self.compare(&store, &here, Visit::Silent, 5).await?;
+        self.compare(&store, &here, Visit::Owner, 20).await?;
+
+        let orderly = Projected::new(&self.database, self.generation + 1, here.clock.clone()).await;
+        orderly.projection.apply_rows_only(&store.log).await.unwrap();
+        prop_assert_eq!(here.rows().await, orderly.rows().await);
+
+        // The same again as a new generation, and once more what its subscription would deliver twice.
+        orderly.fill(Some(here.views.clone())).await;
+        self.compare(&store, &orderly, Visit::Silent, 20).await?;
+        let late = Lanes::of(&store.log[store.log.len() / 2..]).rest();
+        join_all(late.iter().map(|lane| orderly.projection.handle(lane)))
+            .await
+            .into_iter()
+            .for_each(Result::unwrap);
+        self.compare(&store, &orderly, Visit::Silent, 20).await?;
+        orderly.drop().await;
+        here.drop().await;
+        Ok(())
+    }
+
+    async fn step(&mut self, step: Step, lanes: &mut Lanes, users: &[UserId], here: &Projected, there: &Projected) {
+        match step {
+            Step::Deliver(deliveries) => {
+                let batches = deliveries.map(|(lane, count, elsewhere)| (lanes.take(lane, count), elsewhere));
+                let handled = batches.iter().map(|(batch, elsewhere)| {
+                    let process = if *elsewhere { there } else { here };
+                    process.projection.handle(batch)
+                });
+                join_all(handled).await.into_iter().for_each(Result::unwrap);
+            }
+            Step::Repeat(lane, by) => {
+                let (again, next) = (lanes.again(lane, by), lanes.take(lane, by));
+                let (again, next) = tokio::join!(there.projection.handle(&again), here.projection.handle(&next));
+                again.unwrap();
+                next.unwrap();
+            }
+            Step::Die(of_lanes, turns) => self.die(of_lanes, turns, lanes, here).await,
+            Step::Visit(user) => {
+                served::home_timeline(here, users[usize::from(user)], Visit::Owner, 3, &mut self.met).await;
+            }
+            Step::Absence => {
+                here.clock.advance(timelines().idle_after);
+                here.projection.mark_idle_owners().await.unwrap();
+            }
+            Step::Minute => here.clock.advance(timelines().trim_delay + Duration::from_secs(1)),
+        }
+    }
+
+    async fn die(&mut self, of_lanes: [(u8, u8); 2], turns: u8, lanes: &mut Lanes, heir: &Projected) {
+        let dying = self.process(&heir.clock).await;
+        let session = dying.projection.session().await.unwrap().unwrap();
+        let batches = of_lanes.map(|(lane, count)| lanes.take(lane, count));
+        let work = join_all(batches.iter().map(|batch| dying.projection.handle(batch)));
+        match cut_off(work, turns).await {
+            Some(outcomes) => outcomes.into_iter().for_each(Result::unwrap),
+            None => self.deaths += 1,
+        }
+        // As whoever takes its leases over does, before anything else.
+        let end = doc! { "killSessions": [{ "id": session }] };
+        let admin = self.database.client().database("admin");
+        admin.run_command(end).await.unwrap();
+        // From checkpoints that may be older than what was under way.
+        let again = of_lanes.map(|(lane, _)| lanes.again(lane, 12));
+        join_all(again.iter().map(|lane| heir.projection.handle(lane)))
+            .await
+            .into_iter()
+            .for_each(Result::unwrap);
+    }
+
+    async fn compare(
+        &mut self,
+        store: &Store,
+        projected: &Projected,
+        visit: Visit,
+        page: u32,
+    ) -> Result<(), TestCaseError> {
+        for user in definition::live_users(&store.log) {
+            let expected = definition::home_timeline(&store.log, user);
+            let served = served::home_timeline(projected, user, visit, page, &mut self.met).await;
+            prop_assert_eq!(served, expected, "home timeline of {} ({:?})", user, visit);
+        }
+        Ok(())
+    }
+}
+
+/// Lets it go on so many times, and then no more, as by `SIGKILL`: what it has asked of the database by then happens, now or later.
+async fn cut_off<F: Future>(work: F, turns: u8) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut left = turns;
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+#[test]
+fn any_schedule_gives_the_same_views() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let (_database, views) = runtime.block_on(database());
+    let bench = Bench {
+        database: views,
+        generation: 0,
+        timelines: timelines(),
+        metrics: ViewMetrics::default(),
+        met: Met::default(),
+        deaths: 0,
+    };
+    let bench = std::cell::RefCell::new(bench);
+    let config = Config {
+        max_shrink_iters: 40,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = if std::env::var_os("PROPTEST_CASES").is_some() {
+        let cases = (config.cases / ONE_IN).max(CASES);
+        TestRunner::new(Config { cases, ..config })
+    } else {
+        let seeded = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        TestRunner::new_with_rng(Config { cases: CASES, ..config }, seeded)
+    };
+    let checked = runner.run(
+        &(actions(), schedule(), any::<bool>(), any::<bool>()),
+        |(actions, schedule, scan, trims)| runtime.block_on(bench.borrow_mut().check(&actions, &schedule, scan, trims)),
+    );
+    if let Err(error) = checked {
+        panic!("{error}");
+    }
+    // A branch that no case entered has not been tested.
+    let bench = bench.into_inner();
+    let entered = [
+        ("fan-out", bench.metrics.fanned_out_entries.get()),
+        ("backfill", bench.metrics.backfilled_entries.get()),
+        ("a floor raised by a follow", bench.metrics.raised_floors.get()),
+        ("refused guard", bench.metrics.refused_guards.get()),
+        ("owner marked idle", bench.metrics.idle_marks.get()),
+        ("idle owner skipped", bench.metrics.idle_skips.get()),
+        ("idle owner woken", bench.met.woken),
+        ("idle owner read", bench.met.idle),
+        ("crossing", bench.metrics.crossings.get()),
+        ("post of a large account", bench.metrics.large_posts.get()),
+        ("large account read", bench.met.large),
+        ("below the floor", bench.met.below_the_floor),
+        ("trim", bench.metrics.trims.get()),
+        ("removal", bench.metrics.trimmed_entries.get()),
+        ("conflict of two transactions", bench.metrics.conflicts.get()),
+        ("death in the middle of it", bench.deaths),
+    ];
+    for (branch, count) in entered {
+        assert!(count > 0, "never entered: {branch} (of {entered:?})");
+    }
+}

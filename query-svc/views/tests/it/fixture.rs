@@ -1,0 +1,388 @@
+//! A write side made of values, and a projection on a database of its own.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bson::{Document, doc};
+use chrono::{DateTime, Utc};
+use event_log::event_store::RecordedEvent;
+use event_log::subscription::{Delivery, Handler};
+use futures_util::TryStreamExt;
+use local_mongodb::TestDatabase;
+use model::clock::{Clock, SharedClock};
+use model::entities::Entities;
+use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, SCHEMA, User};
+use model::ids::{EventId, PostId, UserId};
+use model::values::{Handle, PostText, Visibility};
+use mongodb::Database;
+use uuid::Uuid;
+use views::Timelines;
+use views::{Filling, ViewMetrics, ViewProjection, Views};
+
+/// A clock that stands until it is moved. It begins in the year 2034: who wakes an owner must not be late by the server's clock.
+#[derive(Debug)]
+pub(crate) struct StandingClock(AtomicI64);
+
+impl StandingClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn rewind(&self, by: Duration) {
+        self.0
+            .fetch_sub(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for StandingClock {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+pub(crate) fn clock() -> Arc<StandingClock> {
+    Arc::new(StandingClock(AtomicI64::new(2_050_000_000_000)))
+}
+
+/// A window of 4, a fan-out limit of 3, and every insert looks whether to trim.
+pub(crate) fn timelines() -> Timelines {
+    Timelines {
+        window: NonZeroU32::new(4).unwrap(),
+        fan_out_limit: NonZeroU32::new(3).unwrap(),
+        idle_after: Duration::from_secs(600),
+        note_visit_every: Duration::from_secs(60),
+        wake_margin: Duration::from_secs(5),
+        trim_one_in: NonZeroU32::new(1).unwrap(),
+        trim_delay: Duration::from_secs(60),
+        ..Timelines::default()
+    }
+}
+
+/// Decides nothing and stores nothing: keeps the streams, and makes a delivery of each event.
+#[derive(Debug)]
+pub(crate) struct Store {
+    clock: Arc<StandingClock>,
+    versions: HashMap<String, i64>,
+    pub(crate) users: HashMap<UserId, User>,
+    pub(crate) posts: HashMap<PostId, Post>,
+    pub(crate) reposts: HashMap<(UserId, PostId), Repost>,
+    pub(crate) log: Vec<Delivery>,
+}
+
+impl Store {
+    pub(crate) fn new(clock: Arc<StandingClock>) -> Self {
+        Self {
+            clock,
+            versions: HashMap::new(),
+            users: HashMap::new(),
+            posts: HashMap::new(),
+            reposts: HashMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Time passes with each event, so that ids tell their order.
+    fn record(&mut self, event: Event) -> Delivery {
+        let version = self.versions.entry(event.stream().as_str().to_owned()).or_default();
+        *version += 1;
+        let recorded = RecordedEvent {
+            id: EventId::new(self.clock.now()),
+            stream: event.stream(),
+            version: *version,
+            event_type: event.event_type().to_owned(),
+            schema: SCHEMA,
+            partition: event.partition(),
+            actor: event.audience(),
+            command_id: Uuid::new_v4(),
+            correlation_id: "test".to_owned(),
+            causation_id: None,
+            traceparent: None,
+            idempotency_key: None,
+            body_hash: None,
+            recorded_at: self.clock.now(),
+            data: event.encode().unwrap(),
+        };
+        let delivery = Delivery {
+            recorded: Arc::new(recorded),
+            event,
+            position: None,
+        };
+        self.log.push(delivery.clone());
+        self.clock.advance(Duration::from_secs(1));
+        delivery
+    }
+
+    pub(crate) fn register(&mut self, handle: &str) -> UserId {
+        let id = UserId::new(self.clock.now());
+        let user = User {
+            id,
+            handle: Handle::parse(handle).unwrap(),
+            display_name: Some(format!("The {handle}")),
+            bio: Some(String::new()),
+            created_at: self.clock.now(),
+            deleted: false,
+        };
+        self.users.insert(id, user.clone());
+        self.record(Event::UserRegistered(user));
+        id
+    }
+
+    pub(crate) fn rename(&mut self, user: UserId, display_name: &str) -> Delivery {
+        let user = self.users.get_mut(&user).unwrap();
+        user.display_name = Some(display_name.to_owned());
+        let user = user.clone();
+        self.record(Event::UserProfileChanged(user))
+    }
+
+    pub(crate) fn delete_user(&mut self, user: UserId) -> Delivery {
+        let user = self.users.get_mut(&user).unwrap();
+        (user.deleted, user.display_name, user.bio) = (true, None, None);
+        let user = user.clone();
+        self.record(Event::UserDeleted(user))
+    }
+
+    pub(crate) fn post(&mut self, author: UserId, text: &str) -> PostId {
+        self.write(author, text, None, Visibility::Public)
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        author: UserId,
+        text: &str,
+        parent: Option<PostId>,
+        visibility: Visibility,
+    ) -> PostId {
+        let post = Post {
+            id: PostId::new(self.clock.now()),
+            author,
+            content: Some(content(text)),
+            in_reply_to: parent.map(|post| ReplyTo {
+                post,
+                author: self.posts[&post].author,
+            }),
+            visibility,
+            created_at: self.clock.now(),
+            edited_at: None,
+            deleted: false,
+        };
+        self.posts.insert(post.id, post.clone());
+        self.record(Event::PostCreated(post.clone()));
+        post.id
+    }
+
+    pub(crate) fn edit(&mut self, post: PostId, text: &str) -> Delivery {
+        let now = self.clock.now();
+        let post = self.posts.get_mut(&post).unwrap();
+        (post.content, post.edited_at) = (Some(content(text)), Some(now));
+        let post = post.clone();
+        self.record(Event::PostEdited(post))
+    }
+
+    pub(crate) fn delete_post(&mut self, post: PostId) -> Delivery {
+        let post = self.posts.get_mut(&post).unwrap();
+        (post.content, post.deleted) = (None, true);
+        let post = post.clone();
+        self.record(Event::PostDeleted(post))
+    }
+
+    pub(crate) fn follow(&mut self, follower: UserId, followee: UserId) -> Delivery {
+        self.record(Event::Followed(Follow {
+            follower,
+            followee,
+            active: true,
+        }))
+    }
+
+    pub(crate) fn unfollow(&mut self, follower: UserId, followee: UserId) -> Delivery {
+        self.record(Event::Unfollowed(Follow {
+            follower,
+            followee,
+            active: false,
+        }))
+    }
+
+    pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {
+        let like = Like {
+            user,
+            post,
+            post_author: self.posts[&post].author,
+            active,
+        };
+        self.record(if active {
+            Event::PostLiked(like)
+        } else {
+            Event::PostUnliked(like)
+        })
+    }
+
+    pub(crate) fn repost(&mut self, user: UserId, post: PostId) -> PostId {
+        let repost = Repost {
+            id: PostId::new(self.clock.now()),
+            user,
+            post,
+            post_author: self.posts[&post].author,
+            created_at: self.clock.now(),
+            active: true,
+        };
+        self.reposts.insert((user, post), repost);
+        self.record(Event::PostReposted(repost));
+        repost.id
+    }
+
+    pub(crate) fn unrepost(&mut self, user: UserId, post: PostId) -> Delivery {
+        let repost = self.reposts.get_mut(&(user, post)).unwrap();
+        repost.active = false;
+        let repost = *repost;
+        self.record(Event::PostUnreposted(repost))
+    }
+
+    /// The delivery of the event that was recorded last.
+    pub(crate) fn last(&self) -> Delivery {
+        self.log.last().unwrap().clone()
+    }
+}
+
+fn content(text: &str) -> PostContent {
+    PostContent {
+        text: text.to_owned(),
+        entities: Entities::of(&PostText::parse(text).unwrap()),
+    }
+}
+
+/// One generation of views, and the handler that keeps it.
+#[derive(Debug)]
+pub(crate) struct Projected {
+    pub(crate) views: Views,
+    pub(crate) projection: ViewProjection,
+    pub(crate) metrics: ViewMetrics,
+    pub(crate) clock: Arc<StandingClock>,
+}
+
+impl Projected {
+    pub(crate) async fn new(database: &Database, generation: i64, clock: Arc<StandingClock>) -> Self {
+        Self::with_metrics(database, generation, clock, ViewMetrics::default()).await
+    }
+
+    pub(crate) async fn with_metrics(
+        database: &Database,
+        generation: i64,
+        clock: Arc<StandingClock>,
+        metrics: ViewMetrics,
+    ) -> Self {
+        Self::with_timelines(database, generation, clock, metrics, timelines()).await
+    }
+
+    pub(crate) async fn with_timelines(
+        database: &Database,
+        generation: i64,
+        clock: Arc<StandingClock>,
+        metrics: ViewMetrics,
+        timelines: Timelines,
+    ) -> Self {
+        let views = Views::new(database, generation);
+        views.ensure().await.unwrap();
+        let shared: SharedClock = clock.clone();
+        let projection = ViewProjection::new(views.clone(), timelines, shared, metrics.clone());
+        Self {
+            views,
+            projection,
+            metrics,
+            clock,
+        }
+    }
+
+    /// Hands over each event for itself.
+    pub(crate) async fn deliver(&self, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            self.projection.handle(std::slice::from_ref(delivery)).await.unwrap();
+        }
+    }
+
+    pub(crate) fn filling(&self, previous: Option<Views>) -> Filling {
+        Filling::new(self.views.clone(), previous, timelines(), self.clock.clone())
+    }
+
+    pub(crate) async fn fill(&self, previous: Option<Views>) {
+        let filling = self.filling(previous);
+        let mut after = None;
+        loop {
+            after = filling.fill(after, 2).await.unwrap().next;
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// All rows, without what belongs to home timelines or to one process's history of retries.
+    pub(crate) async fn rows(&self) -> HashMap<&'static str, Vec<Document>> {
+        let mut rows = HashMap::new();
+        for (name, collection) in [
+            ("profiles", self.views.profiles.name()),
+            ("posts", self.views.posts.name()),
+            ("relations", self.views.relations.name()),
+            ("post_history", self.views.post_history.name()),
+        ] {
+            let collection = self.views.database().collection::<Document>(collection);
+            let found = collection.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
+            let mut found: Vec<Document> = found.try_collect().await.unwrap();
+            for row in &mut found {
+                normalize(row);
+            }
+            // A stub that counts nothing is as good as none.
+            found.retain(|row| row.len() > 3 || row.get_i64("version").ok() != Some(0));
+            rows.insert(name, found);
+        }
+        rows
+    }
+
+    pub(crate) async fn drop(self) {
+        for name in [
+            self.views.profiles.name(),
+            self.views.posts.name(),
+            self.views.relations.name(),
+            self.views.home_timelines.name(),
+            self.views.post_history.name(),
+        ] {
+            self.views.database().collection::<Document>(name).drop().await.unwrap();
+        }
+    }
+}
+
+fn normalize(row: &mut Document) {
+    row.remove("touches");
+    row.remove("audience");
+    row.remove("posted");
+    if let Ok(counts) = row.get_document("counts") {
+        let mut counts: Vec<(String, i64)> = counts
+            .iter()
+            .map(|(name, count)| (name.clone(), count.as_i64().unwrap()))
+            .filter(|&(_, n)| n != 0)
+            .collect();
+        counts.sort();
+        row.remove("counts");
+        if !counts.is_empty() {
+            row.insert(
+                "counts",
+                counts
+                    .into_iter()
+                    .map(|(name, count)| (name, count.into()))
+                    .collect::<Document>(),
+            );
+        }
+    }
+    let mut fields: Vec<_> = std::mem::take(row).into_iter().collect();
+    fields.sort_by(|a, b| a.0.cmp(&b.0));
+    row.extend(fields);
+}
+
+/// A database for one test, with a client that belongs to the test's runtime.
+pub(crate) async fn database() -> (TestDatabase, Database) {
+    event_log::crypto::install_provider();
+    let database = TestDatabase::new().await;
+    let views = database.client().await.database(database.views_database());
+    (database, views)
+}

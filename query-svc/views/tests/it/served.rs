@@ -1,0 +1,136 @@
+//! A reader that does no more than what the views promise: entries above the floor, large accounts looked up, and
+//! fan-out on read below. Slow and simple, so that a difference is the views' fault.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use model::clock::Clock;
+use model::ids::{PostId, UserId};
+use views::{Entry, Range, Views};
+
+use crate::fixture::{Projected, timelines};
+
+/// What a reader met on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Met {
+    pub(crate) woken: u64,
+    pub(crate) idle: u64,
+    pub(crate) below_the_floor: u64,
+    pub(crate) large: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// An owner's own: notes the visit and ends idleness.
+    Owner,
+    /// Somebody who looks at it and leaves no trace.
+    Silent,
+}
+
+/// The whole home timeline, page by page.
+pub(crate) async fn home_timeline(
+    projected: &Projected,
+    owner: UserId,
+    visit: Visit,
+    page: u32,
+    met: &mut Met,
+) -> Vec<PostId> {
+    let views = &projected.views;
+    let mut shown = Vec::new();
+    let mut before = None;
+    let followees: HashSet<UserId> = views.relations.followees(owner).await.unwrap().into_iter().collect();
+    let authors: Vec<UserId> = followees.iter().copied().chain([owner]).collect();
+    loop {
+        let range = Range {
+            before,
+            ..Range::newest(page)
+        };
+        let (mut header, mut entries) = views.home_timelines.page(owner, range).await.unwrap();
+        if before.is_none() && visit == Visit::Owner {
+            let now = projected.clock.now();
+            if header.idle {
+                views
+                    .home_timelines
+                    .wake(owner, now, timelines().wake_margin)
+                    .await
+                    .unwrap();
+                (header, entries) = views.home_timelines.page(owner, range).await.unwrap();
+                assert!(!header.idle);
+                met.woken += 1;
+            } else {
+                views.home_timelines.note_visit(owner, now).await.unwrap();
+            }
+        }
+        met.idle += u64::from(header.idle);
+        let large: Vec<UserId> = header
+            .large
+            .iter()
+            .copied()
+            .filter(|account| followees.contains(account))
+            .collect();
+        let mut candidates: BTreeMap<PostId, Entry> = BTreeMap::new();
+        let complete = entries.len() < page as usize;
+        candidates.extend(entries.into_iter().map(|entry| (entry.id, entry)));
+        if !large.is_empty() {
+            met.large += 1;
+            let heads = views.posts.heads_of_authors(&large, range).await.unwrap();
+            candidates.extend(heads.iter().map(|head| (head.id, Entry::from(head))));
+        }
+        if complete && (header.idle || header.floor.is_some()) {
+            met.below_the_floor += 1;
+            let heads = views.posts.heads_of_authors(&authors, range).await.unwrap();
+            let below = heads.iter().filter(|head| !header.covers(head.id));
+            candidates.extend(below.map(|head| (head.id, Entry::from(head))));
+        }
+        let candidates: Vec<Entry> = candidates.into_values().rev().take(page as usize).collect();
+        shown.extend(visible(views, &authors, &candidates).await);
+        match candidates.get(page as usize - 1) {
+            Some(last) => before = Some(last.id),
+            None => return shown,
+        }
+    }
+}
+
+/// What of a page is shown, as things are now.
+async fn visible(views: &Views, authors: &[UserId], candidates: &[Entry]) -> Vec<PostId> {
+    let mut posts: HashSet<PostId> = HashSet::new();
+    let mut users: HashSet<UserId> = HashSet::new();
+    for entry in candidates {
+        posts.insert(entry.id);
+        users.insert(entry.author);
+        if let Some(original) = entry.repost_of {
+            posts.insert(original.post);
+            users.insert(original.author);
+        }
+    }
+    let posts: Vec<PostId> = posts.into_iter().collect();
+    let users: Vec<UserId> = users.into_iter().collect();
+    let posts: HashMap<PostId, _> = views
+        .posts
+        .live_by_ids(&posts)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|post| (post.id, post))
+        .collect();
+    let users: HashSet<UserId> = views
+        .profiles
+        .live_by_ids(&users)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|user| user.id)
+        .collect();
+    candidates
+        .iter()
+        .filter(|entry| {
+            let original = entry
+                .repost_of
+                .is_none_or(|original| posts.contains_key(&original.post) && users.contains(&original.author));
+            original
+                && posts.contains_key(&entry.id)
+                && users.contains(&entry.author)
+                && authors.contains(&entry.author)
+        })
+        .map(|entry| entry.id)
+        .collect()
+}

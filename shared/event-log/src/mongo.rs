@@ -1,0 +1,204 @@
+//! Connecting to MongoDB, and how our types are stored there.
+
+mod losses;
+mod refusal;
+mod settings;
+mod uri;
+
+use std::time::Duration;
+
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
+use mongodb::{Client, Database};
+
+pub use self::losses::{Lookout, Losses};
+pub use self::refusal::{Refusals, is_misconfigured, refused};
+pub use self::settings::MongoDb;
+pub use self::uri::MongoUri;
+
+/// The databases of the product. By default both are on one deployment, behind one client.
+#[derive(Debug, Clone)]
+pub struct Databases {
+    /// The event store: events, marks, claims, credentials, sessions.
+    pub events: Database,
+    /// Everything derived: views, leases, checkpoints, dead letters.
+    pub views: Database,
+    /// Of the connections to both.
+    pub losses: Losses,
+}
+
+impl Databases {
+    /// Of clients that are there already, whose losses nobody tells.
+    pub fn of(events: Database, views: Database) -> Self {
+        Self {
+            events,
+            views,
+            losses: Losses::default(),
+        }
+    }
+
+    /// Makes the clients. Nothing is asked of the server yet.
+    pub async fn connect(config: &MongoDb, application: &str) -> Result<Self, Error> {
+        let losses = Losses::default();
+        let events = client(config.uri.expose(), config, application, &losses).await?;
+        let views = if config.views_uri().expose() == config.uri.expose() {
+            events.clone()
+        } else {
+            client(config.views_uri().expose(), config, application, &losses).await?
+        };
+        Ok(Self {
+            events: events.database(&config.events_database),
+            views: views.database(&config.views_database),
+            losses,
+        })
+    }
+
+    /// Whether both answer, within `timeout`.
+    pub async fn ping(&self, timeout: Duration) -> Result<(), String> {
+        for database in [&self.events, &self.views] {
+            let ping = database.run_command(bson::doc! { "ping": 1 });
+            match tokio::time::timeout(timeout, async { ping.await }).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(format!("database '{}': {error}", database.name())),
+                Err(_) => {
+                    return Err(format!(
+                        "database '{}' did not answer within {timeout:?}",
+                        database.name()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the background tasks of the clients.
+    pub async fn close(self) {
+        self.events.client().clone().shutdown().await;
+        self.views.client().clone().shutdown().await;
+    }
+}
+
+async fn client(uri: &str, config: &MongoDb, application: &str, losses: &Losses) -> Result<Client, Error> {
+    let mut options = ClientOptions::parse(uri).await?;
+    options.app_name.get_or_insert_with(|| application.to_owned());
+    options.max_pool_size = options.max_pool_size.or(Some(config.max_pool_size));
+    options.server_selection_timeout = options
+        .server_selection_timeout
+        .or(Some(config.server_selection_timeout));
+    options.connect_timeout = options.connect_timeout.or(Some(config.connect_timeout));
+    options.cmap_event_handler = Some(losses.handler());
+    // What was answered can't be rolled back, and what is read was committed by a majority.
+    options.write_concern = Some(majority());
+    options.read_concern = Some(ReadConcern::majority());
+    options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+    Client::with_options(options)
+}
+
+/// Acknowledged when a majority has it in the journal.
+pub fn majority() -> WriteConcern {
+    WriteConcern::builder()
+        .w(Acknowledgment::Majority)
+        .journal(true)
+        .build()
+}
+
+/// A write met a unique index.
+pub fn is_duplicate_key(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == 11000,
+        ErrorKind::Command(command) => command.code == 11000,
+        ErrorKind::InsertMany(insert) => {
+            insert
+                .write_errors
+                .as_ref()
+                .is_some_and(|errors| errors.iter().all(|e| e.code == 11000))
+                && insert.write_concern_error.is_none()
+        }
+        _ => false,
+    }
+}
+
+/// Whether trying again may help: anything but what would fail in the same way each time. Whether a write happened is then
+/// unknown.
+///
+/// What is permanent is named here, and nothing else: an error that nobody has thought of (a server that runs out of disk, a
+/// password that was changed, a limit of a hosted cluster) says nothing about what was asked.
+pub fn is_transient(error: &Error) -> bool {
+    error.contains_label("TransientTransactionError")
+        || error.contains_label("RetryableWriteError")
+        || error.contains_label("UnknownTransactionCommitResult")
+        || !is_permanent(error)
+}
+
+/// What was asked, or what was found, is at fault.
+fn is_permanent(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        // The driver makes no `Custom` ones: these are ours, of what can't be understood.
+        ErrorKind::InvalidArgument { .. }
+        | ErrorKind::BsonDeserialization(_)
+        | ErrorKind::BsonSerialization(_)
+        | ErrorKind::Bson(_)
+        | ErrorKind::Custom(_) => true,
+        ErrorKind::Command(command) => is_permanent_code(command.code),
+        ErrorKind::Write(WriteFailure::WriteError(write)) => is_permanent_code(write.code),
+        // Once nothing else is left. Until then some may yet be written.
+        ErrorKind::InsertMany(insert) => {
+            insert.write_concern_error.is_none()
+                && insert
+                    .write_errors
+                    .as_ref()
+                    .is_some_and(|errors| errors.iter().all(|write| is_permanent_code(write.code)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the server refuses the statement or the document for what it is (`error_codes.yml` of its sources).
+fn is_permanent_code(code: i32) -> bool {
+    matches!(
+        code,
+        // BadValue, FailedToParse, TypeMismatch, Overflow, InvalidLength, InvalidBSON, and paths and names that can't be.
+        2 | 9 | 14 | 15 | 16 | 22 | 28 | 40 | 52 | 53 | 54 | 55 | 56 | 57
+            // ImmutableField, DocumentValidationFailure.
+            | 66 | 121
+            // BSONObjectTooLarge, and a document that an update makes too large.
+            | 10_334 | 17_419 | 17_420
+            // TransactionTooLarge, TransactionTooLargeForCache: a smaller one may fit.
+            | 257 | 388
+            // DuplicateKey, where nobody expects it.
+            | 11_000
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use mongodb::error::CommandError;
+
+    use super::*;
+
+    fn command(code: i32) -> Error {
+        let error = doc! { "code": code, "codeName": "", "errmsg": "no" };
+        ErrorKind::Command(bson::deserialize_from_document::<CommandError>(error).unwrap()).into()
+    }
+
+    /// Out of disk, a changed password, too many requests (Cosmos DB), a view that is being moved, and what no version knows yet.
+    #[test]
+    fn what_nobody_has_thought_of_may_pass() {
+        for code in [14_031, 18, 13, 8_000, 16_500, 133, 46, 372, 999_999] {
+            assert!(is_transient(&command(code)), "{code}");
+        }
+        let io = std::io::Error::other("cut");
+        assert!(is_transient(&Error::from(io)));
+    }
+
+    #[test]
+    fn what_is_refused_for_what_it_is_does_not_pass() {
+        for code in [2, 14, 121, 10_334, 17_419, 257, 388, 11_000] {
+            assert!(!is_transient(&command(code)), "{code}");
+        }
+        assert!(!is_transient(&Error::custom("can't be understood")));
+        let unreadable = bson::deserialize_from_document::<CommandError>(doc! {}).unwrap_err();
+        assert!(!is_transient(&unreadable.into()));
+    }
+}

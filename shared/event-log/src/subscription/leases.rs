@@ -1,0 +1,362 @@
+//! Who works on which partition, and how far the work has come.
+//!
+//! The model is the change-feed processor (Kinesis Client Library, Cosmos DB): a document for each partition of
+//! a subscription, with an owner, a fencing number that every new owner raises, and a checkpoint. No clocks are
+//! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
+
+use std::collections::BTreeMap;
+
+use bson::{Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::error::Error;
+use mongodb::{Collection, Database};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::event_store::RecordedEvent;
+use crate::mongo::is_duplicate_key;
+use crate::position::Position;
+use model::events::Event;
+use model::ids::Partition;
+
+/// The collection, in the views' database.
+pub const LEASES: &str = "leases";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub subscription: String,
+    pub partition: Partition,
+    /// The process that works on it; none where it was released or never taken.
+    pub owner: Option<String>,
+    /// The server session of the owner's transactions. One that the owner left open when it died holds up its heir on the
+    /// same rows until the server gives it up, after a minute: the heir ends it.
+    #[serde(default)]
+    pub session: Option<bson::Uuid>,
+    /// The owner that is about to end, and works on it until another takes it over.
+    #[serde(default)]
+    pub offered_by: Option<String>,
+    /// Raised by every new owner: the checkpoints of the one before are refused from then on.
+    pub fence: i64,
+    /// Raised by the owner while it lives.
+    pub beat: i64,
+    /// Every event of the partition up to here is handled. [`Position::ORIGIN`]: nobody has begun.
+    pub position: Position,
+    /// The next event is of a kind that the last owner did not know: only who knows it takes the lease. See [`Lease::needed`].
+    #[serde(default)]
+    pub needs: Option<Needs>,
+}
+
+/// What a program has to know to work on an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    #[serde(rename = "type")]
+    pub event_type: String,
+    pub schema: i32,
+    /// Of the lease when it was given back.
+    #[serde(default)]
+    pub fence: i64,
+}
+
+impl Needs {
+    pub(super) fn of(event: &RecordedEvent, fence: i64) -> Self {
+        Self {
+            event_type: event.event_type.clone(),
+            schema: event.schema,
+            fence,
+        }
+    }
+
+    fn is_met(&self) -> bool {
+        Event::knows(&self.event_type, self.schema)
+    }
+}
+
+impl Lease {
+    /// Whether its owner is about to end.
+    pub fn is_offered(&self) -> bool {
+        self.owner.is_some() && self.owner == self.offered_by
+    }
+
+    /// What its next event needs, if nobody has had it since that was written: a program of the version before takes a lease without
+    /// clearing it, and may have gone on.
+    pub(super) fn needed(&self) -> Option<&Needs> {
+        self.needs.as_ref().filter(|needs| needs.fence == self.fence)
+    }
+
+    /// Whether only a newer program can go on with it.
+    pub(super) fn is_beyond_us(&self) -> bool {
+        self.needed().is_some_and(|needs| !needs.is_met())
+    }
+}
+
+/// A process as an owner of leases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    id: String,
+    /// Of its transactions.
+    session: Option<bson::Uuid>,
+}
+
+impl Owner {
+    pub fn random(session: Option<bson::Uuid>) -> Self {
+        Self {
+            id: Uuid::new_v4().to_string(),
+            session,
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Leases that are to be had, with their owners.
+pub(super) type Vacancies = BTreeMap<Partition, Option<String>>;
+
+/// The leases of one subscription; the one writer of their documents.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    database: Database,
+    collection: Collection<Lease>,
+    subscription: String,
+}
+
+impl Leases {
+    pub fn new(database: Database, subscription: &str) -> Self {
+        Self {
+            collection: database.collection(LEASES),
+            database,
+            subscription: subscription.to_owned(),
+        }
+    }
+
+    pub fn subscription(&self) -> &str {
+        &self.subscription
+    }
+
+    /// Makes the leases that are missing, to begin after `position`. Their fences begin with the clock's milliseconds: what an owner of
+    /// those before has under way passes for none of these.
+    pub async fn ensure(&self, position: Position) -> Result<(), Error> {
+        if self.all().await?.len() == Partition::all().count() {
+            return Ok(());
+        }
+        let fence = bson::DateTime::now().timestamp_millis();
+        let leases = Partition::all().map(|partition| Lease {
+            id: self.id(partition),
+            subscription: self.subscription.clone(),
+            partition,
+            owner: None,
+            session: None,
+            offered_by: None,
+            fence,
+            beat: 0,
+            position,
+            needs: None,
+        });
+        match self.collection.insert_many(leases).ordered(false).await {
+            Err(error) if !is_duplicate_key(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn all(&self) -> Result<Vec<Lease>, Error> {
+        let mine = doc! { "_id": self.range() };
+        self.collection.find(mine).await?.try_collect().await
+    }
+
+    /// The leases that are to be had, with their owners: those that are offered, and nobody's, given back or never taken. Those that
+    /// wait for a newer program are none of them.
+    pub(super) async fn vacant(&self) -> Result<Vacancies, Error> {
+        let offered = doc! { "$expr": { "$eq": ["$owner", "$offered_by"] } };
+        let vacant = doc! { "_id": self.range(), "$or": [{ "owner": null }, offered] };
+        let vacant: Vec<Lease> = self.collection.find(vacant).await?.try_collect().await?;
+        let vacant = vacant.into_iter().filter(|lease| !lease.is_beyond_us());
+        Ok(vacant.map(|lease| (lease.partition, lease.owner)).collect())
+    }
+
+    /// The ids of one subscription are a range, and `_id` has its index.
+    fn range(&self) -> Document {
+        doc! { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) }
+    }
+
+    /// The names of all subscriptions that have leases.
+    pub async fn subscriptions(database: &Database) -> Result<Vec<String>, Error> {
+        let names = database
+            .collection::<Document>(LEASES)
+            .distinct("subscription", doc! {})
+            .await?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect())
+    }
+
+    /// Removes the leases of a subscription that nobody runs any more.
+    pub async fn remove(&self) -> Result<(), Error> {
+        self.collection
+            .delete_many(doc! { "subscription": &self.subscription })
+            .await
+            .map(drop)
+    }
+
+    /// Tells the others that the owner lives.
+    pub(super) async fn renew(&self, owner: &Owner) -> Result<(), Error> {
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection
+            .update_many(mine, doc! { "$inc": { "beat": 1 } })
+            .await
+            .map(drop)
+    }
+
+    /// Asks the others to take over what the owner holds, who is about to end.
+    pub(super) async fn offer(&self, owner: &Owner) -> Result<(), Error> {
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection
+            .update_many(mine, doc! { "$set": { "offered_by": owner.as_str() } })
+            .await
+            .map(drop)
+    }
+
+    /// Takes leases, all in one statement, because readers wait for what is being handed over; answers those that it got.
+    /// Another may have been faster.
+    pub(super) async fn take(&self, claims: &[Claim<'_>], owner: &Owner) -> Result<Vec<Lease>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let unchanged: Vec<Document> = claims.iter().map(Claim::unchanged).collect();
+        let ours = doc! {
+            "$set": { "owner": owner.as_str(), "session": owner.session, "needs": null },
+            "$inc": { "fence": 1, "beat": 1 },
+        };
+        self.collection.update_many(doc! { "$or": unchanged }, ours).await?;
+        // Nobody else writes our name: that it is there, with the fencing number that we wrote, says that we took it.
+        let mut taken = self.all().await?;
+        taken.retain(|lease| {
+            let claimed = claims.iter().map(Claim::lease).find(|seen| seen.id == lease.id);
+            lease.owner.as_deref() == Some(owner.as_str()) && claimed.is_some_and(|seen| lease.fence == seen.fence + 1)
+        });
+        Ok(taken)
+    }
+
+    /// Ends a session and the transaction that is open in it. The owner may live after all: then it tries again.
+    pub(super) async fn end(&self, session: bson::Uuid) -> Result<(), Error> {
+        let command = doc! { "killSessions": [{ "id": session }] };
+        let admin = self.database.client().database("admin");
+        admin.run_command(command).await.map(drop)
+    }
+
+    /// Gives every lease of the owner back, with its last checkpoint where that has moved, all in one statement: readers wait for what
+    /// nobody works on.
+    pub(super) async fn release(&self, owner: &Owner, last: &[Checkpoint]) -> Result<(), Error> {
+        let moved = last.iter().map(|checkpoint| {
+            let lease = [
+                doc! { "$eq": ["$_id", self.id(checkpoint.partition)] },
+                doc! { "$eq": ["$fence", checkpoint.fence] },
+            ];
+            doc! { "case": { "$and": lease }, "then": checkpoint.position }
+        });
+        let mut given_back = doc! { "owner": null, "session": null };
+        if !last.is_empty() {
+            let branches: Vec<Document> = moved.collect();
+            let reached = doc! { "$switch": { "branches": branches, "default": "$position" } };
+            given_back.insert("position", doc! { "$max": ["$position", reached] });
+        }
+        let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
+        self.collection
+            .update_many(mine, vec![doc! { "$set": given_back }])
+            .await
+            .map(drop)
+    }
+
+    /// Gives one lease back, to whoever knows what comes next, if it is the owner's still.
+    pub(super) async fn give_back(&self, owner: &Owner, stuck: &Stuck) -> Result<(), Error> {
+        let mine = doc! { "_id": self.id(stuck.partition), "owner": owner.as_str(), "fence": stuck.fence };
+        let needs = bson::serialize_to_bson(&stuck.needs)?;
+        let given_back = doc! {
+            "$set": { "owner": null, "session": null, "needs": needs },
+            "$max": { "position": stuck.reached.unwrap_or_default() },
+        };
+        self.collection.update_one(mine, given_back).await.map(drop)
+    }
+
+    /// Writes checkpoints, all in one command: those that are still the owner's to write. That one is another's by now, the owner sees
+    /// when it looks at the leases next.
+    ///
+    /// Writes of checkpoints are the only ones that are fenced. No checkpoint ever goes back.
+    pub(super) async fn save(&self, owner: &Owner, checkpoints: &[Checkpoint]) -> Result<(), Error> {
+        if checkpoints.is_empty() {
+            return Ok(());
+        }
+        let updates: Vec<Document> = checkpoints
+            .iter()
+            .map(|checkpoint| {
+                doc! {
+                    "q": { "_id": self.id(checkpoint.partition), "owner": owner.as_str(), "fence": checkpoint.fence },
+                    "u": { "$max": { "position": checkpoint.position } },
+                }
+            })
+            .collect();
+        let command = doc! {
+            "update": LEASES,
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority" },
+        };
+        let answer = self.database.run_command(command).await?;
+        if let Ok(errors) = answer.get_array("writeErrors") {
+            return Err(Error::custom(format!("checkpoints were refused: {errors:?}")));
+        }
+        Ok(())
+    }
+
+    fn id(&self, partition: Partition) -> String {
+        format!("{}/{:02}", self.subscription, partition.number())
+    }
+}
+
+/// A lease to go for, as it was seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Claim<'a> {
+    /// Of nobody, or of an owner that shows no sign of life.
+    Take(&'a Lease),
+    /// Of a living owner that has too many, or is about to end.
+    TakeOver(&'a Lease),
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn lease(&self) -> &'a Lease {
+        match self {
+            Claim::Take(lease) | Claim::TakeOver(lease) => lease,
+        }
+    }
+
+    /// What the lease has to look like still. The beat of a living owner's may have moved.
+    fn unchanged(&self) -> Document {
+        let seen = self.lease();
+        let mut unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence };
+        if let Claim::Take(_) = self {
+            unchanged.insert("beat", seen.beat);
+        }
+        unchanged
+    }
+}
+
+/// How far the owner of `fence` has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    pub(super) partition: Partition,
+    pub(super) fence: i64,
+    pub(super) position: Position,
+}
+
+/// A partition whose next event its owner does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stuck {
+    pub(super) partition: Partition,
+    pub(super) fence: i64,
+    /// How far the owner has come, where that can be told.
+    pub(super) reached: Option<Position>,
+    pub(super) needs: Needs,
+}

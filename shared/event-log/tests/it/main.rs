@@ -1,0 +1,11 @@
+//! Tests of the shared parts against a real database and real sockets.
+#![expect(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
+
+mod event_store;
+mod losses;
+mod panics;
+mod room;
+mod subscription;
+mod takeover;
+mod unknown;
+mod world;

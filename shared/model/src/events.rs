@@ -1,0 +1,271 @@
+//! What happened, in the past tense.
+//!
+//! An event carries the whole new public state of its aggregate, so that the highest version wins in
+//! whatever order events arrive. Loading an aggregate is reading its last event. Secrets and personal
+//! contact data never enter an event.
+
+use bson::RawDocument;
+use bson::raw::RawDocumentBuf;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::entities::Entities;
+use crate::ids::{EventId, Partition, PostId, UserId};
+use crate::values::{Handle, Visibility};
+
+/// The version of the shapes below. A later shape gets a new number, and [`Event::decode`] an upcast.
+pub const SCHEMA: i32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub id: UserId,
+    pub handle: Handle,
+    /// Absent once the user is deleted, from every event of the stream.
+    pub display_name: Option<String>,
+    pub bio: Option<String>,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub created_at: DateTime<Utc>,
+    pub deleted: bool,
+}
+
+/// What a post answers. The author comes along so that nobody has to look it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplyTo {
+    pub post: PostId,
+    pub author: UserId,
+}
+
+/// The text of a post and what it refers to: what a deletion takes out of every event of the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostContent {
+    pub text: String,
+    pub entities: Entities,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    pub id: PostId,
+    pub author: UserId,
+    /// Absent once the post is deleted, from every event of the stream.
+    pub content: Option<PostContent>,
+    pub in_reply_to: Option<ReplyTo>,
+    pub visibility: Visibility,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub created_at: DateTime<Utc>,
+    #[serde(with = "optional_datetime")]
+    pub edited_at: Option<DateTime<Utc>>,
+    pub deleted: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    pub follower: UserId,
+    pub followee: UserId,
+    pub active: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Like {
+    pub user: UserId,
+    pub post: PostId,
+    pub post_author: UserId,
+    pub active: bool,
+}
+
+/// A repost has an id of its own, a new one each time it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repost {
+    pub id: PostId,
+    pub user: UserId,
+    pub post: PostId,
+    pub post_author: UserId,
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    pub created_at: DateTime<Utc>,
+    pub active: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    UserRegistered(User),
+    UserProfileChanged(User),
+    /// The password or the e-mail address is another; neither stands in the event.
+    UserCredentialsChanged(User),
+    UserDeleted(User),
+    PostCreated(Post),
+    PostEdited(Post),
+    PostDeleted(Post),
+    Followed(Follow),
+    Unfollowed(Follow),
+    PostLiked(Like),
+    PostUnliked(Like),
+    PostReposted(Repost),
+    PostUnreposted(Repost),
+}
+
+/// The event can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A newer program reads it.
+    #[error("unknown event type '{0}'")]
+    UnknownType(String),
+    /// A newer program reads it.
+    #[error("event type '{event_type}' has schema {schema}, newer than the {SCHEMA} this program knows")]
+    UnknownSchema { event_type: String, schema: i32 },
+    /// No program ever reads it. What is wrong with it is not told: that would quote what somebody wrote.
+    #[error("event of type '{event_type}' and schema {schema} is malformed")]
+    Malformed { event_type: String, schema: i32 },
+}
+
+macro_rules! event_types {
+    ($($variant:ident => $name:literal),+ $(,)?) => {
+        impl Event {
+            /// The names of all types that this program knows.
+            pub const TYPES: &[&str] = &[$($name),+];
+
+            /// The name under which the event is stored.
+            pub fn event_type(&self) -> &'static str {
+                match self { $(Event::$variant(_) => $name,)+ }
+            }
+
+            /// The state as it is stored in the event's `data`.
+            pub fn encode(&self) -> Result<RawDocumentBuf, bson::error::Error> {
+                match self { $(Event::$variant(state) => bson::serialize_to_raw_document_buf(state),)+ }
+            }
+
+            /// Reads a stored event. Older schemas would be upcast here.
+            pub fn decode(event_type: &str, schema: i32, data: &RawDocument) -> Result<Self, DecodeError> {
+                if schema > SCHEMA {
+                    return Err(DecodeError::UnknownSchema { event_type: event_type.to_owned(), schema });
+                }
+                match event_type {
+                    $($name => bson::deserialize_from_slice(data.as_bytes()).map(Event::$variant),)+
+                    _ => return Err(DecodeError::UnknownType(event_type.to_owned())),
+                }
+                .map_err(|_| DecodeError::Malformed { event_type: event_type.to_owned(), schema })
+            }
+        }
+    };
+}
+
+event_types! {
+    UserRegistered => "user.registered",
+    UserProfileChanged => "user.profile_changed",
+    UserCredentialsChanged => "user.credentials_changed",
+    UserDeleted => "user.deleted",
+    PostCreated => "post.created",
+    PostEdited => "post.edited",
+    PostDeleted => "post.deleted",
+    Followed => "follow.followed",
+    Unfollowed => "follow.unfollowed",
+    PostLiked => "like.liked",
+    PostUnliked => "like.unliked",
+    PostReposted => "repost.reposted",
+    PostUnreposted => "repost.unreposted",
+}
+
+impl Event {
+    /// Whether this program can read events of a type and schema.
+    pub fn knows(event_type: &str, schema: i32) -> bool {
+        schema <= SCHEMA && Self::TYPES.contains(&event_type)
+    }
+
+    /// The stream the event belongs to.
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Event::UserRegistered(user)
+            | Event::UserProfileChanged(user)
+            | Event::UserCredentialsChanged(user)
+            | Event::UserDeleted(user) => StreamId::user(user.id),
+            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => StreamId::post(post.id),
+            Event::Followed(follow) | Event::Unfollowed(follow) => StreamId::follow(follow.follower, follow.followee),
+            Event::PostLiked(like) | Event::PostUnliked(like) => StreamId::like(like.user, like.post),
+            Event::PostReposted(repost) | Event::PostUnreposted(repost) => StreamId::repost(repost.user, repost.post),
+        }
+    }
+
+    /// The user whose audience the event touches: a follow and the posts it races with meet here, in
+    /// commit order.
+    pub fn audience(&self) -> UserId {
+        match self {
+            Event::UserRegistered(user)
+            | Event::UserProfileChanged(user)
+            | Event::UserCredentialsChanged(user)
+            | Event::UserDeleted(user) => user.id,
+            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => post.author,
+            Event::Followed(follow) | Event::Unfollowed(follow) => follow.followee,
+            Event::PostLiked(like) | Event::PostUnliked(like) => like.post_author,
+            Event::PostReposted(repost) | Event::PostUnreposted(repost) => repost.user,
+        }
+    }
+
+    pub fn partition(&self) -> Partition {
+        self.audience().partition()
+    }
+}
+
+/// The name of a stream: the events of one aggregate, numbered from version 1.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(String);
+
+impl StreamId {
+    pub fn user(id: UserId) -> Self {
+        Self(format!("user-{id}"))
+    }
+
+    pub fn post(id: PostId) -> Self {
+        Self(format!("post-{id}"))
+    }
+
+    pub fn follow(follower: UserId, followee: UserId) -> Self {
+        Self(format!("follow-{follower}-{followee}"))
+    }
+
+    /// Between these two lie the streams of all whom a user ever followed, and no others.
+    pub fn follows_of(follower: UserId) -> [Self; 2] {
+        // A full stop comes right after a hyphen.
+        [Self(format!("follow-{follower}-")), Self(format!("follow-{follower}."))]
+    }
+
+    pub fn like(user: UserId, post: PostId) -> Self {
+        Self(format!("like-{user}-{post}"))
+    }
+
+    pub fn repost(user: UserId, post: PostId) -> Self {
+        Self(format!("repost-{user}-{post}"))
+    }
+
+    /// As a document of the event store says.
+    pub fn from_stored(name: String) -> Self {
+        Self(name)
+    }
+
+    /// Of a document that names none: alone in a stream of its own.
+    pub fn unreadable(id: EventId) -> Self {
+        Self(format!("unreadable-{id}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An optional time as a BSON date or null; `bson::serde_helpers` has only times that are there.
+pub mod optional_datetime {
+    use chrono::{DateTime, Utc};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &Option<DateTime<Utc>>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(bson::DateTime::from_chrono).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
+        Ok(Option::<bson::DateTime>::deserialize(deserializer)?.map(bson::DateTime::to_chrono))
+    }
+}

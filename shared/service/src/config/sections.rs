@@ -1,0 +1,280 @@
+//! The sections that several programs share. Each program adds its own (`command`, `query`, `projector`).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::networks::Networks;
+use super::secret::{MASK, Pem, PemList, Secret, StringList};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Access tokens and refresh tokens. Whoever only verifies needs the public keys alone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    pub issuer: String,
+    pub audience: String,
+    /// How far the clocks of signer and verifier may differ.
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
+    /// Ed25519 keys (PEM, SPKI or a certificate) whose signatures are good: the present one and, through a rotation, former
+    /// ones.
+    /// The one that belongs to `signing_key` need not be repeated.
+    pub public_keys: PemList,
+    /// The Ed25519 key (PKCS #8, PEM) that signs.
+    pub signing_key: Option<Pem>,
+    #[serde(with = "humantime_serde")]
+    pub access_token_ttl: Duration,
+    #[serde(with = "humantime_serde")]
+    pub refresh_token_ttl: Duration,
+    /// From which refresh tokens are derived: 32 characters or more.
+    pub refresh_secret: Option<Secret>,
+    /// How long the last refresh token but one still gets the same successor, because an answer may be lost: an election of the
+    /// database takes 10 to 12 s, and then the client tries again.
+    #[serde(with = "humantime_serde")]
+    pub refresh_reuse_grace: Duration,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            issuer: "microblog".to_owned(),
+            audience: "microblog".to_owned(),
+            leeway: 5 * SECOND,
+            public_keys: PemList::default(),
+            signing_key: None,
+            access_token_ttl: 15 * MINUTE,
+            refresh_token_ttl: 30 * DAY,
+            refresh_secret: None,
+            refresh_reuse_grace: MINUTE,
+        }
+    }
+}
+
+/// What the HTTP servers bear.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Threads that answer; where nothing is said, one for each processor.
+    pub workers: Option<NonZeroU32>,
+    /// Connections at once, over all workers.
+    pub max_connections: NonZeroU32,
+    /// Requests at once, over all workers; one more is answered 503.
+    pub max_in_flight: NonZeroU32,
+    /// Bodies that arrive at once, over all workers. Such a request is not among those that are answered at once yet.
+    pub max_bodies: NonZeroU32,
+    /// The same from one address; an IPv6 network of 56 bits is one.
+    pub max_bodies_per_address: NonZeroU32,
+    /// How long a client may take to send the head of a request.
+    #[serde(with = "humantime_serde")]
+    pub head_timeout: Duration,
+    /// How long a client may take to send the body of a request.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// How long `/readyz` waits for each of its checks.
+    #[serde(with = "humantime_serde")]
+    pub check_timeout: Duration,
+    /// The networks of the proxies in front, which are believed about `X-Forwarded-For`; none by default.
+    pub trusted_proxies: Networks,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            max_connections: const { NonZeroU32::new(16_384).expect("not zero") },
+            max_in_flight: const { NonZeroU32::new(2_048).expect("not zero") },
+            max_bodies: const { NonZeroU32::new(2_048).expect("not zero") },
+            max_bodies_per_address: const { NonZeroU32::new(64).expect("not zero") },
+            head_timeout: 5 * SECOND,
+            body_timeout: 10 * SECOND,
+            keep_alive: 75 * SECOND,
+            check_timeout: 3 * SECOND,
+            trusted_proxies: Networks::default(),
+        }
+    }
+}
+
+/// Which pages of other sites may call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// `https://example.org`; `*` for all; none by default.
+    pub allowed_origins: StringList,
+    #[serde(with = "humantime_serde")]
+    pub max_age: Duration,
+}
+
+impl Default for Cors {
+    fn default() -> Self {
+        Self {
+            allowed_origins: StringList::default(),
+            max_age: 60 * MINUTE,
+        }
+    }
+}
+
+/// So many at once, and so many a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    pub burst: NonZeroU32,
+    pub per_minute: NonZeroU32,
+}
+
+impl Quota {
+    /// # Panics
+    /// When either is zero.
+    pub const fn new(burst: u32, per_minute: u32) -> Self {
+        Self {
+            burst: NonZeroU32::new(burst).expect("a burst is not zero"),
+            per_minute: NonZeroU32::new(per_minute).expect("a rate is not zero"),
+        }
+    }
+}
+
+/// How often a user, or an address where nobody is logged in, may ask one process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimit {
+    pub enabled: bool,
+    pub read: Quota,
+    pub write: Quota,
+    /// Logins, by address.
+    pub login: Quota,
+    /// Attempts to log in as one account from addresses that it is not known from, and attempts at the current password in one session.
+    pub account: Quota,
+    /// Refreshes, by session.
+    pub refresh: Quota,
+    /// Refreshes, by address, whatever was sent: hundreds of people may share one, as behind a provider's NAT.
+    pub refresh_address: Quota,
+    /// Registrations, by address.
+    pub register: Quota,
+    /// Users and addresses that are remembered for each of the seven; all further ones share one allowance.
+    pub max_keys: NonZeroU32,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            read: Quota::new(300, 1_200),
+            write: Quota::new(60, 300),
+            login: Quota::new(20, 30),
+            account: Quota::new(20, 5),
+            refresh: Quota::new(10, 10),
+            refresh_address: Quota::new(600, 600),
+            register: Quota::new(20, 30),
+            max_keys: const { NonZeroU32::new(100_000).expect("not zero") },
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For the eyes of a person.
+    Text,
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err("must be json or text"),
+        }
+    }
+}
+
+/// Logs and traces.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telemetry {
+    pub format: LogFormat,
+    /// Which lines are written, as in `info,mongodb=warn`.
+    pub filter: String,
+    /// An OpenTelemetry collector (gRPC), as in `http://localhost:4317`; none by default.
+    #[serde(serialize_with = "without_user")]
+    pub otlp_endpoint: Option<String>,
+    /// The share of traces that is sent, 0 to 1, where the caller has not decided.
+    pub sample_ratio: f64,
+}
+
+/// An address, printed without the user and the password that it may have.
+fn without_user<S: Serializer>(address: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = address.as_deref().map(|address| match address.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}://{MASK}@{host}")
+        }
+        None => address.to_owned(),
+    });
+    shown.serialize(serializer)
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            filter: "info".to_owned(),
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+        }
+    }
+}
+
+/// How a program ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Between `/readyz` turning 503 and the last new connection: as long as load balancers take to notice.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// How long running requests may take after that.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            drain_delay: 5 * SECOND,
+            grace: 20 * SECOND,
+        }
+    }
+}
+
+/// `Consistency-Token`: reading one's own writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Consistency {
+    /// How long a query waits for the views to have caught up.
+    #[serde(with = "humantime_serde")]
+    pub max_wait: Duration,
+    /// Queries that wait at once. Such a query is not among those that are answered at once meanwhile.
+    pub max_waiting: NonZeroU32,
+    /// The same of one user, or of one address where nobody is logged in.
+    pub max_waiting_per_caller: NonZeroU32,
+}
+
+impl Default for Consistency {
+    fn default() -> Self {
+        Self {
+            max_wait: 2 * SECOND,
+            max_waiting: const { NonZeroU32::new(2_048).expect("not zero") },
+            max_waiting_per_caller: const { NonZeroU32::new(32).expect("not zero") },
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The server: binds, serves, drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
+use actix_cors::Cors;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, LINK, LOCATION, RETRY_AFTER};
+use actix_web::middleware::{Compress, Condition, from_fn};
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{App, HttpServer};
+use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
+use tracing_actix_web::TracingLogger;
+
+use super::edge::{Edge, EdgeState};
+use super::observe::RequestSpan;
+use super::{admission, docs, drain, observe, probes};
+use crate::config;
+use event_log::consistency;
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A server that has its address and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    edge: Edge,
+}
+
+impl Server {
+    /// Takes the address; port 0 is any free one. Call it inside of a tokio runtime.
+    pub fn bind(address: SocketAddr, edge: Edge) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}"));
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address).map_err(named)?;
+        let listener = socket.listen(BACKLOG).map_err(named)?.into_std()?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            listener,
+            address,
+            edge,
+        })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is cancelled, then drains: `/readyz` turns 503, after the drain delay no more
+    /// connections are accepted, and running requests have the grace to end.
+    ///
+    /// `routes` is called once in each worker. Declare routes as `web::resource("/v1/posts/{id}").route(web::get()…)`,
+    /// one resource a pattern: only so another method is answered 405.
+    pub async fn run<F>(self, routes: F, shutdown: CancellationToken) -> io::Result<()>
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let address = self.address;
+        let running = self.start(routes, shutdown)?;
+        running.await?;
+        tracing::info!(%address, "stopped");
+        Ok(())
+    }
+
+    /// Apart from `run`, whose future would otherwise hold what only one thread may have.
+    fn start<F>(self, routes: F, shutdown: CancellationToken) -> io::Result<actix_web::dev::Server>
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let Self {
+            listener,
+            address,
+            edge,
+        } = self;
+        let state = Data::new(EdgeState::new(&edge));
+        let workers = edge.http.workers.map_or_else(
+            || available_parallelism().map_or(1, NonZeroUsize::get),
+            |workers| usize::try_from(workers.get()).unwrap_or(1),
+        );
+        let connections = usize::try_from(edge.http.max_connections.get()).unwrap_or(usize::MAX);
+        let Edge {
+            http,
+            cors,
+            shutdown: ending,
+            readiness,
+            openapi,
+            ..
+        } = edge;
+        let stop = async move {
+            shutdown.cancelled().await;
+            readiness.drain();
+            tracing::info!(%address, "draining");
+            tokio::time::sleep(ending.drain_delay).await;
+        };
+        let server = HttpServer::new(move || {
+            let openapi = openapi.clone();
+            App::new()
+                .app_data(state.clone())
+                .configure(probes::configure)
+                .configure(move |service| {
+                    if let Some(openapi) = &openapi {
+                        docs::configure(service, openapi);
+                    }
+                })
+                .configure(routes.clone())
+                // The last one is the first to see a request. What refuses an encoding lies inside of what explains refusals.
+                .wrap(Compress::default())
+                .wrap(from_fn(admission::admit))
+                .wrap(Condition::new(!cors.allowed_origins.is_empty(), cross_origin(&cors)))
+                .wrap(from_fn(observe::observe))
+                .wrap(from_fn(drain::close_when_draining))
+                .wrap(TracingLogger::<RequestSpan>::new())
+        });
+        let running = server
+            .workers(workers)
+            .max_connections((connections / workers).max(1))
+            .keep_alive(http.keep_alive)
+            .client_request_timeout(http.head_timeout)
+            .shutdown_timeout(ending.grace.as_secs())
+            .shutdown_signal(stop)
+            .listen(listener)?
+            .run();
+        Ok(running)
+    }
+}
+
+fn cross_origin(config: &config::Cors) -> Cors {
+    let methods = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
+    let token = HeaderName::from_static(consistency::HEADER);
+    let named = |name: &'static str| HeaderName::from_static(name);
+    let base = Cors::default()
+        .allowed_methods(methods)
+        .allowed_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            IF_MATCH,
+            named("idempotency-key"),
+            named("x-request-id"),
+            named("traceparent"),
+            token.clone(),
+        ])
+        .expose_headers([
+            LINK,
+            ETAG,
+            LOCATION,
+            RETRY_AFTER,
+            token,
+            named("x-request-id"),
+            named("x-ratelimit-limit"),
+            named("x-ratelimit-remaining"),
+            named("x-ratelimit-reset"),
+        ])
+        .max_age(usize::try_from(config.max_age.as_secs()).unwrap_or(usize::MAX));
+    config
+        .allowed_origins
+        .iter()
+        .fold(base, |cors, origin| match origin.as_str() {
+            "*" => cors.allow_any_origin(),
+            origin => cors.allowed_origin(origin),
+        })
+}

@@ -1,0 +1,9 @@
+//! What each program has around its work: configuration, access tokens, telemetry, and an HTTP server.
+//!
+//! This crate imports no program and reads no section that only one of them has.
+
+pub mod auth;
+pub mod config;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod telemetry;
