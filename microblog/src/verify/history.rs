@@ -7,7 +7,7 @@ use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::event_store::{EVENTS, RecordedEvent};
 use futures_util::{Stream, TryStreamExt};
-use model::events::{Event, StreamId};
+use model::events::{Event, State, StreamId};
 use model::ids::{EventId, PostId, UserId, uuid_v7_floor};
 use mongodb::Database;
 use mongodb::error::Error;
@@ -141,22 +141,19 @@ async fn scan(
 }
 
 fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
-    match event {
-        Event::UserRegistered(_)
-        | Event::UserProfileChanged(_)
-        | Event::UserCredentialsChanged(_)
-        | Event::UserDeleted(_) => {}
-        Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+    match event.state() {
+        State::User(_) => {}
+        State::Post(post) => {
             touched.insert(Dependency::UserCounts(post.author));
             touched.extend(post.in_reply_to.map(|parent| Dependency::PostCounts(parent.post)));
         }
-        Event::Followed(follow) | Event::Unfollowed(follow) => {
+        State::Follow(follow) => {
             touched.extend([follow.follower, follow.followee].map(Dependency::UserCounts));
         }
-        Event::PostLiked(like) | Event::PostUnliked(like) => {
+        State::Like(like) => {
             touched.insert(Dependency::PostCounts(like.post));
         }
-        Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+        State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
         }
     }

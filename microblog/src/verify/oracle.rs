@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use model::events::Event;
+use model::events::{Event, State};
 use model::ids::{EventId, PostId, UserId};
 use model::values::Visibility;
 
@@ -75,11 +75,8 @@ pub(super) struct Facts {
 impl Facts {
     /// Takes an event in, in whatever order: of each stream the highest version counts.
     pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
-        match event {
-            Event::UserRegistered(user)
-            | Event::UserProfileChanged(user)
-            | Event::UserCredentialsChanged(user)
-            | Event::UserDeleted(user) => {
+        match event.state() {
+            State::User(user) => {
                 let index = self.user(user.id);
                 let known = &mut self.users[index as usize].1;
                 if known.version < version {
@@ -93,7 +90,7 @@ impl Facts {
                     };
                 }
             }
-            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+            State::Post(post) => {
                 let facts = PostFacts {
                     version,
                     live: !post.deleted,
@@ -109,7 +106,7 @@ impl Facts {
                     *known = facts;
                 }
             }
-            Event::Followed(follow) | Event::Unfollowed(follow) => {
+            State::Follow(follow) => {
                 let key = (self.user(follow.follower), self.user(follow.followee));
                 let facts = FollowFacts {
                     version,
@@ -121,7 +118,7 @@ impl Facts {
                     *known = facts;
                 }
             }
-            Event::PostLiked(like) | Event::PostUnliked(like) => {
+            State::Like(like) => {
                 let key = (self.user(like.user), like.post);
                 let facts = LikeFacts {
                     version,
@@ -133,7 +130,7 @@ impl Facts {
                     *known = facts;
                 }
             }
-            Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+            State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,
                     active: repost.active,

@@ -8,7 +8,7 @@ mod known;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{Bson, Document, doc};
-use model::events::{Event, Follow, Like, Post, Repost, User};
+use model::events::{Follow, Like, Post, Repost, State, User};
 use model::ids::{PostId, UserId};
 use model::values::Visibility;
 use uuid::Uuid;
@@ -209,17 +209,12 @@ impl Changes {
     }
 
     fn take(&mut self, recorded: &Recorded) -> Result<(), bson::error::Error> {
-        match &recorded.event {
-            Event::UserRegistered(user)
-            | Event::UserProfileChanged(user)
-            | Event::UserCredentialsChanged(user)
-            | Event::UserDeleted(user) => self.user(user, recorded.version),
-            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
-                return self.post(post, recorded);
-            }
-            Event::Followed(follow) | Event::Unfollowed(follow) => self.follow(follow, recorded),
-            Event::PostLiked(like) | Event::PostUnliked(like) => self.like(like, recorded),
-            Event::PostReposted(repost) | Event::PostUnreposted(repost) => self.repost(repost, recorded),
+        match recorded.event.state() {
+            State::User(user) => self.user(user, recorded.version),
+            State::Post(post) => return self.post(post, recorded),
+            State::Follow(follow) => self.follow(follow, recorded),
+            State::Like(like) => self.like(like, recorded),
+            State::Repost(repost) => self.repost(repost, recorded),
         }
         Ok(())
     }

@@ -84,24 +84,6 @@ pub struct Repost {
     pub active: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    UserRegistered(User),
-    UserProfileChanged(User),
-    /// The password or the e-mail address is another; neither stands in the event.
-    UserCredentialsChanged(User),
-    UserDeleted(User),
-    PostCreated(Post),
-    PostEdited(Post),
-    PostDeleted(Post),
-    Followed(Follow),
-    Unfollowed(Follow),
-    PostLiked(Like),
-    PostUnliked(Like),
-    PostReposted(Repost),
-    PostUnreposted(Repost),
-}
-
 /// The event can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -116,20 +98,98 @@ pub enum DecodeError {
     Malformed { event_type: String, schema: i32 },
 }
 
-macro_rules! event_types {
-    ($($variant:ident => $name:literal),+ $(,)?) => {
+/// What the states of all aggregates tell.
+trait Aggregate {
+    fn stream(&self) -> StreamId;
+
+    /// The user whose audience a change touches: a follow and the posts it races with meet here, in commit order.
+    fn audience(&self) -> UserId;
+}
+
+impl Aggregate for User {
+    fn stream(&self) -> StreamId {
+        StreamId::user(self.id)
+    }
+
+    fn audience(&self) -> UserId {
+        self.id
+    }
+}
+
+impl Aggregate for Post {
+    fn stream(&self) -> StreamId {
+        StreamId::post(self.id)
+    }
+
+    fn audience(&self) -> UserId {
+        self.author
+    }
+}
+
+impl Aggregate for Follow {
+    fn stream(&self) -> StreamId {
+        StreamId::follow(self.follower, self.followee)
+    }
+
+    fn audience(&self) -> UserId {
+        self.followee
+    }
+}
+
+impl Aggregate for Like {
+    fn stream(&self) -> StreamId {
+        StreamId::like(self.user, self.post)
+    }
+
+    fn audience(&self) -> UserId {
+        self.post_author
+    }
+}
+
+impl Aggregate for Repost {
+    fn stream(&self) -> StreamId {
+        StreamId::repost(self.user, self.post)
+    }
+
+    fn audience(&self) -> UserId {
+        self.user
+    }
+}
+
+/// Makes [`Event`] of the aggregates below and of what happens to each.
+macro_rules! events {
+    ($($aggregate:ident { $($(#[$about:meta])* $variant:ident => $name:literal,)+ })+) => {
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Event {
+            $($($(#[$about])* $variant($aggregate),)+)+
+        }
+
+        /// The whole new state that an event carries, whatever happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum State<'a> {
+            $($aggregate(&'a $aggregate),)+
+        }
+
         impl Event {
             /// The names of all types that this program knows.
-            pub const TYPES: &[&str] = &[$($name),+];
+            pub const TYPES: &[&str] = &[$($($name,)+)+];
 
             /// The name under which the event is stored.
             pub fn event_type(&self) -> &'static str {
-                match self { $(Event::$variant(_) => $name,)+ }
+                match self { $($(Event::$variant(_) => $name,)+)+ }
+            }
+
+            pub fn state(&self) -> State<'_> {
+                match self { $($(Event::$variant(state) => State::$aggregate(state),)+)+ }
+            }
+
+            fn aggregate(&self) -> &dyn Aggregate {
+                match self.state() { $(State::$aggregate(state) => state,)+ }
             }
 
             /// The state as it is stored in the event's `data`.
             pub fn encode(&self) -> Result<RawDocumentBuf, bson::error::Error> {
-                match self { $(Event::$variant(state) => bson::serialize_to_raw_document_buf(state),)+ }
+                match self.state() { $(State::$aggregate(state) => bson::serialize_to_raw_document_buf(state),)+ }
             }
 
             /// Reads a stored event. Older schemas would be upcast here.
@@ -138,7 +198,7 @@ macro_rules! event_types {
                     return Err(DecodeError::UnknownSchema { event_type: event_type.to_owned(), schema });
                 }
                 match event_type {
-                    $($name => bson::deserialize_from_slice(data.as_bytes()).map(Event::$variant),)+
+                    $($($name => bson::deserialize_from_slice(data.as_bytes()).map(Event::$variant),)+)+
                     _ => return Err(DecodeError::UnknownType(event_type.to_owned())),
                 }
                 .map_err(|_| DecodeError::Malformed { event_type: event_type.to_owned(), schema })
@@ -147,20 +207,31 @@ macro_rules! event_types {
     };
 }
 
-event_types! {
-    UserRegistered => "user.registered",
-    UserProfileChanged => "user.profile_changed",
-    UserCredentialsChanged => "user.credentials_changed",
-    UserDeleted => "user.deleted",
-    PostCreated => "post.created",
-    PostEdited => "post.edited",
-    PostDeleted => "post.deleted",
-    Followed => "follow.followed",
-    Unfollowed => "follow.unfollowed",
-    PostLiked => "like.liked",
-    PostUnliked => "like.unliked",
-    PostReposted => "repost.reposted",
-    PostUnreposted => "repost.unreposted",
+events! {
+    User {
+        UserRegistered => "user.registered",
+        UserProfileChanged => "user.profile_changed",
+        /// The password or the e-mail address is another; neither stands in the event.
+        UserCredentialsChanged => "user.credentials_changed",
+        UserDeleted => "user.deleted",
+    }
+    Post {
+        PostCreated => "post.created",
+        PostEdited => "post.edited",
+        PostDeleted => "post.deleted",
+    }
+    Follow {
+        Followed => "follow.followed",
+        Unfollowed => "follow.unfollowed",
+    }
+    Like {
+        PostLiked => "like.liked",
+        PostUnliked => "like.unliked",
+    }
+    Repost {
+        PostReposted => "repost.reposted",
+        PostUnreposted => "repost.unreposted",
+    }
 }
 
 impl Event {
@@ -171,31 +242,12 @@ impl Event {
 
     /// The stream the event belongs to.
     pub fn stream(&self) -> StreamId {
-        match self {
-            Event::UserRegistered(user)
-            | Event::UserProfileChanged(user)
-            | Event::UserCredentialsChanged(user)
-            | Event::UserDeleted(user) => StreamId::user(user.id),
-            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => StreamId::post(post.id),
-            Event::Followed(follow) | Event::Unfollowed(follow) => StreamId::follow(follow.follower, follow.followee),
-            Event::PostLiked(like) | Event::PostUnliked(like) => StreamId::like(like.user, like.post),
-            Event::PostReposted(repost) | Event::PostUnreposted(repost) => StreamId::repost(repost.user, repost.post),
-        }
+        self.aggregate().stream()
     }
 
-    /// The user whose audience the event touches: a follow and the posts it races with meet here, in
-    /// commit order.
+    /// The user whose audience the event touches: a follow and the posts it races with meet here, in commit order.
     pub fn audience(&self) -> UserId {
-        match self {
-            Event::UserRegistered(user)
-            | Event::UserProfileChanged(user)
-            | Event::UserCredentialsChanged(user)
-            | Event::UserDeleted(user) => user.id,
-            Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => post.author,
-            Event::Followed(follow) | Event::Unfollowed(follow) => follow.followee,
-            Event::PostLiked(like) | Event::PostUnliked(like) => like.post_author,
-            Event::PostReposted(repost) | Event::PostUnreposted(repost) => repost.user,
-        }
+        self.aggregate().audience()
     }
 
     pub fn partition(&self) -> Partition {

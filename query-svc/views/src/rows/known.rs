@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use event_log::position::Position;
-use model::events::Event;
+use model::events::{Event, State};
 use model::ids::{EventId, PostId, UserId};
 
 use crate::profiles::Audience;
@@ -36,26 +36,23 @@ impl Keys {
     pub(crate) fn of<'a>(events: impl Iterator<Item = &'a Recorded>) -> Self {
         let mut keys = Keys::default();
         for recorded in events {
-            match &recorded.event {
-                Event::UserRegistered(user)
-                | Event::UserProfileChanged(user)
-                | Event::UserCredentialsChanged(user)
-                | Event::UserDeleted(user) => {
+            match recorded.event.state() {
+                State::User(user) => {
                     keys.profiles.insert(user.id);
                 }
-                Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => {
+                State::Post(post) => {
                     keys.profiles.insert(post.author);
                     keys.posts.insert(post.id);
                 }
-                Event::Followed(follow) | Event::Unfollowed(follow) => {
+                State::Follow(follow) => {
                     keys.profiles.insert(follow.followee);
                     keys.relations
                         .insert(RelationId::follow(follow.follower, follow.followee));
                 }
-                Event::PostLiked(like) | Event::PostUnliked(like) => {
+                State::Like(like) => {
                     keys.relations.insert(RelationId::like(like.user, like.post));
                 }
-                Event::PostReposted(repost) | Event::PostUnreposted(repost) => {
+                State::Repost(repost) => {
                     keys.profiles.insert(repost.user);
                     keys.relations.insert(RelationId::repost(repost.user, repost.post));
                     keys.posts.insert(repost.id);

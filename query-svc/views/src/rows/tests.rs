@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use model::entities::Entities;
-use model::events::{PostContent, ReplyTo};
+use model::events::{Event, PostContent, ReplyTo};
 use model::ids::EventId;
 
 use super::*;
