@@ -75,7 +75,7 @@ soak: setup ## All tests with many more random cases, wider models, `make fuzz`,
 	$(CARGO) test --release --locked -p projector --test model -- --ignored && \
 	SEED=$$seed .ci/fuzz
 
-fuzz: build-tools ## Fuzz what reads strangers' input (FUZZ_SECONDS=60 for each target, SEED=...)
+fuzz: setup ## Fuzz what reads strangers' input (FUZZ_SECONDS=60 for each target, SEED=...)
 	@.ci/fuzz
 
 bench: build-tools ## Measure against what the database can do (ARGS="--only post" for some of it)
