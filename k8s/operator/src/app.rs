@@ -9,7 +9,7 @@ use std::time::Duration;
 use event_log::mongo::{Databases, refused};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use model::clock::SharedClock;
+use model::clock::{SharedClock, SystemClock};
 use service::config::ConfigError;
 use service::http::{Edge, Readiness, Server};
 use service::telemetry::MetricsRegistry;
@@ -53,6 +53,17 @@ pub struct Place {
     pub identity: String,
 }
 
+impl Place {
+    /// In a pod, its own namespace and name; elsewhere, what the kubeconfig says, and a name that nobody else has.
+    fn here(client: &Client) -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            namespace: variable("POD_NAMESPACE").unwrap_or_else(|| client.default_namespace().to_owned()),
+            identity: variable("POD_NAME").unwrap_or_else(|| format!("operator-{}", std::process::id())),
+        }
+    }
+}
+
 /// The operator: it has its address, and does not work yet.
 pub struct App {
     config: Config,
@@ -73,6 +84,13 @@ impl fmt::Debug for App {
 }
 
 impl App {
+    /// With the client and the place that this process has by itself.
+    pub async fn in_cluster(config: Config) -> anyhow::Result<Self> {
+        let client = Client::try_default().await?;
+        let place = Place::here(&client);
+        Ok(Self::build(config, client, place, SystemClock::shared()).await?)
+    }
+
     /// Takes the address and prepares the connections. Neither Kubernetes nor the database need be there yet.
     pub async fn build(config: Config, client: Client, place: Place, clock: SharedClock) -> Result<Self, StartError> {
         config.check()?;

@@ -1,4 +1,4 @@
-//! What each program has around its work: configuration, access tokens, telemetry, and an HTTP server.
+//! What each program has around its work: configuration, access tokens, telemetry, an HTTP server, and how a program starts and stops.
 //!
 //! This crate imports no program and reads no section that only one of them has.
 
@@ -6,4 +6,5 @@ pub mod auth;
 pub mod config;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod program;
 pub mod telemetry;
