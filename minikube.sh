@@ -305,7 +305,7 @@ Run the whole API as a story (needs Node.js), or open it in Postman with the env
 
 Load a small community, so that the timelines are not empty (needs \`make build\`):
 
-  target/release/microblog demo --command-url http://127.0.0.1:$command_port --query-url http://127.0.0.1:$query_port
+  target/quick/microblog demo --command-url http://127.0.0.1:$command_port --query-url http://127.0.0.1:$query_port
 
 After a change, run the same command again. To stop: ./minikube.sh down$(where)
 NEXT

@@ -1,5 +1,6 @@
 //! What HTTP clients can ask for: the whole table, and one file for each resource.
 
+mod bookmarks;
 mod documentation;
 mod follows;
 mod keys;
@@ -60,6 +61,11 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
             resource("/v1/posts/{id}/repost")
                 .route(put().to(reactions::repost))
                 .route(delete().to(reactions::unrepost)),
+        )
+        .service(
+            resource("/v1/posts/{id}/bookmark")
+                .route(put().to(bookmarks::bookmark))
+                .route(delete().to(bookmarks::unbookmark)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }

@@ -10,6 +10,7 @@
 //! 3. ask query-svc with a `Consistency-Token` of the mark: whatever is served has all of S in it, and perhaps more;
 //! 4. read the events that came since. A difference that one of these could explain says nothing; all others stand.
 
+mod bookmarks;
 mod check;
 mod compare;
 mod history;

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod config;
 
+mod bookmarks;
 mod cache;
 mod changes;
 mod cursor;

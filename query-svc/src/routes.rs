@@ -1,5 +1,6 @@
 //! What stands where: the whole API of query-svc.
 
+mod bookmarks;
 mod posts;
 mod relationships;
 mod timelines;
@@ -46,6 +47,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/users/{id}/posts", users::posts))
         .service(get("/v1/users/{id}/followers", users::followers))
         .service(get("/v1/users/{id}/following", users::following))
+        .service(get("/v1/bookmarks", bookmarks::bookmarks))
         .service(get("/v1/relationships", relationships::relationships))
         .service(get("/v1/posts/{id}", posts::post))
         .service(get("/v1/posts/{id}/thread", posts::thread))
@@ -80,6 +82,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::likes,
         posts::reposts,
         posts::history,
+        bookmarks::bookmarks,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

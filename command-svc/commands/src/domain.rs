@@ -4,6 +4,7 @@
 //! happens, with `None` where nothing changes, or with a refusal. An event carries the whole new state, so that
 //! `evolve` merely takes it out, and loading an aggregate means reading its last event.
 
+pub mod bookmark;
 pub mod follow;
 pub mod like;
 pub mod post;

@@ -343,6 +343,18 @@ impl Commands {
             .await
     }
 
+    pub async fn bookmark(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("bookmark", reactions::Bookmark { user, post }, cause)
+            .await
+    }
+
+    pub async fn unbookmark(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("unbookmark", reactions::Unbookmark { user, post }, cause)
+            .await
+    }
+
     pub async fn follow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
         let follower = cause.actor;
         self.execute(

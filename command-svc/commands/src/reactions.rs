@@ -1,4 +1,4 @@
-//! Commands on what people do with posts and with each other: like, repost, follow, and their opposites.
+//! Commands on what people do with posts and with each other: like, repost, bookmark, follow, and their opposites.
 //!
 //! Who asks for what is so already is answered the same, and no event is written. Taking back what is one's own is
 //! possible where the post can't be seen any more because its author is no longer followed.
@@ -10,7 +10,7 @@ use model::ids::{Partition, PostId, UserId};
 use super::execute::{Command, Plan};
 use super::read::{Named, Reader, Versioned, state_of};
 use super::{CommandError, Refusal};
-use crate::domain::{follow, like, repost};
+use crate::domain::{bookmark, follow, like, repost};
 
 #[derive(Debug)]
 pub(super) struct Like {
@@ -94,6 +94,44 @@ impl Command for Unrepost {
         let loaded = read.repost(self.user, post.state.id).await?;
         let (state, version) = state_of(loaded.as_ref());
         let event = repost::decide(state, repost::Command::Unrepost)?;
+        check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
+        Ok(planned(event, version, self.user.partition()))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Bookmark {
+    pub(super) user: UserId,
+    pub(super) post: PostId,
+}
+
+impl Command for Bookmark {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.live_actor(self.user).await?;
+        let (user, post) = (self.user, read.seen_by(self.user, self.post).await?.state.id);
+        let loaded = read.bookmark(user, post).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let event = bookmark::decide(state, bookmark::Command::Bookmark { user, post });
+        Ok(planned(event, version, user.partition()))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Unbookmark {
+    pub(super) user: UserId,
+    pub(super) post: PostId,
+}
+
+impl Command for Unbookmark {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        let post = original(&mut read, self.post).await?;
+        let loaded = read.bookmark(self.user, post.state.id).await?;
+        let (state, version) = state_of(loaded.as_ref());
+        let event = bookmark::decide(state, bookmark::Command::Unbookmark);
         check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
         Ok(planned(event, version, self.user.partition()))
     }

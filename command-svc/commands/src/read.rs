@@ -1,14 +1,14 @@
 //! What a command looks at before it decides, all in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Event, Follow, Like, Post, Repost, StreamId, User};
+use model::events::{Bookmark, Event, Follow, Like, Post, Repost, StreamId, User};
 use model::ids::{PostId, SessionId, UserId};
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
-use crate::domain::{follow, like, post, repost, user, visibility};
+use crate::domain::{bookmark, follow, like, post, repost, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate as its last event left it.
@@ -63,6 +63,14 @@ impl<'a> Reader<'a> {
         post: PostId,
     ) -> Result<Option<Versioned<Repost>>, CommandError> {
         self.load(StreamId::repost(user, post), repost::evolve).await
+    }
+
+    pub(super) async fn bookmark(
+        &mut self,
+        user: UserId,
+        post: PostId,
+    ) -> Result<Option<Versioned<Bookmark>>, CommandError> {
+        self.load(StreamId::bookmark(user, post), bookmark::evolve).await
     }
 
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {

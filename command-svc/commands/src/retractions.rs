@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
 use super::{CommandError, Unavailable, posts};
-use crate::domain::{follow, like, post, repost};
+use crate::domain::{bookmark, follow, like, post, repost};
 use crate::metrics::Metrics;
 
 /// Commands that at most this many tasks give at a time.
@@ -53,6 +53,15 @@ impl Retractions {
         self.retract(Retracted::Repost { user, post }, cause).await
     }
 
+    pub async fn unbookmark(
+        &self,
+        user: UserId,
+        post: PostId,
+        cause: &Cause,
+    ) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Bookmark { user, post }, cause).await
+    }
+
     pub async fn delete_post(&self, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
         self.retract(Retracted::Post(post), cause).await
     }
@@ -75,6 +84,7 @@ enum Retracted {
     Follow { follower: UserId, followee: UserId },
     Like { user: UserId, post: PostId },
     Repost { user: UserId, post: PostId },
+    Bookmark { user: UserId, post: PostId },
     Post(PostId),
 }
 
@@ -107,6 +117,11 @@ impl Command for Retraction {
                 let loaded = read.repost(user, post).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (repost::decide(state, repost::Command::Unrepost)?, version)
+            }
+            Retracted::Bookmark { user, post } => {
+                let loaded = read.bookmark(user, post).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (bookmark::decide(state, bookmark::Command::Unbookmark), version)
             }
             Retracted::Post(id) => match read.post(id).await? {
                 Some(post) if !post.state.deleted => {

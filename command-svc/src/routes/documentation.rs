@@ -7,7 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
-use super::{follows, keys, me, password_resets, posts, reactions, sessions, users};
+use super::{bookmarks, follows, keys, me, password_resets, posts, reactions, sessions, users};
 
 /// What every command may be answered, beside what its own description says.
 #[derive(IntoResponses)]
@@ -61,6 +61,7 @@ pub(super) enum Reads {
         sessions::log_in, sessions::list, sessions::refresh, sessions::log_out, sessions::end,
         posts::create, posts::edit, posts::delete,
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
+        bookmarks::bookmark, bookmarks::unbookmark,
         keys::jwks,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),

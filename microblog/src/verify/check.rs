@@ -137,6 +137,7 @@ impl Checker<'_> {
             self.posts_upwards::<api::Page<_>>(&home, self.oracle.home_timeline(index), &mut findings)
                 .await?;
         }
+        self.bookmarks(index, &own, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
             .await?;
         Ok(findings)

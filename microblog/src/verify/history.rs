@@ -156,5 +156,6 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
         }
+        State::Bookmark(_) => {}
     }
 }

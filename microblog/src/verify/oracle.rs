@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use model::events::{Event, State};
+use model::events::{Bookmark, Event, Like, State};
 use model::ids::{EventId, PostId, UserId};
 use model::values::Visibility;
 
@@ -54,6 +54,7 @@ struct RepostFacts {
     event: EventId,
 }
 
+/// A like or a bookmark.
 #[derive(Debug, Clone, Copy)]
 struct LikeFacts {
     version: i64,
@@ -70,6 +71,7 @@ pub(super) struct Facts {
     follows: HashMap<(UserIndex, UserIndex), FollowFacts>,
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
+    bookmarks: HashMap<(UserIndex, PostId), LikeFacts>,
 }
 
 impl Facts {
@@ -118,14 +120,18 @@ impl Facts {
                     *known = facts;
                 }
             }
-            State::Like(like) => {
-                let key = (self.user(like.user), like.post);
+            State::Like(Like { user, post, active, .. }) | State::Bookmark(Bookmark { user, post, active }) => {
+                let key = (self.user(*user), *post);
                 let facts = LikeFacts {
                     version,
-                    active: like.active,
+                    active: *active,
                     event: id,
                 };
-                let known = self.likes.entry(key).or_insert(facts);
+                let of_kind = match event.state() {
+                    State::Like(_) => &mut self.likes,
+                    _ => &mut self.bookmarks,
+                };
+                let known = of_kind.entry(key).or_insert(facts);
                 if known.version < version {
                     *known = facts;
                 }
@@ -196,6 +202,13 @@ impl Facts {
                 post_counts.entry(post).or_default().likes += 1;
             }
         }
+        let mut bookmarks: Vec<Vec<(EventId, PostId)>> = vec![Vec::new(); count];
+        for (&(user, post), bookmark) in self.bookmarks.iter().filter(|(_, bookmark)| bookmark.active) {
+            bookmarks[user as usize].push((bookmark.event, post));
+        }
+        for list in &mut bookmarks {
+            list.sort_unstable_by(|one, other| other.cmp(one));
+        }
         let mut following: Vec<Vec<(EventId, UserIndex)>> = vec![Vec::new(); count];
         let mut followers = following.clone();
         let mut former_followers = HashMap::new();
@@ -231,6 +244,7 @@ impl Facts {
             posts: self.posts,
             reposts: self.reposts,
             likes: self.likes,
+            bookmarks,
             entries,
             following,
             followers,
@@ -266,6 +280,8 @@ pub(super) struct Oracle {
     posts: HashMap<PostId, PostFacts>,
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
+    /// What each user keeps, the one kept last first.
+    bookmarks: Vec<Vec<(EventId, PostId)>>,
     /// What each user wrote and reposted, newest first, without what is gone.
     entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -346,6 +362,16 @@ impl Oracle {
         entries
             .filter(move |entry| self.shows(entry.original.unwrap_or(entry.id), viewer, followees))
             .map(move |entry| (user, entry))
+    }
+
+    /// What a user keeps and may see, who follows these users; the one kept last first.
+    pub(super) fn bookmarks<'o>(
+        &'o self,
+        user: UserIndex,
+        followees: &'o HashSet<UserIndex>,
+    ) -> impl Iterator<Item = (EventId, PostId)> + 'o {
+        let bookmarks = self.bookmarks[user as usize].iter().copied();
+        bookmarks.filter(move |&(_, post)| self.shows(post, Some(user), followees))
     }
 
     /// The direct answers to a post that this viewer may see, newest first.

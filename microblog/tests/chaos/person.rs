@@ -61,6 +61,7 @@ struct Person {
     /// What one does at the moment.
     follows: BTreeSet<UserId>,
     likes: BTreeSet<PostId>,
+    bookmarks: BTreeSet<PostId>,
     reposts: BTreeSet<PostId>,
 }
 
@@ -163,6 +164,7 @@ impl Person {
             last: None,
             follows: BTreeSet::new(),
             likes: BTreeSet::new(),
+            bookmarks: BTreeSet::new(),
             reposts: BTreeSet::new(),
         }
     }
@@ -173,7 +175,8 @@ impl Person {
             32..38 => self.repeat_the_last(common).await,
             38..48 => self.edit(common).await,
             48..58 => self.delete(common).await,
-            58..68 => self.like(common).await,
+            58..65 => self.like(common).await,
+            65..68 => self.bookmark(common).await,
             68..78 => self.follow(common).await,
             78..86 => self.repost(common).await,
             _ => self.be_refused(common).await,
@@ -329,6 +332,23 @@ impl Person {
         }
         self.ledger
             .acknowledged(&StreamId::like(self.id, post), event_type, None);
+    }
+
+    async fn bookmark(&mut self, common: &Common) {
+        let post = common.any_kept(&mut self.random);
+        let keeps = !self.bookmarks.remove(&post);
+        let (method, event_type) = if keeps {
+            (Method::PUT, "bookmark.bookmarked")
+        } else {
+            (Method::DELETE, "bookmark.unbookmarked")
+        };
+        self.must(common, Call::new(method, format!("/v1/posts/{post}/bookmark")))
+            .await;
+        if keeps {
+            self.bookmarks.insert(post);
+        }
+        self.ledger
+            .acknowledged(&StreamId::bookmark(self.id, post), event_type, None);
     }
 
     async fn repost(&mut self, common: &Common) {

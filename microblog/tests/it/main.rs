@@ -2,6 +2,7 @@
 //!
 //! What is read is read with the `Consistency-Token` of what was written: no test waits for a time.
 
+mod bookmarks;
 mod crates;
 mod deletions;
 mod descriptions;

@@ -68,6 +68,8 @@ impl Pass<'_> {
             self.retractions.unrepost(user, PostId::from_uuid(target), cause).await
         })
         .await?;
+        self.bookmarks(user, &mut found, |post| self.retractions.unbookmark(user, post, cause))
+            .await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
         if found.retracted > 0 {
@@ -111,6 +113,25 @@ impl Pass<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.order, PAGE);
             let commands = page.iter().map(|relation| retract(relation.viewer())).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    async fn bookmarks<F>(
+        &self,
+        user: UserId,
+        found: &mut Found,
+        retract: impl Fn(PostId) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.bookmarks.of_user(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.order, PAGE);
+            let commands = page.iter().map(|bookmark| retract(bookmark.post)).collect();
             self.all(commands, found).await?;
         }
     }

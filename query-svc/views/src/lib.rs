@@ -10,6 +10,7 @@
 //! that only something else refers to so far (a count) is a stub: version 0, not live. What was removed stays
 //! as a tombstone: not live, with nothing that people wrote.
 
+pub mod bookmarks;
 pub mod generation;
 pub mod home_timelines;
 pub mod post_history;
@@ -38,6 +39,7 @@ use mongodb::options::{
 };
 use mongodb::{Collection, Database, IndexModel};
 
+pub use self::bookmarks::{Bookmark, Bookmarks};
 pub use self::filling::{Filled, Filling};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
 pub use self::metrics::ViewMetrics;
@@ -59,6 +61,7 @@ pub struct Views {
     pub relations: Relations,
     pub home_timelines: HomeTimelines,
     pub post_history: PostHistory,
+    pub bookmarks: Bookmarks,
 }
 
 impl Views {
@@ -71,6 +74,7 @@ impl Views {
             relations: Relations::new(database, &named(relations::NAME)),
             home_timelines: HomeTimelines::new(database, &named(home_timelines::NAME)),
             post_history: PostHistory::new(database, &named(post_history::NAME)),
+            bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
             database: database.clone(),
             generation,
         }
@@ -91,7 +95,8 @@ impl Views {
         self.posts.ensure().await?;
         self.relations.ensure().await?;
         self.home_timelines.ensure().await?;
-        self.post_history.ensure().await
+        self.post_history.ensure().await?;
+        self.bookmarks.ensure().await
     }
 }
 

@@ -8,7 +8,7 @@ use model::clock::SharedClock;
 use super::Views;
 use super::distribution::Distribution;
 use super::metrics::ViewMetrics;
-use super::row_writer::{GROUP, RowWriter};
+use super::row_writer::{Committed, GROUP, RowWriter};
 
 /// Makes events into the views of one generation. One of them in a process, for all its partitions.
 ///
@@ -34,9 +34,14 @@ impl ViewProjection {
     /// see [`super::Filling`].
     pub async fn apply_rows_only(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         for chunk in batch.chunks(GROUP) {
-            self.rows.commit(chunk).await?;
+            self.commit_rows(chunk).await?;
         }
         Ok(())
+    }
+
+    async fn commit_rows(&self, chunk: &[Delivery]) -> Result<Committed, HandlerError> {
+        self.views.bookmarks.apply(chunk).await?;
+        Ok(self.rows.commit(chunk).await?)
     }
 
     /// Marks owners idle who have not read for as long as the configuration says; answers how many.
@@ -52,7 +57,7 @@ impl Handler for ViewProjection {
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         // What a transaction has seen says what follows from its own events, and of no others.
         for chunk in batch.chunks(GROUP) {
-            let committed = self.rows.commit(chunk).await?;
+            let committed = self.commit_rows(chunk).await?;
             self.distribution.distribute(chunk, &committed).await?;
         }
         Ok(())

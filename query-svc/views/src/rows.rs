@@ -215,6 +215,7 @@ impl Changes {
             State::Follow(follow) => self.follow(follow, recorded),
             State::Like(like) => self.like(like, recorded),
             State::Repost(repost) => self.repost(repost, recorded),
+            State::Bookmark(_) => {}
         }
         Ok(())
     }

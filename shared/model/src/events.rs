@@ -84,6 +84,14 @@ pub struct Repost {
     pub active: bool,
 }
 
+/// What a user keeps, and nobody else is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bookmark {
+    pub user: UserId,
+    pub post: PostId,
+    pub active: bool,
+}
+
 /// The event can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -149,6 +157,16 @@ impl Aggregate for Like {
 impl Aggregate for Repost {
     fn stream(&self) -> StreamId {
         StreamId::repost(self.user, self.post)
+    }
+
+    fn audience(&self) -> UserId {
+        self.user
+    }
+}
+
+impl Aggregate for Bookmark {
+    fn stream(&self) -> StreamId {
+        StreamId::bookmark(self.user, self.post)
     }
 
     fn audience(&self) -> UserId {
@@ -232,6 +250,10 @@ events! {
         PostReposted => "repost.reposted",
         PostUnreposted => "repost.unreposted",
     }
+    Bookmark {
+        PostBookmarked => "bookmark.bookmarked",
+        PostUnbookmarked => "bookmark.unbookmarked",
+    }
 }
 
 impl Event {
@@ -285,6 +307,10 @@ impl StreamId {
 
     pub fn repost(user: UserId, post: PostId) -> Self {
         Self(format!("repost-{user}-{post}"))
+    }
+
+    pub fn bookmark(user: UserId, post: PostId) -> Self {
+        Self(format!("bookmark-{user}-{post}"))
     }
 
     /// As a document of the event store says.

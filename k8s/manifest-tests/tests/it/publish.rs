@@ -30,10 +30,15 @@ impl Clone {
     fn new() -> Self {
         let clone = Self(tempfile::tempdir().unwrap());
         let from = repository();
-        for directory in ["clone/.ci", "clone/helm", "tools"] {
+        for directory in ["clone/.ci/tools", "clone/helm", "tools"] {
             fs::create_dir_all(clone.path(directory)).unwrap();
         }
-        for file in [".ci/publish", ".ci/versions"] {
+        for file in [
+            ".ci/publish",
+            ".ci/versions",
+            ".ci/requirements.txt",
+            ".ci/tools/go.mod",
+        ] {
             fs::copy(from.join(file), clone.path("clone").join(file)).unwrap();
         }
         let chart = [from.join("helm/microblog"), clone.path("clone/helm")];

@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// Time passes with each event, so that ids tell their order.
-    fn record(&mut self, event: Event) -> Delivery {
+    pub(crate) fn record(&mut self, event: Event) -> Delivery {
         let version = self.versions.entry(event.stream().as_str().to_owned()).or_default();
         *version += 1;
         let recorded = RecordedEvent {

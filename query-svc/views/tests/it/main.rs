@@ -5,6 +5,7 @@
     reason = "a test that meets an error has nothing better to do than to panic"
 )]
 
+mod bookmarks;
 mod definition;
 mod equality;
 #[allow(dead_code, reason = "query-svc's tests use the rest")]

@@ -1,0 +1,86 @@
+//! The posts that a user keeps, the one kept last first.
+
+use model::ids::UserId;
+use views::{Bookmark, End, Range};
+
+use crate::cursor::Cursor;
+use crate::handled::Appearance;
+use crate::paging::{Listing, Part};
+use crate::reading::{ReadError, Reading};
+use crate::shown::{Candidate, List, ShownPost};
+
+/// A user's bookmarks, as far as the user may still see the posts.
+#[derive(Debug)]
+pub(crate) struct Bookmarks<'a> {
+    pub(crate) reading: &'a Reading,
+    pub(crate) user: UserId,
+}
+
+impl Bookmarks<'_> {
+    /// Each with its post as a candidate; none where the post is gone, or has not arrived.
+    async fn candidates(&self, bookmarks: &[Bookmark]) -> Result<Vec<Option<Candidate>>, ReadError> {
+        let posts = self.reading.posts(bookmarks.iter().map(|it| it.post).collect()).await?;
+        let candidate = |it: &Bookmark| posts[&it.post].as_deref().map(Candidate::from);
+        Ok(bookmarks.iter().map(candidate).collect())
+    }
+}
+
+impl Listing for Bookmarks<'_> {
+    type Candidate = Bookmark;
+    type Item = ShownPost;
+
+    fn place(bookmark: &Bookmark) -> Cursor {
+        bookmark.order.into()
+    }
+
+    async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Bookmark>, ReadError> {
+        let range = Range {
+            before: (below < Cursor::TOP).then(|| below.to_event()),
+            after: None,
+            limit: u32::try_from(count).unwrap_or(u32::MAX),
+            end: End::Newest,
+        };
+        let bookmarks = self.reading.views.bookmarks.of_user(self.user, range);
+        Ok(Part::of(self.reading.ask(bookmarks).await?, count, Self::place))
+    }
+
+    async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Bookmark>, ReadError> {
+        let range = Range {
+            before: None,
+            after: (above > Cursor::BOTTOM).then(|| above.to_event()),
+            limit: u32::try_from(count).unwrap_or(u32::MAX),
+            end: End::Oldest,
+        };
+        let bookmarks = self.reading.views.bookmarks.of_user(self.user, range);
+        let mut found = self.reading.ask(bookmarks).await?;
+        found.reverse();
+        Ok(Part::of(found, count, Self::place))
+    }
+
+    /// A bookmark is shown as soon as its post is there too.
+    async fn appearances(&mut self, bookmarks: &[Bookmark]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        let candidates = self.candidates(bookmarks).await?;
+        let appearances = bookmarks.iter().zip(candidates).map(|(bookmark, candidate)| {
+            let author = candidate.map_or(self.user, |candidate| candidate.author);
+            bookmark.position.map(|position| Appearance {
+                position,
+                audiences: [self.user, author],
+            })
+        });
+        Ok(appearances.collect())
+    }
+
+    async fn admit(&mut self, bookmarks: &[Bookmark]) -> Result<Vec<Option<ShownPost>>, ReadError> {
+        let candidates = self.candidates(bookmarks).await?;
+        let present: Vec<Candidate> = candidates.iter().flatten().copied().collect();
+        let mut shown = self
+            .reading
+            .show(&present, Some(self.user), List::Any)
+            .await?
+            .into_iter();
+        Ok(candidates
+            .iter()
+            .map(|candidate| candidate.and_then(|_| shown.next().flatten()))
+            .collect())
+    }
+}

@@ -1,0 +1,41 @@
+//! `/v1/bookmarks`: what the caller keeps.
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use model::api;
+use service::http::{Authenticated, PageQuery, Problem, Query, TokenHeader};
+
+use super::{Service, page_of, requested};
+use crate::bookmarks::Bookmarks;
+use crate::cursor::Cursor;
+use crate::since::Since;
+
+/// The caller's bookmarks
+///
+/// What was bookmarked last comes first. Nobody else sees them. A post that the caller may not see any more is left out.
+#[utoipa::path(
+    get, path = "/v1/bookmarks", tag = "posts", security(("bearer" = [])),
+    params(PageQuery<String>, ("Consistency-Token" = Option<String>, Header, description = "As a command answered it")),
+    responses(
+        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn bookmarks(
+    service: Data<Service>,
+    caller: Authenticated,
+    token: TokenHeader,
+    Query(page): Query<PageQuery<Cursor, Since>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (page, user) = (requested(page)?, caller.sub);
+    let page = service
+        .read(token, move |service, reading| async move {
+            let reading = &reading;
+            service.page(reading, &mut Bookmarks { reading, user }, page).await
+        })
+        .await?;
+    page_of(&request, &page)
+}
