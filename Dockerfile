@@ -1,14 +1,14 @@
 # syntax=docker/dockerfile:1
 #
-# One image per program: docker build --target query-svc .
+# One image for each program: docker build --target query-svc .
 #
-# The stage `programs` holds what was compiled. Whoever has the binaries already puts a directory in its place:
+# The stage `programs` holds the compiled programs. If you have them already, use your directory instead:
 # docker build --target query-svc --build-context programs=DIRECTORY .
 
 ARG RUST_VERSION=1.95
 ARG DISTROLESS=gcr.io/distroless/cc-debian12:nonroot
 
-# ---- What every compilation needs
+# ---- The toolchain
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS toolchain
 RUN apt-get update \
@@ -17,7 +17,7 @@ RUN apt-get update \
 RUN cargo install cargo-chef --version 0.1.78 --locked
 WORKDIR /microblog
 
-# ---- What the dependencies are: changes only when a Cargo.toml or the lock file does
+# ---- The list of dependencies: it changes only when a Cargo.toml or the lock file changes
 
 FROM toolchain AS recipe
 COPY . .
@@ -26,11 +26,11 @@ RUN cargo chef prepare --recipe-path recipe.json
 # ---- The dependencies, then our own code
 
 FROM toolchain AS build
-# `release` takes some minutes less and gives bigger images; `dev` is for trying out this file.
+# `release` builds some minutes faster and makes larger images; `dev` is for testing this file.
 ARG PROFILE=image
 COPY --from=recipe /microblog/recipe.json .
 ARG PACKAGES="--package command-svc --package query-svc --package projector --package microblog --package operator"
-# Without default features `microblog` is the tools alone: here each service has an image of its own.
+# Without default features, `microblog` contains only the tools: here each service has its own image.
 RUN cargo chef cook --profile ${PROFILE} --locked --no-default-features ${PACKAGES} --recipe-path recipe.json
 COPY . .
 RUN cargo build --profile ${PROFILE} --locked --no-default-features ${PACKAGES} \
@@ -41,7 +41,7 @@ RUN cargo build --profile ${PROFILE} --locked --no-default-features ${PACKAGES} 
 FROM scratch AS programs
 COPY --from=build /programs /
 
-# ---- The images: a C library, certificates, and one program that needs neither root nor a file system to write to
+# ---- The images: a C library, certificates, and one program that needs neither root nor a writable file system
 
 FROM ${DISTROLESS} AS image
 ARG VERSION=dev
@@ -54,25 +54,25 @@ LABEL org.opencontainers.image.title="Microblog" \
 USER 65532:65532
 
 FROM image AS command-svc
-LABEL org.opencontainers.image.description="Every change: users, sessions, posts, follows, likes, reposts"
+LABEL org.opencontainers.image.description="The API for writing: users, sessions, posts, follows, likes, reposts"
 COPY --from=programs /command-svc /usr/local/bin/command-svc
 EXPOSE 8081
 ENTRYPOINT ["/usr/local/bin/command-svc"]
 
 FROM image AS query-svc
-LABEL org.opencontainers.image.description="Everything that is read: timelines, profiles, threads"
+LABEL org.opencontainers.image.description="The API for reading: timelines, profiles, threads"
 COPY --from=programs /query-svc /usr/local/bin/query-svc
 EXPOSE 8082
 ENTRYPOINT ["/usr/local/bin/query-svc"]
 
 FROM image AS projector
-LABEL org.opencontainers.image.description="Keeps the views from the event stream"
+LABEL org.opencontainers.image.description="Follows the events and writes the views"
 COPY --from=programs /projector /usr/local/bin/projector
 EXPOSE 8083
 ENTRYPOINT ["/usr/local/bin/projector"]
 
 FROM image AS operator
-LABEL org.opencontainers.image.description="Looks after Projection resources"
+LABEL org.opencontainers.image.description="Rebuilds and pauses the views as Projection resources say"
 COPY --from=programs /operator /usr/local/bin/operator
 EXPOSE 8084
 ENTRYPOINT ["/usr/local/bin/operator"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Microblog on Minikube: builds the images, installs the chart, forwards the ports and tries the whole. `./minikube.sh help` tells the rest.
-# It can be run again at any time: it goes on where it was interrupted, and does only what is to be done.
+# Microblog on Minikube: builds the images, installs the chart, forwards the ports and runs a first test. `./minikube.sh help` lists all commands.
+# You can run it again at any time: it continues where it was interrupted, and skips what is already done.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -9,25 +9,25 @@ usage() {
     cat <<'USAGE'
 Usage: ./minikube.sh COMMAND [OPTIONS] [-- FURTHER ARGUMENTS]
 
-  up       Start Minikube, build the images into it, install or upgrade Microblog, wait until it is ready, forward its ports, try it
-           (further arguments are those of `helm upgrade`, as in: -- --set query.replicas=2)
-  status   Show what runs; exit code 1 if something does not
+  up       Start Minikube, build the images into it, install or upgrade Microblog, wait until it is ready, forward its ports, test it
+           (further arguments go to `helm upgrade`, for example: up -- --set query.replicas=2)
+  status   Show what runs; exit code 1 if something does not run
   logs     Show the logs of all programs, or of one (command, query, projector, operator, mongodb)
-           (further arguments are those of `kubectl logs`, as in: logs query -- --follow)
+           (further arguments go to `kubectl logs`, for example: logs query -- --follow)
   down     Stop forwarding and stop Minikube; all data are kept
-  help     Show this
+  help     Show this help
 
-  --profile NAME        the Minikube profile, created where there is none (microblog)
+  --profile NAME        the Minikube profile; created if it does not exist (microblog)
   --cpus N              processors of a new profile (2)
   --memory SIZE         memory of a new profile (4g)
-  --images PREFIX:TAG   take images that exist, as in registry.example.org/you/microblog:0.1.0, and build none
-  --namespace NAME      where Microblog is installed (microblog)
+  --images PREFIX:TAG   use existing images, for example registry.example.org/you/microblog:0.1.0, and build none
+  --namespace NAME      the namespace to install into (microblog)
   --values FILE         values of the chart (helm/microblog/ci/minikube-values.yaml)
-  --command-port PORT   where the API for writing is forwarded to on this machine (8081)
-  --query-port PORT     where the API for reading is forwarded to (8082)
+  --command-port PORT   the local port for the API for writing (8081)
+  --query-port PORT     the local port for the API for reading (8082)
   --context NAME        the context of kubectl (the profile's name)
-  --timeout DURATION    how long to wait for Microblog to be ready (10m)
-  --delete              with down: delete the profile, and all data with it
+  --timeout DURATION    how long to wait until Microblog is ready (10m)
+  --delete              with down: delete the profile and all its data
 USAGE
 }
 
@@ -56,7 +56,7 @@ die() {
     exit 1
 }
 
-# Wrong usage, and how it is right.
+# Reports wrong usage, and shows the right one.
 misused() {
     printf 'minikube.sh: %s\n\n' "$*" >&2
     usage >&2
@@ -70,9 +70,9 @@ in_cluster() { kubectl --context "$context" "$@"; }
 in_namespace() { in_cluster --namespace "$namespace" "$@"; }
 with_helm() { helm --kube-context "$context" --namespace "$namespace" "$@"; }
 
-# ---- What has to be there
+# ---- Required tools
 
-# Names everything that is missing at once, and where to get it.
+# Lists all missing tools at once, and where to get each.
 require() {
     local missing=() tool
     for tool in "$@"; do
@@ -81,16 +81,16 @@ require() {
             minikube) missing+=("minikube   https://minikube.sigs.k8s.io/docs/start/") ;;
             kubectl) missing+=("kubectl    https://kubernetes.io/docs/tasks/tools/") ;;
             helm) missing+=("helm       https://helm.sh/docs/intro/install/") ;;
-            *) missing+=("$tool       from the packages of your system") ;;
+            *) missing+=("$tool       from your system's packages") ;;
         esac
     done
     [ ${#missing[@]} -gt 0 ] || return 0
-    printf 'Missing; please install, then run this again:\n' >&2
+    printf 'Some tools are missing. Please install them, then run this again:\n' >&2
     printf '  %s\n' "${missing[@]}" >&2
     exit 1
 }
 
-# Sets `builder` to what builds images here: docker or podman, whichever is there and answers.
+# Sets `builder` to the tool that builds images: docker or podman, the first one that is installed and answers.
 builder=
 require_builder() {
     local tool
@@ -101,13 +101,13 @@ require_builder() {
         fi
     done
     if present docker; then
-        die "docker is installed, but does not answer. Start it, or get the right to use it (docker info says what is wrong)."
+        die "docker is installed, but does not answer. Start it, or get permission to use it (docker info says what is wrong)."
     fi
     cat >&2 <<'TEXT'
-Missing; please install one of these, which build the images, then run this again:
+No tool to build images was found. Please install one of these, then run this again:
   docker     https://docs.docker.com/engine/install/
   podman     https://podman.io/docs/installation
-Or take images that exist: ./minikube.sh up --images PREFIX:TAG
+Or use existing images: ./minikube.sh up --images PREFIX:TAG
 TEXT
     exit 1
 }
@@ -115,17 +115,17 @@ TEXT
 # ---- Minikube
 
 is_running() {
-    # The first line is the control plane's.
+    # The first line is for the control plane.
     [ "$(in_minikube status --format '{{.APIServer}}' 2>/dev/null | head -n 1)" = Running ]
 }
 
 start_minikube() {
     if is_running; then
-        say "Minikube runs already (profile $profile)"
+        say "Minikube already runs (profile $profile)"
     else
         say "Starting Minikube (profile $profile)"
         if minikube profile list --output json 2>/dev/null | grep -q "\"Name\":\"$profile\""; then
-            # Its size was decided when it was made.
+            # Its size was set when it was created.
             in_minikube start
         else
             in_minikube start --cpus "$cpus" --memory "$memory"
@@ -137,15 +137,14 @@ start_minikube() {
 
 # ---- Images
 
-# Builds the images and brings those into Minikube that are not there yet. Sets `tag`.
+# Builds the images and loads the new ones into Minikube. Sets `tag`.
 #
-# They are compiled on this machine: Minikube has neither the memory for it nor what was compiled the last time. The tag is made of what is
-# in the images, because Minikube does not replace an image that is in use under the same name, and so that pods are replaced exactly when
-# there is something new.
+# This machine compiles them: Minikube has neither the memory nor the results of the last build. The tag depends on the content of the images,
+# for two reasons: Minikube does not replace an image that is in use under the same name, and pods are replaced only when something is new.
 tag=
 build_images() {
-    say "Building the images with $builder (the first time 20 minutes or more, then only what has changed)"
-    # Attestations would hold the time, and make every build a new image.
+    say "Building the images with $builder (20 minutes or more the first time; later only what has changed)"
+    # Attestations contain the time, so they would make every build a new image.
     BUILDX_NO_DEFAULT_ATTESTATIONS=1 make --no-print-directory -C "$here" images \
         IMAGE_TOOL="$builder" IMAGE_PREFIX="$prefix" IMAGE_TAG=dev
     local program ids='' there staging
@@ -156,11 +155,11 @@ build_images() {
 
     there=$(in_minikube image ls)
     staging=$(mktemp -d)
-    # shellcheck disable=SC2064 # The directory of now.
+    # shellcheck disable=SC2064 # The directory as it is now.
     trap "rm -rf '$staging'" EXIT
     for program in "${programs[@]}"; do
         grep -qxF "$prefix/$program:$tag" <<<"$there" && continue
-        say "Bringing $program into Minikube"
+        say "Loading $program into Minikube"
         "$builder" tag "$prefix/$program:dev" "$prefix/$program:$tag"
         "$builder" save --output "$staging/$program.tar" "$prefix/$program:$tag"
         "$builder" rmi "$prefix/$program:$tag" >/dev/null
@@ -169,7 +168,7 @@ build_images() {
     done
 }
 
-# Takes the images of former builds out of Minikube.
+# Removes the images of earlier builds from Minikube.
 remove_old_images() {
     local old=() image
     while read -r image; do
@@ -179,8 +178,8 @@ remove_old_images() {
         esac
     done < <(in_minikube image ls)
     [ ${#old[@]} -gt 0 ] || return 0
-    # A pod that is still ending may hold one.
-    in_minikube image rm "${old[@]}" >/dev/null 2>&1 || echo "Some images of former builds are still in use; they go the next time."
+    # A pod that still terminates may use one.
+    in_minikube image rm "${old[@]}" >/dev/null 2>&1 || echo "Some images of earlier builds are still in use; the next run removes them."
 }
 
 # ---- Microblog
@@ -188,24 +187,24 @@ remove_old_images() {
 install_microblog() {
     say "Installing Microblog ($prefix, $tag) into namespace $namespace"
     in_cluster create namespace "$namespace" --dry-run=client --output yaml | in_cluster apply --filename - >/dev/null
-    # Nothing runs there that needs a right it should not have.
+    # No pod there needs more privileges than the restricted standard allows.
     in_cluster label namespace "$namespace" --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
-    # Helm installs resource definitions, but never replaces them.
+    # Helm installs CustomResourceDefinitions, but never updates them.
     in_cluster apply --server-side --force-conflicts --filename "$here/helm/microblog/crds" >/dev/null
     if ! with_helm upgrade --install "$release" "$here/helm/microblog" --values "$values" \
         --set-string "image.registry=${prefix%%/*},image.repository=${prefix#*/},image.tag=$tag" \
         --wait --timeout "$timeout" ${further[@]+"${further[@]}"} >/dev/null; then
         printf '\n' >&2
         in_namespace get pods >&2 || true
-        die "Microblog is not installed, or did not become ready. The logs tell more: ./minikube.sh logs$(where)"
+        die "Microblog is not installed, or did not become ready. See the logs: ./minikube.sh logs$(where)"
     fi
 }
 
 try_microblog() {
-    say "Trying it: register, post, follow, read"
+    say "Testing it: register, post, follow, read"
     if ! with_helm test "$release" --timeout "$timeout" >/dev/null; then
         in_namespace logs "$release-smoke" >&2 || true
-        die "It is installed, but does not work. The logs tell more: ./minikube.sh logs$(where)"
+        die "It is installed, but does not work. See the logs: ./minikube.sh logs$(where)"
     fi
 }
 
@@ -213,11 +212,11 @@ try_microblog() {
 
 state=${XDG_STATE_HOME:-$HOME/.local/state}/microblog
 
-# Forwards a port of a Service until it is ended. kubectl forwards to one pod, and ends with it: then the Service has another one.
+# Forwards a port of a Service until it is stopped. kubectl forwards to one pod and ends with that pod; then the Service has another pod.
 keep_forwarding() { # COMPONENT LOCAL REMOTE
     local child=
     trap 'kill "$child" 2>/dev/null || true; wait "$child" || true; exit 0' TERM
-    # Whoever closes the terminal still wants to use Microblog.
+    # A user who closes the terminal still wants to use Microblog.
     trap '' HUP
     while true; do
         kubectl --context "$context" --namespace "$namespace" port-forward --address 127.0.0.1 "service/$release-$1" "$2:$3" &
@@ -231,7 +230,7 @@ keep_forwarding() { # COMPONENT LOCAL REMOTE
 
 pid_file() { printf '%s/%s-%s.pid' "$state" "$profile" "$1"; } # COMPONENT
 
-# The process that forwards to a component. Fails if there is none; a number that another program has got meanwhile is none.
+# The process that forwards to a component. Fails if there is none, or if another program has the same process id now.
 forwarder() { # COMPONENT
     local pid
     pid=$(cat "$(pid_file "$1")" 2>/dev/null) || return 1
@@ -245,17 +244,17 @@ stop_forwarding() { # COMPONENT
     local pid
     if pid=$(forwarder "$1"); then
         kill "$pid"
-        # It ends kubectl before itself: then the port is free.
+        # It stops kubectl before it ends itself: then the port is free.
         while forwarder "$1" >/dev/null; do sleep 0.1; done
     fi
     rm -f "$(pid_file "$1")"
 }
 
 start_forwarding() { # COMPONENT LOCAL REMOTE
-    # Anew, because the pod that the present one leads to may be gone.
+    # Always start again: the pod behind the current forward may be gone.
     stop_forwarding "$1"
     if (: <"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then
-        die "port $2 is taken; does \`make run\` run? Choose another one: ./minikube.sh up --$1-port PORT"
+        die "port $2 is taken. Does \`make run\` run? Choose another port: ./minikube.sh up --$1-port PORT"
     fi
     mkdir -p "$state"
     : >"$state/$profile-$1.log"
@@ -300,26 +299,26 @@ Look around:
   kubectl --context $context --namespace $namespace top pods
   ./minikube.sh logs query$(where) -- --follow
 
-Try the whole API as a story (needs Node.js), or open it in Postman with the environment "Microblog: Minikube":
+Run the whole API as a story (needs Node.js), or open it in Postman with the environment "Microblog: Minikube":
 
   postman/install && postman/run minikube$(postman_addresses)
 
-A small community, so that the timelines are not empty (needs \`make build\`):
+Load a small community, so that the timelines are not empty (needs \`make build\`):
 
   target/quick/microblog demo --command-url http://127.0.0.1:$command_port --query-url http://127.0.0.1:$query_port
 
-After a change: the same again. At the end: ./minikube.sh down$(where)
+After a change, run the same command again. To stop: ./minikube.sh down$(where)
 NEXT
 }
 
-# The options by which other commands find what this one has made.
+# The options with which other commands find what this one has created.
 where() {
     [ "$profile" = microblog ] || printf ' --profile %s' "$profile"
     [ "$namespace" = microblog ] || printf ' --namespace %s' "$namespace"
     [ "$context" = "$profile" ] || printf ' --context %s' "$context"
 }
 
-# What the story has to be told where the ports are not the usual ones.
+# The addresses that the story needs when the ports are not the default ones.
 postman_addresses() {
     [ "$command_port" = 8081 ] || printf ' --env-var commandUrl=http://127.0.0.1:%s' "$command_port"
     [ "$query_port" = 8082 ] || printf ' --env-var queryUrl=http://127.0.0.1:%s' "$query_port"
@@ -370,7 +369,7 @@ down() {
     else
         say "Stopping Minikube (profile $profile)"
         in_minikube stop
-        echo "All data are kept. Go on: ./minikube.sh up$(where). Delete everything: ./minikube.sh down --delete$(where)"
+        echo "All data are kept. To continue: ./minikube.sh up$(where). To delete everything: ./minikube.sh down --delete$(where)"
     fi
 }
 
@@ -399,7 +398,7 @@ done
 context=${context:-$profile}
 case $images in
     '' | */*:*) ;;
-    *) misused "--images wants PREFIX:TAG, as in registry.example.org/you/microblog:0.1.0" ;;
+    *) misused "--images needs PREFIX:TAG, for example registry.example.org/you/microblog:0.1.0" ;;
 esac
 
 case $command in

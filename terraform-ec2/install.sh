@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs k3s and Helm, each of a pinned release with a known checksum, and Microblog by its chart. Runs at the machine's first start, and
-# whenever somebody runs it: it does what is to be done, so that it also upgrades what /etc/microblog says otherwise by now.
+# Installs k3s and Helm, each of a pinned release with a known checksum, and Microblog by its chart. It runs at the machine's first start, and
+# whenever somebody starts it. It is idempotent: it changes only what differs from /etc/microblog, so it also upgrades.
 set -euo pipefail
 
 bin=${BIN:-/usr/local/bin}
@@ -15,11 +15,11 @@ data=${DATA:-/var/lib/rancher}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# What has not this checksum is not kept.
+# Keeps a file only if it has this checksum.
 fetch() { # URL SHA256 FILE
     curl --fail --silent --show-error --location --retry 10 --retry-all-errors --connect-timeout 20 --output "$3" "$1"
     if ! echo "$2  $3" | sha256sum --check --status; then
-        echo "$1 has another checksum than $2" >&2
+        echo "$1 has another checksum than the expected $2" >&2
         rm -f "$3"
         exit 1
     fi
@@ -30,29 +30,29 @@ case $(uname -m) in
     *) k3s_program=k3s architecture=amd64 ;;
 esac
 
-# ---- The disk with the data: everything that k3s knows, Secrets included, and every volume of its pods
+# ---- The data disk: all data of k3s, Secrets included, and every volume of its pods
 
 mount_data() {
-    # As Nitro machines name an EBS volume.
+    # The name that Nitro machines give an EBS volume.
     local disk=$disks/nvme-Amazon_Elastic_Block_Store_${DATA_VOLUME/-/} waited=0
-    # It is attached when the machine runs already.
+    # AWS attaches the disk after the machine has started.
     until [ -e "$disk" ]; do
         if [ "$waited" -ge "${DISK_WITHIN:-600}" ]; then
-            echo "the volume $DATA_VOLUME is not attached after $waited seconds: there is no $disk" >&2
+            echo "The volume $DATA_VOLUME is not attached after $waited seconds: $disk does not exist." >&2
             exit 1
         fi
         sleep 5
         waited=$((waited + 5))
     done
-    # Another machine may have left its data there. mkfs.xfs, too, refuses a disk that has something.
+    # An earlier machine may have left its data there. mkfs.xfs also refuses a disk with content.
     if ! blkid "$disk" >/dev/null; then mkfs.xfs -q "$disk"; fi
     mkdir -p "$data"
     if ! grep -qs " $data " "$etc/fstab"; then
-        # Without the disk the machine starts, so that somebody can look; k3s does not.
+        # Without the disk, the machine starts, so that somebody can look at it. k3s does not start.
         echo "UUID=$(blkid --match-tag UUID --output value "$disk") $data xfs defaults,nofail,x-systemd.device-timeout=60s 0 2" >>"$etc/fstab"
     fi
     mountpoint --quiet "$data" || mount "$data"
-    # By its password k3s knows the node again.
+    # k3s recognises the node by its password.
     mkdir -p "$data/node" "$etc/rancher"
     ln -sfn "$data/node" "$etc/rancher/node"
 }
@@ -66,12 +66,12 @@ install_k3s() {
 
     mkdir -p "$etc/rancher/k3s" "$manifests"
     cat >"$etc/rancher/k3s/config.yaml" <<'CONFIG'
-# Whatever the machine is called: volumes belong to a node by its name.
+# The same name on every machine: volumes belong to a node by its name.
 node-name: microblog
 write-kubeconfig-mode: "0600"
 secrets-encryption: true
 CONFIG
-    # Otherwise every request would seem to come from the machine itself, and all callers would share one limit.
+    # Otherwise every request would seem to come from the machine itself, and all clients would share one limit.
     cat >"$manifests/traefik-config.yaml" <<'CONFIG'
 apiVersion: helm.cattle.io/v1
 kind: HelmChartConfig
@@ -111,10 +111,10 @@ TimeoutStartSec=0
 Restart=always
 RestartSec=5s
 UNIT
-    # For the mount, too.
+    # This also reloads the mount.
     systemctl daemon-reload
     systemctl enable k3s.service
-    # It has started when Kubernetes answers.
+    # The restart returns when Kubernetes answers.
     systemctl restart k3s.service
 }
 
@@ -146,7 +146,7 @@ esac
 values=()
 for file in "$etc"/microblog/values-*.yaml; do values+=(--values "$file"); done
 
-# Nothing runs there that needs a right it should not have.
+# No pod there needs more privileges than the restricted standard allows.
 kubectl apply --filename - <<'NAMESPACE'
 apiVersion: v1
 kind: Namespace

@@ -1,4 +1,4 @@
-# One EC2 instance with k3s, on which Microblog is installed by its chart. README.md tells how to use it.
+# One EC2 instance with k3s, which installs Microblog by its chart. README.md says how to use it.
 
 locals {
   architecture = contains(data.aws_ec2_instance_type.chosen.supported_architectures, "arm64") ? "arm64" : "x86_64"
@@ -9,7 +9,7 @@ locals {
   data_volume  = aws_ebs_volume.data.id
 }
 
-# ---- The network: one public subnet, and nothing open but what is asked for
+# ---- The network: one public subnet, and no open port that nobody asked for
 
 data "aws_subnet" "given" {
   count = local.own_network ? 0 : 1
@@ -17,7 +17,7 @@ data "aws_subnet" "given" {
 }
 
 resource "aws_vpc" "own" {
-  #checkov:skip=CKV2_AWS_11: One machine, which itself logs who asks for what. Flow logs are for who runs more in this network.
+  #checkov:skip=CKV2_AWS_11: One machine, which logs its requests itself. Flow logs are useful if more runs in this network.
   count                = local.own_network ? 1 : 0
   cidr_block           = var.vpc_cidr
   enable_dns_support   = true
@@ -25,7 +25,7 @@ resource "aws_vpc" "own" {
   tags                 = { Name = var.name }
 }
 
-# Every VPC has it, and whatever names no group is in it: it lets nothing through.
+# Every VPC has it, and a resource without a group is in it. It lets nothing through.
 resource "aws_default_security_group" "nothing" {
   count  = local.own_network ? 1 : 0
   vpc_id = aws_vpc.own[0].id
@@ -38,7 +38,7 @@ resource "aws_internet_gateway" "own" {
   tags   = { Name = var.name }
 }
 
-# Not every zone has every type of machine, and where none is named any of them is taken.
+# Not every zone offers every type of machine. Without a named zone, AWS would take any.
 data "aws_ec2_instance_type_offerings" "zones" {
   location_type = "availability-zone"
 
@@ -53,12 +53,12 @@ resource "aws_subnet" "public" {
   vpc_id            = aws_vpc.own[0].id
   cidr_block        = var.vpc_cidr
   availability_zone = coalesce(var.availability_zone, sort(data.aws_ec2_instance_type_offerings.zones.locations)[0])
-  # The machine has an address that stays.
+  # The machine has an Elastic IP address.
   map_public_ip_on_launch = false
   tags                    = { Name = "${var.name}-public" }
 
   lifecycle {
-    # The data are in the first one. That there are others by now is no reason to leave it.
+    # The data are in the first zone. New zones are no reason to leave it.
     ignore_changes = [availability_zone]
   }
 }
@@ -113,7 +113,7 @@ resource "aws_vpc_security_group_egress_rule" "elsewhere" {
   to_port           = tonumber(each.value)
 }
 
-# The interface has its public address before the machine starts: what is downloaded at the first start needs one.
+# The interface has its public address before the machine starts, because the downloads of the first start need one.
 resource "aws_network_interface" "machine" {
   subnet_id       = local.subnet_id
   security_groups = [aws_security_group.machine.id]
@@ -125,11 +125,11 @@ resource "aws_eip" "machine" {
   network_interface = aws_network_interface.machine.id
   tags              = { Name = var.name }
 
-  # The gateway has to be there first.
+  # The gateway must exist first.
   depends_on = [aws_route_table_association.public]
 }
 
-# ---- Who the machine is: somebody whom Session Manager may open a session on, and nothing else
+# ---- The machine's role: Session Manager may open a session on it, and nothing else
 
 data "aws_iam_policy_document" "is_ec2" {
   statement {
@@ -158,10 +158,10 @@ resource "aws_iam_instance_profile" "machine" {
   role        = aws_iam_role.machine.name
 }
 
-# ---- The data: everything that k3s knows and every volume of its pods, on a disk that stays when the machine is replaced
+# ---- The data of k3s and every volume of its pods, on a disk that stays when the machine is replaced
 
 resource "aws_ebs_volume" "data" {
-  #checkov:skip=CKV2_AWS_9: How often and for how long copies are kept is for who runs it; README.md says how to make one.
+  #checkov:skip=CKV2_AWS_9: Whoever runs it decides how often to make copies and how long to keep them. README.md says how to make one.
   availability_zone = local.zone
   encrypted         = true
   kms_key_id        = var.kms_key_id
@@ -174,7 +174,7 @@ resource "aws_volume_attachment" "data" {
   device_name = "/dev/sdf"
   volume_id   = aws_ebs_volume.data.id
   instance_id = aws_instance.machine.id
-  # Nobody writes to a disk that is taken away.
+  # The machine stops before the disk is detached, so nothing writes to it.
   stop_instance_before_detaching = true
 }
 
@@ -184,7 +184,7 @@ data "aws_ec2_instance_type" "chosen" {
   instance_type = var.instance_type
 }
 
-# Amazon Linux 2023: Session Manager's agent is part of it.
+# Amazon Linux 2023 contains Session Manager's agent.
 data "aws_ssm_parameter" "image" {
   name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-${local.architecture}"
 }
@@ -202,8 +202,8 @@ resource "aws_instance" "machine" {
     network_interface_id = aws_network_interface.machine.id
   }
 
-  # Whoever reads the machine's credentials has to ask for a token first. The one hop is the machine's own: pods are a hop further away, so
-  # that none of them can be the machine.
+  # Reading the machine's credentials needs a token first. One hop reaches only the machine itself. Pods are one hop further away, so no pod can
+  # act as the machine.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -219,7 +219,7 @@ resource "aws_instance" "machine" {
   }
 
   lifecycle {
-    # A newer image or other user data, which are for the first start only, are no reason to begin anew.
+    # A newer image or other user data do not replace the machine: user data are only for the first start.
     ignore_changes = [ami, user_data_base64]
   }
 

@@ -1,15 +1,15 @@
 output "instance_id" {
-  description = "The machine."
+  description = "The instance."
   value       = aws_instance.machine.id
 }
 
 output "public_ip" {
-  description = "Its address, which stays as long as it does."
+  description = "Its Elastic IP address. It stays when the machine is replaced."
   value       = aws_eip.machine.public_ip
 }
 
 output "urls" {
-  description = "The API, for those in allowed_cidrs, once the names lead to public_ip."
+  description = "The API for allowed_cidrs, once DNS or /etc/hosts maps the names to public_ip."
   value = {
     command = "http://${var.command_host}/docs/"
     query   = "http://${var.query_host}/docs/"
@@ -17,7 +17,7 @@ output "urls" {
 }
 
 output "hosts" {
-  description = "A line for /etc/hosts, where no DNS knows the names."
+  description = "A line for /etc/hosts, if no DNS knows the names."
   value       = "${aws_eip.machine.public_ip} ${var.command_host} ${var.query_host}"
 }
 
@@ -27,12 +27,12 @@ output "session" {
 }
 
 output "progress" {
-  description = "In that shell: waits until everything is installed, and shows what runs."
+  description = "In that shell: waits until everything is installed, and shows the pods."
   value       = "cloud-init status --wait && sudo k3s kubectl --namespace microblog get pods"
 }
 
 output "forward" {
-  description = "Brings the API to port 8080 of this machine, whoever allowed_cidrs names."
+  description = "Forwards the API to port 8080 of your machine. This does not need allowed_cidrs."
   value = join(" ", [
     "aws ssm start-session --region ${var.region} --target ${aws_instance.machine.id}",
     "--document-name AWS-StartPortForwardingSession --parameters portNumber=80,localPortNumber=8080",

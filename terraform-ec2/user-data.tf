@@ -1,7 +1,7 @@
-# What the machine is told at its first start. It needs no provider, so that `check` can look at it anywhere.
+# The user data of the first start. This file needs no provider, so `check` can test it anywhere.
 
 locals {
-  # What the chart's example for one EC2 instance says, the hosts, and what whoever applies this says.
+  # The chart's example for one EC2 instance, the hosts, and var.values.
   values = [
     file("${path.module}/../helm/microblog/ci/ec2-values.yaml"),
     yamlencode({ ingress = { commandHost = var.command_host, queryHost = var.query_host } }),

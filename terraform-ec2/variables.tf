@@ -1,22 +1,22 @@
 variable "region" {
-  description = "Where the machine is."
+  description = "The AWS region."
   type        = string
   default     = "eu-central-1"
 }
 
 variable "name" {
-  description = "The name of everything that is made here."
+  description = "The name of everything that this configuration creates."
   type        = string
   default     = "microblog"
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,31}$", var.name))
-    error_message = "Small letters, digits and hyphens, 32 at most, a letter first."
+    error_message = "Use lowercase letters, digits and hyphens, at most 32, and begin with a letter."
   }
 }
 
 variable "tags" {
-  description = "Tags of everything that is made here."
+  description = "Tags of everything that this configuration creates."
   type        = map(string)
   default     = {}
 }
@@ -24,30 +24,30 @@ variable "tags" {
 # ---- The machine
 
 variable "instance_type" {
-  description = "x86_64 or arm64, whatever the images are built for. Microblog at rest takes about 2 GiB, k3s another one."
+  description = "An x86_64 or arm64 type, as the images are built. Idle, Microblog takes about 2 GiB and k3s 1 GiB."
   type        = string
   default     = "t3.large"
 }
 
 variable "disk_size" {
-  description = "GiB of the encrypted disk that the machine starts from. It goes with the machine."
+  description = "GiB of the encrypted system disk. It is deleted with the machine."
   type        = number
   default     = 12
 
   validation {
     condition     = var.disk_size >= 8
-    error_message = "The system and its logs need 8 GiB at least."
+    error_message = "The system and its logs need at least 8 GiB."
   }
 }
 
 variable "data_disk_size" {
-  description = "GiB of the encrypted disk with images, what k3s knows, and the bundled database. It stays when the machine is replaced."
+  description = "GiB of the encrypted data disk: images, the data of k3s, and the bundled database. It stays when the machine is replaced."
   type        = number
   default     = 40
 
   validation {
     condition     = var.data_disk_size >= 30
-    error_message = "Images and the database's 20 GiB need 30 GiB at least."
+    error_message = "The images and the database's 20 GiB need at least 30 GiB."
   }
 }
 
@@ -60,31 +60,31 @@ variable "kms_key_id" {
 # ---- The network
 
 variable "subnet_id" {
-  description = "A public subnet that is there, as one of the default VPC. null: a VPC with one public subnet is made."
+  description = "An existing public subnet, for example one of the default VPC. null: create a VPC with one public subnet."
   type        = string
   default     = null
 }
 
 variable "availability_zone" {
-  description = "The zone of the subnet that is made, as in eu-central-1a. null: the first that has machines of instance_type."
+  description = "The zone of the new subnet, for example eu-central-1a. null: the first zone that offers instance_type."
   type        = string
   default     = null
 }
 
 variable "vpc_cidr" {
-  description = "The addresses of the VPC that is made."
+  description = "The addresses of the new VPC."
   type        = string
   default     = "10.20.0.0/24"
 
   validation {
     condition     = can(cidrnetmask(var.vpc_cidr))
-    error_message = "A range of addresses, as in 10.20.0.0/24."
+    error_message = "Use a range of addresses, for example 10.20.0.0/24."
   }
 }
 
 variable "allowed_cidrs" {
   description = <<-EOT
-    Who may use the API over HTTP (and HTTPS, where a certificate is configured). Nobody by default: the outputs tell how to get in by
+    Who may use the API over HTTP (and HTTPS, if a certificate is configured). By default, nobody: the outputs show how to connect by
     Session Manager, which needs no open port.
   EOT
   type        = list(string)
@@ -92,12 +92,12 @@ variable "allowed_cidrs" {
 
   validation {
     condition     = alltrue([for cidr in var.allowed_cidrs : can(cidrnetmask(cidr))])
-    error_message = "Ranges of IPv4 addresses, as in 203.0.113.7/32."
+    error_message = "Use ranges of IPv4 addresses, for example 203.0.113.7/32."
   }
 }
 
 variable "egress_ports" {
-  description = "Ports that the machine may reach: 443 for packages, images and Session Manager. Add that of a database elsewhere."
+  description = "Ports that the machine may connect to: 443 for packages, images and Session Manager. Add the port of a database elsewhere."
   type        = list(number)
   default     = [443]
 }
@@ -106,25 +106,25 @@ variable "egress_ports" {
 
 variable "chart" {
   description = <<-EOT
-    Where the chart is: in a registry (oci://…), an archive (https://….tgz), or a Git repository (https://….git), which has it in
-    helm/microblog. `make publish` puts one, with the images that it names, into a registry of yours.
+    The chart: in a registry (oci://…), an archive (https://….tgz), or a Git repository (https://….git) that has it in helm/microblog.
+    `make publish` puts a chart, and the images that it names, into your registry.
   EOT
   type        = string
 
   validation {
     condition     = can(regex("^(oci://[A-Za-z0-9._/:@-]+|https://[A-Za-z0-9._/:@%+~-]+\\.(tgz|git))$", var.chart))
-    error_message = "An address that begins with oci://, or with https:// and ends with .tgz or .git."
+    error_message = "Use an address that begins with oci://, or that begins with https:// and ends with .tgz or .git."
   }
 }
 
 variable "chart_version" {
-  description = "The version of a chart in a registry, or the tag or branch of a Git repository. An archive has none."
+  description = "The version of a chart in a registry, or the tag or branch of a Git repository. An archive needs none."
   type        = string
   default     = "0.1.0"
 
   validation {
     condition     = can(regex("^[A-Za-z0-9._/+-]*$", var.chart_version))
-    error_message = "A version, a tag or a branch."
+    error_message = "Use a version, a tag or a branch."
   }
 }
 
@@ -142,17 +142,17 @@ variable "query_host" {
 
 variable "values" {
   description = <<-EOT
-    Further values of the chart, as YAML. They are part of the user data, which everybody who may describe the instance can read: secrets
-    belong into Secrets that the values name.
+    Further values of the chart, as YAML. They are part of the user data, and everybody who may describe the instance can read them. Put
+    secrets into Secrets that the values name.
   EOT
   type        = string
   default     = ""
 }
 
-# ---- What is installed on it, pinned. A checksum is that of the release; another version needs others.
+# ---- The installed software, pinned by version and checksum. Another version needs other checksums.
 
 variable "k3s" {
-  description = "The release of k3s, and the SHA-256 of its program for each architecture, as the release's sha256sum-*.txt have it."
+  description = "The release of k3s, and the SHA-256 of its program for each architecture, from the release's sha256sum-*.txt."
   type        = object({ version = string, x86_64 = string, arm64 = string })
   default = {
     version = "v1.35.8+k3s1"
@@ -162,7 +162,7 @@ variable "k3s" {
 
   validation {
     condition     = can(regex("^v[0-9.]+\\+k3s[0-9]+$", var.k3s.version))
-    error_message = "A release of k3s, as in v1.35.8+k3s1."
+    error_message = "Use a release of k3s, for example v1.35.8+k3s1."
   }
   validation {
     condition     = alltrue([for sum in [var.k3s.x86_64, var.k3s.arm64] : can(regex("^[0-9a-f]{64}$", sum))])
