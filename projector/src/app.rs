@@ -8,7 +8,7 @@ use std::time::Duration;
 use commands::Retractions;
 use event_log::event_store::{EventStore, Retries};
 use event_log::mongo::{Databases, refused};
-use event_log::subscription::{Subscription, SubscriptionMetrics};
+use event_log::subscription::SubscriptionMetrics;
 use model::clock::SharedClock;
 use mongodb::error::Error;
 use service::config::ConfigError;
@@ -22,12 +22,12 @@ use views::generation::Generations;
 
 use crate::config::Config;
 use crate::discards::Discards;
-use crate::following::Following;
 use crate::health::Health;
 use crate::leadership::{Leadership, Pace};
 use crate::metrics::{RebuildMetrics, SweepMetrics};
 use crate::rebuild::{self, Rebuilder};
-use crate::sweep::{self, Deletions, Items, Sweeper};
+use crate::subscriptions::Subscriptions;
+use crate::sweep::{Items, Sweeper};
 use crate::upkeep::Upkeep;
 
 #[derive(Debug, thiserror::Error)]
@@ -201,8 +201,7 @@ async fn open_store(
 /// Everything that works on events.
 #[derive(Debug)]
 struct Work {
-    following: Following,
-    deletions: Subscription,
+    subscriptions: Subscriptions,
     /// None where the rebuild runs in a process of its own.
     rebuild: Option<(Leadership, Rebuilder)>,
     sweep: (Leadership, Sweeper),
@@ -217,16 +216,7 @@ impl Work {
         let seat = |name| Leadership::new(databases, name, owner.clone(), pace);
         let generations = Generations::new(views.clone(), clock.clone());
         let items = Items::new(views);
-        let deletions = Subscription::new(
-            sweep::SUBSCRIPTION,
-            store.clone(),
-            databases,
-            Arc::new(Deletions::new(items.clone())),
-            config.subscriptions.clone(),
-            metrics.subscriptions.clone(),
-            clock.clone(),
-        );
-        let following = Following {
+        let subscriptions = Subscriptions {
             generations: generations.clone(),
             store: store.clone(),
             databases: databases.clone(),
@@ -235,6 +225,7 @@ impl Work {
             metrics: metrics.subscriptions.clone(),
             view_metrics: metrics.views.clone(),
             discards: Arc::new(Discards::new(views)),
+            items: items.clone(),
             clock: clock.clone(),
             look_every: config.projector.look_every,
         };
@@ -265,8 +256,7 @@ impl Work {
             every: config.projector.idle_pass_every,
         };
         Self {
-            following,
-            deletions,
+            subscriptions,
             rebuild: config.rebuild.hosted.then(|| (seat(rebuild::SEAT), rebuilder)),
             sweep: (seat("sweep"), sweeper),
             upkeep: (seat("upkeep"), upkeep),
@@ -276,8 +266,7 @@ impl Work {
     /// Works until `stop`, and until everything has been given back. A part that ends in disorder ends the others.
     async fn run(self, stop: &CancellationToken) -> Result<(), JoinError> {
         let Self {
-            following,
-            deletions,
+            subscriptions,
             rebuild,
             sweep,
             upkeep,
@@ -285,9 +274,7 @@ impl Work {
         let stop = stop.child_token();
         let mut parts = JoinSet::new();
         let told = stop.clone();
-        parts.spawn(async move { following.run(&told).await });
-        let told = stop.clone();
-        parts.spawn(async move { deletions.run(told).await });
+        parts.spawn(async move { subscriptions.run(&told).await });
         if let Some((seat, rebuilder)) = rebuild {
             let told = stop.clone();
             parts.spawn(async move { rebuilder.lead(&seat, &told).await });

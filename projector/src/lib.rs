@@ -8,11 +8,11 @@ mod app;
 mod barrier;
 mod config;
 mod discards;
-mod following;
 mod health;
 pub mod leadership;
 mod metrics;
 mod rebuild;
+mod subscriptions;
 pub mod sweep;
 mod upkeep;
 

@@ -33,9 +33,9 @@ fn ours(package: &str, root: &Path) -> BTreeSet<String> {
         .args(["--package", package])
         .current_dir(root)
         .output()
-        .unwrap();
+        .expect("cargo tells the tree");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = String::from_utf8(output.stdout).unwrap();
+    let tree = String::from_utf8(output.stdout).expect("cargo tells the tree");
     let root = format!("({}", root.display());
     let ours = tree.lines().filter(|line| line.contains(&root));
     let names = ours.filter_map(|line| line.split(' ').next()).map(str::to_owned);

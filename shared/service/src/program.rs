@@ -13,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Environment, Telemetry};
 use crate::telemetry;
 
+/// Makes a text that is printed instead of doing the work.
+type Text = fn() -> anyhow::Result<String>;
+
 /// A program that is told what to do by its configuration.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
     command: Command,
-    prints: Vec<(&'static str, fn() -> anyhow::Result<String>)>,
+    prints: Vec<(&'static str, Text)>,
 }
 
 impl Program {
@@ -49,7 +52,7 @@ impl Program {
 
     /// A flag that makes the program print a text and exit.
     #[must_use]
-    pub fn printing(mut self, flag: &'static str, help: &'static str, text: fn() -> anyhow::Result<String>) -> Self {
+    pub fn printing(mut self, flag: &'static str, help: &'static str, text: Text) -> Self {
         let argument = Arg::new(flag).long(flag).action(ArgAction::SetTrue).help(help);
         self.command = self.command.arg(argument);
         self.prints.push((flag, text));
@@ -58,12 +61,7 @@ impl Program {
 
     /// A subcommand that makes the program print a text and exit.
     #[must_use]
-    pub fn printing_by_command(
-        mut self,
-        name: &'static str,
-        help: &'static str,
-        text: fn() -> anyhow::Result<String>,
-    ) -> Self {
+    pub fn printing_by_command(mut self, name: &'static str, help: &'static str, text: Text) -> Self {
         self.command = self.command.subcommand(Command::new(name).about(help));
         self.prints.push((name, text));
         self
