@@ -30,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::claims::{Claims, Switch};
-use self::event::{CONTROL, Change, Collections, Seen};
+use self::event::{CONTROL, ChangeEvent, Collections};
+use crate::bus::{Change, Listener};
 use crate::documents::Documents;
 use crate::positions::Positions;
 use crate::reading::{Reading, Readings};
@@ -217,6 +218,7 @@ impl Follower {
         tracing::info!(generation, "following the changes of the views");
 
         let collections = Collections::of(generation);
+        let listeners: [&dyn Listener; 2] = [&*documents, &*positions];
         loop {
             let change = match timeout(self.settings.silence, stream.next_if_any()).await {
                 Ok(change) => change?,
@@ -231,7 +233,11 @@ impl Follower {
                 }
             };
             self.readings.metrics.changes.inc();
-            if collections.apply(&change, &documents, &positions)? == Seen::Control {
+            let change = collections.read(&change)?;
+            for listener in listeners {
+                listener.hear(&change);
+            }
+            if change == Change::Control {
                 let control = self.in_time(self.claims.generations.current()).await?;
                 if control.is_some_and(|control| control.active != generation) {
                     return Ok(());
@@ -247,7 +253,7 @@ impl Follower {
         }
     }
 
-    async fn open(&self, generation: i64) -> Result<ChangeStream<Change>, Error> {
+    async fn open(&self, generation: i64) -> Result<ChangeStream<ChangeEvent>, Error> {
         let subscription = subscription_name(generation);
         let collections = Collections::of(generation);
         let wanted = doc! { "$match": { "$or": [

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use event_log::position::Position;
 use model::ids::{PostId, UserId};
 
+use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::metrics::CacheLabels;
@@ -35,25 +36,18 @@ impl Documents {
             relations: Cache::new(max_bytes / 4),
         }
     }
+}
 
-    pub(crate) fn count_post(&self, id: PostId, counts: &Counts) {
-        self.posts.count(&id, counts);
-    }
-
-    pub(crate) fn count_profile(&self, id: UserId, counts: &Counts) {
-        self.profiles.count(&id, counts);
-    }
-
-    pub(crate) fn forget_post(&self, id: PostId) {
-        self.posts.forget(&id);
-    }
-
-    pub(crate) fn forget_profile(&self, id: UserId) {
-        self.profiles.forget(&id);
-    }
-
-    pub(crate) fn forget_relation(&self, id: RelationId) {
-        self.relations.forget(&id);
+impl Listener for Documents {
+    fn hear(&self, change: &Change) {
+        match change {
+            Change::Post(id, Some(counts)) => self.posts.count(id, counts),
+            Change::Post(id, None) => self.posts.forget(id),
+            Change::Profile(id, Some(counts)) => self.profiles.count(id, counts),
+            Change::Profile(id, None) => self.profiles.forget(id),
+            Change::Relation(id) => self.relations.forget(id),
+            Change::Checkpoint(..) | Change::Control | Change::Other => {}
+        }
     }
 }
 

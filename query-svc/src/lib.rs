@@ -2,12 +2,14 @@
 //!
 //! A request takes the present [`reading`]: the views of one generation, the documents in memory, and how far the views
 //! are. Lists ([`timelines`], [`people`]) find candidates, [`shown`] decides which of them the caller sees, [`paging`] makes
-//! pages of them, and [`changes`] keeps all of that honest from the main runtime.
+//! pages of them. [`changes`] follows the views from the main runtime, and
+//! tells the cache and the positions what it shows, by the [`bus`].
 
 pub mod app;
 pub mod config;
 
 mod bookmarks;
+mod bus;
 mod cache;
 mod changes;
 mod cursor;

@@ -4,6 +4,7 @@ use event_log::position::Position;
 use model::ids::Partition;
 use tokio::sync::watch;
 
+use crate::bus::{Change, Listener};
 use crate::handled::Handled;
 
 /// The checkpoints of the views' subscription that the stream has shown, and those who wait for one.
@@ -53,6 +54,14 @@ impl Positions {
     /// How far each partition is by now.
     pub(crate) fn handled(&self) -> Handled {
         Handled::new(|partition| *self.0[partition.index()].borrow())
+    }
+}
+
+impl Listener for Positions {
+    fn hear(&self, change: &Change) {
+        if let &Change::Checkpoint(partition, position) = change {
+            self.advance(partition, position);
+        }
     }
 }
 

@@ -7,9 +7,8 @@ use model::ids::{Partition, PostId, UserId};
 use serde::Deserialize;
 
 use super::Broken;
+use crate::bus::Change;
 use crate::cache::Counts;
-use crate::documents::Documents;
-use crate::positions::Positions;
 use views::RelationId;
 
 pub(super) const CONTROL: &str = "control";
@@ -22,12 +21,6 @@ pub(super) struct Collections {
     pub(super) relations: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
-    Change,
-    Control,
-}
-
 impl Collections {
     pub(super) fn of(generation: i64) -> Self {
         let named = |view: &str| views::collection_name(view, generation);
@@ -38,59 +31,54 @@ impl Collections {
         }
     }
 
-    pub(super) fn apply(&self, change: &Change, documents: &Documents, positions: &Positions) -> Result<Seen, Broken> {
-        if !matches!(change.operation.as_str(), "insert" | "update" | "replace" | "delete") {
+    /// What a change event tells.
+    pub(super) fn read(&self, event: &ChangeEvent) -> Result<Change, Broken> {
+        if !matches!(event.operation.as_str(), "insert" | "update" | "replace" | "delete") {
             // `create` and `createIndexes` are not shown by default; whatever else it is, the cache can't follow it.
-            return Err(Broken::Collection(change.operation.clone()));
+            return Err(Broken::Collection(event.operation.clone()));
         }
-        let collection = change
+        let collection = event
             .namespace
             .as_ref()
             .and_then(|namespace| namespace.collection.as_deref());
-        let key = change.key.as_ref().map(|key| &key.id);
+        let key = event.key.as_ref().map(|key| &key.id);
         match (collection, key) {
-            (Some(CONTROL), _) => return Ok(Seen::Control),
+            (Some(CONTROL), _) => Ok(Change::Control),
             (Some(LEASES), Some(Bson::String(id))) => {
-                if let Some(position) = change.position()? {
-                    let number = id.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
-                    let partition = number
-                        .and_then(Partition::new)
-                        .ok_or(Broken::Malformed("the id of a lease"))?;
-                    positions.advance(partition, position);
-                }
+                let Some(position) = event.position()? else {
+                    return Ok(Change::Other);
+                };
+                let number = id.rsplit_once('/').and_then(|(_, number)| number.parse().ok());
+                let partition = number.and_then(Partition::new);
+                Ok(Change::Checkpoint(
+                    partition.ok_or(Broken::Malformed("the id of a lease"))?,
+                    position,
+                ))
             }
-            (Some(name), Some(Bson::Binary(id))) if name == self.relations => {
-                let id = RelationId::from_binary(id).ok_or(Broken::Malformed("the id of a relation"))?;
-                documents.forget_relation(id);
-            }
+            (Some(name), Some(Bson::Binary(id))) if name == self.relations => RelationId::from_binary(id)
+                .map(Change::Relation)
+                .ok_or(Broken::Malformed("the id of a relation")),
             (Some(name), Some(Bson::Binary(id))) => {
                 let id = id
                     .to_uuid()
                     .map_err(|_| Broken::Malformed("the id of a document"))?
                     .into();
-                if name == self.posts {
-                    let post = PostId::from_uuid(id);
-                    match change.counts(["likes", "reposts", "replies"]) {
-                        Some(counts) => documents.count_post(post, &counts),
-                        None => documents.forget_post(post),
-                    }
+                Ok(if name == self.posts {
+                    Change::Post(PostId::from_uuid(id), event.counts(["likes", "reposts", "replies"]))
                 } else if name == self.profiles {
-                    let user = UserId::from_uuid(id);
-                    match change.counts(["posts", "followers", "following"]) {
-                        Some(counts) => documents.count_profile(user, &counts),
-                        None => documents.forget_profile(user),
-                    }
-                }
+                    Change::Profile(UserId::from_uuid(id), event.counts(["posts", "followers", "following"]))
+                } else {
+                    Change::Other
+                })
             }
-            _ => return Err(Broken::Malformed("it names no document")),
+            _ => Err(Broken::Malformed("it names no document")),
         }
-        Ok(Seen::Change)
     }
 }
 
 /// As much of a change event as matters here.
 #[derive(Debug, Deserialize)]
-pub(super) struct Change {
+pub(super) struct ChangeEvent {
     #[serde(rename = "operationType")]
     operation: String,
     #[serde(rename = "ns", default)]
@@ -103,7 +91,7 @@ pub(super) struct Change {
     document: Option<Checkpoint>,
 }
 
-impl Change {
+impl ChangeEvent {
     /// The checkpoint that was written, if one was.
     fn position(&self) -> Result<Option<Position>, Broken> {
         let updated = self.update.as_ref().and_then(|update| update.fields.get("position"));
@@ -179,17 +167,12 @@ mod tests {
 
     use super::*;
 
-    fn change(document: Document) -> Change {
+    fn event(document: Document) -> ChangeEvent {
         bson::deserialize_from_document(document).unwrap()
     }
 
-    fn apply(document: Document) -> (Result<Seen, Broken>, Positions) {
-        let positions = Positions::new();
-        let documents = Documents::new(1 << 20);
-        (
-            Collections::of(3).apply(&change(document), &documents, &positions),
-            positions,
-        )
+    fn read(document: Document) -> Result<Change, Broken> {
+        Collections::of(3).read(&event(document))
     }
 
     fn at(seconds: u32) -> Position {
@@ -200,56 +183,54 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_advances_its_partition_alone() {
+    fn a_checkpoint_names_its_partition() {
         let updated = doc! {
             "operationType": "update",
             "ns": { "db": "views", "coll": "leases" },
             "documentKey": { "_id": "views-g3/07" },
             "updateDescription": { "updatedFields": { "position": at(9) } },
         };
-        let (seen, positions) = apply(updated);
-        assert_eq!(seen.unwrap(), Seen::Change);
-        assert!(positions.have_reached(&[(Partition::new(7).unwrap(), at(9))]));
-        assert!(!positions.have_reached(&[(Partition::new(8).unwrap(), at(1))]));
+        let seventh = Change::Checkpoint(Partition::new(7).unwrap(), at(9));
+        assert_eq!(read(updated).unwrap(), seventh);
         let inserted = doc! {
             "operationType": "insert",
             "ns": { "db": "views", "coll": "leases" },
             "documentKey": { "_id": "views-g3/63" },
             "fullDocument": { "position": at(4) },
         };
-        assert!(apply(inserted).1.have_reached(&[(Partition::new(63).unwrap(), at(4))]));
+        let last = Change::Checkpoint(Partition::new(63).unwrap(), at(4));
+        assert_eq!(read(inserted).unwrap(), last);
     }
 
     #[test]
-    fn a_heartbeat_of_a_lease_advances_nothing() {
+    fn a_heartbeat_of_a_lease_tells_nothing() {
         let beat = doc! {
             "operationType": "update",
             "ns": { "db": "views", "coll": "leases" },
             "documentKey": { "_id": "views-g3/07" },
             "updateDescription": { "updatedFields": {} },
         };
-        let (seen, positions) = apply(beat);
-        assert_eq!(seen.unwrap(), Seen::Change);
-        assert!(!positions.have_reached(&[(Partition::new(7).unwrap(), at(0))]));
+        assert_eq!(read(beat).unwrap(), Change::Other);
     }
 
     #[test]
     fn documents_of_each_kind_are_understood() {
         let now = chrono::Utc::now();
         let (user, post) = (UserId::from_uuid(uuid_v7(now)), PostId::from_uuid(uuid_v7(now)));
-        let keys: [(&str, Bson); 3] = [
-            ("posts_g3", post.into()),
-            ("profiles_g3", user.into()),
-            ("relations_g3", RelationId::like(user, post).into()),
+        let like = RelationId::like(user, post);
+        let told: [(&str, Bson, Change); 3] = [
+            ("posts_g3", post.into(), Change::Post(post, None)),
+            ("profiles_g3", user.into(), Change::Profile(user, None)),
+            ("relations_g3", like.into(), Change::Relation(like)),
         ];
-        for (collection, key) in keys {
+        for (collection, key, expected) in told {
             for operation in ["insert", "update", "replace", "delete"] {
-                let (seen, _) = apply(doc! {
+                let change = read(doc! {
                     "operationType": operation,
                     "ns": { "db": "views", "coll": collection },
                     "documentKey": { "_id": key.clone() },
                 });
-                assert_eq!(seen.unwrap(), Seen::Change);
+                assert_eq!(change.unwrap(), expected, "{operation}");
             }
         }
     }
@@ -259,7 +240,7 @@ mod tests {
         let names = ["likes", "reposts", "replies"];
         let counts = |update: Document| {
             let changed = doc! { "operationType": "update", "updateDescription": update };
-            change(changed).counts(names)
+            event(changed).counts(names)
         };
         let only =
             |fields: Document| counts(doc! { "updatedFields": fields, "removedFields": [], "truncatedArrays": [] });
@@ -287,18 +268,18 @@ mod tests {
         assert_eq!(counts(removed), None);
         for operation in ["insert", "replace", "delete"] {
             let whole = doc! { "operationType": operation, "fullDocument": { "counts": { "likes": 5_i64 } } };
-            assert_eq!(change(whole).counts(names), None, "{operation}");
+            assert_eq!(event(whole).counts(names), None, "{operation}");
         }
     }
 
     #[test]
     fn what_can_not_be_followed_breaks_the_stream() {
         for operation in ["drop", "rename", "dropDatabase", "invalidate"] {
-            let (seen, _) = apply(doc! { "operationType": operation, "ns": { "db": "views", "coll": "posts_g3" } });
-            assert!(matches!(seen, Err(Broken::Collection(_))), "{operation}");
+            let change = read(doc! { "operationType": operation, "ns": { "db": "views", "coll": "posts_g3" } });
+            assert!(matches!(change, Err(Broken::Collection(_))), "{operation}");
         }
         let without_key = doc! { "operationType": "update", "ns": { "db": "views", "coll": "posts_g3" } };
-        assert!(matches!(apply(without_key).0, Err(Broken::Malformed(_))));
+        assert!(matches!(read(without_key), Err(Broken::Malformed(_))));
     }
 
     #[test]
@@ -308,6 +289,6 @@ mod tests {
             "ns": { "db": "views", "coll": "control" },
             "documentKey": { "_id": "views" },
         };
-        assert_eq!(apply(switched).0.unwrap(), Seen::Control);
+        assert_eq!(read(switched).unwrap(), Change::Control);
     }
 }
