@@ -1,6 +1,7 @@
 //! What stands where: the whole API of query-svc.
 
 mod bookmarks;
+mod documentation;
 mod posts;
 mod relationships;
 mod timelines;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use service::http::{Path, Problem};
 use utoipa::ToSchema;
 
-use super::documentation::Failures;
+use super::documentation::{Failures, NoGoodToken, NotThere};
 use super::problems::problem;
 use super::request::Caller;
 
@@ -26,9 +26,7 @@ pub(super) struct Bookmarked {
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Bookmarked, now or before", body = Bookmarked, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotThere, Failures,
     ),
 )]
 pub(super) async fn bookmark(
@@ -47,9 +45,7 @@ pub(super) async fn bookmark(
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Not bookmarked, now or ever", body = Bookmarked, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotThere, Failures,
     ),
 )]
 pub(super) async fn unbookmark(

@@ -48,6 +48,48 @@ pub(super) enum Reads {
     Unavailable(Problem),
 }
 
+/// There is no access token, or it is not valid.
+#[derive(IntoResponses)]
+#[response(status = 401, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct NoGoodToken(Problem);
+
+/// The access token is not valid, its session is over, or its user is deleted.
+#[derive(IntoResponses)]
+#[response(status = 401, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct SessionEnded(Problem);
+
+/// It is not there, or the caller may not see it.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct NotThere(Problem);
+
+/// It has another version.
+#[derive(IntoResponses)]
+#[response(status = 412, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct OtherVersion(Problem);
+
+/// It is another user's.
+#[derive(IntoResponses)]
+#[response(status = 403, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct NotTheAuthor(Problem);
+
+/// There is no such user, or not any more.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct NoSuchUser(Problem);
+
+/// The current password is wrong.
+#[derive(IntoResponses)]
+#[response(status = 403, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct WrongPassword(Problem);
+
 #[derive(OpenApi)]
 #[openapi(
     info(

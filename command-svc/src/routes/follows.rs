@@ -7,7 +7,7 @@ use model::api::Relationship;
 use model::ids::UserId;
 use service::http::{Path, Problem};
 
-use super::documentation::Failures;
+use super::documentation::{Failures, NoGoodToken, NoSuchUser};
 use super::problems::problem;
 use super::request::Caller;
 use commands::{Commands, Done, Standing};
@@ -18,9 +18,7 @@ use commands::{Commands, Done, Standing};
     params(("id" = UserId, Path)),
     responses(
         (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such user, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NoSuchUser, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -39,9 +37,7 @@ pub(super) async fn follow(
     params(("id" = UserId, Path)),
     responses(
         (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such user, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NoSuchUser, Failures,
     ),
     security(("bearer" = [])),
 )]

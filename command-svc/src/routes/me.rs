@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use service::http::{Authenticated, Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
 use utoipa::ToSchema;
 
-use super::documentation::{Failures, Reads};
+use super::documentation::{Failures, OtherVersion, Reads, SessionEnded, WrongPassword};
 use super::problems::problem;
 use super::request::Caller;
 use super::users::user;
@@ -33,8 +33,7 @@ pub(super) struct Me {
     get, path = "/v1/users/me", tag = "users", operation_id = "me",
     responses(
         (status = 200, description = "As it is now", body = Me, headers(("ETag" = String))),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
-        Reads,
+        SessionEnded, Reads,
     ),
     security(("bearer" = [])),
 )]
@@ -99,11 +98,9 @@ impl ChangeRequest {
         (status = 200, description = "As it is now", body = api::User, headers(
             ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The current password is wrong", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The e-mail address is taken", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        SessionEnded, WrongPassword,
+        (status = 409, description = "The e-mail address is taken", body = Problem, content_type = "application/problem+json"),
+        OtherVersion, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -155,11 +152,9 @@ pub(super) struct DeleteRequest {
     request_body = DeleteRequest,
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "The current password is wrong", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others change the account at the same time", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        SessionEnded, WrongPassword,
+        (status = 409, description = "Others change the account at the same time", body = Problem, content_type = "application/problem+json"),
+        OtherVersion, Failures,
     ),
     security(("bearer" = [])),
 )]

@@ -32,8 +32,8 @@ pub(super) struct ResetRequest {
     request_body = ResetRequest,
     responses(
         (status = 204, description = "It is the password now", headers(("Consistency-Token" = String))),
-        (status = 403, description = "The code was used, has run out, or was never made", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others change the account at the same time", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The code was used, has run out, or was never made", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others change the account at the same time", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use service::http::{Fields, IfMatch, Json, KeyHeader, Path, Problem, etag};
 use utoipa::ToSchema;
 
-use super::documentation::Failures;
+use super::documentation::{Failures, NoGoodToken, NotTheAuthor, NotThere, OtherVersion};
 use super::problems::problem;
 use super::request::Caller;
 use commands::{Commands, ExpectedVersions, NewPost};
@@ -39,8 +39,8 @@ pub(super) struct CreateRequest {
         (status = 201, description = "Written", body = api::Post, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "What it answers can't be seen; or what was written with this key is deleted", body = service::http::Problem, content_type = "application/problem+json"),
+        NoGoodToken,
+        (status = 404, description = "What it answers can't be seen; or what was written with this key is deleted", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -87,11 +87,7 @@ pub(super) struct EditRequest {
         (status = 200, description = "As it is now", body = api::Post, headers(
             ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Another's", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotTheAuthor, NotThere, OtherVersion, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -125,11 +121,7 @@ pub(super) async fn edit(
     ),
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "Another's", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "It has another version", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotTheAuthor, NotThere, OtherVersion, Failures,
     ),
     security(("bearer" = [])),
 )]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use service::http::{Path, Problem};
 use utoipa::ToSchema;
 
-use super::documentation::Failures;
+use super::documentation::{Failures, NoGoodToken, NotThere};
 use super::problems::problem;
 use super::request::Caller;
 use commands::Commands;
@@ -29,9 +29,7 @@ pub(super) struct Reposted {
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Liked, now or before", body = Liked, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotThere, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -53,9 +51,7 @@ pub(super) async fn like(
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Not liked, now or ever", body = Liked, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotThere, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -79,10 +75,9 @@ pub(super) async fn unlike(
     params(("id" = PostId, Path, description = "A repost's id means its original")),
     responses(
         (status = 200, description = "Reposted, now or before", body = Reposted, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 403, description = "It is for followers", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken,
+        (status = 403, description = "It is for followers", body = Problem, content_type = "application/problem+json"),
+        NotThere, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -104,9 +99,7 @@ pub(super) async fn repost(
     params(("id" = PostId, Path, description = "The post's, or a repost's of it")),
     responses(
         (status = 200, description = "Not reposted, now or ever", body = Reposted, headers(("Consistency-Token" = String))),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Not there, or not to be seen", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, NotThere, Failures,
     ),
     security(("bearer" = [])),
 )]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use service::http::{Authenticated, Class, Json, Key, Limits, Path, Problem};
 use utoipa::ToSchema;
 
-use super::documentation::{Failures, Reads};
+use super::documentation::{Failures, NoGoodToken, Reads, SessionEnded};
 use super::problems::problem;
 use super::request::Device;
 use commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
@@ -68,7 +68,7 @@ pub(super) struct Tokens {
     request_body = LoginRequest,
     responses(
         (status = 201, description = "A session begins", body = Tokens),
-        (status = 401, description = "Handle, e-mail address or password is wrong", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Handle, e-mail address or password is wrong", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -104,7 +104,7 @@ pub(super) async fn log_in(
     request_body = RefreshRequest,
     responses(
         (status = 200, description = "The session goes on", body = Tokens),
-        (status = 401, description = "The refresh token is not good, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "The refresh token is not good, or not any more", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -130,8 +130,7 @@ pub(super) async fn refresh(
     delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut",
     responses(
         (status = 204, description = "The session is over"),
-        (status = 401, description = "No good token", body = service::http::Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, Failures,
     ),
     security(("bearer" = [])),
 )]
@@ -167,8 +166,7 @@ pub(super) struct SessionList {
     get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
     responses(
         (status = 200, description = "The sessions", body = SessionList),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
-        Reads,
+        SessionEnded, Reads,
     ),
     security(("bearer" = [])),
 )]
@@ -197,8 +195,8 @@ pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Res
     params(("id" = SessionId, Path)),
     responses(
         (status = 204, description = "The session is over"),
-        (status = 401, description = "No good token, its session is over, or its user is deleted", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "One has no such session, or not any more", body = service::http::Problem, content_type = "application/problem+json"),
+        SessionEnded,
+        (status = 404, description = "One has no such session, or not any more", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),

@@ -63,8 +63,8 @@ impl RegisterRequest {
         (status = 201, description = "Registered", body = api::User, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 403, description = "Nobody new can register, or the invitation is not good", body = service::http::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The handle or the e-mail address is taken", body = service::http::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Nobody new can register, or the invitation is not good", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The handle or the e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]

@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use model::api;
 use service::http::{Authenticated, PageQuery, Problem, Query, TokenHeader};
 
+use super::documentation::{Failures, Seen};
 use super::{Service, page_of, requested};
 use crate::bookmarks::Bookmarks;
 use crate::cursor::Cursor;
@@ -15,13 +16,8 @@ use crate::since::Since;
 /// What was bookmarked last comes first. Nobody else sees them. A post that the caller may not see any more is left out.
 #[utoipa::path(
     get, path = "/v1/bookmarks", tag = "posts", security(("bearer" = [])),
-    params(PageQuery<String>, ("Consistency-Token" = Option<String>, Header, description = "As a command answered it")),
-    responses(
-        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
+    params(PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))), Failures),
 )]
 pub(super) async fn bookmarks(
     service: Data<Service>,

@@ -15,6 +15,7 @@ use serde::Serialize;
 use service::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
 use utoipa::ToSchema;
 
+use super::documentation::{Failures, NotFound, Seen};
 use super::{Service, json, linked, page_of, requested, viewer};
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
@@ -88,20 +89,9 @@ async fn show_one(
 
 /// A post
 #[utoipa::path(
-    get,
-    path = "/v1/posts/{id}",
-    tag = "posts",
-    params(
-        ("id" = PostId, Path),
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Post, headers(("ETag" = String, description = "The version, for If-Match"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/posts/{id}", tag = "posts", security((), ("bearer" = [])),
+    params(("id" = PostId, Path), Seen),
+    responses((status = 200, body = api::Post, headers(("ETag" = String, description = "The version, for If-Match"))), Failures, NotFound),
 )]
 pub(super) async fn post(
     service: Data<Service>,
@@ -128,21 +118,9 @@ pub(super) async fn post(
 /// What it answers, back to the beginning, and a page of the direct answers to it, newest first. `next` and `prev` are
 /// those of the answers. Of a repost: the conversation of its original.
 #[utoipa::path(
-    get,
-    path = "/v1/posts/{id}/thread",
-    tag = "posts",
-    params(
-        ("id" = PostId, Path),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = Thread, headers(("Link" = String, description = "The pages of answers around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/posts/{id}/thread", tag = "posts", security((), ("bearer" = [])),
+    params(("id" = PostId, Path), PageQuery<String>, Seen),
+    responses((status = 200, body = Thread, headers(("Link" = String, description = "The pages of answers around this one"))), Failures, NotFound),
 )]
 pub(super) async fn thread(
     service: Data<Service>,
@@ -205,21 +183,9 @@ async fn ancestors(reading: &Reading, post: &ShownPost, viewer: Option<UserId>) 
 ///
 /// Who liked it last comes first.
 #[utoipa::path(
-    get,
-    path = "/v1/posts/{id}/likes",
-    tag = "posts",
-    params(
-        ("id" = PostId, Path),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/posts/{id}/likes", tag = "posts", security((), ("bearer" = [])),
+    params(("id" = PostId, Path), PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
 )]
 pub(super) async fn likes(
     service: Data<Service>,
@@ -242,21 +208,9 @@ pub(super) async fn likes(
 ///
 /// Who reposted it last comes first.
 #[utoipa::path(
-    get,
-    path = "/v1/posts/{id}/reposts",
-    tag = "posts",
-    params(
-        ("id" = PostId, Path),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/posts/{id}/reposts", tag = "posts", security((), ("bearer" = [])),
+    params(("id" = PostId, Path), PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
 )]
 pub(super) async fn reposts(
     service: Data<Service>,
@@ -296,21 +250,9 @@ async fn people(
 ///
 /// Every text that it has had, the present one first.
 #[utoipa::path(
-    get,
-    path = "/v1/posts/{id}/history",
-    tag = "posts",
-    params(
-        ("id" = PostId, Path),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<Version>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/posts/{id}/history", tag = "posts", security((), ("bearer" = [])),
+    params(("id" = PostId, Path), PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<Version>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
 )]
 pub(super) async fn history(
     service: Data<Service>,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use service::http::{Authenticated, Problem, Query, TokenHeader};
 use utoipa::IntoParams;
 
+use super::documentation::{Failures, Seen};
 use super::{Service, json};
 use crate::reading::{ReadError, Reading};
 use views::RelationId;
@@ -29,20 +30,9 @@ pub(super) struct RelationshipsQuery {
 ///
 /// One for each user that was asked for, in that order, all in one answer; users who are not there are left out.
 #[utoipa::path(
-    get,
-    path = "/v1/relationships",
-    tag = "users",
-    params(
-        RelationshipsQuery,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::Relationship>),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = [])),
+    get, path = "/v1/relationships", tag = "users", security(("bearer" = [])),
+    params(RelationshipsQuery, Seen),
+    responses((status = 200, body = api::Page<api::Relationship>), Failures),
 )]
 pub(super) async fn relationships(
     service: Data<Service>,

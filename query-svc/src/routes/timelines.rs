@@ -6,6 +6,7 @@ use model::api;
 use service::auth::SCOPE_USER;
 use service::http::{Authenticated, MaybeAuthenticated, PageQuery, Problem, Query, TokenHeader};
 
+use super::documentation::{Failures, Seen};
 use super::{Service, page_of, requested, viewer};
 use crate::cursor::Cursor;
 use crate::since::Since;
@@ -15,20 +16,9 @@ use crate::timelines::{Home, Posts, Which};
 ///
 /// Every post and repost by the caller and by the accounts that the caller follows now, newest first, without end.
 #[utoipa::path(
-    get,
-    path = "/v1/timelines/home",
-    tag = "timelines",
-    params(
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security(("bearer" = [])),
+    get, path = "/v1/timelines/home", tag = "timelines", security(("bearer" = [])),
+    params(PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))), Failures),
 )]
 pub(super) async fn home(
     service: Data<Service>,
@@ -56,20 +46,9 @@ pub(super) async fn home(
 ///
 /// Everybody's public posts and replies, without reposts, newest first.
 #[utoipa::path(
-    get,
-    path = "/v1/timelines/public",
-    tag = "timelines",
-    params(
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/timelines/public", tag = "timelines", security((), ("bearer" = [])),
+    params(PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))), Failures),
 )]
 pub(super) async fn public(
     service: Data<Service>,

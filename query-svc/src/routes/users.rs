@@ -11,6 +11,7 @@ use model::ids::UserId;
 use model::values::Handle;
 use service::http::{MaybeAuthenticated, PageQuery, Path, Problem, Query, TokenHeader, etag};
 
+use super::documentation::{Failures, NotFound, Seen, UserPath};
 use super::{Service, json, page_of, requested, viewer};
 use crate::cursor::Cursor;
 use crate::people::{People, Which};
@@ -81,20 +82,9 @@ impl Service {
 
 /// A user
 #[utoipa::path(
-    get,
-    path = "/v1/users/{id}",
-    tag = "users",
-    params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::User, headers(("ETag" = String, description = "The version, for If-Match"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/users/{id}", tag = "users", security((), ("bearer" = [])),
+    params(UserPath, Seen),
+    responses((status = 200, body = api::User, headers(("ETag" = String, description = "The version, for If-Match"))), Failures, NotFound),
 )]
 pub(super) async fn user(
     service: Data<Service>,
@@ -120,21 +110,9 @@ pub(super) async fn user(
 ///
 /// Newest first. Posts for followers are there for the user and for who follows the user.
 #[utoipa::path(
-    get,
-    path = "/v1/users/{id}/posts",
-    tag = "users",
-    params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/users/{id}/posts", tag = "users", security((), ("bearer" = [])),
+    params(UserPath, PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
 )]
 pub(super) async fn posts(
     service: Data<Service>,
@@ -160,21 +138,9 @@ pub(super) async fn posts(
 ///
 /// Who followed last comes first.
 #[utoipa::path(
-    get,
-    path = "/v1/users/{id}/followers",
-    tag = "users",
-    params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/users/{id}/followers", tag = "users", security((), ("bearer" = [])),
+    params(UserPath, PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
 )]
 pub(super) async fn followers(
     service: Data<Service>,
@@ -191,21 +157,9 @@ pub(super) async fn followers(
 ///
 /// Who was followed last comes first.
 #[utoipa::path(
-    get,
-    path = "/v1/users/{id}/following",
-    tag = "users",
-    params(
-        ("id" = String, Path, description = "The user's id, or the handle with an @ in front", example = "@ada", pattern = "^(@[A-Za-z0-9_]{1,30}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$"),
-        PageQuery<String>,
-        ("Consistency-Token" = Option<String>, Header, description = "As a command answered it"),
-    ),
-    responses(
-        (status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    ),
-    security((), ("bearer" = [])),
+    get, path = "/v1/users/{id}/following", tag = "users", security((), ("bearer" = [])),
+    params(UserPath, PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::User>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
 )]
 pub(super) async fn following(
     service: Data<Service>,
