@@ -32,7 +32,7 @@ demo: build ## Load a small made-up community into the services that `make run` 
 	@$(MICROBLOG) demo $(ARGS)
 
 build: build-tools ## Build the microblog program (optimised a little; `cargo build --release -p microblog` takes twice as long)
-	@test -x $(MICROBLOG) || echo "Building microblog: about 6 minutes on two cores the first time, seconds later."
+	@test -x $(MICROBLOG) || echo "Building microblog: about 10 minutes on two cores the first time, seconds later."
 	@$(CARGO) build --profile quick --locked -p microblog
 
 # Five targets of one file: without it buildah, unlike the others, compiles everything for each of them.

@@ -42,7 +42,7 @@ pub(crate) fn stand_in() -> Result<PathBuf, Error> {
 fn build(cache: &Path, root: &Path) -> Result<(), Error> {
     say(&format!(
         "No mongod on the PATH: installing {CRATE} {VERSION}, a MongoDB-compatible server for development, into {}.\n\
-         This happens once, and takes about four minutes on two cores.",
+         This happens once, and takes five to eight minutes on two cores.",
         root.display()
     ));
     let tools = Command::new("sh")
@@ -71,9 +71,6 @@ fn build(cache: &Path, root: &Path) -> Result<(), Error> {
         ])
         .arg(root)
         .env("CARGO_TARGET_DIR", &target)
-        // The crate's own profile optimises across all crates, on one core, for minutes.
-        .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .current_dir(cache)
