@@ -54,14 +54,14 @@ impl Following {
     /// Runs until `shutdown`, then drains every subscription.
     pub(crate) async fn run(&self, shutdown: &CancellationToken) {
         let mut running = BTreeMap::new();
-        let losses = &self.databases.losses;
+        let connections = &self.databases.connections;
         loop {
-            match losses.until_lost(self.generations.ensure_first()).await {
+            match connections.until_lost(self.generations.ensure_first()).await {
                 Ok(control) => self.adjust(&mut running, &control.followed()).await,
                 // What runs goes on: the database being away is the subscriptions' own business.
                 Err(error) => tracing::warn!(%error, "could not read which generations there are"),
             }
-            if let Err(error) = losses.until_lost(self.discards.look()).await {
+            if let Err(error) = connections.until_lost(self.discards.look()).await {
                 tracing::warn!(%error, "could not read which events were discarded");
             }
             tokio::select! {
