@@ -143,7 +143,7 @@ impl Stack {
         let databases = Databases::connect(&self.mongodb, "up").await?;
         let looking = (|| async {
             databases
-                .losses
+                .connections
                 .until_lost(catch_up(&databases))
                 .await
                 .inspect_err(|error| {

@@ -189,7 +189,7 @@ async fn open_store(
 ) -> Option<EventStore> {
     loop {
         let opening = EventStore::open(databases.events.clone(), clock.clone(), Retries::default());
-        match databases.losses.until_lost(opening).await {
+        match databases.connections.until_lost(opening).await {
             Ok(store) => return Some(store),
             Err(error) => tracing::warn!(%error, "could not open the event store; trying again"),
         }

@@ -9,7 +9,7 @@ use std::future::{Future, IntoFuture};
 use std::time::Duration;
 
 use bson::{Document, doc};
-use event_log::mongo::{Databases, Losses, is_duplicate_key};
+use event_log::mongo::{ConnectionMonitor, Databases, is_duplicate_key};
 use event_log::subscription::SubscriptionSettings;
 use mongodb::Collection;
 use mongodb::error::Error;
@@ -51,7 +51,7 @@ impl Pace {
 #[derive(Debug, Clone)]
 pub struct Leadership {
     seats: Collection<Seat>,
-    losses: Losses,
+    connections: ConnectionMonitor,
     name: &'static str,
     owner: String,
     pace: Pace,
@@ -61,7 +61,7 @@ impl Leadership {
     pub fn new(databases: &Databases, name: &'static str, owner: String, pace: Pace) -> Self {
         Self {
             seats: databases.views.collection(SEATS),
-            losses: databases.losses.clone(),
+            connections: databases.connections.clone(),
             name,
             owner,
             pace,
@@ -96,7 +96,7 @@ impl Leadership {
         let mut seen: Option<(Seat, Instant)> = None;
         while !shutdown.is_cancelled() {
             let before = Instant::now();
-            match self.losses.until_lost(self.attempt(&mut seen)).await {
+            match self.connections.until_lost(self.attempt(&mut seen)).await {
                 Ok(Some(term)) => return Some((term, before)),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(seat = self.name, %error, "could not look at the seat"),
@@ -170,7 +170,7 @@ impl Leadership {
         let resign = self
             .seats
             .update_one(self.mine(term), doc! { "$set": { "owner": null } });
-        if let Err(error) = self.losses.until_lost(resign.into_future()).await {
+        if let Err(error) = self.connections.until_lost(resign.into_future()).await {
             tracing::warn!(seat = self.name, %error, "could not give the seat back; it will expire");
         }
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bson::Document;
 use event_log::event_store::EventStore;
-use event_log::mongo::{Databases, Losses};
+use event_log::mongo::{ConnectionMonitor, Databases};
 use event_log::subscription::SubscriptionSettings;
 use event_log::subscription::dead_letters::DeadLetters;
 use event_log::subscription::leases::Leases;
@@ -54,7 +54,7 @@ pub(crate) struct Rebuilder {
     generations: Generations,
     store: EventStore,
     views: Database,
-    losses: Losses,
+    connections: ConnectionMonitor,
     dead_letters: DeadLetters,
     discards: Discards,
     timelines: Timelines,
@@ -94,7 +94,7 @@ impl Rebuilder {
             generations: Generations::new(views.clone(), clock.clone()),
             store,
             views: views.clone(),
-            losses: databases.losses.clone(),
+            connections: databases.connections.clone(),
             dead_letters: DeadLetters::new(views),
             discards: Discards::new(views),
             timelines: config.timelines.clone(),
@@ -137,10 +137,10 @@ impl Rebuilder {
     async fn run(&self, term: &Term, stop: &CancellationToken) -> Result<(), DecodeError> {
         let mut cleaned: Option<Instant> = None;
         while !stop.is_cancelled() {
-            let pause = match self.losses.until_lost(self.step(term, stop)).await {
+            let pause = match self.connections.until_lost(self.step(term, stop)).await {
                 Ok(()) if cleaned.is_none_or(|at| at.elapsed() >= self.config.clean_every) => {
                     cleaned = Some(Instant::now());
-                    if let Err(error) = self.losses.until_lost(self.clean()).await {
+                    if let Err(error) = self.connections.until_lost(self.clean()).await {
                         tracing::warn!(%error, "could not look for what former generations left behind");
                     }
                     self.config.look_every

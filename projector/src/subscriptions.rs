@@ -90,15 +90,15 @@ impl Subscriptions {
     /// Runs until `shutdown`, then drains every subscription.
     pub(crate) async fn run(&self, shutdown: &CancellationToken) {
         let (mut running, mut followed) = (BTreeMap::new(), Vec::new());
-        let losses = &self.databases.losses;
+        let connections = &self.databases.connections;
         loop {
-            match losses.until_lost(self.generations.ensure_first()).await {
+            match connections.until_lost(self.generations.ensure_first()).await {
                 Ok(control) => followed = control.followed(),
                 // What runs goes on: the database being away is the subscriptions' own business.
                 Err(error) => tracing::warn!(%error, "could not read which generations there are"),
             }
             self.adjust(&mut running, &followed).await;
-            if let Err(error) = losses.until_lost(self.discards.look()).await {
+            if let Err(error) = connections.until_lost(self.discards.look()).await {
                 tracing::warn!(%error, "could not read which events were discarded");
             }
             tokio::select! {

@@ -24,7 +24,7 @@ impl Upkeep {
     /// Makes a pass, and another each time the interval is over, until `stop`.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         loop {
-            match self.databases.losses.until_lost(self.pass()).await {
+            match self.databases.connections.until_lost(self.pass()).await {
                 Ok(0) => {}
                 Ok(owners) => tracing::info!(owners, "marked owners idle who have not read for long"),
                 Err(error) => tracing::warn!(%error, "could not mark idle owners; the next pass will"),

@@ -1,13 +1,13 @@
 //! Who may log in, and which names and addresses are taken: what never enters an event.
 //!
 //! `credentials` has a document for each user that is not deleted, with the password's hash and the e-mail address.
-//! `claims` has one for each handle ever given and each address in use; its `_id` is what makes them unique. Both
+//! `claims` has one for each handle ever given and each address in use, which reserves it by its `_id`. Both
 //! change only in the transaction of a user's event, as its [`Companion`]s.
 
 use std::fmt;
 
 use bson::doc;
-use event_log::event_store::{Companion, EventStore};
+use event_log::event_store::{Companion, EventStore, Unique};
 use model::ids::UserId;
 use model::values::{Email, Handle};
 use mongodb::error::Error;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::setup;
 
 const CREDENTIALS: &str = "credentials";
-const CLAIMS: &str = "claims";
+const RESERVED: &str = "claims";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Credentials {
@@ -65,10 +65,10 @@ pub(crate) struct CredentialStore {
 
 impl CredentialStore {
     pub(crate) async fn open(database: &Database) -> Result<Self, Error> {
-        setup::collection(database, CLAIMS).await?;
+        setup::collection(database, RESERVED).await?;
         setup::collection(database, CREDENTIALS).await?;
         let credentials = database.collection::<Credentials>(CREDENTIALS);
-        // Not unique: the claims see to that.
+        // Not unique: reserving them makes them so.
         let by = |field: &str| {
             let options = IndexOptions::builder().name(field.to_owned()).build();
             IndexModel::builder().keys(doc! { field: 1 }).options(options).build()
@@ -114,18 +114,19 @@ pub(crate) fn register(user: UserId, handle: &Handle, email: &Email, password_ha
         "epoch": 0_i64,
     };
     [
-        claim(format!("handle:{}", handle.as_str()), user),
-        claim(email_claim(email.as_str()), user),
+        reserve(Unique::Handle, format!("handle:{}", handle.as_str()), user),
+        reserve(Unique::Email, email_id(email.as_str()), user),
         Companion::Insert {
             collection: CREDENTIALS,
             document: credentials,
+            unique: Unique::Document,
         },
     ]
 }
 
 pub(crate) fn change_email(credentials: &Credentials, email: &Email) -> [Companion; 3] {
     [
-        claim(email_claim(email.as_str()), credentials.user),
+        reserve(Unique::Email, email_id(email.as_str()), credentials.user),
         release_email(credentials),
         Companion::Update {
             collection: CREDENTIALS,
@@ -155,26 +156,22 @@ pub(crate) fn remove(credentials: &Credentials) -> [Companion; 2] {
     ]
 }
 
-/// The field of a request that a refused claim was made for.
-pub(crate) fn field_of_claim(id: &str) -> &'static str {
-    if id.starts_with("handle:") { "handle" } else { "email" }
-}
-
-fn claim(id: String, user: UserId) -> Companion {
+fn reserve(unique: Unique, id: String, user: UserId) -> Companion {
     Companion::Insert {
-        collection: CLAIMS,
+        collection: RESERVED,
         document: doc! { "_id": id, "user": user },
+        unique,
     }
 }
 
 fn release_email(credentials: &Credentials) -> Companion {
-    let filter = doc! { "_id": email_claim(&credentials.email), "user": credentials.user };
+    let filter = doc! { "_id": email_id(&credentials.email), "user": credentials.user };
     Companion::Delete {
-        collection: CLAIMS,
+        collection: RESERVED,
         filter,
     }
 }
 
-fn email_claim(email: &str) -> String {
+fn email_id(email: &str) -> String {
     format!("email:{email}")
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_log::event_store::AppendError;
+use event_log::event_store::{AppendError, Unique};
 use model::events::DecodeError;
 use mongodb::error::Error as DatabaseError;
 
@@ -38,8 +38,10 @@ pub enum Refusal {
     Oneself,
     #[error("nobody follows more than {0} accounts")]
     TooManyFollows(u32),
-    #[error("the {0} is taken")]
-    Taken(&'static str),
+    #[error("the handle is taken")]
+    HandleTaken,
+    #[error("the e-mail address is taken")]
+    EmailTaken,
     #[error("it has version {0} now")]
     OtherVersion(i64),
     #[error("the idempotency key was used for another request")]
@@ -159,10 +161,12 @@ impl From<repost::NotPublic> for CommandError {
 pub(super) fn append_failed(error: AppendError) -> CommandError {
     match error {
         AppendError::Database(error) => error.into(),
-        AppendError::Taken { id, .. } => Refusal::Taken(crate::credentials::field_of_claim(&id)).into(),
+        AppendError::Taken(Unique::Handle) => Refusal::HandleTaken.into(),
+        AppendError::Taken(Unique::Email) => Refusal::EmailTaken.into(),
+        AppendError::Taken(Unique::Document) => Broken::IdTaken.into(),
         AppendError::Conflict => Refusal::Contended.into(),
         AppendError::KeyUsed(_) => Refusal::KeyReused.into(),
         // Each command that uses one up says it better.
-        AppendError::Spent { .. } => Refusal::CodeNotGood("code").into(),
+        AppendError::Spent => Refusal::CodeNotGood("code").into(),
     }
 }

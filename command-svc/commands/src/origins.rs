@@ -25,7 +25,7 @@ use aws_lc_rs::hmac;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, doc};
 use chrono::TimeDelta;
-use event_log::event_store::Companion;
+use event_log::event_store::{Companion, Unique};
 use model::clock::SharedClock;
 use model::ids::UserId;
 use mongodb::error::Error;
@@ -79,6 +79,7 @@ impl Origins {
         Companion::Insert {
             collection: ORIGINS,
             document: doc! { "_id": id, "user": user, "expires_at": self.expires_at() },
+            unique: Unique::Document,
         }
     }
 

@@ -33,12 +33,12 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::invalid_field("id", format!("can't be followed: you follow {max} accounts"))
                 .with_type("too-many-follows", "Nobody follows more accounts")
         }
-        Refusal::Taken("handle") => Problem::conflict("Somebody has or had this handle.")
+        Refusal::HandleTaken => Problem::conflict("Somebody has or had this handle.")
             .with_type("handle-taken", "The handle is taken")
             .with_field("handle", "is taken"),
-        Refusal::Taken(field) => Problem::conflict("Somebody uses this e-mail address.")
+        Refusal::EmailTaken => Problem::conflict("Somebody uses this e-mail address.")
             .with_type("email-taken", "The e-mail address is taken")
-            .with_field(field, "is taken"),
+            .with_field("email", "is taken"),
         Refusal::OtherVersion(version) => Problem::precondition_failed(format!("It has version {version} now."))
             .with_field("If-Match", "names another version"),
         Refusal::KeyReused => Problem::invalid_field("Idempotency-Key", "was used for another request").with_type(

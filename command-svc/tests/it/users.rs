@@ -132,7 +132,7 @@ async fn a_change_of_another_version_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_address_is_claimed_and_the_former_one_is_free() {
+async fn another_address_is_reserved_and_the_former_one_is_free() {
     let service = Service::start().await;
     let (ada, bob) = (service.user("ada").await, service.user("bob").await);
     let email = |email: &str| json!({ "email": email, "current_password": PASSWORD });

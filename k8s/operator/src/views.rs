@@ -59,7 +59,7 @@ impl Views {
     }
 
     pub(crate) async fn observe(&self) -> Result<Observed, Error> {
-        self.databases.losses.until_lost(self.look()).await
+        self.databases.connections.until_lost(self.look()).await
     }
 
     async fn look(&self) -> Result<Observed, Error> {
@@ -95,7 +95,10 @@ impl Views {
     pub(crate) async fn pause(&self, paused: bool) -> Result<(), Error> {
         // What could not go by while nobody followed says nothing about the time after.
         self.remember(None);
-        self.databases.losses.until_lost(self.generations.pause(paused)).await
+        self.databases
+            .connections
+            .until_lost(self.generations.pause(paused))
+            .await
     }
 
     async fn position(&self, generation: i64) -> Result<Option<Position>, Error> {

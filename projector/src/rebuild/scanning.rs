@@ -1,14 +1,12 @@
 //! Events become rows.
 //!
-//! Events come in the order of their ids, which are several clocks' times: rows take them in any order. What is
-//! appended behind the scan's back was appended after the horizon, and the subscription will show it.
-
-use std::collections::HashMap;
+//! Events come in the order of their ids. Those come from several clocks, but rows accept events in any order. An event that is
+//! appended below the place where the scan is was appended after the horizon: the subscription will show it.
 
 use event_log::event_store::{Envelope, EventScan, RecordedEvent, Unreadable};
-use event_log::subscription::dead_letters::{Buried, QUEUED_BEHIND};
+use event_log::subscription::dead_letters::{Blocked, LetterState, QUEUED_BEHIND};
 use event_log::subscription::{Delivery, HandlerError, refusing_panics};
-use model::events::{DecodeError, StreamId};
+use model::events::DecodeError;
 use model::ids::{EventId, Partition};
 use tokio_util::sync::CancellationToken;
 use views::generation::{Building, Term};
@@ -21,8 +19,7 @@ struct Scan<'a> {
     rebuilder: &'a Rebuilder,
     projection: &'a ViewProjection,
     subscription: String,
-    /// Streams with a dead letter, and the version of its event: what follows queues behind it.
-    blocked: HashMap<StreamId, i64>,
+    blocked: Blocked,
     stop: &'a CancellationToken,
 }
 
@@ -47,11 +44,11 @@ impl Rebuilder {
             rebuilder: self,
             projection: &projection,
             subscription,
-            blocked: HashMap::new(),
+            blocked: Blocked::default(),
             stop,
         };
         for letter in letters {
-            scan.block(letter.stream, letter.version);
+            scan.blocked.add(letter.stream, letter.version);
         }
         let from = building
             .cursor
@@ -103,15 +100,16 @@ impl Scan<'_> {
             let recorded = match read {
                 Ok(recorded) => recorded,
                 Err(unreadable) => {
-                    self.bury(&unreadable.envelope, &unreadable.to_string(), false).await?;
+                    self.put_aside(&unreadable.envelope, &unreadable.to_string(), false)
+                        .await?;
                     continue;
                 }
             };
             if discarded.contains(&recorded.id) {
                 continue;
             }
-            if self.is_behind_a_letter(&recorded) {
-                self.bury(&(&recorded).into(), QUEUED_BEHIND, true).await?;
+            if self.blocked.holds(&recorded) {
+                self.put_aside(&(&recorded).into(), QUEUED_BEHIND, true).await?;
                 continue;
             }
             match recorded.event() {
@@ -123,7 +121,7 @@ impl Scan<'_> {
                     event,
                     position: None,
                 }),
-                Err(error) => self.bury(&(&recorded).into(), &error.to_string(), false).await?,
+                Err(error) => self.put_aside(&(&recorded).into(), &error.to_string(), false).await?,
             }
         }
         if self.attempt(&batch, 1).await?.is_none() {
@@ -131,13 +129,14 @@ impl Scan<'_> {
         }
         // One by one, to find out which it is that can't be worked on.
         for delivery in &batch {
-            if self.is_behind_a_letter(&delivery.recorded) {
-                self.bury(&(&*delivery.recorded).into(), QUEUED_BEHIND, true).await?;
+            if self.blocked.holds(&delivery.recorded) {
+                self.put_aside(&(&*delivery.recorded).into(), QUEUED_BEHIND, true)
+                    .await?;
                 continue;
             }
             let attempts = self.rebuilder.subscriptions.attempts;
             if let Some(reason) = self.attempt(std::slice::from_ref(delivery), attempts).await? {
-                self.bury(&(&*delivery.recorded).into(), &reason, false).await?;
+                self.put_aside(&(&*delivery.recorded).into(), &reason, false).await?;
             }
         }
         Ok(())
@@ -149,7 +148,7 @@ impl Scan<'_> {
             return Ok(None);
         }
         let settings = &self.rebuilder.subscriptions;
-        let (mut refused, mut wait) = (0, settings.backoff);
+        let (mut refused, mut pauses) = (0, settings.pauses());
         loop {
             let error = match refusing_panics(self.projection.apply_rows_only(batch)).await {
                 Ok(()) => return Ok(None),
@@ -162,31 +161,19 @@ impl Scan<'_> {
                 }
             }
             tracing::warn!(subscription = self.subscription, events = batch.len(), %error, "scanning failed; trying again");
-            pause(wait, self.stop).await?;
-            wait = (wait * 2).min(settings.backoff_max);
+            pause(pauses.next().unwrap_or_default(), self.stop).await?;
         }
     }
 
-    async fn bury(&mut self, event: &Envelope, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
+    async fn put_aside(&mut self, event: &Envelope, reason: &str, queued_behind: bool) -> Result<(), RebuildError> {
         let (at, letters) = (self.rebuilder.clock.now(), &self.rebuilder.dead_letters);
-        let buried = letters
+        let state = letters
             .record(&self.subscription, event, reason, queued_behind, at)
             .await?;
-        if buried == Buried::Waits {
+        if state == LetterState::Waits {
             tracing::error!(subscription = self.subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
-            self.block(event.stream.clone(), event.version);
+            self.blocked.add(event.stream.clone(), event.version);
         }
         Ok(())
-    }
-
-    fn block(&mut self, stream: StreamId, version: i64) {
-        let lowest = self.blocked.entry(stream).or_insert(version);
-        *lowest = version.min(*lowest);
-    }
-
-    fn is_behind_a_letter(&self, event: &RecordedEvent) -> bool {
-        self.blocked
-            .get(&event.stream)
-            .is_some_and(|&letter| event.version > letter)
     }
 }

@@ -41,7 +41,7 @@ impl Sweeper {
     /// Works until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
         loop {
-            let pause = match self.databases.losses.until_lost(self.round(stop)).await {
+            let pause = match self.databases.connections.until_lost(self.round(stop)).await {
                 Ok(0) => self.config.look_every,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {

@@ -86,7 +86,7 @@ impl Profiles {
 
     pub(super) async fn ensure(&self) -> Result<(), Error> {
         super::create_plain(&self.database, self.profiles.name()).await?;
-        // Not unique: the claim in the event store is, and rows arrive in any order.
+        // Not unique: the event store reserves handles, and rows arrive in any order.
         self.profiles
             .create_indexes([
                 super::index("handle", doc! { "handle": 1 }, None),

@@ -1,8 +1,8 @@
 //! The event store: streams of events, appended with an expected version, in MongoDB's own commit order.
 //!
-//! One command appends one event document, so that state and event cannot part; the collection is also the
-//! outbox that subscriptions follow. What must change with an event (claims, credentials, the redaction of
-//! earlier events) rides along in one transaction as [`Companion`]s.
+//! One command appends one event document, so that state and event always agree. The collection is also the outbox that subscriptions
+//! follow. What must change together with an event (reserved names, credentials, the redaction of earlier events) is written in the same
+//! transaction, as [`Companion`]s.
 //!
 //! Invariant: a transaction holds at most one event, so that "after this position" is exact.
 
@@ -20,7 +20,7 @@ use mongodb::error::Error;
 use mongodb::options::{FindOneOptions, SessionOptions};
 use mongodb::{ClientSession, Collection, Database};
 
-pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries};
+pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries, Unique};
 pub use self::recorded::{BodyHash, Envelope, RecordedEvent, Unreadable};
 pub use self::scan::EventScan;
 use crate::consistency::StoreId;
@@ -34,7 +34,7 @@ pub const EVENTS: &str = "events";
 /// The collection of marks.
 pub const MARKS: &str = "marks";
 
-/// The type of the events that [`EventStore::find_repost`] looks among; an index holds these alone.
+/// The type of the events that [`EventStore::find_repost`] reads. A partial index holds only these.
 const REPOSTED: &str = "repost.reposted";
 
 /// The one writer of the events and the marks.
@@ -49,7 +49,7 @@ pub struct EventStore {
 }
 
 impl EventStore {
-    /// Makes the collections and indexes where they are missing, and reads or draws the store's id.
+    /// Makes the collections and indexes that are missing, and reads or makes the store's id.
     pub async fn open(database: Database, clock: SharedClock, retries: Retries) -> Result<Self, Error> {
         let id = setup::ensure(&database).await?;
         Ok(Self {
@@ -66,12 +66,12 @@ impl EventStore {
         self.id
     }
 
-    /// The database that holds the store, and beside it what rides along with events.
+    /// The database that holds the store and the companions of events.
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// A causally consistent session: a reload after a lost race sees the winner.
+    /// A causally consistent session: a read after a conflict sees the event that came first.
     pub async fn session(&self) -> Result<ClientSession, Error> {
         let options = SessionOptions::builder().causal_consistency(true).build();
         self.database.client().start_session().with_options(options).await
@@ -97,10 +97,9 @@ impl EventStore {
             .await
     }
 
-    /// The event of an id, or what should be one. Events are never removed, so a missing one is of another store.
+    /// The event with this id, or an unreadable document. Events are never removed, so a missing one belongs to another store.
     ///
-    /// It is read after a mark of its partition: a primary that was just elected may not show yet what the one before has
-    /// acknowledged.
+    /// It is read after a mark of its partition: a primary that was just elected may not show yet what the former one has acknowledged.
     pub async fn read_by_id(
         &self,
         id: EventId,
@@ -113,7 +112,7 @@ impl EventStore {
         Ok(found.map(|document| RecordedEvent::read(&document)))
     }
 
-    /// What a request with this key wrote before, if it was here already.
+    /// The event that an earlier request with this key wrote.
     pub async fn find_by_idempotency_key(
         &self,
         session: &mut ClientSession,
@@ -126,7 +125,7 @@ impl EventStore {
             .await
     }
 
-    /// The event that made the repost of this id. Whether it was retracted since, its stream tells.
+    /// The event that made the repost with this id. It may have been retracted since: its stream tells.
     pub async fn find_repost(&self, session: &mut ClientSession, id: PostId) -> Result<Option<RecordedEvent>, Error> {
         self.events
             .find_one(doc! { "type": REPOSTED, "data.id": id })
@@ -134,7 +133,7 @@ impl EventStore {
             .await
     }
 
-    /// How many events there are, about: from the collection's metadata.
+    /// About how many events there are, from the collection's metadata.
     pub async fn estimate(&self) -> Result<u64, Error> {
         self.events.estimated_document_count().await
     }

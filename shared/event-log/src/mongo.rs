@@ -1,6 +1,6 @@
-//! Connecting to MongoDB, and how our types are stored there.
+//! Connecting to MongoDB, and telling its errors apart.
 
-mod losses;
+mod connection_monitor;
 mod refusal;
 mod settings;
 mod uri;
@@ -11,7 +11,7 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
 
-pub use self::losses::{Lookout, Losses};
+pub use self::connection_monitor::{ConnectionMonitor, ConnectionWatch};
 pub use self::refusal::{Refusals, is_misconfigured, refused};
 pub use self::settings::MongoDb;
 pub use self::uri::MongoUri;
@@ -19,37 +19,37 @@ pub use self::uri::MongoUri;
 /// The databases of the product. By default both are on one deployment, behind one client.
 #[derive(Debug, Clone)]
 pub struct Databases {
-    /// The event store: events, marks, claims, credentials, sessions.
+    /// The event store: events, marks, reserved names, credentials, sessions.
     pub events: Database,
     /// Everything derived: views, leases, checkpoints, dead letters.
     pub views: Database,
-    /// Of the connections to both.
-    pub losses: Losses,
+    /// Monitors the connections to both.
+    pub connections: ConnectionMonitor,
 }
 
 impl Databases {
-    /// Of clients that are there already, whose losses nobody tells.
+    /// With existing clients, whose connections are not monitored.
     pub fn of(events: Database, views: Database) -> Self {
         Self {
             events,
             views,
-            losses: Losses::default(),
+            connections: ConnectionMonitor::default(),
         }
     }
 
-    /// Makes the clients. Nothing is asked of the server yet.
+    /// Makes the clients. No request is sent yet.
     pub async fn connect(config: &MongoDb, application: &str) -> Result<Self, Error> {
-        let losses = Losses::default();
-        let events = client(config.uri.expose(), config, application, &losses).await?;
+        let connections = ConnectionMonitor::default();
+        let events = client(config.uri.expose(), config, application, &connections).await?;
         let views = if config.views_uri().expose() == config.uri.expose() {
             events.clone()
         } else {
-            client(config.views_uri().expose(), config, application, &losses).await?
+            client(config.views_uri().expose(), config, application, &connections).await?
         };
         Ok(Self {
             events: events.database(&config.events_database),
             views: views.database(&config.views_database),
-            losses,
+            connections,
         })
     }
 
@@ -78,7 +78,12 @@ impl Databases {
     }
 }
 
-async fn client(uri: &str, config: &MongoDb, application: &str, losses: &Losses) -> Result<Client, Error> {
+async fn client(
+    uri: &str,
+    config: &MongoDb,
+    application: &str,
+    connections: &ConnectionMonitor,
+) -> Result<Client, Error> {
     let mut options = ClientOptions::parse(uri).await?;
     options.app_name.get_or_insert_with(|| application.to_owned());
     options.max_pool_size = options.max_pool_size.or(Some(config.max_pool_size));
@@ -86,15 +91,15 @@ async fn client(uri: &str, config: &MongoDb, application: &str, losses: &Losses)
         .server_selection_timeout
         .or(Some(config.server_selection_timeout));
     options.connect_timeout = options.connect_timeout.or(Some(config.connect_timeout));
-    options.cmap_event_handler = Some(losses.handler());
-    // What was answered can't be rolled back, and what is read was committed by a majority.
+    options.cmap_event_handler = Some(connections.handler());
+    // An acknowledged write can't be rolled back, and what is read was committed by a majority.
     options.write_concern = Some(majority());
     options.read_concern = Some(ReadConcern::majority());
     options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
     Client::with_options(options)
 }
 
-/// Acknowledged when a majority has it in the journal.
+/// A write is acknowledged when a majority has it in the journal.
 pub fn majority() -> WriteConcern {
     WriteConcern::builder()
         .w(Acknowledgment::Majority)
@@ -102,7 +107,7 @@ pub fn majority() -> WriteConcern {
         .build()
 }
 
-/// A write met a unique index.
+/// Whether a unique index refused the write.
 pub fn is_duplicate_key(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(write)) => write.code == 11000,
@@ -118,11 +123,10 @@ pub fn is_duplicate_key(error: &Error) -> bool {
     }
 }
 
-/// Whether trying again may help: anything but what would fail in the same way each time. Whether a write happened is then
-/// unknown.
+/// Whether another try may help: any error but those that would come again each time. Whether a write happened is then unknown.
 ///
-/// What is permanent is named here, and nothing else: an error that nobody has thought of (a server that runs out of disk, a
-/// password that was changed, a limit of a hosted cluster) says nothing about what was asked.
+/// The permanent errors are listed here. All others are transient: an unexpected error (a server that runs out of disk, a changed
+/// password, a limit of a hosted cluster) says nothing about the request.
 pub fn is_transient(error: &Error) -> bool {
     error.contains_label("TransientTransactionError")
         || error.contains_label("RetryableWriteError")
@@ -130,10 +134,10 @@ pub fn is_transient(error: &Error) -> bool {
         || !is_permanent(error)
 }
 
-/// What was asked, or what was found, is at fault.
+/// Whether the request, or the document that was found, is at fault.
 fn is_permanent(error: &Error) -> bool {
     match error.kind.as_ref() {
-        // The driver makes no `Custom` ones: these are ours, of what can't be understood.
+        // The driver makes no `Custom` errors: these are ours, about what can't be understood.
         ErrorKind::InvalidArgument { .. }
         | ErrorKind::BsonDeserialization(_)
         | ErrorKind::BsonSerialization(_)
@@ -141,7 +145,7 @@ fn is_permanent(error: &Error) -> bool {
         | ErrorKind::Custom(_) => true,
         ErrorKind::Command(command) => is_permanent_code(command.code),
         ErrorKind::Write(WriteFailure::WriteError(write)) => is_permanent_code(write.code),
-        // Once nothing else is left. Until then some may yet be written.
+        // If all errors are permanent. Otherwise some documents may be written by the next try.
         ErrorKind::InsertMany(insert) => {
             insert.write_concern_error.is_none()
                 && insert
@@ -153,11 +157,11 @@ fn is_permanent(error: &Error) -> bool {
     }
 }
 
-/// Whether the server refuses the statement or the document for what it is (`error_codes.yml` of its sources).
+/// Whether the server refuses the statement or the document itself (`error_codes.yml` of its sources).
 fn is_permanent_code(code: i32) -> bool {
     matches!(
         code,
-        // BadValue, FailedToParse, TypeMismatch, Overflow, InvalidLength, InvalidBSON, and paths and names that can't be.
+        // BadValue, FailedToParse, TypeMismatch, Overflow, InvalidLength, InvalidBSON, and invalid paths and names.
         2 | 9 | 14 | 15 | 16 | 22 | 28 | 40 | 52 | 53 | 54 | 55 | 56 | 57
             // ImmutableField, DocumentValidationFailure.
             | 66 | 121
@@ -165,7 +169,7 @@ fn is_permanent_code(code: i32) -> bool {
             | 10_334 | 17_419 | 17_420
             // TransactionTooLarge, TransactionTooLargeForCache: a smaller one may fit.
             | 257 | 388
-            // DuplicateKey, where nobody expects it.
+            // DuplicateKey, where it is not expected.
             | 11_000
     )
 }
@@ -182,9 +186,9 @@ mod tests {
         ErrorKind::Command(bson::deserialize_from_document::<CommandError>(error).unwrap()).into()
     }
 
-    /// Out of disk, a changed password, too many requests (Cosmos DB), a view that is being moved, and what no version knows yet.
+    /// Out of disk, a changed password, too many requests (Cosmos DB), a view that is being moved, and an unknown code.
     #[test]
-    fn what_nobody_has_thought_of_may_pass() {
+    fn an_unexpected_error_is_transient() {
         for code in [14_031, 18, 13, 8_000, 16_500, 133, 46, 372, 999_999] {
             assert!(is_transient(&command(code)), "{code}");
         }
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_for_what_it_is_does_not_pass() {
+    fn a_refused_statement_is_permanent() {
         for code in [2, 14, 121, 10_334, 17_419, 257, 388, 11_000] {
             assert!(!is_transient(&command(code)), "{code}");
         }

@@ -1,4 +1,4 @@
-//! Appending: one insert, or one transaction, and what to do when nobody answered.
+//! Appending events: by one insert or one transaction, and what to do when no answer comes.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use model::events::{Event, SCHEMA, StreamId};
 use model::ids::{EventId, Partition, UserId};
 use model::values::IdempotencyKey;
 
-/// An event that is to be appended.
+/// An event to append.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
     pub event: Event,
-    /// The version of the stream that the decision was made on; 0 where there was none.
+    /// The version of the stream that the decision was based on. 0: the stream does not exist.
     pub expected_version: i64,
     pub actor: UserId,
     pub metadata: Metadata,
@@ -44,10 +44,11 @@ pub struct Idempotency {
 /// A write to another collection of the events' database, in the transaction of the event.
 #[derive(Debug, Clone)]
 pub enum Companion {
-    /// Fails with [`AppendError::Taken`] if the `_id` is there already.
+    /// Fails with [`AppendError::Taken`] if the `_id` exists already.
     Insert {
         collection: &'static str,
         document: Document,
+        unique: Unique,
     },
     Update {
         collection: &'static str,
@@ -58,18 +59,27 @@ pub enum Companion {
         collection: &'static str,
         filter: Document,
     },
-    /// Deletes one document; fails with [`AppendError::Spent`] if there is none.
+    /// Deletes one document. Fails with [`AppendError::Spent`] if there is none.
     Consume {
         collection: &'static str,
         filter: Document,
     },
-    /// Takes what people wrote out of the stream's earlier events.
+    /// Takes the text of users out of the stream's earlier events.
     Redact {
         stream: StreamId,
     },
 }
 
-/// What was appended.
+/// What the `_id` of a companion makes unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unique {
+    Handle,
+    Email,
+    /// The document alone: nobody chooses its `_id`.
+    Document,
+}
+
+/// An event that was appended.
 #[derive(Debug, Clone)]
 pub struct Appended {
     pub recorded: RecordedEvent,
@@ -78,23 +88,23 @@ pub struct Appended {
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Another event has the expected version: load and decide again.
+    /// Another event was appended after the expected version: load and decide again.
     #[error("the stream has moved on")]
     Conflict,
     /// The actor has used this idempotency key before, for this event.
     #[error("the idempotency key was used before")]
     KeyUsed(Box<RecordedEvent>),
-    /// A companion's `_id` is taken.
-    #[error("'{id}' is taken in {collection}")]
-    Taken { collection: &'static str, id: String },
-    /// What a companion consumes is not there, or not any more.
-    #[error("what is to be used up is not in {collection}")]
-    Spent { collection: &'static str },
+    /// The `_id` of a companion exists already.
+    #[error("a companion exists already: {0:?}")]
+    Taken(Unique),
+    /// The document that a companion consumes does not exist, or no longer.
+    #[error("the document to consume does not exist")]
+    Spent,
     #[error(transparent)]
     Database(#[from] Error),
 }
 
-/// How often and how long to try again when the database did not answer.
+/// How often to try again when the database does not answer, and after which delay.
 #[derive(Debug, Clone, Copy)]
 pub struct Retries {
     pub attempts: usize,
@@ -121,10 +131,9 @@ impl Retries {
 }
 
 impl EventStore {
-    /// Appends an event: one insert, majority, journaled.
+    /// Appends an event by one insert, acknowledged by a majority, journaled.
     ///
-    /// After an unknown outcome the identical document is inserted again; that its own `_id` is there
-    /// already is success.
+    /// If the outcome is unknown, the identical document is inserted again. If its own `_id` exists then, the first insert succeeded.
     pub async fn append(&self, session: &mut ClientSession, new: NewEvent) -> Result<Appended, AppendError> {
         let recorded = self.record(new)?;
         let mut delays = self.retries.delays();
@@ -140,7 +149,7 @@ impl EventStore {
                 }
                 Err(error) if is_transient(&error) => match delays.next() {
                     Some(delay) => {
-                        tracing::warn!(%error, event_id = %recorded.id, "append had no answer; trying the same document again");
+                        tracing::warn!(%error, event_id = %recorded.id, "the append got no answer; trying again with the same document");
                         tokio::time::sleep(delay).await;
                     }
                     None => return Err(error.into()),
@@ -162,37 +171,30 @@ impl EventStore {
         loop {
             match self.try_transaction(session, &recorded, companions).await {
                 Ok(()) => return self.appended_in_transaction(session, recorded).await,
-                Err(Attempt::Failed(AppendError::Database(error))) if is_transient(&error) => {
-                    // The commit may have happened all the same.
+                Err(Attempt::Failed(error)) if is_transient(&error) => {
+                    // The commit may have happened nevertheless.
                     match delays.next() {
                         Some(delay) => {
-                            tracing::warn!(%error, event_id = %recorded.id, "transaction had no answer; trying again");
+                            tracing::warn!(%error, event_id = %recorded.id, "the transaction got no answer; trying again");
                             tokio::time::sleep(delay).await;
                         }
                         None => return Err(error.into()),
                     }
                 }
-                Err(Attempt::Failed(error)) => return Err(error),
+                Err(Attempt::Failed(error)) => return Err(error.into()),
                 Err(Attempt::EventExists) => return self.settle_duplicate(session, recorded).await,
-                Err(Attempt::CompanionExists { collection, id }) => {
-                    // A transaction of ours that committed unseen would have made it.
+                Err(Attempt::Refused(refusal)) => {
+                    // An earlier transaction of ours may have committed without an answer, and made or consumed the document.
                     if self.find_own(session, &recorded).await? {
                         return self.appended_in_transaction(session, recorded).await;
                     }
-                    return Err(AppendError::Taken { collection, id });
-                }
-                Err(Attempt::NothingToConsume { collection }) => {
-                    // The same: it would have used it up.
-                    if self.find_own(session, &recorded).await? {
-                        return self.appended_in_transaction(session, recorded).await;
-                    }
-                    return Err(AppendError::Spent { collection });
+                    return Err(refusal);
                 }
             }
         }
     }
 
-    /// The position of what a transaction, a command without effect, or a replay has answered for.
+    /// The position for the answer of a transaction, of a command without effect, or of a replay.
     pub async fn position_after(&self, session: &mut ClientSession, partition: Partition) -> Result<Position, Error> {
         self.mark_in(session, Some(partition), false).await
     }
@@ -225,7 +227,7 @@ impl EventStore {
         })
     }
 
-    /// A transaction's `operationTime` is no position; a mark behind it is.
+    /// A transaction's `operationTime` is no position. A mark that is written after it has one.
     async fn appended_in_transaction(
         &self,
         session: &mut ClientSession,
@@ -244,7 +246,7 @@ impl EventStore {
             .is_some())
     }
 
-    /// Up to three unique indexes may have refused the insert, and the error names but one: look.
+    /// Up to three unique indexes may have refused the insert, and the error names only one. So this reads what exists.
     async fn settle_duplicate(
         &self,
         session: &mut ClientSession,
@@ -270,9 +272,9 @@ impl EventStore {
         session.start_transaction().write_concern(majority()).await?;
         let written = self.write_all(session, recorded, companions).await;
         if let Err(attempt) = written {
-            // The first error is the one worth telling; an abort that fails is undone by the server in time.
+            // The first error is the one to report. If the abort fails, the server aborts the transaction after a while.
             if let Err(error) = session.abort_transaction().await {
-                tracing::debug!(%error, "abort failed");
+                tracing::debug!(%error, "aborting the transaction failed");
             }
             return Err(attempt);
         }
@@ -303,16 +305,14 @@ impl EventStore {
         companion: &Companion,
     ) -> Result<(), Attempt> {
         match companion {
-            Companion::Insert { collection, document } => {
-                let collection_of = self.database.collection::<Document>(collection);
-                match collection_of.insert_one(document).session(session).await {
-                    Err(error) if is_duplicate_key(&error) => {
-                        let id = document.get("_id").map(ToString::to_string).unwrap_or_default();
-                        Err(Attempt::CompanionExists {
-                            collection,
-                            id: id.trim_matches('"').to_owned(),
-                        })
-                    }
+            Companion::Insert {
+                collection,
+                document,
+                unique,
+            } => {
+                let collection = self.database.collection::<Document>(collection);
+                match collection.insert_one(document).session(session).await {
+                    Err(error) if is_duplicate_key(&error) => Err(Attempt::Refused(AppendError::Taken(*unique))),
                     other => other.map(drop).map_err(Attempt::from),
                 }
             }
@@ -344,7 +344,7 @@ impl EventStore {
                     .session(session)
                     .await?;
                 match consumed.deleted_count {
-                    0 => Err(Attempt::NothingToConsume { collection }),
+                    0 => Err(Attempt::Refused(AppendError::Spent)),
                     _ => Ok(()),
                 }
             }
@@ -359,16 +359,16 @@ impl EventStore {
     }
 }
 
-/// How one run of the transaction ended.
+/// How an attempt at the transaction failed.
 enum Attempt {
-    Failed(AppendError),
+    Failed(Error),
     EventExists,
-    CompanionExists { collection: &'static str, id: String },
-    NothingToConsume { collection: &'static str },
+    /// By a companion.
+    Refused(AppendError),
 }
 
 impl From<Error> for Attempt {
     fn from(error: Error) -> Self {
-        Attempt::Failed(AppendError::Database(error))
+        Attempt::Failed(error)
     }
 }

@@ -1,4 +1,4 @@
-//! How many accounts somebody follows, from the streams alone.
+//! How many accounts a user follows, from the streams alone.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use super::EventStore;
 use model::events::StreamId;
 use model::ids::UserId;
 
-/// How long the server may count. A command gives up after seconds; the server would go on without a limit.
+/// How long the server may count. A command gives up after seconds, but the server would go on without this limit.
 const COUNTED_FOR: Duration = Duration::from_secs(2);
 
 impl EventStore {
     /// Whether a user follows fewer than `max` accounts, as the session sees it.
     ///
-    /// Both questions are answered from the index of streams and versions. Nearly everybody has fewer events than that, and is
-    /// let through by the first, which counts no further. In a stream, follow and unfollow alternate from version 1 on. So of whoever
-    /// has more, those are followed whose stream ends in an odd version.
+    /// Two queries answer this, both from the index of streams and versions. The first counts the user's events up to `max`. Nearly every
+    /// user has fewer, and needs no second query. In a stream, follow and unfollow alternate from version 1 on. So the second query counts
+    /// the streams that end in an odd version.
     ///
-    /// The second question costs one step in the index for each account that was ever followed, however often: the server goes from
-    /// the end of a stream to the end of the next (`DISTINCT_SCAN`). It ends at `max` accounts, and fails after [`COUNTED_FOR`].
+    /// It costs one step in the index for each account that was ever followed, however often: the server goes from the end of a stream to
+    /// the end of the next (`DISTINCT_SCAN`). It ends at `max` accounts, and fails after [`COUNTED_FOR`].
     pub async fn follows_fewer_than(
         &self,
         session: &mut ClientSession,
@@ -42,7 +42,7 @@ impl EventStore {
         }
         let pipeline = [
             doc! { "$match": streams },
-            // Sorted and grouped in this way and no other, the streams are gone through by their last events alone.
+            // Only with this order and this group does the server read just the last event of each stream.
             doc! { "$sort": { "stream": -1, "version": -1 } },
             doc! { "$group": { "_id": "$stream", "version": { "$first": "$version" } } },
             doc! { "$match": { "version": { "$mod": [2, 1] } } },

@@ -10,7 +10,7 @@ use model::events::{DecodeError, Event, StreamId};
 use model::ids::{EventId, Partition, UserId};
 use model::values::IdempotencyKey;
 
-/// No name of a stream or type that a program of ours writes is longer, in bytes.
+/// The greatest length in bytes of the streams and types that our programs write.
 const LONGEST_NAME: usize = 128;
 
 /// The document of an event: the envelope, and in `data` the new state of its aggregate.
@@ -19,7 +19,7 @@ pub struct RecordedEvent {
     #[serde(rename = "_id")]
     pub id: EventId,
     pub stream: StreamId,
-    /// 1 for the first event of a stream; without gaps.
+    /// 1 for the first event of a stream, without gaps.
     pub version: i64,
     #[serde(rename = "type")]
     pub event_type: String,
@@ -27,11 +27,11 @@ pub struct RecordedEvent {
     pub partition: Partition,
     /// Who gave the command.
     pub actor: UserId,
-    #[serde(with = "bson_uuid")]
+    #[serde(with = "bson::serde_helpers::uuid_1::AsBinary")]
     pub command_id: Uuid,
-    /// What belongs together from the first request on.
+    /// The same for all that follows from one request.
     pub correlation_id: String,
-    /// The event that this one follows from, where it was a process and not a person that gave the command.
+    /// The event that this one follows from, if a process and not a person gave the command.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub causation_id: Option<EventId>,
     /// The W3C trace context of the command.
@@ -60,7 +60,7 @@ impl RecordedEvent {
     }
 }
 
-/// What names an event.
+/// What identifies an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     pub id: EventId,
@@ -83,8 +83,8 @@ impl From<&RecordedEvent> for Envelope {
 }
 
 impl Envelope {
-    /// As much as can be told of a document that is no event. Without a partition that there is, it is the first one's: somebody
-    /// has to deal with it.
+    /// What can be read of a document that is no event. Without a valid partition it belongs to the first one, so that one process handles
+    /// it.
     fn salvaged(document: &RawDocument) -> Self {
         let id = match document.get("_id") {
             Ok(Some(RawBsonRef::Binary(binary))) if binary.subtype == BinarySubtype::Uuid => {
@@ -108,7 +108,7 @@ impl Envelope {
     }
 }
 
-/// An id for what has none that could be an event's: always the same one.
+/// An id for a document without a valid one: always the same for the same document.
 fn named_after(document: &RawDocument) -> EventId {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, document.as_bytes());
     let mut bytes = [0; 16];
@@ -116,9 +116,9 @@ fn named_after(document: &RawDocument) -> EventId {
     EventId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }
 
-/// A document of the event store that is no event: no program of ours wrote it so.
+/// A document of the event store that is no event: none of our programs wrote it so.
 ///
-/// What is wrong with it is not told: that would quote what somebody wrote, and letters and logs outlive a deletion.
+/// It does not say what is wrong: that would quote text of users, and letters and logs outlive a deletion.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the event store holds a document that is no event, of type '{}' and schema {schema}", envelope.event_type)]
 pub struct Unreadable {
@@ -126,7 +126,7 @@ pub struct Unreadable {
     schema: i32,
 }
 
-/// SHA-256 over the body of a request, to tell a repeat from another request with the same key.
+/// SHA-256 over the body of a request. It tells a repeated request from another one with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyHash([u8; 32]);
 
@@ -158,28 +158,33 @@ impl<'de> Deserialize<'de> for BodyHash {
     }
 }
 
-mod bson_uuid {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use uuid::Uuid;
-
-    pub(super) fn serialize<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
-        bson::Uuid::from(*id).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
-        bson::Uuid::deserialize(deserializer).map(Uuid::from)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bson::rawdoc;
 
     use super::*;
 
+    /// An existing store stays readable.
+    #[test]
+    fn ids_are_stored_as_binary_and_times_as_dates() {
+        let id = Uuid::from_u128(1);
+        let stored = |id: Uuid| bson::Bson::Binary(bson::Uuid::from(id).into());
+        let at = bson::DateTime::from_millis(1_800_000_000_123);
+        let document = bson::doc! {
+            "_id": stored(id), "stream": "user-1", "version": 1_i64, "type": "user.registered", "schema": 1,
+            "partition": 3, "actor": stored(id), "command_id": stored(id), "correlation_id": "c",
+            "recorded_at": at, "data": { "bio": "b" },
+        };
+        let raw = RawDocumentBuf::try_from(&document).unwrap();
+        let event = RecordedEvent::read(&raw).unwrap();
+        assert_eq!((event.command_id, event.recorded_at), (id, at.to_chrono()));
+        let written = bson::serialize_to_raw_document_buf(&event).unwrap();
+        assert_eq!(bson::Document::try_from(written).unwrap(), document);
+    }
+
     /// Letters and logs outlive a deletion.
     #[test]
-    fn what_people_wrote_is_in_no_reason() {
+    fn no_reason_holds_text_of_users() {
         let document = rawdoc! { "type": "post.created", "schema": "what ada wrote", "stream": "x".repeat(1_000) };
         let unreadable = RecordedEvent::read(&document).unwrap_err();
         let reason = unreadable.to_string();

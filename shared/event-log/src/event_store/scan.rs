@@ -8,7 +8,7 @@ use super::{EventStore, RecordedEvent, Unreadable};
 use crate::position::Position;
 use model::ids::{EventId, Partition};
 
-/// Events on their way out of the store.
+/// A scan under way.
 #[derive(Debug)]
 pub struct EventScan {
     cursor: SessionCursor<RecordedEvent>,
@@ -16,8 +16,8 @@ pub struct EventScan {
 }
 
 impl EventStore {
-    /// The events of these partitions without those types, in the order of their ids: all that were committed up to `horizon`, and
-    /// perhaps later ones. Whatever is in no partition belongs to each.
+    /// The events of these partitions, except those of the types `left_out`, in the order of their ids: all that were committed up to
+    /// `horizon`, and perhaps later ones. A document without a partition belongs to each.
     pub async fn scan(
         &self,
         partitions: &[Partition],
@@ -47,7 +47,7 @@ impl EventStore {
 }
 
 impl EventScan {
-    /// The next event, or what should be one; none at the end.
+    /// The next event or unreadable document. None: the end.
     pub async fn next(&mut self) -> Result<Option<Result<RecordedEvent, Unreadable>>, Error> {
         if self.cursor.advance(&mut self.session).await? {
             Ok(Some(RecordedEvent::read(self.cursor.current())))

@@ -12,12 +12,12 @@ use super::{EVENTS, MARKS, REPOSTED};
 use crate::consistency::StoreId;
 use crate::mongo::is_duplicate_key;
 
-/// Marks are only waited for; nobody waits this long.
+/// Marks are only waited for, and no wait is so long.
 const MARKS_KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// Harmless to repeat, by several programs at once.
+/// Several programs may do this at once, and repeat it.
 pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
-    // Clustered: the document lies in its own `_id` index, so an append writes one tree less.
+    // In a clustered collection the documents are in the index of `_id`, so that an append writes one tree less.
     let create = database
         .create_collection(EVENTS)
         .clustered_index(ClusteredIndex::default());
@@ -45,7 +45,7 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
                         .build(),
                 )
                 .build(),
-            // Which post a repost's id means. Only reposts pay for it.
+            // Finds a repost by its id. Only reposts are in this index.
             IndexModel::builder()
                 .keys(doc! { "data.id": 1 })
                 .options(

@@ -1,100 +1,66 @@
-//! The work on one batch: the handler, its retries, and the dead letters of what it refuses.
+//! Handling one batch: the handler, its retries, and dead letters for the events that it refuses.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::dead_letters::{Buried, QUEUED_BEHIND};
+use super::backoff::Backoff;
+use super::context::Context;
+use super::dead_letters::{Blocked, LetterState, QUEUED_BEHIND};
 use super::handler::{Delivery, HandlerError};
 use super::metrics::{Fault, RetryLabels};
-use super::patience::Patience;
-use super::room::Held;
-use super::workshop::Workshop;
-use crate::event_store::{Envelope, RecordedEvent};
+use super::room::RoomPermit;
+use crate::event_store::Envelope;
 use crate::position::Position;
 use crate::trace::set_parent;
-use model::events::StreamId;
 use model::ids::{Partition, UserId};
 
-/// Where an event came from: the stream, or a scan that waits for it.
+/// Where an event came from: the change stream, or a scan that waits until it is handled.
 #[derive(Debug)]
-pub(super) enum Place {
-    Stream { position: Position, _held: Held },
+pub(super) enum Source {
+    Stream { position: Position, _permit: RoomPermit },
     Scan { _permit: OwnedSemaphorePermit },
 }
 
-impl Place {
+impl Source {
     pub(super) fn position(&self) -> Option<Position> {
         match self {
-            Place::Stream { position, .. } => Some(*position),
-            Place::Scan { .. } => None,
+            Source::Stream { position, .. } => Some(*position),
+            Source::Scan { .. } => None,
         }
     }
 }
 
 /// An event in a lane.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) event: Arc<RecordedEvent>,
-    pub(super) place: Place,
-}
+pub(super) type Queued = (Source, Delivery);
 
 /// How a batch ended.
 pub(super) struct Done {
     pub(super) audience: UserId,
-    pub(super) batch: Vec<(Loaded, Delivery)>,
+    pub(super) batch: Vec<Queued>,
     pub(super) newly_blocked: Blocked,
     pub(super) finished: bool,
 }
 
-/// The streams with a dead letter, and the version of its event: what follows in the stream queues behind it. What came
-/// before does not, even if it is met later.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Blocked(HashMap<StreamId, i64>);
-
-impl Blocked {
-    pub(super) fn add(&mut self, stream: StreamId, version: i64) {
-        let lowest = self.0.entry(stream).or_insert(version);
-        *lowest = version.min(*lowest);
-    }
-
-    pub(super) fn extend(&mut self, others: Blocked) {
-        for (stream, version) in others.0 {
-            self.add(stream, version);
-        }
-    }
-
-    pub(super) fn holds(&self, stream: &StreamId, version: i64) -> bool {
-        self.0.get(stream).is_some_and(|&letter| version > letter)
-    }
-
-    /// Those that concern a batch.
-    pub(super) fn of<'a>(&self, events: impl Iterator<Item = &'a RecordedEvent>) -> Blocked {
-        let concerned = events.filter_map(|event| self.0.get_key_value(&event.stream));
-        Blocked(concerned.map(|(stream, &version)| (stream.clone(), version)).collect())
-    }
-}
-
-/// Works on one batch.
+/// Handles one batch.
 pub(super) struct Runner {
-    pub(super) workshop: Arc<Workshop>,
+    pub(super) context: Arc<Context>,
     pub(super) partition: Partition,
     pub(super) stop: CancellationToken,
 }
 
 impl Runner {
-    pub(super) async fn run(self, audience: UserId, batch: Vec<(Loaded, Delivery)>, mut blocked: Blocked) -> Done {
+    pub(super) async fn run(self, audience: UserId, batch: Vec<Queued>, mut blocked: Blocked) -> Done {
         // The semaphore is never closed.
-        let _permit = self.workshop.concurrency.acquire().await;
+        let _permit = self.context.concurrency.acquire().await;
         let mut newly_blocked = Blocked::default();
         let mut open = Vec::with_capacity(batch.len());
         let mut finished = true;
         for (_, delivery) in &batch {
-            if blocked.holds(&delivery.recorded.stream, delivery.version()) {
-                finished &= self.bury_behind(delivery).await;
+            if blocked.holds(&delivery.recorded) {
+                finished &= self.put_aside_behind(delivery).await;
             } else {
                 open.push(delivery.clone());
             }
@@ -103,25 +69,25 @@ impl Runner {
             Outcome::Handled => {}
             Outcome::Stopped => finished = false,
             Outcome::Refused(_) => {
-                // One by one, to find out which it is that can't be handled.
+                // One by one, to find out which event is refused.
                 for delivery in &open {
-                    if blocked.holds(&delivery.recorded.stream, delivery.version()) {
-                        finished &= self.bury_behind(delivery).await;
+                    if blocked.holds(&delivery.recorded) {
+                        finished &= self.put_aside_behind(delivery).await;
                         continue;
                     }
                     match self
-                        .attempt(std::slice::from_ref(delivery), self.workshop.settings.attempts)
+                        .attempt(std::slice::from_ref(delivery), self.context.settings.attempts)
                         .await
                     {
                         Outcome::Handled => {}
                         Outcome::Stopped => finished = false,
                         Outcome::Refused(reason) => {
                             let envelope = Envelope::from(&*delivery.recorded);
-                            let buried = self.bury(&envelope, &reason, false).await;
-                            finished &= buried.is_some();
-                            if buried != Some(Buried::Discarded) {
-                                blocked.add(delivery.recorded.stream.clone(), delivery.version());
-                                newly_blocked.add(delivery.recorded.stream.clone(), delivery.version());
+                            let state = self.put_aside(&envelope, &reason, false).await;
+                            finished &= state.is_some();
+                            if state != Some(LetterState::Discarded) {
+                                blocked.add(envelope.stream.clone(), envelope.version);
+                                newly_blocked.add(envelope.stream, envelope.version);
                             }
                         }
                     }
@@ -136,21 +102,21 @@ impl Runner {
         }
     }
 
-    /// Calls the handler: for ever where what it works with is not available, `refusals` times where it refuses.
+    /// Calls the handler until it succeeds: without end while a service that it needs is not available, `refusals` times if it refuses.
     async fn attempt(&self, batch: &[Delivery], refusals: u32) -> Outcome {
         if batch.is_empty() {
             return Outcome::Handled;
         }
         let mut refused = 0;
-        let mut patience = Patience::new(&self.workshop.settings);
+        let mut backoff = Backoff::new(&self.context.settings);
         loop {
-            // The trace goes on from the command that began the batch; the others of a batch share its span.
+            // The trace continues that of the first event's command. All events of a batch share one span.
             let span = tracing::info_span!(
-                "handle", subscription = self.workshop.subscription, partition = %self.partition,
+                "handle", subscription = self.context.subscription, partition = %self.partition,
                 event_id = %batch[0].recorded.id, events = batch.len(), correlation_id = batch[0].recorded.correlation_id,
             );
             set_parent(&span, batch[0].recorded.traceparent.as_deref());
-            let error = match self.workshop.handle(batch).instrument(span).await {
+            let error = match self.context.handle(batch).instrument(span).await {
                 Ok(()) => return Outcome::Handled,
                 Err(error) => error,
             };
@@ -159,10 +125,10 @@ impl Runner {
                 HandlerError::Refused(_) => Fault::Refused,
             };
             let labels = RetryLabels {
-                subscription: self.workshop.subscription.clone(),
+                subscription: self.context.subscription.clone(),
                 fault,
             };
-            self.workshop.metrics.retries.get_or_create(&labels).inc();
+            self.context.metrics.retries.get_or_create(&labels).inc();
             if let HandlerError::Refused(reason) = &error {
                 refused += 1;
                 if refused >= refusals {
@@ -170,13 +136,13 @@ impl Runner {
                 }
             }
             tracing::warn!(
-                subscription = self.workshop.subscription, partition = %self.partition, first_event = %batch[0].recorded.id,
-                events = batch.len(), %error, "handling failed; trying again",
+                subscription = self.context.subscription, partition = %self.partition, first_event = %batch[0].recorded.id,
+                events = batch.len(), %error, "handling events failed; trying again",
             );
             let paused = if error.is_conflict() {
-                patience.moment(&self.stop).await
+                backoff.pause_after_conflict(&self.stop).await
             } else {
-                patience.pause(&self.stop).await
+                backoff.pause(&self.stop).await
             };
             if !paused {
                 return Outcome::Stopped;
@@ -184,35 +150,35 @@ impl Runner {
         }
     }
 
-    /// Records what follows a dead letter in its stream; false when stopped meanwhile.
-    async fn bury_behind(&self, delivery: &Delivery) -> bool {
+    /// Puts an event aside because it follows a dead letter in its stream. False: stopped meanwhile.
+    async fn put_aside_behind(&self, delivery: &Delivery) -> bool {
         let envelope = Envelope::from(&*delivery.recorded);
-        self.bury(&envelope, QUEUED_BEHIND, true).await.is_some()
+        self.put_aside(&envelope, QUEUED_BEHIND, true).await.is_some()
     }
 
-    /// Records a dead letter; none when stopped meanwhile.
-    pub(super) async fn bury(&self, event: &Envelope, reason: &str, queued_behind: bool) -> Option<Buried> {
-        let mut patience = Patience::new(&self.workshop.settings);
+    /// Records a dead letter. None: stopped meanwhile.
+    pub(super) async fn put_aside(&self, event: &Envelope, reason: &str, queued_behind: bool) -> Option<LetterState> {
+        let mut backoff = Backoff::new(&self.context.settings);
         loop {
-            let at = self.workshop.clock.now();
-            let subscription = &self.workshop.subscription;
-            let letters = &self.workshop.dead_letters;
+            let at = self.context.clock.now();
+            let subscription = &self.context.subscription;
+            let letters = &self.context.dead_letters;
             let recording = letters.record(subscription, event, reason, queued_behind, at);
-            match self.workshop.losses.until_lost(recording).await {
-                // Met again, after a restart: nobody waits for it any more.
-                Ok(Buried::Discarded) => return Some(Buried::Discarded),
-                Ok(Buried::Waits) => {
-                    self.workshop
+            match self.context.connections.until_lost(recording).await {
+                // An operator has discarded it, and it comes again after a restart.
+                Ok(LetterState::Discarded) => return Some(LetterState::Discarded),
+                Ok(LetterState::Waits) => {
+                    self.context
                         .metrics
                         .dead_letters
-                        .get_or_create(&self.workshop.labels())
+                        .get_or_create(&self.context.labels())
                         .inc();
                     tracing::error!(subscription, event_id = %event.id, stream = %event.stream, reason, "dead letter");
-                    return Some(Buried::Waits);
+                    return Some(LetterState::Waits);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "recording a dead letter failed; trying again");
-                    if !patience.pause(&self.stop).await {
+                    if !backoff.pause(&self.stop).await {
                         return None;
                     }
                 }

@@ -1,14 +1,14 @@
-//! Leases to take over from owners that live: their events are kept until then, so that nobody waits for a stream to be opened.
+//! Leases to take over from owners that live. Their events are kept until the takeover, so that nobody waits for a stream to open.
 //!
-//! The owner goes on until the lease is another's. By then who takes it over has a stream that began at an earlier checkpoint, and
-//! checkpoints never go back: what the stream has shown above the one that is found lies here, and the rest it will show.
+//! The owner goes on until the lease moves. By then the successor has a stream that began at an earlier checkpoint, and checkpoints never
+//! go back. So of the events above the checkpoint that the successor finds, some are kept here, and the stream will show the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::watch;
 
 use super::leases::Lease;
-use super::room::{Held, Room};
+use super::room::{Room, RoomPermit};
 use super::stored::Stored;
 use crate::position::Position;
 use model::ids::Partition;
@@ -21,14 +21,14 @@ pub(super) type Prepared = BTreeSet<Partition>;
 pub(super) struct Shown {
     pub(super) stored: Stored,
     pub(super) position: Position,
-    /// What the stream showed right before.
+    /// The position of what the stream showed right before.
     pub(super) previous: Position,
-    pub(super) held: Held,
+    pub(super) permit: RoomPermit,
 }
 
 #[derive(Debug)]
 struct Candidate {
-    /// What the stream has shown up to here is kept.
+    /// All events up to here that the stream has shown are kept.
     kept: Position,
     /// A stream that began at `kept` or below was opened.
     covered: bool,
@@ -36,7 +36,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Nothing is kept: whoever takes it over opens a stream, or scans the event store.
+    /// No events are kept: whoever takes the lease over opens a stream, or scans the event store.
     const COLD: Self = Self {
         kept: Position::ORIGIN,
         covered: false,
@@ -48,7 +48,7 @@ impl Candidate {
     }
 }
 
-/// The leases that the keeper wants, and what the stream has shown of them.
+/// The leases that the keeper wants, and the events that the stream has shown for them.
 #[derive(Debug)]
 pub(super) struct Candidates {
     all: BTreeMap<Partition, Candidate>,
@@ -66,7 +66,7 @@ impl Candidates {
         }
     }
 
-    /// Prepares these leases from now on, and no others.
+    /// From now on, prepares these leases and no others.
     pub(super) fn want(&mut self, leases: &[Lease]) {
         let mut before = std::mem::take(&mut self.all);
         for lease in leases {
@@ -80,20 +80,20 @@ impl Candidates {
         self.tell();
     }
 
-    /// Whether a stream is to be opened for some of them.
+    /// Whether some of them need a stream.
     pub(super) fn want_a_stream(&self) -> bool {
         self.all
             .values()
             .any(|candidate| !candidate.covered && !candidate.is_cold())
     }
 
-    /// What a stream has to show, and from where on.
+    /// The partitions that a stream has to show, and from which position.
     pub(super) fn needs(&self) -> impl Iterator<Item = (Partition, Position)> {
         let warm = self.all.iter().filter(|(_, candidate)| !candidate.is_cold());
         warm.map(|(&partition, candidate)| (partition, candidate.kept))
     }
 
-    /// A stream was opened that shows everything of these partitions above `start`.
+    /// A stream was opened that shows all events of these partitions above `start`.
     pub(super) fn stream_opened(&mut self, start: Position, partitions: &[Partition]) {
         for (partition, candidate) in &mut self.all {
             candidate.covered |= start <= candidate.kept && partitions.contains(partition);
@@ -101,7 +101,7 @@ impl Candidates {
         self.tell();
     }
 
-    /// The stream shows an event, right after what stands at `previous`.
+    /// The stream shows an event, right after what it showed at `previous`.
     pub(super) fn show(&mut self, stored: Stored, position: Position, previous: Position, room: &Room) {
         let Some(candidate) = self.all.get_mut(&stored.partition()) else {
             return;
@@ -109,30 +109,30 @@ impl Candidates {
         if !candidate.covered || position <= candidate.kept {
             return;
         }
-        // The stream does not wait for what is not ours yet.
-        let held = room.take_now(stored.event());
-        match held.filter(|_| candidate.shown.len() < self.most) {
-            Some(held) => {
+        // The stream does not wait for partitions that are not ours yet.
+        let permit = room.take_now(stored.event());
+        match permit.filter(|_| candidate.shown.len() < self.most) {
+            Some(permit) => {
                 candidate.kept = position;
                 candidate.shown.push(Shown {
                     stored,
                     position,
                     previous,
-                    held,
+                    permit,
                 });
             }
-            // The owner is far behind, or it can't be taken over for long, or there is much else to do.
+            // The owner is far behind, the takeover takes long, or there is much other work.
             None => *candidate = Candidate::COLD,
         }
     }
 
-    /// The oplog has rolled over: no stream shows what any of them needs.
-    pub(super) fn begin_anew(&mut self) {
+    /// The oplog has rolled over: no stream shows what the candidates need.
+    pub(super) fn history_lost(&mut self) {
         self.all.values_mut().for_each(|candidate| *candidate = Candidate::COLD);
         self.tell();
     }
 
-    /// The lease of this partition was taken: what the stream has shown of it, or none if there is more that it has not.
+    /// The lease of this partition was taken. Returns what the stream has shown of it, or none if that is not everything.
     pub(super) fn taken(&mut self, partition: Partition) -> Option<Vec<Shown>> {
         let candidate = self.all.remove(&partition)?;
         candidate.covered.then_some(candidate.shown)
@@ -272,7 +272,7 @@ mod tests {
         show(&mut candidates, 2, 11, 10);
         show(&mut candidates, 2, 12, 11);
         assert_eq!(kept(candidates.taken(partition(2))), None);
-        candidates.begin_anew();
+        candidates.history_lost();
         assert_eq!(*told.borrow(), [partition(1), partition(3)].into());
         assert!(!candidates.want_a_stream());
         assert_eq!(kept(candidates.taken(partition(3))), None);

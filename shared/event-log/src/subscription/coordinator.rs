@@ -1,4 +1,4 @@
-//! One process's view of the stream: what it shows goes to the partitions that the process holds.
+//! Follows the change stream of a process, and delivers what it shows to the partitions that the process holds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,23 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
 use super::candidates::{Candidates, Prepared};
+use super::context::Context;
 use super::feed::{Feed, FeedError, Incoming, Mark};
 use super::keeper::Changes;
-use super::patience::Patience;
-use super::room::{Held, Room};
+use super::room::{Room, RoomPermit};
 use super::scan;
 use super::worker::Worker;
-use super::workshop::Workshop;
 use crate::position::Position;
 use model::ids::Partition;
 
-/// Follows the stream and hands out what it shows.
 pub(super) struct Coordinator {
-    workshop: Arc<Workshop>,
+    context: Arc<Context>,
     workers: BTreeMap<Partition, Worker>,
     candidates: Candidates,
-    /// The tasks of the workers, and of those whose lease was lost and who still have a batch under way.
-    benches: JoinSet<()>,
+    /// The tasks of the workers, and of workers whose lease was lost and that still have a batch under way.
+    partition_tasks: JoinSet<()>,
     scans: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -41,40 +40,40 @@ struct Opening {
 }
 
 impl Coordinator {
-    /// `prepared` is told which of the leases that are wanted can be taken over.
-    pub(super) fn new(workshop: Arc<Workshop>, prepared: watch::Sender<Prepared>, stop: CancellationToken) -> Self {
+    /// `prepared` receives which of the wanted leases can be taken over.
+    pub(super) fn new(context: Arc<Context>, prepared: watch::Sender<Prepared>, stop: CancellationToken) -> Self {
         Self {
-            candidates: Candidates::new(workshop.settings.window, prepared),
-            workshop,
+            candidates: Candidates::new(context.settings.window, prepared),
+            context,
             workers: BTreeMap::new(),
-            benches: JoinSet::new(),
+            partition_tasks: JoinSet::new(),
             scans: JoinSet::new(),
             stop,
         }
     }
 
-    /// Works until it is told to stop, or a task of a worker or a scan ends in disorder.
+    /// Works until it is told to stop, or a partition task or a scan panics.
     ///
-    /// What is gained, or to be taken over, wants a stream that covers it. Until that one is open, what was there before goes on with
-    /// the stream there is: what both show is handed out once.
+    /// A lease that is gained, or is to be taken over, needs a stream that covers it. Until that stream is open, the other partitions go
+    /// on with the present one. What both streams show is delivered once.
     pub(super) async fn run(&mut self, mut changes: mpsc::UnboundedReceiver<Changes>) -> Result<(), JoinError> {
-        let mut feed: Option<Reading> = None;
+        let mut feed: Option<BoundedFeed> = None;
         let mut opening: Option<Opening> = None;
-        let (silence, losses) = (self.workshop.settings.stream_silence, self.workshop.losses.clone());
-        let mut patience = Patience::new(&self.workshop.settings);
+        let (silence, connections) = (self.context.settings.stream_silence, self.context.connections.clone());
+        let mut backoff = Backoff::new(&self.context.settings);
         let mut open_at = Instant::now();
         loop {
             let to_open = opening.is_none() && self.wants_a_stream(feed.is_some());
             if to_open && open_at <= Instant::now() {
                 let stop = self.stop.clone();
-                let Some(begun) = stop.run_until_cancelled(losses.until_lost(self.open())).await else {
+                let Some(begun) = stop.run_until_cancelled(connections.until_lost(self.open())).await else {
                     return Ok(());
                 };
                 match begun {
                     Ok(begun) => opening = Some(begun),
                     Err(error) => {
-                        tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
-                        open_at = Instant::now() + patience.next();
+                        tracing::warn!(subscription = self.context.subscription, %error, "opening the stream failed; trying again");
+                        open_at = Instant::now() + backoff.next();
                     }
                 }
                 continue;
@@ -82,8 +81,8 @@ impl Coordinator {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
-                error = disorder(&mut self.benches) => return Err(error),
-                error = disorder(&mut self.scans) => return Err(error),
+                error = first_failure(&mut self.partition_tasks) => return Err(error),
+                error = first_failure(&mut self.scans) => return Err(error),
                 changed = changes.recv() => match changed {
                     Some(changes) => self.apply(changes),
                     None => return Ok(()),
@@ -92,31 +91,31 @@ impl Coordinator {
                 opened = opened(&mut opening) => match opened {
                     Ok((start, partitions, opened)) => {
                         self.stream_opened(start, &partitions);
-                        (feed, opening) = (Some(Reading::of(opened)), None);
-                        patience = Patience::new(&self.workshop.settings);
+                        (feed, opening) = (Some(BoundedFeed::of(opened)), None);
+                        backoff = Backoff::new(&self.context.settings);
                     }
                     Err(error) => {
                         match error {
                             FeedError::HistoryLost(error) => {
-                                self.begin_anew(error);
+                                self.history_lost(error);
                                 feed = None;
                             }
                             FeedError::Broken(error) => {
-                                tracing::warn!(subscription = self.workshop.subscription, %error, "opening the stream failed; trying again");
+                                tracing::warn!(subscription = self.context.subscription, %error, "opening the stream failed; trying again");
                             }
                         }
                         opening = None;
-                        open_at = Instant::now() + patience.next();
+                        open_at = Instant::now() + backoff.next();
                     }
                 },
-                incoming = next_of(&mut feed, silence, &self.workshop.room, &self.workers) => match incoming {
-                    Ok((incoming, held)) => self.deliver(incoming, held),
+                incoming = next_of(&mut feed, silence, &self.context.room, &self.workers) => match incoming {
+                    Ok((incoming, permit)) => self.deliver(incoming, permit),
                     Err(FeedError::HistoryLost(error)) => {
-                        self.begin_anew(error);
+                        self.history_lost(error);
                         (feed, opening) = (None, None);
                     }
                     Err(FeedError::Broken(error)) => {
-                        tracing::warn!(subscription = self.workshop.subscription, %error, "the stream broke; opening another");
+                        tracing::warn!(subscription = self.context.subscription, %error, "the stream broke; opening another");
                         feed = None;
                     }
                 },
@@ -124,7 +123,7 @@ impl Coordinator {
         }
     }
 
-    /// Whether there is none, or not one that covers everything.
+    /// Whether no stream is open, or one that does not cover everything.
     fn wants_a_stream(&self, is_open: bool) -> bool {
         let mut workers = self.workers.values();
         if is_open {
@@ -141,10 +140,10 @@ impl Coordinator {
         }
         for lease in changes.gained {
             self.let_go(lease.partition);
-            let workshop = self.workshop.clone();
+            let context = self.context.clone();
             let worker = match self.candidates.taken(lease.partition) {
-                Some(shown) => Worker::start_prepared(workshop, &lease, shown, &mut self.benches),
-                None => Worker::start(workshop, &lease, &mut self.benches),
+                Some(shown) => Worker::start_prepared(context, &lease, shown, &mut self.partition_tasks),
+                None => Worker::start(context, &lease, &mut self.partition_tasks),
             };
             self.workers.insert(lease.partition, worker);
         }
@@ -152,35 +151,36 @@ impl Coordinator {
             self.candidates.want(&wanted);
         }
         let held = i64::try_from(self.workers.len()).unwrap_or(i64::MAX);
-        self.workshop
+        self.context
             .metrics
             .leases_held
-            .get_or_create(&self.workshop.labels())
+            .get_or_create(&self.context.labels())
             .set(held);
     }
 
     fn let_go(&mut self, partition: Partition) {
         if let Some(worker) = self.workers.remove(&partition) {
-            self.workshop.progress.remove(partition);
-            // Nobody waits for what is under way.
+            self.context.progress.remove(partition);
+            // Nobody waits for the batches under way.
             worker.stop();
         }
     }
 
-    /// Begins to open a stream at the lowest position that any partition needs, scanning first for those that need more.
+    /// Begins to open a stream at the lowest position that any partition needs. First starts a scan for partitions that no stream can
+    /// serve.
     async fn open(&mut self) -> Result<Opening, Error> {
         self.scan_what_no_stream_reaches().await?;
-        let held = self.workers.values().map(|worker| (worker.partition, worker.needs()));
-        let needs: BTreeMap<Partition, Position> = self.candidates.needs().chain(held).collect();
+        let ours = self.workers.values().map(|worker| (worker.partition, worker.needs()));
+        let needs: BTreeMap<Partition, Position> = self.candidates.needs().chain(ours).collect();
         let start = needs.values().min().copied().unwrap_or_default();
         let partitions: Vec<Partition> = needs.into_keys().collect();
-        let (workshop, shown) = (self.workshop.clone(), partitions.clone());
+        let (context, shown) = (self.context.clone(), partitions.clone());
         let feed = async move {
-            let left_out = workshop.left_out();
-            let lookout = workshop.losses.lookout();
-            let opening = Feed::open(workshop.store.database(), lookout, start, &shown, &left_out);
-            // A server may read much of its oplog before it shows the first.
-            in_time(workshop.settings.stream_silence * 2, opening).await
+            let left_out = context.left_out();
+            let watch = context.connections.watch();
+            let opening = Feed::open(context.store.database(), watch, start, &shown, &left_out);
+            // A server may read much of its oplog before it shows the first change.
+            in_time(context.settings.stream_silence * 2, opening).await
         };
         Ok(Opening {
             start,
@@ -198,16 +198,16 @@ impl Coordinator {
             }
         }
         self.candidates.stream_opened(start, partitions);
-        self.workshop.progress.stream_opened(start, &covers);
-        let labels = self.workshop.labels();
-        self.workshop.metrics.streams_opened.get_or_create(&labels).inc();
+        self.context.progress.stream_opened(start, &covers);
+        let labels = self.context.labels();
+        self.context.metrics.streams_opened.get_or_create(&labels).inc();
     }
 
     async fn scan_what_no_stream_reaches(&mut self) -> Result<(), Error> {
         if self.workers.values().all(|worker| worker.delivered != Position::ORIGIN) {
             return Ok(());
         }
-        let horizon = self.workshop.store.horizon().await?;
+        let horizon = self.context.store.horizon().await?;
         let mut entries = Vec::new();
         let mut from = None;
         for worker in self
@@ -215,16 +215,16 @@ impl Coordinator {
             .values_mut()
             .filter(|worker| worker.delivered == Position::ORIGIN)
         {
-            self.workshop.progress.scan_began(worker.partition);
-            let checkpoint = self.workshop.progress.stored(worker.partition);
-            let start = scan::start_of(checkpoint, self.workshop.settings.scan_overlap);
+            self.context.progress.scan_began(worker.partition);
+            let checkpoint = self.context.progress.stored(worker.partition);
+            let start = scan::start_of(checkpoint, self.context.settings.scan_overlap);
             from = Some(from.map_or(start, |lowest: model::ids::EventId| lowest.min(start)));
             worker.delivered = horizon;
             entries.push(worker.scan_entry());
         }
         if let Some(from) = from {
             self.scans.spawn(scan::scan(
-                self.workshop.clone(),
+                self.context.clone(),
                 entries,
                 from,
                 horizon,
@@ -234,19 +234,19 @@ impl Coordinator {
         Ok(())
     }
 
-    /// The oplog has rolled over: every partition is scanned from a day before its checkpoint.
-    fn begin_anew(&mut self, error: Error) {
+    /// The oplog has rolled over: every partition is scanned, from some time before its checkpoint.
+    fn history_lost(&mut self, error: Error) {
         tracing::error!(
-            subscription = self.workshop.subscription, %error,
+            subscription = self.context.subscription, %error,
             "the oplog no longer reaches back to the checkpoints; scanning the event store",
         );
         for worker in self.workers.values_mut() {
             worker.delivered = Position::ORIGIN;
         }
-        self.candidates.begin_anew();
+        self.candidates.history_lost();
     }
 
-    fn deliver(&mut self, incoming: Incoming, held: Option<Held>) {
+    fn deliver(&mut self, incoming: Incoming, permit: Option<RoomPermit>) {
         let settles = matches!(
             incoming,
             Incoming::Mark {
@@ -256,13 +256,13 @@ impl Coordinator {
         );
         let position = match incoming {
             Incoming::Event { stored, position } => {
-                match (self.workers.get_mut(&stored.partition()), held) {
-                    (Some(worker), Some(held)) => worker.deliver(stored, position, held),
-                    // It does not await it.
+                match (self.workers.get_mut(&stored.partition()), permit) {
+                    (Some(worker), Some(permit)) => worker.deliver(stored, position, permit),
+                    // The worker does not await it.
                     (Some(_), None) => {}
                     (None, _) => {
-                        let previous = self.workshop.progress.frontier();
-                        self.candidates.show(stored, position, previous, &self.workshop.room);
+                        let previous = self.context.progress.frontier();
+                        self.candidates.show(stored, position, previous, &self.context.room);
                     }
                 }
                 position
@@ -274,14 +274,14 @@ impl Coordinator {
                 position
             }
         };
-        self.workshop.progress.advance(position, settles);
+        self.context.progress.advance(position, settles);
     }
 
-    /// Finishes the batches under way. Scans have been told to stop, so that none takes what is dropped here for handled.
+    /// Finishes the batches under way. Scans have been told to stop before, so that none takes a dropped event as handled.
     pub(super) async fn drain(&mut self) -> Result<(), JoinError> {
         std::mem::take(&mut self.workers).into_values().for_each(Worker::stop);
         let mut outcome = Ok(());
-        while let Some(ended) = self.benches.join_next().await {
+        while let Some(ended) = self.partition_tasks.join_next().await {
             outcome = outcome.and(ended);
         }
         self.scans.shutdown().await;
@@ -289,8 +289,8 @@ impl Coordinator {
     }
 }
 
-/// Waits for one of the tasks to end otherwise than in order.
-pub(super) async fn disorder(tasks: &mut JoinSet<()>) -> JoinError {
+/// Waits until one of the tasks panics.
+pub(super) async fn first_failure(tasks: &mut JoinSet<()>) -> JoinError {
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             return error;
@@ -299,35 +299,35 @@ pub(super) async fn disorder(tasks: &mut JoinSet<()>) -> JoinError {
     std::future::pending().await
 }
 
-/// A stream that is read only as far as there is room for what it shows.
-struct Reading {
+/// A stream that is read only while there is room for its events.
+struct BoundedFeed {
     feed: Feed,
-    /// Read, and waiting for room.
+    /// Was read, and waits for room.
     waiting: Option<Incoming>,
 }
 
-impl Reading {
+impl BoundedFeed {
     fn of(feed: Feed) -> Self {
         Self { feed, waiting: None }
     }
 
-    /// The next of the stream, with room for it if one of `workers` awaits it. May be dropped and called again without losing
+    /// What the stream shows next, with room for it if one of `workers` awaits it. May be dropped and called again without losing
     /// anything.
     ///
-    /// A server keeps the stream's place meanwhile. If it waits for so long that the server gives up, or its history is lost, the
-    /// next question says so.
+    /// While this waits for room, the server keeps the stream's position. If the server gives up meanwhile, or the oplog rolls over, the
+    /// next request reports it.
     async fn next(
         &mut self,
         silence: Duration,
         room: &Room,
         workers: &BTreeMap<Partition, Worker>,
-    ) -> Result<(Incoming, Option<Held>), FeedError> {
+    ) -> Result<(Incoming, Option<RoomPermit>), FeedError> {
         loop {
             let Some(incoming) = &self.waiting else {
                 self.waiting = Some(in_time(silence, self.feed.next()).await?);
                 continue;
             };
-            let held = match incoming {
+            let permit = match incoming {
                 Incoming::Event { stored, position } => {
                     let worker = workers.get(&stored.partition());
                     match worker.is_some_and(|worker| worker.awaits(*position)) {
@@ -338,7 +338,7 @@ impl Reading {
                 Incoming::Mark { .. } => None,
             };
             if let Some(incoming) = self.waiting.take() {
-                return Ok((incoming, held));
+                return Ok((incoming, permit));
             }
         }
     }
@@ -356,23 +356,23 @@ async fn opened(opening: &mut Option<Opening>) -> Result<(Position, Vec<Partitio
 }
 
 async fn next_of(
-    feed: &mut Option<Reading>,
+    feed: &mut Option<BoundedFeed>,
     silence: Duration,
     room: &Room,
     workers: &BTreeMap<Partition, Worker>,
-) -> Result<(Incoming, Option<Held>), FeedError> {
+) -> Result<(Incoming, Option<RoomPermit>), FeedError> {
     match feed {
         Some(feed) => feed.next(silence, room, workers).await,
         None => std::future::pending().await,
     }
 }
 
-/// A connection whose other end is gone stays silent, and so may a server that was asked while it was starting.
+/// Limits the wait: a connection whose other end is gone stays silent, and so may a server that gets a request while it starts.
 async fn in_time<T>(silence: Duration, step: impl Future<Output = Result<T, FeedError>>) -> Result<T, FeedError> {
     match tokio::time::timeout(silence, step).await {
         Ok(outcome) => outcome,
         Err(_) => Err(FeedError::Broken(Error::custom(format!(
-            "the stream said nothing for {silence:?}"
+            "the stream showed nothing for {silence:?}"
         )))),
     }
 }

@@ -1,9 +1,10 @@
-//! Events that a handler could not work on, and those of the same stream that wait behind them.
+//! Events that a handler could not handle, and later events of the same stream, which wait behind them.
 //!
-//! A letter keeps ids and the reason, never the text: that stays in the event store, where a deletion finds it. `retry` is written on the letter and a mark wakes
-//! the partition's owner, who executes it; a discard stays on record, so that a rebuild and `verify` know it.
+//! A letter holds ids and the reason, never the text: the text stays in the event store, where a deletion finds it. A retry is requested
+//! on the letter, and a mark wakes the partition's owner, which carries it out. A discarded letter stays, so that a rebuild and `verify`
+//! know of it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bson::{Document, doc};
 use chrono::{DateTime, Utc};
@@ -13,7 +14,7 @@ use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 
-use crate::event_store::Envelope;
+use crate::event_store::{Envelope, RecordedEvent};
 use model::events::{Event, StreamId};
 use model::ids::{EventId, Partition};
 
@@ -22,7 +23,7 @@ pub const DEAD_LETTERS: &str = "dead_letters";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// The subscription and the event: another subscription may well work on it.
+    /// The subscription and the event: another subscription may be able to handle the event.
     #[serde(rename = "_id")]
     pub id: String,
     pub subscription: String,
@@ -32,7 +33,7 @@ pub struct DeadLetter {
     pub version: i64,
     pub event_type: String,
     pub reason: String,
-    /// It was not refused itself: an earlier event of its stream was.
+    /// The event itself was not refused: an earlier event of its stream was.
     pub queued_behind: bool,
     pub retry_requested: bool,
     pub discarded: bool,
@@ -41,8 +42,8 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Whether a program put it aside that did not know the event's type or schema, and this one may know it. Programs of before do
-    /// so; today a partition waits for one that knows.
+    /// Whether a program put it aside because it did not know the event's type or schema, and this program may know it. Only earlier
+    /// versions do so. Now a partition waits for a program that knows the event.
     pub(super) fn was_unknown(&self) -> bool {
         let unknown_type = self.reason.starts_with("unknown event type '");
         let unknown_schema = self.reason.starts_with("event type '") && self.reason.contains(", newer than the ");
@@ -50,16 +51,49 @@ impl DeadLetter {
     }
 }
 
-/// The reason of a letter whose event nobody has tried.
+/// The reason of a letter whose event was not tried.
 pub const QUEUED_BEHIND: &str = "an earlier event of the stream is a dead letter";
 
-/// What became of a letter.
+/// What an operator has decided about a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Buried {
-    /// It waits for an operator, and what follows in its stream waits behind it.
+pub enum LetterState {
+    /// Nothing yet. Later events of its stream wait behind it.
     Waits,
-    /// An operator has given it up before: it holds up nothing.
+    /// To give the event up. Nothing waits behind it.
     Discarded,
+}
+
+/// The streams that have a dead letter, with the lowest version among their letters. Later events of the stream wait behind it. Earlier
+/// ones do not, even if they come later.
+#[derive(Debug, Clone, Default)]
+pub struct Blocked(HashMap<StreamId, i64>);
+
+impl Blocked {
+    pub fn add(&mut self, stream: StreamId, version: i64) {
+        let lowest = self.0.entry(stream).or_insert(version);
+        *lowest = version.min(*lowest);
+    }
+
+    pub(super) fn extend(&mut self, others: Blocked) {
+        for (stream, version) in others.0 {
+            self.add(stream, version);
+        }
+    }
+
+    /// Whether the event comes after a dead letter in its stream.
+    pub fn holds(&self, event: &RecordedEvent) -> bool {
+        self.is_behind(&event.stream, event.version)
+    }
+
+    pub(super) fn is_behind(&self, stream: &StreamId, version: i64) -> bool {
+        self.0.get(stream).is_some_and(|&letter| version > letter)
+    }
+
+    /// The streams of a batch.
+    pub(super) fn of<'a>(&self, events: impl Iterator<Item = &'a RecordedEvent>) -> Blocked {
+        let concerned = events.filter_map(|event| self.0.get_key_value(&event.stream));
+        Blocked(concerned.map(|(stream, &version)| (stream.clone(), version)).collect())
+    }
 }
 
 /// What an operator may ask for.
@@ -94,14 +128,14 @@ impl DeadLetters {
         self.collection.create_indexes([by_partition, discards]).await.map(drop)
     }
 
-    /// Every letter, of all subscriptions, those of one stream in order.
+    /// Every letter of all subscriptions. Those of one stream are in order.
     pub async fn list(&self) -> Result<Vec<DeadLetter>, Error> {
         let order = doc! { "subscription": 1, "partition": 1, "stream": 1, "version": 1 };
         self.collection.find(doc! {}).sort(order).await?.try_collect().await
     }
 
-    /// Writes an operator's request on the letters of an event; answers the letters it reached. The caller
-    /// then wakes their partitions ([`crate::event_store::EventStore::wake`]).
+    /// Writes an operator's request on the letters of an event, and returns them. The caller then wakes their partitions
+    /// ([`crate::event_store::EventStore::wake`]).
     pub async fn request(&self, event: EventId, request: Request) -> Result<Vec<DeadLetter>, Error> {
         let change = match request {
             Request::Retry => doc! { "retry_requested": true, "discarded": false },
@@ -113,8 +147,8 @@ impl DeadLetters {
         self.collection.find(doc! { "event": event }).await?.try_collect().await
     }
 
-    /// The events that an operator gave up on, in the subscriptions that `concerned` names: what one purpose does without,
-    /// another may need.
+    /// The events that an operator has discarded, in the subscriptions that `concerned` accepts: another subscription may need what
+    /// one can do without.
     pub async fn discarded(&self, concerned: impl Fn(&str) -> bool) -> Result<Vec<EventId>, Error> {
         let letters: Vec<DeadLetter> = self
             .collection
@@ -126,8 +160,8 @@ impl DeadLetters {
         Ok(letters.map(|letter| letter.event).collect())
     }
 
-    /// Those of `events` that an operator gave up on, in the subscriptions that `concerned` names. It costs what these events cost,
-    /// however many others there are.
+    /// Those of `events` that an operator has discarded, in the subscriptions that `concerned` accepts. The cost depends on the number of
+    /// these events alone.
     pub async fn discarded_among(
         &self,
         events: impl Iterator<Item = EventId>,
@@ -140,7 +174,7 @@ impl DeadLetters {
         Ok(letters.map(|letter| letter.event).collect())
     }
 
-    /// Whether an operator gave up on anything, whatever the subscription.
+    /// Whether an operator has discarded any event, in any subscription.
     pub async fn any_discarded(&self) -> Result<bool, Error> {
         Ok(self.collection.find_one(doc! { "discarded": true }).await?.is_some())
     }
@@ -152,7 +186,7 @@ impl DeadLetters {
             .await
     }
 
-    /// The letters of a partition that are not discarded, those of one stream in order.
+    /// The letters of a partition that are not discarded. Those of one stream are in order.
     pub(super) async fn of_partition(
         &self,
         subscription: &str,
@@ -167,7 +201,7 @@ impl DeadLetters {
             .await
     }
 
-    /// Puts what an operator discarded in one subscription on the record of another that takes its place.
+    /// Copies the discarded letters of a subscription to another that replaces it.
     pub async fn carry_discards(&self, from: &str, to: &str) -> Result<(), Error> {
         let discarded = doc! { "subscription": from, "discarded": true };
         let letters: Vec<DeadLetter> = self.collection.find(discarded).await?.try_collect().await?;
@@ -182,7 +216,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Forgets the letters of a subscription that has ended.
+    /// Removes the letters of a subscription that has ended.
     pub async fn forget(&self, subscription: &str) -> Result<(), Error> {
         self.collection
             .delete_many(doc! { "subscription": subscription })
@@ -190,7 +224,7 @@ impl DeadLetters {
             .map(drop)
     }
 
-    /// Records a letter. Repeating is harmless, and does not undo what an operator wrote on it.
+    /// Records a letter. Repeating it is harmless, and does not undo an operator's request.
     pub async fn record(
         &self,
         subscription: &str,
@@ -198,7 +232,7 @@ impl DeadLetters {
         reason: &str,
         queued_behind: bool,
         at: DateTime<Utc>,
-    ) -> Result<Buried, Error> {
+    ) -> Result<LetterState, Error> {
         let letter = DeadLetter {
             id: id(subscription, event.id),
             subscription: subscription.to_owned(),
@@ -215,13 +249,13 @@ impl DeadLetters {
         };
         let stored = self.insert(&letter).await?;
         Ok(if stored.discarded {
-            Buried::Discarded
+            LetterState::Discarded
         } else {
-            Buried::Waits
+            LetterState::Waits
         })
     }
 
-    /// Writes a letter if it is not there, and answers with what is there.
+    /// Writes a letter if it is missing, and returns the stored one.
     async fn insert(&self, letter: &DeadLetter) -> Result<DeadLetter, Error> {
         let document: Document = bson::serialize_to_document(letter).map_err(Error::custom)?;
         self.collection
@@ -229,10 +263,10 @@ impl DeadLetters {
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await?
-            .ok_or_else(|| Error::custom("an upsert answered with nothing"))
+            .ok_or_else(|| Error::custom("an upsert returned no document"))
     }
 
-    /// A retry failed too: the letter says why, and waits for the operator again.
+    /// A retry failed too. The letter says why, and waits for an operator again.
     pub(super) async fn refused_again(&self, letter: &DeadLetter, reason: &str) -> Result<(), Error> {
         let again = doc! { "$set": { "reason": reason, "retry_requested": false, "queued_behind": false } };
         self.collection
@@ -241,7 +275,7 @@ impl DeadLetters {
             .map(drop)
     }
 
-    /// The event is handled after all.
+    /// The event is handled now.
     pub(super) async fn resolved(&self, letter: &DeadLetter) -> Result<(), Error> {
         self.collection.delete_one(doc! { "_id": &letter.id }).await.map(drop)
     }

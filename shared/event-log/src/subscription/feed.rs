@@ -10,7 +10,7 @@ use mongodb::error::{Error, ErrorKind};
 
 use super::stored::Stored;
 use crate::event_store::{EVENTS, MARKS, RecordedEvent};
-use crate::mongo::Lookout;
+use crate::mongo::ConnectionWatch;
 use crate::position::Position;
 use model::ids::Partition;
 
@@ -31,15 +31,15 @@ impl Incoming {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// The partition it is for; none for all.
+    /// The partition that it is for. None: all.
     pub(super) partition: Option<Partition>,
-    /// An operator wrote something on a dead letter.
+    /// An operator has requested something on a dead letter.
     pub(super) wake: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum FeedError {
-    /// What comes after the position is no longer in the oplog.
+    /// The changes after the position are no longer in the oplog.
     HistoryLost(Error),
     Broken(Error),
 }
@@ -57,24 +57,23 @@ impl From<Error> for FeedError {
     }
 }
 
-/// A stream that has begun with what it was opened at.
+/// A stream that has shown the document at its start.
 ///
-/// That first document is shown a second time, to no purpose but this: if anything else comes first, the oplog no longer
-/// reaches back so far. MongoDB says so itself when the stream is opened; not every server does. To begin with a
-/// document that is there, and not after it, also leaves nothing to a server's idea of where "after" is while others write. And whoever
-/// waits for it knows that the stream shows something.
+/// That document is shown a second time, only as a check: if another one comes first, the oplog no longer reaches back so far. MongoDB
+/// reports this itself when the stream is opened, but not every server does. A start at an existing document, and not after it, also does
+/// not depend on what a server takes as "after" while others write. And the first document proves that the stream works.
 pub(super) struct Feed {
     stream: ChangeStream<ChangeStreamEvent<RawDocumentBuf>>,
-    /// What was asked waits for its answer between two calls of `next`, too.
-    lookout: Lookout,
+    /// A request may wait for its answer between two calls of `next`, too.
+    watch: ConnectionWatch,
 }
 
 impl Feed {
-    /// Opens a stream of everything from `start`, which a stream has shown before, that concerns `partitions`, or says of no partition
-    /// that it does; of the events not those types.
+    /// Opens a stream from `start`, a position that a stream has shown before. It shows what concerns `partitions` or names no partition,
+    /// except events of the types `left_out`.
     pub(super) async fn open(
         events: &Database,
-        mut lookout: Lookout,
+        mut watch: ConnectionWatch,
         start: Position,
         partitions: &[Partition],
         left_out: &[&str],
@@ -95,12 +94,12 @@ impl Feed {
             .pipeline([doc! { "$match": inserts }])
             .start_at_operation_time(start.to_timestamp())
             .batch_size(1_000);
-        let stream = lookout
+        let stream = watch
             .until_lost(async { opening.await.map_err(FeedError::from) })
             .await?;
         let mut feed = Self {
             stream: stream.with_type(),
-            lookout,
+            watch,
         };
         match feed.next().await?.position() {
             first if first == start => Ok(feed),
@@ -110,7 +109,7 @@ impl Feed {
         }
     }
 
-    /// The next of the stream. May be dropped and called again without losing anything.
+    /// What the stream shows next. May be dropped and called again without losing anything.
     pub(super) async fn next(&mut self) -> Result<Incoming, FeedError> {
         let next = async {
             match self.stream.next().await {
@@ -119,7 +118,7 @@ impl Feed {
                 None => Err(FeedError::Broken(Error::custom("the change stream ended"))),
             }
         };
-        self.lookout.until_lost(next).await
+        self.watch.until_lost(next).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a subscription calls: the handler, and what it is handed.
+//! What a subscription calls: the handler, and what it passes to it.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -19,7 +19,7 @@ pub struct Delivery {
     pub recorded: Arc<RecordedEvent>,
     /// The event, decoded.
     pub event: Event,
-    /// Where it stands in the commit order; unknown in a scan.
+    /// Its position in the commit order. Unknown in a scan.
     pub position: Option<Position>,
 }
 
@@ -29,41 +29,41 @@ impl Delivery {
     }
 }
 
-/// Works on events. Delivery is at least once, and across partitions in any order: a handler's effects
-/// commute, and repeat harmlessly.
+/// Handles events. Each is delivered at least once, and there is no order between partitions: a handler's effects must commute, and
+/// repeat harmlessly.
 #[async_trait]
 pub trait Handler: fmt::Debug + Send + Sync + 'static {
-    /// Handles what has queued up of one audience (see [`Event::audience`]), oldest first.
+    /// Handles the queued events of one audience (see [`Event::audience`]), oldest first.
     ///
-    /// An error means that nothing may be taken for done: the whole batch is delivered again.
+    /// After an error the whole batch is delivered again.
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError>;
 
-    /// Makes what it writes to, where that is missing. It is called before there are leases: those that are gone went with their
-    /// database, and are made anew with everything else.
+    /// Makes the collections that it writes to, if they are missing. This is called before the leases are made: leases that are missing
+    /// were lost with their database, and are made again with everything else.
     async fn prepare(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// The server session of its transactions, if it always uses the same one: when this process dies, whoever takes its
-    /// leases over ends what is open there.
+    /// The server session of its transactions, if it always uses the same one. When this process dies, the successor ends the transaction
+    /// that is open there.
     async fn session(&self) -> Result<Option<bson::Uuid>, Error> {
         Ok(None)
     }
 
-    /// The types of the events it works on; none for all. The database leaves the others out, but for those that this program
-    /// does not know: nobody can say whether they concern it.
+    /// The types of the events that it handles. None: all. The database leaves out the others, except types that this program does not
+    /// know: it can't tell whether they concern the handler.
     fn event_types(&self) -> Option<&'static [&'static str]> {
         None
     }
 }
 
-/// Whose fault it is that a batch was not handled.
+/// Why a batch was not handled.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
-    /// What the handler works with does not answer, or can't take it now. Retried for ever.
+    /// A service that the handler needs does not answer, or can't accept work now. Retried without end.
     #[error("{0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The handler can't work on the event. As often as `subscriptions.attempts` says, and it becomes a dead letter.
+    /// The handler can't handle the event. After `subscriptions.attempts` attempts it becomes a dead letter.
     #[error("{0}")]
     Refused(String),
 }
@@ -79,7 +79,7 @@ impl From<Error> for HandlerError {
 }
 
 impl HandlerError {
-    /// Whether another transaction was faster: it is done in a moment.
+    /// Whether another transaction was faster. That one ends in a moment.
     pub(crate) fn is_conflict(&self) -> bool {
         let Self::Unavailable(cause) = self else { return false };
         let cause = cause.downcast_ref::<Error>();
@@ -87,9 +87,9 @@ impl HandlerError {
     }
 }
 
-/// What the work of a handler ends with; a panic is a refusal.
+/// The result of a handler's work. A panic counts as a refusal.
 ///
-/// What a panic says may hold what people wrote, and a dead letter must not: it is in the log only.
+/// The message of a panic may hold text of users, and a dead letter must not hold any. So the message is only in the log.
 pub async fn refusing_panics<T>(work: impl Future<Output = Result<T, HandlerError>>) -> Result<T, HandlerError> {
     let outcome = AssertUnwindSafe(work).catch_unwind().await;
     outcome.unwrap_or_else(|_| {

@@ -1,8 +1,8 @@
-//! Who works on which partition, and how far the work has come.
+//! Which process works on which partition, and how far it has come.
 //!
-//! The model is the change-feed processor (Kinesis Client Library, Cosmos DB): a document for each partition of
-//! a subscription, with an owner, a fencing number that every new owner raises, and a checkpoint. No clocks are
-//! compared: an owner raises `beat`, and who sees it unchanged for the lease's duration takes the lease over.
+//! This follows the change-feed processor (Kinesis Client Library, Cosmos DB): one document for each partition of a subscription, with
+//! an owner, a fencing number that every new owner raises, and a checkpoint. No clocks are compared: an owner raises `beat`, and a
+//! process that sees it unchanged for the duration of a lease takes the lease.
 
 use std::collections::BTreeMap;
 
@@ -28,22 +28,22 @@ pub struct Lease {
     pub id: String,
     pub subscription: String,
     pub partition: Partition,
-    /// The process that works on it; none where it was released or never taken.
+    /// The process that works on the partition. None: the lease was released, or never taken.
     pub owner: Option<String>,
-    /// The server session of the owner's transactions. One that the owner left open when it died holds up its heir on the
-    /// same rows until the server gives it up, after a minute: the heir ends it.
+    /// The server session of the owner's transactions. A transaction that is open when the owner dies blocks its successor on the same
+    /// rows until the server gives it up, after a minute. So the successor ends the session.
     #[serde(default)]
     pub session: Option<bson::Uuid>,
-    /// The owner that is about to end, and works on it until another takes it over.
+    /// The owner, if it is about to end. It works on the partition until a successor takes the lease over.
     #[serde(default)]
     pub offered_by: Option<String>,
-    /// Raised by every new owner: the checkpoints of the one before are refused from then on.
+    /// Raised by every new owner. From then on the checkpoints of the former owner are refused.
     pub fence: i64,
     /// Raised by the owner while it lives.
     pub beat: i64,
     /// Every event of the partition up to here is handled. [`Position::ORIGIN`]: nobody has begun.
     pub position: Position,
-    /// The next event is of a kind that the last owner did not know: only who knows it takes the lease. See [`Lease::needed`].
+    /// Set if the last owner did not know the next event: only a process that knows it takes the lease. See [`Lease::needed`].
     #[serde(default)]
     pub needs: Option<Needs>,
 }
@@ -54,7 +54,7 @@ pub struct Needs {
     #[serde(rename = "type")]
     pub event_type: String,
     pub schema: i32,
-    /// Of the lease when it was given back.
+    /// The lease's fence when it was given back.
     #[serde(default)]
     pub fence: i64,
 }
@@ -79,13 +79,13 @@ impl Lease {
         self.owner.is_some() && self.owner == self.offered_by
     }
 
-    /// What its next event needs, if nobody has had it since that was written: a program of the version before takes a lease without
-    /// clearing it, and may have gone on.
+    /// What the next event needs, if no process has held the lease since that was written. An earlier version of the program takes a
+    /// lease without clearing it, and may have gone on.
     pub(super) fn needed(&self) -> Option<&Needs> {
         self.needs.as_ref().filter(|needs| needs.fence == self.fence)
     }
 
-    /// Whether only a newer program can go on with it.
+    /// Whether only a newer program can go on with the partition.
     pub(super) fn is_beyond_us(&self) -> bool {
         self.needed().is_some_and(|needs| !needs.is_met())
     }
@@ -95,7 +95,7 @@ impl Lease {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     id: String,
-    /// Of its transactions.
+    /// The server session of its transactions.
     session: Option<bson::Uuid>,
 }
 
@@ -112,8 +112,8 @@ impl Owner {
     }
 }
 
-/// Leases that are to be had, with their owners.
-pub(super) type Vacancies = BTreeMap<Partition, Option<String>>;
+/// Leases that can be acquired, with their owners.
+pub(super) type Available = BTreeMap<Partition, Option<String>>;
 
 /// The leases of one subscription; the one writer of their documents.
 #[derive(Debug, Clone)]
@@ -136,8 +136,8 @@ impl Leases {
         &self.subscription
     }
 
-    /// Makes the leases that are missing, to begin after `position`. Their fences begin with the clock's milliseconds: what an owner of
-    /// those before has under way passes for none of these.
+    /// Makes the leases that are missing, to begin after `position`. Their fences begin with the clock's milliseconds, so that they differ
+    /// from those of earlier leases: writes that owners of those have under way are refused.
     pub async fn ensure(&self, position: Position) -> Result<(), Error> {
         if self.all().await?.len() == Partition::all().count() {
             return Ok(());
@@ -166,17 +166,17 @@ impl Leases {
         self.collection.find(mine).await?.try_collect().await
     }
 
-    /// The leases that are to be had, with their owners: those that are offered, and nobody's, given back or never taken. Those that
-    /// wait for a newer program are none of them.
-    pub(super) async fn vacant(&self) -> Result<Vacancies, Error> {
+    /// The leases that can be acquired, with their owners: those that are offered, given back, or were never taken. Leases that wait for
+    /// a newer program are not among them.
+    pub(super) async fn available(&self) -> Result<Available, Error> {
         let offered = doc! { "$expr": { "$eq": ["$owner", "$offered_by"] } };
-        let vacant = doc! { "_id": self.range(), "$or": [{ "owner": null }, offered] };
-        let vacant: Vec<Lease> = self.collection.find(vacant).await?.try_collect().await?;
-        let vacant = vacant.into_iter().filter(|lease| !lease.is_beyond_us());
-        Ok(vacant.map(|lease| (lease.partition, lease.owner)).collect())
+        let available = doc! { "_id": self.range(), "$or": [{ "owner": null }, offered] };
+        let leases: Vec<Lease> = self.collection.find(available).await?.try_collect().await?;
+        let leases = leases.into_iter().filter(|lease| !lease.is_beyond_us());
+        Ok(leases.map(|lease| (lease.partition, lease.owner)).collect())
     }
 
-    /// The ids of one subscription are a range, and `_id` has its index.
+    /// The ids of one subscription are a range of the index of `_id`.
     fn range(&self) -> Document {
         doc! { "$gte": format!("{}/", self.subscription), "$lt": format!("{}0", self.subscription) }
     }
@@ -193,7 +193,7 @@ impl Leases {
             .collect())
     }
 
-    /// Removes the leases of a subscription that nobody runs any more.
+    /// Removes the leases of a subscription that no process runs any more.
     pub async fn remove(&self) -> Result<(), Error> {
         self.collection
             .delete_many(doc! { "subscription": &self.subscription })
@@ -210,7 +210,7 @@ impl Leases {
             .map(drop)
     }
 
-    /// Asks the others to take over what the owner holds, who is about to end.
+    /// Offers all leases of an owner that is about to end.
     pub(super) async fn offer(&self, owner: &Owner) -> Result<(), Error> {
         let mine = doc! { "subscription": &self.subscription, "owner": owner.as_str() };
         self.collection
@@ -219,35 +219,36 @@ impl Leases {
             .map(drop)
     }
 
-    /// Takes leases, all in one statement, because readers wait for what is being handed over; answers those that it got.
-    /// Another may have been faster.
-    pub(super) async fn take(&self, claims: &[Claim<'_>], owner: &Owner) -> Result<Vec<Lease>, Error> {
-        if claims.is_empty() {
+    /// Takes leases, all in one statement, because readers wait during a handover. Returns those that it got: other processes may have
+    /// been faster.
+    pub(super) async fn take(&self, acquisitions: &[Acquisition<'_>], owner: &Owner) -> Result<Vec<Lease>, Error> {
+        if acquisitions.is_empty() {
             return Ok(Vec::new());
         }
-        let unchanged: Vec<Document> = claims.iter().map(Claim::unchanged).collect();
+        let unchanged: Vec<Document> = acquisitions.iter().map(Acquisition::unchanged).collect();
         let ours = doc! {
             "$set": { "owner": owner.as_str(), "session": owner.session, "needs": null },
             "$inc": { "fence": 1, "beat": 1 },
         };
         self.collection.update_many(doc! { "$or": unchanged }, ours).await?;
-        // Nobody else writes our name: that it is there, with the fencing number that we wrote, says that we took it.
+        // No other process writes our name. If it is there with the fencing number that we wrote, we took the lease.
         let mut taken = self.all().await?;
         taken.retain(|lease| {
-            let claimed = claims.iter().map(Claim::lease).find(|seen| seen.id == lease.id);
-            lease.owner.as_deref() == Some(owner.as_str()) && claimed.is_some_and(|seen| lease.fence == seen.fence + 1)
+            let mut seen = acquisitions.iter().map(Acquisition::lease);
+            lease.owner.as_deref() == Some(owner.as_str())
+                && seen.any(|seen| seen.id == lease.id && lease.fence == seen.fence + 1)
         });
         Ok(taken)
     }
 
-    /// Ends a session and the transaction that is open in it. The owner may live after all: then it tries again.
+    /// Ends a session and the transaction that is open in it. If the owner lives nevertheless, it tries again.
     pub(super) async fn end(&self, session: bson::Uuid) -> Result<(), Error> {
         let command = doc! { "killSessions": [{ "id": session }] };
         let admin = self.database.client().database("admin");
         admin.run_command(command).await.map(drop)
     }
 
-    /// Gives every lease of the owner back, with its last checkpoint where that has moved, all in one statement: readers wait for what
+    /// Gives all leases of the owner back, with the last checkpoints that have moved, in one statement: readers wait for partitions that
     /// nobody works on.
     pub(super) async fn release(&self, owner: &Owner, last: &[Checkpoint]) -> Result<(), Error> {
         let moved = last.iter().map(|checkpoint| {
@@ -270,7 +271,7 @@ impl Leases {
             .map(drop)
     }
 
-    /// Gives one lease back, to whoever knows what comes next, if it is the owner's still.
+    /// Gives one lease back, if it is still the owner's, to a process that knows the next event.
     pub(super) async fn give_back(&self, owner: &Owner, stuck: &Stuck) -> Result<(), Error> {
         let mine = doc! { "_id": self.id(stuck.partition), "owner": owner.as_str(), "fence": stuck.fence };
         let needs = bson::serialize_to_bson(&stuck.needs)?;
@@ -281,10 +282,9 @@ impl Leases {
         self.collection.update_one(mine, given_back).await.map(drop)
     }
 
-    /// Writes checkpoints, all in one command: those that are still the owner's to write. That one is another's by now, the owner sees
-    /// when it looks at the leases next.
+    /// Writes checkpoints in one command, except those of leases that the owner has lost. It notices those when it reads the leases next.
     ///
-    /// Writes of checkpoints are the only ones that are fenced. No checkpoint ever goes back.
+    /// Only the writes of checkpoints are fenced. No checkpoint ever goes back.
     pub(super) async fn save(&self, owner: &Owner, checkpoints: &[Checkpoint]) -> Result<(), Error> {
         if checkpoints.is_empty() {
             return Ok(());
@@ -316,34 +316,34 @@ impl Leases {
     }
 }
 
-/// A lease to go for, as it was seen.
+/// A lease to acquire, as it was read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Claim<'a> {
-    /// Of nobody, or of an owner that shows no sign of life.
+pub(super) enum Acquisition<'a> {
+    /// One that has no owner, or whose owner shows no sign of life.
     Take(&'a Lease),
-    /// Of a living owner that has too many, or is about to end.
+    /// One of a living owner that has too many, or is about to end.
     TakeOver(&'a Lease),
 }
 
-impl<'a> Claim<'a> {
+impl<'a> Acquisition<'a> {
     pub(super) fn lease(&self) -> &'a Lease {
         match self {
-            Claim::Take(lease) | Claim::TakeOver(lease) => lease,
+            Acquisition::Take(lease) | Acquisition::TakeOver(lease) => lease,
         }
     }
 
-    /// What the lease has to look like still. The beat of a living owner's may have moved.
+    /// The filter that finds the lease only if it has not changed. A living owner may have raised the beat.
     fn unchanged(&self) -> Document {
         let seen = self.lease();
         let mut unchanged = doc! { "_id": &seen.id, "owner": seen.owner.as_deref(), "fence": seen.fence };
-        if let Claim::Take(_) = self {
+        if let Acquisition::Take(_) = self {
             unchanged.insert("beat", seen.beat);
         }
         unchanged
     }
 }
 
-/// How far the owner of `fence` has come.
+/// How far the owner has come that holds the lease with this fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     pub(super) partition: Partition,
@@ -356,7 +356,7 @@ pub(super) struct Checkpoint {
 pub(super) struct Stuck {
     pub(super) partition: Partition,
     pub(super) fence: i64,
-    /// How far the owner has come, where that can be told.
+    /// How far the owner has come, if that is known.
     pub(super) reached: Option<Position>,
     pub(super) needs: Needs,
 }

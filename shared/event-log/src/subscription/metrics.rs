@@ -1,4 +1,4 @@
-//! What a subscription tells of itself.
+//! The metrics of subscriptions.
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -18,10 +18,10 @@ pub struct SubscriptionLabels {
     pub subscription: String,
 }
 
-/// Whose fault it is that a batch is tried again.
+/// Why a batch is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Fault {
-    /// What the handler works with does not answer, or can't take it now.
+    /// A service that the handler needs does not answer, or can't accept work now.
     Unavailable,
     /// The handler refuses an event.
     Refused,
@@ -43,7 +43,7 @@ pub struct SubscriptionMetrics {
     /// See [`super::SubscriptionSettings::queue_bytes`].
     pub queue_bytes: Family<SubscriptionLabels, Gauge>,
     pub leases_held: Family<SubscriptionLabels, Gauge>,
-    /// Partitions whose next event only a newer program can read, and nobody has come who does.
+    /// Partitions whose next event only a newer program can read, while no such program runs.
     pub leases_waiting: Family<SubscriptionLabels, Gauge>,
     pub leases_taken: Family<SubscriptionLabels, Counter>,
     pub leases_lost: Family<SubscriptionLabels, Counter>,
@@ -51,7 +51,7 @@ pub struct SubscriptionMetrics {
     pub scans: Family<SubscriptionLabels, Counter>,
     pub retries: Family<RetryLabels, Counter>,
     pub dead_letters: Family<SubscriptionLabels, Counter>,
-    /// Tasks of a subscription ended in disorder, and it began anew.
+    /// How often a subscription started again because one of its tasks panicked.
     pub restarts: Family<SubscriptionLabels, Counter>,
 }
 
@@ -86,7 +86,7 @@ impl SubscriptionMetrics {
         );
         registry.register(
             "leases_held",
-            "Partitions this process works on",
+            "Partitions that this process works on",
             self.leases_held.clone(),
         );
         registry.register(
@@ -107,12 +107,12 @@ impl SubscriptionMetrics {
         );
         registry.register(
             "retries",
-            "Batches that were tried again, by whose fault it was",
+            "Batches that were tried again, by the reason",
             self.retries.clone(),
         );
         registry.register(
             "restarts",
-            "How often a subscription began anew because a task of it panicked",
+            "How often a subscription started again because one of its tasks panicked",
             self.restarts.clone(),
         );
         registry.register(
@@ -122,7 +122,7 @@ impl SubscriptionMetrics {
         );
     }
 
-    /// A subscription ended here: what it told of its present is over. What it has counted stays.
+    /// Removes the gauges of a subscription that has ended here. Its counters stay.
     pub(super) fn ended(&self, labels: &SubscriptionLabels) {
         self.lag_seconds.remove(labels);
         self.backlog.remove(labels);

@@ -1,12 +1,15 @@
-//! How far each partition has come: what a checkpoint may say.
+//! How far each partition has come, and so which checkpoint may be written.
 //!
-//! Invariant: a checkpoint at `p` says that every event of the partition up to `p` is handled. It may be moved to
-//! the stream's frontier only if the stream was opened at or below the checkpoint after the lease was
-//! taken, or before it was taken over (`covered`), no scan is under way, and nothing is unfinished; else to what the stream showed right before the
-//! lowest unfinished event. Every checkpoint is the position of something that the stream has shown: a stream that is
-//! opened there shows it again, or the oplog no longer reaches back so far. One lock guards the frontier and the
-//! partitions together, because a frontier read before a stream was reopened must not be applied to a partition that
-//! only the new stream covers.
+//! Invariant: a checkpoint at `p` says that every event of the partition up to `p` is handled. It may move to the stream's frontier only
+//! if no scan is under way, no event is unfinished, and the stream covers the partition: it was opened at or below the checkpoint, after
+//! the lease was taken or before it was taken over. If an event is unfinished, the checkpoint may move to what the stream showed right
+//! before the lowest one.
+//!
+//! Every checkpoint is the position of something that the stream has shown. A stream that is opened there shows it again, or the oplog no
+//! longer reaches back so far.
+//!
+//! One lock guards the frontier and the partitions together: a frontier that was read before a stream was reopened must not be applied to
+//! a partition that only the new stream covers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,9 +28,9 @@ pub(super) struct Progress {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Every event up to here, of every covered partition, was handed to its partition.
+    /// Every event up to here of every covered partition was delivered to its partition.
     frontier: Position,
-    /// The last of the stream was not a mark for all: checkpoints stop short of what clients were answered.
+    /// The stream's last change was no mark for all partitions. So checkpoints are below the position that the last command returned.
     unsettled: bool,
     partitions: BTreeMap<Partition, PartitionProgress>,
 }
@@ -36,17 +39,17 @@ struct State {
 struct PartitionProgress {
     fence: i64,
     covered: bool,
-    /// How many scans are under way: after a lost history a second one may begin before the first has ended, and the end of
-    /// the first says nothing about what only the second finds.
+    /// How many scans are under way. If the oplog rolls over twice, a second scan may begin before the first has ended, and the first may
+    /// not find what only the second finds.
     scans: u32,
-    /// How many more checkpoints are worth writing at once: two after the last event. A server may answer an
-    /// insert with a time slightly above its change event's; the second checkpoint is above that too.
+    /// How many more checkpoints are written at once: two after the last event. A server may answer an insert with a time slightly above
+    /// that of its change event. The second checkpoint is above that time too.
     writes_due: u8,
-    /// What was handed over and is not handled yet.
+    /// The events that were delivered and are not handled yet.
     unfinished: BTreeMap<Position, Unfinished>,
     /// The highest checkpoint that is known to be stored.
     saved: Position,
-    /// What comes next is of a kind that this program does not know.
+    /// Set if this program does not know the next event.
     needs: Option<Needs>,
 }
 
@@ -73,8 +76,8 @@ impl Progress {
         self.insert(partition, fence, position, None);
     }
 
-    /// A lease was taken over that the stream has covered before. What it has shown above `position` is about to be handed to
-    /// the partition; the checkpoint must not pass it in between.
+    /// A lease was taken over that the stream covered before. The events that it has shown above `position` are about to be delivered,
+    /// and the checkpoint must not pass them meanwhile.
     pub(super) fn add_prepared(&self, partition: Partition, fence: i64, position: Position, shown: &[Shown]) {
         self.insert(partition, fence, position, Some(shown));
     }
@@ -85,7 +88,7 @@ impl Progress {
             fence,
             covered: shown.is_some(),
             scans: 0,
-            // What the owner before has handled last may be waited for, at a time slightly above its event's.
+            // Somebody may wait for the last event that the former owner handled, at a time slightly above the event's.
             writes_due: if shown.is_some() { 2 } else { 0 },
             unfinished,
             saved: position,
@@ -104,7 +107,7 @@ impl Progress {
         *self.lock() = State::default();
     }
 
-    /// The partition can't go on here: what comes next is of a kind that this program does not know.
+    /// The partition can't go on here, because this program does not know the next event.
     pub(super) fn got_stuck(&self, partition: Partition, fence: i64, needs: &Needs) {
         if let Some(progress) = self.lock().partitions.get_mut(&partition)
             && progress.fence == fence
@@ -127,14 +130,14 @@ impl Progress {
         stuck.collect()
     }
 
-    /// The partition's checkpoint stays until every scan is over.
+    /// A scan has begun: the partition's checkpoint stays until every scan has ended.
     pub(super) fn scan_began(&self, partition: Partition) {
         if let Some(progress) = self.lock().partitions.get_mut(&partition) {
             progress.scans += 1;
         }
     }
 
-    /// Everything scanned is handled, unless the lease is another by now.
+    /// A scan has ended, and its events are handled, unless the lease has been lost since.
     pub(super) fn scan_ended(&self, partition: Partition, fence: i64) {
         if let Some(progress) = self.lock().partitions.get_mut(&partition)
             && progress.fence == fence
@@ -156,7 +159,7 @@ impl Progress {
         }
     }
 
-    /// An event is about to be handed to its partition.
+    /// An event is about to be delivered to its partition.
     pub(super) fn began(&self, partition: Partition, position: Position, recorded_at: DateTime<Utc>) {
         let mut state = self.lock();
         let previous = state.frontier;
@@ -167,14 +170,14 @@ impl Progress {
         }
     }
 
-    /// The stream has shown everything up to `position`, last a mark for all or something else.
+    /// The stream has shown everything up to `position`. `settles`: a mark for all partitions came last.
     pub(super) fn advance(&self, position: Position, settles: bool) {
         let mut state = self.lock();
         state.frontier = state.frontier.max(position);
         state.unsettled = !settles;
     }
 
-    /// The frontier, if the last of the stream was not a mark for all.
+    /// The frontier, if the stream's last change was no mark for all partitions.
     pub(super) fn unsettled(&self) -> Option<Position> {
         let state = self.lock();
         state.unsettled.then_some(state.frontier)
@@ -189,7 +192,7 @@ impl Progress {
         }
     }
 
-    /// The checkpoints that are worth writing: those that moved. `idle` includes the partitions without events.
+    /// The checkpoints to write: those that moved. `idle` includes partitions without events.
     pub(super) fn due(&self, idle: bool) -> Vec<Checkpoint> {
         let state = self.lock();
         state
@@ -221,7 +224,7 @@ impl Progress {
         }
     }
 
-    /// Up to where the stream has shown everything.
+    /// The position up to which the stream has shown everything.
     pub(super) fn frontier(&self) -> Position {
         self.lock().frontier
     }
@@ -246,7 +249,7 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds the lock can panic half-way through a change.
+        // No code that holds the lock can panic in the middle of a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -311,7 +314,7 @@ mod tests {
         assert_eq!(due(&progress), []);
     }
 
-    /// Else the events between a new lease's checkpoint and the stream that was opened before it would be lost.
+    /// Otherwise the events between a new lease's checkpoint and the start of an older stream would be lost.
     #[test]
     fn a_partition_that_the_stream_does_not_cover_yet_has_no_checkpoint() {
         let progress = Progress::default();
@@ -320,7 +323,7 @@ mod tests {
         progress.advance(at(200), false);
         progress.add(partition(2), 7, at(50));
         assert_eq!(due(&progress), [(1, 200)]);
-        // This one began to be opened before the lease was taken, and that one for an earlier lease.
+        // The first stream began to open before the lease was taken, the second for an earlier lease.
         progress.stream_opened(at(190), &[(partition(1), 1)]);
         progress.stream_opened(at(190), &[(partition(1), 1), (partition(2), 6)]);
         progress.advance(at(201), false);
@@ -344,7 +347,7 @@ mod tests {
         assert_eq!(due(&progress), [(1, 100)]);
     }
 
-    /// The history was lost again during the first scan: what was committed since its horizon only the second one finds.
+    /// The oplog rolled over again during the first scan: only the second scan finds what was committed after the first one's horizon.
     #[test]
     fn the_end_of_one_scan_is_not_the_end_of_another() {
         let progress = Progress::default();

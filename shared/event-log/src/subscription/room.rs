@@ -1,7 +1,7 @@
-//! How much of the stream may be in memory: what is queued, laid out, or worked on, of all partitions together.
+//! A limit on the memory of the stream's events that are queued, in lanes, or being handled, in all partitions together.
 //!
-//! Who hands an event over takes room for it first, and waits until there is some: so the stream is not read on. The room is given
-//! back when the event is handled, or will not be handled here.
+//! Whoever delivers an event first takes room for it, and waits until there is some. Meanwhile the stream is not read on. The room is
+//! free again when the event is handled, or will not be handled here.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::event_store::RecordedEvent;
 
-/// About what an event takes beside its data: the envelope, its places in queue, lane and progress.
+/// About what an event takes besides its data: the envelope, and its entries in queue, lane and progress.
 const ENVELOPE: usize = 1_024;
 
 #[derive(Debug)]
@@ -18,9 +18,9 @@ pub(super) struct Room {
     most: u32,
 }
 
-/// What an event takes of it, until it is dropped.
+/// The room that one event takes, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct RoomPermit {
     _bytes: Option<OwnedSemaphorePermit>,
 }
 
@@ -33,17 +33,17 @@ impl Room {
         }
     }
 
-    /// Waits until there is room for an event. One that is larger than all there is has all of it.
-    pub(super) async fn take(&self, event: Option<&RecordedEvent>) -> Held {
+    /// Waits until there is room for an event. An event that is larger than the whole room takes the whole room.
+    pub(super) async fn take(&self, event: Option<&RecordedEvent>) -> RoomPermit {
         let bytes = self.bytes.clone().acquire_many_owned(self.needed(event)).await;
-        // It is never closed.
-        Held { _bytes: bytes.ok() }
+        // The semaphore is never closed.
+        RoomPermit { _bytes: bytes.ok() }
     }
 
-    /// Room for an event, if there is some at once.
-    pub(super) fn take_now(&self, event: Option<&RecordedEvent>) -> Option<Held> {
+    /// Takes room for an event, if there is some now.
+    pub(super) fn take_now(&self, event: Option<&RecordedEvent>) -> Option<RoomPermit> {
         let bytes = self.bytes.clone().try_acquire_many_owned(self.needed(event));
-        bytes.ok().map(|bytes| Held { _bytes: Some(bytes) })
+        bytes.ok().map(|bytes| RoomPermit { _bytes: Some(bytes) })
     }
 
     /// The bytes that are taken.
@@ -53,7 +53,7 @@ impl Room {
     }
 
     fn needed(&self, event: Option<&RecordedEvent>) -> u32 {
-        // Twice: as it was read, and decoded.
+        // Twice: the event as it was read, and the decoded one.
         let data = event.map_or(0, |event| 2 * event.data.as_bytes().len());
         u32::try_from(ENVELOPE + data).unwrap_or(u32::MAX).min(self.most)
     }

@@ -1,4 +1,4 @@
-//! Reading the event store itself, where no change stream reaches back far enough.
+//! Reading events from the event store, where no change stream reaches back far enough.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,42 +7,41 @@ use mongodb::error::Error;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::patience::Patience;
+use super::backoff::Backoff;
+use super::context::Context;
 use super::stored::Stored;
 use super::worker::ScanEntry;
-use super::workshop::Workshop;
 use crate::position::Position;
 use model::ids::{EventId, Partition, uuid_v7_floor};
 
-/// How many scanned events may be on their way at once.
-const ON_THEIR_WAY: u32 = 2_048;
+/// How many scanned events may wait to be handled at once.
+const MOST_UNHANDLED: u32 = 2_048;
 
-/// Hands every event from `from` on to its partition, and ends when all are handled.
+/// Delivers every event from `from` on to its partition, and ends when all are handled.
 ///
-/// The stream begins at `horizon`: what the scan does not see, the stream shows. Events may be seen twice, and handlers
-/// don't mind.
+/// The stream begins at `horizon`, and shows what the scan does not find. Some events come twice, which handlers allow.
 pub(super) async fn scan(
-    workshop: Arc<Workshop>,
+    context: Arc<Context>,
     entries: Vec<ScanEntry>,
     from: EventId,
     horizon: Position,
     stop: CancellationToken,
 ) {
-    workshop.metrics.scans.get_or_create(&workshop.labels()).inc();
+    context.metrics.scans.get_or_create(&context.labels()).inc();
     let entries: BTreeMap<Partition, ScanEntry> = entries.into_iter().map(|entry| (entry.partition, entry)).collect();
-    let permits = Arc::new(Semaphore::new(ON_THEIR_WAY as usize));
+    let permits = Arc::new(Semaphore::new(MOST_UNHANDLED as usize));
     let mut next = from;
-    let mut patience = Patience::new(&workshop.settings);
+    let mut backoff = Backoff::new(&context.settings);
     let mut scanned = 0_u64;
     tracing::info!(
-        subscription = workshop.subscription,
+        subscription = context.subscription,
         partitions = entries.len(),
         "scanning the event store"
     );
-    let losses = &workshop.losses;
-    while let Err(error) = losses
-        .until_lost(hand_over(
-            &workshop,
+    let connections = &context.connections;
+    while let Err(error) = connections
+        .until_lost(deliver(
+            &context,
             &entries,
             &permits,
             horizon,
@@ -52,24 +51,24 @@ pub(super) async fn scan(
         ))
         .await
     {
-        tracing::warn!(subscription = workshop.subscription, %error, "the scan broke off; going on");
-        if !patience.pause(&stop).await {
+        tracing::warn!(subscription = context.subscription, %error, "the scan was interrupted; going on");
+        if !backoff.pause(&stop).await {
             return;
         }
     }
-    // All permits are back: everything is handled, or its lease was lost.
-    let all = stop.run_until_cancelled(permits.acquire_many(ON_THEIR_WAY)).await;
+    // All permits are back, so every event is handled, or the lease of its partition was lost.
+    let all = stop.run_until_cancelled(permits.acquire_many(MOST_UNHANDLED)).await;
     if all.is_none() || stop.is_cancelled() {
         return;
     }
     for entry in entries.values() {
-        workshop.progress.scan_ended(entry.partition, entry.fence);
+        context.progress.scan_ended(entry.partition, entry.fence);
     }
-    tracing::info!(subscription = workshop.subscription, scanned, "the scan is done");
+    tracing::info!(subscription = context.subscription, scanned, "the scan has ended");
 }
 
-async fn hand_over(
-    workshop: &Workshop,
+async fn deliver(
+    context: &Context,
     entries: &BTreeMap<Partition, ScanEntry>,
     permits: &Arc<Semaphore>,
     horizon: Position,
@@ -78,9 +77,9 @@ async fn hand_over(
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let partitions: Vec<Partition> = entries.keys().copied().collect();
-    let mut events = workshop
+    let mut events = context
         .store
-        .scan(&partitions, &workshop.left_out(), *next, horizon)
+        .scan(&partitions, &context.left_out(), *next, horizon)
         .await?;
     while let Some(read) = events.next().await? {
         let Some(Ok(permit)) = stop.run_until_cancelled(permits.clone().acquire_owned()).await else {
@@ -98,7 +97,7 @@ async fn hand_over(
     Ok(())
 }
 
-/// The id to begin at for a checkpoint: ids come from several clocks, and transactions take their time.
+/// The id at which a scan begins for a checkpoint. It is earlier, because ids come from several clocks, and transactions take time.
 pub(super) fn start_of(checkpoint: Position, overlap: std::time::Duration) -> EventId {
     if checkpoint == Position::ORIGIN {
         return EventId::from_bytes([0; 16]);

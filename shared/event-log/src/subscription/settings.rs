@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde::{Deserialize, Serialize};
 
 /// The section `subscriptions` of the configuration.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SubscriptionSettings {
-    /// A lease that was not renewed for this long is anybody's.
+    /// Another process may take a lease that was not renewed for so long.
     #[serde(with = "humantime_serde")]
     pub lease_duration: Duration,
-    /// How often leases are renewed, looked over and balanced.
+    /// How often leases are renewed, read and balanced.
     #[serde(with = "humantime_serde")]
     pub renew_every: Duration,
-    /// How often is looked for leases that are offered, or were given back: until somebody takes these, readers wait for what
-    /// nobody works on.
+    /// How often a process looks for leases that are offered or were given back. Nobody works on those that were given back, and
+    /// readers wait, until a process takes them.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
-    /// How long a process that ends waits for the others to take its leases over; then it gives them back.
+    /// How long a process that ends waits until others take its leases over. Then it gives them back.
     #[serde(with = "humantime_serde")]
     pub hand_over_within: Duration,
     /// How often checkpoints are written while events flow.
@@ -27,21 +28,21 @@ pub struct SubscriptionSettings {
     /// How often the checkpoints of partitions without events are moved.
     #[serde(with = "humantime_serde")]
     pub idle_checkpoint_every: Duration,
-    /// After this long without any event a mark is written, so that idle checkpoints move on.
+    /// A mark is written after so long without an event, so that the checkpoints of idle partitions move on.
     #[serde(with = "humantime_serde")]
     pub heartbeat_every: Duration,
-    /// A stream that shows nothing for so long, not even a mark, has broken without a word: longer than marks take to be
-    /// written and to come by.
+    /// A stream that shows nothing for so long, not even a mark, is broken and has not said so. It must be longer than it takes to
+    /// write a mark and to see it in the stream.
     #[serde(with = "humantime_serde")]
     pub stream_silence: Duration,
     /// How many batches one process works on at once.
     pub concurrency: usize,
     /// The most events that are handled in one batch.
     pub batch: usize,
-    /// The most events of one partition that are laid out for work at once, or kept for a lease that is to be taken over.
+    /// The most events of one partition that are in lanes at once, or are kept for a lease that is to be taken over.
     pub window: usize,
-    /// The most memory, in bytes, that events of the stream take until they are handled, all partitions together. Beyond it, the
-    /// stream is not read on.
+    /// The most memory, in bytes, that events of the stream take until they are handled, in all partitions together. When it is full,
+    /// the stream is not read on.
     pub queue_bytes: u32,
     /// How often a handler may refuse an event before it becomes a dead letter.
     pub attempts: u32,
@@ -50,9 +51,20 @@ pub struct SubscriptionSettings {
     pub backoff: Duration,
     #[serde(with = "humantime_serde")]
     pub backoff_max: Duration,
-    /// How far before a lost checkpoint a scan begins: ids come from several clocks.
+    /// How far before the checkpoint a scan begins, because ids come from several clocks.
     #[serde(with = "humantime_serde")]
     pub scan_overlap: Duration,
+}
+
+impl SubscriptionSettings {
+    /// The pauses between tries: they double up to a bound, and never end.
+    pub fn pauses(&self) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(self.backoff)
+            .with_max_delay(self.backoff_max)
+            .without_max_times()
+            .build()
+    }
 }
 
 impl Default for SubscriptionSettings {

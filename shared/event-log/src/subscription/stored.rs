@@ -1,4 +1,4 @@
-//! What the event store holds: events, and perhaps what is none.
+//! The documents of the event store: events, and perhaps others.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use model::ids::Partition;
 #[derive(Debug, Clone)]
 pub(super) enum Stored {
     Event(Arc<RecordedEvent>),
-    /// No event that any program of ours could have written.
+    /// No event: none of our programs writes such a document.
     Unreadable(Arc<Unreadable>),
 }
 
@@ -40,7 +40,7 @@ impl Stored {
         }
     }
 
-    /// When it was recorded, as far as is known of what stands at `position`.
+    /// When it was recorded, as far as that is known of the document at `position`.
     pub(super) fn recorded_at(&self, position: Position) -> DateTime<Utc> {
         self.event().map_or_else(|| position.time(), |event| event.recorded_at)
     }

@@ -1,11 +1,11 @@
-//! The work on one partition: a queue, lanes, and dead letters.
+//! The task of one partition: its queue, its lanes, and its dead letters.
 //!
-//! Events of one audience are handled in order, those of different audiences at once: an audience's own
-//! order is all that matters. A lane takes what has queued up as one batch. A long queue stalls no other partition, until there is
-//! no room left for what is queued anywhere ([`super::room`]).
+//! The events of one audience are handled in order. Those of different audiences are handled at the same time, because only the order
+//! within an audience matters. A lane takes all that is queued as one batch. A long queue does not delay other partitions, until the
+//! room for all queued events is full ([`super::room`]).
 //!
-//! An event that this program does not know, but another may, is no dead letter: the partition stops in front of it, and its lease is
-//! given back to whoever can go on (`docs/adr/0009-an-event-that-nobody-here-knows-waits.md`).
+//! An event that this program does not know, but a newer one may, is no dead letter: the partition stops before it, and its lease is
+//! given back to a process that can go on (`docs/adr/0009-an-event-that-nobody-here-knows-waits.md`).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Blocked, Done, Loaded, Place, Runner};
+use super::backoff::Backoff;
+use super::batch::{Done, Queued, Runner, Source};
 use super::candidates::Shown;
-use super::dead_letters::{Buried, DeadLetter};
+use super::context::Context;
+use super::dead_letters::{Blocked, DeadLetter, LetterState};
 use super::feed::Mark;
 use super::handler::{Delivery, HandlerError};
 use super::leases::{Lease, Needs};
 use super::metrics::PartitionLabels;
-use super::patience::Patience;
-use super::room::Held;
+use super::room::RoomPermit;
 use super::stored::Stored;
-use super::workshop::Workshop;
 use crate::event_store::Envelope;
 use crate::position::Position;
 use model::events::DecodeError;
@@ -37,57 +37,57 @@ use model::ids::{Partition, UserId};
 enum Item {
     Event {
         stored: Stored,
-        place: Place,
+        source: Source,
     },
-    /// An operator wrote something on a dead letter of this partition.
+    /// An operator has requested something on a dead letter of this partition.
     Wake {
         position: Position,
     },
 }
 
-/// The coordinator's end of a partition.
+/// The coordinator's handle of a partition task.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) partition: Partition,
     pub(super) fence: i64,
-    /// The stream has been handed over up to here.
+    /// The task has received the stream up to here.
     pub(super) delivered: Position,
-    /// A stream was opened that began at `delivered` or below. What an older one shows may lie above something that nobody has
-    /// shown to this worker.
+    /// A stream was opened that began at `delivered` or below. An event of an older stream may come after events that this task has not
+    /// received.
     covered: bool,
     queue: mpsc::UnboundedSender<Item>,
-    workshop: Arc<Workshop>,
+    context: Arc<Context>,
     stop: CancellationToken,
 }
 
 impl Worker {
-    /// For a lease that no stream covers yet. Its task is one of `tasks`.
-    pub(super) fn start(workshop: Arc<Workshop>, lease: &Lease, tasks: &mut JoinSet<()>) -> Self {
-        workshop.progress.add(lease.partition, lease.fence, lease.position);
-        Self::begin(workshop, lease, tasks)
+    /// Starts the task, as one of `tasks`, for a lease that no stream covers yet.
+    pub(super) fn start(context: Arc<Context>, lease: &Lease, tasks: &mut JoinSet<()>) -> Self {
+        context.progress.add(lease.partition, lease.fence, lease.position);
+        Self::begin(context, lease, tasks)
     }
 
-    /// For a lease that the stream has covered before it was taken over: it has shown this.
+    /// Starts the task for a lease that the stream covered before the takeover, with what the stream has shown.
     pub(super) fn start_prepared(
-        workshop: Arc<Workshop>,
+        context: Arc<Context>,
         lease: &Lease,
         mut shown: Vec<Shown>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
         shown.retain(|shown| shown.position > lease.position);
-        workshop
+        context
             .progress
             .add_prepared(lease.partition, lease.fence, lease.position, &shown);
-        let mut worker = Self::begin(workshop, lease, tasks);
+        let mut worker = Self::begin(context, lease, tasks);
         worker.covered = true;
         for shown in shown {
             worker.delivered = shown.position;
-            worker.enqueue(shown.stored, shown.position, shown.held);
+            worker.enqueue(shown.stored, shown.position, shown.permit);
         }
         worker
     }
 
-    fn begin(workshop: Arc<Workshop>, lease: &Lease, tasks: &mut JoinSet<()>) -> Self {
+    fn begin(context: Arc<Context>, lease: &Lease, tasks: &mut JoinSet<()>) -> Self {
         let &Lease {
             partition,
             fence,
@@ -96,34 +96,34 @@ impl Worker {
         } = lease;
         let (queue, receiver) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let bench = Bench {
-            workshop: workshop.clone(),
+        let task = PartitionTask {
+            context: context.clone(),
             partition,
             fence,
             receiver,
-            taken_up: VecDeque::new(),
+            pending: VecDeque::new(),
             unknown: None,
             stop: stop.clone(),
             lanes: HashMap::new(),
             running: HashSet::new(),
-            in_hand: 0,
+            in_lanes: 0,
             blocked: Blocked::default(),
-            look_at_letters: true,
+            letters_due: true,
             wakes: Vec::new(),
         };
-        tasks.spawn(bench.run());
+        tasks.spawn(task.run());
         Self {
             partition,
             fence,
             delivered: position,
             covered: false,
             queue,
-            workshop,
+            context,
             stop,
         }
     }
 
-    /// From now on the stream is one that shows all that this worker needs.
+    /// From now on the stream shows everything that this partition needs.
     pub(super) fn cover(&mut self) {
         self.covered = true;
     }
@@ -132,47 +132,48 @@ impl Worker {
         self.covered
     }
 
-    /// From where on a stream has to show the partition. Of an idle one nothing was handed over for long, but its checkpoint follows
-    /// the stream.
+    /// The position from which a stream has to show the partition. An idle partition has received nothing for long, but its checkpoint
+    /// follows the stream.
     pub(super) fn needs(&self) -> Position {
-        self.delivered.max(self.workshop.progress.stored(self.partition))
+        self.delivered.max(self.context.progress.stored(self.partition))
     }
 
-    /// Whether the stream's next is for this worker: not before the stream covers it, and not what was handed over before.
+    /// Whether the task needs what the stream shows at `position`: not before the stream covers the partition, and not what it has
+    /// received before.
     pub(super) fn awaits(&self, position: Position) -> bool {
         self.covered && position > self.delivered
     }
 
-    /// Hands over an event of the stream, if the worker awaits it.
-    pub(super) fn deliver(&mut self, stored: Stored, position: Position, held: Held) {
+    /// Delivers an event of the stream, if the task awaits it.
+    pub(super) fn deliver(&mut self, stored: Stored, position: Position, permit: RoomPermit) {
         if !self.awaits(position) {
             return;
         }
         self.delivered = position;
-        self.workshop
+        self.context
             .progress
             .began(self.partition, position, stored.recorded_at(position));
-        self.enqueue(stored, position, held);
+        self.enqueue(stored, position, permit);
     }
 
-    /// Hands over a mark: nothing is to be done, but a checkpoint must pass it.
+    /// Delivers a mark: there is nothing to handle, but the checkpoint must pass it.
     pub(super) fn deliver_mark(&mut self, mark: Mark, position: Position) {
         if !self.awaits(position) {
             return;
         }
         self.delivered = position;
-        self.workshop
+        self.context
             .progress
-            .began(self.partition, position, self.workshop.clock.now());
+            .began(self.partition, position, self.context.clock.now());
         if mark.wake {
-            // A worker that is gone has no use for it, and its progress is gone too.
+            // A task that has ended does not need it, and its progress is gone too.
             let _ = self.queue.send(Item::Wake { position });
         } else {
-            self.workshop.progress.finished(self.partition, [position]);
+            self.context.progress.finished(self.partition, [position]);
         }
     }
 
-    /// Where a scan hands its events over.
+    /// Where a scan delivers events to.
     pub(super) fn scan_entry(&self) -> ScanEntry {
         ScanEntry {
             partition: self.partition,
@@ -181,19 +182,22 @@ impl Worker {
         }
     }
 
-    fn enqueue(&self, stored: Stored, position: Position, held: Held) {
-        let place = Place::Stream { position, _held: held };
-        // A worker that is gone has given up its lease: the event stays above its checkpoint for the next owner.
-        let _ = self.queue.send(Item::Event { stored, place });
+    fn enqueue(&self, stored: Stored, position: Position, permit: RoomPermit) {
+        let source = Source::Stream {
+            position,
+            _permit: permit,
+        };
+        // A task that has ended has given up its lease: the event stays above the checkpoint for the next owner.
+        let _ = self.queue.send(Item::Event { stored, source });
     }
 
-    /// Its task ends after the batches under way; what is queued stays for the next owner.
+    /// The task ends after the batches under way. What is queued stays for the next owner.
     pub(super) fn stop(self) {
         self.stop.cancel();
     }
 }
 
-/// The scan's end of a partition.
+/// A scan's handle of a partition task.
 #[derive(Debug)]
 pub(super) struct ScanEntry {
     pub(super) partition: Partition,
@@ -202,152 +206,150 @@ pub(super) struct ScanEntry {
 }
 
 impl ScanEntry {
-    /// The permit is given back when the event is handled, or will never be.
+    /// The permit is returned when the event is handled, or will not be handled here.
     pub(super) fn deliver(&self, stored: Stored, permit: OwnedSemaphorePermit) {
-        let place = Place::Scan { _permit: permit };
-        // As of a worker's own.
-        let _ = self.queue.send(Item::Event { stored, place });
+        let source = Source::Scan { _permit: permit };
+        // A task that has ended leaves the event to the next owner.
+        let _ = self.queue.send(Item::Event { stored, source });
     }
 }
 
 /// The state of a partition's task.
-struct Bench {
-    workshop: Arc<Workshop>,
+struct PartitionTask {
+    context: Arc<Context>,
     partition: Partition,
     fence: i64,
     receiver: mpsc::UnboundedReceiver<Item>,
-    /// Out of the queue, and in no lane yet.
-    taken_up: VecDeque<Item>,
-    /// What the first of them needs, if this program does not know it: nothing more is taken up.
+    /// Received, and in no lane yet.
+    pending: VecDeque<Item>,
+    /// What the first of them needs, if this program does not know it. Then nothing more is received.
     unknown: Option<Needs>,
     stop: CancellationToken,
-    lanes: HashMap<UserId, VecDeque<(Loaded, Delivery)>>,
+    lanes: HashMap<UserId, VecDeque<Queued>>,
     running: HashSet<UserId>,
     /// Events in lanes, running or not.
-    in_hand: usize,
+    in_lanes: usize,
     blocked: Blocked,
-    look_at_letters: bool,
+    letters_due: bool,
     wakes: Vec<Position>,
 }
 
-impl Bench {
+impl PartitionTask {
     async fn run(mut self) {
         let mut under_way = FuturesUnordered::new();
-        // The last to be made, so that it is the first to go.
+        // It is made last, so that it is dropped first.
         let mut guard = Guard {
-            workshop: self.workshop.clone(),
+            context: self.context.clone(),
             partition: self.partition,
-            in_order: false,
+            finished: false,
         };
         loop {
-            if self.look_at_letters && under_way.is_empty() {
-                if !self.work_on_letters().await {
+            if self.letters_due && under_way.is_empty() {
+                if !self.retry_letters().await {
                     break;
                 }
                 let wakes = std::mem::take(&mut self.wakes);
-                self.workshop.progress.finished(self.partition, wakes);
-                self.look_at_letters = false;
+                self.context.progress.finished(self.partition, wakes);
+                self.letters_due = false;
             }
-            if !self.look_at_letters {
+            if !self.letters_due {
                 for batch in self.ready_batches() {
-                    let blocked = self.blocked.of(batch.1.iter().map(|(loaded, _)| &*loaded.event));
+                    let blocked = self.blocked.of(batch.1.iter().map(|(_, delivery)| &*delivery.recorded));
                     let runner = self.runner();
                     under_way.push(async move { runner.run(batch.0, batch.1, blocked).await });
                 }
             }
             if let Some(unknown) = &self.unknown
-                && self.in_hand == 0
+                && self.in_lanes == 0
             {
-                self.workshop.progress.got_stuck(self.partition, self.fence, unknown);
+                self.context.progress.got_stuck(self.partition, self.fence, unknown);
             }
-            let takes_more = self.unknown.is_none() && self.in_hand < self.workshop.settings.window;
+            let receives = self.unknown.is_none() && self.in_lanes < self.context.settings.window;
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(done) = under_way.next(), if !under_way.is_empty() => self.settle(done),
-                received = self.receiver.recv(), if takes_more => match received {
-                    Some(item) => if !self.take_up(item).await { break },
+                received = self.receiver.recv(), if receives => match received {
+                    Some(item) => if !self.receive(item).await { break },
                     None => break,
                 },
             }
         }
-        // What is under way is finished, so that its checkpoint need not be done again.
+        // The batches under way are finished, so that the next owner need not handle them again.
         while let Some(done) = under_way.next().await {
             self.settle(done);
         }
-        guard.in_order = true;
+        guard.finished = true;
     }
 
     fn runner(&self) -> Runner {
         Runner {
-            workshop: self.workshop.clone(),
+            context: self.context.clone(),
             partition: self.partition,
             stop: self.stop.clone(),
         }
     }
 
-    /// Takes an item and what else is in the queue, up to what this program does not know; false when stopped meanwhile.
-    async fn take_up(&mut self, first: Item) -> bool {
-        let room = self.workshop.settings.window.saturating_sub(self.in_hand).max(1);
-        self.taken_up.push_back(first);
-        while self.taken_up.len() < room
+    /// Receives an item and what else is in the queue, up to what this program does not know. False: stopped meanwhile.
+    async fn receive(&mut self, first: Item) -> bool {
+        let room = self.context.settings.window.saturating_sub(self.in_lanes).max(1);
+        self.pending.push_back(first);
+        while self.pending.len() < room
             && let Ok(item) = self.receiver.try_recv()
         {
-            self.taken_up.push_back(item);
+            self.pending.push_back(item);
         }
         while self.unknown.is_none()
-            && let Some(item) = self.taken_up.pop_front()
+            && let Some(item) = self.pending.pop_front()
         {
             match item {
-                Item::Event { stored, place } => self.lay_out(stored, place).await,
+                Item::Event { stored, source } => self.put_into_lane(stored, source).await,
                 Item::Wake { position } => {
                     self.wakes.push(position);
-                    self.look_at_letters = true;
+                    self.letters_due = true;
                 }
             }
         }
         !self.stop.is_cancelled()
     }
 
-    /// Puts an event into its lane. What no program can read is a dead letter at once; what only another one can stops the partition.
-    async fn lay_out(&mut self, stored: Stored, place: Place) {
+    /// Puts an event into its lane. What no program can read becomes a dead letter at once. What only a newer program can read stops the
+    /// partition.
+    async fn put_into_lane(&mut self, stored: Stored, source: Source) {
         let (envelope, reason) = match &stored {
             Stored::Event(recorded) => match recorded.event() {
                 Ok(event) => {
                     let delivery = Delivery {
                         recorded: recorded.clone(),
                         event,
-                        position: place.position(),
+                        position: source.position(),
                     };
-                    let event = recorded.clone();
-                    self.in_hand += 1;
-                    self.lanes
-                        .entry(delivery.event.audience())
-                        .or_default()
-                        .push_back((Loaded { event, place }, delivery));
+                    self.in_lanes += 1;
+                    let lane = self.lanes.entry(delivery.event.audience()).or_default();
+                    lane.push_back((source, delivery));
                     return;
                 }
                 Err(DecodeError::UnknownType(_) | DecodeError::UnknownSchema { .. }) => {
                     self.unknown = Some(Needs::of(recorded, self.fence));
-                    // It stays here: a scan that waits for it must not take it for handled.
-                    self.taken_up.push_front(Item::Event { stored, place });
+                    // It stays here, or a scan that waits for it would take it as handled.
+                    self.pending.push_front(Item::Event { stored, source });
                     return;
                 }
                 Err(error @ DecodeError::Malformed { .. }) => (Envelope::from(&**recorded), error.to_string()),
             },
             Stored::Unreadable(unreadable) => (unreadable.envelope.clone(), unreadable.to_string()),
         };
-        if let Some(buried) = self.runner().bury(&envelope, &reason, false).await {
-            if buried == Buried::Waits {
+        if let Some(state) = self.runner().put_aside(&envelope, &reason, false).await {
+            if state == LetterState::Waits {
                 self.blocked.add(envelope.stream, envelope.version);
             }
-            self.workshop.progress.finished(self.partition, place.position());
+            self.context.progress.finished(self.partition, source.position());
         }
     }
 
-    /// The next batch of every lane that is not being worked on.
-    fn ready_batches(&mut self) -> Vec<(UserId, Vec<(Loaded, Delivery)>)> {
-        let most = self.workshop.settings.batch.max(1);
+    /// The next batch of every lane that has none under way.
+    fn ready_batches(&mut self) -> Vec<(UserId, Vec<Queued>)> {
+        let most = self.context.settings.batch.max(1);
         let mut ready = Vec::new();
         for (&audience, lane) in &mut self.lanes {
             if !lane.is_empty() && self.running.insert(audience) {
@@ -360,37 +362,36 @@ impl Bench {
 
     fn settle(&mut self, done: Done) {
         self.running.remove(&done.audience);
-        self.in_hand -= done.batch.len();
+        self.in_lanes -= done.batch.len();
         self.blocked.extend(done.newly_blocked);
         if self.lanes.get(&done.audience).is_some_and(VecDeque::is_empty) {
             self.lanes.remove(&done.audience);
         }
         if done.finished {
             let labels = PartitionLabels {
-                subscription: self.workshop.subscription.clone(),
+                subscription: self.context.subscription.clone(),
                 partition: u32::from(self.partition.number()),
             };
-            self.workshop
+            self.context
                 .metrics
                 .events_handled
                 .get_or_create(&labels)
                 .inc_by(done.batch.len() as u64);
-            let positions = done.batch.iter().filter_map(|(loaded, _)| loaded.place.position());
-            self.workshop.progress.finished(self.partition, positions);
+            let positions = done.batch.iter().filter_map(|(source, _)| source.position());
+            self.context.progress.finished(self.partition, positions);
         }
     }
 
-    /// Reads the partition's dead letters and executes what an operator asked for, with nothing else under way;
-    /// false when stopped meanwhile.
-    async fn work_on_letters(&mut self) -> bool {
-        let mut patience = Patience::new(&self.workshop.settings);
-        let losses = self.workshop.losses.clone();
+    /// Reads the partition's dead letters and carries out an operator's requests, with nothing else under way. False: stopped meanwhile.
+    async fn retry_letters(&mut self) -> bool {
+        let mut backoff = Backoff::new(&self.context.settings);
+        let connections = self.context.connections.clone();
         loop {
-            match losses.until_lost(self.try_letters()).await {
+            match connections.until_lost(self.try_retrying_letters()).await {
                 Ok(()) => return true,
                 Err(error) => {
                     tracing::warn!(partition = %self.partition, %error, "reading dead letters failed; trying again");
-                    if !patience.pause(&self.stop).await {
+                    if !backoff.pause(&self.stop).await {
                         return false;
                     }
                 }
@@ -398,16 +399,16 @@ impl Bench {
         }
     }
 
-    async fn try_letters(&mut self) -> Result<(), HandlerError> {
+    async fn try_retrying_letters(&mut self) -> Result<(), HandlerError> {
         let letters = self
-            .workshop
+            .context
             .dead_letters
-            .of_partition(&self.workshop.subscription, self.partition)
+            .of_partition(&self.context.subscription, self.partition)
             .await?;
         self.blocked = Blocked::default();
         for letter in letters {
-            // Once one of a stream stays, those behind it stay too.
-            let stays = self.blocked.holds(&letter.stream, letter.version)
+            // A letter stays if an earlier one of its stream stays.
+            let stays = self.blocked.is_behind(&letter.stream, letter.version)
                 || !(letter.retry_requested || letter.queued_behind || letter.was_unknown())
                 || !self.retry(&letter).await?;
             if stays {
@@ -417,9 +418,9 @@ impl Bench {
         Ok(())
     }
 
-    /// Executes a letter; true if it is resolved.
+    /// Handles a letter's event. True: the letter is resolved.
     async fn retry(&self, letter: &DeadLetter) -> Result<bool, HandlerError> {
-        let (store, letters) = (&self.workshop.store, &self.workshop.dead_letters);
+        let (store, letters) = (&self.context.store, &self.context.dead_letters);
         let reason = match store.read_by_id(letter.event, self.partition).await? {
             None => "the event store has no such event".to_owned(),
             Some(Err(unreadable)) => unreadable.to_string(),
@@ -431,7 +432,7 @@ impl Bench {
                         event,
                         position: None,
                     };
-                    match self.workshop.handle(&[delivery]).await {
+                    match self.context.handle(&[delivery]).await {
                         Ok(()) => {
                             letters.resolved(letter).await?;
                             tracing::info!(event_id = %letter.event, "a dead letter is resolved");
@@ -448,18 +449,17 @@ impl Bench {
     }
 }
 
-/// Keeps the checkpoint where it is when a partition's task does not end in order: what it had in hand is dropped then, and a
-/// scan would take that for handled.
+/// Keeps the checkpoint where it is when a partition task panics: its events are dropped then, and a scan would take them as handled.
 struct Guard {
-    workshop: Arc<Workshop>,
+    context: Arc<Context>,
     partition: Partition,
-    in_order: bool,
+    finished: bool,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if !self.in_order {
-            self.workshop.progress.remove(self.partition);
+        if !self.finished {
+            self.context.progress.remove(self.partition);
         }
     }
 }

@@ -3,7 +3,7 @@
 use bson::{Document, doc};
 use chrono::Utc;
 use event_log::event_store::{
-    AppendError, BodyHash, Companion, EventStore, Idempotency, Metadata, NewEvent, RecordedEvent, Retries,
+    AppendError, BodyHash, Companion, EventStore, Idempotency, Metadata, NewEvent, RecordedEvent, Retries, Unique,
 };
 use event_log::position::Position;
 use futures_util::StreamExt;
@@ -147,29 +147,31 @@ async fn an_idempotency_key_is_used_once_by_an_actor() {
 async fn a_taken_companion_takes_the_event_with_it() {
     let database = TestDatabase::new().await;
     let store = open(&database).await;
-    let claim = |id: &str| Companion::Insert {
+    let reserve = |id: &str, unique| Companion::Insert {
         collection: "claims",
         document: doc! { "_id": id },
+        unique,
     };
     let mut session = store.session().await.unwrap();
     let first = new_event(post_created(user(), "first"), 0);
     store
-        .append_with(&mut session, first, &[claim("handle:ada")])
+        .append_with(&mut session, first, &[reserve("handle:ada", Unique::Handle)])
         .await
         .unwrap();
 
     let second = new_event(post_created(user(), "second"), 0);
     let stream = second.event.stream();
     let refused = store
-        .append_with(&mut session, second, &[claim("email:b"), claim("handle:ada")])
+        .append_with(
+            &mut session,
+            second,
+            &[reserve("email:b", Unique::Email), reserve("handle:ada", Unique::Handle)],
+        )
         .await;
-    match refused {
-        Err(AppendError::Taken {
-            collection: "claims",
-            id,
-        }) => assert_eq!(id, "handle:ada"),
-        other => panic!("{other:?}"),
-    }
+    assert!(
+        matches!(refused, Err(AppendError::Taken(Unique::Handle))),
+        "{refused:?}"
+    );
     assert!(store.load(&mut session, &stream).await.unwrap().is_none());
     let claims = store.database().collection::<Document>("claims");
     assert_eq!(claims.count_documents(doc! {}).await.unwrap(), 1);

@@ -1,8 +1,8 @@
 //! Tests of the shared parts against a real database and real sockets.
 #![expect(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
 
+mod connections;
 mod event_store;
-mod losses;
 mod panics;
 mod room;
 mod subscription;

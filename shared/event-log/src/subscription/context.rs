@@ -1,4 +1,4 @@
-//! What the parts of a subscription work with.
+//! What the parts of a subscription share.
 
 use std::sync::Arc;
 
@@ -13,45 +13,44 @@ use super::progress::Progress;
 use super::room::Room;
 use super::settings::SubscriptionSettings;
 use crate::event_store::EventStore;
-use crate::mongo::Losses;
+use crate::mongo::ConnectionMonitor;
 use crate::position::Position;
 use model::clock::SharedClock;
 use model::events::Event;
 
-/// What the workers of a subscription have in common.
 #[derive(Debug)]
-pub(super) struct Workshop {
+pub(super) struct Context {
     pub(super) subscription: String,
     pub(super) store: EventStore,
-    /// What waits for the database without a time limit must end when connections are lost.
-    pub(super) losses: Losses,
+    /// Ends what waits for the database without a time limit when connections are lost.
+    pub(super) connections: ConnectionMonitor,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) dead_letters: DeadLetters,
     pub(super) progress: Progress,
     pub(super) settings: SubscriptionSettings,
     pub(super) metrics: SubscriptionMetrics,
     pub(super) clock: SharedClock,
-    /// Bounds the batches under way in this process.
+    /// Limits the batches under way in this process.
     pub(super) concurrency: Semaphore,
-    /// Bounds what of the stream is in memory.
+    /// Limits the memory of the stream's events.
     pub(super) room: Room,
 }
 
-impl Workshop {
-    /// Makes what the subscription needs in the database, where it is missing; the leases last, because they say what was handled.
+impl Context {
+    /// Makes what the subscription needs in the database and is missing. The leases come last, because they say what was handled.
     pub(super) async fn make_missing(&self, leases: &Leases) -> Result<(), Error> {
         self.dead_letters.ensure().await?;
         self.handler.prepare().await?;
         leases.ensure(Position::ORIGIN).await
     }
 
-    /// Calls the handler. A panic of it is a refusal, and it does not wait for answers on connections that are lost.
+    /// Calls the handler. A panic counts as a refusal. The handler does not wait for answers on connections that are lost.
     pub(super) async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         let handling = refusing_panics(self.handler.handle(batch));
-        self.losses.until_lost(handling).await
+        self.connections.until_lost(handling).await
     }
 
-    /// The types of events that do not concern the handler: of those that this program knows, what it does not ask for.
+    /// The event types that this program knows and the handler does not ask for.
     pub(super) fn left_out(&self) -> Vec<&'static str> {
         let Some(wanted) = self.handler.event_types() else {
             return Vec::new();

@@ -146,7 +146,7 @@ async fn start_measured(
         views_database: world.views.name().to_owned(),
         ..MongoDb::at(MongoUri::parse(&way.uri()).unwrap())
     };
-    let databases = Databases::connect(&config, "losses").await.unwrap();
+    let databases = Databases::connect(&config, "connections").await.unwrap();
     let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default());
     start(&store.await.unwrap(), &databases, handler, settings, metrics)
 }
