@@ -72,7 +72,6 @@ impl App {
         let databases = Databases::connect(&mongodb, "command-svc").await?;
         let database = databases.events.clone();
         let clock_guard = ClockGuard::new(config.clock.clone());
-        clock_guard.look(&database, &clock).await;
         let parts = Parts {
             database: database.clone(),
             clock: clock.clone(),
@@ -81,6 +80,8 @@ impl App {
             refresh_tokens,
         };
         let commands = Commands::open(parts, limits, &config.follows, &config.auth, &registry).await?;
+        // Afterwards: a refused password shows in the first answer of the database alone, and this would keep it to itself.
+        clock_guard.look(&database, &clock).await;
 
         let readiness = readiness(&database, &clock_guard);
         let mut edge = Edge::new(registry, readiness);
