@@ -1,4 +1,4 @@
-//! Calls the public API with patience: waits when told to, tries again what got lost, gives up in the end.
+//! Calls the public API: waits when told to, tries again after failures, and gives up in the end.
 //!
 //! Every call that goes through here may safely be sent twice: it is a read, an idempotent PUT or DELETE, it carries an
 //! `Idempotency-Key`, or (a registration) its repeat is answered 409.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
@@ -15,8 +16,10 @@ use serde::de::DeserializeOwned;
 /// Nothing that this API answers takes longer than its own limits; this one ends a connection that hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const DELAYS: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(Duration::from_secs(5))
+    .without_max_times();
 /// What an answer that says "later" but not when is taken to mean.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -25,7 +28,7 @@ const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct ApiClient {
     http: reqwest::Client,
     base: String,
-    patience: Duration,
+    give_up_after: Duration,
     throttled: Arc<AtomicU64>,
 }
 
@@ -99,7 +102,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What was answered, whatever the status; 429, and 5xx within the patience, are never among it.
+/// An answer, whatever its status, except 429, and 5xx before the client gives up.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -171,9 +174,9 @@ pub enum CallError {
 }
 
 impl ApiClient {
-    /// `patience` is how long a call goes on while nothing but failures comes back. Being told to slow down (429)
+    /// `give_up_after` is how long a call goes on while nothing but failures comes back. Being told to slow down (429)
     /// is no failure and is obeyed without end.
-    pub fn new(base: &Url, patience: Duration) -> Result<Self, reqwest::Error> {
+    pub fn new(base: &Url, give_up_after: Duration) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("microblog/", env!("CARGO_PKG_VERSION")))
             .timeout(ANSWER_TIMEOUT)
@@ -189,7 +192,7 @@ impl ApiClient {
         Ok(Self {
             http: builder.build()?,
             base,
-            patience,
+            give_up_after,
             throttled: Arc::default(),
         })
     }
@@ -201,9 +204,9 @@ impl ApiClient {
 
     pub async fn call(&self, call: &Call<'_>) -> Result<Answer, CallError> {
         let mut failing_since: Option<Instant> = None;
-        let mut delay = FIRST_DELAY;
+        let mut delays = DELAYS.build();
         loop {
-            let (last, wait) = match self.send(call).await {
+            let (last, told) = match self.send(call).await {
                 Ok((StatusCode::TOO_MANY_REQUESTS, headers, _)) => {
                     self.throttled.fetch_add(1, Ordering::Relaxed);
                     failing_since = None;
@@ -217,10 +220,7 @@ impl ApiClient {
                         request: call.to_string(),
                         body,
                     };
-                    (
-                        format!("{status} {}", answer.excerpt()),
-                        retry_after(&headers).map_or(delay, |told| told.max(delay)),
-                    )
+                    (format!("{status} {}", answer.excerpt()), retry_after(&headers))
                 }
                 Ok((status, headers, body)) => {
                     let token = headers
@@ -234,10 +234,10 @@ impl ApiClient {
                         body,
                     });
                 }
-                Err(error) => (chain(&error), delay),
+                Err(error) => (chain(&error), None),
             };
             let waited = failing_since.get_or_insert_with(Instant::now).elapsed();
-            if waited >= self.patience {
+            if waited >= self.give_up_after {
                 return Err(CallError::GaveUp {
                     request: call.to_string(),
                     waited,
@@ -245,8 +245,8 @@ impl ApiClient {
                 });
             }
             tracing::debug!(%call, %last, "trying again");
-            tokio::time::sleep(spread(wait)).await;
-            delay = (delay * 2).min(LONGEST_DELAY);
+            let delay = delays.next().unwrap_or_default();
+            tokio::time::sleep(spread(told.map_or(delay, |told| told.max(delay)))).await;
         }
     }
 

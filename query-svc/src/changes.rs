@@ -11,12 +11,13 @@
 //!
 //! Invariant: positions advance only while the reading that they belong to is the present one, or before there is one.
 
-mod claims;
 mod event;
+mod generation_claim;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::{Document, doc};
 use event_log::subscription::leases::{LEASES, Leases};
 use mongodb::Database;
@@ -29,8 +30,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::claims::{Claims, Switch};
 use self::event::{CONTROL, ChangeEvent, Collections};
+use self::generation_claim::{GenerationClaim, Switch};
 use crate::bus::{Change, Listener};
 use crate::documents::Documents;
 use crate::positions::Positions;
@@ -40,7 +41,7 @@ use views::{Views, subscription_name};
 
 /// How long the server waits for a change before it says that there is none, at most.
 const LONGEST_AWAIT: Duration = Duration::from_secs(1);
-const SHORTEST_BACKOFF: Duration = Duration::from_millis(50);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,15 @@ impl Settings {
         Err(ConfigError::invalid("query.claim_for", reason))
     }
 
+    /// Between two streams, while they break.
+    fn pauses(&self) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(self.max_backoff)
+            .without_max_times()
+            .build()
+    }
+
     /// Well before it is taken for silence, the server says that nothing happened.
     fn wait(&self) -> Duration {
         (self.silence / 4).min(LONGEST_AWAIT)
@@ -98,11 +108,11 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Follower {
     readings: Arc<Readings>,
-    claims: Claims,
+    claim: GenerationClaim,
     database: Database,
     settings: Settings,
     switches: mpsc::UnboundedSender<Switch>,
-    backoff: Duration,
+    pauses: ExponentialBackoff,
 }
 
 impl Follower {
@@ -114,21 +124,21 @@ impl Follower {
         settings: Settings,
         shutdown: CancellationToken,
     ) {
-        let claims = Claims {
+        let claim = GenerationClaim {
             readings: readings.clone(),
             generations,
             instance: format!("query-svc-{}", uuid::Uuid::new_v4()),
             settings: settings.clone(),
         };
         let (switches, received) = mpsc::unbounded_channel();
-        let claiming = tokio::spawn(claims.clone().keep(received, shutdown.clone()));
+        let claiming = tokio::spawn(claim.clone().keep(received, shutdown.clone()));
         let mut follower = Follower {
             readings,
-            claims,
+            claim,
             database,
+            pauses: settings.pauses(),
             settings,
             switches,
-            backoff: SHORTEST_BACKOFF,
         };
         loop {
             let ended = tokio::select! {
@@ -143,11 +153,10 @@ impl Follower {
                     Duration::ZERO
                 }
                 Err(broken) => {
-                    tracing::warn!(%broken, backoff = ?follower.backoff, "the change stream is not open; reading without a cache");
+                    let pause = follower.pauses.next().unwrap_or_default();
+                    tracing::warn!(%broken, backoff = ?pause, "the change stream is not open; reading without a cache");
                     follower.readings.metrics.streams_broken.inc();
                     follower.readings.close(broken.to_string());
-                    let pause = follower.backoff;
-                    follower.backoff = (pause * 2).min(follower.settings.max_backoff);
                     pause
                 }
             };
@@ -163,7 +172,7 @@ impl Follower {
 
     /// One stream from its opening to its end. Ends well when another generation is to be read.
     async fn follow(&mut self) -> Result<(), Broken> {
-        let generation = self.in_time(self.claims.generations.ensure_first()).await?.active;
+        let generation = self.in_time(self.claim.generations.ensure_first()).await?.active;
         let mut stream = self.in_time(self.open(generation)).await?;
 
         let leases = Leases::new(self.database.clone(), &subscription_name(generation));
@@ -184,11 +193,11 @@ impl Follower {
         // until nobody reads it; where it has run out, nobody does.
         let present_generation = self.readings.generation();
         let claimed = present_generation.unwrap_or(generation);
-        let readable = self.in_time(self.claims.claim(claimed)).await?;
+        let readable = self.in_time(self.claim.write(claimed)).await?;
         if present_generation.is_none() && !readable {
             return Ok(());
         }
-        let control = self.in_time(self.claims.generations.current()).await?;
+        let control = self.in_time(self.claim.generations.current()).await?;
         if control.map(|control| control.active) != Some(generation) {
             return Ok(());
         }
@@ -224,7 +233,7 @@ impl Follower {
                 Ok(change) => change?,
                 Err(_) => return Err(Broken::Silent(self.settings.silence)),
             };
-            self.backoff = SHORTEST_BACKOFF;
+            self.pauses = self.settings.pauses();
             let Some(change) = change else {
                 if stream.is_alive() {
                     continue;
@@ -238,7 +247,7 @@ impl Follower {
                 listener.hear(&change);
             }
             if change == Change::Control {
-                let control = self.in_time(self.claims.generations.current()).await?;
+                let control = self.in_time(self.claim.generations.current()).await?;
                 if control.is_some_and(|control| control.active != generation) {
                     return Ok(());
                 }

@@ -60,7 +60,7 @@ impl Commands {
         let inner = self.0.clone();
         self.run("log_in", async move {
             let known = match &identifier {
-                Some(identifier) => inner.claimed(identifier, &attempt).await?,
+                Some(identifier) => inner.find_user(identifier, &attempt).await?,
                 None => None,
             };
             let hash = known.as_ref().map(|credentials| credentials.password_hash.as_str());
@@ -156,8 +156,8 @@ impl Commands {
 }
 
 impl Inner {
-    /// Whom somebody says to be, where they may try it.
-    async fn claimed(&self, identifier: &Identifier, attempt: &Attempt) -> Result<Option<Credentials>, CommandError> {
+    /// The user with this identifier, if the client may try to log in.
+    async fn find_user(&self, identifier: &Identifier, attempt: &Attempt) -> Result<Option<Credentials>, CommandError> {
         let _place = self.executor.place().await?;
         let known = self.credentials.find(identifier).await?;
         if let Err(wait) = attempt.allowance {

@@ -34,13 +34,6 @@ struct Seen {
     since: Instant,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// It is ours, or nobody's, or has not been renewed for so long that its holder has stopped.
-    Take,
-    Wait,
-}
-
 impl Election {
     pub(crate) fn new(
         client: Client,
@@ -131,14 +124,15 @@ impl Election {
                 since
             }
         };
-        if self.judge(&lease, since.elapsed()) == Claim::Wait {
+        if !self.may_take(&lease, since.elapsed()) {
             return Ok(None);
         }
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
         self.put(lease, self.held(transitions.saturating_add(1))).await
     }
 
-    fn judge(&self, lease: &Lease, unchanged_for: Duration) -> Claim {
+    /// Whether the Lease is ours, or nobody's, or was not renewed for so long that its holder has stopped.
+    fn may_take(&self, lease: &Lease, unchanged_for: Duration) -> bool {
         let spec = lease.spec.as_ref();
         let holder = spec
             .and_then(|spec| spec.holder_identity.as_deref())
@@ -147,22 +141,18 @@ impl Election {
             .and_then(|spec| spec.lease_duration_seconds)
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(self.lease_duration, Duration::from_secs);
-        if holder.is_empty() || holder == self.identity || unchanged_for >= duration {
-            Claim::Take
-        } else {
-            Claim::Wait
-        }
+        holder.is_empty() || holder == self.identity || unchanged_for >= duration
     }
 
     /// Ends when the Lease is another's, or could be soon.
     async fn renew_until_lost(&self, mut lease: Lease) {
         let mut renewed = Instant::now();
-        let patience = self.lease_duration * 2 / 3;
+        let deadline = self.lease_duration * 2 / 3;
         loop {
             tokio::time::sleep(self.renew_every).await;
             let before = Instant::now();
             let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
-            let left = patience.saturating_sub(renewed.elapsed());
+            let left = deadline.saturating_sub(renewed.elapsed());
             match tokio::time::timeout(left, self.put(lease.clone(), self.held(transitions))).await {
                 Ok(Ok(Some(renewed_lease))) => {
                     self.metrics.reached_kubernetes();
@@ -180,7 +170,7 @@ impl Election {
                 }
                 Err(_) => {}
             }
-            if renewed.elapsed() >= patience {
+            if renewed.elapsed() >= deadline {
                 return;
             }
         }

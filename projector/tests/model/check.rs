@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use stateright::{Checker, CheckerBuilder, Expectation, HasDiscoveries, Model};
 
-/// Visits every state that can be reached: what must always hold does, and every scene is seen.
+/// Visits every state that can be reached. What must always hold does, and every scene is seen.
 #[expect(clippy::print_stdout, reason = "how many states there are is worth knowing")]
 pub(crate) fn holds<M>(what: &str, checker: CheckerBuilder<M>)
 where
@@ -32,7 +32,7 @@ where
     assert!(checker.is_done(), "states were left out");
 }
 
-/// Looks for a way to break what the property says, and finds one: a shortest.
+/// Finds a shortest path to a state that breaks the property.
 #[expect(clippy::print_stdout, reason = "how it breaks is worth knowing")]
 pub(crate) fn breaks<M>(what: &str, model: M, property: &'static str)
 where

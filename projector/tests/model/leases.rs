@@ -1,14 +1,12 @@
 //! Leases, takeover and checkpoints: `shared/event-log/src/subscription/`.
 //!
-//! Several processes share the partitions of one event store. They are killed, stop, are slower than a lease lasts,
-//! lose answers and streams, and the oplog rolls over, as often as [`Bounds`] allow. What repairs that may always
-//! happen.
+//! Several processes share the partitions of one event store. As often as [`Bounds`] allow, they are killed, stop, are slower than a
+//! lease lasts, or lose answers and streams, and the oplog rolls over. The steps that repair this may always happen.
 //!
-//! Where the model does more than the code, it only finds more to object to: time is not counted, so a lease that
-//! nobody renews may run out at once, and one of a slow process while it lives. Where it does less, that is because the
-//! steps that are left out can't be told from others: a command that reaches the database after its sender was killed
-//! is one that reached it before, or one that is refused; an event whose handling ends after its lease was lost is one
-//! that ended before.
+//! Where the model does more than the code, it can only find more faults: time is not counted, so a lease that nobody renews may run out
+//! at once, and one of a slow process while it lives. Where it does less, the steps that are left out can't be told from others. A command
+//! that reaches the database after its sender was killed is like one that reached it before, or one that is refused. An event whose
+//! handling ends after its lease was lost is like one whose handling ended before.
 
 mod process;
 mod properties;
@@ -20,7 +18,7 @@ use stateright::{Model, Property, Representative};
 use self::process::{CHANGES, Process};
 use self::properties::Scene;
 
-/// A place in the event store's commit order. Zero is the origin: before everything.
+/// A point in the event store's commit order. Zero is the origin, before everything.
 type Position = u8;
 
 /// Positions, as bits.
@@ -37,11 +35,11 @@ fn bit(position: Position) -> Set {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Entry {
     Nothing,
-    /// Of this partition.
+    /// An event of this partition.
     Event(u8),
-    /// The same, of a kind that not every process knows.
+    /// An event of this partition that not every process knows.
     Unknown(u8),
-    /// For all partitions.
+    /// A mark for all partitions.
     Mark,
 }
 
@@ -65,7 +63,7 @@ fn positions_of(log: &[Entry; LOG], is_one: impl Fn(&Entry) -> bool) -> Set {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Owner {
     Nobody,
-    /// A life of a process that is over.
+    /// A process that has ended, and was started again under another name.
     Gone,
     Process(u8),
 }
@@ -76,7 +74,7 @@ impl Owner {
     }
 }
 
-/// `leases::Lease`. Beats are not counted: that one was raised is told to those who have seen it before.
+/// `leases::Lease`. Beats are not counted: a raised beat is noted in the processes that have read the lease before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Lease {
     owner: Owner,
@@ -88,18 +86,18 @@ struct Lease {
     needs: bool,
 }
 
-/// How often each mishap may happen.
+/// How often each failure may happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 struct Bounds {
     /// A process is killed.
     kills: u8,
     /// A process stops in order.
     stops: u8,
-    /// A living process is so slow that another takes its leases for run out.
+    /// A living process is so slow that another takes its leases as run out.
     pauses: u8,
     /// Leases are taken and the answer is lost.
     lost_answers: u8,
-    /// A lease of a living owner is taken that is not prepared any more: what the keeper was told is old.
+    /// A lease of a living owner is taken that is no longer prepared: the keeper does not know it yet.
     colds: u8,
     /// A stream breaks.
     breaks: u8,
@@ -113,53 +111,53 @@ enum Mutation {
     None,
     /// No other stream is opened when a lease is gained.
     TakeoverWithoutReopening,
-    /// What the stream has shown counts for a partition that was gained since.
+    /// The frontier counts for a partition that was gained later.
     CoveredBeforeTheStreamIs,
-    /// A stream that was opened before a partition was gained hands over what it shows of it.
+    /// A stream that was opened before a partition was gained delivers its events.
     HandedOverBeforeTheStreamCovers,
     /// The stream is opened at the highest checkpoint, and not at the lowest.
     OpenedAtTheHighest,
-    /// A checkpoint does not wait for what is under way.
+    /// A checkpoint does not wait for events under way.
     CheckpointAboveTheUnfinished,
     /// Checkpoints are written whoever the owner is.
     UnfencedSave,
     /// A stream covers all that was gained while it was being opened.
     OpeningCoversAll,
-    /// Who takes a lease over is not handed what the stream has shown before.
+    /// After a takeover the events that were kept are not delivered.
     KeptIsForgotten,
-    /// Who takes a lease over takes all that for shown at the end of the stream.
+    /// After a takeover the events that were kept count as shown at the end of the stream.
     KeptIsPutBehindTheFrontier,
-    /// The end of any scan is taken for the end of all.
+    /// The end of any scan counts as the end of all.
     OneScanEndsAll,
-    /// Who does not know an event goes on with the next.
+    /// A process that does not know an event goes on with the next.
     UnknownIsPassedOver,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct State<const PROCESSES: usize, const PARTITIONS: usize> {
-    /// What clients have still to write.
+    /// What clients will write.
     to_come: [Entry; ENTRIES],
     log: [Entry; LOG],
     last: Position,
     /// The oplog holds what is at this position or above.
     oplog: Position,
-    /// What was handled at least once.
+    /// The events that were handled at least once.
     handled: Set,
     leases: [Lease; PARTITIONS],
     processes: [Process<PARTITIONS>; PROCESSES],
     left: Bounds,
-    /// A checkpoint was moved by who was not, or no longer, the owner.
+    /// A checkpoint was moved by a process that was not, or no longer, the owner.
     moved_by_another: bool,
 }
 
-/// As many events and marks are written at most, beside horizons.
+/// The most events and marks that are written, besides horizons.
 const ENTRIES: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     /// The next event or mark is committed.
     Commit,
-    /// `Keeper::tend` up to its look at all leases.
+    /// `Keeper::tend` until it has read all leases.
     Look {
         process: usize,
         run_out: Option<usize>,
@@ -173,9 +171,9 @@ enum Action {
     Open { process: usize },
     /// `Feed::open` has ended.
     Opened { process: usize },
-    /// `Coordinator::run` hands out what the stream shows.
+    /// `Coordinator::run` delivers what the stream shows.
     Show { process: usize },
-    /// `Runner::run`, and `Bench::settle` tells the progress. Who dies in between might as well not have begun.
+    /// `Runner::run`, and `PartitionTask::settle`. A process that dies in between is like one that has not begun.
     Handle { process: usize, position: Position },
     /// The same for an event of a scan.
     HandleScanned {
@@ -189,11 +187,11 @@ enum Action {
     BeginSave { process: usize },
     /// `save_checkpoints` from `Leases::save` on.
     EndSave { process: usize },
-    /// `Keeper::give_back`: what comes next, this process does not know.
+    /// `Keeper::give_back_stuck`: this process does not know the next event.
     GiveBack { process: usize, partition: usize },
     /// SIGKILL.
     Kill { process: usize },
-    /// SIGTERM: `Keeper::leave`.
+    /// SIGTERM: `Leases::offer`.
     Leave { process: usize },
     /// The end of `Subscription::run`.
     Stop { process: usize },
@@ -207,15 +205,15 @@ enum Action {
 
 #[derive(Debug, Clone)]
 struct Leases<const PROCESSES: usize, const PARTITIONS: usize> {
-    /// How many events and marks are written; every sequence is tried.
+    /// How many events and marks are written. Every sequence is tried.
     entries: usize,
-    /// How many of the processes don't know some kind of event: a rolling upgrade.
+    /// How many of the processes don't know some event type: a rolling update.
     outdated: usize,
-    /// Leases begin at the origin, so that the event store has to be scanned; else at a mark.
+    /// Leases begin at the origin, so that the event store has to be scanned. Otherwise they begin at a mark.
     from_origin: bool,
     bounds: Bounds,
     mutation: Mutation,
-    /// What has to happen in some state at least, or the bounds are too narrow to say anything.
+    /// What must happen in some state, or the bounds are too narrow to say anything.
     scenes: Vec<Scene>,
 }
 
@@ -371,7 +369,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
             actions.push(Action::Start { process });
             return;
         }
-        if it.claims.is_some() {
+        if it.taking.is_some() {
             actions.push(Action::Take {
                 process,
                 answered: true,
@@ -435,7 +433,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> Leases<PROCESSES, PARTITIO
                 actions.push(Action::EndScan { process, scan });
             }
         }
-        if it.claims.is_none() {
+        if it.taking.is_none() {
             let stuck = (0..PARTITIONS).filter(|&partition| state.is_stuck(process, partition));
             actions.extend(stuck.map(|partition| Action::GiveBack { process, partition }));
         }

@@ -1,9 +1,8 @@
 //! One owner's home timeline and its floor: `query-svc/views/`.
 //!
-//! Authors write and delete posts, are followed and unfollowed by the owner and by a crowd that makes their audience
-//! large. Their events are handled by runners: one in each author's lane, and one more that has lost its lease and
-//! works on. Beside them the timeline is trimmed, the owner is away for long, and comes back. All of it in any order,
-//! step by step.
+//! Authors write and delete posts. The owner follows and unfollows them, and so does a crowd that makes their audience large. Runners
+//! handle these events: one in each author's lane, and one more that has lost its lease and still works. Meanwhile the timeline is
+//! trimmed, and the owner is away for long and comes back. All steps happen in any order.
 
 mod handler;
 mod properties;
@@ -15,24 +14,24 @@ use stateright::{Model, Property};
 
 use self::handler::Runner;
 use self::properties::Scene;
-use self::reader::Reading;
+use self::reader::PageRead;
 use self::upkeep::{Trim, Upkeep, Visit};
 
 const AUTHORS: usize = 2;
 const POSTS: usize = 3;
-/// As many events has a lane at most.
+/// The most events of a lane.
 const EVENTS: usize = 7;
 /// `Timelines::window`.
 const WINDOW: usize = 1;
 /// `Timelines::fan_out_limit`.
 const FAN_OUT_LIMIT: u8 = 2;
-/// The crowd is two accounts, whose events always come together in one batch.
+/// The accounts of the crowd. Their events always come together in one batch.
 const CROWD: u8 = 2;
 
-/// Of a post: the time at which it was written, and below that a number that orders posts of one time.
+/// The id of a post: the time at which it was written, then a number that orders posts of the same time.
 type Id = u8;
 
-/// Between one time and the next. A post was written at each; that is the only clock.
+/// The ids of one time. One post is written at each time: that is the only clock.
 const TICK: u8 = 4;
 
 /// Posts, or places in a lane, as bits.
@@ -65,25 +64,25 @@ enum Audience {
     Large,
 }
 
-/// An author: the events of the audience, in commit order, the rows that were made of them, and who works on them.
+/// An author: the events of the audience in commit order, the rows made of them, and the runners that handle them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Lane {
     log: [Event; EVENTS],
     last: u8,
-    /// The events that somebody has handled to the end.
+    /// The events that a runner has handled to the end.
     handled: Set,
-    /// Events that are handled out of their order: dead letters that wait for an operator, or what a scan finds late.
+    /// Events that are handled late: dead letters that wait for an operator, or events that a scan finds.
     aside: Set,
     /// The version of the row that says whether the owner follows: the place of its event, counted from one.
     follow: u8,
-    /// And of those of the crowd.
+    /// The same for the crowd.
     crowd: u8,
     audience: Audience,
     /// `Reach::posted`.
     posted: bool,
-    /// The owner of the lease.
+    /// The runner of the lease's owner.
     current: Runner,
-    /// Who was the owner before, and may not know yet that it is not.
+    /// The runner of the former owner, which may not know yet that it has lost the lease.
     stale: Option<Runner>,
 }
 
@@ -92,7 +91,7 @@ struct Lane {
 struct Post {
     id: Id,
     author: u8,
-    /// Zero for none, one for a post, two for a tombstone.
+    /// 0: none, 1: a post, 2: a tombstone.
     version: u8,
 }
 
@@ -106,7 +105,7 @@ impl Post {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Home {
     entries: Set,
-    /// Zero lies below everything.
+    /// Zero is below everything.
     floor: Id,
     idle: bool,
     large: [bool; AUTHORS],
@@ -122,17 +121,17 @@ struct Bounds {
     follows: [u8; AUTHORS],
     /// The crowd comes or goes, always to the first author.
     crowds: u8,
-    /// A lease moves. Who had it works on, or not.
+    /// A lease moves. Its former owner may go on working.
     takeovers: u8,
     /// An event is handled after its successors.
     delays: u8,
-    /// A look whether the timeline is too long.
+    /// A check whether the timeline is too long.
     trims: u8,
-    /// The owner is away for so long as to be marked idle.
+    /// The owner is away so long that it is marked idle.
     absences: u8,
     /// The owner reads.
     visits: u8,
-    /// Somebody reads step by step.
+    /// A page is read step by step.
     pages: u8,
 }
 
@@ -142,19 +141,19 @@ enum Mutation {
     None,
     /// A follow copies posts, and then raises the floor.
     FloorAfterCopies,
-    /// What is repeated is taken for done, because its row is there.
+    /// A repeated event counts as done, because its row exists.
     RefusedGuardSkipsFanOut,
-    /// Crossing lists the followers, and then commits its flag.
+    /// Crossing reads the followers, and then commits its flag.
     FollowersListedBeforeTheFlag,
     /// Crossing ends fan-out, and then tells the followers.
     LargeBeforeFollowersAreTold,
-    /// Entries go with the follow.
+    /// An unfollow removes entries.
     UnfollowDeletesEntries,
-    /// The floor of who comes back lies at the present, and not above it.
+    /// The floor of an owner who comes back is at the present time, and not above it.
     WokenAtNow,
-    /// The owner is active only long after the time that the floor was made from.
+    /// The owner becomes active only long after the time of the new floor.
     WokenTooLate,
-    /// What lies below the window is removed, and then the floor is raised.
+    /// Entries below the window are removed, and then the floor is raised.
     TrimmedBeforeTheFloorIsRaised,
     /// A page reads the header, and then the entries.
     HeaderBeforeEntries,
@@ -164,13 +163,13 @@ enum Mutation {
 struct State {
     lanes: [Lane; AUTHORS],
     posts: [Post; POSTS],
-    /// How many posts were written, which is also what time it is.
+    /// How many posts were written, which is also the time.
     created: u8,
     home: Home,
     trim: Trim,
     upkeep: Upkeep,
     visit: Visit,
-    reading: Reading,
+    reading: PageRead,
     left: Bounds,
 }
 
@@ -178,15 +177,15 @@ struct State {
 enum Action {
     /// A client's command is committed: `EventStore::append`. `skew`: how far the clock of a post's id is ahead.
     Write { author: usize, event: Event, skew: u8 },
-    /// The next events of a lane are handed to the handler (`Bench::ready_batches`), and their rows are committed.
+    /// The handler gets the next events of a lane (`PartitionTask::ready_batches`), and commits their rows.
     Begin { author: usize, stale: bool, count: u8 },
     /// The handler goes on: see [`handler::Step`].
     Step { author: usize, stale: bool },
-    /// The lease of the lane moves; the new owner begins at the checkpoint.
+    /// The lease of the lane moves. The new owner begins at the checkpoint.
     TakeOver { author: usize, from: u8 },
-    /// An event is left for later: `Runner::bury`, or the stream is ahead of a scan.
+    /// An event is left for later: `Runner::put_aside`, or the stream is ahead of a scan.
     SetAside { author: usize },
-    /// It is handled after all: `Bench::retry`, or `scan::hand_over`.
+    /// Such an event is handled: `PartitionTask::retry`, or `scan::deliver`.
     TakeUp { author: usize, place: u8 },
     /// The next step of [`Trim`].
     Trim,
@@ -194,28 +193,28 @@ enum Action {
     MarkIdle,
     /// The next step of [`Visit`].
     Visit,
-    /// The next step of [`Reading`].
+    /// The next step of [`PageRead`].
     Read,
 }
 
 #[derive(Debug, Clone)]
 struct Timeline {
     authors: usize,
-    /// How many events are handled at once at most.
+    /// The most events that are handled at once.
     batch: u8,
-    /// How far clocks are ahead at most. Waking allows for it, and for as long again as a request takes.
+    /// The most that clocks are ahead. Waking allows for this, and for the same time again for the request.
     skew: u8,
     bounds: Bounds,
     mutation: Mutation,
-    /// What has to happen in some state at least, or the bounds are too narrow to say anything.
+    /// What must happen in some state, or the bounds are too narrow to say anything.
     scenes: Vec<Scene>,
 }
 
-/// As much time passes at most while an idle owner is woken.
+/// The most time that passes while an idle owner is woken.
 const LONGEST_WAKE: u8 = 1;
 
 impl Timeline {
-    /// Whether every event is handled once, one after the other.
+    /// Whether every event is handled once, and one at a time.
     fn is_calm(&self) -> bool {
         self.batch == 1 && self.bounds.takeovers == 0 && self.bounds.delays == 0
     }
@@ -223,7 +222,7 @@ impl Timeline {
     fn events_to_come(&self, author: usize, state: &State) -> Vec<Event> {
         let (lane, left) = (&state.lanes[author], &state.left);
         let mut events = Vec::new();
-        // As many as make a batch. That more wait changes nothing: nobody sees an event before it is handled.
+        // No more than one batch waits. More would change nothing: an event has no effect before it is handled.
         let has_room = lane.current.work.is_none() && lane.last - lane.current.next < self.batch;
         if !has_room {
             return events;
@@ -252,7 +251,7 @@ impl Timeline {
         events
     }
 
-    /// While an owner is woken, no more time may pass than the margin allows for.
+    /// While an owner is woken, no more time may pass than the margin allows.
     fn has_time_for_a_post(&self, state: &State) -> bool {
         let longest = match self.mutation {
             Mutation::WokenTooLate => LONGEST_WAKE + 1,
@@ -302,7 +301,7 @@ impl Model for Timeline {
             trim: Trim::Nothing,
             upkeep: Upkeep::Nothing,
             visit: Visit::Nothing,
-            reading: Reading::Nothing,
+            reading: PageRead::Nothing,
             left: self.bounds,
         }]
     }
@@ -345,7 +344,7 @@ impl Model for Timeline {
         if state.visit != Visit::Nothing || state.left.visits > 0 {
             actions.push(Action::Visit);
         }
-        if matches!(state.reading, Reading::UnderWay(_)) || state.left.pages > 0 {
+        if matches!(state.reading, PageRead::UnderWay(_)) || state.left.pages > 0 {
             actions.push(Action::Read);
         }
     }
@@ -401,7 +400,7 @@ impl Model for Timeline {
 
 impl State {
     fn write(&mut self, author: usize, event: Event, skew: u8) {
-        if let Reading::UnderWay(page) = &mut self.reading {
+        if let PageRead::UnderWay(page) = &mut self.reading {
             page.settled = false;
         }
         let lane = &mut self.lanes[author];
@@ -415,7 +414,7 @@ impl State {
                 self.left.posts -= 1;
                 self.created += 1;
                 self.posts[usize::from(post)] = Post {
-                    // Of two that were written at one time by different clocks, the later has the lower id.
+                    // If different clocks write two posts at one time, the later one has the lower id.
                     id: (self.created + skew) * TICK + TICK - self.created,
                     author: u8::try_from(author).unwrap(),
                     version: 0,

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use bson::{Bson, Timestamp, doc};
 use event_log::mongo::majority;
 use event_log::subscription::Delivery;
@@ -15,7 +16,6 @@ use futures_util::TryStreamExt;
 use model::ids::{PostId, UserId};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::{ClientSession, Collection};
-use rand::Rng;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -30,11 +30,13 @@ use super::rows::{Changes, Keys, Known, Reach, Recorded, RowState, Writes, late_
 
 /// Events in one transaction at most. Real servers are best below a thousand writes each.
 pub(super) const GROUP: usize = 400;
-/// How often a transaction is tried that another process's came before, until the subscription's own backing-off
-/// takes over.
-const ATTEMPTS: u32 = 12;
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The pauses after a transaction that conflicts with another process's. After the last one the subscription's own back-off takes over.
+/// They are random, or the same two processes would meet again and again.
+const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(2))
+    .with_max_delay(Duration::from_millis(150))
+    .with_max_times(11)
+    .with_jitter();
 
 const WRITE_CONFLICT: i32 = 112;
 const LOCK_TIMEOUT: i32 = 24;
@@ -89,7 +91,7 @@ struct Committing {
 /// What goes from hand to hand with the turn.
 #[derive(Debug, Default)]
 struct Turn {
-    /// Always the same one, so that an heir of this process can end what it leaves open.
+    /// Always the same one, so that a successor of this process can end what it leaves open.
     session: Option<ClientSession>,
     /// Whoever had the turn was cancelled in the middle of a transaction, if nobody has it now.
     in_transaction: bool,
@@ -151,17 +153,13 @@ impl Job for Committing {
 
 impl Committing {
     async fn commit_events(&self, turn: &mut Turn, events: &[&Recorded]) -> Result<Committed, Error> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
+        for pause in AFTER_CONFLICT.build() {
             match self.try_commit(turn, events).await {
                 Ok(committed) => return Ok(committed),
                 Err(WriteError::Database(error)) if !is_conflict(&error) => return Err(error),
                 Err(_) => {
                     self.metrics.conflicts.inc();
-                    // Jitter, or two processes would meet again and again.
-                    let jitter = rand::rng().random_range(0.5..1.5);
-                    tokio::time::sleep(pause.mul_f64(jitter)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::time::sleep(pause).await;
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Whether our clock agrees with the database's. Ids and floors of timelines are made from it: a service whose
-//! clock is off writes neither.
+//! Whether our clock agrees with the database's. Ids and the floors of timelines are made from our clock, so that a service whose clock
+//! is wrong must write neither.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use model::clock::SharedClock;
 
-/// After a look that found no agreement: when the database is back, commands wait for nothing but this.
+/// The pause after a check that found no agreement. It is short, because commands wait for it when the database is back.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// The section `clock` of the configuration: how well the clock has to agree with the database's: ids order timelines.
@@ -40,7 +40,7 @@ impl Default for ClockSkew {
     }
 }
 
-/// The last look that found the clocks together, and what the latest look found.
+/// When the clocks agreed last, and the result of the latest check.
 #[derive(Debug, Clone)]
 pub struct ClockGuard {
     config: ClockSkew,
@@ -50,7 +50,7 @@ pub struct ClockGuard {
 #[derive(Debug)]
 struct State {
     agreed: Option<Instant>,
-    /// Why the latest look found no agreement.
+    /// Why the latest check found no agreement.
     latest: Result<(), String>,
 }
 
@@ -60,7 +60,7 @@ impl State {
     }
 }
 
-/// The clock was not found to agree with the database's for too long.
+/// The clock has not agreed with the database's for too long.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the clock was not found within {max_skew:?} of the database's in the last {max_age:?}: {latest}")]
 pub struct ClockUnsure {
@@ -90,13 +90,13 @@ impl ClockGuard {
         self.check_at(Instant::now())
     }
 
-    /// The same, but waits for the next looks where the last agreement is too old, as after an outage of the database.
+    /// The same, but waits for the next checks if the last agreement is too old, as after an outage of the database.
     pub async fn wait_until_sure(&self, at_most: Duration) -> Result<(), ClockUnsure> {
         let mut looks = self.state.subscribe();
         let sure = looks.wait_for(|state| state.is_sure(Instant::now(), self.config.max_age));
         match timeout(at_most, sure).await {
             Ok(Ok(_)) => Ok(()),
-            // Nobody closes what this guard itself sends on.
+            // The channel stays open, because this guard has its sender.
             Ok(Err(_)) | Err(_) => self.check(),
         }
     }
@@ -111,11 +111,11 @@ impl ClockGuard {
         Err(ClockUnsure {
             max_skew,
             max_age,
-            latest: latest.unwrap_or_else(|| "nobody has looked since".to_owned()),
+            latest: latest.unwrap_or_else(|| "there was no check since".to_owned()),
         })
     }
 
-    /// Looks again and again, for ever.
+    /// Checks again and again, without end.
     pub async fn watch(self, database: Database, clock: SharedClock) -> Infallible {
         loop {
             let pause = match self.look(&database, &clock).await {
@@ -126,18 +126,18 @@ impl ClockGuard {
         }
     }
 
-    /// Compares the clocks; answers whether they agree.
+    /// Compares the clocks. Returns whether they agree.
     pub async fn look(&self, database: &Database, clock: &SharedClock) -> bool {
         let before = clock.now();
         let hello = database.run_command(doc! { "hello": 1 });
-        // No answer that takes longer could prove anything.
+        // An answer that takes longer can prove nothing.
         let answer = timeout(2 * self.config.max_skew, async { hello.await }).await;
         let after = clock.now();
         let found = match answer {
             Ok(Ok(hello)) => match hello.get_datetime("localTime") {
                 Ok(theirs) if agree(before, theirs.to_chrono(), after, self.config.max_skew) => Ok(()),
                 Ok(theirs) => Err(format!(
-                    "theirs was {} when ours went from {before} to {after}",
+                    "the database's was {} while ours went from {before} to {after}",
                     theirs.to_chrono()
                 )),
                 Err(error) => Err(format!("the database told no time: {error}")),
@@ -149,7 +149,7 @@ impl ClockGuard {
         self.state.send_modify(|state| {
             match &found {
                 Ok(()) => state.agreed = Some(Instant::now()),
-                // Once for each time that they part, and not for each look.
+                // Only once when they begin to differ, and not at each check.
                 Err(why) if state.latest.is_ok() || state.agreed.is_none() => {
                     tracing::warn!(reason = why, "the clock was not found to agree with the database's");
                 }
@@ -161,7 +161,7 @@ impl ClockGuard {
     }
 }
 
-/// Whether the clocks were close, at whichever moment between `before` and `after` the other one was read.
+/// Whether the clocks were close, no matter when between `before` and `after` the other one was read.
 fn agree(before: DateTime<Utc>, theirs: DateTime<Utc>, after: DateTime<Utc>, max_skew: Duration) -> bool {
     let max_skew = TimeDelta::from_std(max_skew).unwrap_or(TimeDelta::MAX);
     after - theirs <= max_skew && theirs - before <= max_skew
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_there_and_back_counts_against_the_agreement() {
+    fn the_round_trip_counts_against_the_agreement() {
         let second = Duration::from_secs(1);
         assert!(agree(at(0), at(5), at(10), second));
         assert!(agree(at(0), at(1_000), at(10), second));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agreement_counts_for_a_while() {
+    fn an_agreement_is_valid_for_a_while() {
         let guard = ClockGuard::new(ClockSkew::default());
         assert!(guard.check().unwrap_err().to_string().contains("not compared yet"));
         let agreed = Instant::now();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_after_an_outage_waits_for_the_next_look() {
+    async fn a_caller_after_an_outage_waits_for_the_next_check() {
         let guard = ClockGuard::new(ClockSkew::default());
         assert!(guard.wait_until_sure(Duration::ZERO).await.is_err());
         let waiting = tokio::spawn({

@@ -1,4 +1,4 @@
-//! Read your own writes: the token that a command answers with and a query waits for.
+//! Read your own writes: the token that a command returns and that a query waits for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,11 +16,11 @@ use model::ids::{PARTITIONS, Partition};
 /// The header, in answers of commands and in requests to both services.
 pub const HEADER: &str = "consistency-token";
 
-/// Names one event store, so that a token of another (an older cluster, a restored one) is known as foreign.
+/// Identifies one event store, so that a token of another one (an older cluster, a restored one) is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StoreId(pub Uuid);
 
-/// The highest position by partition that its holder has seen acknowledged.
+/// By partition, the highest acknowledged position that its holder has seen.
 ///
 /// Encoding: base64url, without padding, of the store's UUID (16 bytes) and, for each partition, its number
 /// (1 byte) and position (8 bytes, big-endian), in the order of the partitions.
@@ -30,12 +30,12 @@ pub struct ConsistencyToken {
     positions: BTreeMap<Partition, Position>,
 }
 
-/// The text is not a token that any command answered with.
+/// The text is no token that a command returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not a token that a command answered with")]
 pub struct InvalidToken;
 
-/// The token names a position that no clock here has come to: a clock was wrong, or it was made up.
+/// The token names a position in the future: a clock was wrong, or the token is forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("names a position more than {0:?} ahead of the clock here, which no command answered with")]
 pub struct TooFarAhead(pub Duration);
@@ -54,7 +54,7 @@ impl ConsistencyToken {
         *known = (*known).max(position);
     }
 
-    /// Takes over what another token has seen, if it speaks of the same store.
+    /// Adds what another token has seen, if it is of the same store.
     pub fn merge(&mut self, other: &ConsistencyToken) {
         if other.store == self.store {
             for (&partition, &position) in &other.positions {
@@ -63,10 +63,10 @@ impl ConsistencyToken {
         }
     }
 
-    /// What a query of `store` has to wait for: nothing, if the token is of another store.
+    /// What a query of `store` has to wait for. Nothing if the token is of another store.
     ///
     /// # Errors
-    /// When a position lies further ahead of `now` than clocks may differ.
+    /// If a position is further ahead of `now` than clocks may differ.
     pub fn requirements(
         &self,
         store: StoreId,
@@ -80,7 +80,7 @@ impl ConsistencyToken {
         Ok(requirements)
     }
 
-    /// The positions of `store` that may be true: none lies further ahead of `now` than clocks may differ.
+    /// The positions of `store` that can be true, because they are no further ahead of `now` than clocks may differ.
     pub fn credible(
         &self,
         store: StoreId,
@@ -114,7 +114,7 @@ impl FromStr for ConsistencyToken {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        // Refused before decoding: a token has at most one entry for each partition.
+        // Refused before decoding, because a token has at most one entry for each partition.
         if text.len() > (16 + 9 * usize::from(PARTITIONS)).div_ceil(3) * 4 {
             return Err(InvalidToken);
         }
@@ -189,13 +189,13 @@ mod tests {
         assert_eq!(token.credible(store, now, skew).collect::<Vec<_>>(), [(one, at(900))]);
         let later = now + TimeDelta::seconds(1);
         assert_eq!(token.requirements(store, later, skew).unwrap().len(), 2);
-        // The clock of another store is no business of ours.
+        // The clock of another store does not matter here.
         assert_eq!(token.requirements(StoreId(Uuid::from_u128(2)), now, skew), Ok(vec![]));
     }
 
     proptest! {
         #[test]
-        fn every_token_survives_the_way_through_the_header(
+        fn every_token_survives_the_round_trip_through_the_header(
             store: u128,
             positions in proptest::collection::btree_map(0..PARTITIONS, any::<u64>(), 0..64),
         ) {

@@ -8,13 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in the event store's commit order: MongoDB's own logical time (seconds, then a counter).
 ///
-/// It is the `operationTime` of an insert, and equally the `clusterTime` of its change event; nobody counts.
+/// It is the `operationTime` of an insert, and the `clusterTime` of its change event. No program counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
 impl Position {
-    /// Before everything. It is not zero, because a server puts its own time in the place of a zero timestamp
-    /// in a document that it inserts.
+    /// Before everything. It is not zero, because a server replaces a zero timestamp in an inserted document by its own time.
     pub const ORIGIN: Position = Position(1);
 
     pub const fn from_u64(value: u64) -> Self {
@@ -34,7 +33,7 @@ impl Position {
         }
     }
 
-    /// The wall time of the position, to the second.
+    /// The time of day of the position, to the second.
     pub fn time(self) -> DateTime<Utc> {
         DateTime::from_timestamp(i64::from(self.to_timestamp().time), 0).unwrap_or(DateTime::UNIX_EPOCH)
     }
@@ -88,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_order_before_the_counter_and_survive_the_way_back() {
+    fn seconds_order_before_the_counter_and_survive_the_round_trip() {
         let early = Position::from(Timestamp {
             time: 5,
             increment: u32::MAX,

@@ -1,4 +1,4 @@
-//! Clocks are injected, so that a test decides what time it is.
+//! Clocks are passed in, so that a test decides what time it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Tells the time of day, in whole milliseconds: finer times would not survive being stored.
-/// Durations that are only waited for use tokio's timers instead.
+/// Tells the time of day, in whole milliseconds, because MongoDB stores no finer times. Code that only waits uses tokio's timers instead.
 pub trait Clock: fmt::Debug + Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 }
 
-/// A clock as it is handed around.
+/// A clock as it is passed around.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// The clock of the machine.
@@ -47,13 +46,13 @@ impl OffsetClock {
         Arc::new(Self::default())
     }
 
-    /// Moves the clock forward for all who hold it.
+    /// Moves the clock forward for all its users.
     pub fn advance(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.offset_millis.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Moves the clock back for all who hold it.
+    /// Moves the clock back for all its users.
     pub fn rewind(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.offset_millis.fetch_sub(millis, Ordering::SeqCst);

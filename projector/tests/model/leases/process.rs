@@ -1,27 +1,27 @@
-//! One process: its keeper, its coordinator, its workers, and what it knows of its progress.
+//! One process: its keeper, its coordinator, its workers and its progress.
 
 use super::{Entry, LOG, Lease, Mutation, Owner, Position, Set, bit, events_of};
 
-/// As many changes may wait for the coordinator; the keeper then waits with its next look.
+/// The most changes that wait for the coordinator. Then the keeper waits.
 pub(super) const CHANGES: usize = 2;
-/// As many scans are under way in one process at most.
+/// The most scans that are under way in one process.
 pub(super) const SCANS: usize = 3;
 
-/// A lease to go for, as the keeper saw it: `leases::Claim`.
+/// A lease to acquire, as the keeper read it: `leases::Acquisition`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Claim {
+pub(super) enum Acquisition {
     Nothing,
-    /// Of nobody, or of an owner that shows no sign of life. `stale`: it does not look the same any more.
+    /// One that has no owner, or whose owner shows no sign of life. `stale`: the lease has changed since.
     Take {
         stale: bool,
     },
-    /// Of a living owner that has too many, or is about to end.
+    /// One of a living owner that has too many, or is about to end.
     TakeOver {
         fence: u8,
     },
 }
 
-/// What the keeper tells the coordinator of one partition: `keeper::Changes`.
+/// What the keeper tells the coordinator about one partition: `keeper::Changes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Change {
     Nothing,
@@ -29,11 +29,11 @@ pub(super) enum Change {
     Gained { fence: u8, position: Position },
 }
 
-/// What the keeper found out in one look.
+/// What the keeper found when it read the leases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Changes<const PARTITIONS: usize> {
     pub(super) of: [Change; PARTITIONS],
-    /// The checkpoints of the leases to prepare, where these are others than before.
+    /// The checkpoints of the leases to prepare, if they are others than before.
     pub(super) wanted: Option<[Option<Position>; PARTITIONS]>,
 }
 
@@ -72,10 +72,10 @@ impl Candidate {
     }
 }
 
-/// The coordinator's end of a partition, and the partition's progress, which comes and goes with it: `Worker` and
+/// The coordinator's handle of a partition task, and the partition's progress, which is made and removed with it: `Worker` and
 /// `PartitionProgress`.
 ///
-/// Events of a partition may be of different audiences: they are handled in any order.
+/// Events of a partition may belong to different audiences, and so are handled in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Worker {
     pub(super) fence: u8,
@@ -145,7 +145,7 @@ pub(super) struct Opening<const PARTITIONS: usize> {
 pub(super) struct Scan<const PARTITIONS: usize> {
     /// The fencing numbers of the partitions that it is for.
     pub(super) fences: [Option<u8>; PARTITIONS],
-    /// What is not handled yet.
+    /// The events that are not handled yet.
     pub(super) open: Set,
 }
 
@@ -159,25 +159,25 @@ pub(super) struct Checkpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Process<const PARTITIONS: usize> {
     pub(super) runs: bool,
-    /// The leases that the keeper holds, with their fencing numbers: `Keeper::held`.
+    /// The leases that the keeper holds, with their fencing numbers: `Holdings::held`.
     pub(super) held: [Option<u8>; PARTITIONS],
     /// The leases that the keeper wants to be prepared: `Keeper::wanted`.
     pub(super) wanted: [bool; PARTITIONS],
-    /// It is about to end: `Keeper::leaving`.
+    /// It is about to end: `Holdings::leaving`.
     pub(super) leaving: bool,
-    /// It knows every kind of event.
+    /// It knows every event type.
     pub(super) knows: bool,
-    /// It has met what it does not know: `Keeper::outdated`.
+    /// It has met an event that it does not know: `Holdings::outdated`.
     pub(super) outdated: bool,
-    /// Between the keeper's look and its command: what it goes for, and what it found lost.
-    pub(super) claims: Option<([Claim; PARTITIONS], Changes<PARTITIONS>)>,
+    /// After the keeper has read the leases and before it takes some: those to acquire, and those that were lost.
+    pub(super) taking: Option<([Acquisition; PARTITIONS], Changes<PARTITIONS>)>,
     /// On their way from the keeper to the coordinator.
     pub(super) changes: [Option<Changes<PARTITIONS>>; CHANGES],
     pub(super) workers: [Option<Worker>; PARTITIONS],
     pub(super) candidates: [Option<Candidate>; PARTITIONS],
     pub(super) feed: Option<Feed<PARTITIONS>>,
     pub(super) opening: Option<Opening<PARTITIONS>>,
-    /// Every event up to here, of every covered partition, was handed to its partition.
+    /// Every event up to here of every covered partition was delivered to its partition.
     pub(super) frontier: Position,
     /// Checkpoints on their way to the database.
     pub(super) saving: [Option<Checkpoint>; PARTITIONS],
@@ -193,7 +193,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
             held: [None; PARTITIONS],
             wanted: [false; PARTITIONS],
             leaving: false,
-            claims: None,
+            taking: None,
             changes: [None; CHANGES],
             workers: [None; PARTITIONS],
             candidates: [None; PARTITIONS],
@@ -205,26 +205,26 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// The same program in another life.
+    /// The same program, started again.
     pub(super) fn reborn(&self, runs: bool) -> Self {
         Self::new(runs, self.knows)
     }
 
-    /// `Keeper::claims`: those to be had up to a fair share, then those of owners with more than theirs.
-    pub(super) fn claims(
+    /// `Holdings::acquisitions`: available leases up to a fair share, then those of owners that have more than theirs.
+    pub(super) fn acquisitions(
         &self,
         me: Owner,
         leases: &[Lease; PARTITIONS],
         is_free: impl Fn(usize) -> bool,
-    ) -> [Claim; PARTITIONS] {
-        let mut claims = [Claim::Nothing; PARTITIONS];
+    ) -> [Acquisition; PARTITIONS] {
+        let mut acquisitions = [Acquisition::Nothing; PARTITIONS];
         if self.leaving {
-            return claims;
+            return acquisitions;
         }
-        let vacant = |partition: usize| is_free(partition) || leases[partition].offered;
-        let to_be_had = |partition: usize| vacant(partition) && (self.knows || !leases[partition].needs);
+        let free_or_offered = |partition: usize| is_free(partition) || leases[partition].offered;
+        let is_available = |partition: usize| free_or_offered(partition) && (self.knows || !leases[partition].needs);
         let mut others: Vec<Owner> = (0..PARTITIONS)
-            .filter(|&partition| !vacant(partition) && leases[partition].owner != me)
+            .filter(|&partition| !free_or_offered(partition) && leases[partition].owner != me)
             .map(|partition| leases[partition].owner)
             .collect();
         let of_others = others.clone();
@@ -234,39 +234,40 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         let (most, least) = (PARTITIONS.div_ceil(owners), PARTITIONS / owners);
         let held = self.held.iter().flatten().count();
 
-        let taken_over = |partition: usize| Claim::TakeOver {
+        let taken_over = |partition: usize| Acquisition::TakeOver {
             fence: leases[partition].fence,
         };
-        let mut claimed = 0;
-        for partition in (0..PARTITIONS).filter(|&it| to_be_had(it) && leases[it].needs) {
-            claims[partition] = Claim::Take { stale: false };
-            claimed += 1;
+        let mut acquired = 0;
+        for partition in (0..PARTITIONS).filter(|&it| is_available(it) && leases[it].needs) {
+            acquisitions[partition] = Acquisition::Take { stale: false };
+            acquired += 1;
         }
-        let others_left = (0..PARTITIONS).filter(|&partition| to_be_had(partition) && !leases[partition].needs);
+        let others_left = (0..PARTITIONS).filter(|&partition| is_available(partition) && !leases[partition].needs);
         for partition in others_left.take(most.saturating_sub(held)) {
-            claims[partition] = match is_free(partition) {
-                true => Claim::Take { stale: false },
+            acquisitions[partition] = match is_free(partition) {
+                true => Acquisition::Take { stale: false },
                 false => taken_over(partition),
             };
-            claimed += 1;
+            acquired += 1;
         }
         let mut missing = match self.outdated {
             true => 0,
-            false => least.saturating_sub(held + claimed),
+            false => least.saturating_sub(held + acquired),
         };
         for owner in others {
             let count = of_others.iter().filter(|&&of| of == owner).count();
             let spare = count.saturating_sub(most).min(missing);
-            let theirs = (0..PARTITIONS).filter(|&partition| leases[partition].owner == owner && !vacant(partition));
+            let theirs =
+                (0..PARTITIONS).filter(|&partition| leases[partition].owner == owner && !free_or_offered(partition));
             for partition in theirs.take(spare) {
-                claims[partition] = taken_over(partition);
+                acquisitions[partition] = taken_over(partition);
             }
             missing -= spare;
         }
-        claims
+        acquisitions
     }
 
-    /// The leases of living owners that were not got are to be prepared, or stay so.
+    /// The leases of living owners that were not taken are to be prepared, or stay so.
     pub(super) fn want(&mut self, takeovers: [Option<Position>; PARTITIONS], changes: &mut Changes<PARTITIONS>) {
         let partitions = takeovers.map(|position| position.is_some());
         if self.wanted != partitions {
@@ -275,7 +276,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// Hands what a look found to the coordinator.
+    /// `Keeper::tell`.
     pub(super) fn tell(&mut self, changes: Changes<PARTITIONS>) {
         if changes != Changes::NONE {
             let place = self.changes.iter_mut().find(|place| place.is_none()).unwrap();
@@ -283,7 +284,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::apply`. The stream goes on for those that it covers.
+    /// `Coordinator::apply`. The stream goes on for the partitions that it covers.
     pub(super) fn apply(&mut self, log: &[Entry; LOG], mutation: Mutation) {
         let Some(changes) = self.changes[0].take() else {
             return;
@@ -316,7 +317,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// Whether a stream is to be opened: there is none, or it does not cover everything.
+    /// Whether to open a stream: there is none, or it does not cover everything.
     pub(super) fn wants_stream(&self, mutation: Mutation) -> bool {
         let mut workers = self.workers.iter().flatten();
         let mut candidates = self.candidates.iter().flatten().filter(|it| !it.is_cold());
@@ -330,13 +331,13 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
 
     /// `Coordinator::let_go`.
     ///
-    /// What is under way is handled to its end all the same. To the checkpoints that is as if the process had handled
-    /// it right before, or not at all; so there is no such step here.
+    /// The batches under way are finished nevertheless. For the checkpoints that is the same as if the process had handled them right
+    /// before, or not at all. So there is no such step here.
     fn let_go(&mut self, partition: usize, log: &[Entry; LOG]) {
         let Some(worker) = self.workers[partition].take() else {
             return;
         };
-        // Nobody receives what scans hand over: `ScanEntry::deliver`.
+        // No task receives what scans deliver: `ScanEntry::deliver`.
         for scan in self.scans.iter_mut().flatten() {
             if scan.fences[partition] == Some(worker.fence) {
                 scan.open &= !events_of(partition, log);
@@ -344,7 +345,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::open`, after what no stream reaches is being scanned.
+    /// `Coordinator::open`, after scans have begun for what no stream reaches.
     pub(super) fn open(&mut self, mutation: Mutation) {
         let held = self.workers.map(|worker| worker.map(|it| it.delivered));
         let wanted = self
@@ -362,7 +363,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         });
     }
 
-    /// `Coordinator::stream_opened`, with `Progress::stream_opened`. The stream has shown what it begins with.
+    /// `Coordinator::stream_opened`, with `Progress::stream_opened`. The stream has shown the document at its start.
     pub(super) fn opened(&mut self, mutation: Mutation) {
         let Some(Opening { start, partitions }) = self.opening.take() else {
             return;
@@ -416,7 +417,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::begin_anew`, and the stream is gone.
+    /// `Coordinator::history_lost`, and the stream is closed.
     pub(super) fn begin_anew(&mut self) {
         (self.feed, self.opening) = (None, None);
         for candidate in self.candidates.iter_mut().flatten() {

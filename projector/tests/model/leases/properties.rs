@@ -1,4 +1,4 @@
-//! What holds in every state, and what has to happen in some.
+//! What holds in every state, and what must happen in some.
 
 use stateright::Property;
 
@@ -42,7 +42,7 @@ fn seen<const PROCESSES: usize, const PARTITIONS: usize>(
     Property::sometimes(name, condition)
 }
 
-/// Something worth having seen.
+/// Something that must happen in some state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scene {
     AllIsDone,
@@ -123,7 +123,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         all.filter_map(|(worker, lease)| Some((worker.as_ref()?, lease)))
     }
 
-    /// Whether everything that was committed is handled, and no checkpoint lies below it.
+    /// Whether every committed event is handled, and no checkpoint is below one.
     fn is_done(&self) -> bool {
         self.leases.iter().enumerate().all(|(partition, lease)| {
             let events = events_of(partition, &self.log);

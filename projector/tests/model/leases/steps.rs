@@ -1,6 +1,6 @@
-//! What processes do to what they share: the leases, the event store and its oplog.
+//! What processes do to the leases, the event store and its oplog.
 
-use super::process::{Change, Changes, Checkpoint, Claim, SCANS, Scan};
+use super::process::{Acquisition, Change, Changes, Checkpoint, SCANS, Scan};
 use super::{Entry, Mutation, Owner, Position, Set, State, bit, events_of, unknown_in};
 
 impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITIONS> {
@@ -10,7 +10,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.last
     }
 
-    /// Whether the process was killed or has stopped, and nobody has begun its next life.
+    /// Whether the process was killed or has stopped, and was not started again.
     fn has_ended(&self, owner: Owner) -> bool {
         match owner {
             Owner::Nobody => false,
@@ -19,23 +19,21 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         }
     }
 
-    /// A lease looks different from now on: who saw it before and means to take it will be refused.
+    /// A lease has changed: processes that have read it before and want to take it will be refused.
     fn changed(&mut self, partition: usize) {
         for process in &mut self.processes {
-            if let Some((claims, _)) = &mut process.claims
-                && let Claim::Take { stale } = &mut claims[partition]
+            if let Some((acquisitions, _)) = &mut process.taking
+                && let Acquisition::Take { stale } = &mut acquisitions[partition]
             {
                 *stale = true;
             }
         }
     }
 
-    /// `Keeper::renew`, where it is time for it, and the first half of `Keeper::tend`: `Leases::all`, and what follows from that look.
+    /// The first half of `Keeper::tend`: `Leases::renew` if it is due, `Leases::all`, and what follows from reading them.
     ///
-    /// What nobody renews any more runs out; time is not counted. `run_out`: so does what this living process has,
-    /// which was too slow.
-    /// What is to be taken over has to be prepared; `cold`: the keeper takes it for prepared, and it is not any more. Answers whether there
-    /// was such a thing.
+    /// Leases that nobody renews run out, because time is not counted. `run_out`: so do those of this living process, which was too slow.
+    /// A lease to take over has to be prepared. `cold`: the keeper takes one that is no longer prepared. Returns whether there was one.
     pub(super) fn tend(&mut self, process: usize, run_out: Option<usize>, cold: bool) -> bool {
         let me = Owner::of(process);
         for partition in 0..PARTITIONS {
@@ -58,12 +56,12 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
             }
             owner == Owner::Nobody || self.has_ended(owner) || run_out.is_some_and(|slow| owner == Owner::of(slow))
         };
-        let mut claims = self.processes[process].claims(me, &self.leases, is_free);
+        let mut acquisitions = self.processes[process].acquisitions(me, &self.leases, is_free);
         let keeper = &mut self.processes[process];
         let mut takeovers = [None; PARTITIONS];
         let mut was_cold = false;
-        for (partition, claim) in claims.iter_mut().enumerate() {
-            if !matches!(claim, Claim::TakeOver { .. }) {
+        for (partition, acquisition) in acquisitions.iter_mut().enumerate() {
+            if !matches!(acquisition, Acquisition::TakeOver { .. }) {
                 continue;
             }
             takeovers[partition] = Some(self.leases[partition].position);
@@ -71,31 +69,34 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
                 if cold {
                     was_cold = true;
                 } else {
-                    *claim = Claim::Nothing;
+                    *acquisition = Acquisition::Nothing;
                 }
             }
         }
-        if claims.iter().all(|claim| *claim == Claim::Nothing) {
+        if acquisitions
+            .iter()
+            .all(|acquisition| *acquisition == Acquisition::Nothing)
+        {
             keeper.want(takeovers, &mut changes);
             keeper.tell(changes);
         } else {
             changes.wanted = Some(takeovers);
-            keeper.claims = Some((claims, changes));
+            keeper.taking = Some((acquisitions, changes));
         }
         was_cold
     }
 
     /// The second half of `Keeper::tend`: `Leases::take`. Without an answer the process does not know what it took.
     pub(super) fn take(&mut self, process: usize, answered: bool) {
-        let Some((claims, mut changes)) = self.processes[process].claims.take() else {
+        let Some((acquisitions, mut changes)) = self.processes[process].taking.take() else {
             return;
         };
-        for (partition, claim) in claims.into_iter().enumerate() {
+        for (partition, acquisition) in acquisitions.into_iter().enumerate() {
             let lease = &mut self.leases[partition];
-            let unchanged = match claim {
-                Claim::Nothing => false,
-                Claim::Take { stale } => !stale,
-                Claim::TakeOver { fence } => lease.fence == fence && lease.owner != Owner::Nobody,
+            let unchanged = match acquisition {
+                Acquisition::Nothing => false,
+                Acquisition::Take { stale } => !stale,
+                Acquisition::TakeOver { fence } => lease.fence == fence && lease.owner != Owner::Nobody,
             };
             if !unchanged {
                 continue;
@@ -163,7 +164,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         feed.is_some_and(|feed| feed.next < self.oplog)
     }
 
-    /// What was being opened is: `Feed::open`. What it was opened at has to come first.
+    /// The end of `Feed::open`. The document at the start has to come first.
     pub(super) fn opened(&mut self, process: usize, mutation: Mutation) {
         let opening = self.processes[process].opening.as_ref();
         if opening.is_some_and(|opening| opening.start < self.oplog) {
@@ -201,8 +202,8 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.processes[process].knows || unknown_in(&self.log) & bit(position) == 0
     }
 
-    /// Whether the process has an event of the partition in hand that it does not know: `Progress::stuck`. That the code finishes first
-    /// what came before, and begins nothing behind it, makes no other states.
+    /// Whether the process has received an event of the partition that it does not know: `Progress::stuck`. The code first finishes the
+    /// events before it, and begins none behind it, but that makes no other states.
     pub(super) fn is_stuck(&self, process: usize, partition: usize) -> bool {
         let (it, lease) = (&self.processes[process], &self.leases[partition]);
         let Some(worker) = &it.workers[partition] else {
@@ -213,13 +214,13 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
             .iter()
             .flatten()
             .filter(|scan| scan.fences[partition] == Some(worker.fence));
-        let in_hand = scans.fold(worker.unfinished, |all, scan| all | scan.open);
+        let received = scans.fold(worker.unfinished, |all, scan| all | scan.open);
         let is_owner = lease.owner == Owner::of(process) && lease.fence == worker.fence;
         let unknown = unknown_in(&self.log) & events_of(partition, &self.log);
-        !it.knows && is_owner && in_hand & unknown != 0
+        !it.knows && is_owner && received & unknown != 0
     }
 
-    /// `Leases::give_back`. The next look finds the lease lost.
+    /// `Leases::give_back`. When the leases are read next, this one is lost.
     pub(super) fn give_back(&mut self, process: usize, partition: usize, mutation: Mutation) {
         let it = &mut self.processes[process];
         it.outdated = true;
@@ -232,7 +233,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         self.changed(partition);
     }
 
-    /// `Keeper::leave`.
+    /// `Leases::offer`.
     pub(super) fn leave(&mut self, process: usize) {
         self.processes[process].leaving = true;
         for lease in &mut self.leases {
@@ -240,7 +241,8 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         }
     }
 
-    /// The end of `Subscription::run`, whether or not others have taken over what was held: what is handled is saved, and the leases are given back (`Leases::release`).
+    /// The end of `Subscription::run`, whether or not others have taken the leases over: checkpoints are saved, and the remaining leases
+    /// are given back (`Leases::release`).
     pub(super) fn stop(&mut self, process: usize, mutation: Mutation) {
         let saving = self.processes[process].saving;
         self.save(process, saving, mutation);
@@ -256,7 +258,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         }
     }
 
-    /// A new life of a process, with another name as an owner: `Owner::random`.
+    /// Starts a process again, with another name as an owner: `Owner::random`.
     pub(super) fn start(&mut self, process: usize) {
         self.processes[process] = self.processes[process].reborn(true);
         for lease in &mut self.leases {
@@ -272,7 +274,7 @@ impl<const PROCESSES: usize, const PARTITIONS: usize> State<PROCESSES, PARTITION
         (0..PROCESSES).all(|number| {
             let process = &self.processes[number];
             process.runs
-                && process.claims.is_none()
+                && process.taking.is_none()
                 && process.changes[0].is_none()
                 && process.opening.is_none()
                 && !process.wants_stream(mutation)

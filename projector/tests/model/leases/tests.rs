@@ -1,6 +1,6 @@
-//! The bounds, and what is broken on purpose.
+//! The bounds, and the mutations.
 //!
-//! Those that are ignored go further, and take minutes unless they are optimised:
+//! Tests that are ignored go further, and take minutes unless they are optimised:
 //! `cargo test --release -p projector --test model -- --ignored`.
 
 use stateright::Model;
@@ -34,7 +34,7 @@ fn leases<const PROCESSES: usize, const PARTITIONS: usize>(
     }
 }
 
-/// Whoever comes second takes a share from who came first; streams break.
+/// The second process takes a share from the first, and streams break.
 #[test]
 fn shares_are_taken_and_streams_break() {
     let scenes = [
@@ -97,7 +97,7 @@ fn leases_are_given_back() {
     );
 }
 
-/// The keeper takes for prepared what is not any more.
+/// The keeper takes a lease that is no longer prepared.
 #[test]
 fn unprepared_leases_are_taken_over_too() {
     let bounds = Bounds { colds: 1, ..NO_MISHAPS };
@@ -111,7 +111,7 @@ fn unprepared_leases_are_taken_over_too() {
 
 /// One of the two does not know some of the events.
 #[test]
-fn what_somebody_does_not_know_waits_for_who_does() {
+fn an_unknown_event_waits_for_a_process_that_knows_it() {
     let scenes = [Scene::AllIsDone, Scene::Takeover, Scene::WaitsForWhoKnows];
     let upgrade = |entries, from_origin, bounds| Leases {
         outdated: 1,
@@ -190,9 +190,9 @@ fn three_share_one_lease() {
     );
 }
 
-/// The event store is scanned, and scanned again before that has ended.
+/// The event store is scanned, and scanned again before the first scan has ended.
 #[test]
-fn scans_reach_what_no_stream_does() {
+fn scans_find_what_no_stream_shows() {
     let scenes = [Scene::AllIsDone, Scene::Takeover, Scene::TwoScansOfOnePartition];
     let bounds = Bounds {
         kills: 1,
@@ -290,7 +290,8 @@ fn a_stream_that_counts_too_early_is_found_out() {
     breaks("covered before the stream is", model, NOTHING_IS_LOST);
 }
 
-/// The stream had shown an event while the partition was another's, who died, and shows the next one after it was regained.
+/// The stream showed an event while another process had the partition. That process died, and after the lease was regained the stream
+/// shows the next event.
 #[test]
 fn a_stream_that_hands_over_what_it_does_not_cover_is_found_out() {
     let model = Leases {
@@ -300,7 +301,7 @@ fn a_stream_that_hands_over_what_it_does_not_cover_is_found_out() {
     breaks("handed over before the stream covers it", model, NOTHING_IS_LOST);
 }
 
-/// A cold takeover while a stream is being opened that does not show the partition.
+/// An unprepared takeover while a stream is being opened that does not show the partition.
 #[test]
 fn a_stream_that_covers_what_it_does_not_show_is_found_out() {
     let model = mutated::<2, 2>(Mutation::OpeningCoversAll, A_KILL);
@@ -351,7 +352,7 @@ fn a_scan_that_ends_for_another_is_found_out() {
 }
 
 #[test]
-fn who_passes_over_what_it_does_not_know_is_found_out() {
+fn a_process_that_skips_an_unknown_event_is_found_out() {
     let model = Leases {
         outdated: 1,
         ..mutated::<2, 1>(Mutation::UnknownIsPassedOver, NO_MISHAPS)

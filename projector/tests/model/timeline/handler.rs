@@ -1,17 +1,17 @@
-//! What becomes of a batch of one author's events: `ViewProjection::handle`.
+//! How a batch of one author's events is handled: `ViewProjection::handle`.
 
 use super::{Audience, CROWD, Event, FAN_OUT_LIMIT, Id, Lane, Mutation, POSTS, Set, State, WINDOW, bit, members};
 
-/// Who hands events of one audience to the handler: the owner of the lease, or one who was it.
+/// Gives the events of one audience to the handler: for the owner of the lease, or a former one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Runner {
-    /// Where it goes on.
+    /// The next event.
     pub(super) next: u8,
     pub(super) work: Option<Work>,
 }
 
 impl Runner {
-    /// Up to here everything is handled: a checkpoint may say so.
+    /// Every event up to here is handled: a checkpoint may say so.
     pub(super) fn finished(&self) -> u8 {
         self.next - self.work.map_or(0, |work| work.in_order)
     }
@@ -22,15 +22,15 @@ impl Runner {
 pub(super) struct Work {
     /// The events, by their places in the lane.
     pub(super) batch: Set,
-    /// How many of them are not taken out of their order.
+    /// How many of them come in order.
     pub(super) in_order: u8,
-    /// Posts to fan out; none where the audience is large.
+    /// Posts to fan out. None if the audience is large.
     posts: Set,
     then: Then,
     pub(super) step: Step,
 }
 
-/// What is done about new followers. It was decided by what the transaction saw: `Reach`.
+/// What is done for new followers. The transaction decided it: `Reach`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Then {
     Nothing,
@@ -39,47 +39,47 @@ enum Then {
     Backfill,
 }
 
-/// What comes next; each is one question or one write.
+/// The next step. Each is one query or one write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     /// No such step in the code: [`Mutation::UnfollowDeletesEntries`].
     DeleteEntries,
-    /// `FanOut` asks `Relations::all_followers`.
+    /// `FanOut` calls `Relations::all_followers`.
     ListFollowers,
-    /// `FanOut` asks `HomeTimelines::idle_among`.
+    /// `FanOut` calls `HomeTimelines::idle_among`.
     AskIdle,
     /// `FanOut` calls `HomeTimelines::insert`.
     Insert,
     /// `Distribution::distribute_of` calls `HomeTimelines::tell_large`.
     Tell,
-    /// `Distribution::cross` calls `Profiles::begin_crossing`. `listed` is known before by a mutation alone.
+    /// `Distribution::cross` calls `Profiles::begin_crossing`. `listed`: only in a mutation.
     BeginCrossing {
         listed: Option<bool>,
     },
-    /// `Distribution::cross` asks `Relations::all_followers`. `flagged`: the flag is committed.
+    /// `Distribution::cross` calls `Relations::all_followers`. `flagged`: the flag is committed.
     ListAll {
         flagged: bool,
     },
-    /// `Distribution::cross` calls `HomeTimelines::tell_large`. `large`: the last step came first, by a mutation.
+    /// `Distribution::cross` calls `HomeTimelines::tell_large`. `large`: a mutation has taken the last step first.
     TellListed {
         large: bool,
     },
-    /// `Distribution::cross` calls `Profiles::finish_crossing`. `listed`: whom to tell after that, by a mutation.
+    /// `Distribution::cross` calls `Profiles::finish_crossing`. `listed`: whom a mutation tells after that.
     FinishCrossing {
         listed: bool,
     },
-    /// `Distribution::backfill` asks `Posts::newest_heads`.
+    /// `Distribution::backfill` calls `Posts::newest_heads`.
     ReadHeads,
-    /// `Distribution::backfill` asks `HomeTimelines::headers`.
+    /// `Distribution::backfill` calls `HomeTimelines::headers`.
     ReadHeader {
         heads: Set,
     },
-    /// `Distribution::backfill` calls `HomeTimelines::raise_floors`; `copies` are left to do.
+    /// `Distribution::backfill` calls `HomeTimelines::raise_floors`; `copies` remain to be inserted.
     RaiseFloor {
         floor: Id,
         copies: Set,
     },
-    /// `Distribution::backfill` calls `HomeTimelines::insert`. `floor`: what is left to do by a mutation.
+    /// `Distribution::backfill` calls `HomeTimelines::insert`. `floor`: what a mutation raises after that.
     Copy {
         copies: Set,
         floor: Option<Id>,
@@ -92,7 +92,7 @@ impl Lane {
         self.log.into_iter().rev().find(|&event| event == one || event == other)
     }
 
-    /// What clients were answered last: whether the owner follows.
+    /// Whether the owner follows, by the last answer to a client.
     pub(super) fn owner_should_follow(&self) -> bool {
         self.last_of(Event::Follow, Event::Unfollow) == Some(Event::Follow)
     }
@@ -135,10 +135,10 @@ impl Lane {
 }
 
 impl State {
-    /// Some events of a lane are taken up, and their rows are committed in one transaction: `RowWriter::try_commit`.
+    /// A batch of a lane begins, and its rows are committed in one transaction: `RowWriter::try_commit`.
     ///
-    /// What it reads of the author's profile is as old as what it writes: a follow and a post write it too, and so do
-    /// the steps of crossing. A batch whose rows are all newer only reads.
+    /// The transaction reads the author's profile at the time of its writes: follows, posts and the steps of crossing write it too. If all
+    /// rows of a batch are newer, it only reads.
     pub(super) fn commit_rows(&mut self, author: usize, stale: bool, batch: Set, in_order: u8, mutation: Mutation) {
         let lane = &mut self.lanes[author];
         let (mut posts, mut follows, mut owner_follows, mut unfollows) = (0, false, false, false);
@@ -171,7 +171,7 @@ impl State {
             _ if !follows => Then::Nothing,
             Audience::Crossing => Then::Cross,
             Audience::Small if many => Then::Cross,
-            // What becomes of the crowd's own timelines is not looked at.
+            // The crowd's own timelines are not modelled.
             _ if !owner_follows => Then::Nothing,
             Audience::Large => Then::Tell,
             Audience::Small if lane.posted => Then::Backfill,
@@ -290,7 +290,7 @@ impl State {
         }
     }
 
-    /// `Posts::newest_heads`: live ones, one more than the window.
+    /// `Posts::newest_heads`: live posts, one more than the window.
     fn newest_heads(&self, author: usize) -> Set {
         let live = |&post: &usize| usize::from(self.posts[post].author) == author && self.posts[post].is_live();
         let mut newest: Vec<usize> = (0..POSTS).filter(live).collect();

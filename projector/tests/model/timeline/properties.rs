@@ -1,28 +1,28 @@
-//! What holds in every state, and what has to happen in some.
+//! What holds in every state, and what must happen in some.
 
 use stateright::Property;
 
 use super::handler::Runner;
-use super::reader::Reading;
+use super::reader::PageRead;
 use super::upkeep::Trim;
 use super::{Audience, Lane, State, TICK, Timeline};
 
 pub(super) const EXACT: &str = "a page shows exactly what it should as soon as everything is handled";
 pub(super) const NO_HOLE: &str = "a page that shows a post shows what its author wrote before";
 
-/// Whoever is still in the middle of a repetition, a trimming or a visit.
+/// It holds even in the middle of a repetition, a trim or a visit.
 pub(super) fn exact() -> Property<Timeline> {
     Property::always(EXACT, |_, state: &State| {
         let at_once = !state.all_is_handled() || state.shown() == state.expected();
-        at_once && !matches!(state.reading, Reading::Done { exact: false, .. })
+        at_once && !matches!(state.reading, PageRead::Done { exact: false, .. })
     })
 }
 
-/// While events are under way, what is missing is only the newest. That can be said where events are handled one by one
-/// and once: who repeats one, or handles a follow and a post in one batch, may write the newest first.
+/// While events are under way, only the newest posts are missing. This holds only if each event is handled once, and one at a time: a
+/// runner that repeats an event, or handles a follow and a post in one batch, may write the newest first.
 pub(super) fn no_hole() -> Property<Timeline> {
     Property::always(NO_HOLE, |_, state: &State| {
-        let step_by_step = !matches!(state.reading, Reading::Done { has_no_hole: false, .. });
+        let step_by_step = !matches!(state.reading, PageRead::Done { has_no_hole: false, .. });
         step_by_step && state.has_no_hole(state.shown())
     })
 }
@@ -31,7 +31,7 @@ fn seen(name: &'static str, condition: fn(&Timeline, &State) -> bool) -> Propert
     Property::sometimes(name, condition)
 }
 
-/// Something worth having seen.
+/// Something that must happen in some state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scene {
     SomethingIsShown,
@@ -87,7 +87,7 @@ impl Scene {
             Scene::ReadStepByStep => seen("a page read step by step goes on below the floor", |_, state| {
                 matches!(
                     state.reading,
-                    Reading::Done {
+                    PageRead::Done {
                         above_and_below: true,
                         ..
                     }

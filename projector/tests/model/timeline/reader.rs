@@ -1,8 +1,8 @@
-//! What a page shows, and what it should.
+//! What a page shows, and what it should show.
 
 use super::{AUTHORS, Event, Home, Id, Mutation, POSTS, Set, State, bit, members};
 
-/// As much of a header as a page needs.
+/// The part of a header that a page needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Seen {
     floor: Id,
@@ -20,24 +20,24 @@ impl From<Home> for Seen {
     }
 }
 
-/// A page that is read step by step, by somebody whose visit does not count: `Home::look`, then the rest of `Home::older`.
+/// A page that is read step by step, in a visit that does not count: `Home::look`, then the rest of `Home::older`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Page {
-    /// `HomeTimelines::page` asks for the entries.
+    /// `HomeTimelines::page` reads the entries.
     entries: Option<Set>,
-    /// And then for the header.
+    /// It has the entries, and reads the header.
     header: Option<Seen>,
-    /// When it began everything was handled, and nothing was written since.
+    /// Everything was handled when it began, and nothing was written since.
     pub(super) settled: bool,
 }
 
-/// What is to be said of a page when it is read.
+/// The verdict on a page that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Reading {
+pub(super) enum PageRead {
     Nothing,
     UnderWay(Page),
     Done {
-        /// It shows what it should, as far as it can be expected to.
+        /// It shows what it should, as far as that can be expected.
         exact: bool,
         has_no_hole: bool,
         above_and_below: bool,
@@ -45,11 +45,11 @@ pub(super) enum Reading {
 }
 
 impl State {
-    /// The next step of [`Reading`].
+    /// The next step of [`PageRead`].
     pub(super) fn read(&mut self, mutation: Mutation) {
-        let Reading::UnderWay(mut page) = self.reading else {
+        let PageRead::UnderWay(mut page) = self.reading else {
             self.left.pages -= 1;
-            self.reading = Reading::UnderWay(Page {
+            self.reading = PageRead::UnderWay(Page {
                 entries: None,
                 header: None,
                 settled: self.all_is_handled(),
@@ -60,7 +60,7 @@ impl State {
         self.reading = match (page.entries, page.header) {
             (Some(entries), Some(header)) => {
                 let (shown, above) = (self.shown_of(entries, header), self.above_the_floor(header));
-                Reading::Done {
+                PageRead::Done {
                     exact: !page.settled || shown == self.expected(),
                     has_no_hole: self.has_no_hole(shown),
                     above_and_below: shown & above != 0 && shown & !above != 0,
@@ -68,11 +68,11 @@ impl State {
             }
             (None, header) if header.is_some() || !header_first => {
                 page.entries = Some(self.home.entries);
-                Reading::UnderWay(page)
+                PageRead::UnderWay(page)
             }
             _ => {
                 page.header = Some(self.home.into());
-                Reading::UnderWay(page)
+                PageRead::UnderWay(page)
             }
         };
     }
@@ -87,14 +87,14 @@ impl State {
         log.contains(&Event::Post(post)) && !log.contains(&Event::Delete(post))
     }
 
-    /// What the history says: the posts that are not deleted, by authors whom the owner follows now.
+    /// What the events say: the posts that are not deleted, by authors whom the owner follows now.
     pub(super) fn expected(&self) -> Set {
         let followed = (0..AUTHORS).filter(|&author| self.lanes[author].owner_should_follow());
         let live = |author| (0..self.created).filter(move |&post| self.should_be_live(author, post));
         followed.flat_map(live).map(bit).sum()
     }
 
-    /// The posts above the floor. All of an idle owner's lie below.
+    /// The posts above the floor. For an idle owner, all are below.
     pub(super) fn covered(&self) -> Set {
         self.above_the_floor(self.home.into())
     }
@@ -109,11 +109,10 @@ impl State {
         self.shown_of(self.home.entries, self.home.into())
     }
 
-    /// What the owner's page shows, without an end: `Home::older` and `Home::admit`.
+    /// What the owner's page shows if it has no end: `Home::older` and `Home::admit`.
     ///
-    /// Above the floor there are the entries, and the posts by large authors whom the owner follows
-    /// (`Home::with_large`); below it the posts by all whom the owner follows (`Home::by_all_sources`). Of these, what
-    /// is live is shown (`Reading::show`).
+    /// Above the floor it has the entries, and the posts of large authors whom the owner follows (`Home::with_large`). Below the floor it
+    /// has the posts of all whom the owner follows (`Home::by_all_sources`). It shows those that are live (`show`).
     fn shown_of(&self, entries: Set, header: Seen) -> Set {
         let by = |wanted: &dyn Fn(usize) -> bool| -> Set {
             let posts = (0..POSTS).filter(|&post| wanted(usize::from(self.posts[post].author)));

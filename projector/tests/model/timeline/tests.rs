@@ -1,6 +1,6 @@
-//! The bounds, and what is broken on purpose.
+//! The bounds, and the mutations.
 //!
-//! Those that are ignored go further, and take minutes unless they are optimised:
+//! Tests that are ignored go further, and take minutes unless they are optimised:
 //! `cargo test --release -p projector --test model -- --ignored`.
 
 use stateright::Model;
@@ -22,7 +22,7 @@ const NOTHING: Bounds = Bounds {
     pages: 0,
 };
 
-/// One author, whose events are handled one by one.
+/// One author, whose events are handled one at a time.
 fn timeline(bounds: Bounds, scenes: &[Scene]) -> Timeline {
     Timeline {
         authors: 1,
@@ -34,9 +34,9 @@ fn timeline(bounds: Bounds, scenes: &[Scene]) -> Timeline {
     }
 }
 
-/// Everything once and in its order: even a page in between has no hole.
+/// Everything is handled once and in order: even a page in between has no hole.
 #[test]
-fn what_is_missing_in_between_is_the_newest() {
+fn only_the_newest_posts_are_missing_in_between() {
     let bounds = Bounds {
         posts: 3,
         deletions: 1,
@@ -58,7 +58,7 @@ fn what_is_missing_in_between_is_the_newest() {
 }
 
 #[test]
-fn batches_are_repeated_by_who_lost_the_lease() {
+fn a_former_owner_repeats_batches() {
     let bounds = Bounds {
         posts: 2,
         deletions: 1,
@@ -80,7 +80,7 @@ fn batches_are_repeated_by_who_lost_the_lease() {
 }
 
 #[test]
-fn events_come_out_of_their_order() {
+fn events_are_handled_out_of_order() {
     let bounds = Bounds {
         posts: 2,
         follows: [3, 0],
@@ -148,7 +148,7 @@ fn the_owner_is_away_and_comes_back() {
     holds("one author, an absence, a takeover", model.checker());
 }
 
-/// Floors are raised, entries removed and owners taken for idle while a page is read.
+/// While a page is read, floors are raised, entries are removed and owners are marked idle.
 #[test]
 fn a_page_is_read_step_by_step() {
     let bounds = Bounds {
@@ -180,7 +180,7 @@ fn a_page_is_read_step_by_step() {
     );
 }
 
-/// Two lanes at once, on one timeline that is trimmed meanwhile.
+/// Two lanes write to one timeline, which is trimmed meanwhile.
 #[test]
 fn two_authors_share_a_timeline() {
     let bounds = Bounds {

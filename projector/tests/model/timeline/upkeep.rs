@@ -1,49 +1,49 @@
-//! What else writes to a home timeline: trimming, the upkeep that marks owners idle, and the owner's visits.
+//! Other writes to a home timeline: the trim, the upkeep that marks owners idle, and the owner's visits.
 
 use super::{Id, Mutation, Set, State, TICK, WINDOW, members};
 
-/// A look at the length of the timeline: `HomeTimelines::trim`.
+/// A check of the timeline's length: `HomeTimelines::trim`.
 ///
-/// In the code it follows an insertion, by chance; here it begins at any time. Its delay is not counted: pages are read
-/// in one step.
+/// In the code it follows some insertions, at random. Here it begins at any time. Its delay is not modelled, because pages are read in
+/// one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Trim {
     Nothing,
-    /// The header was read, and has no mark; next comes `HomeTimelines::end_of_window`.
+    /// The header has no `trim_below`. Next: `HomeTimelines::end_of_window`.
     Measure {
         floor: Id,
     },
-    /// Next, floor and mark are written in one.
+    /// Next: the floor and `trim_below` are written together.
     Mark {
         below: Id,
     },
-    /// The header has a mark; next comes `HomeTimelines::remove_below` with what lies there.
+    /// The header has `trim_below`. Next: `HomeTimelines::remove_below` removes the entries below it.
     Remove {
         below: Id,
     },
-    /// And then with the mark.
+    /// Next: it removes `trim_below`.
     Unmark {
         below: Id,
     },
 }
 
-/// `HomeTimelines::mark_idle`: after its question, who has not read for long. Any owner may be such a one.
+/// `HomeTimelines::mark_idle`, after it has asked who has not read for long. Any owner may be among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Upkeep {
     Nothing,
-    /// `visited`: the owner's last visit is another by now, and the guard will say so.
+    /// `visited`: the owner has visited since, and the guard will refuse the write.
     Mark {
         visited: bool,
     },
 }
 
-/// The owner reads: `Home::look`, after its question for the header.
+/// The owner reads: `Home::look`, after it has read the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Visit {
     Nothing,
-    /// The owner is not idle: `HomeTimelines::note_visit` follows.
+    /// The owner is not idle. Next: `HomeTimelines::note_visit`.
     Note,
-    /// The owner is idle: `HomeTimelines::wake` follows, with the time at which that began.
+    /// The owner is idle. Next: `HomeTimelines::wake`, with the time at which the visit began.
     Wake {
         now: u8,
     },
@@ -134,7 +134,7 @@ impl State {
                 self.home.idle = false;
                 self.home.floor = self.home.floor.max((now + margin) * TICK);
             }
-            // Somebody else has noted the visit that ended the idleness.
+            // Another request has noted the visit that ended the idleness.
             Visit::Wake { .. } | Visit::Note => {}
         }
         self.visit = Visit::Nothing;

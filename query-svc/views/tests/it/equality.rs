@@ -2,7 +2,7 @@
 //!
 //! A history is what users did; a schedule is how its events reach the handlers: lane by lane and batch by batch,
 //! several at a time and by two processes, with lanes that go back to an earlier checkpoint, and processes that die between any
-//! two steps and leave the rest to an heir, or all events in any order as in a scan. Meanwhile owners visit or stay away, and time
+//! two steps and leave the rest to a successor, or all events in any order as in a scan. Meanwhile owners visit or stay away, and time
 //! passes. In the end the rows are those of one orderly run, and the home timelines those of the definition, in this generation and in
 //! one that is rebuilt.
 
@@ -244,7 +244,7 @@ impl Lanes {
 }
 
 /// What a case has at hand, and what all cases have met so far.
-struct Bench {
+struct Cases {
     database: Database,
     generation: i64,
     timelines: Timelines,
@@ -254,7 +254,7 @@ struct Bench {
     deaths: u64,
 }
 
-impl Bench {
+impl Cases {
     async fn process(&self, clock: &Arc<StandingClock>) -> Projected {
         let (clock, metrics, timelines) = (clock.clone(), self.metrics.clone(), self.timelines.clone());
         Projected::with_timelines(&self.database, self.generation, clock, metrics, timelines).await
@@ -343,8 +343,8 @@ impl Bench {
         }
     }
 
-    async fn die(&mut self, of_lanes: [(u8, u8); 2], turns: u8, lanes: &mut Lanes, heir: &Projected) {
-        let dying = self.process(&heir.clock).await;
+    async fn die(&mut self, of_lanes: [(u8, u8); 2], turns: u8, lanes: &mut Lanes, successor: &Projected) {
+        let dying = self.process(&successor.clock).await;
         let session = dying.projection.session().await.unwrap().unwrap();
         let batches = of_lanes.map(|(lane, count)| lanes.take(lane, count));
         let work = join_all(batches.iter().map(|batch| dying.projection.handle(batch)));
@@ -358,7 +358,7 @@ impl Bench {
         admin.run_command(end).await.unwrap();
         // From checkpoints that may be older than what was under way.
         let again = of_lanes.map(|(lane, _)| lanes.again(lane, 12));
-        join_all(again.iter().map(|lane| heir.projection.handle(lane)))
+        join_all(again.iter().map(|lane| successor.projection.handle(lane)))
             .await
             .into_iter()
             .for_each(Result::unwrap);
@@ -403,7 +403,7 @@ fn any_schedule_gives_the_same_views() {
         .build()
         .unwrap();
     let (_database, views) = runtime.block_on(database());
-    let bench = Bench {
+    let cases = Cases {
         database: views,
         generation: 0,
         timelines: timelines(),
@@ -411,7 +411,7 @@ fn any_schedule_gives_the_same_views() {
         met: Met::default(),
         deaths: 0,
     };
-    let bench = std::cell::RefCell::new(bench);
+    let cases = std::cell::RefCell::new(cases);
     let config = Config {
         max_shrink_iters: 40,
         failure_persistence: None,
@@ -426,30 +426,30 @@ fn any_schedule_gives_the_same_views() {
     };
     let checked = runner.run(
         &(actions(), schedule(), any::<bool>(), any::<bool>()),
-        |(actions, schedule, scan, trims)| runtime.block_on(bench.borrow_mut().check(&actions, &schedule, scan, trims)),
+        |(actions, schedule, scan, trims)| runtime.block_on(cases.borrow_mut().check(&actions, &schedule, scan, trims)),
     );
     if let Err(error) = checked {
         panic!("{error}");
     }
     // A branch that no case entered has not been tested.
-    let bench = bench.into_inner();
+    let cases = cases.into_inner();
     let entered = [
-        ("fan-out", bench.metrics.fanned_out_entries.get()),
-        ("backfill", bench.metrics.backfilled_entries.get()),
-        ("a floor raised by a follow", bench.metrics.raised_floors.get()),
-        ("refused guard", bench.metrics.refused_guards.get()),
-        ("owner marked idle", bench.metrics.idle_marks.get()),
-        ("idle owner skipped", bench.metrics.idle_skips.get()),
-        ("idle owner woken", bench.met.woken),
-        ("idle owner read", bench.met.idle),
-        ("crossing", bench.metrics.crossings.get()),
-        ("post of a large account", bench.metrics.large_posts.get()),
-        ("large account read", bench.met.large),
-        ("below the floor", bench.met.below_the_floor),
-        ("trim", bench.metrics.trims.get()),
-        ("removal", bench.metrics.trimmed_entries.get()),
-        ("conflict of two transactions", bench.metrics.conflicts.get()),
-        ("death in the middle of it", bench.deaths),
+        ("fan-out", cases.metrics.fanned_out_entries.get()),
+        ("backfill", cases.metrics.backfilled_entries.get()),
+        ("a floor raised by a follow", cases.metrics.raised_floors.get()),
+        ("refused guard", cases.metrics.refused_guards.get()),
+        ("owner marked idle", cases.metrics.idle_marks.get()),
+        ("idle owner skipped", cases.metrics.idle_skips.get()),
+        ("idle owner woken", cases.met.woken),
+        ("idle owner read", cases.met.idle),
+        ("crossing", cases.metrics.crossings.get()),
+        ("post of a large account", cases.metrics.large_posts.get()),
+        ("large account read", cases.met.large),
+        ("below the floor", cases.met.below_the_floor),
+        ("trim", cases.metrics.trims.get()),
+        ("removal", cases.metrics.trimmed_entries.get()),
+        ("conflict of two transactions", cases.metrics.conflicts.get()),
+        ("death in the middle of it", cases.deaths),
     ];
     for (branch, count) in entered {
         assert!(count > 0, "never entered: {branch} (of {entered:?})");

@@ -1,4 +1,4 @@
-//! A user or password that the deployment does not take.
+//! A user or password that the deployment refuses.
 
 use std::time::{Duration, Instant};
 
@@ -8,31 +8,31 @@ use mongodb::error::{Error, ErrorKind};
 use super::Databases;
 use crate::mongo::MongoDb;
 
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a refused user or password has been tried. A program may start before its user has been made; one that is
-/// refused for long will be refused for ever.
+/// How long a user or password has been refused. A program may start before its user is made. But if it is refused for long, waiting does
+/// not help.
 #[derive(Debug)]
 pub struct Refusals {
-    bearable: Duration,
+    limit: Duration,
     since: Option<Instant>,
 }
 
 impl Refusals {
-    /// `bearable`: how long refusals may go on (`mongodb.refused_for`).
-    pub fn new(bearable: Duration) -> Self {
-        Self { bearable, since: None }
+    /// `limit`: how long refusals may go on (`mongodb.refused_for`).
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, since: None }
     }
 
-    /// Notes what an attempt came to. True: the attempts have been refused for too long.
+    /// Notes the result of an attempt. True: the attempts have been refused for too long.
     pub fn are_final(&mut self, error: &Error) -> bool {
         self.note(Answer::of(error), Instant::now())
     }
 
     fn note(&mut self, answer: Answer, now: Instant) -> bool {
         match answer {
-            Answer::Refusal => now.duration_since(*self.since.get_or_insert(now)) >= self.bearable,
+            Answer::Refusal => now.duration_since(*self.since.get_or_insert(now)) >= self.limit,
             Answer::None => false,
             Answer::Other => {
                 self.since = None;
@@ -46,7 +46,7 @@ impl Refusals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Refusal,
-    /// Nobody was asked. After a refusal the driver takes the server for gone, until its monitor hears from it again: up to ten seconds.
+    /// No request was sent. After a refusal the driver treats the server as gone until its monitor gets an answer, up to ten seconds later.
     None,
     Other,
 }
@@ -61,12 +61,11 @@ impl Answer {
     }
 }
 
-/// Ends with the refusal where a deployment has refused the user or password for `mongodb.refused_for`, and never accepted them
-/// before. Once both deployments have accepted them it never ends: a password that is changed under a running program does not
-/// end it.
+/// Ends with the refusal if a deployment has refused the user or password for `mongodb.refused_for`, and did not accept them before. Once
+/// both deployments have accepted them, this never ends: a changed password does not end a running program.
 ///
-/// Each attempt has a client of its own. With a client that others use, it is them whom the driver tells of a refusal, and it asks
-/// nobody for seconds afterwards.
+/// Each attempt has a client of its own. With a shared client, the driver reports a refusal to its other users, and sends no request for
+/// seconds afterwards.
 pub async fn refused(config: &MongoDb) -> Error {
     let mut refusals = Refusals::new(config.refused_for);
     while let Err(error) = attempt(config).await {
@@ -86,7 +85,7 @@ async fn attempt(config: &MongoDb) -> Result<(), Error> {
     events.and(views).map(drop)
 }
 
-/// What the configuration says can't be used; waiting does not help.
+/// Whether the configuration is invalid, so that waiting does not help.
 pub fn is_misconfigured(error: &Error) -> bool {
     matches!(
         error.kind.as_ref(),
@@ -102,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_add_up_although_nobody_is_asked_in_between() {
+    fn refusals_add_up_although_no_request_is_sent_in_between() {
         let mut refusals = Refusals::new(Duration::from_secs(30));
         let begun = Instant::now();
         let mut note = |answer, seconds| refusals.note(answer, begun + Duration::from_secs(seconds));
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_reaches_no_server_asks_nobody() {
+    async fn a_client_that_reaches_no_server_sends_no_request() {
         crate::crypto::install_provider();
         let mut options = ClientOptions::parse("mongodb://127.0.0.1:1").await.unwrap();
         options.server_selection_timeout = Some(Duration::from_millis(1));

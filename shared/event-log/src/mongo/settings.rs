@@ -11,25 +11,25 @@ use super::uri::MongoUri;
 #[serde(deny_unknown_fields)]
 pub struct MongoDb {
     pub uri: MongoUri,
-    /// Where the views are; where nothing is said, beside the events.
+    /// Where the views are. By default they are where the events are.
     #[serde(default)]
     pub views_uri: Option<MongoUri>,
     #[serde(default = "events_database")]
     pub events_database: String,
     #[serde(default = "views_database")]
     pub views_database: String,
-    /// Connections at most, for each of the two.
+    /// The most connections, for each of the two.
     #[serde(default = "max_pool_size")]
     pub max_pool_size: u32,
-    /// How long an operation looks for a server before it is refused.
+    /// How long an operation looks for a server before it fails.
     #[serde(default = "two_seconds", with = "humantime_serde")]
     pub server_selection_timeout: Duration,
     #[serde(default = "two_seconds", with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long one request may take at the database: below the 5 s in which a command is answered.
+    /// How long one request to the database may take. It must be less than the 5 s in which a command is answered.
     #[serde(default = "operation_timeout", with = "humantime_serde")]
     pub operation_timeout: Duration,
-    /// A program that starts ends when its user or password has been refused for so long. Later it does not.
+    /// A starting program ends when its user or password has been refused for so long. A running one does not.
     #[serde(default = "refused_for", with = "humantime_serde")]
     pub refused_for: Duration,
 }

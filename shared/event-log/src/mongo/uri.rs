@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const MASK: &str = "***";
 
-/// Where a database is. Printed is only what is known to be no secret: hosts, the database, and [`HARMLESS`] options.
+/// The address of a database. It prints only what is known to be no secret: hosts, the database, and [`HARMLESS`] options.
 #[derive(Clone)]
 pub struct MongoUri(SecretString);
 
-/// The options that are printed, in lower case: a URI's options have any.
+/// The options that are printed, in lower case. A URI may spell them in any case.
 const HARMLESS: [&str; 35] = [
     "appname",
     "authmechanism",
@@ -54,7 +54,7 @@ const HARMLESS: [&str; 35] = [
 
 impl MongoUri {
     /// # Errors
-    /// Says what the driver can't read, and nothing of what is not printed.
+    /// Says what the driver can't read, and shows only what may be printed.
     pub fn parse(text: &str) -> Result<Self, String> {
         if !["mongodb://", "mongodb+srv://"]
             .iter()
@@ -66,7 +66,7 @@ impl MongoUri {
         if ConnectionString::parse(text).is_ok() {
             return Ok(uri);
         }
-        // The driver's message may hold any part of what it read. So it reads what may be shown alone.
+        // The driver's message may hold any part of the URI. So it gets only what may be shown.
         let reason = match ConnectionString::parse(uri.written("user:password", None)) {
             Err(error) => match *error.kind {
                 ErrorKind::InvalidArgument { message, .. } => message,
@@ -78,17 +78,17 @@ impl MongoUri {
         Err(format!("{uri} can't be read: {reason}"))
     }
 
-    /// The whole address, password and all.
+    /// The whole address, with the password.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// With something in the places of user and password, and of options that may be secret.
+    /// The address with replacements for the user and password, and for options that may be secret.
     fn written(&self, user: &str, option: Option<&str>) -> String {
         let Some((scheme, rest)) = self.expose().split_once("://") else {
             return MASK.to_owned();
         };
-        // A password that was not percent-encoded may hold anything: the last '@' of all ends it.
+        // A password that is not percent-encoded may hold any character, so the last '@' ends it.
         let (user, rest) = match rest.rsplit_once('@') {
             Some((_, rest)) => (format!("{user}@"), rest),
             None => (String::new(), rest),
@@ -127,7 +127,7 @@ fn shown(text: &str, is_known: impl Fn(&str) -> bool) -> &str {
     if is_known(text) { text } else { MASK }
 }
 
-/// A name, an address or a socket, and a port. Where the '@' was forgotten, a password stands in the place of the port.
+/// A name, an address or a socket, and a port. If the '@' is missing, a password is where the port should be.
 fn is_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, port),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_uri_is_printed_what_is_known_to_be_harmless() {
+    fn harmless_parts_of_a_uri_are_printed() {
         for open in [
             "mongodb://db",
             "mongodb+srv://db.example.org/x",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_in_a_uri_is_not_printed() {
+    fn other_parts_of_a_uri_are_not_printed() {
         for uri in [
             "mongodb://db/?tlsCertificateKeyFilePassword=s3cret",
             "mongodb://db/?tls=true&TLSCERTIFICATEKEYFILEPASSWORD=ab&s3cret&w=1",

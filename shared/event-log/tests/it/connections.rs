@@ -1,4 +1,4 @@
-//! Connections whose other end vanishes: a node or a pod that is lost closes nothing, and nothing comes any more.
+//! Connections whose other end vanishes: a lost node or pod closes nothing, and no answer comes.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,9 +18,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::world::{DEADLINE, Recorder, Running, Told, World, eventually, settings, start, user, user_of};
 
-/// The driver's monitor still has its answers, so the driver has nothing against the others.
+/// The driver's monitor still gets answers, so that the driver trusts the other connections.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_alone_is_lost_is_opened_anew() {
+async fn a_stream_whose_connection_alone_is_lost_is_opened_again() {
     let world = World::new().await;
     let way = Way::to(&world.uri).await;
     let recorder = Recorder::new();
@@ -31,7 +31,7 @@ async fn a_stream_that_alone_is_lost_is_opened_anew() {
     let running = start_through(&way, &world, &recorder, impatient).await;
     let before = world.follow(user()).await;
     recorder.wait_for_all(&[before]).await;
-    // Between two questions it waits for nothing.
+    // Between two requests it waits for no answer.
     eventually("the stream is lost", || async {
         way.lose(Connection::waits_for_the_stream) > 0
     })
@@ -41,9 +41,9 @@ async fn a_stream_that_alone_is_lost_is_opened_anew() {
     running.stop().await;
 }
 
-/// The driver's monitor is told, as by a pod that ends in order: then the driver lets what is under way wait.
+/// The driver's monitor notices, as with a pod that ends in order. Then the driver lets requests under way wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_an_answer_ends_when_connections_are_lost() {
+async fn a_request_ends_when_connections_are_lost() {
     let world = World::new().await;
     let way = Way::to(&world.uri).await;
     let handler = Arc::new(Waiting::default());
@@ -65,7 +65,7 @@ async fn what_waits_for_an_answer_ends_when_connections_are_lost() {
     running.stop().await;
 }
 
-/// Nothing else happens that would make anybody look again: no lease changes hands.
+/// Nothing else would cause another try: no lease moves.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_could_not_be_opened_is_opened_later() {
     let world = World::new().await;
@@ -75,7 +75,7 @@ async fn a_stream_that_could_not_be_opened_is_opened_later() {
     let before = world.follow(user()).await;
     recorder.wait_for_all(&[before]).await;
     way.shut();
-    // Twice a second somebody asks, and for two seconds an opening waits.
+    // The test asks twice a second, and an opening waits for two seconds.
     eventually("the database is looked for in vain", || async { way.refused() >= 8 }).await;
     way.open();
     let after = world.follow(user()).await;
@@ -83,7 +83,7 @@ async fn a_stream_that_could_not_be_opened_is_opened_later() {
     running.stop().await;
 }
 
-/// While a stream is opened for what was gained, the older one goes on; but it is past what the gained partition needs first.
+/// While a stream opens for a gained partition, the older one goes on. But it has already passed what that partition needs first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_came_back_waits_for_a_stream_that_begins_low_enough() {
     let world = World::new().await;
@@ -98,7 +98,7 @@ async fn a_lease_that_came_back_waits_for_a_stream_that_begins_low_enough() {
     let running = start_measured(&way, &world, &recorder, settings(), metrics).await;
     let first = world.follow(user_of(3)).await;
     recorder.wait_for_all(&[first]).await;
-    // Later it has to begin there, and not with a scan of everything.
+    // Later it has to begin there, and not with a scan.
     world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
     let leases = world.views.collection::<Document>("leases");
     let set = async |owner: Bson| {
@@ -116,7 +116,7 @@ async fn a_lease_that_came_back_waits_for_a_stream_that_begins_low_enough() {
     holds(64).await;
     let late = world.follow(user_of(3)).await;
     let elsewhere = world.follow(user_of(5)).await;
-    // The stream that is there shows it, and has shown `late` before.
+    // The open stream shows it, and has shown `late` before.
     recorder.wait_for_all(&[elsewhere]).await;
     assert!(!recorder.handled().contains(&late));
     way.hold_openings(false);
@@ -151,7 +151,7 @@ async fn start_measured(
     start(&store.await.unwrap(), &databases, handler, settings, metrics)
 }
 
-/// Waits at the first call, as for an answer that never comes.
+/// Waits in the first call, as if for an answer that never comes.
 #[derive(Debug, Default)]
 struct Waiting {
     called: AtomicBool,
@@ -190,7 +190,7 @@ enum State {
 
 struct Connection {
     number: usize,
-    /// What was asked last.
+    /// The last request.
     stream: AtomicBool,
     state: watch::Sender<State>,
 }
@@ -275,7 +275,7 @@ impl Way {
         format!("mongodb://{}/?directConnection=true", self.address)
     }
 
-    /// Answers how many they are.
+    /// Returns how many there are.
     fn lose(&self, which: impl Fn(&Connection) -> bool) -> usize {
         let connections = self.connections.lock().unwrap();
         let lost: Vec<_> = connections.iter().filter(|connection| which(connection)).collect();
@@ -302,7 +302,7 @@ impl Way {
         self.refused.load(Ordering::SeqCst)
     }
 
-    /// Keeps the questions that open a stream back, or lets them go on.
+    /// Holds back the requests that open a stream, or lets them go on.
     fn hold_openings(&self, hold: bool) {
         self.holds_openings.send_replace(hold);
     }

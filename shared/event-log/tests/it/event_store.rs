@@ -144,7 +144,7 @@ async fn an_idempotency_key_is_used_once_by_an_actor() {
 }
 
 #[tokio::test]
-async fn a_taken_companion_takes_the_event_with_it() {
+async fn an_event_fails_if_its_companion_exists() {
     let database = TestDatabase::new().await;
     let store = open(&database).await;
     let reserve = |id: &str, unique| Companion::Insert {
@@ -235,7 +235,7 @@ async fn positions_are_the_commit_order_of_the_change_stream() {
     for position in positions {
         let change = stream.next().await.unwrap().unwrap();
         let committed = change.cluster_time.map(Position::from).unwrap();
-        // Equal on MongoDB; a server may answer with the time of a later write of another client.
+        // They are equal on MongoDB. Another server may answer with the time of another client's later write.
         assert!(
             before < committed && committed <= position,
             "{before} {committed} {position}"

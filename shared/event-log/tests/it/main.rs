@@ -1,4 +1,4 @@
-//! Tests of the shared parts against a real database and real sockets.
+//! Tests of the event log against a real database.
 #![expect(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
 
 mod connections;

@@ -1,4 +1,4 @@
-//! What panics ends nothing unnoticed.
+//! A panic ends nothing unnoticed.
 
 use std::sync::Arc;
 
@@ -39,13 +39,13 @@ async fn an_event_that_a_handler_panics_on_is_a_dead_letter_and_the_partition_go
     assert!(listed[1].event == behind.id && listed[1].queued_behind, "{listed:?}");
     world.wait_for_checkpoints(world.store.mark_all().await.unwrap()).await;
     running.stop().await;
-    // A batch of all, and then each attempt at the one.
+    // One for the batch, and then each attempt at the event.
     assert_eq!(told.value("retries_total"), Some(f64::from(1 + settings().attempts)));
     assert_eq!(told.value("dead_letters_total"), Some(2.0));
     assert_eq!(told.value("restarts_total"), None);
 }
 
-/// Nothing else but the task that saves checkpoints writes marks here, and marks have a date.
+/// Only the task that saves checkpoints writes marks here, and each mark reads the clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_go_on_after_the_task_that_saves_them_has_panicked() {
     let world = World::new().await;
@@ -80,7 +80,7 @@ async fn checkpoints_go_on_after_the_task_that_saves_them_has_panicked() {
     assert_eq!(told.value("restarts_total"), Some(1.0));
 }
 
-/// Sets a trap for who buries the event that is refused: a dead letter has a date.
+/// Sets a trap for the task that records the dead letter, because a dead letter reads the clock.
 #[derive(Debug)]
 struct Trapping {
     recorder: Arc<Recorder>,
@@ -101,7 +101,7 @@ impl Handler for Trapping {
     }
 }
 
-/// It is a scan that finds the event: what the task has in hand when it ends must not be taken for handled.
+/// A scan finds the event. What the task has received when it panics must not count as handled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_goes_on_after_its_task_has_panicked() {
     let world = World::new().await;

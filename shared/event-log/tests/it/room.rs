@@ -1,4 +1,4 @@
-//! The stream is read only as far as there is room for what it shows.
+//! The stream is read only while there is room for its events.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use event_log::subscription::{SubscriptionMetrics, SubscriptionSettings};
 
 use crate::world::{Recorder, Told, World, eventually, settings, user_of};
 
-/// A handler stands still while much is written. Then the stream waits, and nothing else does: leases are renewed, what is silent for a
-/// reason is not taken for broken, and no marks are heaped up behind it.
+/// A handler stands still while many events are written. Then the stream waits, but nothing else does: leases are renewed, a stream that
+/// waits for room does not count as broken, and marks do not pile up behind it.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_queued_takes_no_more_memory_than_it_may() {
+async fn queued_events_take_no_more_memory_than_allowed() {
     const MOST: u32 = 64 * 1024;
     let world = World::new().await;
     let recorder = Recorder::new();
@@ -41,7 +41,7 @@ async fn what_is_queued_takes_no_more_memory_than_it_may() {
         assert!(bytes <= f64::from(MOST), "{bytes}");
     }
     let elsewhere = world.follow(user_of(2)).await;
-    // An event takes 1 KiB and more: less than a quarter of them fits.
+    // An event takes more than 1 KiB, so that less than a quarter of them fits.
     eventually("there is no room left", || async {
         told.value("queue_bytes").unwrap() > f64::from(MOST - 2 * 1024)
     })
@@ -49,7 +49,7 @@ async fn what_is_queued_takes_no_more_memory_than_it_may() {
     assert!(told.value("backlog_events").unwrap() < 64.0);
     let marks = world.store.database().collection::<Document>("marks");
     let written = marks.count_documents(doc! {}).await.unwrap();
-    // Longer than a lease lasts, and than a silent stream is trusted.
+    // Longer than a lease lasts, and than a stream may be silent.
     eventually("it is renewed", || async { lease().await.beat > before.beat + 15 }).await;
     let now = lease().await;
     assert_eq!((now.owner, now.fence), (before.owner, before.fence));

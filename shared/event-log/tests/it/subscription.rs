@@ -1,4 +1,4 @@
-//! Subscriptions against a database: checkpoints, dead letters, lost history.
+//! Subscriptions against a database: checkpoints, dead letters, rollovers of the oplog.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ async fn events_from_before_and_after_the_start_are_handled_in_order() {
     for _ in 0..20 {
         expected.push(world.follow(followee).await);
     }
-    // A scan goes by ids, and those of one millisecond are in no order.
+    // A scan is in the order of ids, and ids of the same millisecond have no order.
     expected.sort_unstable();
     let recorder = Recorder::new();
     let running = world.start(&recorder);
@@ -42,9 +42,9 @@ async fn events_from_before_and_after_the_start_are_handled_in_order() {
     assert!(firsts.is_sorted(), "{firsts:?}");
 }
 
-/// Between what a scan sees and what a stream shows nothing may fall, however many writes are being committed.
+/// No event may be missed between the scan and the stream, however many writes are being committed.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_appended_while_a_subscription_begins_is_handled() {
+async fn events_appended_while_a_subscription_starts_are_handled() {
     for _ in 0..5 {
         let world = Arc::new(World::new().await);
         let stop = CancellationToken::new();
@@ -74,7 +74,7 @@ async fn what_is_appended_while_a_subscription_begins_is_handled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_checkpointed_is_not_handled_again() {
+async fn events_below_a_checkpoint_are_not_handled_again() {
     let world = World::new().await;
     let recorder = Recorder::new();
     let running = world.start(&recorder);
@@ -98,13 +98,13 @@ async fn partitions_without_events_keep_up_by_heartbeats() {
     let recorder = Recorder::new();
     let running = world.start(&recorder);
     let barrier = world.store.mark(Partition::new(7).unwrap()).await.unwrap();
-    // Nothing more is written: only the heartbeat can carry the other 63 past the mark.
+    // Nothing more is written, so that only the heartbeat can move the other 63 past the mark.
     world.wait_for_checkpoints(barrier).await;
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_waited_out() {
+async fn a_subscription_waits_through_an_outage() {
     let world = World::new().await;
     let recorder = Recorder::new();
     *recorder.outages.lock().unwrap() = 12;
@@ -142,7 +142,7 @@ async fn a_refused_event_holds_up_its_stream_and_nothing_else() {
     assert!(!recorder.handled().contains(&behind.id));
     assert!(recorder.refusals.lock().unwrap()[&poisoned.id] >= 5);
 
-    // A retry that fails again stays; one that succeeds lets those behind it through, in order.
+    // If a retry fails, the letter stays. If it succeeds, those behind it follow in order.
     let reached = letters.request(poisoned.id, Request::Retry).await.unwrap();
     world.store.wake(reached[0].partition).await.unwrap();
     eventually("the retry was refused", || async {
@@ -188,9 +188,9 @@ async fn a_discarded_letter_lets_its_stream_go_on_and_stays_on_record() {
     running.stop().await;
 }
 
-/// Of many, those that a batch asks for are found without a look at the others.
+/// Those of a batch are found without reading the others.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_discarded_is_looked_up_by_its_event() {
+async fn discarded_events_are_found_by_their_ids() {
     let world = World::new().await;
     let letters = DeadLetters::new(&world.views);
     letters.ensure().await.unwrap();
@@ -223,7 +223,7 @@ async fn what_was_discarded_is_looked_up_by_its_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_queue_stalls_no_other_partition() {
+async fn a_long_queue_delays_no_other_partition() {
     let world = World::new().await;
     let recorder = Recorder::new();
     let slow = user_of(1);
@@ -249,14 +249,14 @@ async fn a_long_queue_stalls_no_other_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_older_than_the_oplog_is_made_good_by_a_scan() {
+async fn a_scan_replaces_a_checkpoint_older_than_the_oplog() {
     let world = World::new().await;
     let recorder = Recorder::new();
     let before = world.follow(user_of(9)).await;
     let running = world.start(&recorder);
     recorder.wait_for_all(&[before]).await;
     running.stop().await;
-    // What is no event at all stops nobody.
+    // A document that is no event stops nothing.
     world
         .store
         .database()
@@ -308,9 +308,9 @@ async fn a_handler_of_some_types_gets_no_others_and_keeps_up() {
     assert_eq!(handled, HashSet::from([scanned.id, streamed.id]));
 }
 
-/// What an owner of the leases before has under way must not pass for the new ones'.
+/// Writes that an owner of the earlier leases has under way must be refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn leases_that_are_made_anew_have_fences_that_never_were() {
+async fn leases_that_are_made_again_have_new_fences() {
     let world = World::new().await;
     let fences = async || {
         world.leases().ensure(Position::ORIGIN).await.unwrap();

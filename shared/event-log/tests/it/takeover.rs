@@ -1,4 +1,4 @@
-//! Several processes on one subscription: sharing, dying, coming back.
+//! Several processes of one subscription: they share the partitions, die and come back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,10 +60,10 @@ async fn two_processes_share_and_the_death_of_one_loses_nothing() {
     assert!(first.handled().len() > 1, "the first did a part of the work");
 }
 
-/// Readers wait for what nobody works on, and a rolling update is a row of ends: who ends goes on until others have taken over, and these
-/// don't wait until leases are renewed next.
+/// Readers wait for partitions that nobody works on, and in a rolling update one process after the other ends. So a process that ends goes
+/// on until others have taken over, and the others don't wait for their next renewal.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_ends_works_until_others_have_taken_over() {
+async fn a_process_that_ends_works_until_others_have_taken_over() {
     let world = World::new().await;
     let patient = || SubscriptionSettings {
         lease_duration: 10 * DEADLINE,
@@ -94,7 +94,7 @@ async fn who_ends_works_until_others_have_taken_over() {
     let tells_of_leases = || told.text().contains("subscription_leases_held{");
     assert!(tells_of_leases());
     running_first.stop().await;
-    // Otherwise it would go on telling of the last moment for as long as the process lives.
+    // Otherwise they would show their last values as long as the process lives.
     assert!(!tells_of_leases());
     assert_eq!(
         held().await,
@@ -109,7 +109,7 @@ async fn who_ends_works_until_others_have_taken_over() {
 
 /// The other owner of a lease lives, and takes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_ends_does_not_wait_for_ever() {
+async fn a_process_that_ends_does_not_wait_without_end() {
     let world = World::new().await;
     let hasty = SubscriptionSettings {
         lease_duration: 10 * DEADLINE,
@@ -130,7 +130,7 @@ async fn who_ends_does_not_wait_for_ever() {
     assert_eq!(owners().await, ["another"], "the others were given back");
 }
 
-/// What was handled since the last checkpoint is not handled again by who takes over.
+/// The successor does not handle again what was handled since the last checkpoint.
 #[tokio::test(flavor = "multi_thread")]
 async fn leases_are_given_back_with_their_last_checkpoints() {
     let world = World::new().await;
@@ -142,7 +142,7 @@ async fn leases_are_given_back_with_their_last_checkpoints() {
     let running = world.start_with(&first, never, SubscriptionMetrics::default());
     let settled = world.follow(user_of(1)).await;
     first.wait_for_all(&[settled]).await;
-    // It is handled in a later batch: by then the first is settled.
+    // It is handled in a later batch, when the first one is settled.
     let last = world.follow(user_of(1)).await;
     first.wait_for_all(&[last]).await;
     let partition = user_of(1).partition();
@@ -158,7 +158,7 @@ async fn leases_are_given_back_with_their_last_checkpoints() {
     assert!(!second.handled().contains(&settled));
 }
 
-/// Writes one row in a transaction of its session, and stops before the commit if it is to die.
+/// Writes one row in a transaction of its session. If it is to die, it stops before the commit.
 #[derive(Debug)]
 struct InTransaction {
     session: tokio::sync::Mutex<ClientSession>,
@@ -213,7 +213,7 @@ impl Handler for InTransaction {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_heir() {
+async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_successor() {
     let world = World::on_a_patient_server().await;
     let rows = world.views.collection::<Document>("row");
     rows.insert_one(doc! { "_id": 1, "count": 0 }).await.unwrap();
@@ -221,21 +221,21 @@ async fn a_transaction_that_a_dead_process_left_open_is_ended_by_its_heir() {
     let dead = world.start_with(&first, settings(), SubscriptionMetrics::default());
     world.follow(user()).await;
     first.done.notified().await;
-    // `first` keeps the session, so that nothing tells the server.
+    // `first` keeps the session, so that the server is not told of its end.
     dead.kill(&first).await;
 
-    let heir = InTransaction::new(&world.views, false).await;
-    let running = world.start_with(&heir, settings(), SubscriptionMetrics::default());
-    tokio::time::timeout(DEADLINE, heir.done.notified())
+    let successor = InTransaction::new(&world.views, false).await;
+    let running = world.start_with(&successor, settings(), SubscriptionMetrics::default());
+    tokio::time::timeout(DEADLINE, successor.done.notified())
         .await
-        .expect("the heir comes through");
+        .expect("the successor handles the event");
     let row = rows.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
     assert_eq!(row.get_i32("count").unwrap(), 1);
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_comes_back_does_not_move_checkpoints_that_are_anothers() {
+async fn a_process_that_comes_back_moves_no_checkpoint_of_another() {
     let world = World::new().await;
     let recorder = Recorder::new();
     let patient = SubscriptionSettings {
@@ -272,7 +272,7 @@ async fn a_process_that_comes_back_does_not_move_checkpoints_that_are_anothers()
     })
     .await;
     assert_eq!(world.checkpoint(partition).await, before);
-    // The silent owner is taken over, and the partition goes on.
+    // The lease of the silent owner is taken, and the partition goes on.
     world.wait_for_checkpoints(barrier).await;
     running.stop().await;
 }

@@ -1,4 +1,4 @@
-//! What this program can't read: what a newer one can waits for it, and what none can is a dead letter.
+//! Events that this program can't read wait for a newer one. What no program can read is a dead letter.
 
 use bson::{Bson, Document, doc};
 use chrono::Utc;
@@ -17,7 +17,7 @@ impl World {
         self.store.database().collection("events")
     }
 
-    /// Appends what follows an event in its stream, with something about it changed.
+    /// Appends the next event of a stream, with one field changed.
     async fn insert_after(&self, event: &RecordedEvent, key: &str, value: impl Into<Bson>) -> EventId {
         let id = EventId::new(Utc::now());
         let mut document = bson::serialize_to_document(event).unwrap();
@@ -49,9 +49,9 @@ impl World {
     }
 }
 
-/// One type is as good as another here: a handler that asks for follows only is shown it, too.
+/// The type does not matter: a handler that asks only for follows gets it, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_does() {
+async fn only_a_partition_with_an_unknown_event_waits_for_a_program_that_knows_it() {
     let world = World::new().await;
     let recorder = Recorder::of_types(Some(&["follow.followed", "post.edited"]));
     let metrics = SubscriptionMetrics::default();
@@ -71,7 +71,7 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
     world.is_given_back(partition, teleported, 0).await;
     let given_back = world.lease(partition).await.unwrap();
 
-    // Another one that does not know it leaves it alone, too.
+    // Another process that does not know the event does not take the lease, either.
     let second = Recorder::of_types(recorder.types);
     let running_second = world.start(&second);
     let barrier = world.store.mark_all().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
     assert_eq!(DeadLetters::new(&world.views).list().await.unwrap().len(), 0);
     eventually("it is told", || async { told.value("leases_waiting") == Some(1.0) }).await;
 
-    // Who knows what is needed takes it. (The stream shows again what was not known, and it is given back.)
+    // A process that knows what is needed takes it. (The stream shows the unknown event again, and the lease is given back.)
     let leases = world.views.collection::<Document>("leases");
     let known = doc! { "$set": { "needs.type": "post.edited" } };
     leases
@@ -97,7 +97,7 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
         .unwrap();
     world.is_given_back(partition, teleported, given_back.fence).await;
 
-    // By a scan it is read as it is by now.
+    // A scan reads the event as it is now.
     let by_now = doc! { "$set": { "type": "post.edited" } };
     world
         .events()
@@ -115,9 +115,9 @@ async fn a_partition_waits_for_who_knows_its_next_event_and_no_other_partition_d
     running.stop().await;
 }
 
-/// A program of the version before takes a lease whatever it needs, and says nothing about that. What it gives back may be anybody's.
+/// An earlier version of the program takes a lease whatever it needs, and does not clear that. Any process may take what it gives back.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_needed_before_another_turn_is_needed_no_more() {
+async fn what_a_lease_needed_before_another_owner_is_needed_no_more() {
     let world = World::new().await;
     let author = user_of(1);
     let (post, _) = append(&world.store, post_created(author, "from the past"), 0).await;
@@ -129,14 +129,14 @@ async fn what_was_needed_before_another_turn_is_needed_no_more() {
     let turn = doc! { "$inc": { "fence": 1 } };
     let leases = world.views.collection::<Document>("leases");
     leases.update_one(doc! { "_id": &given_back.id }, turn).await.unwrap();
-    // It is taken, and given back in its turn.
+    // It is taken, and given back.
     let theirs = given_back.fence + 1;
     world.is_given_back(author.partition(), teleported, theirs).await;
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scan_that_meets_what_it_does_not_know_moves_no_checkpoint() {
+async fn a_scan_that_finds_an_unknown_event_moves_no_checkpoint() {
     let world = World::new().await;
     let author = user_of(1);
     let (post, _) = append(&world.store, post_created(author, "from the past"), 0).await;
@@ -150,9 +150,9 @@ async fn a_scan_that_meets_what_it_does_not_know_moves_no_checkpoint() {
     assert_eq!(world.checkpoint(author.partition()).await, Position::ORIGIN);
 }
 
-/// By the version before, which did not wait.
+/// An earlier version put it aside, because it did not wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_put_aside_because_it_was_not_known_is_worked_on_by_who_knows_it() {
+async fn an_event_put_aside_as_unknown_is_handled_by_a_program_that_knows_it() {
     let world = World::new().await;
     let recorder = Recorder::new();
     let (ada, bob) = (user(), user());
@@ -185,7 +185,7 @@ async fn what_was_put_aside_because_it_was_not_known_is_worked_on_by_who_knows_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_is_a_dead_letter() {
+async fn a_document_that_is_no_event_is_a_dead_letter() {
     let world = World::new().await;
     let recorder = Recorder::new();
     let running = world.start(&recorder);
@@ -195,7 +195,7 @@ async fn what_is_no_event_is_a_dead_letter() {
     let envelope =
         doc! { "_id": EventId::new(Utc::now()), "partition": 9, "stream": event.stream.as_str(), "version": 3_i64 };
     world.events().insert_one(&envelope).await.unwrap();
-    // Of no partition that there is, and no id of an event.
+    // Neither a valid partition nor the id of an event.
     world
         .events()
         .insert_one(doc! { "_id": "nonsense", "partition": 99 })

@@ -1,4 +1,4 @@
-//! A subscription's surroundings: a database, a store, a handler that remembers.
+//! What a subscription needs in a test: a database, a store, and a handler that records its events.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,7 @@ use crate::event_store::{append, followed, open};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Remembers what it was handed, refuses what it is told to, and stands still while its gate is shut.
+/// Records its events, refuses those that a test names, and waits while its gate is shut.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     pub(crate) handled: Mutex<Vec<EventId>>,
@@ -156,7 +156,7 @@ impl World {
         }
     }
 
-    /// On a server of its own, where a transaction may be forgotten for longer than a test takes.
+    /// With a server of its own, which keeps an abandoned transaction for longer than a test takes.
     pub(crate) async fn on_a_patient_server() -> Self {
         event_log::crypto::install_provider();
         let server = Server::start_ephemeral().await.unwrap();
@@ -215,7 +215,7 @@ impl World {
     }
 }
 
-/// Begins to work with what is reached by those clients.
+/// Starts a subscription that uses these clients.
 pub(crate) fn start(
     store: &EventStore,
     databases: &Databases,
@@ -262,7 +262,7 @@ impl Running {
         tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap();
     }
 
-    /// As by SIGKILL: nothing is finished, saved or released, and nothing of it goes on, as far as it works with `handler`.
+    /// Like SIGKILL: nothing is finished, saved or released, and no work with `handler` goes on.
     pub(crate) async fn kill(self, handler: &Arc<impl Handler>) {
         self.task.abort();
         assert!(self.task.await.unwrap_err().is_cancelled());
@@ -270,7 +270,7 @@ impl Running {
     }
 }
 
-/// What a subscription told of itself.
+/// The metrics of a subscription.
 pub(crate) struct Told(Registry);
 
 impl Told {
@@ -286,7 +286,7 @@ impl Told {
         text
     }
 
-    /// The sum over all labels; none where nothing was told.
+    /// The sum over all labels. None if there is no value.
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
         let all = self.text();
         let named = all
@@ -297,7 +297,7 @@ impl Told {
     }
 }
 
-/// A clock that panics when it is looked at, once, if it is told to.
+/// A clock that panics once, at the next reading, if a test sets the trap.
 #[derive(Debug, Default)]
 pub(crate) struct Trap(AtomicBool);
 
@@ -318,11 +318,11 @@ impl Clock for Trap {
     }
 }
 
-/// Asks until it is so.
+/// Asks until the condition is true.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
     let asked = async {
         while !is_so().await {
-            // The database has other things to do than to be asked.
+            // Too many questions would slow the database down.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

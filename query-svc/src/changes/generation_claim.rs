@@ -1,4 +1,4 @@
-//! Says to the projectors which generation this process reads, so that they do not drop it.
+//! Tells the projectors which generation this process reads, so that they do not drop it.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::Settings;
 use crate::reading::Readings;
 use views::generation::{GenerationError, Generations};
 
-/// Another generation is read from now on.
+/// From now on another generation is read.
 #[derive(Debug)]
 pub(super) struct Switch {
     /// The uses of the former generation, if there was one.
@@ -19,18 +19,18 @@ pub(super) struct Switch {
     pub(super) to: i64,
 }
 
-/// The claims of this process, one after the other.
+/// The claim of this process on the generation that it reads.
 #[derive(Debug, Clone)]
-pub(super) struct Claims {
+pub(super) struct GenerationClaim {
     pub(super) readings: Arc<Readings>,
     pub(super) generations: Generations,
-    /// A name that no other process has, or ever had.
+    /// A name that no other process has or had.
     pub(super) instance: String,
     pub(super) settings: Settings,
 }
 
-impl Claims {
-    /// Renews the claim, and moves it on after a switch when the former generation is no longer read.
+impl GenerationClaim {
+    /// Renews the claim, and moves it after a switch when nobody reads the former generation any more.
     pub(super) async fn keep(self, mut switches: mpsc::UnboundedReceiver<Switch>, shutdown: CancellationToken) {
         let every = self.settings.claim_for / 3;
         let mut generation = None;
@@ -40,7 +40,7 @@ impl Claims {
                 () = shutdown.cancelled() => break,
                 Some(switch) = switches.recv() => {
                     if let Some(former) = switch.former {
-                        // Ends: no request lives longer than its deadline.
+                        // This ends, because no request lives longer than its deadline.
                         former.close();
                         former.wait().await;
                         tracing::info!(generation = switch.to, "nobody reads the former generation of the views any more");
@@ -51,7 +51,7 @@ impl Claims {
             }
             next = Instant::now() + every;
             let Some(generation) = generation else { continue };
-            let failed = match timeout(every, self.claim(generation)).await {
+            let failed = match timeout(every, self.write(generation)).await {
                 Ok(Ok(_)) => continue,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {every:?}"),
@@ -68,11 +68,11 @@ impl Claims {
         }
     }
 
-    /// Claims a generation; answers whether it may be read.
+    /// Claims a generation. Returns whether it may be read.
     ///
-    /// It may if it is the active one, or if an earlier claim had not run out when this one was made: then nobody has
-    /// taken this process for dead meanwhile.
-    pub(super) async fn claim(&self, generation: i64) -> Result<bool, GenerationError> {
+    /// It may be read if it is the active one, or if an earlier claim had not expired when this one was written: then no projector has
+    /// taken this process as dead meanwhile.
+    pub(super) async fn write(&self, generation: i64) -> Result<bool, GenerationError> {
         let asked = Instant::now();
         let claim_for = self.settings.claim_for;
         let control = self.generations.confirm(&self.instance, generation, claim_for).await?;
