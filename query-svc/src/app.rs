@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::changes::{Follower, Settings};
 use crate::config::Config;
+use crate::handles::Handles;
 use crate::metrics::Metrics;
+use crate::queries::Queries;
 use crate::reading::{Gate, Readings};
-use crate::routes::{self, Handles, Service};
+use crate::routes::{self, Service};
 use crate::timelines::HomeSettings;
 use views::generation::Generations;
 
@@ -108,17 +110,20 @@ impl App {
         edge.openapi = Some(crate::openapi());
         let server = Server::bind(config.query.listen, edge)?;
 
-        let service = Arc::new(Service {
-            readings,
+        let queries = Arc::new(Queries {
             clock: clock.clone(),
             clock_guard,
-            request_timeout: config.query.request_timeout,
             prev_overlap: TimeDelta::from_std(config.timelines.prev_overlap).unwrap_or(TimeDelta::MAX),
             home: HomeSettings {
                 note_visit_every: config.timelines.note_visit_every,
                 wake_margin: config.timelines.wake_margin,
             },
             handles: Handles::default(),
+        });
+        let service = Arc::new(Service {
+            queries,
+            readings,
+            request_timeout: config.query.request_timeout,
             runtime: Handle::current(),
         });
         let generations = Generations::new(databases.views.clone(), clock);
@@ -157,7 +162,7 @@ impl App {
             settings,
             stop_following.clone(),
         ));
-        let (guard, clock) = (service.clock_guard.clone(), service.clock.clone());
+        let (guard, clock) = (service.queries.clock_guard.clone(), service.queries.clock.clone());
         let served = tokio::select! {
             served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served.map_err(AppError::from),
             refused = refused(&mongodb) => Err(AppError::Database(refused)),

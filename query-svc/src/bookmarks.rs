@@ -7,7 +7,7 @@ use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
-use crate::shown::{Candidate, List, ShownPost};
+use crate::shown::{AuthorFilter, Candidate, ShownPost};
 
 /// A user's bookmarks, as far as the user may still see the posts.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Listing for Bookmarks<'_> {
         let present: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let mut shown = self
             .reading
-            .show(&present, Some(self.user), List::Any)
+            .show(&present, Some(self.user), AuthorFilter::Anybody)
             .await?
             .into_iter();
         Ok(candidates

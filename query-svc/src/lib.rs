@@ -1,9 +1,9 @@
 //! The HTTP service of the read side: it answers from the crate [`views`].
 //!
 //! A request takes the present [`reading`]: the views of one generation, the documents in memory, and how far the views
-//! are. Lists ([`timelines`], [`people`]) find candidates, [`shown`] decides which of them the caller sees, [`paging`] makes
-//! pages of them. [`changes`] follows the views from the main runtime, and
-//! tells the cache and the positions what it shows, by the [`bus`].
+//! are. The [`routes`] speak HTTP and ask the [`queries`], which know none. Lists ([`timelines`], [`people`], [`bookmarks`],
+//! [`history`]) find candidates, [`shown`] decides which of them the viewer sees, and [`paging`] makes pages of them.
+//! [`changes`] follows the views from the main runtime. The [`bus`] hands each change to the cache and the positions.
 
 pub mod app;
 pub mod config;
@@ -15,10 +15,13 @@ mod changes;
 mod cursor;
 mod documents;
 mod handled;
+mod handles;
+mod history;
 mod metrics;
 mod paging;
 mod people;
 mod positions;
+mod queries;
 mod reading;
 mod routes;
 mod shown;

@@ -14,10 +14,9 @@ use event_log::event_store::EVENTS;
 use event_log::position::Position;
 use event_log::subscription::leases::Leases;
 use model::clock::SharedClock;
-use model::ids::PARTITIONS;
+use model::ids::{PARTITIONS, Partition};
 use mongodb::Database;
 use mongodb::error::Error;
-use service::http::{Problem, TokenHeader};
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -44,9 +43,6 @@ pub(crate) enum ReadError {
     NotCaughtUp(Duration),
     #[error(transparent)]
     TooFarAhead(#[from] TooFarAhead),
-    /// There is no more room to wait, or to be answered afterwards.
-    #[error(transparent)]
-    Refused(#[from] Problem),
 }
 
 /// The views of one generation, read through one change stream.
@@ -166,36 +162,38 @@ impl Readings {
         }
     }
 
-    /// What is to be read now; with a token, as soon as it shows what the holder has seen.
-    pub(crate) async fn take(&self, header: &TokenHeader) -> Result<InUse, ReadError> {
-        let reading = self.take_fresh(header).await?;
+    /// The present reading, if it already shows what `required` says.
+    pub(crate) async fn take_at_once(&self, required: &[(Partition, Position)]) -> Result<Option<InUse>, ReadError> {
+        let taken = self.take_present(|reading| reading.positions.have_reached(required))?;
+        let Some(reading) = taken else {
+            return if required.is_empty() {
+                Err(self.not_ready())
+            } else {
+                Ok(None)
+            };
+        };
+        if !required.is_empty() {
+            self.metrics.consistency_waits.observe(0.0);
+        }
+        self.check_filled(&reading).await?;
+        Ok(Some(reading))
+    }
+
+    /// The present reading, as soon as it shows what `required` says.
+    pub(crate) async fn take_when_reached(&self, required: &[(Partition, Position)]) -> Result<InUse, ReadError> {
+        let begun = Instant::now();
+        let waited = tokio::time::timeout(self.max_wait, self.reached(required)).await;
+        self.metrics.consistency_waits.observe(begun.elapsed().as_secs_f64());
+        let Ok(taken) = waited else {
+            self.metrics.consistency_timeouts.inc();
+            return Err(ReadError::NotCaughtUp(self.max_wait));
+        };
+        let reading = taken?;
         self.check_filled(&reading).await?;
         Ok(reading)
     }
 
-    async fn take_fresh(&self, header: &TokenHeader) -> Result<InUse, ReadError> {
-        let required = match &header.token {
-            Some(token) => self.requirements(token).await?,
-            None => Vec::new(),
-        };
-        if required.is_empty() {
-            return self.take_present(|_| true)?.ok_or_else(|| self.not_ready());
-        }
-        if let Some(taken) = self.take_present(|reading| reading.positions.have_reached(&required))? {
-            self.metrics.consistency_waits.observe(0.0);
-            return Ok(taken);
-        }
-        let begun = Instant::now();
-        let wait = tokio::time::timeout(self.max_wait, self.take_when_reached(&required));
-        let waited = header.wait(wait).await?;
-        self.metrics.consistency_waits.observe(begun.elapsed().as_secs_f64());
-        waited.unwrap_or_else(|_| {
-            self.metrics.consistency_timeouts.inc();
-            Err(ReadError::NotCaughtUp(self.max_wait))
-        })
-    }
-
-    async fn take_when_reached(&self, required: &[(model::ids::Partition, Position)]) -> Result<InUse, ReadError> {
+    async fn reached(&self, required: &[(Partition, Position)]) -> Result<InUse, ReadError> {
         let mut present = self.present.subscribe();
         loop {
             // Whoever advances positions has made its reading the present one before. So if this is the present one
@@ -299,10 +297,7 @@ impl Readings {
     }
 
     /// What a token asks of this store: nothing, if it comes from another.
-    async fn requirements(
-        &self,
-        token: &ConsistencyToken,
-    ) -> Result<Vec<(model::ids::Partition, Position)>, ReadError> {
+    pub(crate) async fn requirements(&self, token: &ConsistencyToken) -> Result<Vec<(Partition, Position)>, ReadError> {
         let Some(store) = self.store_id().await? else {
             return Ok(Vec::new());
         };
@@ -408,7 +403,6 @@ struct AnyEvent {}
 mod tests {
     use futures_util::FutureExt;
     use model::clock::SystemClock;
-    use model::ids::Partition;
     use service::telemetry::MetricsRegistry;
 
     use super::*;

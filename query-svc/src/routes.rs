@@ -16,10 +16,7 @@ use actix_web::http::header::ContentType;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder};
-use chrono::TimeDelta;
-use event_log::clock_guard::ClockGuard;
 use event_log::mongo::is_transient;
-use model::clock::SharedClock;
 use model::ids::UserId;
 use serde::Serialize;
 use service::auth::Claims;
@@ -31,12 +28,10 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::cursor::Cursor;
-use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
+use crate::paging::{Page, PageRequest, Start};
+use crate::queries::Queries;
 use crate::reading::{InUse, ReadError, Readings};
 use crate::since::Since;
-use crate::timelines::HomeSettings;
-
-pub(crate) use self::users::Handles;
 
 /// The routes. One resource for each pattern, so that another method is answered 405.
 pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
@@ -134,53 +129,46 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What handlers share.
 #[derive(Debug)]
 pub(crate) struct Service {
+    pub(crate) queries: Arc<Queries>,
     pub(crate) readings: Arc<Readings>,
-    pub(crate) clock: SharedClock,
-    pub(crate) clock_guard: ClockGuard,
     pub(crate) request_timeout: Duration,
-    pub(crate) prev_overlap: TimeDelta,
-    pub(crate) home: HomeSettings,
-    pub(crate) handles: Handles,
     /// The one that the database's client belongs to.
     pub(crate) runtime: Handle,
 }
 
 impl Service {
-    /// Reads, as soon as the views show what the client has seen.
+    /// Asks a query, as soon as the views show what the client has seen.
     ///
-    /// Runs on the runtime of the database's client: from one of the server's threads, each question would wake threads there,
-    /// and be woken by them, for a connection and for the answer.
-    async fn read<T, R>(
-        self: &Arc<Self>,
+    /// Runs on the runtime of the database's client: from one of the server's threads, each question to the database would wake
+    /// threads there, and be woken by them, for a connection and for the answer.
+    async fn ask<T, R>(
+        &self,
         token: TokenHeader,
-        read: impl FnOnce(Arc<Self>, InUse) -> R + Send + 'static,
+        query: impl FnOnce(Arc<Queries>, InUse) -> R + Send + 'static,
     ) -> Result<T, Problem>
     where
         T: Send + 'static,
-        R: Future<Output = Result<T, Problem>> + Send + 'static,
+        R: Future<Output = Result<T, ReadError>> + Send + 'static,
     {
-        let service = self.clone();
-        let reading = async move {
-            let reading = service.readings.take(&token).await?;
-            read(service, reading).await
+        let (queries, readings) = (self.queries.clone(), self.readings.clone());
+        let answer = async move {
+            let reading = take(&readings, &token).await?;
+            Ok(query(queries, reading).await?)
         };
-        run_on(&self.runtime, reading).await
+        run_on(&self.runtime, answer).await
     }
+}
 
-    /// A page of a list, whose items are ordered by ids that time orders.
-    async fn page<L: Listing>(
-        &self,
-        reading: &InUse,
-        list: &mut L,
-        request: PageRequest,
-    ) -> Result<Page<L::Item>, Problem> {
-        let arrival = Arrival::Late {
-            handled: reading.handled.clone(),
-            now: self.clock.now(),
-            overlap: self.prev_overlap,
-        };
-        Ok(paging::page(list, request, &arrival).await?)
+/// Waits without a place among the requests that are being answered.
+async fn take(readings: &Readings, header: &TokenHeader) -> Result<InUse, Problem> {
+    let required = match &header.token {
+        Some(token) => readings.requirements(token).await?,
+        None => Vec::new(),
+    };
+    if let Some(reading) = readings.take_at_once(&required).await? {
+        return Ok(reading);
     }
+    Ok(header.wait(readings.take_when_reached(&required)).await??)
 }
 
 /// Runs on another runtime, and no longer than somebody waits for it: claims of a generation rely on that.
@@ -205,7 +193,6 @@ impl From<ReadError> for Problem {
                 )
             }
             ReadError::TooFarAhead(ahead) => Problem::malformed_field("Consistency-Token", ahead),
-            ReadError::Refused(problem) => problem.clone(),
             ReadError::NotReady(_) => Problem::unavailable(error.to_string(), RETRY_AFTER),
             ReadError::NotCaughtUp(_) => Problem::unavailable(error.to_string(), RETRY_AFTER)
                 .with_type("not-caught-up", "The views have not caught up yet"),
@@ -224,6 +211,14 @@ fn requested(query: PageQuery<Cursor, Since>) -> Result<PageRequest, Problem> {
         limit: query.limit.get(),
         start,
     })
+}
+
+fn no_such_post() -> Problem {
+    Problem::not_found("There is no such post, or it is not for you to see.")
+}
+
+fn no_such_user() -> Problem {
+    Problem::not_found("There is no such user.")
 }
 
 fn viewer(caller: Option<&Arc<Claims>>) -> Option<UserId> {

@@ -84,13 +84,12 @@ impl From<&Post> for Candidate {
     }
 }
 
-/// Whom a list is for, beside the question of who may see a post.
+/// Whose posts a list may hold. Whether the viewer may see a post is another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum List {
-    /// Only posts by the viewer and by accounts that the viewer follows now.
-    Home,
-    /// Posts by anybody.
-    Any,
+pub(crate) enum AuthorFilter {
+    /// The viewer's, and those of accounts that the viewer follows now.
+    Followed,
+    Anybody,
 }
 
 /// A post, as a viewer sees it.
@@ -112,7 +111,7 @@ impl Reading {
         &self,
         candidates: &[Candidate],
         viewer: Option<UserId>,
-        list: List,
+        authors: AuthorFilter,
     ) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let originals = || candidates.iter().filter_map(|candidate| candidate.original);
         let posts = candidates
@@ -120,7 +119,7 @@ impl Reading {
             .map(|candidate| candidate.id)
             .chain(originals().map(|original| original.post))
             .collect();
-        let authors = candidates
+        let profiles = candidates
             .iter()
             .map(|candidate| candidate.author)
             .chain(originals().map(|original| original.author))
@@ -136,13 +135,13 @@ impl Reading {
         });
         let relations = relations.collect();
         let (posts, profiles, relations) =
-            futures_util::try_join!(self.posts(posts), self.profiles(authors), self.relations(relations))?;
+            futures_util::try_join!(self.posts(posts), self.profiles(profiles), self.relations(relations))?;
         let shelf = Shelf {
             posts,
             profiles,
             relations,
             viewer,
-            list,
+            authors,
         };
         Ok(candidates.iter().map(|candidate| shelf.shown(candidate)).collect())
     }
@@ -154,7 +153,7 @@ struct Shelf {
     profiles: Found<UserId, MaybeProfile>,
     relations: Found<RelationId, bool>,
     viewer: Option<UserId>,
-    list: List,
+    authors: AuthorFilter,
 }
 
 impl Shelf {
@@ -165,7 +164,7 @@ impl Shelf {
                 viewer == candidate.author || self.holds(RelationId::follow(viewer, candidate.author))
             })
         };
-        if (self.list == List::Home || post.visibility == Visibility::Followers) && !follows() {
+        if (self.authors == AuthorFilter::Followed || post.visibility == Visibility::Followers) && !follows() {
             return None;
         }
         let original = match candidate.original {
@@ -369,13 +368,13 @@ mod tests {
         }
     }
 
-    fn shelf(viewer: Option<UserId>, list: List) -> Shelf {
+    fn shelf(viewer: Option<UserId>, authors: AuthorFilter) -> Shelf {
         Shelf {
             posts: Found::default(),
             profiles: Found::default(),
             relations: Found::default(),
             viewer,
-            list,
+            authors,
         }
     }
 
@@ -404,7 +403,7 @@ mod tests {
         let (viewer, author, reposter) = (user(), user(), user());
         let original = post(author, Visibility::Public);
         let repost = repost(reposter, &original);
-        let mut shelf = shelf(Some(viewer), List::Any).with(&original).with(&repost);
+        let mut shelf = shelf(Some(viewer), AuthorFilter::Anybody).with(&original).with(&repost);
         shelf.relations.insert(RelationId::like(viewer, original.id), true);
         let shown = shelf.shown(&Candidate::from(&repost)).unwrap();
         let json = serde_json::to_string(&shown).unwrap();
@@ -446,17 +445,29 @@ mod tests {
     }
 
     #[rstest]
-    #[case::anybody_sees_public_posts(List::Any, Visibility::Public, None, false, true)]
-    #[case::a_stranger_sees_public_posts(List::Any, Visibility::Public, Some(false), false, true)]
-    #[case::nobody_sees_posts_for_followers_without_a_token(List::Any, Visibility::Followers, None, false, false)]
-    #[case::a_stranger_does_not_see_posts_for_followers(List::Any, Visibility::Followers, Some(false), false, false)]
-    #[case::a_follower_sees_posts_for_followers(List::Any, Visibility::Followers, Some(false), true, true)]
-    #[case::the_author_sees_them(List::Any, Visibility::Followers, Some(true), false, true)]
-    #[case::home_has_nothing_by_strangers(List::Home, Visibility::Public, Some(false), false, false)]
-    #[case::home_has_what_one_follows(List::Home, Visibility::Followers, Some(false), true, true)]
-    #[case::home_has_ones_own_posts(List::Home, Visibility::Public, Some(true), false, true)]
+    #[case::anybody_sees_public_posts(AuthorFilter::Anybody, Visibility::Public, None, false, true)]
+    #[case::a_stranger_sees_public_posts(AuthorFilter::Anybody, Visibility::Public, Some(false), false, true)]
+    #[case::nobody_sees_posts_for_followers_without_a_token(
+        AuthorFilter::Anybody,
+        Visibility::Followers,
+        None,
+        false,
+        false
+    )]
+    #[case::a_stranger_does_not_see_posts_for_followers(
+        AuthorFilter::Anybody,
+        Visibility::Followers,
+        Some(false),
+        false,
+        false
+    )]
+    #[case::a_follower_sees_posts_for_followers(AuthorFilter::Anybody, Visibility::Followers, Some(false), true, true)]
+    #[case::the_author_sees_them(AuthorFilter::Anybody, Visibility::Followers, Some(true), false, true)]
+    #[case::home_has_nothing_by_strangers(AuthorFilter::Followed, Visibility::Public, Some(false), false, false)]
+    #[case::home_has_what_one_follows(AuthorFilter::Followed, Visibility::Followers, Some(false), true, true)]
+    #[case::home_has_ones_own_posts(AuthorFilter::Followed, Visibility::Public, Some(true), false, true)]
     fn who_sees_what(
-        #[case] list: List,
+        #[case] authors: AuthorFilter,
         #[case] visibility: Visibility,
         // None: no token. Some(true): the author's.
         #[case] viewer: Option<bool>,
@@ -466,7 +477,7 @@ mod tests {
         let author = user();
         let post = post(author, visibility);
         let viewer = viewer.map(|is_author| if is_author { author } else { user() });
-        let mut shelf = shelf(viewer, list).with(&post);
+        let mut shelf = shelf(viewer, authors).with(&post);
         if let Some(viewer) = viewer {
             shelf.relations.insert(RelationId::follow(viewer, author), follows);
         }
@@ -478,7 +489,7 @@ mod tests {
         let (author, reposter) = (user(), user());
         let original = post(author, Visibility::Public);
         let repost = repost(reposter, &original);
-        let whole = || shelf(None, List::Any).with(&original).with(&repost);
+        let whole = || shelf(None, AuthorFilter::Anybody).with(&original).with(&repost);
         let candidate = Candidate::from(&repost);
         assert!(whole().shown(&candidate).is_some());
         for gone in [original.id, repost.id] {
@@ -496,7 +507,7 @@ mod tests {
     #[test]
     fn without_a_token_there_are_no_flags() {
         let post = post(user(), Visibility::Public);
-        let shown = shelf(None, List::Any)
+        let shown = shelf(None, AuthorFilter::Anybody)
             .with(&post)
             .shown(&Candidate::from(&post))
             .unwrap();

@@ -11,7 +11,7 @@ use service::auth::{SCOPE_USER, Subject};
 use super::account::Account;
 use super::{Broken, CommandError, Commands, Inner, Refusal};
 use crate::credentials::{Credentials, Identifier};
-use crate::sessions::{Refresh, RefreshToken};
+use crate::sessions::{Refresh, RefreshToken, retried};
 
 /// What a login or a refresh gives.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Commands {
                         return Err(Refusal::SessionOver.into());
                     }
                 };
-                match inner.credentials.of_user(session.user).await? {
+                match retried(|| inner.credentials.of_user(session.user)).await? {
                     Some(credentials) if credentials.epoch == session.epoch => {
                         return inner.login(&credentials, session.id, &token);
                     }

@@ -301,12 +301,14 @@ fn hash(token: &RefreshToken) -> bson::Binary {
     }
 }
 
-async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() -> F) -> Result<T, Error> {
+/// For what meets the transaction of a new password: it conflicts while that lasts. (MongoDB lets reads pass; other servers of its
+/// protocol let them conflict too.)
+pub(crate) async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() -> F) -> Result<T, Error> {
     attempt
         .retry(
             ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(50))
-                // For a second and a half: a session conflicts with the transaction of a new password while that lasts.
+                // For a second and a half.
                 .with_max_times(5)
                 .with_jitter(),
         )

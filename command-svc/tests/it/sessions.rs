@@ -266,9 +266,13 @@ async fn a_session_goes_on_while_it_sets_another_password() {
         let body = json!({ "password": password(round + 1), "current_password": password(round) });
         let mut change = std::pin::pin!(service.patch("/v1/users/me", &ada.token, body));
         loop {
-            let (answer, changed) = tokio::select! {
-                changed = &mut change => (refresh(&service, &token).await, Some(changed)),
-                answer = refresh(&service, &token) => (answer, None),
+            let (answer, changed) = {
+                // Awaited to its end: an abandoned request would use its token again, perhaps after the next two.
+                let mut refreshing = std::pin::pin!(refresh(&service, &token));
+                tokio::select! {
+                    changed = &mut change => (refreshing.await, Some(changed)),
+                    answer = &mut refreshing => (answer, None),
+                }
             };
             token = answer.expect(StatusCode::OK).text("refresh_token");
             if let Some(changed) = changed {

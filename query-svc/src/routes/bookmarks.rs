@@ -7,7 +7,6 @@ use service::http::{Authenticated, PageQuery, Problem, Query, TokenHeader};
 
 use super::documentation::{Failures, Seen};
 use super::{Service, page_of, requested};
-use crate::bookmarks::Bookmarks;
 use crate::cursor::Cursor;
 use crate::since::Since;
 
@@ -28,9 +27,8 @@ pub(super) async fn bookmarks(
 ) -> Result<HttpResponse, Problem> {
     let (page, user) = (requested(page)?, caller.sub);
     let page = service
-        .read(token, move |service, reading| async move {
-            let reading = &reading;
-            service.page(reading, &mut Bookmarks { reading, user }, page).await
+        .ask(token, move |queries, reading| async move {
+            queries.bookmarks(&reading, user, page).await
         })
         .await?;
     page_of(&request, &page)

@@ -11,8 +11,6 @@ use utoipa::IntoParams;
 
 use super::documentation::{Failures, Seen};
 use super::{Service, json};
-use crate::reading::{ReadError, Reading};
-use views::RelationId;
 
 /// More are asked for in several requests.
 const MAX_IDS: usize = 100;
@@ -52,35 +50,18 @@ pub(super) async fn relationships(
             others.push(id);
         }
     }
-    let me = caller.sub;
-    let page = service
-        .read(token, move |_, reading| async move {
-            Ok(between(&reading, me, &others).await?)
+    let viewer = caller.sub;
+    let items = service
+        .ask(token, move |queries, reading| async move {
+            queries.relationships(&reading, viewer, &others).await
         })
         .await?;
-    Ok(HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(json(&page, 0)?))
-}
-
-async fn between(reading: &Reading, me: UserId, others: &[UserId]) -> Result<api::Page<api::Relationship>, ReadError> {
-    let both_ways = others
-        .iter()
-        .flat_map(|&id| [RelationId::follow(me, id), RelationId::follow(id, me)])
-        .collect();
-    let (profiles, follows) = futures_util::try_join!(reading.profiles(others.to_vec()), reading.relations(both_ways))?;
-    let items = others
-        .iter()
-        .filter(|id| profiles[id].is_some())
-        .map(|&id| api::Relationship {
-            id,
-            following: follows[&RelationId::follow(me, id)],
-            followed_by: follows[&RelationId::follow(id, me)],
-        })
-        .collect();
-    Ok(api::Page {
+    let page = api::Page {
         items,
         next: None,
         prev: None,
-    })
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(json(&page, 0)?))
 }

@@ -10,7 +10,6 @@ use super::documentation::{Failures, Seen};
 use super::{Service, page_of, requested, viewer};
 use crate::cursor::Cursor;
 use crate::since::Since;
-use crate::timelines::{Home, Posts, Which};
 
 /// The caller's home timeline
 ///
@@ -27,16 +26,12 @@ pub(super) async fn home(
     Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let page = requested(page)?;
+    let (page, owner) = (requested(page)?, caller.sub);
+    // A token that only verifies leaves no trace: its holder is not the owner.
+    let visits = caller.has_scope(SCOPE_USER);
     let page = service
-        .read(token, move |service, reading| async move {
-            // A token that only verifies leaves no trace: nobody has come back. Neither does anybody while our clock may be off:
-            // the floor of who comes back is made from it, and one that is too low would lie below what was never written.
-            let visits = caller.has_scope(SCOPE_USER) && service.clock_guard.check().is_ok();
-            let mut home = Home::new(&reading, caller.sub, visits, service.home, &service.clock);
-            let page = service.page(&reading, &mut home, page).await?;
-            home.note_visit().await;
-            Ok(page)
+        .ask(token, move |queries, reading| async move {
+            queries.home(&reading, owner, visits, page).await
         })
         .await?;
     page_of(&request, &page)
@@ -57,12 +52,10 @@ pub(super) async fn public(
     Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let page = requested(page)?;
-    let viewer = viewer(caller.as_ref());
+    let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
-        .read(token, move |service, reading| async move {
-            let mut posts = Posts::new(&reading, Which::Public, viewer);
-            service.page(&reading, &mut posts, page).await
+        .ask(token, move |queries, reading| async move {
+            queries.public(&reading, viewer, page).await
         })
         .await?;
     page_of(&request, &page)

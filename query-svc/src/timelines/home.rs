@@ -15,7 +15,7 @@ use crate::handled::Appearance;
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
-use crate::shown::{Candidate, List, ShownPost};
+use crate::shown::{AuthorFilter, Candidate, ShownPost};
 use views::{End, Header, RelationId};
 
 /// How a visit is treated.
@@ -260,6 +260,8 @@ impl Listing for Home<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
-        self.reading.show(candidates, Some(self.owner), List::Home).await
+        self.reading
+            .show(candidates, Some(self.owner), AuthorFilter::Followed)
+            .await
     }
 }

@@ -7,7 +7,7 @@ use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::reading::{ReadError, Reading};
-use crate::shown::{Candidate, List, ShownPost};
+use crate::shown::{AuthorFilter, Candidate, ShownPost};
 use views::{End, Range, RelationId};
 
 /// Which posts are listed.
@@ -101,6 +101,6 @@ impl Listing for Posts<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
-        self.reading.show(candidates, self.viewer, List::Any).await
+        self.reading.show(candidates, self.viewer, AuthorFilter::Anybody).await
     }
 }
