@@ -159,7 +159,7 @@ pub struct Problem {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    #[error("{request} had no answer to work with for {} s; the last attempt: {last}", .waited.as_secs())]
+    #[error("{request} got no usable answer for {} s; the last attempt: {last}", .waited.as_secs())]
     GaveUp {
         request: String,
         waited: Duration,

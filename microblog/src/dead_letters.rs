@@ -166,7 +166,7 @@ async fn retry(
             if pending > 0 {
                 writeln!(
                     out,
-                    "{pending} were not tried within {} s; does a projector run?",
+                    "{pending} were not tried within {} s; is a projector running?",
                     wait.as_secs()
                 )?;
             }
@@ -184,7 +184,11 @@ async fn discard(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let reached = request(letters, events, which, Request::Discard).await?;
-    writeln!(out, "Discarded {}; what waited behind them goes on.", reached.len())?;
+    writeln!(
+        out,
+        "Discarded {}; the events that waited behind them are handled now.",
+        reached.len()
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -163,12 +163,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Ended::Complete if summary.refused() == 0 => ExitCode::SUCCESS,
         Ended::Complete => ExitCode::from(SOME_REFUSED),
         Ended::Interrupted => {
-            progress.say("interrupted; the same command goes on from here");
+            progress.say("interrupted; run the same command again to continue");
             ExitCode::from(INTERRUPTED)
         }
         Ended::Failed(error) => {
             progress.say(format_args!(
-                "{error:#}\nnot complete; the same command goes on from here"
+                "{error:#}\nnot complete; run the same command again to continue"
             ));
             ExitCode::FAILURE
         }

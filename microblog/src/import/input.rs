@@ -29,11 +29,11 @@ pub enum Problem {
     TooLong,
     #[error("a quote is opened and never closed")]
     UnclosedQuote,
-    #[error("a quoted field goes on after its closing quote, or a quote before was not closed")]
+    #[error("a quoted field goes on after its closing quote, or an earlier quote was not closed")]
     AfterQuote,
     #[error("expected two names, as in `a b`, found {0:?}")]
     NotAnEdge(String),
-    #[error("has another separator than most lines: put names that have one in them in quotes, or give --separator")]
+    #[error("has another separator than most lines: put names that contain one in quotes, or give --separator")]
     Separator,
     #[error("the first line must name the columns, `author` and `text` among them")]
     Columns,

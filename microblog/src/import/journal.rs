@@ -47,9 +47,9 @@ pub(super) struct Journal {
 pub(super) enum JournalError {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} remembers another import ({found}); name another file with --state, or give --restart", .path.display())]
+    #[error("{} contains another import ({found}); name another file with --state, or give --restart", .path.display())]
     Another { path: PathBuf, found: String },
-    #[error("{} is no state of an import", .path.display())]
+    #[error("{} is not the state of an import", .path.display())]
     NotAJournal { path: PathBuf },
 }
 

@@ -103,7 +103,7 @@ impl<'a> Import<'a> {
         };
         if !same_store {
             self.progress
-                .say("the earlier run of this import went to another store; beginning anew");
+                .say("the earlier run of this import used another store; starting again from the beginning");
             witness.forget_session().await;
             journal.restart()?;
             return Ok((0, Tally::default()));
@@ -306,6 +306,6 @@ fn refusal(place: impl std::fmt::Display, problem: &Problem) -> Refusal {
 }
 
 fn unregistered(kind: Kind, place: String) -> Outcome {
-    let reason = "a user of it could not be registered".to_owned();
+    let reason = "one of its users could not be registered".to_owned();
     Outcome::Refused(kind, Refusal { reason, example: place })
 }

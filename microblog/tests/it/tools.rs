@@ -121,9 +121,9 @@ e2e! {
         visibility("public").await.unwrap();
         let leaked = format!("unexpected: post {}", secret.id);
         told(&[
-            &format!("posts of @ann ({}), seen by nobody in particular: {leaked}", ann.id),
+            &format!("posts of @ann ({}), seen by a visitor without an account: {leaked}", ann.id),
             &format!("seen by the former follower @cat ({}): {leaked}", cat.id),
-            &format!("thread of post {} by @ann ({}), seen by nobody in particular: this is nobody's", secret.id, ann.id),
+            &format!("thread of post {} by @ann ({}), seen by a visitor without an account: nobody may see this", secret.id, ann.id),
             &format!("history of post {}", secret.id),
         ])
         .await;
@@ -150,7 +150,7 @@ e2e! {
         posts.update_one(doc! { "_id": answer.id }, doc! { "$unset": { "in_reply_to": "" } }).await.unwrap();
         told(&[
             &format!("missing: post {} by @dan", answer.id),
-            &format!("it answers {}, and served are nothing", post.id),
+            &format!("expected ancestors: {}; served: nothing", post.id),
         ])
         .await;
         let parent = parent.get_document("in_reply_to").unwrap();
@@ -158,7 +158,7 @@ e2e! {
         let history = collection("post_history_g1");
         let said = |text: &str| history.update_one(doc! { "post": post.id }, doc! { "$set": { "text": text } });
         assert_eq!(said("never said").await.unwrap().matched_count, 1);
-        told(&["versions [1] are not, or do not say, what versions [1] are and say"]).await;
+        told(&["served versions [1], expected versions [1]; versions, texts or times differ"]).await;
         said("for all").await.unwrap();
         stack.assert_verified().await;
         databases.close().await;
