@@ -208,7 +208,8 @@ async fn verify_with(
         .collect();
     let waiting_letters = letters.list().await?.iter().filter(|letter| !letter.discarded).count() as u64;
 
-    // Opening an event store creates it. This check comes first, so that `verify` creates nothing in an installation that was never started.
+    // Opening an event store creates it. This check comes first, so that `verify` creates nothing in an installation that was never
+    // started.
     let there = databases
         .events
         .list_collection_names()

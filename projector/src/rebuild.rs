@@ -214,7 +214,7 @@ impl Rebuilder {
                 }
                 Phase::Filling => {
                     self.fill(term, &mut building, &views, stop).await?;
-                    // The leases must exist before a projector follows: a subscription that finds no leases begins with the first event ever.
+                    // The leases must exist before a projector follows: a subscription without leases begins with the first event ever.
                     Leases::new(self.views.clone(), &subscription_name(generation))
                         .ensure(building.horizon)
                         .await?;

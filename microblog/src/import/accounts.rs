@@ -201,7 +201,7 @@ impl Registrar {
         let token = self.access_token(account, None).await?;
         subject(&token).ok_or_else(|| {
             SessionError::Refused(Problem {
-                title: "the access token names nobody".to_owned(),
+                title: "the access token names no user".to_owned(),
                 detail: String::new(),
             })
         })

@@ -146,7 +146,7 @@ impl Checker<'_> {
     /// Checks what everybody sees, with an account and without.
     pub(super) async fn public_timeline(&self) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
-        let nobody = self.eyes(None, "nobody")?;
+        let nobody = self.eyes(None, "a visitor without an account")?;
         for eyes in std::iter::once(nobody).chain(self.anybody()?) {
             let list = PostList {
                 place: eyes.see("public timeline".to_owned()),
@@ -186,7 +186,7 @@ impl Checker<'_> {
     }
 
     async fn gone(&self, id: UserId, findings: &mut Findings) -> anyhow::Result<()> {
-        let nobody = self.eyes(None, "nobody")?;
+        let nobody = self.eyes(None, "a visitor without an account")?;
         match self.reader(&nobody).get::<api::User>(format!("/v1/users/{id}")).await {
             Err(ReadError::Status {
                 status: StatusCode::NOT_FOUND,

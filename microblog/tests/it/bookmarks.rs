@@ -1,4 +1,4 @@
-//! Bookmarks, and that nobody else learns of them.
+//! Bookmarks, and that other users never see them.
 
 use event_log::event_store::EventStore;
 use model::api::Post;

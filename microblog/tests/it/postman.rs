@@ -94,7 +94,7 @@ fn the_environments_are_about_the_same_things() {
     assert_eq!(local, BTreeSet::from(["commandUrl".to_owned(), "queryUrl".to_owned()]));
 }
 
-/// Whoever installs the packages decides from which registry they come.
+/// The lock file names no registry, because the person who installs the packages chooses it.
 #[test]
 fn the_lock_file_pins_by_hash_and_names_no_registry() {
     let lock = json("postman/package-lock.json");

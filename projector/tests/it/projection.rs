@@ -58,7 +58,7 @@ async fn views_that_are_lost_are_made_anew() {
     world.caught_up().await;
     let views = world.active_views().await;
     Oracle::of(&world.store).await.assert_shown_by(&views).await;
-    eventually("the deletions are looked at anew", DEADLINE, async || {
+    eventually("the deletions are handled again", DEADLINE, async || {
         world.leases("sweep").await.len() == usize::from(PARTITIONS)
     })
     .await;

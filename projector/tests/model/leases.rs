@@ -119,7 +119,7 @@ enum Mutation {
     OpenedAtTheHighest,
     /// A checkpoint does not wait for events under way.
     CheckpointAboveTheUnfinished,
-    /// Checkpoints are written whoever the owner is.
+    /// Checkpoints are written without a check of the owner.
     UnfencedSave,
     /// A stream covers all that was gained while it was being opened.
     OpeningCoversAll,

@@ -284,7 +284,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::apply`. The stream goes on for the partitions that it covers.
+    /// `Coordinator::apply`. The stream continues for the partitions that it covers.
     pub(super) fn apply(&mut self, log: &[Entry; LOG], mutation: Mutation) {
         let Some(changes) = self.changes[0].take() else {
             return;
