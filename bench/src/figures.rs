@@ -1,4 +1,4 @@
-//! The figures, each with its goal. What they have in common is made first.
+//! The figures, each with its goal. What they share is made first.
 
 mod commands;
 mod fan_out;
@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::scale::Scale;
 use crate::stack::Stack;
 
-/// In this order: what fills the database comes last.
+/// In this order, because the last ones fill the database.
 const ALL: [&str; 13] = [
     "ready_ms",
     "idle_mb",
@@ -58,7 +58,7 @@ async fn one(
     scale: &Scale,
     report: &mut Report,
 ) -> Result<()> {
-    // What programs take before anybody has asked them for anything.
+    // What programs take before the first request.
     match name {
         "ready_ms" => {
             report.figures.push(programs::ready(stack, scale).await?);
@@ -96,7 +96,7 @@ async fn one(
 
 #[expect(
     clippy::print_stderr,
-    reason = "whoever waits for a quarter of an hour likes to see why"
+    reason = "a run takes a quarter of an hour, and prints what it does"
 )]
 fn progress(name: &str, took: Duration) {
     eprintln!("measured {name} in {:.1} s", took.as_secs_f64());
@@ -113,7 +113,7 @@ async fn median_ms(connection: &mut Connection, call: &Call, calls: usize) -> Re
     Ok(crate::report::median(&times))
 }
 
-/// Two medians and what one is of the other, in words.
+/// Two medians in words, for the ratio of one to the other.
 fn of(one: f64, other: f64, unit: &str) -> String {
     format!("{one:.2} {unit} / {other:.2} {unit}")
 }

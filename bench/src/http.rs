@@ -1,4 +1,4 @@
-//! A connection to one of the services. Leaner than a client with a pool, because it runs on the processors that are measured.
+//! A connection to one of the services. It is leaner than a client with a pool, because it uses the processors that are measured.
 
 use anyhow::{Context as _, Result, bail};
 use event_log::consistency::HEADER as CONSISTENCY_TOKEN;
@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-/// One kept connection, opened anew where it was closed; a request at a time.
+/// One kept connection with one request at a time. It is opened again if it was closed.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
@@ -61,7 +61,7 @@ impl Call {
         }
     }
 
-    /// Not answered before the views show what the token stands for.
+    /// The answer comes only when the views have reached the token.
     pub(crate) fn after(self, token: &str) -> Self {
         Self {
             token: Some(token.to_owned()),
@@ -70,7 +70,7 @@ impl Call {
     }
 }
 
-/// An answer that says that all went well.
+/// A success.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Bytes,
@@ -91,7 +91,7 @@ impl Connection {
             .with_context(|| format!("no connection to {address}"))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender; what breaks it, the sender says.
+        // The task ends with the sender. If the connection breaks, the sender returns the error.
         tokio::spawn(connection);
         Ok(Self {
             sender,
@@ -102,7 +102,7 @@ impl Connection {
     /// Sends the request and reads the whole answer.
     ///
     /// # Errors
-    /// When there is none, or it is not one of success.
+    /// If there is no answer, or if it is not a success.
     pub(crate) async fn send(&mut self, call: &Call) -> Result<Answer> {
         let mut request = Request::builder()
             .method(&call.method)
@@ -121,7 +121,7 @@ impl Connection {
             }
             None => Full::default(),
         };
-        // A connection that has not been used for long, the service closes.
+        // The service closes a connection that has not been used for long.
         if self.sender.is_closed() {
             *self = Self::to(&self.host).await?;
         }

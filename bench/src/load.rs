@@ -1,4 +1,4 @@
-//! Load in two forms: as fast as answers come, for throughput; and at a rate, for times.
+//! Two kinds of load: as fast as answers come, to measure throughput, and at a fixed rate, to measure times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,18 +9,18 @@ use hdrhistogram::Histogram;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-/// How much is done in a closed loop.
+/// How much work a closed loop does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Amount {
-    /// As much as there is time for.
+    /// As much as possible in this time.
     For(Duration),
     /// So many items, however long they take.
     Items(usize),
 }
 
-/// Work in a closed loop by so many workers at once; answers how much of it was done in a second.
+/// Work in a closed loop by several workers at the same time. Returns how many items were done per second.
 ///
-/// `work` is given a worker's own state and the number of the item.
+/// `work` gets the state of its worker and the number of the item.
 pub(crate) async fn throughput<S, F>(
     workers: Vec<S>,
     amount: Amount,
@@ -55,11 +55,14 @@ where
     while let Some(ended) = tasks.join_next().await {
         done += ended??;
     }
-    #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the count stays below the limit of exact values"
+    )]
     Ok(done as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// What came of a load at a rate.
+/// The results of a load at a fixed rate.
 #[derive(Debug)]
 pub(crate) struct Times {
     /// Microseconds.
@@ -82,7 +85,7 @@ impl Times {
         self.histogram.saturating_record(microseconds.max(1));
     }
 
-    /// Milliseconds.
+    /// A quantile in milliseconds.
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "at most two minutes")]
         let microseconds = self.histogram.value_at_quantile(quantile) as f64;
@@ -94,8 +97,8 @@ impl Times {
     }
 }
 
-/// An open loop: each request begins when it is due, whatever became of the others, and its time runs from when it was due. So a
-/// server that stands still is charged for all who would have come meanwhile.
+/// An open loop: each request starts when it is due, whatever the others do, and its time counts from when it was due. So a server that
+/// stalls is charged for all requests that are due during the stall.
 pub(crate) async fn at_rate<S, F>(
     pool: Vec<S>,
     rate: f64,
@@ -114,13 +117,16 @@ where
     let mut tasks = JoinSet::new();
     let begun = Instant::now();
     for number in 0.. {
-        #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the count stays below the limit of exact values"
+        )]
         let due = begun + Duration::from_secs_f64(number as f64 / rate);
         if due - begun >= duration {
             break;
         }
         tokio::time::sleep_until(due.into()).await;
-        // Where all connections are busy, the request waits, and its time runs.
+        // If all connections are busy, the request waits, and its time counts.
         let Some(state) = free.recv().await else { break };
         let (work, times, give_back) = (work.clone(), times.clone(), give_back.clone());
         tasks.spawn(async move {

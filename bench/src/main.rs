@@ -1,8 +1,8 @@
 //! Measures each claim of Microblog against the limit that the database sets, in one run and on one machine.
 //!
-//! Ours is the public API of programs that run as processes of their own. The raw side is this process with the same driver, options,
-//! documents and durability. Rounds of both take turns, so that whatever else the machine does falls on both; a figure is the median
-//! of its rounds.
+//! Our side is the public API of programs that run as processes of their own. The raw side is this process, with the same driver, options,
+//! documents and durability. Rounds of both sides take turns, so that other load on the machine affects both. A figure is the median of its
+//! rounds.
 
 mod figures;
 mod http;
@@ -24,20 +24,20 @@ use crate::report::Report;
 use crate::scale::Scale;
 use crate::stack::Stack;
 
-/// Measures, prints a table, and writes latest.json and plots beside it.
+/// Measures, prints a table, and writes latest.json and plots next to it.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Fewer rounds and fewer documents: about two minutes on two processors
+    /// Use fewer rounds and fewer documents: about two minutes on two processors
     #[arg(long)]
     quick: bool,
-    /// Only these figures (may be given several times)
+    /// Measure only this figure (can be given several times)
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Where the results go
+    /// The directory for the results
     #[arg(long, value_name = "DIRECTORY", default_value = "bench/results")]
     results: PathBuf,
-    /// The directory of the programs that are measured [default: where this one is]
+    /// The directory of the programs to measure [default: the directory of this program]
     #[arg(long, value_name = "DIRECTORY")]
     programs: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! The results as pictures.
+//! Plots of the results.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn draw(report: &Report, directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How much of its goal a round uses up: 1 is the goal, less is better, whichever way the figure goes.
+/// How much of its goal a round uses: 1 is exactly the goal, and less is better, for every kind of goal.
 fn used(figure: &Figure, value: f64) -> f64 {
     match figure.goal {
         Goal::AtLeast(least) => least / value,

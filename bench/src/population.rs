@@ -1,7 +1,7 @@
-//! People and what they wrote, in numbers that no API call could make in time.
+//! People and their posts, in numbers that API calls could not make in time.
 //!
-//! Two people are registered, one follows the other and reads a post: that is done by the services. Their rows are what all others are
-//! copied from, with other ids; so they are rows as the projector writes them, whatever those look like.
+//! Two people are registered, one follows the other and reads a post, all through the services. Their rows are copied with other ids for
+//! all other people. So all rows are in the projector's format, whatever it is.
 
 use std::time::Duration;
 
@@ -21,18 +21,18 @@ use views::{RelationId, collection_name};
 use crate::http::{Call, Connection};
 use crate::stack::Stack;
 
-/// As many documents as one command inserts.
+/// How many documents one command inserts.
 pub(crate) const BATCH: usize = 1_000;
 const AT_ONCE: usize = 4;
 
-/// Somebody who can send requests.
+/// A user who can send requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub(crate) id: UserId,
     pub(crate) token: String,
 }
 
-/// Who reads a home timeline, and what the first page shows.
+/// The reader of a home timeline, and what its first page shows.
 #[derive(Debug, Clone)]
 pub(crate) struct Reader {
     pub(crate) person: Person,
@@ -99,7 +99,7 @@ impl Population {
         Ok(population)
     }
 
-    /// By the API, as somebody who will write.
+    /// Registers a user through the API, who will write.
     pub(crate) async fn register(&mut self, stack: &Stack) -> Result<Person> {
         self.registered += 1;
         let handle = format!("person{}", self.registered);
@@ -125,7 +125,7 @@ impl Population {
 
     pub(crate) fn user(&self, rows: &mut Rows) -> Result<Person> {
         let id = UserId::new(Utc::now());
-        // Handles are looked up by nobody here, and the row's index is not unique.
+        // Nobody looks up handles here, and the row's index is not unique.
         let handle = format!("u{:x}", id.as_uuid().as_u128() & 0xffff_ffff_ffff);
         let mut profile = self.profile.clone();
         profile.insert("_id", id.to_bson());
@@ -156,7 +156,7 @@ impl Population {
         rows.entries.push(entry(owner, post, author));
     }
 
-    /// Somebody who follows so many, each of whom has posted so often; the newest posts have entries.
+    /// A reader with so many followees, who have each written so many posts. The newest posts have entries.
     pub(crate) fn reader(
         &self,
         rows: &mut Rows,
@@ -187,7 +187,7 @@ impl Population {
     }
 }
 
-/// owner ‖ post, as the projector writes it.
+/// The key is owner ‖ post, as the projector writes it.
 pub(crate) fn entry(owner: UserId, post: PostId, author: UserId) -> Document {
     doc! { "_id": key(owner, post.as_bytes()), "a": author.to_bson() }
 }
@@ -199,7 +199,7 @@ pub(crate) fn key(owner: UserId, entry: &[u8; 16]) -> Binary {
     }
 }
 
-/// The name of a collection of the only generation that there is.
+/// The name of a view's collection in the only generation.
 pub(crate) fn named(view: &str) -> String {
     collection_name(view, 1)
 }
@@ -243,7 +243,7 @@ async fn insert(views: &mongodb::Database, name: &str, rows: &[Document]) -> Res
         .with_context(|| format!("{} rows for {name}", rows.len()))
 }
 
-/// Until what was written directly has gone through the change stream of query-svc: else that work would be measured.
+/// Waits until query-svc's change stream has shown everything that was written directly. Otherwise that work would be measured, too.
 pub(crate) async fn settle(stack: &Stack, author: &Person, reader: &Person) -> Result<()> {
     let mut command = Connection::to(&stack.command.address).await?;
     let posted = command
@@ -257,7 +257,7 @@ pub(crate) async fn settle(stack: &Stack, author: &Person, reader: &Person) -> R
         match query.send(&home).await {
             Ok(_) => return Ok(()),
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),
-            // The wait for a token is bounded; this one may be longer.
+            // A query waits only for a limited time for a token. This loop may wait longer.
             Err(_) => {}
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-/// A program that ends with this value.
+/// A program that is killed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -30,7 +30,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it has ended by itself, which none of them should.
+    /// Whether it has ended by itself, which is an error.
     pub(crate) fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
     }
@@ -38,19 +38,19 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Whatever it still had to do is of no use any more. It may have ended already.
+        // Its remaining work is not needed any more. It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The memory that a process keeps in RAM, in MB (10^6 bytes).
+/// The resident memory of a process, in MB (10^6 bytes).
 pub(crate) fn resident_mb(process: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib: f64 = line
         .and_then(|line| line.trim().strip_suffix(" kB"))
-        .context("the kernel says nothing of VmRSS")?
+        .context("the kernel does not report VmRSS")?
         .parse()?;
     Ok(kib * 1_024.0 / 1e6)
 }
@@ -58,10 +58,10 @@ pub(crate) fn resident_mb(process: u32) -> Result<f64> {
 /// How long a process has kept processors busy.
 pub(crate) fn busy(process: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name, in parentheses, may hold anything.
+    // The name is in parentheses and can contain anything.
     let (_, fields) = stat.rsplit_once(')').context("a line of /proc/*/stat")?;
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |at: usize| -> Result<u64> { Ok(fields.get(at).context("utime and stime")?.parse()?) };
-    // A hundred a second on every Linux that there is (USER_HZ).
+    // Every Linux counts a hundred ticks a second (USER_HZ).
     Ok(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
 }

@@ -1,4 +1,4 @@
-//! The same work by the driver alone: what the database and the way to it allow.
+//! The same work with the driver alone: the limit that the database and the network set.
 
 use anyhow::Result;
 use bson::raw::RawDocumentBuf;
@@ -22,7 +22,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// With the options of the client, which are those of the services.
+    /// Uses the options of the client, which are the same as those of the services.
     pub(crate) fn new(views: &Database) -> Self {
         Self {
             entries: views.collection(&named("home_timelines")),
@@ -32,11 +32,11 @@ impl Home {
         }
     }
 
-    /// The range scan and, at once, the three look-ups of a page; answers how many documents that were.
+    /// The range scan and, at the same time, the three look-ups of a page. Returns the number of documents.
     pub(crate) async fn page(&self, reader: &Reader, limit: usize) -> Result<usize> {
         let viewer = reader.person.id;
         let range = doc! { "_id": { "$gt": key(viewer, &LOWEST), "$lte": key(viewer, &HIGHEST) } };
-        // The header, the page, and one more that tells whether there is a next.
+        // The header, the entries of the page, and one more that shows whether there is a next page.
         let limit_of_scan = i64::try_from(limit + 2)?;
         let entries: Vec<RawDocumentBuf> = self
             .entries
@@ -46,7 +46,7 @@ impl Home {
             .await?
             .try_collect()
             .await?;
-        // Which these are is known beforehand: to find it out would cost the raw side next to nothing.
+        // The posts are known beforehand: to find them would cost the raw side almost nothing.
         let shown = &reader.posts[..reader.posts.len().min(limit + 1)];
         let posts: Vec<Bson> = shown.iter().map(|&(post, _)| post.into()).collect();
         let authors: Vec<Bson> = shown.iter().map(|&(_, author)| author.into()).collect();

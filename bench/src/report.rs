@@ -1,4 +1,4 @@
-//! What was measured: the table, and the file that other programs read.
+//! The results: the table, and the file for other programs.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-/// Which way a figure is good.
+/// Whether a figure should be high or low.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
     AtLeast(f64),
@@ -40,7 +40,7 @@ pub(crate) struct Figure {
     pub(crate) goal: Goal,
     pub(crate) met: bool,
     pub(crate) rounds: Vec<f64>,
-    /// What the figure is made of, in words.
+    /// The parts of the figure, in words.
     pub(crate) detail: String,
 }
 
@@ -58,18 +58,18 @@ impl Figure {
     }
 }
 
-/// One step of the load that rises.
+/// One step of the rising load.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Step {
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) failed: usize,
     pub(crate) first_failure: Option<String>,
-    /// Processors that our programs kept busy.
+    /// How many processors our programs kept busy.
     pub(crate) ours: f64,
-    /// Processors that the database kept busy.
+    /// How many processors the database kept busy.
     pub(crate) database: f64,
 }
 
@@ -91,7 +91,7 @@ impl Report {
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "the table is what the program is for")]
+    #[expect(clippy::print_stdout, reason = "the table is the output of the program")]
     pub(crate) fn print(&self) {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);

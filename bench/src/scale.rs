@@ -1,4 +1,4 @@
-//! How much is measured.
+//! How much to measure.
 
 use std::time::Duration;
 
@@ -6,24 +6,24 @@ use std::time::Duration;
 pub(crate) struct Scale {
     pub(crate) name: &'static str,
     pub(crate) rounds: usize,
-    /// One side of one round, where throughput is measured.
+    /// The duration of one side of one round, if throughput is measured.
     pub(crate) round: Duration,
-    /// Calls of each side in one round, where times are measured.
+    /// The calls of each side in one round, if times are measured.
     pub(crate) calls: usize,
-    /// Home timelines that are read.
+    /// How many home timelines are read.
     pub(crate) readers: usize,
-    /// Followers of the one with a large audience.
+    /// The followers of the author with a large audience.
     pub(crate) famous: usize,
-    /// Followers of the one whose posts are fanned out.
+    /// The followers of the author whose posts are fanned out.
     pub(crate) audience: usize,
-    /// Posts that are fanned out in one round.
+    /// How many posts are fanned out in one round.
     pub(crate) fanned_out: usize,
     pub(crate) followees: usize,
-    /// Posts that are stored beside those that are read: a few, and many.
+    /// How many posts are stored besides those that are read: few, and many.
     pub(crate) stored: (usize, usize),
     /// How long posts are written and waited for.
     pub(crate) freshness: Duration,
-    /// One step of the rising load.
+    /// The duration of one step of the rising load.
     pub(crate) step: Duration,
 }
 

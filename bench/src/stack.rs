@@ -1,4 +1,4 @@
-//! The database and the three services, each a process of its own.
+//! The database and the three services, each as a process of its own.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -18,10 +18,10 @@ use crate::http::is_ok;
 use crate::processes::Process;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// Often enough to tell milliseconds apart.
+/// Short enough to measure milliseconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
-/// Of the environment in which the programs run.
+/// Environment variables of the programs.
 type Variables = Vec<(String, String)>;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(crate) struct Stack {
     logs: TempDir,
 }
 
-/// Where cargo puts them all.
+/// The directory where Cargo puts all programs.
 pub(crate) fn beside_this_program() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     Ok(this.parent().context("this program is in a directory")?.to_owned())
@@ -44,7 +44,7 @@ pub(crate) fn beside_this_program() -> Result<PathBuf> {
 
 impl Stack {
     pub(crate) async fn start(programs: &Path) -> Result<Self> {
-        // In memory where there is room: no time of a disk hides what the programs themselves take.
+        // In memory if there is room, so that the time of a disk does not hide the time of the programs.
         let server = Server::start_ephemeral_with(|options| options.cache_mib = 2_048).await?;
         let logs = tempfile::tempdir()?;
         let variables: Variables = [
@@ -54,7 +54,7 @@ impl Stack {
                 "AUTH__REFRESH_SECRET",
                 "a secret for nothing but measurements".to_owned(),
             ),
-            // The load comes from one address.
+            // All load comes from one address.
             ("RATE_LIMIT__ENABLED", "false".to_owned()),
             ("SHUTDOWN__DRAIN_DELAY", "0s".to_owned()),
         ]
@@ -81,7 +81,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The same service, started anew: with nothing in memory. Answers how long it took to be ready.
+    /// Starts query-svc again, with nothing in memory. Returns how long it took to be ready.
     pub(crate) async fn restart_query(&mut self) -> Result<Duration> {
         let mut started = start(&self.programs, self.logs.path(), &self.variables, "query-svc")?;
         let took = wait_until_ready(&mut started).await?;
@@ -89,13 +89,13 @@ impl Stack {
         Ok(took)
     }
 
-    /// How long a further process of a program takes to be ready.
+    /// How long another process of a program takes to be ready.
     pub(crate) async fn time_to_ready(&self, name: &'static str) -> Result<Duration> {
         let mut started = start(&self.programs, self.logs.path(), &self.variables, name)?;
         wait_until_ready(&mut started).await
     }
 
-    /// What the programs are configured with.
+    /// The configuration of the programs.
     pub(crate) fn environment(&self) -> Environment {
         self.variables.iter().cloned().collect()
     }
@@ -125,8 +125,12 @@ fn uri(server: &Server) -> Result<MongoUri> {
 
 fn start(programs: &Path, logs: &Path, variables: &Variables, name: &'static str) -> Result<Process> {
     let program = programs.join(name);
-    ensure!(program.is_file(), "{} is not there: please build it", program.display());
-    // Free by now; who takes it first has it.
+    ensure!(
+        program.is_file(),
+        "{} does not exist: build it first",
+        program.display()
+    );
+    // The port is free now. If another process takes it first, the start fails.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut command = Command::new(program);
     command
@@ -170,7 +174,7 @@ impl Stack {
         Ok(line.with_context(|| format!("no metric {name}"))?.trim().parse()?)
     }
 
-    /// What the programs have to say, for whoever has to find out why they failed.
+    /// The last lines of the programs' logs, to explain why they failed.
     pub(crate) fn last_words(&self) -> String {
         let mut words = String::new();
         for name in ["command-svc", "query-svc", "projector"] {

@@ -1,4 +1,4 @@
-//! One program of `up` as a process of its own, in this executable: for whoever wants to kill one.
+//! One program of `up` as a process of its own, in this executable. Tests use it to kill a projector.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::terminal::say;
 
-/// Run a second projector beside those that are there
+/// Run a second projector beside those that already run
 ///
 /// The same as the program `projector`. Prints the address of its probes, which MICROBLOG__PROJECTOR__LISTEN gives.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub(crate) async fn run(_: Arguments) -> anyhow::Result<ExitCode> {
     let shutdown = CancellationToken::new();
     let asked = shutdown.clone();
     tokio::spawn(async move {
-        // Whoever can't be told to stop can still be killed.
+        // If listening for the signal fails, the process can still be killed.
         if tokio::signal::ctrl_c().await.is_ok() {
             asked.cancel();
         }

@@ -1,7 +1,7 @@
-//! Calls the public API: waits when told to, tries again after failures, and gives up in the end.
+//! Calls the public API. Waits when the API says so, tries again after failures, and gives up in the end.
 //!
-//! Every call that goes through here may safely be sent twice: it is a read, an idempotent PUT or DELETE, it carries an
-//! `Idempotency-Key`, or (a registration) its repeat is answered 409.
+//! Every call through this client is safe to send twice: it is a read, an idempotent PUT or DELETE, it carries an `Idempotency-Key`, or (a
+//! registration) its repetition is answered 409.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-/// Nothing that this API answers takes longer than its own limits; this one ends a connection that hangs.
+/// The limits of the API itself are shorter. This limit ends a connection that hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DELAYS: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(100))
     .with_max_delay(Duration::from_secs(5))
     .without_max_times();
-/// What an answer that says "later" but not when is taken to mean.
+/// The pause after an answer that says "later" but does not say when.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One of the two services.
@@ -102,18 +102,18 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An answer, whatever its status, except 429, and 5xx before the client gives up.
+/// Any answer, whatever its status. The client returns no 429, and a 5xx only when it gives up.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
-    /// For the next call, so that it sees what this one did.
+    /// The next call sends it, so that it sees what this call did.
     pub consistency_token: Option<String>,
     request: String,
     body: Vec<u8>,
 }
 
 impl Answer {
-    /// The body of a success as `T`; anything else is an error that quotes the answer.
+    /// The body of a success as `T`. Any other answer is an error that quotes the answer.
     pub fn success<T: DeserializeOwned>(&self) -> Result<T, CallError> {
         if !self.status.is_success() {
             return Err(self.unexpected());
@@ -125,7 +125,7 @@ impl Answer {
         })
     }
 
-    /// This answer, as the error of somebody who had expected another.
+    /// This answer as an error, for a caller that expected another one.
     pub fn unexpected(&self) -> CallError {
         CallError::Unexpected {
             request: self.request.clone(),
@@ -159,7 +159,7 @@ pub struct Problem {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    #[error("{request} had no answer to work with for {} s; the last attempt: {last}", .waited.as_secs())]
+    #[error("{request} got no usable answer for {} s; the last attempt: {last}", .waited.as_secs())]
     GaveUp {
         request: String,
         waited: Duration,
@@ -174,8 +174,8 @@ pub enum CallError {
 }
 
 impl ApiClient {
-    /// `give_up_after` is how long a call goes on while nothing but failures comes back. Being told to slow down (429)
-    /// is no failure and is obeyed without end.
+    /// `give_up_after` limits how long a call is repeated while every attempt fails. An answer that says to slow down (429) is no failure:
+    /// the client obeys it without a limit.
     pub fn new(base: &Url, give_up_after: Duration) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("microblog/", env!("CARGO_PKG_VERSION")))
@@ -185,7 +185,7 @@ impl ApiClient {
             .host_str()
             .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"))
         {
-            // A proxy for the outside world can't reach this machine's own services.
+            // A proxy for the outside world can't reach the services of this machine.
             builder = builder.no_proxy();
         }
         let base = base.as_str().trim_end_matches('/').to_owned();
@@ -197,7 +197,7 @@ impl ApiClient {
         })
     }
 
-    /// How often an answer was "slow down".
+    /// How many answers said to slow down.
     pub fn throttled(&self) -> u64 {
         self.throttled.load(Ordering::Relaxed)
     }
@@ -268,7 +268,7 @@ impl ApiClient {
         }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        // An answer whose body breaks off is as good as none.
+        // An answer whose body breaks off is the same as no answer.
         let body = response.bytes().await?.to_vec();
         Ok((status, headers, body))
     }
@@ -291,13 +291,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// Up to a quarter longer, so that those who were sent away together do not come back together.
+/// Adds up to a quarter, so that clients that were told to wait at the same time do not come back at the same time.
 fn spread(wait: Duration) -> Duration {
     let random = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
     wait + wait * random / (4 * 255)
 }
 
-/// reqwest's own message leaves out why.
+/// reqwest's own message leaves out the cause.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

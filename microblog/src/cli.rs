@@ -1,7 +1,7 @@
-//! The command line: which word starts what.
+//! The command line: which subcommand starts what.
 //!
-//! Each command is a module with `Arguments` (a `clap::Args` whose doc comment is its help) and
-//! `async fn run(Arguments) -> anyhow::Result<ExitCode>`, where an error is printed and gives exit code 2.
+//! Each subcommand is a module with `Arguments` (a `clap::Args` whose doc comment is its help) and `async fn run(Arguments) ->
+//! anyhow::Result<ExitCode>`. An error is printed, and gives exit code 2.
 
 use std::process::ExitCode;
 
@@ -15,10 +15,10 @@ use crate::{codes, dead_letters, demo, import, rebuild, smoke, verify};
 
 /// Everything in one process, and the tools around it
 ///
-/// Microblog is a microblogging backend: a service for writes (8081), one for reads (8082), a projector that keeps
-/// the views of the second up to date with the events of the first, and a MongoDB between them.
+/// Microblog is a microblogging backend. It has a service for writes (8081), a service for reads (8082), a projector that updates the views
+/// of reads from the events of writes, and a MongoDB.
 ///
-/// `microblog up` starts all of that here. The other commands work on an installation, whether `up` runs it or a cluster.
+/// `microblog up` starts all of this here. The other commands work on any installation, started by `up` or running in a cluster.
 #[derive(Debug, Parser)]
 #[command(
     name = "microblog",
@@ -54,9 +54,9 @@ enum Command {
     Projector(alone::Arguments),
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line and runs the command.
 pub async fn run() -> ExitCode {
-    // In a box: together these are futures of more layers than the compiler lays out.
+    // Boxed: the type of all these futures together has more layers than the compiler can lay out.
     let running: LocalBoxFuture<'_, anyhow::Result<ExitCode>> = match Cli::parse().command {
         #[cfg(feature = "up")]
         Command::Up(arguments) => up::run(arguments).boxed_local(),
@@ -79,7 +79,7 @@ pub async fn run() -> ExitCode {
 
 #[expect(
     clippy::print_stderr,
-    reason = "the command line is where people are told what went wrong"
+    reason = "the command line prints errors for the person who ran it"
 )]
 fn complain(error: &anyhow::Error) {
     eprintln!("microblog: {error:#}");

@@ -13,29 +13,28 @@ use model::values::Handle;
 use crate::connection::Connection;
 use crate::terminal::say;
 
-/// Make a one-time code with which somebody can set a new password
+/// Make a one-time code that lets somebody set a new password
 ///
-/// For people who have forgotten theirs. Make sure who asks, and pass the code on; it works once. It is sent with the new password
-/// to POST /v1/users/password-resets, which ends all sessions.
+/// For people who have forgotten their password. Make sure that you know who asks, then give them the code. It works once. They send it
+/// with the new password to POST /v1/users/password-resets, which ends all their sessions.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResetPassword {
-    /// Whose password, as in @ada
+    /// The user whose password it is for, such as @ada
     #[arg(value_name = "HANDLE", value_parser = handle)]
     handle: Handle,
-    /// How long the code is good
+    /// How long the code is valid
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::cli_values::duration)]
     good_for: Duration,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// Make a one-time code with which somebody can register
+/// Make a one-time code that lets somebody register
 ///
-/// For installations where MICROBLOG__COMMAND__REGISTRATION is `invite`. It is sent as `invite` of the registration, and works
-/// once.
+/// For installations where MICROBLOG__COMMAND__REGISTRATION is `invite`. The registration sends the code as `invite`. It works once.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Invite {
-    /// How long the code is good
+    /// How long the code is valid
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = crate::cli_values::duration)]
     good_for: Duration,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! How the tools find the databases and the keys: by the configuration that the services have too, or else by what
-//! `microblog up` keeps on this machine.
+//! How the tools find the databases and the keys: by the same configuration as the services, or else by what `microblog up` keeps on this
+//! machine.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use service::config::{self, Environment};
 
 use crate::installation::Installation;
 
-/// Where the installation is, for those who go past its API.
+/// Where the installation is, for tools that do not use its API.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Connection {
-    /// Where `microblog up` keeps data and keys: for what MICROBLOG__MONGODB__URI and MICROBLOG__AUTH__SIGNING_KEY do
-    /// not say [default: ~/.local/share/microblog]
+    /// Where `microblog up` keeps data and keys. Used if MICROBLOG__MONGODB__URI or MICROBLOG__AUTH__SIGNING_KEY is not set [default:
+    /// ~/.local/share/microblog]
     #[arg(long, value_name = "DIRECTORY", env = "MICROBLOG_DATA_DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -31,7 +31,7 @@ impl Connection {
         self.load()
     }
 
-    /// Any program's configuration, with the database and the keys of the installation.
+    /// The configuration of any program, with the database and the keys of the installation.
     pub(crate) fn load<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
         let mut environment = Environment::of_process();
         let given: BTreeMap<String, BTreeMap<String, IgnoredAny>> = config::load(None, &environment)?;
@@ -40,7 +40,7 @@ impl Connection {
             Some(directory) => directory.clone(),
             None => Installation::default_directory()?,
         };
-        // Nothing is made here: an installation that is not there has nothing to say.
+        // Never makes an installation: one that does not exist has no database and no keys.
         if directory.is_dir() {
             let installation = Installation::open(&directory)?;
             if !has("mongodb", "uri")

@@ -1,4 +1,4 @@
-//! `microblog dead-letters`: what to do about events that a projection could not work on.
+//! `microblog dead-letters`: what an operator can do about events that a projection could not handle.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -17,14 +17,14 @@ use mongodb::Database;
 
 use crate::connection::Connection;
 
-/// How often the letters are looked at while a retry runs.
+/// How often a retry checks the letters.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
-/// List, retry or discard events that a projection could not work on
+/// List, retry or discard events that a projection could not handle
 ///
-/// An event that was refused five times, and each later event of the same stream, waits as a dead letter; everything
-/// else goes on. Repair the cause and retry, or discard it: then it counts as never happened, for rebuilds and `verify`
-/// too. Only ids are shown, never texts.
+/// An event that failed five times becomes a dead letter, and so does each later event of its stream. All other events go on. Repair the
+/// cause and retry the event, or discard it. A discarded event counts as if it had never happened, also for rebuilds and for `verify`. Only
+/// ids are shown, never texts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -33,29 +33,29 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Show all letters
+    /// Show all dead letters
     ///
-    /// Exit code: 0 when none waits for a decision, 1 when one does.
+    /// Exit code: 0 if no dead letter waits for a decision, 1 if one does.
     List {
-        /// Those that were discarded too
+        /// Show discarded ones too
         #[arg(long)]
         discarded: bool,
         #[command(flatten)]
         connection: Connection,
     },
-    /// Have events worked on once more, by the projector that owns their partition
+    /// Have events handled again, by the projector that owns their partition
     ///
-    /// Exit code: 0 when all went through, 1 when one was refused again or was not tried in time.
+    /// Exit code: 0 if all were handled, 1 if one failed again or was not tried in time.
     Retry {
         #[command(flatten)]
         which: Which,
-        /// How long to wait for the outcome
+        /// How long to wait for the result
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::cli_values::duration)]
         wait: Duration,
         #[command(flatten)]
         connection: Connection,
     },
-    /// Give events up: they count as never happened
+    /// Give events up: they count as if they had never happened
     Discard {
         #[command(flatten)]
         which: Which,
@@ -64,14 +64,14 @@ enum Action {
     },
 }
 
-/// Some letters or all of them.
+/// Some dead letters, or all of them.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Which {
     /// The ids of the events
     #[arg(value_name = "EVENT")]
     events: Vec<EventId>,
-    /// All that wait
+    /// All dead letters that wait
     #[arg(long)]
     all: bool,
 }
@@ -166,7 +166,7 @@ async fn retry(
             if pending > 0 {
                 writeln!(
                     out,
-                    "{pending} were not tried within {} s; does a projector run?",
+                    "{pending} were not tried within {} s; is a projector running?",
                     wait.as_secs()
                 )?;
             }
@@ -184,11 +184,15 @@ async fn discard(
     out: &mut impl Write,
 ) -> anyhow::Result<ExitCode> {
     let reached = request(letters, events, which, Request::Discard).await?;
-    writeln!(out, "Discarded {}; what waited behind them goes on.", reached.len())?;
+    writeln!(
+        out,
+        "Discarded {}; the events that waited behind them are handled now.",
+        reached.len()
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the request on the letters, then wakes the partitions' owners.
+/// Writes the request into the letters, then wakes the owners of the partitions.
 async fn request(
     letters: &DeadLetters,
     events: &Database,

@@ -1,7 +1,7 @@
 //! `microblog demo`: a dozen made-up people, so that the timelines of a fresh installation are not empty.
 //!
-//! Everything goes through the public API, as any client's requests would, and every post carries an `Idempotency-Key`: loading
-//! it twice gives the same community.
+//! Everything goes through the public API, like the requests of any client. Every post carries an `Idempotency-Key`, so that loading twice
+//! gives the same community.
 
 mod client;
 mod community;
@@ -20,15 +20,15 @@ use community::{FOLLOWS, LIKES, PEOPLE, POSTS, REPOSTS};
 
 /// Load a small made-up community
 ///
-/// Twelve people with profiles, who follow each other, post, reply, like and repost. Loading it again changes nothing. Each
-/// one's password is `demo-HANDLE-password`.
+/// Twelve people with profiles. They follow each other, post, reply, like and repost. Loading them again changes nothing. Each person's
+/// password is `demo-HANDLE-password`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     endpoints: Endpoints,
 }
 
-/// What a logged-in person is known by.
+/// Identifies a person who is logged in.
 struct Session {
     id: String,
     token: String,
@@ -103,7 +103,7 @@ async fn register_and_log_in(api: &Api) -> anyhow::Result<HashMap<&'static str, 
             "password": password,
             "display_name": person.display_name,
         });
-        // Taken: by an earlier run of this, or else the login fails.
+        // The handle may be taken. If an earlier run has taken it, the login works. If somebody else has, the login fails.
         api.register(registration).await?;
         let answer = api
             .command(Call::post(

@@ -1,4 +1,4 @@
-//! `microblog import`: a follow graph and posts from files, through the public API and nothing else.
+//! `microblog import`: loads a follow graph and posts from files, only through the public API.
 
 mod accounts;
 mod edges;
@@ -33,63 +33,61 @@ use self::run::{Ended, Import};
 use crate::api_client::ApiClient;
 use crate::progress::Progress;
 
-/// The import is complete, but some of it was refused.
+/// The import is complete, but the services refused some of it.
 const SOME_REFUSED: u8 = 3;
-/// What a shell expects of a program that Ctrl-C ended.
+/// The exit code that a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 /// Load users, follows and posts from files, through the public API
 ///
-/// Everybody whom the files name is registered, with a handle that is always the same for the same name (`17` becomes
-/// `user_17`; a name that is a handle stays) and a password that is derived from the handle and a secret; then follows
-/// and posts are sent, mixed so that both end together, each by its own logged-in user.
+/// Registers everybody whom the files name. The same name always gets the same handle: `17` becomes `user_17`, and a name that is a valid
+/// handle stays as it is. The password is derived from the handle and a secret. Then sends follows and posts, each by its own logged-in
+/// user, mixed so that both end together.
 ///
-/// What the files are taken for is said before anything is sent; with --dry-run, that is all. A line that fits in nowhere
-/// is an error.
+/// First says how it reads the files. With --dry-run, it sends nothing. A line that does not fit is an error.
 ///
-/// An import can be interrupted at any time and run again: it goes on where it was. What was sent twice counts once.
+/// You can interrupt an import at any time and run it again: it continues where it stopped. What is sent twice counts once.
 ///
-/// Limits: an import obeys the services' rate limits, which by default let one address register 30 users a minute.
-/// For a bulk load start the services with MICROBLOG__RATE_LIMIT__ENABLED=false.
+/// Limits: an import obeys the rate limits of the services. By default, one address may register 30 users a minute. For a bulk load, start
+/// the services with MICROBLOG__RATE_LIMIT__ENABLED=false.
 ///
-/// Exit code: 0 complete, 3 complete but for what the summary lists as refused, 1 not complete (run it again), 130
-/// interrupted.
+/// Exit code: 0 complete, 1 not complete (run it again), 3 complete except for what the summary lists as refused, 130 interrupted.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
-    /// Who follows whom: a line for each pair, `a b` or `a,b`, plain or gzip, in UTF-8
+    /// Who follows whom: one pair a line, `a b` or `a,b`, plain or gzip, in UTF-8
     ///
-    /// Read as friendship, both ways: a follows b and b follows a. See --directed. A file has one separator: a tab, a
-    /// semicolon or a comma, if most lines have two names then, or else blanks. Names that have it in them stand in quotes, as in CSV. What
-    /// follows the two names (a weight, a time) is ignored, and so are lines that begin with `#` or `%`.
+    /// A pair is read as a friendship, both ways: a follows b and b follows a. See --directed. A file has one separator: a tab, a semicolon
+    /// or a comma, if most lines have two names with it, or else blanks. Put names that contain the separator in quotes, as in CSV. Fields
+    /// after the two names (a weight, a time) are ignored, and so are lines that begin with `#` or `%`.
     #[arg(long, value_name = "FILE")]
     pub follows: Option<PathBuf>,
 
-    /// Who wrote what: CSV, plain or gzip, in UTF-8, whose first line names the columns `author` and `text`
+    /// Who wrote what: CSV with a first line that names the columns `author` and `text`, plain or gzip, in UTF-8
     ///
-    /// Other columns are ignored: a post is as old as its import. Texts are taken as they are, HTML entities too.
+    /// Other columns are ignored: every post gets the time of its import. Texts are imported unchanged, with any HTML entities.
     #[arg(long, value_name = "FILE")]
     pub posts: Option<PathBuf>,
 
-    /// Read a line `a b` as "a follows b" only
+    /// Read a line `a b` only as "a follows b"
     #[arg(long)]
     pub directed: bool,
 
-    /// Whether the first line of the follows names the columns, and nobody
+    /// Whether the first line of the follows contains column names and no users
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub header: Header,
 
-    /// What stands between two names of the follows, where the file doesn't show it
+    /// The separator between two names of the follows, if the file does not show it
     #[arg(long, value_name = "NAME", value_enum)]
     pub separator: Option<Separator>,
 
-    /// Read the files, say what they are taken for, and end
+    /// Read the files, say how they are read, and end
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Let the users of the follow graph write every Nth post, so that those who are followed write too
+    /// Let the users of the follow graph write every Nth post, so that users with followers write too
     ///
-    /// They take turns, in the order in which the edge list names them; all other posts stay with their authors, who
-    /// are users of their own, followed by nobody. 1 gives every post to the graph, 0 none.
+    /// They take turns, in the order in which the edge list names them. All other posts stay with their authors, who are users of their own
+    /// without followers. 1 gives every post to the graph, 0 none.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub spread: u64,
 
@@ -106,22 +104,22 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "32")]
     pub concurrency: NonZeroUsize,
 
-    /// How long to go on while nothing but failures comes back
+    /// How long to go on while every attempt fails
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::cli_values::duration)]
     pub patience: Duration,
 
-    /// The file with the secret that passwords are derived from; made when it is not there
+    /// The file with the secret that passwords are derived from. It is made if it does not exist
     ///
-    /// Keep it: with it one can log in as any imported user. By default it is in the state directory
-    /// ($XDG_STATE_HOME/microblog or ~/.local/state/microblog).
+    /// Keep it: whoever has it can log in as any imported user. By default it is in the state directory ($XDG_STATE_HOME/microblog or
+    /// ~/.local/state/microblog).
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 
-    /// The file that remembers how far the import has come; by default one for each set of files, in the state directory
+    /// The file that stores how far the import is. By default there is one for each set of files, in the state directory
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 
-    /// Forget how far an earlier run had come, and send everything again
+    /// Forget the progress of earlier runs, and send everything again
     #[arg(long)]
     pub restart: bool,
 }
@@ -165,19 +163,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Ended::Complete if summary.refused() == 0 => ExitCode::SUCCESS,
         Ended::Complete => ExitCode::from(SOME_REFUSED),
         Ended::Interrupted => {
-            progress.say("interrupted; the same command goes on from here");
+            progress.say("interrupted; run the same command again to continue");
             ExitCode::from(INTERRUPTED)
         }
         Ended::Failed(error) => {
             progress.say(format_args!(
-                "{error:#}\nnot complete; the same command goes on from here"
+                "{error:#}\nnot complete; run the same command again to continue"
             ));
             ExitCode::FAILURE
         }
     })
 }
 
-/// What makes two runs the same import: of what else a file is taken for, the same numbers would name other things.
+/// What makes two runs the same import. If a file were read in another way, the same numbers would mean other items.
 fn identity(arguments: &Arguments, source: &Source) -> anyhow::Result<String> {
     let file = |path: &Option<PathBuf>| -> anyhow::Result<String> {
         let Some(path) = path else { return Ok("none".to_owned()) };
@@ -216,7 +214,7 @@ fn state_directory() -> anyhow::Result<PathBuf> {
     Ok(base.join("microblog"))
 }
 
-/// There is no default secret: one that is not there is drawn, and readable by its owner alone.
+/// There is no default secret. If the file does not exist, a random secret is made, which only its owner can read.
 fn secret(arguments: &Arguments) -> anyhow::Result<Vec<u8>> {
     let path = match &arguments.secret_file {
         Some(path) => path.clone(),

@@ -1,4 +1,4 @@
-//! What `microblog up` keeps between its runs: one directory with the database's files and the keys.
+//! What `microblog up` keeps between its runs: one directory with the files of the database and the keys.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -21,15 +21,15 @@ pub(crate) struct Installation {
     directory: PathBuf,
 }
 
-/// That nobody else starts a database on the same files; held until it is dropped or the process ends.
+/// While it is held, nobody else starts a database on the same files. It is held until it is dropped or the process ends.
 #[derive(Debug)]
-#[must_use = "it is given up when it is dropped"]
+#[must_use = "dropping it releases the lock"]
 pub(crate) struct DatabaseLock(#[expect(dead_code, reason = "the lock is the open file")] File);
 
 impl Installation {
-    /// Opens it; makes it where it is not there yet.
+    /// Opens the directory, and makes it if it does not exist.
     pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
-        // It holds keys and everything that people wrote.
+        // The directory holds keys and everything that people wrote.
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -77,7 +77,7 @@ impl Installation {
         self.directory.join("mongodb")
     }
 
-    /// The path of the key that signs access tokens here, made once. It is for development: nobody rotates it.
+    /// The path of the key that signs access tokens. The key is made once. It is for development: nobody rotates it.
     pub(crate) fn signing_key(&self) -> anyhow::Result<PathBuf> {
         self.kept_secret(SIGNING_KEY, service::auth::generate_signing_key_pem)
     }
@@ -86,7 +86,7 @@ impl Installation {
         self.directory.join(SIGNING_KEY).exists()
     }
 
-    /// From which refresh tokens are derived here, made once.
+    /// The secret from which refresh tokens are derived. It is made once.
     pub(crate) fn refresh_secret(&self) -> anyhow::Result<String> {
         let path = self.kept_secret(REFRESH_SECRET, || {
             format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
@@ -94,7 +94,7 @@ impl Installation {
         fs::read_to_string(&path).with_context(|| describe(&path))
     }
 
-    /// The port that the database had the last time, so that its address stays the same from run to run.
+    /// The port that the database had in the last run, so that its address stays the same.
     pub(crate) fn database_port(&self) -> Option<u16> {
         fs::read_to_string(self.directory.join(DATABASE_PORT))
             .ok()?
@@ -108,7 +108,7 @@ impl Installation {
         fs::write(&path, port.to_string()).with_context(|| describe(&path))
     }
 
-    /// A file that only its owner can read, and that is whole or not there. Of two processes that make it at once, one wins.
+    /// A file that only its owner can read. It is either complete or not there. If two processes make it at the same time, one wins.
     fn kept_secret(&self, name: &str, make: impl FnOnce() -> String) -> anyhow::Result<PathBuf> {
         let path = self.directory.join(name);
         if !path.exists() {

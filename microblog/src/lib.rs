@@ -1,7 +1,7 @@
 //! Everything in one process, and the tools around it: `up`, `demo`, `import`, `verify`, `dead-letters`, `rebuild`,
 //! `reset-password`, `invite`, `smoke`.
 //!
-//! Without the feature `up` it is the tools alone, and half as big: in a container each service has an image of its own.
+//! Without the feature `up`, only the tools are built, and the program is half as big. In containers each service has its own image.
 
 #[cfg(feature = "up")]
 mod alone;
@@ -15,7 +15,7 @@ mod demo;
 pub mod import;
 #[cfg_attr(
     not(feature = "up"),
-    expect(dead_code, reason = "the tools only look for what `up` has made")
+    expect(dead_code, reason = "the tools only read what `up` has made")
 )]
 mod installation;
 mod progress;

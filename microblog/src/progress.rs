@@ -1,4 +1,4 @@
-//! Bars with rate and ETA on a terminal; a line now and then where there is none.
+//! Progress bars with rate and ETA on a terminal. Elsewhere, a line at intervals.
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const TEMPLATE: &str = "{prefix:>10} {wide_bar} {human_pos}/{human_len} {per_sec} ETA {eta} {msg}";
-/// How often a log that nobody watches is told.
+/// How often a line is written if there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// The bars of one command.
+/// The progress bars of one command.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: MultiProgress,
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// For callers that are no program: shows nothing.
+    /// Shows nothing. For callers that are not the command line.
     pub(crate) fn silent() -> Self {
         Self {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
@@ -43,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// A bar that begins at `done`, where an earlier run had come to.
+    /// A bar that begins at `done`, the point that an earlier run reached.
     pub(crate) fn bar(&self, name: &'static str, total: u64, done: u64) -> Bar {
         let style = ProgressStyle::with_template(TEMPLATE)
             .expect("the template is well-formed")
@@ -52,7 +52,7 @@ impl Progress {
             .bars
             .add(ProgressBar::new(total).with_style(style).with_prefix(name));
         bar.set_position(done);
-        // What an earlier run did says nothing about the rate of this one.
+        // The work of an earlier run must not count in the rate of this run.
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(250));
         Bar {
@@ -64,7 +64,7 @@ impl Progress {
         }
     }
 
-    /// A line above the bars.
+    /// Prints a line above the bars.
     pub(crate) fn say(&self, line: impl fmt::Display) {
         if !self.silent {
             self.bars.suspend(|| tell(line));
@@ -98,7 +98,7 @@ impl Bar {
         self.bar.set_message(message.into());
     }
 
-    /// Leaves the bar where it is.
+    /// Leaves the bar as it is.
     pub(crate) fn end(&self) {
         self.bar.abandon();
         self.line(true);
@@ -123,7 +123,7 @@ impl Bar {
     }
 }
 
-/// Writes a line to standard error, which a closed pipe does not end the program for.
+/// Writes a line to standard error. A closed pipe does not end the program.
 pub(crate) fn tell(line: impl fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! `microblog rebuild`: asks for a new generation of all views, and watches it being made, or makes it.
+//! `microblog rebuild`: asks for a new generation of all views, and watches the rebuild or does it.
 
 use std::io;
 use std::process::ExitCode;
@@ -18,23 +18,23 @@ use crate::terminal::say;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
-/// Build all views anew from the events
+/// Rebuild all views from the events
 ///
-/// Every event is read into a new generation of the views, beside the present one; when it has caught up, all
-/// query-svcs change over, and the former generation is dropped. Reads and writes go on all the while. A process that
-/// dies in between is succeeded by another, which goes on where it was.
+/// Reads every event into a new generation of the views, beside the present one. When the new generation has caught up, all query-svc
+/// processes switch to it, and the former generation is dropped. Reads and writes continue all the time. If the process that rebuilds dies,
+/// another one continues where it stopped.
 ///
-/// A projector does the work, unless --here is given. This command asks for it and then only watches: interrupting it
-/// stops nothing.
+/// A projector does the work, unless --here is given. This command only asks for the rebuild and watches it. Interrupting the command does
+/// not stop the rebuild.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Ask, and do not watch
+    /// Ask for the rebuild, and do not watch it
     #[arg(long, conflicts_with = "here")]
     no_wait: bool,
-    /// Build in this process, as far as no projector does; configured like a projector
+    /// Rebuild in this process, unless a projector already does. It is configured like a projector
     #[arg(long)]
     here: bool,
-    /// Ask for this generation; one that is there, or a later one, is not built again [default: the next]
+    /// Ask for this generation. If it or a later one exists, nothing is built [default: the next]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(1..))]
     generation: Option<i64>,
     #[command(flatten)]
@@ -84,7 +84,7 @@ async fn ask(generations: &Generations, wanted: Option<i64>) -> anyhow::Result<i
     }
 }
 
-/// Works and watches, until it is done or this process is told to end; whoever comes next goes on from there.
+/// Rebuilds and watches, until the rebuild is done or this process is told to end. The next process continues from there.
 async fn build_here(
     config: &projector::Config,
     clock: &SharedClock,
@@ -98,10 +98,10 @@ async fn build_here(
     let outcome = tokio::select! {
         ended = &mut building => {
             ended?;
-            bail!("the work ended before it was told to");
+            bail!("the rebuild ended unexpectedly");
         }
         outcome = watch(generations, generation) => outcome,
-        asked = asked_to_end() => asked.map_err(Into::into).and_then(|()| bail!("told to end; the next one goes on from here")),
+        asked = asked_to_end() => asked.map_err(Into::into).and_then(|()| bail!("interrupted; the next run continues from here")),
     };
     stop.cancel();
     building.await?;
@@ -116,7 +116,7 @@ async fn asked_to_end() -> io::Result<()> {
     }
 }
 
-/// Until the generation is the active one, and the one before is dropped.
+/// Waits until the generation is active and the one before is dropped.
 async fn watch(generations: &Generations, generation: i64) -> anyhow::Result<()> {
     let progress = Progress::new();
     let mut shown: Option<(Stage, Bar)> = None;
@@ -143,13 +143,13 @@ async fn watch(generations: &Generations, generation: i64) -> anyhow::Result<()>
     }
 }
 
-/// How far a generation is.
+/// How far the rebuild of a generation is.
 #[derive(Debug, Clone, PartialEq)]
 enum Stage {
-    /// Nobody has begun: another rebuild is at work, or no projector runs.
+    /// Not begun: another rebuild is under way, or no projector runs.
     Waiting,
     Building(Building),
-    /// It is read; query-svcs and requests of before are still waited for.
+    /// It is read. The former generation still waits for query-svc processes and for earlier requests.
     Retiring,
     Done,
 }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(Stage::of(&control, 2), Stage::Retiring);
         control.retiring = None;
         assert_eq!(Stage::of(&control, 2), Stage::Done);
-        // Somebody else's later rebuild was faster than our look.
+        // A later rebuild, by somebody else, finished between two checks.
         control.active = 3;
         assert_eq!(Stage::of(&control, 2), Stage::Done);
     }

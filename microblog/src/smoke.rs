@@ -1,4 +1,4 @@
-//! `microblog smoke`: whether an installation works, from a registration to a timeline. The chart's test runs it.
+//! `microblog smoke`: checks that an installation works, from a registration to a timeline. The Helm chart's test runs it.
 
 use std::process::ExitCode;
 
@@ -11,12 +11,12 @@ use crate::{
     terminal::{Endpoints, say},
 };
 
-/// Try the installation: register two people, post, follow, read; then remove them again
+/// Test the installation: register two people, post, follow, read; then remove them again
 ///
-/// Goes through the public API and takes a second. Ends with 0 if everything was as it should be.
+/// Uses the public API, and takes a second. Exit code 0: everything works.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How long a request is tried again while the services are not there
+    /// How long a request is repeated while the services do not answer
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::cli_values::duration)]
     patience: std::time::Duration,
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let (author, reader) = (smoke.join("author").await?, smoke.join("reader").await?);
     say(&format!("registered @{} and @{}", author.handle, reader.handle))?;
-    // Whatever comes out, these two are not to stay.
+    // Whatever the result is, these two users must not stay.
     let outcome = smoke.post_and_read(&author, &reader).await;
     for person in [&author, &reader] {
         smoke.leave(person).await?;

@@ -21,7 +21,7 @@ use views::{generation::Generations, subscription_name};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// The running programs. Dropping it ends them without draining.
+/// The running programs. Dropping it ends them without a drain.
 pub struct Stack {
     command: SocketAddr,
     query: SocketAddr,
@@ -31,7 +31,7 @@ pub struct Stack {
     programs: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
 
-/// What each of the three would read as a process of its own.
+/// The configuration that each of the three would read as a process of its own.
 #[derive(Debug)]
 pub struct Configs {
     command: command_svc::Config,
@@ -40,7 +40,7 @@ pub struct Configs {
 }
 
 impl Configs {
-    /// All from one environment, and the file that it names.
+    /// Loads all three from one environment, and from the file that it names.
     pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             command: config::load(None, environment)?,
@@ -51,7 +51,7 @@ impl Configs {
 }
 
 impl Stack {
-    /// Builds all three and starts them, once the database can be used; after `within` it is given up.
+    /// Builds all three and starts them as soon as the database can be used. Gives up after `within`.
     pub async fn start(configs: Configs, within: Duration) -> anyhow::Result<Self> {
         let clock = SystemClock::shared();
         let Configs {
@@ -108,7 +108,7 @@ impl Stack {
         url(self.projector)
     }
 
-    /// Until all three say on `/readyz` that they are. A program that ends instead, or `within` passing, is an error.
+    /// Waits until all three are ready at `/readyz`. It is an error if a program ends, or if `within` passes.
     pub async fn wait_until_ready(&mut self, within: Duration) -> anyhow::Result<()> {
         let http = reqwest::Client::builder()
             .no_proxy()
@@ -135,10 +135,10 @@ impl Stack {
         Ok(())
     }
 
-    /// Until the views have everything that was acknowledged before now; false where that takes longer than `within`.
+    /// Waits until the views have everything that was acknowledged before now. Returns false if that takes longer than `within`.
     ///
-    /// A projector that has just started takes its leases first, so that it is a moment behind its own `/readyz`. The programs are
-    /// ready: a database that goes away now is looked for again, and ends nothing.
+    /// A projector that has just started first takes its leases, so that the views are ready a moment later than its `/readyz`. The
+    /// programs are running: if the database goes away now, they look for it again, and none ends.
     pub async fn wait_until_caught_up(&self, within: Duration) -> anyhow::Result<bool> {
         let databases = Databases::connect(&self.mongodb, "up").await?;
         let looking = (|| async {
@@ -158,7 +158,7 @@ impl Stack {
         Ok(caught_up)
     }
 
-    /// Until one of the programs ends, which none does of itself.
+    /// Waits until one of the programs ends. None ends by itself.
     pub async fn failed(&mut self) -> anyhow::Error {
         match self.programs.join_next().await {
             Some(ended) => explain(ended.map_err(Into::into)),
@@ -166,7 +166,7 @@ impl Stack {
         }
     }
 
-    /// Drains and ends all three, and waits for it. The first error is returned after the last has ended.
+    /// Drains and ends all three, and waits for them. The first error is returned after the last program has ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         let mut outcome = Ok(());
@@ -222,7 +222,7 @@ fn explain(ended: anyhow::Result<(&'static str, anyhow::Result<()>)>) -> anyhow:
     }
 }
 
-/// How a client on this machine reaches a listener.
+/// The URL at which a client on this machine reaches a listener.
 fn url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

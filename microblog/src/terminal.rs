@@ -1,4 +1,4 @@
-//! What the commands have in common at a terminal: where the services are, and a line for the person who asked.
+//! What the commands share at a terminal: where the services are, and printing a line.
 
 use std::io::{self, Write as _};
 
@@ -25,7 +25,7 @@ pub(crate) struct Endpoints {
     pub(crate) query_url: Url,
 }
 
-/// A line for the person at the terminal.
+/// Prints a line for the person at the terminal.
 pub(crate) fn say(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;

@@ -1,4 +1,4 @@
-//! `microblog up`: a database where none is given, and all programs, in one process.
+//! `microblog up`: all programs in one process, with a database unless one is configured.
 
 use std::{
     collections::BTreeMap,
@@ -22,23 +22,23 @@ use crate::{
 };
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// After a crash in the middle of an import there may be much to catch up with; that need not keep anybody from reading.
+/// After a crash during an import, there may be much to catch up with. Reads need not wait for that.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(20);
-/// The log for a person: what they should know, and not each request of theirs that was refused.
+/// The log is for a person. It shows what they should know, but not each refused request.
 const LOG_FILTER: &str = "warn,tracing_actix_web=error";
-/// What a shell reports for a program that Ctrl-C ended.
+/// The exit code that a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
 /// Start everything here: the database, both services and the projector
 ///
-/// Data and keys are kept in one directory and survive a restart. Ctrl-C (or SIGTERM) answers what was asked, writes
-/// out where the projector was, and stops the database last.
+/// Data and keys are kept in one directory, and survive a restart. Ctrl-C (or SIGTERM) finishes the requests, stores the progress of the
+/// projector, and stops the database last.
 ///
-/// The database is MICROBLOG__MONGODB__URI where that is set; else the `mongod` on the PATH (version 7 or newer); else a
-/// MongoDB-compatible stand-in for development, which is built once (five to eight minutes) into ~/.cache/microblog.
+/// The database is MICROBLOG__MONGODB__URI, if that is set. Otherwise it is the `mongod` on the PATH (version 7 or newer). If there is
+/// none, it is a MongoDB-compatible stand-in for development, which is built once (five to eight minutes) into ~/.cache/microblog.
 ///
 /// The services listen on MICROBLOG__COMMAND__LISTEN (127.0.0.1:8081), MICROBLOG__QUERY__LISTEN (127.0.0.1:8082) and
-/// MICROBLOG__PROJECTOR__LISTEN (127.0.0.1:8083). The log goes to standard error: MICROBLOG__TELEMETRY__FILTER=info tells more.
+/// MICROBLOG__PROJECTOR__LISTEN (127.0.0.1:8083). The log goes to standard error. MICROBLOG__TELEMETRY__FILTER=info shows more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where data and keys are kept [default: ~/.local/share/microblog]
@@ -60,7 +60,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
     add_keys(&mut environment, &given, &installation)?;
     if !given.has("mongodb.uri") {
-        // Stands for the one to come: what is wrong with the configuration is said before anything is started.
+        // A placeholder for the later URI, so that errors in the configuration are reported before anything is started.
         environment.set("mongodb.uri", "mongodb://127.0.0.1");
     }
     Configs::load(&environment)?;
@@ -91,7 +91,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Ok(None) => Ok(ExitCode::from(INTERRUPTED)),
         Err(error) => Err(error),
     };
-    // After everything that writes to it, and also where that has failed.
+    // The database stops after everything that writes to it, even if that has failed.
     if let Some((mut server, _lock)) = database {
         server.stop().await?;
     }
@@ -106,7 +106,7 @@ async fn serve(mut stack: Stack, stop: &CancellationToken) -> anyhow::Result<()>
         failure = stack.failed() => Some(failure),
         () = stop.cancelled() => None,
     };
-    say("\nStopping: answering what was asked, then the projector, then the database … (Ctrl-C again: at once)")?;
+    say("\nStopping: finishing the requests, then the projector, then the database … (Ctrl-C again: stop at once)")?;
     let stopped = stack.stop().await;
     match failure {
         Some(failure) => Err(failure),
@@ -114,7 +114,7 @@ async fn serve(mut stack: Stack, stop: &CancellationToken) -> anyhow::Result<()>
     }
 }
 
-/// The first signal asks to stop; the second does not wait for it.
+/// The first signal asks for a drain. The second signal ends the process without it.
 fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -127,7 +127,7 @@ fn stop_on_signals() -> anyhow::Result<CancellationToken> {
                 _ = terminate.recv() => {}
             }
             if asked.is_cancelled() {
-                // The database's guard sees our end and stops it.
+                // The database's guard process sees that this process has ended, and stops the database.
                 std::process::exit(i32::from(INTERRUPTED));
             }
             asked.cancel();
@@ -147,7 +147,7 @@ async fn start_database(installation: &Installation) -> anyhow::Result<(Server, 
     Ok((server, lock))
 }
 
-/// Keys of this installation's own where none are configured. Nothing but `up` has such a default.
+/// Adds this installation's own keys if none are configured. Only `up` has such a default.
 fn add_keys(environment: &mut Environment, given: &Given, installation: &Installation) -> anyhow::Result<()> {
     if !given.has("auth.signing_key") {
         environment.set("auth.signing_key", installation.signing_key()?.display().to_string());
@@ -158,7 +158,7 @@ fn add_keys(environment: &mut Environment, given: &Given, installation: &Install
     Ok(())
 }
 
-/// Logs are for a person here, and no load balancer has to notice that we are going.
+/// The log is for a person here. There is no drain delay, because there is no load balancer that has to notice the shutdown.
 fn init_telemetry(environment: &mut Environment, given: &Given) -> anyhow::Result<telemetry::TelemetryGuard> {
     #[derive(Deserialize)]
     struct Section {
@@ -177,7 +177,7 @@ fn init_telemetry(environment: &mut Environment, given: &Given) -> anyhow::Resul
     telemetry::init(&section.telemetry, "microblog").context("the log cannot be started")
 }
 
-/// Which keys the environment and the configuration file set, whatever to.
+/// Which keys the environment and the configuration file set, to whatever value.
 struct Given(BTreeMap<String, BTreeMap<String, IgnoredAny>>);
 
 impl Given {
@@ -215,15 +215,15 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
          Paste this into another terminal to register, log in, post, follow and read:\n\n{session}\n\
          Fill it:\n  \
          microblog demo        (or `make demo`)   a small made-up community\n  \
-         microblog import --follows EDGES --posts CSV   your own data; `microblog import --help` tells the formats\n  \
+         microblog import --follows EDGES --posts CSV   your own data; `microblog import --help` shows the formats\n  \
          microblog verify{elsewhere}      recomputes every home timeline from the events and compares\n\n\
          Ctrl-C stops everything; the data stay.",
         session = curl_session(&command, &query),
     )
 }
 
-/// A first session for a shell. No comments: zsh has them off at the prompt. What was written is seen by what reads it next,
-/// because that sends the `Consistency-Token`; curl tries again while the views are behind it.
+/// A first session for a shell. It has no comments, because zsh does not accept them at the prompt. Each read sends the
+/// `Consistency-Token`, so that it sees what was written before. curl tries again while the views are behind the token.
 fn curl_session(command: &str, query: &str) -> String {
     format!(
         r#"C={command}; Q={query}; JSON='Content-Type: application/json'

@@ -1,14 +1,14 @@
-//! `microblog verify`: recomputes from the events what everybody should see, and compares it with what query-svc serves.
+//! `microblog verify`: recomputes from the events what every user should see, and compares it with what query-svc serves.
 //!
-//! An oracle is of use only while it shares nothing with what it judges. What should be seen is computed here without any of the views' code: of that,
-//! only the names of subscriptions are used, to know which dead letters are the views'.
+//! An oracle is useful only if it shares nothing with what it checks. So it computes without any code of the views. The only exception is
+//! the names of subscriptions, which say which dead letters belong to the views.
 //!
-//! On a live system no two looks see the same state. The order of the steps makes up for it:
+//! On a live system, two reads never see the same state. The order of the steps solves this:
 //!
-//! 1. read all events: state S;
-//! 2. write a mark into every partition's order; all of S is before it;
-//! 3. ask query-svc with a `Consistency-Token` of the mark: whatever is served has all of S in it, and perhaps more;
-//! 4. read the events that came since. A difference that one of these could explain says nothing; all others stand.
+//! 1. Read all events: state S.
+//! 2. Write a mark into every partition. All of S is below the marks.
+//! 3. Ask query-svc with a `Consistency-Token` of the marks. The answer contains all of S, and perhaps more.
+//! 4. Read the events that were written since. A difference that one of them could explain is ignored. All others count.
 
 mod bookmarks;
 mod check;
@@ -50,30 +50,29 @@ use crate::api_client::{ApiClient, Call};
 use crate::connection::Connection;
 use crate::progress::Progress;
 
-/// With so many differences, more of them say nothing new.
+/// After so many differences, more of them give no new information.
 const ENOUGH: usize = 20_000;
-/// Each is looked at with up to five pairs of eyes, in about ten requests each.
+/// Each post is read as up to five different viewers, with about ten requests for each.
 const DEFAULT_POSTS: usize = 200;
-/// A home timeline is read twice for it.
+/// Polling reads a home timeline twice.
 const DEFAULT_POLLED: usize = 50;
 
 /// Recompute every timeline from the events and compare it with what is served
 ///
-/// Reads all events from the event store, computes by brute force what every user should see (home timeline, posts,
-/// followers, following, profile with its counts, and the public timeline), and reads all of it from query-svc, page by
-/// page to the end, with access tokens that it signs itself. Prints each difference.
+/// Reads all events from the event store, and computes by brute force what every user should see (home timeline, posts, followers,
+/// following, profile with its counts, and the public timeline). Then reads all of it from query-svc, page by page to the end, with access
+/// tokens that it signs itself. Prints each difference.
 ///
-/// Looks with others' eyes too: everybody's posts as a follower, a former follower, a stranger and somebody without an
-/// account see them. Of some posts, which are chosen by chance, all of these and the author read the thread, the likes,
-/// the reposts and the history. The lists of some users, and those of these posts, are also polled from their oldest item
-/// upwards.
+/// Also reads as other viewers: every user's posts as a follower, a former follower, a stranger and a visitor without an account see them.
+/// For some random posts, all of these and the author read the thread, the likes, the reposts and the history. The lists of some users, and
+/// the lists of these posts, are also polled from their oldest item upwards.
 ///
-/// May be run on a live system: what is written while it runs is not judged.
+/// You can run it on a live system: what is written during the run is not compared.
 ///
-/// It needs the configuration of the services (MICROBLOG__MONGODB__URI, MICROBLOG__AUTH__SIGNING_KEY); on a machine with
-/// `microblog up`, nothing.
+/// Needs the configuration of the services (MICROBLOG__MONGODB__URI, MICROBLOG__AUTH__SIGNING_KEY). On a machine with `microblog up`, it
+/// needs none.
 ///
-/// Exit code: 0 no difference, 1 differences, 2 it could not be told.
+/// Exit code: 0 no difference, 1 differences, 2 the check could not be done.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Arguments {
     /// Where query-svc answers
@@ -85,27 +84,27 @@ pub(crate) struct Arguments {
     )]
     query_url: Url,
 
-    /// Look at so many users only, evenly taken from all
+    /// Check only so many users, spread evenly over all
     #[arg(long, value_name = "N")]
     users: Option<NonZeroUsize>,
 
-    /// Look at the thread, likes, reposts and history of so many posts, chosen by chance
+    /// Check the thread, likes, reposts and history of so many random posts
     #[arg(long, value_name = "N", default_value_t = DEFAULT_POSTS)]
     posts: usize,
 
-    /// Poll the lists of so many users upwards, evenly taken from those looked at
+    /// Poll the lists of so many users upwards, spread evenly over the checked users
     #[arg(long, value_name = "N", default_value_t = DEFAULT_POLLED)]
     polled: usize,
 
-    /// Choose as the run did that printed this number
+    /// Make the same random choices as the run that printed this number
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Users or posts at a time
+    /// How many users or posts to check at the same time
     #[arg(long, value_name = "N", default_value = "16")]
     concurrency: NonZeroUsize,
 
-    /// Posts a page, 1 to 100
+    /// Posts per page, 1 to 100
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     page_size: u32,
 
@@ -150,20 +149,20 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// How to go about it.
+/// How to verify.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// So many users only.
+    /// Check only so many users.
     pub users: Option<NonZeroUsize>,
-    /// Of so many posts, chosen by chance, everything is read.
+    /// For so many random posts, everything is read.
     pub posts: usize,
-    /// The lists of so many users are polled upwards too.
+    /// The lists of so many users are also polled upwards.
     pub polled: usize,
-    /// Makes the same choices again.
+    /// The same seed makes the same random choices.
     pub seed: u64,
     pub concurrency: NonZeroUsize,
     pub page_size: u32,
-    /// For the views to catch up, and for a service that does not answer.
+    /// How long to wait for the views to catch up, and for a service that does not answer.
     pub patience: Duration,
 }
 
@@ -209,7 +208,8 @@ async fn verify_with(
         .collect();
     let waiting_letters = letters.list().await?.iter().filter(|letter| !letter.discarded).count() as u64;
 
-    // An installation that nobody ever started would be made by opening it.
+    // Opening an event store creates it. This check comes first, so that `verify` creates nothing in an installation that was never
+    // started.
     let there = databases
         .events
         .list_collection_names()
@@ -221,8 +221,8 @@ async fn verify_with(
         "there is no event store in the database '{}'",
         databases.events.name()
     );
-    let mut reading = read(&databases.events, &discarded, progress).await?;
-    let oracle = std::mem::take(&mut reading.facts).into_oracle();
+    let mut observation = read(&databases.events, &discarded, progress).await?;
+    let oracle = std::mem::take(&mut observation.facts).into_oracle();
     let token = barrier(&databases.events).await?;
     progress.say("waiting for the views");
     wait_for_views(&api, &token).await?;
@@ -247,7 +247,7 @@ async fn verify_with(
     };
     let found = looks.compare(&checker, &databases.events, &discarded, progress).await?;
 
-    let touched = reading.touched_since(&databases.events).await?;
+    let touched = observation.touched_since(&databases.events).await?;
     let all = found.differences.len();
     let stands = |difference: &Difference| !difference.depends_on.iter().any(|one| touched.contains(one));
     let mut differences: Vec<Finding> = found
@@ -264,7 +264,7 @@ async fn verify_with(
         users: looks.users.len() as u64,
         posts: looks.posts.len() as u64,
         seed: options.seed,
-        events: reading.events,
+        events: observation.events,
         items: found.items,
         pages: found.pages,
         in_motion: (all - differences.len()) as u64,
@@ -280,25 +280,25 @@ async fn read(
     events: &Database,
     discarded: &HashSet<EventId>,
     progress: &Progress,
-) -> anyhow::Result<history::Reading> {
+) -> anyhow::Result<history::Observation> {
     let estimate = events
         .collection::<bson::Document>(EVENTS)
         .estimated_document_count()
         .await?;
     let bar = progress.bar("events", estimate, 0);
-    let reading = history::read_all(events, discarded, chrono::Utc::now(), |seen| {
+    let observation = history::read_all(events, discarded, chrono::Utc::now(), |seen| {
         if seen.is_multiple_of(1_000) {
             bar.set(seen, estimate.max(seen));
         }
     })
     .await
     .context("reading the events")?;
-    bar.set(reading.events, reading.events);
+    bar.set(observation.events, observation.events);
     bar.end();
-    Ok(reading)
+    Ok(observation)
 }
 
-/// A token that asks for everything that was acknowledged before now, in every partition.
+/// A token that requires everything that was acknowledged before now, in every partition.
 async fn barrier(events: &Database) -> anyhow::Result<String> {
     let store = EventStore::open(events.clone(), SystemClock::shared(), Retries::default()).await?;
     let position = store.mark_all().await?;
@@ -307,7 +307,7 @@ async fn barrier(events: &Database) -> anyhow::Result<String> {
     Ok(token.to_string())
 }
 
-/// query-svc says 503 while the views are behind the token, which the client takes for "again".
+/// query-svc answers 503 while the views are behind the token. The client then tries again.
 async fn wait_for_views(api: &ApiClient, token: &str) -> anyhow::Result<()> {
     let call = Call::get("/v1/timelines/public?limit=1").consistency_token(token);
     let answer = api.call(&call).await.context("the views did not catch up")?;
@@ -315,7 +315,7 @@ async fn wait_for_views(api: &ApiClient, token: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Evenly taken from all, so that old and new ones are among them.
+/// Takes items spread evenly over all, so that old and new ones are among them.
 fn sample<T: Copy>(all: Vec<T>, limit: usize) -> Vec<T> {
     if limit >= all.len() {
         return all;
@@ -323,18 +323,18 @@ fn sample<T: Copy>(all: Vec<T>, limit: usize) -> Vec<T> {
     (0..limit).map(|number| all[number * all.len() / limit]).collect()
 }
 
-/// So many, each as probable as the others.
+/// Takes `count` random posts, each with the same probability.
 fn by_chance(seed: u64, mut all: Vec<PostId>, count: usize) -> Vec<PostId> {
     all.sort_by_cached_key(|id| viewers::chance(seed, id));
     all.truncate(count);
     all
 }
 
-/// What is looked at.
+/// What to check.
 struct Looks {
     users: Vec<UserIndex>,
     posts: Vec<PostId>,
-    /// Of so many users, lists are polled.
+    /// For so many users, lists are polled.
     polled: usize,
     concurrency: NonZeroUsize,
 }
@@ -364,7 +364,7 @@ impl Looks {
     }
 }
 
-/// Adds up, until so much differs that more would say nothing new.
+/// Collects findings, until there are so many differences that more would give no new information.
 async fn gather(
     all: &mut Findings,
     findings: impl Stream<Item = anyhow::Result<Findings>>,

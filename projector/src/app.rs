@@ -1,4 +1,4 @@
-//! The program: what it is made of, how it starts, and how it ends.
+//! The program: its parts, how it starts, and how it ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,11 +46,11 @@ pub enum RunError {
     Serve(#[from] io::Error),
     #[error("the database can't be used: {0}")]
     Database(#[from] Error),
-    #[error("a task of the program ended in disorder: {0}")]
+    #[error("a task of the program failed: {0}")]
     Task(#[from] JoinError),
 }
 
-/// The projector: it has its address, and does not work yet.
+/// The projector. It listens on its address, but does not work yet.
 #[derive(Debug)]
 pub struct App {
     config: Config,
@@ -70,7 +70,7 @@ struct Metrics {
 }
 
 impl App {
-    /// Takes the address and prepares the connections. The database need not be there yet.
+    /// Binds the address and prepares the connections. The database need not be available yet.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         config.check()?;
         let registry = MetricsRegistry::default();
@@ -89,7 +89,7 @@ impl App {
         let readiness = Readiness::default();
         let mut edge = Edge::new(registry, readiness.clone());
         edge.http = config.http.clone();
-        // Nobody is sent here by a load balancer: the server ends when the work has, without a delay of its own.
+        // No load balancer sends requests here. So the server ends together with the work, without a drain delay.
         edge.shutdown.drain_delay = Duration::ZERO;
         edge.shutdown.grace = config.shutdown.grace;
         edge.rate_limit.enabled = false;
@@ -109,8 +109,8 @@ impl App {
         self.server.local_addr()
     }
 
-    /// Works until `shutdown`; then it is no longer ready, finishes the batches under way, saves the checkpoints, gives
-    /// leases and seats back, and ends.
+    /// Works until `shutdown`. Then it is no longer ready, finishes the current batches, saves the checkpoints, gives leases and seats
+    /// back, and ends.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self {
             config,
@@ -127,7 +127,7 @@ impl App {
             async move { checked.outcome() }
         });
 
-        // The server outlives the work, so that probes see it drain.
+        // The server outlives the work, so that probes see the drain.
         let stop_work = shutdown.child_token();
         let stop_serving = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -151,7 +151,7 @@ impl App {
         loop {
             tokio::select! {
                 served = &mut serving => {
-                    // Nobody has told it to end.
+                    // The server has ended although nothing told it to.
                     stop_work.cancel();
                     while tasks.join_next().await.is_some() {}
                     databases.close().await;
@@ -165,7 +165,7 @@ impl App {
                 ended = tasks.join_next() => match ended.map(Result::flatten) {
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
-                        tracing::error!(%error, "a task ended in disorder; the program ends");
+                        tracing::error!(%error, "a task failed; the program ends");
                         outcome = Err(error.into());
                         stop_work.cancel();
                     }
@@ -180,7 +180,7 @@ impl App {
     }
 }
 
-/// Opens the event store, as soon as the database is there. `None` if stopped before.
+/// Opens the event store as soon as the database is available. `None` if stopped before.
 async fn open_store(
     databases: &Databases,
     config: &Config,
@@ -202,7 +202,7 @@ async fn open_store(
 #[derive(Debug)]
 struct Work {
     subscriptions: Subscriptions,
-    /// None where the rebuild runs in a process of its own.
+    /// `None` if the rebuild runs in a process of its own.
     rebuild: Option<(Leadership, Rebuilder)>,
     sweep: (Leadership, Sweeper),
     upkeep: (Leadership, Upkeep),
@@ -263,7 +263,7 @@ impl Work {
         }
     }
 
-    /// Works until `stop`, and until everything has been given back. A part that ends in disorder ends the others.
+    /// Works until `stop`, and until everything is given back. If a part fails, the other parts end too.
     async fn run(self, stop: &CancellationToken) -> Result<(), JoinError> {
         let Self {
             subscriptions,

@@ -1,4 +1,4 @@
-//! Waiting until the views have passed a point of the event store's order.
+//! Waiting until the views have passed a position.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use views::subscription_name;
 
-/// Between two looks at the checkpoints.
+/// The pause between two checks of the checkpoints.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether the views of `generation` contain, for every partition, everything up to `mark`.
@@ -20,7 +20,7 @@ pub(crate) async fn has_passed(views: &Database, generation: i64, mark: Position
     Ok(leases.len() == usize::from(PARTITIONS) && leases.iter().all(|lease| lease.position >= mark))
 }
 
-/// Waits until the views of `generation` have passed `mark`. `false` when `stop` or the time-out came first.
+/// Waits until the views of `generation` have passed `mark`. Returns `false` if `stop` or the time-out comes first.
 pub(crate) async fn wait_until_passed(
     views: &Database,
     generation: i64,

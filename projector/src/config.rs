@@ -1,4 +1,4 @@
-//! What the projector can be told: sections that it shares with the other programs, and its own.
+//! The configuration of the projector: sections that it shares with the other programs, and its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
     pub mongodb: MongoDb,
-    /// How long access tokens live: the sweep waits for the last one.
+    /// How long access tokens live. The deletion sweep waits until the last one has expired.
     pub auth: Auth,
     pub http: Http,
     pub telemetry: Telemetry,
@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, over one database.
+    /// The defaults, with one database.
     pub fn at(mongodb: MongoDb) -> Self {
         Self {
             mongodb,
@@ -44,7 +44,7 @@ impl Config {
         }
     }
 
-    /// What can only be judged with several sections at hand.
+    /// Checks rules that involve several sections.
     pub fn check(&self) -> Result<(), ConfigError> {
         let last_token = self.auth.access_token_ttl.saturating_add(self.auth.leeway);
         if self.sweep.last_pass_after <= last_token {
@@ -85,9 +85,9 @@ impl Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Projector {
-    /// Where probes and metrics are answered.
+    /// The address of probes and metrics.
     pub listen: SocketAddr,
-    /// How often the projector looks which generations there are to follow.
+    /// How often the projector checks which generations to follow.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
     /// How often owners who have not read for long are marked idle.
@@ -105,27 +105,27 @@ impl Default for Projector {
     }
 }
 
-/// Building a new generation of the views.
+/// The rebuild: building a new generation of the views.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rebuild {
-    /// Whether projectors build new generations themselves; `microblog rebuild --here` does so in any case.
+    /// Whether projectors rebuild by themselves. `microblog rebuild --here` always does.
     pub hosted: bool,
-    /// How often the process in charge looks whether a rebuild was asked for, and whether the readers have confirmed.
+    /// How often the process in charge checks for a requested rebuild, and for confirmations of readers.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
-    /// Events that are scanned, and owners whose timelines are filled, between two notes of progress.
+    /// How many events are scanned, or how many owners' timelines are filled, between two notes of progress.
     pub batch: usize,
-    /// The new generation is caught up when it passes a mark within so long.
+    /// The new generation has caught up if it passes a mark within this time.
     #[serde(with = "humantime_serde")]
     pub max_lag: Duration,
-    /// From the last reader's confirmation until the former generation is left to itself: as long as a request takes.
+    /// The pause from the last reader's confirmation until the former generation is not followed any more: as long as a request can take.
     #[serde(with = "humantime_serde")]
     pub reader_grace: Duration,
-    /// How often what former generations left behind is looked for.
+    /// How often to search for leftovers of former generations.
     #[serde(with = "humantime_serde")]
     pub clean_every: Duration,
-    /// From a failure to the next attempt.
+    /// The pause from a failure to the next attempt.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
 }
@@ -144,27 +144,28 @@ impl Default for Rebuild {
     }
 }
 
-/// Retracting what belongs to deleted users.
+/// The deletion sweep: retracting what belongs to deleted users.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sweep {
-    /// How often the process in charge looks for users to sweep.
+    /// How often the process in charge checks for users to sweep.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
-    /// From the deletion to the second look: longer than any command takes, which may have found the user there and write a
-    /// moment after. A command has `command.deadline`, and its last request to the database `mongodb.operation_timeout`.
+    /// The time from the deletion to the second look. It must be longer than any command takes: a command may read the user just before the
+    /// deletion, and write just after it. A command has `command.deadline`, and its last request to the database has
+    /// `mongodb.operation_timeout`.
     #[serde(with = "humantime_serde")]
     pub settle_after: Duration,
-    /// From the deletion to the last pass: no access token of the user is left by then.
+    /// The time from the deletion to the last pass. By then, every access token of the user has expired.
     #[serde(with = "humantime_serde")]
     pub last_pass_after: Duration,
-    /// How long a round waits for the views to pass its mark, before it begins again with another.
+    /// How long a round waits for the views to pass its mark, before it begins again with another mark.
     #[serde(with = "humantime_serde")]
     pub barrier_timeout: Duration,
-    /// From a failure to the next attempt.
+    /// The pause from a failure to the next attempt.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
-    /// Commands at once for one user.
+    /// How many commands are sent at the same time for one user.
     pub concurrency: usize,
 }
 
@@ -205,9 +206,9 @@ mod tests {
     fn what_no_single_key_can_say() {
         let endless = format!("{}s", u64::MAX);
         for (key, value, named) in [
-            // No access token of a deleted user is left at the last pass.
+            // At the last pass, every access token of a deleted user has expired.
             ("auth.access_token_ttl", "1h", "sweep.last_pass_after"),
-            // Who reads all the time is never idle.
+            // An owner who reads all the time is never idle.
             ("timelines.note_visit_every", "31d", "timelines.idle_after"),
             ("auth.access_token_ttl", &endless, "sweep.last_pass_after"),
             ("subscriptions.renew_every", &endless, "subscriptions.renew_every"),

@@ -1,4 +1,4 @@
-//! What an operator discarded stays out of the views, in every generation.
+//! Keeps events that an operator discarded out of the views, in every generation.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use mongodb::Database;
 use mongodb::error::Error;
 use views::subscribed_generation;
 
-/// The events that an operator gave up on in views. They count as if they had never happened, in every generation: what one
-/// generation has left out, the next one must not bring back.
+/// The events that an operator discarded for the views. They count as if they had never happened, in every generation: if one generation
+/// leaves an event out, the next one must not bring it back.
 #[derive(Debug)]
 pub(crate) struct Discards {
     letters: DeadLetters,
-    /// Almost always there are none, and nobody has to ask for them.
+    /// Almost always there are none, and then no query is needed.
     any: AtomicBool,
 }
 
@@ -29,14 +29,14 @@ impl Discards {
         }
     }
 
-    /// Looks whether there are any.
+    /// Checks whether there are any.
     pub(crate) async fn look(&self) -> Result<(), Error> {
         let any = self.letters.any_discarded().await?;
         self.any.store(any, Ordering::Release);
         Ok(())
     }
 
-    /// Which of these they are now. A discarded event that is to be retried after all is none of them.
+    /// Returns those of `events` that are discarded now. A discarded event that is to be retried after all is not among them.
     pub(crate) async fn among(&self, events: impl Iterator<Item = EventId>) -> Result<HashSet<EventId>, Error> {
         if !self.any.load(Ordering::Acquire) {
             return Ok(HashSet::new());
@@ -46,7 +46,7 @@ impl Discards {
     }
 }
 
-/// A handler that is not handed what was discarded.
+/// A handler that does not get discarded events.
 #[derive(Debug)]
 pub(crate) struct WithoutDiscarded<H> {
     handler: H,

@@ -1,5 +1,5 @@
-//! Whether the database answers. A client belongs to one runtime, and the probes' server has runtimes of its own: so a
-//! task asks, and the probes look at what it found out.
+//! Whether the database answers. A client of the database belongs to one runtime, but the server of the probes has runtimes of its own. So
+//! a task sends the requests, and the probes read its latest result.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use event_log::mongo::Databases;
 use tokio_util::sync::CancellationToken;
 
-/// Between two questions.
+/// The pause between two requests.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// What was found out last; clones are the same.
+/// The latest result. All clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Health(Arc<RwLock<Result<(), String>>>);
 
@@ -25,7 +25,7 @@ impl Health {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks until `stop`.
+    /// Sends requests until `stop`.
     pub(crate) async fn watch(&self, databases: &Databases, timeout: Duration, stop: &CancellationToken) {
         loop {
             let outcome = databases.ping(timeout).await;

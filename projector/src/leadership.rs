@@ -1,9 +1,9 @@
-//! One process at a time: the rebuild, the deletion sweep and the upkeep have a seat each, and whoever holds it works.
+//! One process at a time: the rebuild, the deletion sweep and the upkeep have a seat each. The process that holds the seat does the work.
 //!
-//! A seat is a document with an owner, a fencing number that every new owner raises, and a beat that the owner raises
-//! while it lives. No clocks are compared: who sees a beat unchanged for the lease's duration takes the seat. An owner that
-//! could not raise it for so long stops by itself; should it sleep through that, the fencing number gives it
-//! away wherever order matters (see `views::generation`). What else it does repeats harmlessly.
+//! A seat is a document with an owner, a fencing number that every new owner raises, and a beat that the owner raises while it lives. No
+//! clocks are compared: a candidate that sees the same beat for the duration of the lease takes the seat. An owner that could not raise the
+//! beat for so long stops by itself. If it sleeps through that time, its fencing number makes its writes fail wherever order matters (see
+//! `views::generation`). Its other writes are harmless to repeat.
 
 use std::future::{Future, IntoFuture};
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Seats and leases are held alike.
+    /// Seats have the same timing as leases.
     pub fn of(settings: &SubscriptionSettings) -> Self {
         Self {
             lease_duration: settings.lease_duration,
@@ -68,8 +68,8 @@ impl Leadership {
         }
     }
 
-    /// Does `work` whenever this process holds the seat, until `shutdown`. The work is told to stop by the token it is handed,
-    /// and waited for before the seat is given back.
+    /// Does `work` whenever this process holds the seat, until `shutdown`. The token that the work gets tells it to stop. The seat is given
+    /// back only after the work has ended.
     pub async fn lead<F>(&self, shutdown: &CancellationToken, mut work: impl FnMut(Term, CancellationToken) -> F)
     where
         F: Future<Output = ()>,
@@ -91,7 +91,7 @@ impl Leadership {
         }
     }
 
-    /// Waits for the seat. `None` once `shutdown` is cancelled.
+    /// Waits for the seat. Returns `None` once `shutdown` is cancelled.
     async fn campaign(&self, shutdown: &CancellationToken) -> Option<(Term, Instant)> {
         let mut seen: Option<(Seat, Instant)> = None;
         while !shutdown.is_cancelled() {
@@ -99,7 +99,7 @@ impl Leadership {
             match self.connections.until_lost(self.attempt(&mut seen)).await {
                 Ok(Some(term)) => return Some((term, before)),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(seat = self.name, %error, "could not look at the seat"),
+                Err(error) => tracing::warn!(seat = self.name, %error, "could not read the seat"),
             }
             tokio::select! {
                 () = shutdown.cancelled() => return None,
@@ -133,7 +133,8 @@ impl Leadership {
         if seat.owner.is_some() && unchanged_since.elapsed() < self.pace.lease_duration {
             return Ok(None);
         }
-        // Of several candidates one finds the seat as all have seen it; and an owner that came back to life keeps it.
+        // Of several candidates, only one finds the seat unchanged. If the owner has come back to life and raised the beat, it keeps the
+        // seat.
         let unchanged =
             doc! { "_id": self.name, "owner": seat.owner.as_deref(), "fence": seat.fence, "beat": seat.beat };
         let take = doc! { "$set": { "owner": &self.owner }, "$inc": { "fence": 1, "beat": 1 } };
@@ -145,7 +146,7 @@ impl Leadership {
         Ok(taken.map(|seat| self.term(&seat)))
     }
 
-    /// Ends when the seat is another's, or could be.
+    /// Ends when another process has the seat, or could have it.
     async fn renew_until_lost(&self, term: &Term, since: Instant) {
         let mut renewed = since;
         loop {
@@ -165,7 +166,7 @@ impl Leadership {
         }
     }
 
-    /// Gives the seat back, so that the next one need not wait for it to expire.
+    /// Gives the seat back, so that the next owner need not wait until it expires.
     async fn resign(&self, term: &Term) {
         let resign = self
             .seats

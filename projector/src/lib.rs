@@ -1,8 +1,8 @@
-//! The projector: turns events into views, builds new generations of them, and sweeps up after deleted users.
+//! The projector: writes views from events, rebuilds them, and sweeps up after deleted users.
 //!
-//! Several of these programs share the work. What one has to know of the others is in the views' database: leases
-//! (who works on which partition, and how far it is), seats (who does what only one may do), and the control
-//! document of the generations.
+//! Several of these processes share the work. What they must know of each other is in the views' database: leases (which process works on
+//! which partition, and how far it is), seats (which process does the work that only one may do), and the control document of the
+//! generations.
 
 mod app;
 mod barrier;

@@ -12,7 +12,7 @@ async fn main() -> anyhow::Result<()> {
     Program::new(
         "projector",
         env!("CARGO_PKG_VERSION"),
-        "Turns events into views. Several of these share the work",
+        "Writes views from events. Several of these processes share the work",
     )
     .run(
         |config: &Config| &config.telemetry,

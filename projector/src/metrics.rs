@@ -1,4 +1,4 @@
-//! What the projector tells about its own processes; the subscriptions have theirs in `event_log::subscription`.
+//! Metrics of the projector's own work. The metrics of subscriptions are in `event_log::subscription`.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,7 +12,7 @@ pub(crate) struct PhaseLabels {
     phase: &'static str,
 }
 
-/// How far the building of a generation is, as the process in charge sees it.
+/// How far the rebuild is, as the process in charge sees it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RebuildMetrics {
     pub(crate) active: Gauge,
@@ -72,7 +72,7 @@ impl RebuildMetrics {
 
 #[derive(Debug, Clone, Default)]
 pub struct SweepMetrics {
-    /// Deleted users with a pass ahead of them.
+    /// Deleted users that wait for another pass.
     pub(crate) open: Gauge,
     pub(crate) retracted: Counter,
 }
@@ -82,7 +82,7 @@ impl SweepMetrics {
         Self {
             open: registry.register(
                 "sweep_open",
-                "Deleted users with a pass ahead of them",
+                "Deleted users that wait for another pass",
                 Gauge::default(),
             ),
             retracted: registry.register(

@@ -1,14 +1,14 @@
-//! Builds a new generation of all views, beside the one that is read.
+//! The rebuild: builds a new generation of all views, beside the one that is read.
 //!
-//! 1. A horizon is noted, and every event is scanned into rows: what was committed up to the horizon, the scan finds.
+//! 1. A horizon is noted, and every event is scanned into rows. The scan finds everything that was committed up to the horizon.
 //! 2. Home timelines are filled from posts and follows. Nothing else writes to the generation yet.
-//! 3. Leases that begin at the horizon are made, and every projector follows the generation from there. What the scan
-//!    has seen already comes again, which handlers don't mind.
-//! 4. Once it passes a mark in no time, it becomes the active one.
+//! 3. Leases that begin at the horizon are made, and every projector follows the generation from there. Events that the scan has already
+//!    seen come again, which is harmless to handlers.
+//! 4. As soon as the generation passes a mark within the allowed lag, it becomes the active one.
 //! 5. When no reader of the former generation is left, projectors stop following it, and it is dropped.
 //!
-//! One process at a time does so. Whatever it has done is noted in the control document, after it is done, so that a process that is
-//! killed anywhere leaves to its successor at most one batch to repeat.
+//! One process at a time does this. Each finished part is noted in the control document afterwards. So if the process is killed at any
+//! point, its successor has to repeat at most one batch.
 
 mod filling;
 mod host;
@@ -42,13 +42,13 @@ use crate::metrics::RebuildMetrics;
 
 pub use host::{HostError, host_rebuilds};
 
-/// Whoever holds it builds.
+/// The process that holds it rebuilds.
 pub(crate) const SEAT: &str = "rebuild";
 
-/// The most that the allowed lag grows to, in its configured value.
+/// The allowed lag grows to at most this multiple of its configured value.
 const LAG_GROWS_TO: u32 = 16;
 
-/// What one process at a time runs.
+/// The work of the rebuild, which one process at a time does.
 #[derive(Debug)]
 pub(crate) struct Rebuilder {
     generations: Generations,
@@ -65,13 +65,13 @@ pub(crate) struct Rebuilder {
     view_metrics: ViewMetrics,
 }
 
-/// Why the work can't go on right now.
+/// Why the work can't continue now.
 #[derive(Debug, thiserror::Error)]
 enum RebuildError {
-    /// The process is to end, or has lost its leadership. The work goes on elsewhere.
+    /// The process is ending, or has lost the seat. Another process continues the work.
     #[error("stopped")]
     Stopped,
-    /// A newer program can: it has the seat when this one has ended.
+    /// A newer program can read it. It gets the seat when this process has ended.
     #[error("this program can't read the next event: {0}")]
     Unknown(DecodeError),
     #[error(transparent)]
@@ -106,8 +106,8 @@ impl Rebuilder {
         }
     }
 
-    /// Works whenever this process holds the seat, until `stop`. At what it does not know it waits, because it has other work, until
-    /// it is replaced.
+    /// Works whenever this process holds the seat, until `stop`. At an unknown event, it waits until it is replaced, because the process
+    /// has other work too.
     pub(crate) async fn lead(&self, seat: &Leadership, stop: &CancellationToken) {
         seat.lead(stop, |term, stop| async move {
             while self.run(&term, &stop).await.is_err() {
@@ -119,7 +119,7 @@ impl Rebuilder {
         .await;
     }
 
-    /// The same, but ends at what it does not know, for who comes next.
+    /// The same, but ends at an unknown event, so that a newer process can continue.
     async fn lead_until_unknown(&self, seat: &Leadership, stop: &CancellationToken) -> Result<(), DecodeError> {
         let (met, over) = (OnceLock::new(), stop.child_token());
         let (unknown, ends) = (&met, &over);
@@ -133,7 +133,7 @@ impl Rebuilder {
         met.into_inner().map_or(Ok(()), Err)
     }
 
-    /// Works under `term` until `stop`, or what this program does not know.
+    /// Works under `term` until `stop`, or until an event that this program does not know.
     async fn run(&self, term: &Term, stop: &CancellationToken) -> Result<(), DecodeError> {
         let mut cleaned: Option<Instant> = None;
         while !stop.is_cancelled() {
@@ -141,22 +141,22 @@ impl Rebuilder {
                 Ok(()) if cleaned.is_none_or(|at| at.elapsed() >= self.config.clean_every) => {
                     cleaned = Some(Instant::now());
                     if let Err(error) = self.connections.until_lost(self.clean()).await {
-                        tracing::warn!(%error, "could not look for what former generations left behind");
+                        tracing::warn!(%error, "could not search for leftovers of former generations");
                     }
                     self.config.look_every
                 }
                 Ok(()) => self.config.look_every,
                 Err(RebuildError::Stopped) => return Ok(()),
                 Err(RebuildError::Unknown(error)) => {
-                    tracing::error!(%error, "this program can't read the next event; a generation waits for a newer one");
+                    tracing::error!(%error, "this program can't read the next event; the rebuild waits for a newer program");
                     return Err(error);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the work on a generation broke off; going on from where it is");
+                    tracing::warn!(%error, "the work on a generation was interrupted; continuing from there");
                     self.config.retry_after
                 }
             };
-            // An error is no answer: the pause is not for synchronisation, but keeps a broken database from being asked in a circle.
+            // The pause does not synchronise anything. It keeps the loop from sending requests to a broken database without a break.
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return Ok(());
             }
@@ -164,7 +164,7 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// Does what there is to do.
+    /// Does the next work, if there is any.
     async fn step(&self, term: &Term, stop: &CancellationToken) -> Result<(), RebuildError> {
         let control = self.generations.ensure_first().await?;
         self.metrics.show(&control);
@@ -183,7 +183,7 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// The generation to work on: one that was begun, or else one that was asked for.
+    /// The generation to work on: one that was begun, or else one that was requested.
     async fn take_up(&self, term: &Term) -> Result<Option<Building>, RebuildError> {
         if let Some(building) = self.generations.adopt(term).await? {
             return Ok(Some(building));
@@ -214,7 +214,7 @@ impl Rebuilder {
                 }
                 Phase::Filling => {
                     self.fill(term, &mut building, &views, stop).await?;
-                    // Before anybody follows: a subscription that finds no leases would begin with the first event ever.
+                    // The leases must exist before a projector follows: a subscription without leases begins with the first event ever.
                     Leases::new(self.views.clone(), &subscription_name(generation))
                         .ensure(building.horizon)
                         .await?;
@@ -232,10 +232,10 @@ impl Rebuilder {
         }
     }
 
-    /// Every projector, this one too, follows the generation by now; waits until it keeps up.
+    /// Waits until the new generation keeps up. Every projector, this one too, follows it by now.
     ///
-    /// Where everything is so slow that nobody passes a mark within the configured lag, it may be more each time: a
-    /// generation that is as slow as the machine must not wait for ever. While projectors are paused, nobody keeps up.
+    /// If everything is so slow that no mark is passed within the configured lag, the allowed lag grows each time. Otherwise a generation
+    /// on a slow machine would wait forever. While the projection is paused, nothing keeps up.
     async fn catch_up(&self, generation: i64, stop: &CancellationToken) -> Result<(), RebuildError> {
         let mut lag = self.config.max_lag;
         loop {
@@ -268,7 +268,7 @@ impl Rebuilder {
         self.note(term, building).await
     }
 
-    /// Writes down what is done.
+    /// Stores what is done.
     async fn note(&self, term: &Term, building: &Building) -> Result<(), RebuildError> {
         let &Building {
             generation,
@@ -295,7 +295,7 @@ impl Rebuilder {
     }
 }
 
-/// Waits; an error if stopped meanwhile.
+/// Waits. It is an error if `stop` comes first.
 async fn pause(duration: Duration, stop: &CancellationToken) -> Result<(), RebuildError> {
     stop.run_until_cancelled(tokio::time::sleep(duration))
         .await

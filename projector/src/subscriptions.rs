@@ -1,10 +1,10 @@
 //! The list of subscriptions, and what runs them.
 //!
-//! To add one, write its handler and name it in [`SUBSCRIPTIONS`]. The handler says which types of events it works on
-//! ([`Handler::event_types`]) and makes what it writes to ([`Handler::prepare`]). A subscription without leases begins with the first
-//! event ever; the leases of a new generation are made by its rebuild.
+//! To add one, write its handler and name it in [`SUBSCRIPTIONS`]. The handler says which types of events it handles
+//! ([`Handler::event_types`]), and makes the collections that it writes to ([`Handler::prepare`]). A subscription without leases begins
+//! with the first event ever. The rebuild makes the leases of a new generation.
 //!
-//! Every projector runs all of them; what they share is in the leases. No process has to tell another.
+//! Every projector runs all subscriptions. The leases contain what projectors share, so that no process has to tell another.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use views::{ViewMetrics, ViewProjection, Views, subscription_name};
 use crate::discards::{Discards, WithoutDiscarded};
 use crate::sweep::{self, Deletions, Items};
 
-/// How often there is a subscription.
+/// How many instances of a subscription there are.
 enum Scope {
-    /// One for each generation of the views that is followed: a rebuild makes another.
+    /// One for each generation of the views that is followed. A rebuild makes another.
     Generation(fn(i64) -> String),
-    /// One, whatever becomes of the views.
+    /// Only one, whatever generations there are.
     Store(&'static str),
 }
 
 struct Entry {
     scope: Scope,
-    /// The handler, of a generation where there is one for each.
+    /// The handler. If there is one for each generation, the number is the generation.
     handler: fn(&Subscriptions, i64) -> Arc<dyn Handler>,
 }
 
@@ -54,7 +54,7 @@ const SUBSCRIPTIONS: [Entry; 2] = [
     },
 ];
 
-/// What runs the subscriptions, and what handlers are made of.
+/// Runs the subscriptions, and has what their handlers are made of.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
     pub generations: Generations,
@@ -77,11 +77,11 @@ struct Running {
 }
 
 impl Running {
-    /// Waits until the batch under way is finished, checkpoints are saved and leases given back.
+    /// Waits until the current batch is finished, checkpoints are saved and leases are given back.
     async fn stop(&mut self, subscription: &str) {
         self.stop.cancel();
         if let Err(error) = (&mut self.task).await {
-            tracing::error!(subscription, %error, "a subscription ended in disorder");
+            tracing::error!(subscription, %error, "a subscription failed");
         }
     }
 }
@@ -94,8 +94,8 @@ impl Subscriptions {
         loop {
             match connections.until_lost(self.generations.ensure_first()).await {
                 Ok(control) => followed = control.followed(),
-                // What runs goes on: the database being away is the subscriptions' own business.
-                Err(error) => tracing::warn!(%error, "could not read which generations there are"),
+                // Running subscriptions continue: they handle an unavailable database themselves.
+                Err(error) => tracing::warn!(%error, "could not read the list of generations"),
             }
             self.adjust(&mut running, &followed).await;
             if let Err(error) = connections.until_lost(self.discards.look()).await {
@@ -116,7 +116,7 @@ impl Subscriptions {
         let wanted = wanted(generations);
         let mut leaving: Vec<_> = running.extract_if(.., |name, _| !wanted.contains_key(name)).collect();
         join_all(leaving.iter_mut().map(|(subscription, running)| {
-            tracing::info!(%subscription, "stops a subscription");
+            tracing::info!(%subscription, "stopping a subscription");
             running.stop(subscription)
         }))
         .await;
@@ -125,10 +125,10 @@ impl Subscriptions {
                 if !running.task.is_finished() {
                     continue;
                 }
-                // A subscription runs until it is told to stop; one that ended panicked.
+                // A subscription runs until it is told to stop. So one that has ended has panicked.
                 running.stop(&name).await;
             }
-            tracing::info!(subscription = %name, "starts a subscription");
+            tracing::info!(subscription = %name, "starting a subscription");
             let started = self.start(&name, (entry.handler)(self, generation));
             running.insert(name, started);
         }
@@ -151,7 +151,7 @@ impl Subscriptions {
     }
 }
 
-/// By name, the entries of the list that are to run while these generations are followed.
+/// The entries of the list that must run while these generations are followed, by name.
 fn wanted(generations: &[i64]) -> BTreeMap<String, (&'static Entry, i64)> {
     let mut wanted = BTreeMap::new();
     for entry in &SUBSCRIPTIONS {

@@ -1,4 +1,4 @@
-//! What is done now and then, by one process at a time: owners who have not read for long are marked idle.
+//! The upkeep: at intervals, one process marks owners idle who have not read for long.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Makes a pass, and another each time the interval is over, until `stop`.
+    /// Makes a pass now, and another after each interval, until `stop`.
     pub(crate) async fn run(&self, stop: &CancellationToken) {
         loop {
             match self.databases.connections.until_lost(self.pass()).await {
                 Ok(0) => {}
                 Ok(owners) => tracing::info!(owners, "marked owners idle who have not read for long"),
-                Err(error) => tracing::warn!(%error, "could not mark idle owners; the next pass will"),
+                Err(error) => tracing::warn!(%error, "could not mark idle owners; the next pass will try again"),
             }
             if stop.run_until_cancelled(tokio::time::sleep(self.every)).await.is_none() {
                 return;
@@ -35,11 +35,11 @@ impl Upkeep {
         }
     }
 
-    /// In the generation that is read. One that is being built looks at the same dates when it is filled.
+    /// Works on the generation that is read. A generation that is being built uses the same dates when it is filled.
     async fn pass(&self) -> Result<u64, HandlerError> {
         let active = self.generations.ensure_first().await?.active;
         let views = Views::new(&self.databases.views, active);
-        // A new owner of the seat may be faster than who makes the collections.
+        // A new owner of the seat may start before the collections are made.
         views.ensure().await?;
         let projection = ViewProjection::new(views, self.timelines.clone(), self.clock.clone(), self.metrics.clone());
         projection.mark_idle_owners().await

@@ -1,4 +1,4 @@
-//! A post, as its author waits for it.
+//! The time of a post, as its author sees it.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ use crate::report::{Figure, Goal, median};
 use crate::scale::Scale;
 use crate::stack::Stack;
 
-/// People don't write without a pause; and what a post sets off in the projector is not to be charged to the next.
+/// People pause between posts. And the work that a post causes in the projector must not count for the next post.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Against one insert of such an event, into a collection with the same indexes.
+/// Compared with one insert of such an event into a collection with the same indexes.
 pub(super) async fn post(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let author = population.register(stack).await?;
     let mut connection = Connection::to(&stack.command.address).await?;
@@ -55,7 +55,7 @@ pub(super) async fn post(stack: &Stack, population: &mut Population, scale: &Sca
     Ok(Figure::new("post", Goal::AtMost(1.3), ratios, detail))
 }
 
-/// By somebody whom a great many follow, against somebody whom nobody does.
+/// An author with a great many followers, compared with an author without followers.
 pub(super) async fn famous(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let (famous, unknown) = (population.register(stack).await?, population.register(stack).await?);
     followers(stack, population, &famous, scale.famous, true).await?;
@@ -83,7 +83,7 @@ pub(super) async fn famous(stack: &Stack, population: &mut Population, scale: &S
     Ok(Figure::new("post_famous", Goal::AtMost(1.1), ratios, detail))
 }
 
-/// Milliseconds.
+/// The time of a post in milliseconds.
 async fn time_post(connection: &mut Connection, author: &Person) -> Result<f64> {
     let call = Call::post("/v1/posts", json!({ "text": "The weather of the #day, measured." })).by(&author.token);
     let begun = Instant::now();
@@ -104,7 +104,7 @@ fn another(event: &Document) -> Document {
     another
 }
 
-/// Writes the edges, and what the profile says of them.
+/// Writes the edges and the profile's count of them.
 pub(super) async fn followers(
     stack: &Stack,
     population: &Population,
@@ -122,7 +122,7 @@ pub(super) async fn followers(
     rows.insert(stack).await?;
     let mut state = doc! { "counts.followers": i64::try_from(count)?, "counts.posts": 1_i64 };
     if large {
-        // As after the crossing, which is not what is measured.
+        // The state after the crossing, because the crossing is not measured.
         state.insert("audience", "large");
     }
     let profiles = stack.databases.views.collection::<Document>(&named("profiles"));

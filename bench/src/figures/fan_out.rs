@@ -1,4 +1,4 @@
-//! Entries of home timelines, written by the projector, against the same entries in bulk.
+//! Entries of home timelines that the projector writes, compared with a bulk insert of the same entries.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(120);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 const COUNTER: &str = "views_fanned_out_entries_total ";
 
-/// From the first post's command to the last entry: what the command and the change stream take is ours too.
+/// Measured from the command of the first post to the last entry, so that our side includes the commands and the change stream.
 pub(super) async fn fan_out(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let author = population.register(stack).await?;
     followers(stack, population, &author, scale.audience, false).await?;

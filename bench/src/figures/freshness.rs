@@ -19,7 +19,7 @@ const PAIRS: usize = 20;
 const CONNECTIONS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What a read that carries the token of the post before it takes longer than one that carries none.
+/// How much longer a read with the token of the post before it takes than a read without a token.
 pub(super) async fn token(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let author = population.register(stack).await?;
     let mut command = Connection::to(&stack.command.address).await?;
@@ -53,7 +53,7 @@ pub(super) async fn token(stack: &Stack, population: &mut Population, scale: &Sc
     Ok(Figure::new("token_ms", Goal::AtMost(30.0), added, detail))
 }
 
-/// From the answer to a post until a follower's home timeline shows it, while posts come at a rate.
+/// The time from the answer to a post until a follower's home timeline shows it, while posts are written at a fixed rate.
 pub(super) async fn visible(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let mut pairs: Vec<(Person, Person)> = Vec::new();
     let mut command = Connection::to(&stack.command.address).await?;

@@ -1,5 +1,5 @@
-//! How much this machine bears: the published mix of DeathStarBench's social network (60 % home timelines, 30 % user timelines,
-//! 10 % posts) at rising rates, until one in a hundred waits longer than a tenth of a second.
+//! How much load this machine can take: the published mix of DeathStarBench's social network (60 % home timelines, 30 % user timelines, 10
+//! % posts) at rising rates, until one request in a hundred takes longer than a tenth of a second.
 //!
 //! Source: Gan et al., "An Open-Source Benchmark Suite for Microservices", ASPLOS 2019; wrk2/scripts/social-network/mixed-workload.lua.
 
@@ -71,7 +71,10 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
         .await?;
         let elapsed = begun.elapsed().as_secs_f64();
         let share = |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64() / elapsed;
-        #[expect(clippy::cast_precision_loss, reason = "nobody counts so far")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "the count stays below the limit of exact values"
+        )]
         let done = times.count() as f64;
         let step = Step {
             rate: (done / elapsed).min(rate),

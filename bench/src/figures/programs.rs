@@ -1,4 +1,4 @@
-//! What a program costs before anybody uses it.
+//! What a program costs before the first request.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::report::{Figure, Goal};
 use crate::scale::Scale;
 use crate::stack::Stack;
 
-/// From the start of a process to its first answer that it is ready.
+/// The time from the start of a process until it first answers that it is ready.
 pub(super) async fn ready(stack: &mut Stack, scale: &Scale) -> Result<Figure> {
     let mut rounds = Vec::new();
     let mut slowest = [0.0_f64; 3];

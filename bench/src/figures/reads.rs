@@ -1,4 +1,4 @@
-//! Home timelines: against the driver alone, and against themselves with more of everything.
+//! Home timelines: compared with the driver alone, and with themselves at a larger scale.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::stack::Stack;
 
 const PAGE: usize = 20;
 const HOME: &str = "/v1/timelines/home?limit=20";
-/// Connections, on either side.
+/// How many connections each side uses.
 const AT_ONCE: usize = 8;
 
-/// Every timeline is read once by a process that has just been started, and as often by the driver.
+/// A process that has just been started reads every timeline once, and so does the driver.
 pub(super) async fn cold(stack: &mut Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let readers = readers(stack, population, scale.readers).await?;
     let raw_side = raw_workers(stack);
@@ -42,7 +42,7 @@ pub(super) async fn cold(stack: &mut Stack, population: &mut Population, scale: 
     Ok(Figure::new("home_cold", Goal::AtLeast(0.8), ratios, detail))
 }
 
-/// The same timelines again and again.
+/// The same timelines again and again, from the cache.
 pub(super) async fn warm(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let readers = readers(stack, population, scale.readers).await?;
     let raw_side = raw_workers(stack);
@@ -64,7 +64,7 @@ pub(super) async fn warm(stack: &Stack, population: &mut Population, scale: &Sca
     Ok(Figure::new("home_warm", Goal::AtLeast(2.0), ratios, detail))
 }
 
-/// One who follows many against one who follows few.
+/// A reader with many followees, compared with a reader with few.
 pub(super) async fn followees(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let mut rows = Rows::default();
     let few = population.reader(&mut rows, 10, 4, 40)?;
@@ -83,7 +83,7 @@ pub(super) async fn followees(stack: &Stack, population: &mut Population, scale:
     .await
 }
 
-/// A page below the floor against one above it.
+/// A page below the floor, compared with a page above it.
 pub(super) async fn deep(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     const FOLLOWEES: usize = 200;
     const ABOVE: usize = 400;
@@ -113,7 +113,7 @@ pub(super) async fn deep(stack: &Stack, population: &mut Population, scale: &Sca
     compare(stack, population, scale, "deep_page", Goal::AtMost(4.0), below, above).await
 }
 
-/// The same page with few posts stored, and with many that are none of its business.
+/// The same page with few posts stored, and with many posts that it does not need.
 pub(super) async fn stored(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let mut rows = Rows::default();
     let reader = population.reader(&mut rows, 20, 2, 40)?;
@@ -142,7 +142,7 @@ pub(super) async fn stored(stack: &Stack, population: &mut Population, scale: &S
     Ok(Figure::new("home_stored", Goal::AtMost(1.2), ratios, detail))
 }
 
-/// Posts by people whom nobody follows here.
+/// Inserts posts by people whom none of the readers follows.
 async fn others(stack: &Stack, population: &Population, count: usize) -> Result<()> {
     const POSTS_EACH: usize = 100;
     let mut rows = Rows::default();
@@ -160,7 +160,7 @@ async fn others(stack: &Stack, population: &Population, count: usize) -> Result<
     rows.insert(stack).await
 }
 
-/// Times of one call against those of another, in turns.
+/// The times of one call compared with those of another, in turns.
 async fn compare(
     stack: &Stack,
     population: &mut Population,
@@ -173,7 +173,7 @@ async fn compare(
     let author = population.register(stack).await?;
     settle(stack, &author, &author).await?;
     let mut connection = Connection::to(&stack.query.address).await?;
-    // Both in memory, as they would be for anybody who turns pages.
+    // Both pages are in memory, as they are for anybody who turns pages.
     for call in [one, other] {
         median_ms(&mut connection, call, 10).await?;
     }
@@ -193,7 +193,7 @@ async fn compare(
     ))
 }
 
-/// Readers who have nothing in common: what one of them had loaded helps no other.
+/// Readers that share nothing, so that what is loaded for one does not help another.
 async fn readers(stack: &Stack, population: &mut Population, count: usize) -> Result<Arc<Vec<Reader>>> {
     let mut readers = Vec::with_capacity(count);
     let mut rows = Rows::default();
@@ -204,7 +204,7 @@ async fn readers(stack: &Stack, population: &mut Population, count: usize) -> Re
     let author = population.register(stack).await?;
     settle(stack, &author, &readers[0].person).await?;
     let readers = Arc::new(readers);
-    // The first visit of each is written down, which is not what is measured.
+    // The first visit of each reader causes a write, which is not measured.
     throughput(connections(stack).await?, Amount::Items(count), our_read(&readers)).await?;
     Ok(readers)
 }

@@ -1,4 +1,4 @@
-//! Nobody is believed without our signature, and what we sign can be read or is refused.
+//! No token is accepted without our signature. A token that we sign can be read, or is refused.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -32,10 +32,10 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let keys = &*KEYS;
-    // As a token, as it comes.
+    // The input as a token.
     assert!(keys.verifier.verify(text).is_err());
 
-    // As the claims of a token, and as its header, well signed.
+    // The input as the claims of a token, and as its header, with a valid signature.
     let header = format!(r#"{{"alg":"EdDSA","kid":"{}"}}"#, keys.signer.public_key().id());
     for (header, claims) in [(header.as_str(), text), (text, "{}")] {
         let message = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");

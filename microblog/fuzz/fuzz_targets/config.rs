@@ -1,6 +1,6 @@
-//! Any configuration is read, or refused with a message that names what is wrong.
+//! Any configuration is read, or refused with a message that names the error.
 //!
-//! The input is a file and, behind a NUL, lines of `NAME=value` for the environment.
+//! The input is a file and, after a NUL, lines of `NAME=value` for the environment.
 #![no_main]
 
 use std::fmt::Debug;

@@ -1,4 +1,4 @@
-//! A text is a consistency token that survives being written and read again, or none.
+//! A text is either no consistency token, or one that stays the same when it is written and read again.
 #![no_main]
 
 use event_log::consistency::ConsistencyToken;

@@ -1,4 +1,4 @@
-//! A text is a cursor in one spelling, or none.
+//! A text is either no cursor, or the only spelling of one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

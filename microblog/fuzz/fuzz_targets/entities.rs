@@ -1,4 +1,4 @@
-//! Any text that is taken for a post has entities, and each stands where it says.
+//! Any text that is accepted for a post has entities, and each entity is at the place that it names.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -30,6 +30,6 @@ fuzz_target!(|text: &str| {
         assert_eq!(name.trim_start_matches(['@', '＠']), mention.handle);
     }
 
-    // What is stored was normalised, and normalising it again changes nothing.
+    // A stored text is normalised. Normalising it again changes nothing.
     assert_eq!(PostText::parse(text.as_str()).as_ref(), Ok(&text));
 });

@@ -1,4 +1,4 @@
-//! A text is an id in one spelling but for capitals, or none; in JSON it is the same id.
+//! A text is either no id, or the only spelling of one except for capitals. In JSON it is the same id.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,7 @@ fuzz_target!(|text: &str| {
     assert_eq!(in_json, id);
     if let Some(id) = id {
         assert_eq!(id.to_string(), text.to_ascii_lowercase());
-        // Neither needs a UUID of version 7.
+        // Neither call requires a UUID of version 7.
         let _time = id.time();
         assert!(id.partition().index() < usize::from(model::ids::PARTITIONS));
     }

@@ -1,4 +1,4 @@
-//! The few requests that the demo makes; each sees what those before it did.
+//! The few requests that the demo makes. Each request sees what the requests before it did.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -11,14 +11,14 @@ use crate::{
     terminal::Endpoints,
 };
 
-/// The services may still be starting; but a person should not wait long to learn that they are not there.
+/// The services may still be starting. But if they are not there, a person should learn it soon.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Api {
     endpoints: Endpoints,
     command: ApiClient,
     query: ApiClient,
-    /// What the last command answered: covers all commands before it.
+    /// What the last command answered. It covers all commands before it.
     consistency: Mutex<Option<String>>,
 }
 
@@ -42,7 +42,7 @@ impl Api {
         self.endpoints.query_url.as_str().trim_end_matches('/')
     }
 
-    /// A handle that is taken is no error here.
+    /// A handle that is already taken is no error here.
     pub(super) async fn register(&self, body: Value) -> anyhow::Result<()> {
         let answer = self.send(&self.command, Call::post("/v1/users", body)).await?;
         if answer.status == StatusCode::CONFLICT {

@@ -1,4 +1,4 @@
-//! Who they are and what they say. All of it is made up.
+//! The people and what they say. All of it is made up.
 
 pub(super) struct Person {
     pub(super) handle: &'static str,

@@ -16,13 +16,13 @@ use tokio::sync::Mutex;
 
 use crate::api_client::{ApiClient, Call, CallError, Problem};
 
-/// A token that ends sooner than this is exchanged before it is used.
+/// A token that ends sooner is refreshed before it is used.
 const REFRESH_BEFORE: Duration = Duration::from_secs(60);
 
 /// The place of a user among the [`Accounts`].
 pub(super) type AccountIndex = u32;
 
-/// Everybody whom the files name, by order of appearance. About 200 bytes a user, and 700 more with a session.
+/// Everybody whom the files name, by order of appearance. A user takes about 200 bytes, and 700 more with a session.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     list: Vec<Account>,
@@ -32,11 +32,11 @@ pub(super) struct Accounts {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) handle: Handle,
-    /// How the file spells the name, where that says more than the handle.
+    /// The name as the file spells it, if it differs from the handle.
     name: Option<Box<str>>,
     /// Known once the user is registered.
     id: OnceLock<UserId>,
-    /// Held while somebody logs in or refreshes, so that the others wait and use the same session.
+    /// Held during a login or a refresh, so that other tasks wait and use the same session.
     session: Mutex<Session>,
 }
 
@@ -45,7 +45,7 @@ enum Session {
     #[default]
     None,
     Open(Box<Tokens>),
-    /// There is no way in; asking again would only cost the server another hash.
+    /// The login fails for good. Another attempt would only cost the server another hash.
     Refused(Box<Problem>),
 }
 
@@ -57,7 +57,7 @@ struct Tokens {
 }
 
 impl Accounts {
-    /// The account of a handle, made if it is the first time that it is named.
+    /// The account of a handle. Makes it when the handle is named for the first time.
     pub(super) fn add(&mut self, handle: Handle, name: &str) -> AccountIndex {
         if let Some(&known) = self.by_handle.get(&handle) {
             return known;
@@ -96,13 +96,13 @@ impl Account {
         self.id.get().copied()
     }
 
-    /// An id learned earlier or elsewhere. The first one stays.
+    /// Stores an id that the journal or an answer gave. The first one stays.
     pub(super) fn set_id(&self, id: UserId) {
-        // Somebody may have learned the same id at the same time.
+        // Another task may have stored the same id at the same time.
         let _ = self.id.set(id);
     }
 
-    /// For when the session turns out to be one of another store.
+    /// Used when the session turns out to belong to another store.
     pub(super) async fn forget_session(&self) {
         *self.session.lock().await = Session::None;
     }
@@ -121,7 +121,7 @@ pub(super) enum Registration {
     Refused(Problem),
 }
 
-/// Why nobody can act as this user.
+/// Why nothing can be sent as this user.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
     #[error("{}", .0.detail)]
@@ -158,7 +158,7 @@ impl Registrar {
         }
     }
 
-    /// HMAC-SHA256 of the handle, in base64url: whoever has the secret can log in as any imported user.
+    /// HMAC-SHA256 of the handle, in base64url. Whoever has the secret can log in as any imported user.
     fn password(&self, handle: &Handle) -> String {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, handle.as_str().as_bytes()))
     }
@@ -181,7 +181,7 @@ impl Registrar {
                 account.set_id(user.id);
                 Ok(Registration::New(user.id))
             }
-            // By an earlier run, or by a request of this one whose answer was lost: then the password is ours.
+            // An earlier run has registered the handle, or a request of this run whose answer was lost. Then the password is ours.
             StatusCode::CONFLICT => match self.access_token(account, None).await {
                 Ok(token) => {
                     let id = subject(&token).ok_or_else(|| answer.unexpected())?;
@@ -196,18 +196,18 @@ impl Registrar {
         }
     }
 
-    /// Whom the password of this account lets in, by a new login.
+    /// The user id of this account, from a new login with its password.
     pub(super) async fn who_is(&self, account: &Account) -> Result<UserId, SessionError> {
         let token = self.access_token(account, None).await?;
         subject(&token).ok_or_else(|| {
             SessionError::Refused(Problem {
-                title: "the access token names nobody".to_owned(),
+                title: "the access token names no user".to_owned(),
                 detail: String::new(),
             })
         })
     }
 
-    /// A token that is good for a minute at least. `refused` is one that a service would not take: it is replaced.
+    /// A token that is valid for at least a minute. `refused` is a token that a service has refused: it is replaced.
     pub(super) async fn access_token(&self, account: &Account, refused: Option<&str>) -> Result<String, SessionError> {
         let mut session = account.session.lock().await;
         let refresh_token = match &*session {
@@ -249,7 +249,7 @@ impl Registrar {
         Ok(answer.success::<NewSession>()?.into())
     }
 
-    /// `None` when the session has ended on the other side.
+    /// `None` if the session has ended at the service.
     async fn refresh(&self, refresh_token: &str) -> Result<Option<Tokens>, CallError> {
         let call = Call::post("/v1/sessions/refresh", json!({ "refresh_token": refresh_token }));
         let answer = self.api.call(&call).await?;
@@ -270,7 +270,7 @@ impl From<NewSession> for Tokens {
     }
 }
 
-/// Whom an access token is for. It came from its issuer, so that there is nothing to verify.
+/// The user whom an access token is for. It comes directly from its issuer, so that it needs no verification.
 fn subject(access_token: &str) -> Option<UserId> {
     let payload = URL_SAFE_NO_PAD.decode(access_token.split('.').nth(1)?).ok()?;
     serde_json::from_slice::<Subject>(&payload)

@@ -1,6 +1,6 @@
-//! Who follows whom: the edge list, and how it is found out what its lines mean.
+//! Who follows whom: the edge list, and how its format is detected.
 //!
-//! A file is read through before anything is taken from it: what it is taken for holds for all of its lines.
+//! A file is read completely before any edge is taken from it, because its format applies to all of its lines.
 
 use std::fmt;
 use std::path::Path;
@@ -11,14 +11,14 @@ use super::input::{InputError, Lines, Problem};
 /// Whether the first line names the columns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Header {
-    /// If the file shows it: by names that columns have, or by what stands below being of another kind
+    /// Detect it: by usual column names, or because the values below are of another kind
     #[default]
     Auto,
     Yes,
     No,
 }
 
-/// What is known of an edge list before it is looked at.
+/// What the arguments say about an edge list.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Given {
     pub(super) separator: Option<Separator>,
@@ -33,13 +33,13 @@ pub(super) struct Edge {
     pub(super) to: String,
 }
 
-/// What an edge list is taken for.
+/// The detected format of an edge list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shape {
     separator: Separator,
-    /// The least and the most that a line has.
+    /// The smallest and the largest number of columns in a line.
     columns: (usize, usize),
-    /// The first line that is no comment, and whether it is left out.
+    /// The first line that is no comment, and whether it is skipped as a header.
     first: Option<Vec<String>>,
     header: bool,
     comments: u64,
@@ -67,7 +67,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Names of columns, without case and without what is no letter; `id` or `nodeid` may follow.
+/// Usual column names, in lower case and with letters only. `id` or `nodeid` may follow.
 const PAIRS: [[&str; 2]; 9] = [
     ["source", "target"],
     ["from", "to"],
@@ -93,14 +93,14 @@ fn are_names_of_columns(first: &[String]) -> bool {
     PAIRS.iter().any(|[one, other]| is(&from, one) && is(&to, other))
 }
 
-/// What stands before the numbers, in "x1" and "x2".
+/// The text before the numbers, as in "x1" and "x2".
 fn numbered(first: &[String]) -> Option<&str> {
     let stem = first[0].strip_suffix('1')?;
     let is_stem = stem.ends_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '-' | ' '));
     (is_stem && first[1].strip_suffix('2') == Some(stem)).then_some(stem)
 }
 
-/// Whether a name shows that the first line's are people: it is one of them, or has the next number.
+/// Whether a name in another line shows that the first line contains users, not column names: it is one of them, or has the next number.
 fn is_like(first: &[String], name: &String) -> bool {
     let is_of_row = |stem| {
         let rest = name.strip_prefix(stem);
@@ -113,13 +113,13 @@ fn is_number(field: &str) -> bool {
     field.contains(|c: char| c.is_ascii_digit()) && field.parse::<f64>().is_ok()
 }
 
-/// A word, but none that stands for a value that is missing.
+/// Whether a field is a word that does not stand for a missing value.
 fn could_name_a_column(field: &str) -> bool {
     field.starts_with(char::is_alphabetic)
         && !["na", "nan", "none", "null"].contains(&field.to_ascii_lowercase().as_str())
 }
 
-/// The lines that say something.
+/// The next line that is neither empty nor a comment.
 fn said(lines: &mut Lines, comments: &mut u64) -> Result<Option<(u64, String)>, InputError> {
     for line in lines {
         let (line, text) = line?;
@@ -132,7 +132,7 @@ fn said(lines: &mut Lines, comments: &mut u64) -> Result<Option<(u64, String)>, 
     Ok(None)
 }
 
-/// Two fields at least, and names in the first two.
+/// The fields of a line: at least two, with names in the first two.
 fn fields(text: &str, separator: Separator) -> Result<Vec<String>, Problem> {
     let fields: Vec<String> = split(text.trim(), separator)?
         .iter()
@@ -144,13 +144,12 @@ fn fields(text: &str, separator: Separator) -> Result<Vec<String>, Problem> {
     }
 }
 
-/// What separates the fields of most lines: a tab, a semicolon or a comma outside quotes; else it is blanks, if that is what all
-/// lines have.
+/// What separates the fields of most lines: a tab, a semicolon or a comma outside quotes. Otherwise blanks, if all lines have them.
 fn separator(path: &Path) -> Result<Separator, InputError> {
     let candidates = [Separator::Tab, Separator::Semicolon, Separator::Comma];
     let (mut lines, mut count) = (Lines::open(path)?, 0_u64);
     let mut fits = [0_u64; 3];
-    // The first line whose first name would be another one if its fields were separated by blanks.
+    // The first line whose first name would change if blanks separated its fields.
     let mut other_than_blanks = None;
     while let Some((line, text)) = said(&mut lines, &mut 0)? {
         count += 1;
@@ -176,7 +175,7 @@ fn separator(path: &Path) -> Result<Separator, InputError> {
 }
 
 impl Shape {
-    /// Reads a file through.
+    /// Detects the format by reading the whole file.
     pub(super) fn of(path: &Path, given: Given) -> Result<Self, InputError> {
         let separator = match given.separator {
             Some(separator) => separator,
@@ -191,7 +190,7 @@ impl Shape {
         };
         let mut lines = Lines::open(path)?;
         let mut below = 0_u64;
-        // By column of the first line: whether it is a word there and a number in all others.
+        // For each column of the first line: whether it has a word there and a number in all other lines.
         let mut numbers_below: Vec<bool> = Vec::new();
         let mut people = false;
         while let Some((line, text)) = said(&mut lines, &mut shape.comments)? {
@@ -213,7 +212,7 @@ impl Shape {
             (_, None) | (Header::No, _) => false,
             (Header::Yes, _) => true,
             (Header::Auto, Some(first)) => {
-                // Of people who are numbers, or with a weight or a time.
+                // The values below are numbers as users, or there is a weight or a time.
                 let is_of_another_kind =
                     below > 0 && (numbers_below[..2] == [true, true] || numbers_below[2..].contains(&true));
                 !people && (is_of_another_kind || are_names_of_columns(first) || numbered(first).is_some())
@@ -222,7 +221,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// The edges of the file that this is the shape of.
+    /// The edges of the file of which this is the format.
     pub(super) fn edges(
         &self,
         path: &Path,

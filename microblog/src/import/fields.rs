@@ -1,17 +1,17 @@
-//! The fields of a line: one separator, and quotes as in CSV (RFC 4180), taken at their word. The usual readers of CSV forgive a
-//! quote that is never closed, and make one field of the rest of the file.
+//! The fields of a line: one separator, and quotes as in CSV (RFC 4180), strictly. The usual CSV readers accept a quote that is never
+//! closed, and make one field of the rest of the file.
 
 use std::fmt;
 
 use super::input::Problem;
 
-/// What stands between two fields.
+/// What separates two fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Separator {
     Tab,
     Semicolon,
     Comma,
-    /// Spaces and tabs, as many as there are
+    /// One or more spaces and tabs
     Blank,
 }
 
@@ -41,7 +41,7 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t')
 }
 
-/// Splits a record into its fields. [`Problem::UnclosedQuote`] says that it may go on in the next line.
+/// Splits a record into its fields. [`Problem::UnclosedQuote`] means that the record may continue in the next line.
 pub(super) fn split(record: &str, separator: Separator) -> Result<Vec<String>, Problem> {
     let mut fields = Vec::new();
     let mut rest = record;
@@ -69,7 +69,7 @@ pub(super) fn split(record: &str, separator: Separator) -> Result<Vec<String>, P
     }
 }
 
-/// What stands up to the closing quote, and what follows it.
+/// The text up to the closing quote, and the text after it.
 fn unquote(quoted: &str) -> Result<(String, &str), Problem> {
     let mut field = String::new();
     let mut rest = quoted;

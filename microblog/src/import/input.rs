@@ -8,7 +8,7 @@ use flate2::read::MultiGzDecoder;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BUFFER: usize = 128 * 1024;
-/// The most bytes that a line, or a record of several, may have: many times a post.
+/// The most bytes that a line, or a record of several lines, may have. A post is many times smaller.
 pub(super) const LONGEST: usize = 256 * 1024;
 
 /// Something in a file can't be read. Names the file and the line.
@@ -29,11 +29,11 @@ pub enum Problem {
     TooLong,
     #[error("a quote is opened and never closed")]
     UnclosedQuote,
-    #[error("a quoted field goes on after its closing quote, or a quote before was not closed")]
+    #[error("a quoted field goes on after its closing quote, or an earlier quote was not closed")]
     AfterQuote,
     #[error("expected two names, as in `a b`, found {0:?}")]
     NotAnEdge(String),
-    #[error("has another separator than most lines: put names that have one in them in quotes, or give --separator")]
+    #[error("has another separator than most lines: put names that contain one in quotes, or give --separator")]
     Separator,
     #[error("the first line must name the columns, `author` and `text` among them")]
     Columns,
@@ -50,7 +50,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens a file; whether it is compressed is told by its first bytes, not by its name.
+    /// Opens a file. Its first bytes say whether it is compressed, not its name.
     pub(super) fn open(path: &Path) -> Result<Self, InputError> {
         let failed = |source| InputError::Io {
             path: path.to_owned(),

@@ -1,7 +1,7 @@
-//! What an import remembers on disk, so that one that was interrupted goes on where it was: a file of JSON lines that
-//! only grows. A last line that was cut off is ignored.
+//! What an import stores on disk, so that it can continue after an interruption: a file of JSON lines, to which lines are only appended. A
+//! last line that is cut off is ignored.
 //!
-//! Forgetting costs time, never correctness: everything that an import sends may be sent again.
+//! A lost line costs time, but never correctness, because everything that an import sends is safe to send again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -28,7 +28,7 @@ enum Line {
     },
 }
 
-/// What an earlier run had done.
+/// What an earlier run did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Remembered {
     pub(super) users: Vec<(Handle, UserId)>,
@@ -47,14 +47,15 @@ pub(super) struct Journal {
 pub(super) enum JournalError {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} remembers another import ({found}); name another file with --state, or give --restart", .path.display())]
+    #[error("{} contains another import ({found}); name another file with --state, or give --restart", .path.display())]
     Another { path: PathBuf, found: String },
-    #[error("{} is no state of an import", .path.display())]
+    #[error("{} is not the state of an import", .path.display())]
     NotAJournal { path: PathBuf },
 }
 
 impl Journal {
-    /// Opens the journal of an import, and tells what it remembers. With `restart` it forgets that, of whichever import it is.
+    /// Opens the journal of an import, and returns what it contains. With `restart`, the content is dropped, even if it is of another
+    /// import.
     pub(super) fn open(path: &Path, import: &str, restart: bool) -> Result<(Self, Remembered), JournalError> {
         let failed = |source| JournalError::Io {
             path: path.to_owned(),
@@ -99,7 +100,7 @@ impl Journal {
                     found,
                 });
             }
-            // Never cut short a file that somebody named by mistake.
+            // Never truncates a file that somebody named by mistake.
             None if file.metadata().map_err(failed)?.len() > 0 => {
                 return Err(JournalError::NotAJournal { path: path.to_owned() });
             }
@@ -119,7 +120,7 @@ impl Journal {
         Ok((journal, remembered))
     }
 
-    /// Forgets everything.
+    /// Drops everything that is remembered.
     pub(super) fn restart(&mut self) -> Result<(), JournalError> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|source| JournalError::Io {
@@ -143,7 +144,7 @@ impl Journal {
         })
     }
 
-    /// One line, one write: a process that is killed leaves whole lines, but perhaps the last.
+    /// Each line is one write. So a killed process leaves only whole lines, except perhaps the last.
     fn write(&mut self, line: &Line) -> Result<(), JournalError> {
         let mut text = serde_json::to_vec(line).expect("a line of the journal is plain JSON");
         text.push(b'\n');
@@ -213,7 +214,7 @@ mod tests {
         let (mut journal, _) = Journal::open(&path, "a", false).unwrap();
         journal.items(5, &Tally::default()).unwrap();
         drop(journal);
-        // Another import, as after the file has grown.
+        // The import is another one, because the file has grown.
         assert_eq!(Journal::open(&path, "b", true).unwrap().1, Remembered::default());
         assert!(matches!(
             Journal::open(&path, "a", false),

@@ -1,13 +1,13 @@
-//! Under which handles the people of the files are registered.
+//! The handles with which the people of the files are registered.
 
 use event_log::crypto::sha256;
 use model::values::Handle;
 
-/// The handle under which a name of the files is registered: always the same one for the same name.
+/// The handle for a name of the files. The same name always gets the same handle.
 ///
-/// A name that is a handle already stays as it is, so that mentions in the posts still mean somebody; a mere number
-/// gets `user_` in front; anything else is made a handle, with a piece of its hash so that no two fall together. That
-/// is so for `user_` and a number, too.
+/// A name that is a valid handle stays as it is, so that mentions in the posts still refer to somebody. A number gets the prefix `user_`.
+/// Any other name is converted, and gets a part of its hash, so that no two names get the same handle. This includes names of the form
+/// `user_` and a number, which would collide with a prefixed number.
 pub(super) fn handle_of(name: &str) -> Handle {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let name = name.trim();
@@ -21,7 +21,7 @@ pub(super) fn handle_of(name: &str) -> Handle {
     {
         return handle;
     }
-    // Whose name could be a handle is the same with capitals.
+    // Capitals do not matter in names that are valid handles.
     let hash = sha256(Handle::parse(name).map_or(name, |_| &lower).as_bytes());
     let kept: String = lower
         .chars()

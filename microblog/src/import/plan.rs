@@ -1,5 +1,5 @@
-//! What an import does, in which order: decided by the files and the options alone, so that a later run finds the
-//! same things under the same numbers.
+//! What an import does, and in which order. Only the files and the options decide it, so that a later run finds the same items under the
+//! same numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,22 @@ use super::input::InputError;
 use super::names::handle_of;
 use super::posts::{Columns, Rows};
 
-/// What is to be read, and how.
+/// Which files are read, and how.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) follows: Option<(PathBuf, Shape)>,
     pub(super) posts: Option<(PathBuf, Columns)>,
     /// A line `a b` means only that a follows b.
     pub(super) directed: bool,
-    /// Every so manieth post is written by somebody of the follow graph; 0 leaves all to their authors.
+    /// Every `spread`-th post is written by a user of the follow graph. 0 leaves all posts to their authors.
     pub(super) spread: u64,
 }
 
-/// What the files hold: found by reading them once before anything is sent.
+/// What the files contain. They are read once for it before anything is sent.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) accounts: Accounts,
-    /// The first so many accounts are those of the follow graph.
+    /// How many accounts are of the follow graph. They come first.
     pub(super) graph_users: AccountIndex,
     pub(super) follows: u64,
     pub(super) posts: u64,
@@ -50,7 +50,7 @@ pub(super) enum Item {
 }
 
 impl Source {
-    /// Looks at the files to see how they are to be read.
+    /// Detects the formats of the files.
     pub(super) fn look_at(arguments: &Arguments) -> Result<Self, InputError> {
         let given = Given {
             separator: arguments.separator,
@@ -68,14 +68,14 @@ impl Source {
         })
     }
 
-    /// How they are read, for people.
+    /// How the files are read, in words for a person.
     pub(super) fn taken_for(&self) -> Vec<String> {
         let follows = self.follows.iter().map(|(_, shape)| shape.to_string());
         let posts = self.posts.iter().map(|(_, columns)| columns.to_string());
         follows.chain(posts).collect()
     }
 
-    /// Reads both files through. Only the users are kept.
+    /// Reads both files completely. Only the users are kept.
     pub(super) fn survey(&self) -> Result<Survey, InputError> {
         let mut accounts = Accounts::default();
         let (mut follows, mut posts) = (0, 0);
@@ -104,7 +104,7 @@ impl Source {
         })
     }
 
-    /// Everything there is to do, follows and posts mixed so that both end together.
+    /// All items to send, with follows and posts mixed so that both end together.
     pub(super) fn items<'a>(
         &self,
         survey: &'a Survey,
@@ -175,8 +175,7 @@ impl Source {
     }
 }
 
-/// Who of the follow graph writes this row, if one does: they take turns, in the order in which the edge list names
-/// them.
+/// The user of the follow graph who writes this row, if one does. They take turns, in the order in which the edge list names them.
 fn spread_author(number: u64, spread: u64, graph_users: AccountIndex) -> Option<AccountIndex> {
     if graph_users == 0 || number.checked_rem(spread)? != spread - 1 {
         return None;
@@ -185,7 +184,7 @@ fn spread_author(number: u64, spread: u64, graph_users: AccountIndex) -> Option<
     Some(AccountIndex::try_from(turn).expect("the remainder is below the number of graph users"))
 }
 
-/// The same for the same row in every run, another for every other row, even one that says the same.
+/// A key that is the same for a row in every run, and differs between rows, even between rows with the same text.
 fn idempotency_key(number: u64, author: &str, text: &str) -> String {
     let hash = sha256(format!("{number}\n{author}\n{text}").as_bytes());
     hash[..16]
@@ -193,7 +192,7 @@ fn idempotency_key(number: u64, author: &str, text: &str) -> String {
         .fold("import-".to_owned(), |key, byte| key + &format!("{byte:02x}"))
 }
 
-/// Takes from two streams in the proportion of their totals.
+/// Takes items from two streams in proportion to their totals.
 #[derive(Debug)]
 struct Mixed<F, P> {
     follows: F,
@@ -208,7 +207,7 @@ impl<T, F: Iterator<Item = T>, P: Iterator<Item = T>> Iterator for Mixed<F, P> {
     fn next(&mut self) -> Option<T> {
         let [follows, posts] = self.taken.map(u128::from);
         let [all_follows, all_posts] = self.totals.map(u128::from);
-        // A post is due when a smaller part of the posts is done than of the follows.
+        // A post is due if the finished part of the posts is smaller than the finished part of the follows.
         let post_is_due = posts * all_follows < follows * all_posts;
         let item = if post_is_due {
             self.posts

@@ -15,7 +15,7 @@ pub(super) struct Row {
     pub(super) text: String,
 }
 
-/// What a file of posts is taken for.
+/// The detected format of a file of posts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Columns {
     names: Vec<String>,
@@ -44,7 +44,7 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Opens a file whose first line names the columns; `author` and `text` are needed.
+    /// Opens a file whose first line names the columns. The columns `author` and `text` are required.
     pub(super) fn open(path: &Path) -> Result<Self, InputError> {
         let mut lines = Lines::open(path)?;
         let first = lines.next().transpose()?.map_or_else(String::new, |(_, text)| text);
@@ -67,7 +67,7 @@ impl Rows {
                 Err(Problem::UnclosedQuote) => {}
                 Err(problem) => return Err(self.lines.error(line, problem)),
             }
-            // A quoted text goes on over lines, up to one with a quote at least.
+            // A quoted text can go on over several lines. It ends at the earliest in a line that contains a quote.
             loop {
                 let more = self.lines.next().transpose()?;
                 let Some((_, more)) = more.filter(|_| record.len() <= LONGEST) else {

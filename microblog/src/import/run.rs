@@ -1,4 +1,4 @@
-//! Sends what is planned, so many requests at a time, and keeps the journal.
+//! Sends what is planned, with a limited number of requests at a time, and writes the journal.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::tally::{Kind, Outcome, Prefix, Refusal, Tally};
 use crate::api_client::{Answer, ApiClient, Call, Problem};
 use crate::progress::{Bar, Progress};
 
-/// How often the journal is told how far the items have come.
+/// How often the journal stores how far the items are.
 const BETWEEN_NOTES: Duration = Duration::from_secs(1);
 
 /// How an import ended.
@@ -83,8 +83,8 @@ impl<'a> Import<'a> {
         (ended, summary)
     }
 
-    /// Takes over what an earlier run had done, if it was done to this store: the password of one user must still
-    /// let in the same user.
+    /// Restores what an earlier run did, if it was done to this store. To check this, the password of one user must still log in the same
+    /// user.
     async fn recall(
         &self,
         survey: &Survey,
@@ -103,7 +103,7 @@ impl<'a> Import<'a> {
         };
         if !same_store {
             self.progress
-                .say("the earlier run of this import went to another store; beginning anew");
+                .say("the earlier run of this import used another store; starting again from the beginning");
             witness.forget_session().await;
             journal.restart()?;
             return Ok((0, Tally::default()));
@@ -201,7 +201,7 @@ impl<'a> Import<'a> {
         result
     }
 
-    /// Takes what comes until it ends, fails, or somebody presses Ctrl-C.
+    /// Takes results until the stream ends, an error occurs, or somebody presses Ctrl-C.
     async fn each<T>(
         &self,
         results: impl Stream<Item = T>,
@@ -255,7 +255,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Sends a command as this user, with another token if the first one is not taken.
+    /// Sends a command as this user, with another token if the first one is refused.
     async fn act(
         &self,
         kind: Kind,
@@ -306,6 +306,6 @@ fn refusal(place: impl std::fmt::Display, problem: &Problem) -> Refusal {
 }
 
 fn unregistered(kind: Kind, place: String) -> Outcome {
-    let reason = "a user of it could not be registered".to_owned();
+    let reason = "one of its users could not be registered".to_owned();
     Outcome::Refused(kind, Refusal { reason, example: place })
 }

@@ -1,4 +1,4 @@
-//! What an import says at its end.
+//! What an import prints at its end.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -13,9 +13,9 @@ pub(super) struct Summary {
     /// Over all runs of this import.
     pub(super) users: Tally,
     pub(super) items: Tally,
-    /// Users whom an earlier run, or somebody else with the same secret, had registered.
+    /// Users whom an earlier run, or somebody else with the same secret, had registered before.
     pub(super) known_before: u64,
-    /// What this run did itself.
+    /// How many requests this run sent.
     pub(super) this_run: u64,
     pub(super) took: Duration,
     pub(super) throttled: u64,

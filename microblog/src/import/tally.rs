@@ -1,4 +1,4 @@
-//! What has been done so far: how much was accepted, what was refused and why, and from where a later run goes on.
+//! What is done so far: how much was accepted, what was refused and why, and where a later run continues.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub(super) enum Kind {
     Post,
 }
 
-/// How one thing that was sent ended.
+/// The result of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Accepted(Kind),
@@ -30,9 +30,9 @@ impl Outcome {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// What many refusals have in common.
+    /// What many refusals have in common, as a heading.
     pub(super) reason: String,
-    /// Where, and what exactly.
+    /// Where it happened, and the exact reason.
     pub(super) example: String,
 }
 
@@ -83,7 +83,7 @@ impl Tally {
     }
 }
 
-/// Items finish in any order; what a later run may skip is the part from the beginning without a gap.
+/// Items finish in any order. A later run may skip only the items from the beginning up to the first that is not finished.
 #[derive(Debug, Default)]
 pub(super) struct Prefix {
     done: u64,
@@ -92,7 +92,7 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// Goes on where an earlier run had come to.
+    /// Continues where an earlier run stopped.
     pub(super) fn resume(done: u64, tally: Tally) -> Self {
         Self {
             done,
@@ -109,7 +109,7 @@ impl Prefix {
         }
     }
 
-    /// So many items from the beginning are finished, and this is how.
+    /// How many items from the beginning are finished, and their results.
     pub(super) fn done(&self) -> (u64, &Tally) {
         (self.done, &self.tally)
     }

@@ -1,4 +1,4 @@
-//! Compares what is served of one user with what the oracle says: to the user, and to others.
+//! Compares what a user, and what other viewers, are served with what the oracle says.
 
 use std::collections::HashMap;
 
@@ -18,16 +18,16 @@ use super::timeline::Entry;
 use super::viewers::Eyes;
 use crate::api_client::ApiClient;
 
-/// Something is not served as it should be.
+/// Something that is not served as it should be.
 #[derive(Debug, Clone)]
 pub(super) struct Difference {
     pub(super) place: String,
     pub(super) what: String,
-    /// If one of these was touched meanwhile, this says nothing.
+    /// If one of these changed during the run, the difference says nothing.
     pub(super) depends_on: Vec<Dependency>,
 }
 
-/// What was found out about one user, one post, or one public list.
+/// The findings about one user, one post, or one public list.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) differences: Vec<Difference>,
@@ -44,7 +44,7 @@ impl Findings {
     }
 }
 
-/// Asks as anybody, and knows what the answer should be.
+/// Sends requests as any user, and knows the right answers.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     pub(super) oracle: &'a Oracle,
@@ -53,33 +53,33 @@ pub(super) struct Checker<'a> {
     pub(super) consistency_token: &'a str,
     pub(super) page_size: u32,
     pub(super) now: DateTime<Utc>,
-    /// Decides what is chosen by chance.
+    /// Determines the random choices.
     pub(super) seed: u64,
 }
 
-/// One of the lists of posts, as somebody sees it.
+/// A list of posts, as one viewer sees it.
 pub(super) struct PostList<'l> {
     pub(super) place: String,
     pub(super) path: &'l str,
     pub(super) eyes: &'l Eyes,
-    /// What decides whether there is a list at all.
+    /// What decides whether the list exists at all.
     pub(super) depends_on: Vec<Dependency>,
 }
 
-/// One of the lists of people: whom it should show, newest first.
+/// A list of people: whom it should show, newest first.
 pub(super) struct PeopleList<'l> {
     pub(super) place: String,
     pub(super) path: &'l str,
     pub(super) expected: &'l [(EventId, UserIndex)],
-    /// What decides whether there is a list at all.
+    /// What decides whether the list exists at all.
     pub(super) depends_on: Vec<Dependency>,
-    /// The stream that decides whether somebody is on it.
+    /// The stream that decides whether a user is on the list.
     pub(super) relation: &'l (dyn Fn(UserId) -> StreamId + Sync),
 }
 
 impl Checker<'_> {
-    /// Everything that belongs to one user, seen with that user's eyes, and the posts with others' eyes too. `upwards` as well: as
-    /// somebody polls.
+    /// Checks everything that belongs to one user, as that user sees it, and the posts also as other viewers see them. With `upwards`, also
+    /// polls the lists.
     pub(super) async fn user(&self, index: UserIndex, upwards: bool) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
         let (id, facts) = self.oracle.user(index);
@@ -143,10 +143,10 @@ impl Checker<'_> {
         Ok(findings)
     }
 
-    /// What everybody sees, with an account and without.
+    /// Checks what everybody sees, with an account and without.
     pub(super) async fn public_timeline(&self) -> anyhow::Result<Findings> {
         let mut findings = Findings::default();
-        let nobody = self.eyes(None, "nobody")?;
+        let nobody = self.eyes(None, "a visitor without an account")?;
         for eyes in std::iter::once(nobody).chain(self.anybody()?) {
             let list = PostList {
                 place: eyes.see("public timeline".to_owned()),
@@ -173,7 +173,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A token for somebody, signed here.
+    /// An access token for a user, signed here.
     pub(super) fn access_token(&self, index: UserIndex) -> anyhow::Result<String> {
         let (id, facts) = self.oracle.user(index);
         let subject = Subject {
@@ -186,7 +186,7 @@ impl Checker<'_> {
     }
 
     async fn gone(&self, id: UserId, findings: &mut Findings) -> anyhow::Result<()> {
-        let nobody = self.eyes(None, "nobody")?;
+        let nobody = self.eyes(None, "a visitor without an account")?;
         match self.reader(&nobody).get::<api::User>(format!("/v1/users/{id}")).await {
             Err(ReadError::Status {
                 status: StatusCode::NOT_FOUND,
@@ -259,7 +259,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What is not right in a post that is where it should be.
+    /// What is wrong in a post that is in the right place.
     pub(super) fn wrong_in(
         &self,
         list: &PostList<'_>,
@@ -343,7 +343,7 @@ impl Checker<'_> {
         })
     }
 
-    /// Everything that decides whether, and how, `viewer` sees the entry.
+    /// Everything that decides whether `viewer` sees the entry, and how it looks.
     pub(super) fn dependencies(&self, viewer: Option<UserIndex>, author: UserId, entry: Entry) -> Vec<Dependency> {
         let mut streams = vec![StreamId::user(author)];
         match entry.original {

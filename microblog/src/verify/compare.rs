@@ -1,4 +1,4 @@
-//! Two lists, newest first, walked side by side: what should be there and what is.
+//! Walks two lists side by side, newest first: the expected one and the served one.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -8,7 +8,7 @@ use std::iter::Peekable;
 pub(super) enum Fault<T> {
     Missing(T),
     Unexpected(T),
-    /// Served before, or older ones were.
+    /// It was served before, or older ones were served before it.
     Misordered(T),
 }
 
@@ -22,22 +22,22 @@ impl<T> Fault<T> {
     }
 }
 
-/// What became of one served entry.
+/// The result for one served entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Step<T> {
     pub(super) faults: Vec<Fault<T>>,
-    /// The entry as it should be, if it should be here.
+    /// The expected entry, if it belongs here.
     pub(super) matched: Option<T>,
 }
 
-/// Takes the served keys one after another.
+/// Takes the served keys one after the other.
 pub(super) struct Comparison<I: Iterator, K> {
     expected: Peekable<I>,
     last: Option<K>,
 }
 
 impl<T: Copy, K: Ord + Copy, I: Iterator<Item = (K, T)>> Comparison<I, K> {
-    /// `expected` comes with strictly falling keys.
+    /// `expected` has strictly falling keys.
     pub(super) fn new(expected: I) -> Self {
         Self {
             expected: expected.peekable(),
@@ -57,7 +57,7 @@ impl<T: Copy, K: Ord + Copy, I: Iterator<Item = (K, T)>> Comparison<I, K> {
         let mut faults = Vec::new();
         loop {
             match self.expected.peek().map(|(expected, _)| expected.cmp(&key)) {
-                // Should have come before this one.
+                // The expected entry should have come before the served one.
                 Some(Ordering::Greater) => faults.extend(self.expected.next().map(|(_, entry)| Fault::Missing(entry))),
                 Some(Ordering::Equal) => {
                     return Step {
@@ -73,7 +73,7 @@ impl<T: Copy, K: Ord + Copy, I: Iterator<Item = (K, T)>> Comparison<I, K> {
         }
     }
 
-    /// Nothing more was served.
+    /// Ends the comparison: nothing more was served.
     pub(super) fn end(self) -> impl Iterator<Item = Fault<T>> {
         self.expected.map(|(_, entry)| Fault::Missing(entry))
     }

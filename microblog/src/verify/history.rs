@@ -1,4 +1,4 @@
-//! Reads the events: all of them once, and at the end those that came meanwhile.
+//! Reads the events: first all of them, and at the end those that were written during the run.
 
 use std::collections::HashSet;
 
@@ -14,16 +14,16 @@ use mongodb::error::Error;
 
 use super::oracle::{Facts, text_hash};
 
-/// An event may be in the store later than its id says: clocks differ, and a write may be tried for seconds.
+/// An event may reach the store later than its id says: clocks differ, and a write may be repeated for seconds.
 const LATE: TimeDelta = TimeDelta::minutes(2);
 const BATCH: u32 = 2_000;
 
-/// The events that one reading found.
+/// What one pass over the events found.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct Observation {
     pub(super) facts: Facts,
     pub(super) events: u64,
-    /// When the reading began, and which events young enough to have company in the same minutes it found.
+    /// When the pass began, and its events that are so recent that later ones may still get ids of the same minutes.
     begun: DateTime<Utc>,
     recent: HashSet<EventId>,
 }
@@ -36,15 +36,15 @@ pub(super) enum Dependency {
     PostCounts(PostId),
 }
 
-/// Reads every event; those that an operator discarded did not happen.
+/// Reads every event. An event that an operator discarded counts as if it had never happened.
 pub(super) async fn read_all(
     events: &Database,
     discarded: &HashSet<EventId>,
     now: DateTime<Utc>,
     mut seen: impl FnMut(u64),
-) -> anyhow::Result<Reading> {
+) -> anyhow::Result<Observation> {
     let recent_from = uuid_v7_floor(now - LATE);
-    let mut reading = Reading {
+    let mut observation = Observation {
         facts: Facts::default(),
         events: 0,
         begun: now,
@@ -52,20 +52,22 @@ pub(super) async fn read_all(
     };
     let mut stream = scan(events, bson::doc! {}).await?;
     while let Some(recorded) = stream.try_next().await? {
-        reading.events += 1;
-        seen(reading.events);
+        observation.events += 1;
+        seen(observation.events);
         if recorded.id.as_uuid() >= recent_from {
-            reading.recent.insert(recorded.id);
+            observation.recent.insert(recorded.id);
         }
         if !discarded.contains(&recorded.id) {
-            reading.facts.apply(recorded.id, recorded.version, &decode(&recorded)?);
+            observation
+                .facts
+                .apply(recorded.id, recorded.version, &decode(&recorded)?);
         }
     }
-    Ok(reading)
+    Ok(observation)
 }
 
-impl Reading {
-    /// What was touched by events that this reading did not find.
+impl Observation {
+    /// What was changed by events that this pass did not find.
     pub(super) async fn touched_since(&self, events: &Database) -> anyhow::Result<HashSet<Dependency>> {
         let mut touched = HashSet::new();
         let from = EventId::from_uuid(uuid_v7_floor(self.begun - LATE));
@@ -80,7 +82,7 @@ impl Reading {
     }
 }
 
-/// What a post said from a time on.
+/// The text of a post from a point in time on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextVersion {
     pub(super) version: i64,
@@ -88,7 +90,7 @@ pub(super) struct TextVersion {
     pub(super) at: DateTime<Utc>,
 }
 
-/// Every text of a post, the present one first. None is left of a deleted one.
+/// Every text of a post, the present one first. A deleted post has none.
 pub(super) async fn texts_of(
     events: &Database,
     discarded: &HashSet<EventId>,
@@ -117,7 +119,7 @@ pub(super) async fn texts_of(
     Ok(texts)
 }
 
-/// What can't be read can't be judged. Discarded, it counts as never happened.
+/// An unreadable event is an error, because its effect is unknown. If an operator discards it, it counts as if it had never happened.
 fn decode(recorded: &RecordedEvent) -> anyhow::Result<Event> {
     let unreadable = || {
         format!(

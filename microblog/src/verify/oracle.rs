@@ -1,7 +1,7 @@
-//! What everybody should see, by the definitions alone: the state of every aggregate after its last event, and lists
-//! that are put together from it by brute force.
+//! What every user should see, by the definitions alone: the state of every aggregate after its last event, and lists that are computed
+//! from it by brute force.
 //!
-//! Shares nothing with the views but the events. Texts are kept as hashes: of a million posts, 100 MB.
+//! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +13,7 @@ use model::values::Visibility;
 
 use super::timeline::{Entry, HomeTimeline};
 
-/// A user's place in the oracle: half a billion follows fit where ids would not.
+/// The index of a user in the oracle. It is much smaller than an id, so that half a billion follows fit in memory.
 pub(super) type UserIndex = u32;
 
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,7 @@ pub(super) struct PostFacts {
 struct FollowFacts {
     version: i64,
     active: bool,
-    /// The event that made it so: lists are ordered by it.
+    /// The event that set this state. Lists are ordered by it.
     event: EventId,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Takes an event in, in whatever order: of each stream the highest version counts.
+    /// Applies an event. The order does not matter: the highest version of each stream counts.
     pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
         match event.state() {
             State::User(user) => {
@@ -159,7 +159,7 @@ impl Facts {
         })
     }
 
-    /// Everything has been applied: puts the lists together.
+    /// Builds the lists, after all events are applied.
     pub(super) fn into_oracle(self) -> Oracle {
         let count = self.users.len();
         let mut entries: Vec<Vec<Entry>> = vec![Vec::new(); count];
@@ -215,7 +215,7 @@ impl Facts {
         for (&(follower, followee), follow) in &self.follows {
             if !follow.active {
                 if live(follower) && follower != followee {
-                    // Whatever order a map has: the same one each time.
+                    // The order of a map is random. The minimum makes the choice the same each time.
                     let known = former_followers.entry(followee).or_insert(follower);
                     *known = follower.min(*known);
                 }
@@ -280,15 +280,15 @@ pub(super) struct Oracle {
     posts: HashMap<PostId, PostFacts>,
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
-    /// What each user keeps, the one kept last first.
+    /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
-    /// What each user wrote and reposted, newest first, without what is gone.
+    /// What each user wrote and reposted, newest first, without anything deleted.
     entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
     followers: Vec<Vec<(EventId, UserIndex)>>,
-    /// One of those who followed a user once, and do so no longer.
+    /// One user who followed this user once, and does not any more.
     former_followers: HashMap<UserIndex, UserIndex>,
-    /// The answers to a post that are not gone, newest first.
+    /// The replies to a post that are not deleted, newest first.
     replies: HashMap<PostId, Vec<PostId>>,
     counts: Vec<Counts>,
     post_counts: HashMap<PostId, PostCounts>,
@@ -328,21 +328,21 @@ impl Oracle {
         self.reposts.get(&(user, post)).is_some_and(|repost| repost.active)
     }
 
-    /// Every undeleted post and every repost of one that this user may see, by themselves or by whom they follow.
+    /// Every undeleted post that this user may see, and every repost of one, by the user or by their followees.
     pub(super) fn home_timeline(&self, user: UserIndex) -> HomeTimeline<'_> {
         let followees = self.following[user as usize].iter().map(|&(_, followee)| followee);
-        // Who follows an author, or is one, may see all that they wrote; followers-only posts are never reposted.
+        // A follower of an author, and the author, may see all posts of the author. Followers-only posts are never reposted.
         let authors = std::iter::once(user).chain(followees.filter(|&followee| followee != user));
         HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())))
     }
 
-    /// Whom a user follows. Nobody follows without an account.
+    /// The users whom a user follows. A viewer without an account follows nobody.
     pub(super) fn followees(&self, viewer: Option<UserIndex>) -> HashSet<UserIndex> {
         let following = viewer.map_or(&[][..], |viewer| self.following(viewer));
         following.iter().map(|&(_, followee)| followee).collect()
     }
 
-    /// Whether a post is there, and for this viewer, who follows these users.
+    /// Whether a post exists and is visible to this viewer, who follows `followees`.
     pub(super) fn shows(&self, post: PostId, viewer: Option<UserIndex>, followees: &HashSet<UserIndex>) -> bool {
         self.posts.get(&post).is_some_and(|post| {
             let admitted = || viewer == Some(post.author) || followees.contains(&post.author);
@@ -351,7 +351,7 @@ impl Oracle {
         })
     }
 
-    /// A user's posts and reposts, as somebody sees them who follows these users.
+    /// A user's posts and reposts that this viewer, who follows `followees`, may see.
     pub(super) fn posts_of<'o>(
         &'o self,
         user: UserIndex,
@@ -364,7 +364,7 @@ impl Oracle {
             .map(move |entry| (user, entry))
     }
 
-    /// What a user keeps and may see, who follows these users; the one kept last first.
+    /// The bookmarks of a user that the user may see, who follows `followees`. The latest is first.
     pub(super) fn bookmarks<'o>(
         &'o self,
         user: UserIndex,
@@ -374,7 +374,7 @@ impl Oracle {
         bookmarks.filter(move |&(_, post)| self.shows(post, Some(user), followees))
     }
 
-    /// The direct answers to a post that this viewer may see, newest first.
+    /// The direct replies to a post that this viewer may see, newest first.
     pub(super) fn replies<'o>(
         &'o self,
         post: PostId,
@@ -387,7 +387,8 @@ impl Oracle {
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
     }
 
-    /// What a post answers, back to the beginning or to what this viewer may not see, at most so many; the oldest first.
+    /// The chain of posts that a post replies to, the oldest first. It ends at the beginning, at a post that this viewer may not see, or
+    /// after `most` posts.
     pub(super) fn ancestors(
         &self,
         post: PostId,
@@ -406,7 +407,7 @@ impl Oracle {
         ancestors
     }
 
-    /// Who likes these posts, and who reposted them, newest first: one look at all likes and reposts for all of them.
+    /// Who likes these posts, and who reposted them, newest first. One pass over all likes and reposts serves all posts.
     pub(super) fn people_of(&self, posts: &[PostId]) -> HashMap<PostId, PostPeople> {
         let mut people: HashMap<PostId, PostPeople> = posts.iter().map(|&id| (id, PostPeople::default())).collect();
         let live = |user: UserIndex| self.users[user as usize].1.live;
@@ -428,7 +429,7 @@ impl Oracle {
         people
     }
 
-    /// Every post that ever was, in order.
+    /// Every post that ever existed, in order.
     pub(super) fn posts(&self) -> Vec<PostId> {
         let mut posts: Vec<PostId> = self.posts.keys().copied().collect();
         posts.sort_unstable();
@@ -456,7 +457,7 @@ impl Oracle {
         &self.followers[user as usize]
     }
 
-    /// Somebody who followed the user once, and does so no longer.
+    /// One user who followed the user once, and does not any more.
     pub(super) fn former_follower(&self, user: UserIndex) -> Option<UserIndex> {
         self.former_followers.get(&user).copied()
     }
@@ -469,7 +470,7 @@ pub(super) struct PostPeople {
     pub(super) reposters: Vec<(EventId, UserIndex)>,
 }
 
-/// Tells texts apart without keeping them. Not for anybody who wants to be fooled.
+/// Compares texts without keeping them. It does not resist deliberate collisions.
 pub(super) fn text_hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);

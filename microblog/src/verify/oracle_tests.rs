@@ -7,7 +7,7 @@ use model::values::Handle;
 use super::super::compare::{Comparison, Fault};
 use super::*;
 
-/// Ids and times that say their order.
+/// Ids and times in the order of their numbers.
 fn uuid(n: u128) -> uuid::Uuid {
     uuid::Uuid::from_u128(n)
 }
@@ -129,7 +129,7 @@ impl Given {
     }
 }
 
-/// What a list of posts shows to this viewer; none: without an account.
+/// What a list of posts shows to this viewer. `None` is a viewer without an account.
 fn seen_by(
     oracle: &Oracle,
     viewer: Option<u128>,
@@ -140,7 +140,7 @@ fn seen_by(
     posts.into_iter().map(|id| id.as_uuid().as_u128()).collect()
 }
 
-/// How what is served differs from what is expected, both newest first.
+/// The differences between the served and the expected list, both newest first.
 fn differences(expected: &[u128], served: &[u128]) -> Vec<String> {
     let mut comparison = Comparison::new(expected.iter().map(|&id| (id, id)));
     let mut faults: Vec<_> = served.iter().flat_map(|&id| comparison.served(id, id).faults).collect();
@@ -220,7 +220,7 @@ fn a_repost_is_an_entry_of_its_own_until_it_or_its_original_is_gone() {
     given.repost(21, 2, 11, 2, false);
     given.repost(22, 2, 12, 1, true);
     given.post(12, 3, 2, true);
-    // Retracted and made again: a new id.
+    // Undone and done again: the repost has a new id.
     given.repost(23, 2, 11, 3, true);
     let oracle = given.oracle();
     assert_eq!(home(&oracle, 1), [23, 20, 11, 10]);
@@ -231,7 +231,7 @@ fn a_repost_is_an_entry_of_its_own_until_it_or_its_original_is_gone() {
             ..PostCounts::default()
         }
     );
-    // The count of posts is without reposts.
+    // The count of posts does not include reposts.
     assert_eq!(oracle.counts(oracle.find_user(user_id(2)).unwrap()).posts, 0);
 }
 
@@ -248,7 +248,7 @@ fn a_deleted_user_takes_all_that_is_theirs_out_of_sight() {
     assert_eq!(home(&oracle, 1), [11]);
     let one = oracle.find_user(user_id(1)).unwrap();
     assert_eq!(users(&oracle, oracle.following(one)), [2]);
-    // Counts come right by the sweep's own events, not by the tombstone.
+    // The deletion sweep's own events correct the counts, not the tombstone.
     assert_eq!(oracle.counts(one).following, 2);
     assert_eq!(oracle.public_timeline().len(), 1);
 }
@@ -298,7 +298,7 @@ fn likes_are_counted_while_they_last() {
     assert_eq!(given.oracle().post_counts(post_id(10)).likes, 1);
 }
 
-/// Ann's posts, as everybody sees them; what a service would serve that forgot to ask is a difference.
+/// Ann's posts, as every viewer sees them. If a service forgot to check the follow, its answer would be a difference.
 #[test]
 fn posts_for_followers_are_expected_by_those_alone_who_follow_now() {
     let mut given = three_users();
@@ -355,7 +355,7 @@ fn a_former_follower_who_follows_again_or_is_gone_is_none() {
     assert_eq!(oracle.former_follower(oracle.find_user(user_id(1)).unwrap()), None);
 }
 
-/// 10 ← 11 (for followers of Bob) ← 12 ← 13, and beside it 14, which answers 12, for followers, and 15, which is deleted.
+/// 10 ← 11 (for Bob's followers) ← 12 ← 13. Beside it, 14 replies to 12, for followers, and 15 is deleted.
 #[test]
 fn a_thread_ends_where_the_viewer_may_not_look() {
     let mut given = three_users();
@@ -403,7 +403,7 @@ fn who_likes_or_reposted_a_post_comes_newest_first_as_long_as_it_lasts() {
         given.like(user, 10, 1, true);
         given.repost(20 + user, user, 10, 1, true);
     }
-    // One likes it anew, one no longer, and one is gone.
+    // One user likes it again, one unlikes it, and one is deleted.
     given.like(1, 10, 2, false);
     given.like(1, 10, 3, true);
     given.like(2, 10, 2, false);

@@ -1,5 +1,5 @@
-//! What belongs to one post: its conversation, who likes and who reposted it, and what it said before; with the eyes of everybody whom
-//! it is shown to or kept from.
+//! Checks what belongs to one post: its conversation, its likes and reposts, and its earlier texts, for every kind of viewer who may or may
+//! not see it.
 
 use model::api;
 use model::events::StreamId;
@@ -13,11 +13,11 @@ use super::served::{ReadError, Thread, Version};
 use super::timeline::Entry;
 use super::viewers::Eyes;
 
-/// As the API has it.
+/// The limit of the API.
 const MOST_ANCESTORS: usize = 50;
 
 impl Checker<'_> {
-    /// `texts` are what the post has said, the present one first.
+    /// `texts` are all texts of the post, the present one first.
     pub(super) async fn post(
         &self,
         id: PostId,
@@ -52,7 +52,7 @@ impl Checker<'_> {
     }
 }
 
-/// One look at one post.
+/// One post, as one viewer sees it.
 struct Look<'l> {
     checker: &'l Checker<'l>,
     id: PostId,
@@ -87,7 +87,7 @@ impl Look<'_> {
         }
     }
 
-    /// The post is not for this viewer: nothing of it is.
+    /// The viewer may not see the post, so that every list of it must be hidden too.
     async fn nothing(&self, findings: &mut Findings) -> anyhow::Result<()> {
         for what in ["thread", "likes", "reposts", "history"] {
             let path = self.path(what);
@@ -108,7 +108,7 @@ impl Look<'_> {
             let PostList { place, depends_on, .. } = self.list(what, &path);
             findings.differences.push(Difference {
                 place,
-                what: format!("this is nobody's to see, or not this viewer's: {what_else}"),
+                what: format!("nobody may see this, or not this viewer: {what_else}"),
                 depends_on,
             });
         }
@@ -147,7 +147,7 @@ impl Look<'_> {
             }
             findings.differences.push(Difference {
                 place: list.place.clone(),
-                what: format!("it answers {}, and served are {}", names(&right), names(&served)),
+                what: format!("expected ancestors: {}; served: {}", names(&right), names(&served)),
                 depends_on,
             });
         }
@@ -203,7 +203,7 @@ impl Look<'_> {
             findings.differences.push(Difference {
                 place: list.place,
                 what: format!(
-                    "versions {:?} are not, or do not say, what versions {:?} are and say",
+                    "served versions {:?}, expected versions {:?}; versions, texts or times differ",
                     versions(&served),
                     versions(texts)
                 ),
@@ -213,7 +213,7 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// What was answered; a refusal is a difference.
+    /// The answer, if there is one. A refusal becomes a difference.
     fn answered<T>(
         &self,
         answer: Result<T, ReadError>,

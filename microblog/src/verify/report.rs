@@ -1,28 +1,28 @@
-//! What `verify` found.
+//! The result of `verify`.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// The outcome of one run.
+/// The result of one run.
 #[derive(Debug)]
 pub struct Report {
     pub users: u64,
-    /// Posts of which everything was read, and by what they were chosen.
+    /// How many posts were read completely, and the seed that chose them.
     pub posts: u64,
     pub seed: u64,
     pub events: u64,
-    /// Items of all lists that were compared.
+    /// Compared items, over all lists.
     pub items: u64,
     pub pages: u64,
     pub differences: Vec<Finding>,
-    /// Differences that say nothing, because what they are about was written to meanwhile.
+    /// Differences that say nothing, because what they are about changed during the run.
     pub in_motion: u64,
-    /// So much was wrong that the rest was not looked at.
+    /// There were so many differences that the rest was not compared.
     pub gave_up: bool,
-    /// Events that an operator discarded, and that count as never happened.
+    /// Events that an operator discarded, and that count as if they had never happened.
     pub discarded: u64,
-    /// Events that are in the dead letters and that nobody has decided on.
+    /// Events that are dead letters and that wait for a decision.
     pub waiting_letters: u64,
     pub took: Duration,
 }
@@ -30,7 +30,7 @@ pub struct Report {
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which list of whom.
+    /// Which list, and whose.
     pub place: String,
     pub what: String,
 }
@@ -63,26 +63,26 @@ impl Report {
             self.seed,
         )?;
         if self.gave_up {
-            writeln!(out, "So much differs that the rest was not looked at.")?;
+            writeln!(out, "So much differs that the rest was not compared.")?;
         }
         if self.in_motion > 0 {
             writeln!(
                 out,
-                "{} places were not judged, because events that decide on them were written meanwhile.",
+                "{} places were not compared, because events that affect them were written during the run.",
                 self.in_motion
             )?;
         }
         if self.discarded > 0 {
             writeln!(
                 out,
-                "{} events are discarded dead letters and count as never happened.",
+                "{} events are discarded dead letters and count as if they had never happened.",
                 self.discarded
             )?;
         }
         if self.waiting_letters > 0 {
             writeln!(
                 out,
-                "{} events wait as dead letters, which may be why; see `microblog dead-letters list`.",
+                "{} events wait as dead letters, which may be the cause; see `microblog dead-letters list`.",
                 self.waiting_letters
             )?;
         }

@@ -1,6 +1,6 @@
-//! What query-svc serves, page by page: downwards to the end, and upwards as somebody polls.
+//! Reads what query-svc serves, page by page: downwards to the end, and upwards as a polling client does.
 //!
-//! A page may be short, or empty, and name a next one all the same: what it looked at was not for the reader.
+//! A page may be short or empty, and still name a next page: the reader may not see the items that it skipped.
 
 use chrono::{DateTime, Utc};
 use model::api::{self, Page};
@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 
 use crate::api_client::{ApiClient, Call, CallError};
 
-/// A list is longer than any list is: the cursors go round in circles.
+/// No list is so long. Beyond this, the cursors go round in circles.
 const MOST_PAGES: u64 = 10_000_000;
 
-/// So many pages upwards without anything new, one after the other, are taken for the end.
+/// After so many pages in a row without anything new, polling has reached the end.
 const BARREN_PAGES: u32 = 1_000;
 
 /// A page of a list.
@@ -32,7 +32,7 @@ impl<T: DeserializeOwned> Paged for Page<T> {
     }
 }
 
-/// A post in its conversation; its page is one of the answers.
+/// A post in its conversation. A page of it is a page of replies.
 #[derive(Debug, Deserialize)]
 pub(super) struct Thread {
     pub(super) ancestors: Vec<api::Post>,
@@ -50,7 +50,7 @@ impl Paged for Thread {
     }
 }
 
-/// What a post said from a time on.
+/// The text of a post from a point in time on.
 #[derive(Debug, Deserialize)]
 pub(super) struct Version {
     pub(super) version: i64,
@@ -58,7 +58,7 @@ pub(super) struct Version {
     pub(super) at: DateTime<Utc>,
 }
 
-/// One reader of lists: whose token, and which writes it wants to see.
+/// A reader of lists: its access token, and which writes it requires to see.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a> {
     pub(super) api: &'a ApiClient,
@@ -69,7 +69,7 @@ pub(super) struct Reader<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
-    /// An answer that is no page, such as 404: it may be right, or be a difference.
+    /// An answer that is no page, such as 404. It may be right, or be a difference.
     #[error("{path} was answered {status}: {title}")]
     Status {
         path: String,
@@ -108,7 +108,7 @@ impl Reader<'_> {
         self.get(page_path).await
     }
 
-    /// Hands every item of a list to `each`; answers how many pages it was.
+    /// Passes every item of a list to `each`. Returns the number of pages.
     pub(super) async fn each<P: Paged>(&self, path: &str, mut each: impl FnMut(P::Item)) -> Result<u64, ReadError> {
         let mut before: Option<String> = None;
         for pages in 1..=MOST_PAGES {
@@ -125,10 +125,10 @@ impl Reader<'_> {
         Err(circle(path, before.unwrap_or_default()))
     }
 
-    /// The oldest item of a list, and the cursor with which somebody goes on who has seen that one; `None` if the list is empty.
+    /// The oldest item of a list, and the cursor of a client that has seen only this item. `None` if the list is empty.
     pub(super) async fn bottom<P: Paged>(&self, path: &str) -> Result<Option<(P::Item, String)>, ReadError> {
         let mut before: Option<String> = None;
-        // Where the last page begins that has items, and how many it has.
+        // Where the last page with items begins, and how many it has.
         let mut last = None;
         for _ in 0..MOST_PAGES {
             let from = before.as_deref().map(|cursor| ("before", cursor));
@@ -155,8 +155,8 @@ impl Reader<'_> {
         Ok(items.into_iter().next().zip(prev))
     }
 
-    /// Polls upwards from a cursor. `each` takes a page, newest first, and tells whether it brought anything new, and whether
-    /// everything that has to come has come. Answers how many pages it was.
+    /// Polls upwards from a cursor. `each` takes a page, newest first. It returns whether the page has anything new, and whether all
+    /// expected items have come. Returns the number of pages.
     pub(super) async fn poll<P: Paged>(
         &self,
         path: &str,
@@ -185,7 +185,7 @@ fn circle(path: &str, cursor: String) -> ReadError {
     }
 }
 
-/// Cursors are opaque: they may hold any byte.
+/// Cursors are opaque: they may contain any byte.
 fn percent_encoded(byte: u8) -> String {
     if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
         char::from(byte).to_string()

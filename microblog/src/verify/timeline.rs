@@ -1,4 +1,4 @@
-//! A home timeline, merged from the lists of its authors entry by entry, so that it is never in memory as a whole.
+//! A home timeline, merged entry by entry from the lists of its authors, so that the whole timeline is never in memory.
 
 use std::collections::BinaryHeap;
 

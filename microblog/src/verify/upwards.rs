@@ -1,6 +1,6 @@
-//! Lists as somebody sees them who polls: from the oldest item upwards, with what each page says for the next.
+//! Checks lists as a polling client sees them: from the oldest item upwards, with the cursor that each page gives for the next.
 //!
-//! Items may come again. None may be missing, and none may be there that should not be.
+//! Items may come more than once. None may be missing, and none may come that should not be there.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -63,7 +63,7 @@ impl Checker<'_> {
             .map(|&(_, user)| self.oracle.user(user).0)
             .collect();
         let polled = Polled::new(expected, |&user| user);
-        // Their order is that of events, which a page does not show; downwards it is checked.
+        // The order is that of the events, which a page does not show. It is checked when the list is read downwards.
         let faults = self
             .poll::<api::Page<api::User>, _, UserId>(eyes, list.path, polled, |user| user.id, |_| true, findings)
             .await?;
@@ -84,7 +84,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// What differs; or, inside, why the list could not be read.
+    /// The differences, or as the inner error why the list could not be read.
     async fn poll<P: Paged, T: Copy, K: Hash + Eq>(
         &self,
         eyes: &Eyes,
@@ -130,12 +130,12 @@ fn failed(place: &str, what: String, depends_on: &[super::history::Dependency]) 
     }
 }
 
-/// What should come when somebody polls, and what has come.
+/// What a polling client should see, and what it has seen.
 struct Polled<T, K> {
     expected: Vec<T>,
     key: fn(&T) -> K,
     missing: HashSet<K>,
-    /// What was served, and is to be expected.
+    /// What was served and is expected.
     seen: HashSet<K>,
     faults: Vec<Fault<T>>,
 }
@@ -151,7 +151,7 @@ impl<T: Copy, K: Hash + Eq> Polled<T, K> {
         }
     }
 
-    /// Somebody has seen the oldest item, and polls from there.
+    /// The client has seen the oldest item, and polls from there.
     fn begin(&mut self, oldest: T) {
         self.take(oldest);
     }
@@ -192,7 +192,7 @@ impl<T: Copy, K: Hash + Eq> Polled<T, K> {
 mod tests {
     use super::*;
 
-    /// What is said of pages, newest first, by somebody who has seen 1, where 4, 3, 2 and 1 are right.
+    /// The faults of these pages, newest first, for a client that has seen 1, if 4, 3, 2 and 1 are right.
     fn faults(pages: &[&[u32]]) -> Vec<Fault<u32>> {
         let mut polled = Polled::new(vec![4, 3, 2, 1], |&n| n);
         polled.begin(1);

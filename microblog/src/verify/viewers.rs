@@ -1,4 +1,4 @@
-//! With whose eyes is looked: a leak is what only those see for whom it is not.
+//! The viewers whose lists are compared. A leak is visible only to viewers who should not see an item.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -6,10 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::check::Checker;
 use super::oracle::UserIndex;
 
-/// So many accounts are tried until one is a stranger: where nearly everybody follows, there may be none.
+/// How many accounts are tried to find a stranger. If nearly everybody follows the author, there may be none.
 const TRIES: u32 = 32;
 
-/// Somebody who looks.
+/// A viewer.
 #[derive(Debug, Clone)]
 pub(super) struct Eyes {
     /// None: without an account.
@@ -17,7 +17,7 @@ pub(super) struct Eyes {
     /// Whom the viewer follows.
     pub(super) followees: HashSet<UserIndex>,
     pub(super) access_token: Option<String>,
-    /// Empty where it goes without saying.
+    /// Empty if the place already says whose view it is.
     whose: String,
 }
 
@@ -45,12 +45,12 @@ impl Checker<'_> {
         })
     }
 
-    /// Those whom something by an author is shown to, or kept from: nobody in particular, a follower, somebody who follows no longer, and
-    /// an account that has nothing to do with the author. As far as there are such people.
+    /// The viewers to whom something by an author is shown or not: a visitor without an account, a follower, a former follower, and a
+    /// stranger who has nothing to do with the author. A kind of viewer that does not exist is left out.
     pub(super) fn others(&self, author: UserIndex) -> anyhow::Result<Vec<Eyes>> {
         let followers = self.oracle.followers(author);
         let follower = chosen(self.seed, author, followers.len()).map(|index| followers[index].1);
-        let mut others = vec![self.eyes(None, "nobody in particular")?];
+        let mut others = vec![self.eyes(None, "a visitor without an account")?];
         for (viewer, whose) in [
             (follower, "the follower"),
             (self.oracle.former_follower(author), "the former follower"),
@@ -79,7 +79,7 @@ impl Checker<'_> {
         account.map(|index| self.eyes(Some(index), "the account")).transpose()
     }
 
-    /// Accounts by chance.
+    /// Random accounts.
     fn accounts(&self, salt: UserIndex) -> impl Iterator<Item = UserIndex> {
         let count = self.oracle.users().len();
         (0..TRIES)
@@ -89,14 +89,14 @@ impl Checker<'_> {
     }
 }
 
-/// A number that follows from a seed and from what it is for, and from nothing else.
+/// A random number that depends only on the seed and on what it is for.
 pub(super) fn chance(seed: u64, what: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     (seed, what).hash(&mut hasher);
     hasher.finish()
 }
 
-/// One of so many.
+/// A random index below `count`.
 fn chosen(seed: u64, what: impl Hash, count: usize) -> Option<usize> {
     let count = u64::try_from(count).ok().filter(|&count| count > 0)?;
     usize::try_from(chance(seed, what) % count).ok()

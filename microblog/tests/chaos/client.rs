@@ -1,4 +1,4 @@
-//! Requests that are repeated until somebody answers.
+//! Requests that are repeated until a replica answers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::world::{DEADLINE, Program, World};
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// So that nobody's processor is busy with being refused.
+/// The pause keeps the processors free while all requests are refused.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
 
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Client {
     turn: AtomicUsize,
 }
 
-/// What is to be sent.
+/// What to send.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) method: Method,
@@ -29,7 +29,7 @@ pub(crate) struct Call {
     pub(crate) bearer: Option<String>,
     pub(crate) body: Option<Value>,
     pub(crate) idempotency_key: Option<String>,
-    /// What the answer must know of.
+    /// The answer must include everything up to this token.
     pub(crate) token: Option<String>,
 }
 
@@ -70,13 +70,13 @@ impl Call {
     }
 }
 
-/// The first answer that settles it: a success, or a refusal.
+/// The first final answer: a success or a refusal.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
     pub(crate) token: Option<String>,
-    /// How many requests were sent before, and may or may not have been carried out.
+    /// How many requests were sent before. Each may or may not have been carried out.
     pub(crate) repeated: usize,
 }
 

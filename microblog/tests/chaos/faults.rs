@@ -1,4 +1,4 @@
-//! What happens to the processes.
+//! The faults that happen to the processes.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use rand::rngs::StdRng;
 use crate::person::Busy;
 use crate::world::{Program, REPLICAS, World};
 
-/// Longer than a lease lasts (`subscription.lease_duration`, 6 s): when it goes on, somebody else has its work.
+/// Longer than a lease lasts (`subscription.lease_duration`, 6 s). When the process continues, another owner has its work.
 const LONGER_THAN_A_LEASE: Duration = Duration::from_secs(8);
-/// Shorter: nobody has taken its work, and all that it wanted to do is late.
+/// Shorter than a lease. Nobody has taken the process's work, but all its writes are late.
 const A_MOMENT: Duration = Duration::from_millis(1_500);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     Kill(Program, usize),
-    /// Whoever takes over from the first is killed, too.
+    /// The successor of the first is killed, too.
     KillAll(Program),
     KillDatabase,
     Pause(Program, usize, Duration),
@@ -42,14 +42,14 @@ impl Fault {
         }
     }
 
-    /// Lets it happen in the middle of the work, and what was killed come back after some more of it; waits for nothing else, so that
-    /// one fault may meet what the last one has left.
+    /// Causes the fault in the middle of the work, and starts the killed process again after some more work. It waits for nothing else, so
+    /// that a fault may meet the effects of the last one.
     pub(crate) async fn happen(self, world: &mut World, busy: &Busy, random: &mut StdRng) {
         busy.more(random.random_range(1..40)).await;
         match self {
             Self::Kill(program, replica) => {
                 world.kill(program, replica);
-                // The other replica goes on.
+                // The other replica continues.
                 busy.more(random.random_range(0..40)).await;
                 world.start_again(program, replica);
             }
@@ -67,7 +67,7 @@ impl Fault {
             }
             Self::Pause(program, replica, pause) => {
                 world.pause(program, replica);
-                // No waiting for anything: this is the fault.
+                // The sleep waits for nothing: it is the fault.
                 tokio::time::sleep(pause).await;
                 world.resume(program, replica);
             }

@@ -1,4 +1,4 @@
-//! What people were told has happened, and whether just that is in the event store.
+//! What was acknowledged to people, and whether the event store contains exactly that.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use mongodb::bson::doc;
 
 use crate::world::World;
 
-/// An event that has to be there.
+/// An event that must exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
     event_type: String,
-    /// Of a post that is not deleted.
+    /// The text of a post that is not deleted.
     text: Option<String>,
 }
 
-/// What one person knows. Nobody else writes to these streams, so that there is one order for each.
+/// What one person knows. Nobody else writes to these streams, so that each has one order.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     streams: BTreeMap<String, Vec<Expected>>,
     pub(crate) acknowledged: usize,
     pub(crate) refused: usize,
-    /// Requests that had no answer.
+    /// Requests that got no answer.
     pub(crate) repeated: usize,
 }
 
@@ -32,7 +32,7 @@ impl Ledger {
         self.acknowledged += 1;
         let events = self.streams.entry(stream.to_string()).or_default();
         if event_type == "post.deleted" {
-            // The text is taken out of what was before.
+            // The deletion removes the text from the earlier events.
             for event in &mut *events {
                 event.text = None;
             }
@@ -44,7 +44,7 @@ impl Ledger {
     }
 }
 
-/// That the event store holds all that was acknowledged, once, and nothing else.
+/// Checks that the event store contains everything that was acknowledged, exactly once, and nothing else.
 pub(crate) async fn compare(world: &World, ledgers: &[Ledger]) {
     let databases = world.databases().await;
     let in_order = doc! { "stream": 1, "version": 1 };
@@ -72,7 +72,7 @@ pub(crate) async fn compare(world: &World, ledgers: &[Ledger]) {
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(found.is_empty(), "nobody was told of this: {found:#?}");
+    assert!(found.is_empty(), "these events were never acknowledged: {found:#?}");
 }
 
 fn text(recorded: &RecordedEvent) -> Option<String> {

@@ -1,13 +1,12 @@
-//! Everything is killed, again and again, while people write and read: nothing acknowledged is lost or there twice, nothing refused is
-//! there at all, and nobody reads less than they know of.
+//! All processes are killed, again and again, while people write and read. Nothing acknowledged is lost or duplicated, nothing refused
+//! takes effect, and no read shows less than the reader knows.
 //!
-//! The database, two command-svc, two query-svc and two projectors are processes of their own. At random moments one of
-//! them is killed (SIGKILL), or stopped for longer than a lease lasts (SIGSTOP). People repeat each command, with the same
-//! idempotency key, until somebody answers. At the end the event store has to hold exactly what was acknowledged, and
-//! `microblog verify` must find no difference.
+//! The database, two command-svc, two query-svc and two projectors are processes of their own. At random moments one of them is killed
+//! (SIGKILL), or stopped for longer than a lease lasts (SIGSTOP). People repeat each command, with the same idempotency key, until a
+//! replica answers. At the end, the event store must contain exactly what was acknowledged, and `microblog verify` must find no difference.
 //!
-//! `make chaos` does this three hundred times (`CHAOS_FAULTS`). The choice of faults and of commands is printed as a seed, and
-//! `CHAOS_SEED` makes the same choice again; when they happen is up to the machine.
+//! `make chaos` causes three hundred faults (`CHAOS_FAULTS`). The test prints the seed of the random faults and commands. `CHAOS_SEED`
+//! makes the same choices again, but their timing depends on the machine.
 
 mod client;
 mod faults;
@@ -25,7 +24,7 @@ use crate::faults::Fault;
 use crate::person::Crowd;
 use crate::world::World;
 
-/// How many are suffered in `make test`.
+/// How many faults `make test` causes.
 const FAULTS: usize = 12;
 const PEOPLE: usize = 6;
 
@@ -59,7 +58,7 @@ async fn chaos(seed: u64, faults: usize) {
     world.verify().await;
 }
 
-/// What the environment says.
+/// A number from the environment.
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     let text = env::var(name).ok()?;
     let Ok(value) = text.parse() else {
@@ -70,7 +69,7 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
 
 #[expect(
     clippy::print_stdout,
-    reason = "the seed, and what is going on, for whoever has to find out why it failed"
+    reason = "prints the seed and the progress, which help to explain a failure"
 )]
 fn say(text: std::fmt::Arguments<'_>) {
     println!("{text}");

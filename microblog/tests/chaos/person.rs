@@ -1,4 +1,4 @@
-//! People who write, and look whether what they wrote is there.
+//! People who write, and who check that their writes are visible.
 
 use std::cmp;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use crate::client::{Answer, Call, Client};
 use crate::ledger::Ledger;
 use crate::world::{World, eventually};
 
-/// Everybody, and what they have in common.
+/// All people, and what they share.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     people: Vec<Person>,
@@ -30,7 +30,7 @@ pub(crate) struct Crowd {
 struct Common {
     client: Client,
     users: Vec<UserId>,
-    /// Posts that nobody will delete: others may refer to them at any time.
+    /// Posts that are never deleted. Other people may refer to them at any time.
     kept: Mutex<Vec<PostId>>,
     acknowledged: AtomicUsize,
     stop: AtomicBool,
@@ -53,12 +53,12 @@ struct Person {
     bearer: String,
     random: StdRng,
     ledger: Ledger,
-    /// One's posts that others may refer to, and those that will be deleted.
+    /// The person's posts that are never deleted, and those that will be deleted.
     kept: Vec<PostId>,
     scratch: Vec<PostId>,
-    /// The request that wrote a post, and which.
+    /// The request that wrote the last post, and the post.
     last: Option<(Call, PostId)>,
-    /// What one does at the moment.
+    /// The person's present follows, likes and so on.
     follows: BTreeSet<UserId>,
     likes: BTreeSet<PostId>,
     bookmarks: BTreeSet<PostId>,
@@ -66,7 +66,7 @@ struct Person {
 }
 
 impl Crowd {
-    /// Registers everybody, while nothing is broken yet.
+    /// Registers all people, before the faults begin.
     pub(crate) async fn found(world: &World, size: usize, random: &mut StdRng) -> Self {
         let client = Client::new(world);
         let mut people = Vec::new();
@@ -89,7 +89,7 @@ impl Crowd {
         Self { people, common }
     }
 
-    /// Lets them write until they are told to stop.
+    /// Lets the people write until they are told to stop.
     pub(crate) fn start(self) -> Busy {
         let common = self.common;
         let people = self.people.into_iter().map(|mut person| {
@@ -116,26 +116,23 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
-    /// Waits until so many further commands are acknowledged.
+    /// Waits until so many more commands are acknowledged.
     pub(crate) async fn more(&self, commands: usize) {
         let enough = self.common.acknowledged.load(Ordering::SeqCst) + commands;
         eventually("more is written", async || {
             let somebody_panicked = self.people.iter().any(JoinHandle::is_finished);
-            assert!(
-                !somebody_panicked,
-                "somebody was answered what can't be, as was said before"
-            );
+            assert!(!somebody_panicked, "a person got a wrong answer; see the panic above");
             (self.common.acknowledged.load(Ordering::SeqCst) >= enough).then_some(())
         })
         .await;
     }
 
-    /// Waits until everybody is answered.
+    /// Waits until every person has an answer to the last request.
     pub(crate) async fn stop(self) -> Vec<Ledger> {
         self.common.stop.store(true, Ordering::SeqCst);
         let mut ledgers = Vec::new();
         for person in self.people {
-            ledgers.push(person.await.expect("nobody was answered what can't be"));
+            ledgers.push(person.await.expect("nobody got a wrong answer"));
         }
         ledgers
     }
@@ -183,7 +180,7 @@ impl Person {
         }
     }
 
-    /// A command that has to be carried out, now or when it was sent before.
+    /// A command that must be carried out, now or when an earlier attempt was sent.
     async fn command(&mut self, common: &Common, call: Call) -> Answer {
         let answer = common.client.send(&call.by(&self.bearer)).await;
         self.ledger.repeated += answer.repeated;
@@ -224,7 +221,7 @@ impl Person {
         post
     }
 
-    /// Whoever knows of a post finds it.
+    /// A reader that knows of a post finds it.
     async fn see(&mut self, common: &Common, post: PostId, text: &str, written: Answer) {
         let token = written.token.expect("a command answers with a token");
         let shown = if self.random.random() {
@@ -235,7 +232,7 @@ impl Person {
         assert_eq!(shown["text"], text, "an older {post} is shown");
     }
 
-    /// Looks for a post on the home timeline. While one waits for what has just been written, others may write more than fits on a page.
+    /// Finds a post in the home timeline. While the person waits for it, others may write more posts than fit on a page.
     async fn find_at_home(&self, common: &Common, post: PostId, token: &str) -> Value {
         let mut path = "/v1/timelines/home?limit=100".to_owned();
         let mut newer = 0;
@@ -275,7 +272,7 @@ impl Person {
         }
     }
 
-    /// The same request again is answered as it was.
+    /// The same request gets the same answer again.
     async fn repeat_the_last(&mut self, common: &Common) {
         let Some((call, post)) = self.last.clone() else { return };
         let answer = self.must(common, call).await;
@@ -289,7 +286,7 @@ impl Person {
         let answer = self.must(common, call).await;
         self.ledger
             .acknowledged(&StreamId::post(post), "post.edited", Some(&text));
-        // The page that shows it may be far down by now.
+        // The page that shows the post may be far down by now. So the post itself is read.
         let token = answer.token.expect("a command answers with a token");
         let shown = self.read(common, &format!("/v1/posts/{post}"), &token).await;
         assert_eq!(shown["text"], json!(text), "{post} is shown as it was before");
@@ -303,7 +300,7 @@ impl Person {
         let answer = self
             .command(common, Call::new(Method::DELETE, format!("/v1/posts/{post}")))
             .await;
-        // The first of several requests may have deleted it.
+        // An earlier attempt may have deleted it.
         let gone = answer.status == StatusCode::NOT_FOUND && answer.repeated > 0;
         assert!(
             answer.status.is_success() || gone,
@@ -388,7 +385,7 @@ impl Person {
             .acknowledged(&StreamId::follow(self.id, other), event_type, None);
     }
 
-    /// Nothing of this may leave a trace.
+    /// Requests that must be refused, and must have no effect.
     async fn be_refused(&mut self, common: &Common) {
         let kept = common.any_kept(&mut self.random);
         let nothing = PostId::new(chrono::Utc::now());

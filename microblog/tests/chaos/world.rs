@@ -1,4 +1,4 @@
-//! The processes: started, killed, stopped for a while.
+//! The processes: started, killed, paused.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use service::auth::generate_signing_key_pem;
 use service::config::{self, Environment};
 
-/// On a machine that does other things too, everything takes its time; more than this is a hang.
+/// A busy machine is slow. But a longer wait than this is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
-/// Of each of them.
+/// How many replicas each program has.
 pub(crate) const REPLICAS: usize = 2;
 
-/// Of the environment in which the programs run.
+/// Environment variables of the programs.
 type Variables = Vec<(String, String)>;
 
 /// One of the programs.
@@ -48,7 +48,7 @@ impl Program {
     }
 }
 
-/// A process that can be killed and started again under the same address.
+/// A process that can be killed and started again at the same address.
 #[derive(Debug)]
 pub(crate) struct Process {
     program: Program,
@@ -79,7 +79,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // However the test ends; it may be dead already.
+        // Kills the process however the test ends. It may be dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -89,7 +89,7 @@ impl Drop for Process {
 pub(crate) struct World {
     variables: Variables,
     processes: Vec<Process>,
-    /// Last, so that it is dropped after those who use it.
+    /// The last field, so that it is dropped after the processes that use it.
     server: Server,
 }
 
@@ -126,7 +126,7 @@ impl World {
         of_program.into_iter().nth(replica).expect("there are so many replicas")
     }
 
-    /// Where the replicas of a program answer.
+    /// The URLs of a program's replicas.
     pub(crate) fn urls(&self, program: Program) -> Vec<String> {
         let of_program = self.processes.iter().filter(|process| process.program == program);
         of_program
@@ -134,7 +134,7 @@ impl World {
             .collect()
     }
 
-    /// SIGKILL: nothing is written out, no lease is released.
+    /// SIGKILL: the process stores nothing and releases no lease.
     pub(crate) fn kill(&mut self, program: Program, replica: usize) {
         self.process(program, replica).kill();
     }
@@ -145,7 +145,7 @@ impl World {
         process.child = spawn(program, &process.address, &variables);
     }
 
-    /// SIGSTOP: it lives, holds all that it holds, and does nothing.
+    /// SIGSTOP: the process lives and keeps everything that it holds, but does nothing.
     pub(crate) fn pause(&mut self, program: Program, replica: usize) {
         self.process(program, replica).signal(Signal::STOP);
     }
@@ -245,10 +245,10 @@ fn spawn(program: Program, address: &str, variables: &Variables) -> Child {
     let command = command.stdin(Stdio::null()).stdout(Stdio::null());
     command
         .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; `cargo build --workspace` makes it", program.name()))
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo build --workspace` first", program.name()))
 }
 
-/// Cargo puts all programs of the workspace into one directory, and names only those of this package to its tests.
+/// Cargo puts all programs of the workspace into one directory, but tells tests only the paths of their own package's programs.
 fn beside_microblog() -> PathBuf {
     let microblog = Path::new(env!("CARGO_BIN_EXE_microblog"));
     microblog.parent().expect("it is in a directory").to_owned()
@@ -262,15 +262,15 @@ fn signal_process(process: u32, signal: Signal) {
     kill_process(pid, signal).expect("the process is there");
 }
 
-/// Looks until there is something to see.
+/// Repeats `look` until it returns something.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "it never came to pass that {what}");
-        // Between two looks, so that looking does not take the time that it waits for.
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
+        // A pause between two checks, so that the checks do not take the processor from what they wait for.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What people keep, and what nobody else learns of it.
+//! Bookmarks, and that other users never see them.
 
 use event_log::event_store::EventStore;
 use model::api::Post;
@@ -17,7 +17,7 @@ impl Stack {
             .await
     }
 
-    /// Page by page, one post each.
+    /// Reads the bookmarks page by page, with one post on each.
     async fn bookmarks(&self, user: &Person) -> Vec<PostId> {
         let posts: Vec<Post> = self.list("/v1/bookmarks", Some(user), 1).await;
         posts.iter().map(|post| post.id).collect()
@@ -84,7 +84,7 @@ e2e! {
 
         stack.unfollow(&bob, &ann).await;
         assert_eq!(stack.bookmarks(&bob).await, []);
-        // It can be taken back all the same.
+        // The bookmark can still be removed.
         stack.bookmark(Method::DELETE, &bob, post.id).await;
         stack.follow(&bob, &ann).await;
         assert_eq!(stack.bookmarks(&bob).await, []);

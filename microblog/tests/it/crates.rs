@@ -1,10 +1,10 @@
-//! The arrows between our crates, as docs/ARCHITECTURE.md draws them.
+//! Checks the arrows between our crates that docs/ARCHITECTURE.md draws.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// Each crate with all of ours that it is compiled with. What is not named here must not be reached, by any way.
+/// Each crate, and all of our crates that it is compiled with. It must not depend on any other, directly or indirectly.
 const ARROWS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("event-log", &["model"]),
@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("local-mongodb", &[]),
 ];
 
-/// The crates of a package's tree that lie below `root`: `name v0.1.0 (/path/of/it)`.
+/// The crates in a package's tree whose path is below `root`: `name v0.1.0 (/path/of/it)`.
 fn ours(package: &str, root: &Path) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args([

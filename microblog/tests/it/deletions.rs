@@ -1,4 +1,4 @@
-//! What is deleted or changed, everywhere that it was to be seen.
+//! Everything that is deleted or changed is so in every place that showed it.
 
 use model::api::{Post, User};
 use reqwest::StatusCode;
@@ -73,7 +73,7 @@ e2e! {
 }
 
 e2e! {
-    /// At once nothing of them is to be seen; the counts of others come right when the sweep has been there.
+    /// Everything of a deleted user disappears at once. The counts of other users are correct after the deletion sweep.
     async fn a_deleted_user_is_gone_at_once_and_swept_up_after() {
         let stack = Stack::start_with(&[
             ("sweep.look_every", "100ms"),

@@ -1,5 +1,5 @@
-//! The services do what their descriptions say, whatever they are sent: schemathesis makes requests of both OpenAPI documents, good ones
-//! and bad ones, and compares the answers.
+//! The services do what their descriptions say, for any request: schemathesis makes valid and invalid requests from both OpenAPI documents,
+//! and checks the answers.
 
 use std::process::Command;
 
@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::home::e2e;
 use crate::stack::{Person, Stack};
 
-/// Requests of each kind that are made up for each operation.
+/// How many requests of each kind are generated for each operation.
 const EXAMPLES: &str = "20";
-/// The same requests each time; `SCHEMATHESIS_SEED` makes others.
+/// The same seed makes the same requests. `SCHEMATHESIS_SEED` sets another seed.
 const SEED: &str = "1";
 
 e2e! {
@@ -27,7 +27,7 @@ e2e! {
         let _: serde_json::Value = stack.command(Method::POST, "/v1/posts", Some(&bob), Some(reply)).await;
 
         let (command, query) = (&stack.command.url, &stack.queries[0].url);
-        // Whoever is deleted can do nothing more.
+        // A deleted user can do nothing more. So another user deletes itself.
         test(&stack, command, &ada, &["--exclude-operation-id", "deleteUser"]).await;
         test(&stack, command, &gone, &["--include-operation-id", "deleteUser"]).await;
         test(&stack, query, &ada, &[]).await;
@@ -53,7 +53,7 @@ async fn test(stack: &Stack, url: &str, caller: &Person, operations: &[&str]) {
         .args(["--seed", &variable("SCHEMATHESIS_SEED", SEED)])
         .args(operations)
         .env("CONSISTENCY_TOKEN", stack.seen().expect("somebody has written"));
-    // It keeps what it has found before where it runs.
+    // schemathesis stores its findings in its working directory.
     let directory = tempfile::tempdir().expect("a directory");
     schemathesis.current_dir(directory.path());
     let output = tokio::task::spawn_blocking(move || schemathesis.output());

@@ -1,4 +1,4 @@
-//! `terraform-ec2/install.sh`, with stand-ins for what it downloads and runs: what it takes, what it refuses, what it leaves alone.
+//! `terraform-ec2/install.sh`, with stand-ins for everything that it downloads and runs: what it accepts, refuses and leaves unchanged.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -8,7 +8,7 @@ use std::process::Command;
 use manifest_tests::render::repository;
 use tempfile::TempDir;
 
-/// Stands for the programs that the script calls or downloads, by the name it is called by.
+/// Stands in for the programs that the script calls or downloads. It acts by the name under which it is called.
 const STAND_IN: &str = r#"#!/bin/bash
 name=${0##*/}
 echo "$name $*" >>"$MACHINE/calls"
@@ -28,7 +28,7 @@ case "$name $*" in
 esac
 "#;
 
-/// The disk that is attached, under the name that the system gives it.
+/// The attached disk, under the name that the system gives it.
 const DISK: &str = "disks/nvme-Amazon_Elastic_Block_Store_vol0123";
 
 /// A machine before its first start.
@@ -72,7 +72,7 @@ impl Machine {
         machine
     }
 
-    /// Makes releases that can be downloaded, and the settings that name them.
+    /// Makes releases that can be downloaded, and settings that name them.
     fn publish(&self, k3s: &str, helm: &str) {
         let k3s_program = format!("{STAND_IN}# {k3s}\n");
         let (k3s_name, architecture) = match std::env::consts::ARCH {
@@ -113,7 +113,7 @@ impl Machine {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// Writes a setting; the last one of a name counts.
+    /// Writes a setting. The last value of a name counts.
     fn set(&self, name: &str, value: &str) {
         let settings = self.read("etc/microblog/settings");
         self.write("etc/microblog/settings", &format!("{settings}{name}={value}\n"));
@@ -127,7 +127,7 @@ impl Machine {
         String::from_utf8(sum.stdout).expect("text")[..64].to_owned()
     }
 
-    /// Whether it succeeded, what was called, and what it said was wrong.
+    /// Whether the script succeeded, which programs it called, and its error output.
     fn install(&self) -> (bool, Vec<String>, String) {
         let _ = fs::remove_file(self.path("calls"));
         let path = std::env::var("PATH").expect("a PATH");
@@ -202,7 +202,7 @@ fn the_data_are_on_a_disk_of_their_own_that_another_machine_finds_again() {
             .read("etc/systemd/system/k3s.service")
             .contains(&format!("RequiresMountsFor={data}\n"))
     );
-    // The node has the same name and the same password, whatever machine it is.
+    // The node keeps its name and its password, whatever machine it runs on.
     assert!(
         machine
             .read("etc/rancher/k3s/config.yaml")

@@ -11,7 +11,7 @@ use mongodb::bson::{Binary, doc};
 
 use crate::stack::{DEADLINE, Person, Stack, eventually};
 
-/// Actix starts threads of its own; everything else shares these.
+/// Actix starts threads of its own. Everything else shares these threads.
 macro_rules! e2e {
     ($(#[$meta:meta])* async fn $name:ident() $body:block) => {
         $(#[$meta])*
@@ -37,14 +37,14 @@ e2e! {
 }
 
 e2e! {
-    /// The race that a fan-out and a backfill run: whichever comes first, nothing may fall between them.
+    /// A fan-out races with a backfill. Whichever comes first, no post may be missed by both.
     async fn a_post_and_a_follow_at_once_never_miss_each_other() {
         let stack = Stack::start().await;
         let author = stack.person("author").await;
         let followers = stack.crowd("follower", 8).await;
         let mut posted = Vec::new();
         for round in 0..12 {
-            // Half of them begin anew each time, so that edges come and go while the posts do.
+            // In each round, half of them unfollow and follow again, so that edges change while posts are written.
             for follower in followers.iter().skip(round % 2).step_by(2) {
                 stack.unfollow(follower, &author).await;
             }
@@ -123,7 +123,7 @@ e2e! {
     async fn two_thousand_posts_are_paged_without_a_gap_or_a_double() {
         const AUTHORS: usize = 4;
         const POSTS: usize = 500;
-        // Far more than the window, so that most of it lies below the floor.
+        // Far more posts than the window, so that most of them lie below the floor.
         let stack = Stack::start_with(&[("timelines.window", "60"), ("timelines.trim_one_in", "5"), ("timelines.trim_delay", "0s")]).await;
         let reader = stack.person("reader").await;
         let authors = stack.crowd("author", AUTHORS).await;
@@ -141,7 +141,7 @@ e2e! {
             }
         }))
         .await;
-        // Found by backfill and below the floor; the others by fan-out.
+        // Backfill and fan-out on read find the author's earlier posts. Fan-out on write adds the others.
         stack.follow(&reader, &authors[0]).await;
         let mut expected: Vec<PostId> = posts.into_iter().flatten().collect();
         expected.sort_by(|one, other| other.cmp(one));
@@ -157,7 +157,7 @@ e2e! {
     }
 }
 
-/// From the oldest page to the newest: `prev` leaves nothing out.
+/// Reads from the oldest page up to the newest: `prev` leaves nothing out.
 async fn go_up_again(stack: &Stack, reader: &Person, expected: &[PostId]) {
     let mut page: Page<Post> = stack.read("/v1/timelines/home?limit=50", Some(reader)).await;
     for _ in 0..20 {
@@ -201,7 +201,7 @@ e2e! {
 }
 
 e2e! {
-    /// Who has not read for long gets no entries any more, and finds everything there at the next visit all the same.
+    /// An owner who has not read for long gets no more entries, but still finds everything at the next visit.
     async fn an_owner_who_was_away_misses_nothing() {
         let stack = Stack::start_with(&[
             ("timelines.idle_after", "300ms"),

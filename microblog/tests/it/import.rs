@@ -1,4 +1,4 @@
-//! `microblog import` and `microblog verify`, as programs, against the services with their limits on.
+//! `microblog import` and `microblog verify`, as programs, against services with rate limits.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use crate::home::e2e;
 use crate::processes::Killed;
 use crate::stack::Stack;
 
-/// A ring of users with a few chords, and posts by some of them and by others; a few that can't be taken.
+/// A ring of users with a few chords, and posts by some of them and by others. The services refuse a few of these.
 struct Files {
     directory: TempDir,
     follows: PathBuf,
@@ -79,7 +79,7 @@ fn text(output: &Output) -> String {
     )
 }
 
-/// How far the journal says that the import has come.
+/// How many items are finished according to the journal.
 fn items_done(state: &Path) -> u64 {
     let Ok(mut files) = fs::read_dir(state.join("microblog/imports")) else {
         return 0;
@@ -101,7 +101,7 @@ e2e! {
         let files = Files::new();
         let state = files.directory.path().join("state");
         let mut first = Killed(files.import(&stack).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-        // What it says is read, lest it waits for us.
+        // The output must be read. Otherwise a full pipe would block the program.
         let said = BufReader::new(first.0.stderr.take().unwrap());
         let talking = std::thread::spawn(move || said.lines().map_while(Result::ok).count());
         crate::stack::eventually("the first run is in the middle", || async { (items_done(&state) > 10).then_some(()) }).await;
@@ -112,7 +112,7 @@ e2e! {
 
         let output = run(files.import(&stack)).await;
         let said = text(&output);
-        // Two posts that can't be, and one who would follow themselves, both ways.
+        // Two invalid posts, and a user who would follow itself, in both directions.
         assert_eq!(output.status.code(), Some(3), "{said}");
         for expected in [
             "edges: 2 columns, blanks, no header, the first is from \"0\" to \"1\", 1 comment left out",
@@ -128,7 +128,7 @@ e2e! {
         texts.dedup();
         assert_eq!((posts.len(), texts.len()), (POSTS, POSTS), "every post once");
         assert!(texts.contains(&"post 7, \"quoted\" &amp; on\ntwo lines"), "{texts:?}");
-        // Every second row is by the ring, in turn.
+        // Every second row is written by the users of the ring, in turn.
         let by_ring = posts.iter().filter(|post| post.author.handle.starts_with("user_")).count();
         assert_eq!(by_ring, POSTS / 2);
         let followers: Vec<User> = stack.list("/v1/users/@user_0/followers", None, 100).await;
@@ -187,7 +187,7 @@ e2e! {
         let files = Files::new();
         let first = Stack::start().await;
         assert_eq!(run(files.import(&first)).await.status.code(), Some(3));
-        // The same address on another store: as after somebody emptied the database.
+        // The same address with another store, as if somebody had emptied the database.
         let second = Stack::start().await;
         let mut import = files.import(&second);
         let state = fs::read_dir(files.directory.path().join("state/microblog/imports")).unwrap().next().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Authors with so many followers that they are not fanned out.
+//! Authors with so many followers that their posts are not fanned out.
 
 use futures_util::future::join_all;
 use model::ids::PostId;
@@ -19,7 +19,7 @@ e2e! {
         let mut posts = Vec::new();
         for (n, follower) in followers.iter().enumerate() {
             stack.follow(follower, &small).await;
-            // Writing while the crowd grows: before the limit, while it is crossed, and above it.
+            // The author writes while the crowd grows: before the limit, at the crossing, and above it.
             let writing = join_all((0..3).map(|m| {
                 let (stack, author) = (&stack, &author);
                 async move { stack.post(author, &format!("post {n}.{m}")).await.id }
@@ -32,7 +32,7 @@ e2e! {
         posts.push(stack.post(&author, "and once more").await.id);
         let mut expected = posts;
         expected.push(between);
-        // `small` has crossed the limit as well by now.
+        // By now, `small` has crossed the limit too.
         let expected = newest_first(expected);
         for follower in &followers {
             stack.assert_ids(&follower.handle, &stack.home_ids(follower).await, &expected).await;
@@ -57,14 +57,14 @@ e2e! {
         assert_eq!(stack.home_ids(&followers[0]).await, []);
         stack.delete(&author, late).await;
         stack.follow(&followers[0], &author).await;
-        // The original is there itself and as what was reposted.
+        // The timeline shows the original itself, and as a repost.
         assert_eq!(stack.home_ids(&followers[0]).await, [home[0], early]);
         stack.assert_verified().await;
     }
 }
 
 e2e! {
-    /// All of them at once, across the limit: who told whom about it must not depend on who was first.
+    /// All users follow at the same time, across the limit. The result must not depend on who comes first.
     async fn a_crowd_that_arrives_at_once_while_the_author_writes() {
         let stack = Stack::start_with(&[("timelines.fan_out_limit", "3"), ("timelines.window", "4")]).await;
         for round in 0..4 {

@@ -1,6 +1,6 @@
 //! The whole of Microblog: command-svc, query-svc and the projector against one database.
 //!
-//! What is read is read with the `Consistency-Token` of what was written: no test waits for a time.
+//! Every read sends the `Consistency-Token` of what was written before it: no test waits for a fixed time.
 
 mod bookmarks;
 mod crates;

@@ -1,4 +1,4 @@
-//! `minikube.sh`, with stand-ins for the programs that it calls: what it calls, when, and what it says when something is wrong.
+//! `minikube.sh`, with stand-ins for the programs that it calls: what it calls, when, and what it prints when something is wrong.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,17 +11,17 @@ use tempfile::TempDir;
 use crate::stack::eventually;
 
 const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator", "microblog"];
-/// What the script may use of the system; nothing else is on its PATH.
+/// The system's programs that the script may use. Nothing else is on its PATH.
 const SYSTEM: [&str; 16] = [
     "bash", "cat", "cksum", "cut", "dirname", "env", "grep", "head", "mkdir", "mktemp", "mv", "ps", "rm", "sleep",
     "tail", "touch",
 ];
 const FAKES: [&str; 7] = ["minikube", "kubectl", "helm", "docker", "podman", "make", "curl"];
 
-/// A machine with these programs and nothing else.
+/// A machine with these programs and no others.
 struct Machine(TempDir);
 
-/// How a run ended, and what it said and called.
+/// How a run ended, its output and its calls.
 #[derive(Debug)]
 struct Run {
     code: Option<i32>,
@@ -30,7 +30,7 @@ struct Run {
 }
 
 impl Machine {
-    /// With all programs, and Docker running.
+    /// A machine with all programs, on which Docker runs.
     fn new() -> Self {
         let machine = Self::with(&FAKES);
         machine.set("docker", "");
@@ -91,7 +91,7 @@ impl Machine {
         }
     }
 
-    /// Of the profile that the stand-ins know, at ports that nobody uses here.
+    /// Runs `up` with the profile of the stand-ins, at ports that nobody else uses here.
     fn up(&self, more: &[&str]) -> Run {
         self.run(
             &[
@@ -106,14 +106,14 @@ impl Machine {
         self.run(&[&["down", "--profile", "test"], more].concat())
     }
 
-    /// The process that forwards a port at the moment.
+    /// The process that forwards a port at present.
     fn port_forward(&self, ports: &str) -> String {
         self.get(&format!("port-forward-{ports}")).trim().to_owned()
     }
 }
 
 impl Drop for Machine {
-    /// Whatever a test that failed has left running.
+    /// Ends what a failed test has left running.
     fn drop(&mut self) {
         let _ = self.down(&[]);
     }
@@ -141,7 +141,7 @@ impl Run {
         self.calls.iter().filter(|call| call.contains(what)).count()
     }
 
-    /// That these were called in this order, whatever lies between them.
+    /// Checks that these calls were made in this order. Other calls may lie between them.
     #[track_caller]
     fn in_order(&self, expected: &[&str]) {
         let mut calls = self.calls.iter();
@@ -153,7 +153,7 @@ impl Run {
         }
     }
 
-    /// The tag that Microblog was installed with.
+    /// The image tag with which Microblog was installed.
     #[track_caller]
     fn tag(&self) -> String {
         let upgrade = self
@@ -256,7 +256,7 @@ async fn ports_are_forwarded_until_down() {
     let first = machine.port_forward("1:8081");
     assert!(is_alive(&first));
 
-    // The pod goes, and kubectl with it.
+    // The pod disappears, and kubectl with it.
     kill(&first);
     let second = eventually("the port is forwarded again", || async {
         Some(machine.port_forward("1:8081")).filter(|pid| *pid != first && is_alive(pid))
@@ -439,7 +439,7 @@ fn wrong_words_are_told_from_right_ones() {
     assert_eq!(help.calls, Vec::<String>::new());
 }
 
-/// A process that has ended, but that nobody has asked for, is not alive.
+/// A process that has ended, but whose parent has not waited for it, is not alive.
 fn is_alive(pid: &str) -> bool {
     assert!(!pid.is_empty(), "nothing was forwarded");
     let state = Command::new("ps")

@@ -1,4 +1,4 @@
-//! Who may see what of whom.
+//! Who may see what of which user.
 
 use model::api::{Page, Post, Relationship, User};
 use reqwest::{Method, StatusCode};

@@ -1,4 +1,4 @@
-//! The Postman collection: a story that passes, leaves no route of the API out, and checks every answer.
+//! The Postman collection: its story passes, uses every route of the API, and checks every answer.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,11 +12,11 @@ use crate::home::e2e;
 use crate::stack::Stack;
 
 e2e! {
-    /// Under the limits that services have by default: whoever runs it by hand meets them.
+    /// Runs with the default rate limits, because a person who runs the story by hand has them too.
     async fn the_story_passes() {
         let stack = Stack::start_with(&[
             ("rate_limit.enabled", "true"),
-            // A query waits where others would ask again: newman sends each request once.
+            // The query waits longer, because newman sends each request only once. Other clients would ask again.
             ("consistency.max_wait", "20s"),
             ("query.request_timeout", "25s"),
             ("auth.refresh_reuse_grace", "60s"),
@@ -94,7 +94,7 @@ fn the_environments_are_about_the_same_things() {
     assert_eq!(local, BTreeSet::from(["commandUrl".to_owned(), "queryUrl".to_owned()]));
 }
 
-/// Whose address a package is downloaded from is for who installs it to say.
+/// The lock file names no registry, because the person who installs the packages chooses it.
 #[test]
 fn the_lock_file_pins_by_hash_and_names_no_registry() {
     let lock = json("postman/package-lock.json");
@@ -106,17 +106,17 @@ fn the_lock_file_pins_by_hash_and_names_no_registry() {
     }
 }
 
-/// A method and a path of a service. The segments of a path that vary are `*`.
+/// A method and a path of a service. Variable segments of the path are `*`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Route {
-    /// The variable that has the service's address.
+    /// The variable with the service's address.
     service: String,
     method: String,
     path: Vec<String>,
 }
 
 impl Route {
-    /// The one that a server would choose: a segment that is written out comes before one that varies.
+    /// The route that a server would choose: a fixed segment comes before a variable one.
     fn is_one_of<'a>(&self, routes: &'a BTreeSet<Route>) -> Option<&'a Route> {
         routes
             .iter()
@@ -136,7 +136,7 @@ impl fmt::Debug for Route {
     }
 }
 
-/// What the service describes, and what all services have besides.
+/// The routes that the service describes, and those that all services have.
 fn routes(service: &str, package: &str) -> Vec<Route> {
     let document = json(&format!("{package}/openapi.json"));
     let described = document["paths"].as_object().expect("paths");
@@ -220,7 +220,7 @@ fn assertions_of_the_whole() -> Vec<String> {
     names
 }
 
-/// The script of an item of the collection, or of the whole of it.
+/// The script of an item of the collection, or of the whole collection.
 fn script(of: &Value, kind: &str) -> String {
     let events = of["event"].as_array().into_iter().flatten();
     let lines = events

@@ -1,4 +1,4 @@
-//! Several projectors as processes of their own, and what happens when one of them is killed.
+//! Several projectors as processes of their own, of which some are killed.
 
 use std::process::Child;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use mongodb::bson::{Document, doc};
 use crate::home::e2e;
 use crate::stack::{Person, Stack, eventually};
 
-/// A process that is killed when the test ends, however it ends.
+/// A process that is killed at the end of the test, however the test ends.
 pub(crate) struct Killed(pub(crate) Child);
 
 impl Killed {
-    /// SIGKILL: nothing is written out, no lease is released.
+    /// SIGKILL: the process stores nothing and releases no lease.
     pub(crate) fn kill(&mut self) {
         self.0.kill().expect("it can be killed");
         self.0.wait().expect("it can be waited for");
@@ -46,7 +46,7 @@ async fn owners(stack: &Stack) -> usize {
     owners.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Says when to stop, and learns how much was written.
+/// Stops the writers, and counts what they write.
 #[derive(Debug, Default)]
 pub(crate) struct Writing {
     pub(crate) stop: AtomicBool,
@@ -54,7 +54,7 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Waits for so many further commands.
+    /// Waits for so many more commands.
     pub(crate) async fn more(&self, commands: usize) {
         let enough = self.commands.load(Ordering::SeqCst) + commands;
         eventually("more is written", || async {
@@ -64,7 +64,7 @@ impl Writing {
     }
 }
 
-/// Posts, edits, reposts, deletes, follows and unfollows by everybody, until it is told to stop.
+/// All people post, edit, repost, delete, follow and unfollow until they are told to stop.
 pub(crate) async fn keep_writing(stack: &Stack, people: &[Person], writing: &Writing) {
     let writers = people.iter().enumerate().map(|(number, person)| async move {
         for round in 0.. {

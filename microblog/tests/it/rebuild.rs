@@ -1,4 +1,4 @@
-//! A new generation of all views, built while everything goes on.
+//! A rebuild of all views while people read and write.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ e2e! {
             let (stack, people, writing) = (stack.clone(), people.clone(), writing.clone());
             async move { keep_writing(&stack, &people, &writing).await }
         });
-        // Somebody who reads all the while, from both, and must always be answered.
+        // A reader that reads all the time, from both query-svc, and must always get an answer.
         let reading = tokio::spawn({
             let (stack, reader, writing) = (stack.clone(), people[0].clone(), writing.clone());
             async move {
@@ -44,7 +44,7 @@ e2e! {
         let databases = stack.databases().await;
         let generations = Generations::new(databases.views.clone(), SystemClock::shared());
         let control = || async { generations.current().await.expect("the control document").expect("is there") };
-        // There is something to rebuild.
+        // Writes something to rebuild.
         writing.more(150).await;
 
         let generation = generations.request_rebuild().await.expect("it can be asked for");
@@ -63,10 +63,10 @@ e2e! {
                 break;
             }
             assert!(begun.elapsed() < 2 * DEADLINE, "the rebuild does not end: {control:?}");
-            // Looking is not what is waited for.
+            // A pause, so that the checks do not take the processor from what they wait for.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        // And some more through the new one.
+        // Some more writes through the new generation.
         writing.more(30).await;
         writing.stop.store(true, Ordering::SeqCst);
         writers.await.expect("the writers do not panic");

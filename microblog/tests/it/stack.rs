@@ -1,4 +1,4 @@
-//! All programs in this process, each on a free port, over databases that no other test has.
+//! All programs in this process, each on a free port, with databases of their own for each test.
 
 mod requests;
 
@@ -22,21 +22,21 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use requests::Person;
 
-/// On a machine that does other things too, everything takes its time; more than this is a hang.
+/// A busy machine is slow. But a longer wait than this is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
-/// The programs and the database. They end when this is dropped.
+/// The programs and the database. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Stack {
     pub(crate) environment: Environment,
     pub(crate) command: Program,
-    /// More than one where a test asked for it.
+    /// More than one if the test added some.
     pub(crate) queries: Vec<Program>,
     pub(crate) projectors: Vec<Program>,
     http: reqwest::Client,
-    /// All that anybody was answered.
+    /// The positions of everything that was answered.
     seen: Mutex<Option<ConsistencyToken>>,
-    /// Last, so that it is dropped after those who use it.
+    /// The last field, so that it is dropped after the programs that use it.
     #[expect(dead_code, reason = "dropping it removes the databases")]
     database: TestDatabase,
 }
@@ -74,7 +74,7 @@ impl Drop for Program {
 }
 
 impl Drop for Stack {
-    /// All are told to end before any is waited for.
+    /// All programs are told to end before the first is waited for.
     fn drop(&mut self) {
         self.programs().for_each(|program| program.stop.cancel());
     }
@@ -85,7 +85,7 @@ impl Stack {
         Self::start_with(&[]).await
     }
 
-    /// One of each program, configured otherwise than by default in these keys.
+    /// One of each program, with these keys of the configuration overridden.
     pub(crate) async fn start_with(overrides: &[(&str, &str)]) -> Self {
         let mut stack = Self::start_without_projector(overrides).await;
         stack.add_projector().await;
@@ -109,7 +109,7 @@ impl Stack {
             ("http.workers", "1"),
             ("rate_limit.enabled", "false"),
             ("shutdown.drain_delay", "0s"),
-            // Two processors may have a dozen programs to run.
+            // A machine with two processors may have to run a dozen programs.
             ("command.deadline", "30s"),
             ("command.max_queueing", "30s"),
             ("mongodb.operation_timeout", "25s"),
@@ -165,7 +165,7 @@ impl Stack {
         [&self.command].into_iter().chain(&self.queries).chain(&self.projectors)
     }
 
-    /// Until all programs say that they are.
+    /// Waits until all programs are ready.
     pub(crate) async fn wait_until_ready(&self) {
         for url in self.programs().map(|program| format!("{}/readyz", program.url)) {
             eventually(&format!("{url} is ready"), || async {
@@ -176,7 +176,7 @@ impl Stack {
         }
     }
 
-    /// A projector in a process of its own, which can be killed. Everything else is configured as here.
+    /// A projector in a process of its own, which can be killed. Its other configuration is the same as here.
     pub(crate) fn projector_process(&self) -> std::process::Child {
         self.microblog()
             .arg("projector")
@@ -185,7 +185,7 @@ impl Stack {
             .expect("the program is there")
     }
 
-    /// The same, which looks more often whether a rebuild is to be done, and does it in small steps.
+    /// The same, but it checks more often for a requested rebuild, and rebuilds in small steps.
     pub(crate) fn quick_projector_process(&self) -> std::process::Child {
         let mut command = self.microblog();
         for (key, value) in [
@@ -203,7 +203,7 @@ impl Stack {
             .expect("the program is there")
     }
 
-    /// The program `microblog`, configured as the services here are.
+    /// The program `microblog`, with the same configuration as the services here.
     pub(crate) fn microblog(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microblog"));
         command.env_clear();
@@ -250,7 +250,7 @@ impl Stack {
         let mut reports = Vec::new();
         for query in &self.queries {
             let url = Url::parse(&query.url).expect("a URL");
-            // Small pages, so that there are many borders between them.
+            // Small pages, so that there are many page boundaries.
             let options = verify::Options {
                 page_size: 7,
                 ..verify::Options::default()
@@ -277,15 +277,15 @@ impl Stack {
     }
 }
 
-/// Looks until there is something to see.
+/// Repeats `look` until it returns something.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "it never came to pass that {what}");
-        // Between two looks, so that looking does not take the time that it waits for.
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
+        // A pause between two checks, so that the checks do not take the processor from what they wait for.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What happens to programs whose database goes away, or refuses them, while they start.
+//! Programs whose database goes away, or refuses them, while they start.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use service::auth::generate_signing_key_pem;
 use service::config::{self, Environment};
 use tokio_util::sync::CancellationToken;
 
-/// Nothing in a test takes so long unless it never happens.
+/// Longer than anything in a test may take. What takes longer never happens.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn environment(uri: &str) -> Environment {
@@ -34,7 +34,7 @@ fn environment(uri: &str) -> Environment {
     environment
 }
 
-/// Who has them, and how far each partition is: what tells why nothing goes on.
+/// The leases with their owners and positions, to explain why nothing continues.
 async fn leases(uri: &str) -> Vec<Document> {
     let client = mongodb::Client::with_uri_str(uri).await.expect("a client");
     let leases = client.database("microblog_views").collection("leases");
@@ -70,7 +70,7 @@ async fn an_outage_during_the_start_ends_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_password_ends_every_program() {
     fn assert_refused(ended: Result<(), impl Debug>) {
-        let error = format!("{:?}", ended.expect_err("it can't have worked"));
+        let error = format!("{:?}", ended.expect_err("the start must fail"));
         assert!(error.contains("Authentication"), "{error}");
     }
 

@@ -1,4 +1,4 @@
-//! The tools around the services: what they say, and that they see what is wrong.
+//! The tools around the services: what they print, and that they find what is wrong.
 
 use model::api::Post;
 use mongodb::bson::{Document, doc};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::home::e2e;
 use crate::stack::Stack;
 
-/// The help of a command, as it is at a terminal of 100 columns.
+/// The help of a command at a terminal of 100 columns.
 fn help(words: &[&str]) -> String {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_microblog"))
         .args(words)
@@ -43,7 +43,7 @@ fn the_help_is_as_reviewed() {
 }
 
 e2e! {
-    /// An oracle that never says no is none: each kind of damage to the views is done, and told.
+    /// An oracle that never finds a difference is useless. So this test damages the views in each way, and `verify` must report it.
     async fn verify_sees_what_is_wrong() {
         let stack = Stack::start().await;
         let [ann, bob] = stack.people(["ann", "bob"]).await;
@@ -73,8 +73,8 @@ e2e! {
         assert_eq!(change(doc! { "text": "damaged" }).await.unwrap().matched_count, 1);
         let found = differences(&stack).await;
         assert!(found.iter().all(|one| one.contains(&format!("wrong text of {}", posts[1].id))), "{found:?}");
-        // In both homes; among the author's posts, with the author's eyes, the follower's, and nobody's; in public, with an account and
-        // without; and in the thread, for those three.
+        // In both home timelines; among the author's posts as the author, the follower and a visitor without an account see them; in the
+        // public timeline with an account and without; and in the thread, for the same three viewers.
         assert_eq!(found.len(), 10, "{found:#?}");
         change(doc! { "text": "post 1", "counts.likes": 7_i64 }).await.unwrap();
         let found = differences(&stack).await;
@@ -90,7 +90,7 @@ e2e! {
 }
 
 e2e! {
-    /// What only others see, or should not see: each kind of damage is told with whose eyes it was seen.
+    /// Damage that only other viewers see, or a leak to them. Each difference names its viewer.
     async fn verify_looks_with_the_eyes_of_others() {
         let stack = Stack::start().await;
         let [ann, bob, cat, dan] = stack.people(["ann", "bob", "cat", "dan"]).await;
@@ -115,21 +115,21 @@ e2e! {
             }
         };
 
-        // Everybody is let in to what is for followers.
+        // Shows a followers-only post to everybody.
         let posts = collection("posts_g1");
         let visibility = |to: &str| posts.update_one(doc! { "_id": secret.id }, doc! { "$set": { "visibility": to } });
         visibility("public").await.unwrap();
         let leaked = format!("unexpected: post {}", secret.id);
         told(&[
-            &format!("posts of @ann ({}), seen by nobody in particular: {leaked}", ann.id),
+            &format!("posts of @ann ({}), seen by a visitor without an account: {leaked}", ann.id),
             &format!("seen by the former follower @cat ({}): {leaked}", cat.id),
-            &format!("thread of post {} by @ann ({}), seen by nobody in particular: this is nobody's", secret.id, ann.id),
+            &format!("thread of post {} by @ann ({}), seen by a visitor without an account: nobody may see this", secret.id, ann.id),
             &format!("history of post {}", secret.id),
         ])
         .await;
         visibility("followers").await.unwrap();
 
-        // An unfollow is lost.
+        // Loses an unfollow.
         let follow = doc! { "viewer": cat.id, "kind": "follow", "live": false };
         let live = |filter: Document, live: bool| {
             let relations = collection("relations_g1");
@@ -140,7 +140,7 @@ e2e! {
         let follow = doc! { "viewer": cat.id, "kind": "follow", "live": true };
         assert_eq!(live(follow, false).await, 1);
 
-        // A like, an answer, and a text of before.
+        // Loses a like and a reply, and changes an earlier text.
         let like = doc! { "viewer": dan.id, "kind": "like", "live": true };
         assert_eq!(live(like, false).await, 1);
         told(&[&format!("likes of post {} by @ann ({}), seen by its author @ann ({}): missing: @dan", post.id, ann.id, ann.id)]).await;
@@ -150,7 +150,7 @@ e2e! {
         posts.update_one(doc! { "_id": answer.id }, doc! { "$unset": { "in_reply_to": "" } }).await.unwrap();
         told(&[
             &format!("missing: post {} by @dan", answer.id),
-            &format!("it answers {}, and served are nothing", post.id),
+            &format!("expected ancestors: {}; served: nothing", post.id),
         ])
         .await;
         let parent = parent.get_document("in_reply_to").unwrap();
@@ -158,7 +158,7 @@ e2e! {
         let history = collection("post_history_g1");
         let said = |text: &str| history.update_one(doc! { "post": post.id }, doc! { "$set": { "text": text } });
         assert_eq!(said("never said").await.unwrap().matched_count, 1);
-        told(&["versions [1] are not, or do not say, what versions [1] are and say"]).await;
+        told(&["served versions [1], expected versions [1]; versions, texts or times differ"]).await;
         said("for all").await.unwrap();
         stack.assert_verified().await;
         databases.close().await;
@@ -231,7 +231,7 @@ e2e! {
         assert!(!said.contains("repaired") && !said.contains("lost"), "a letter shows no text: {said}");
         let ids = letters(&stack, &[&repaired, &lost]).await;
         let (code, said) = run(&stack, &["verify"]).await;
-        assert_eq!(code, Some(2), "what can't be read can't be judged: {said}");
+        assert_eq!(code, Some(2), "unreadable events are an error: {said}");
 
         let (code, said) = run(&stack, &["dead-letters", "retry", &ids[0]]).await;
         assert_eq!(code, Some(1), "{said}");
@@ -252,7 +252,7 @@ e2e! {
     }
 }
 
-/// The program's exit code and what it printed.
+/// The program's exit code and output.
 async fn run(stack: &Stack, words: &[&str]) -> (Option<i32>, String) {
     let mut command = stack.microblog();
     command.args(words);

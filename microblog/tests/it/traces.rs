@@ -1,4 +1,4 @@
-//! A trace from the client through the command and its event into the projection, as a collector receives it.
+//! A trace from the client through the command and its event to the projection, as a collector receives it.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::stack::eventually;
 use crate::up::Up;
 
-/// Keeps what it is sent.
+/// Keeps the spans that it receives.
 #[derive(Debug, Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Span>>>);
 
@@ -35,7 +35,7 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    /// Listens on a free port until the test ends; returns the address.
+    /// Listens on a free port until the test ends. Returns the address.
     async fn start(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -89,7 +89,7 @@ async fn a_trace_goes_from_the_request_through_the_event_into_the_projection() {
     assert!(path.len() >= 2, "the request's span lies between: {path:?}");
 }
 
-/// The names from the projection's span up, parent by parent, to the client's; none while one of them is missing.
+/// The names of the spans from the projection's up to the client's, parent by parent. `None` while one of them is missing.
 fn path_to(client: &str, spans: &[Span]) -> Option<Vec<String>> {
     let mut at = spans.iter().find(|span| span.name == "handle")?;
     let mut names = vec![at.name.clone()];

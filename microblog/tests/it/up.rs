@@ -1,4 +1,4 @@
-//! `microblog up` and `microblog demo`, as a person at a terminal has them.
+//! `microblog up` and `microblog demo`, as a person at a terminal uses them.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -22,12 +22,12 @@ pub(crate) struct Up {
 }
 
 impl Up {
-    /// With a database that it starts itself.
+    /// Starts it with a database of its own.
     fn start(data_dir: &Path) -> Self {
         Self::start_with(data_dir, &[])
     }
 
-    /// With a database that is there.
+    /// Starts it with an existing database.
     pub(crate) fn start_on(database: &TestDatabase, data_dir: &Path, variables: &[(&str, &str)]) -> Self {
         let on = [
             ("MICROBLOG__MONGODB__URI", database.uri()),
@@ -60,7 +60,7 @@ impl Up {
         }
     }
 
-    /// The address that it printed on the line of this name.
+    /// The address that it printed on the line with this name.
     pub(crate) fn url(&self, name: &str) -> &str {
         let line = self
             .welcome
@@ -70,7 +70,7 @@ impl Up {
         line.split_whitespace().nth(1).expect("an address")
     }
 
-    /// What it printed for a person to paste.
+    /// The session that it printed for pasting.
     fn session(&self) -> &str {
         let (_, rest) = self.welcome.split_once("follow and read:\n\n").expect("a session");
         rest.split_once("Fill it:").expect("an end of it").0
@@ -81,7 +81,7 @@ impl Up {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// Sends a signal; returns the exit code and what was printed since.
+    /// Sends a signal. Returns the exit code and the output since then.
     fn stop(mut self, signal: &str) -> (Option<i32>, String) {
         let pid = self.process.id().to_string();
         assert!(
@@ -106,7 +106,7 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        // A test that failed half-way leaves nothing running.
+        // A failed test leaves no process running.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -122,7 +122,7 @@ async fn the_printed_session_works_and_ctrl_c_ends_everything_with_exit_code_0()
     let data = tempfile::tempdir().expect("a directory");
     let up = Up::start_on(&database, data.path(), &[]);
 
-    // Pasting it again does no harm: the people exist, and say the same thing once more.
+    // Pasting the session again does no harm: the users exist, and post the same text once more.
     for greetings in 1..=2 {
         let output = shell(up.session());
         let text = String::from_utf8(output.stdout).expect("text");
@@ -151,7 +151,7 @@ async fn the_demo_fills_the_timelines_and_may_be_loaded_again() {
         &database,
         data.path(),
         &[
-            // The default limits are for people; how patient the client is with them has tests of its own.
+            // The default limits are meant for people. Other tests check that the client obeys them.
             ("MICROBLOG__RATE_LIMIT__ENABLED", "false"),
         ],
     );
@@ -197,7 +197,7 @@ async fn its_own_database_and_keys_survive_a_restart() {
     let up = Up::start(data.path());
     let database = up.url("database").to_owned();
     assert!(up.curl("reads", "/v1/users/@grace/posts").contains("Hello, timeline!"));
-    // A token from before the restart: the signing key is the same.
+    // The token is from before the restart. It is still valid, because the signing key is the same.
     let path = up.url("writes");
     let post = format!(
         "curl -s -o /dev/null -w '%{{http_code}}' {path}/v1/posts -H 'Content-Type: application/json' \
@@ -205,7 +205,7 @@ async fn its_own_database_and_keys_survive_a_restart() {
     );
     assert_eq!(String::from_utf8_lossy(&shell(&post).stdout), "201");
 
-    // Two of them would ruin each other's files.
+    // Two databases would damage each other's files.
     let second = Command::new(PROGRAM)
         .args(["up", "--data-dir"])
         .arg(data.path())

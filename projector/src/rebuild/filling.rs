@@ -1,4 +1,4 @@
-//! Rows become home timelines.
+//! Fills home timelines from rows.
 
 use model::ids::UserId;
 use tokio_util::sync::CancellationToken;

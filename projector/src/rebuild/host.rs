@@ -1,4 +1,4 @@
-//! The rebuild in a process of its own, with memory and processor time of its own.
+//! The rebuild in a process of its own, with its own memory and processor time.
 
 use event_log::event_store::{EventStore, Retries};
 use event_log::mongo::Databases;
@@ -14,19 +14,19 @@ use crate::config::Config;
 use crate::leadership::{Leadership, Pace};
 use crate::metrics::RebuildMetrics;
 
-/// Why a process ends that only builds.
+/// Why a process that only rebuilds ends.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error(transparent)]
     Database(#[from] mongodb::error::Error),
-    #[error("a newer program has to build this generation: {0}")]
+    #[error("only a newer program can build this generation: {0}")]
     Unknown(#[from] DecodeError),
 }
 
-/// Builds whatever generation is asked for, until `stop`. Where another process holds the seat, it waits for its turn.
+/// Builds every requested generation, until `stop`. If another process holds the seat, it waits for its turn.
 ///
 /// # Errors
-/// When the event store can't be opened, or at an event that only a newer program reads: who comes next, goes on from there.
+/// If the event store can't be opened, or at an event that only a newer program can read. The next process continues from there.
 pub async fn host_rebuilds(
     config: &Config,
     clock: &SharedClock,
@@ -36,7 +36,7 @@ pub async fn host_rebuilds(
     let store = EventStore::open(databases.events.clone(), clock.clone(), Retries::default()).await?;
     let pace = Pace::of(&config.subscriptions);
     let seat = Leadership::new(databases, SEAT, Uuid::new_v4().to_string(), pace);
-    // Its progress is in the control document; nobody asks a process that ends for its metrics.
+    // The progress is in the control document. Nobody reads the metrics of a process that ends.
     let metrics = RebuildMetrics::register(&MetricsRegistry::default());
     let rebuilder = Rebuilder::new(config, clock, databases, store, metrics, ViewMetrics::default());
     Ok(rebuilder.lead_until_unknown(&seat, stop).await?)

@@ -12,11 +12,11 @@ use views::{subscribed_generation, subscription_name};
 use super::{RebuildError, Rebuilder, pause};
 
 impl Rebuilder {
-    /// Goes on from wherever a predecessor left it.
+    /// Continues from wherever an earlier process stopped.
     pub(super) async fn retire(&self, retiring: &Retiring, stop: &CancellationToken) -> Result<(), RebuildError> {
         let generation = retiring.generation;
         if !retiring.stopping {
-            // Numbers only rise: who reads a later generation does not read this one.
+            // Numbers only rise: a reader of a later generation does not read this one.
             while !self
                 .generations
                 .readers_confirmed(generation + 1, self.clock.now())
@@ -31,7 +31,8 @@ impl Rebuilder {
         let name = subscription_name(generation);
         let leases = Leases::new(self.views.clone(), &name);
         self.wait_until_left(&leases, stop).await?;
-        // Letters that wait for an operator are about this generation's rows; what was discarded, the next one has to know.
+        // Dead letters that wait for an operator concern only this generation's rows. But the next generation must know which events were
+        // discarded.
         let active = self.generations.ensure_first().await?.active;
         self.dead_letters
             .carry_discards(&name, &subscription_name(active))
@@ -43,7 +44,7 @@ impl Rebuilder {
         Ok(())
     }
 
-    /// Until every projector has given its leases back, or shows no sign of life.
+    /// Waits until every projector has given its leases back, or shows no sign of life.
     async fn wait_until_left(&self, leases: &Leases, stop: &CancellationToken) -> Result<(), RebuildError> {
         let mut seen: Option<(Vec<(i64, i64)>, Instant)> = None;
         loop {
@@ -64,7 +65,7 @@ impl Rebuilder {
         }
     }
 
-    /// Removes what a projector wrote that noticed too late that its generation was gone: collections and leases made anew.
+    /// Removes collections and leases that a projector made again, because it noticed too late that its generation was gone.
     pub(super) async fn clean(&self) -> Result<(), Error> {
         let Some(control) = self.generations.current().await? else {
             return Ok(());

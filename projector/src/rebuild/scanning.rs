@@ -1,7 +1,7 @@
-//! Events become rows.
+//! Writes rows from events.
 //!
-//! Events come in the order of their ids. Those come from several clocks, but rows accept events in any order. An event that is
-//! appended below the place where the scan is was appended after the horizon: the subscription will show it.
+//! Events come in the order of their ids. The ids come from several clocks, but rows accept events in any order. If an event is appended
+//! below the present place of the scan, it was appended after the horizon, and the subscription will show it.
 
 use event_log::event_store::{Envelope, EventScan, RecordedEvent, Unreadable};
 use event_log::subscription::dead_letters::{Blocked, LetterState, QUEUED_BEHIND};
@@ -14,7 +14,7 @@ use views::{ViewProjection, Views, subscription_name};
 
 use super::{RebuildError, Rebuilder, pause};
 
-/// What the scan writes to.
+/// What a scan reads and writes.
 struct Scan<'a> {
     rebuilder: &'a Rebuilder,
     projection: &'a ViewProjection,
@@ -75,7 +75,7 @@ impl Rebuilder {
     }
 }
 
-/// The next events, and what should be some; none at the end.
+/// The next events, including unreadable ones. Empty at the end.
 async fn next_batch(
     events: &mut EventScan,
     limit: usize,
@@ -90,8 +90,8 @@ async fn next_batch(
 }
 
 impl Scan<'_> {
-    /// Works a batch into the rows. Afterwards each of its events is in them, or is a dead letter. What only a newer program can read
-    /// waits for one.
+    /// Writes a batch into the rows. Afterwards each of its events is in the rows, or is a dead letter. An event that only a newer program
+    /// can read waits for one.
     async fn apply(&mut self, read: Vec<Result<RecordedEvent, Unreadable>>) -> Result<(), RebuildError> {
         let ids = read.iter().flatten().map(|event| event.id);
         let discarded = self.rebuilder.discards.among(ids).await?;
@@ -127,7 +127,7 @@ impl Scan<'_> {
         if self.attempt(&batch, 1).await?.is_none() {
             return Ok(());
         }
-        // One by one, to find out which it is that can't be worked on.
+        // One by one, to find the event that can't be handled.
         for delivery in &batch {
             if self.blocked.holds(&delivery.recorded) {
                 self.put_aside(&(&*delivery.recorded).into(), QUEUED_BEHIND, true)
@@ -142,7 +142,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// The reason of a refusal, if there is one after so many attempts. That the database is not available is not counted, and waited out.
+    /// The reason of the refusal, if the batch is refused `attempts` times. An unavailable database does not count: it is waited for.
     async fn attempt(&self, batch: &[Delivery], attempts: u32) -> Result<Option<String>, RebuildError> {
         if batch.is_empty() {
             return Ok(None);

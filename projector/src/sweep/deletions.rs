@@ -1,4 +1,4 @@
-//! Notes every deleted user for the sweep.
+//! Notes every deleted user for the deletion sweep.
 
 use async_trait::async_trait;
 use event_log::subscription::{Delivery, Handler, HandlerError};

@@ -1,4 +1,4 @@
-//! `sweeps`: the deleted users whose things are to be retracted, and how far that is.
+//! `sweeps`: the deleted users to sweep, and how far the sweep of each is.
 
 use bson::doc;
 use chrono::{DateTime, Utc};
@@ -16,10 +16,10 @@ const SWEEPS: &str = "sweeps";
 pub struct Item {
     #[serde(rename = "_id")]
     pub user: UserId,
-    /// The event that deleted the user: what the retractions follow from.
+    /// The event that deleted the user. It is the cause of the retractions.
     pub tombstone: EventId,
     pub phase: Phase,
-    /// Nothing is to be done before.
+    /// Nothing has to be done before this time.
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub due_at: DateTime<Utc>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
@@ -29,9 +29,9 @@ pub struct Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Right after the deletion, and once more when no command is under way that has not heard of it.
+    /// Right after the deletion, and again when every command that may have missed the deletion has ended.
     First,
-    /// Once no access token of the user is left: what they did with the last ones, where nobody looks whether there is such a user.
+    /// When no access token of the user is left. It finds what they did with the last ones through commands that do not check the user.
     Last,
     Done,
 }
@@ -46,7 +46,7 @@ impl Phase {
     }
 }
 
-/// The one writer of the collection.
+/// The only writer of the collection.
 #[derive(Debug, Clone)]
 pub struct Items {
     collection: Collection<Item>,
@@ -68,7 +68,7 @@ impl Items {
         self.collection.create_index(index).await.map(drop)
     }
 
-    /// Notes that a user was deleted. A repeat changes nothing, however far the sweep is.
+    /// Notes that a user was deleted. A repetition changes nothing, however far the sweep is.
     pub(crate) async fn add(&self, user: UserId, tombstone: EventId, deleted_at: DateTime<Utc>) -> Result<(), Error> {
         let deleted_at = bson::DateTime::from_chrono(deleted_at);
         let item = doc! { "$setOnInsert": {
@@ -84,7 +84,7 @@ impl Items {
             .map(drop)
     }
 
-    /// Those whose turn it is, the longest waiting first.
+    /// The items that are due, the longest waiting first.
     pub(crate) async fn due(&self, now: DateTime<Utc>, limit: u32) -> Result<Vec<Item>, Error> {
         let due = doc! {
             "phase": { "$in": [Phase::First.as_str(), Phase::Last.as_str()] },
@@ -99,25 +99,25 @@ impl Items {
             .await
     }
 
-    /// The phase is over. The guard keeps a process that slept through its leadership from putting the item back.
+    /// Ends the phase. The guard keeps a process that slept through the loss of its seat from resetting the item.
     pub(crate) async fn advance(&self, item: &Item, next: Phase, due_at: DateTime<Utc>) -> Result<(), Error> {
         let current = doc! { "_id": item.user, "phase": item.phase.as_str() };
         let advance = doc! { "$set": { "phase": next.as_str(), "due_at": bson::DateTime::from_chrono(due_at) } };
         self.collection.update_one(current, advance).await.map(drop)
     }
 
-    /// Lets the others go first, after a failure.
+    /// Lets other items go first after a failure.
     pub(crate) async fn postpone(&self, item: &Item, due_at: DateTime<Utc>) -> Result<(), Error> {
         self.advance(item, item.phase, due_at).await
     }
 
-    /// How many users are still to be swept.
+    /// How many users are not swept yet.
     pub(crate) async fn open(&self) -> Result<u64, Error> {
         let open = doc! { "phase": { "$in": [Phase::First.as_str(), Phase::Last.as_str()] } };
         self.collection.count_documents(open).await
     }
 
-    /// How far the sweep of a user is; `None` where the deletion has not been seen yet.
+    /// How far the sweep of a user is. `None` if the deletion has not been handled yet.
     pub async fn find(&self, user: UserId) -> Result<Option<Item>, Error> {
         self.collection.find_one(doc! { "_id": user }).await
     }

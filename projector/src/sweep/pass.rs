@@ -1,4 +1,4 @@
-//! Finds in the views what a deleted user left, and retracts it.
+//! Finds what a deleted user left in the views, and retracts it.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ use views::{Range, RelationKind, Views};
 
 use super::Item;
 
-/// Rows that are read at once.
+/// How many rows one query reads.
 const PAGE: u32 = 1_000;
 
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +25,13 @@ pub(super) enum PassError {
     Database(#[from] Error),
 }
 
-/// One look at all that is a user's, in one generation of the views.
+/// One pass over everything of a user, in one generation of the views.
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     pub(super) store: &'a EventStore,
     pub(super) retractions: &'a Retractions,
     pub(super) views: &'a Views,
-    /// Commands at once.
+    /// How many commands are sent at the same time.
     pub(super) concurrency: usize,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Pass<'a> {
 pub(super) struct Found {
     /// Rows that are live in the views.
     pub(super) rows: u64,
-    /// Those that were so in the events too, until now.
+    /// The rows among them that were live in the events too, until now.
     pub(super) retracted: u64,
 }
 
@@ -51,7 +51,7 @@ impl Pass<'_> {
         let cause = Cause::of(&tombstone.ok_or(PassError::NoTombstone(item.tombstone))?);
         let (user, cause) = (item.user, &cause);
         let mut found = Found::default();
-        // Follows first: a follower's home timeline is the only place where others would still look for the user.
+        // Follows come first: a follower's home timeline is the only place that would still search for the user's posts.
         self.relations(RelationKind::Follow, user, &mut found, |target| async move {
             self.retractions.unfollow(user, UserId::from_uuid(target), cause).await
         })
@@ -136,7 +136,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Posts and replies. Reposts are in the list too, and were retracted by their originals.
+    /// Retracts posts and replies. The list also contains reposts, which were retracted through their originals.
     async fn posts<F>(&self, user: UserId, found: &mut Found, retract: impl Fn(PostId) -> F) -> Result<(), PassError>
     where
         F: Future<Output = Result<Option<Position>, CommandError>>,

@@ -1,4 +1,4 @@
-//! Works off the deleted users, round by round.
+//! Works on the deleted users, round by round.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::barrier::wait_until_passed;
 use crate::config::Sweep;
 use crate::metrics::SweepMetrics;
 
-/// Users who share a barrier.
+/// How many users share a barrier.
 const ROUND: u32 = 64;
-/// Users who are swept at once; each has its own commands at once.
+/// How many users are swept at the same time. Each has its own limit for commands.
 const USERS_AT_ONCE: usize = 4;
 
-/// What one process at a time runs.
+/// The work of the deletion sweep, which one process at a time does.
 #[derive(Debug)]
 pub struct Sweeper {
     pub items: Items,
@@ -45,7 +45,7 @@ impl Sweeper {
                 Ok(0) => self.config.look_every,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
-                    tracing::warn!(%error, "a round of the deletion sweep broke off; trying again");
+                    tracing::warn!(%error, "a round of the deletion sweep failed; trying again");
                     self.config.retry_after
                 }
             };
@@ -55,7 +55,7 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps the users whose turn it is; answers how many they are.
+    /// Sweeps the users that are due. Returns how many there are.
     async fn round(&self, stop: &CancellationToken) -> Result<usize, Error> {
         self.metrics
             .open
@@ -66,7 +66,7 @@ impl Sweeper {
         }
         let generation = self.generations.ensure_first().await?.active;
         let begun = self.clock.now();
-        // Written after the items were found due: what their users did before lies below it.
+        // The mark is written after the items are found due, so that everything their users did before is below it.
         let mark = self.store.mark_all().await?;
         if !wait_until_passed(
             &self.databases.views,
@@ -97,11 +97,11 @@ impl Sweeper {
             .map(|(at, item)| async move { (at, pass.run(item).await) }.boxed())
             .collect();
         let passes = stream::iter(passes).buffer_unordered(USERS_AT_ONCE);
-        // What is under way when the program ends may be cut off: the pass begins again, and each command is whole.
+        // When the program ends, a pass may be interrupted. It begins again later, and each command is complete in itself.
         let Some(swept) = stop.run_until_cancelled(passes.collect::<Vec<_>>()).await else {
             return Ok(items.len());
         };
-        // A generation that was dropped in between shows nothing, which must not count as nothing left.
+        // A generation that was dropped meanwhile shows nothing. This must not count as "nothing is left".
         let unchanged = self.generations.ensure_first().await?.active == generation;
         for (at, outcome) in swept {
             let item = &items[at];
@@ -109,12 +109,12 @@ impl Sweeper {
                 .retracted
                 .inc_by(outcome.as_ref().map_or(0, |found| found.retracted));
             match outcome {
-                // What was retracted leaves the views, and the next round sees whether more has come.
+                // The retracted rows leave the views, and the next round checks for more.
                 Ok(found) if found.retracted > 0 || !unchanged => {}
                 Ok(found) => {
                     if found.rows > 0 {
                         let rows = found.rows;
-                        tracing::error!(user = %item.user, rows, "the views hold what the events say is retracted");
+                        tracing::error!(user = %item.user, rows, "the views still show what is retracted according to the events");
                     }
                     self.advance(item, begun).await?;
                 }
@@ -124,7 +124,7 @@ impl Sweeper {
         Ok(items.len())
     }
 
-    /// Nothing was left when the round had begun.
+    /// Nothing was left when the round began.
     async fn advance(&self, item: &Item, begun: DateTime<Utc>) -> Result<(), Error> {
         let settled = item.deleted_at + delta(self.config.settle_after);
         match item.phase {

@@ -1,4 +1,4 @@
-//! Events that nobody can work on: put aside, retried, discarded, and known to a rebuild.
+//! Events that can't be handled: put aside, retried, discarded, and respected by a rebuild.
 
 use std::collections::HashSet;
 
@@ -14,13 +14,13 @@ struct Poisoned {
     world: World,
     projector: Running,
     users: Vec<UserId>,
-    /// A follow, its end, and the follow again: the one in the middle can't be read.
+    /// A follow, an unfollow, and the follow again. The unfollow can't be read.
     stream: Vec<RecordedEvent>,
     healthy: Document,
 }
 
 impl Poisoned {
-    /// The events are appended as they should be, and one is spoilt before a projector sees it.
+    /// Appends correct events, and damages one before a projector sees it.
     async fn new() -> Self {
         let world = World::new().await;
         let users = world.users(3).await;
@@ -71,7 +71,7 @@ impl Poisoned {
             .unwrap();
     }
 
-    /// What the views must show while the letters lie there: the stream up to the spoilt event.
+    /// What the views must show while the dead letters wait: the stream up to the damaged event.
     async fn oracle_without_letters(&self) -> Oracle {
         Oracle::without(
             &self.world.store,
@@ -106,7 +106,7 @@ async fn later_events_of_the_stream_queue_behind_a_letter_and_nothing_else_does(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_executes_what_waits_in_its_order() {
     let it = Poisoned::new().await;
-    // It still can't be read: the letter says so again, and waits.
+    // The event still can't be read. The retry fails again, and the dead letter waits.
     it.ask(&it.stream[1], Request::Retry).await;
     eventually("the retry failed", DEADLINE, async || {
         let letters = it.letters().await;
@@ -121,11 +121,7 @@ async fn a_retry_executes_what_waits_in_its_order() {
     let views = it.world.active_views().await;
     Oracle::of(&it.world.store).await.assert_shown_by(&views).await;
     let followees = views.relations.followees(it.users[0]).await.unwrap();
-    assert_eq!(
-        followees,
-        [it.users[1]],
-        "the last event of the stream has the last word"
-    );
+    assert_eq!(followees, [it.users[1]], "the last event of the stream decides");
     it.projector.stop().await;
 }
 
@@ -142,7 +138,7 @@ async fn a_discard_lets_the_others_pass_and_a_rebuild_leaves_it_out_too() {
     let oracle = Oracle::without(&it.world.store, &discarded).await;
     oracle.assert_shown_by(&it.world.active_views().await).await;
 
-    // Even if it could be read by now: it was given up on.
+    // The event could be read by now, but it stays discarded.
     it.heal().await;
     let generation = it.world.generations.request_rebuild().await.unwrap();
     eventually("the rebuild is over", DEADLINE, async || {

@@ -39,7 +39,7 @@ async fn a_rebuild_is_requested_once_and_another_can_be_asked_for_while_it_is_bu
         .unwrap();
     assert_eq!((building.generation, building.horizon), (2, Position::from_u64(7)));
     assert_eq!(it.request_rebuild().await.unwrap(), 3);
-    // One at a time.
+    // Only one rebuild at a time.
     assert_eq!(it.begin(&term("a", 1), Position::ORIGIN, 0).await.unwrap(), None);
 }
 
@@ -88,9 +88,9 @@ async fn only_what_caught_up_is_switched_to_and_twice_is_once() {
     assert_eq!((control.active, control.building.is_none()), (2, true));
     let retiring = control.retiring.clone().unwrap();
     assert_eq!((retiring.generation, retiring.stopping), (1, false));
-    // The answer was lost.
+    // The answer was lost, so the switch is repeated.
     assert_eq!(it.switch(&term, 2).await.unwrap(), control);
-    // Nothing new begins before the former generation is gone.
+    // No new rebuild begins before the former generation is gone.
     it.request_rebuild().await.unwrap();
     assert_eq!(it.begin(&term, Position::ORIGIN, 0).await.unwrap(), None);
 }
@@ -108,7 +108,7 @@ async fn living_readers_are_waited_for_and_dead_ones_are_not() {
     assert_eq!(it.readers(world.clock.now()).await.unwrap().len(), 2);
 
     it.confirm("one", 2, minute).await.unwrap();
-    // A confirmation that was delayed on its way takes nothing back.
+    // A delayed confirmation does not undo a later one.
     it.confirm("one", 1, minute).await.unwrap();
     assert!(it.readers_confirmed(2, world.clock.now()).await.unwrap());
 
@@ -143,7 +143,7 @@ async fn a_generation_that_is_read_is_never_dropped() {
     it.begin(&term, Position::ORIGIN, 10).await.unwrap().unwrap();
     it.progress(&term, 2, progress(Phase::CatchingUp, 0)).await.unwrap();
     it.switch(&term, 2).await.unwrap();
-    // Nobody has said yet that the readers have left.
+    // Nobody has confirmed yet that the readers have left.
     assert!(it.retire(1).await.is_err());
     it.drop_unused().await.unwrap();
     assert!(
@@ -158,7 +158,7 @@ async fn a_generation_that_is_read_is_never_dropped() {
     it.stop_following(1).await.unwrap();
     it.retire(1).await.unwrap();
     assert_eq!(world.control().await.retiring, None);
-    // A late writer makes one again, and it goes too.
+    // A late writer makes a collection again, and it is dropped too.
     world
         .views
         .collection::<Document>("posts_g1")

@@ -1,4 +1,4 @@
-//! Seats: one process at a time, and another soon after.
+//! Seats: one process at a time, and another soon after it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ const PACE: Pace = Pace {
     renew_every: Duration::from_millis(200),
 };
 
-/// Works until it is told to stop, and notes its term.
+/// Works until it is told to stop, and records its term.
 #[derive(Debug, Clone, Default)]
 struct Worker {
     working: Arc<AtomicUsize>,
@@ -60,7 +60,7 @@ async fn a_seat_that_is_given_back_is_taken_at_once() {
     let (stop_one, task_one) = one.start(&world, "one");
     one.works_soon().await;
     let (stop_two, task_two) = two.start(&world, "two");
-    // Longer than the lease: a living owner keeps its seat.
+    // Longer than the lease, to show that a living owner keeps its seat.
     let until = Instant::now() + PACE.lease_duration * 2;
     eventually("time passes", DEADLINE, async || {
         assert!(!two.works());
@@ -105,7 +105,7 @@ async fn who_lost_the_seat_is_told_to_stop() {
         .await
         .unwrap();
     eventually("it stops", DEADLINE, async || !one.works()).await;
-    // The thief is silent, so the seat comes back, in a later term.
+    // The thief raises no beat, so the seat comes back, in a later term.
     one.works_soon().await;
     assert_eq!(one.fence.load(Ordering::SeqCst), 3);
     stop.cancel();

@@ -1,8 +1,5 @@
-//! The projector against a database: from events to views, by programs that share the work and die.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error has nothing better to do than to panic"
-)]
+//! The projector against a database: from events to views, by processes that share the work and die.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error should panic")]
 
 mod dead_letters;
 mod generations;

@@ -24,7 +24,7 @@ impl Oracle {
         Self::without(store, &HashSet::new()).await
     }
 
-    /// As if the given events had never happened.
+    /// The state as if the given events had never happened.
     pub(crate) async fn without(store: &EventStore, discarded: &HashSet<EventId>) -> Self {
         let events = store.database().collection::<RecordedEvent>(EVENTS);
         let all: Vec<RecordedEvent> = events.find(doc! {}).await.unwrap().try_collect().await.unwrap();
@@ -146,7 +146,7 @@ impl Oracle {
             .collect()
     }
 
-    /// The definition: every undeleted post and every repost of one, by the owner or an account that the owner follows.
+    /// The definition: every undeleted post, and every repost of one, by the owner or by an account that the owner follows.
     pub(crate) fn home(&self, owner: UserId) -> Vec<PostId> {
         let sees = |author: UserId| {
             self.users.contains(&author)
@@ -167,8 +167,8 @@ impl Oracle {
     }
 }
 
-/// What a page would show of the entries: those that are live and by whom the owner follows. Timelines in these
-/// tests are shorter than the window.
+/// What a page would show of the entries: those that are live, by authors whom the owner follows. Timelines in these tests are shorter than
+/// the window.
 pub(crate) async fn served_home(views: &Views, owner: UserId) -> Vec<PostId> {
     let (header, entries) = views.home_timelines.page(owner, Range::newest(100_000)).await.unwrap();
     assert!(

@@ -1,8 +1,8 @@
-//! Whoever comes and goes among those who work on a history, the views are the same.
+//! Checks that the views are the same, whichever processes start, work and end.
 //!
-//! The real engine with the real handler on the real database, each in a runtime of its own that stands for a process: while people write,
-//! processes begin, end in order, or die in the middle of what they do, so that leases are shared, handed over, and taken over when
-//! they have run out. In the end the views are what the events say.
+//! It uses the real engine, handler and database. Each process is a runtime of its own. While people write, processes start, end in order,
+//! or die in the middle of their work. So leases are shared, handed over, or taken over after they run out. In the end the views must match
+//! the events.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World};
 
 const USERS: u8 = 5;
-/// How many cases every test run has, always the same ones.
+/// How many cases every test run has. They are always the same.
 const CASES: u32 = 6;
-/// A case waits for leases to run out: of those that `PROPTEST_CASES` asks for, which nobody has seen yet, one in so many is tried.
+/// A case waits for leases to run out, so it is slow. `PROPTEST_CASES` asks for new random cases; only one in so many of them is run.
 const ONE_IN: u32 = 200;
 const MOST_AT_ONCE: usize = 3;
 
-/// What somebody does; numbers choose among what there is, and what makes no sense is left out.
+/// What a user does. The numbers choose from what exists, and impossible actions are skipped.
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Post(u8),
@@ -48,7 +48,7 @@ enum Action {
     Unfollow(u8, u8),
 }
 
-/// What becomes of those who work on it. `after`: as soon as that process has handled so many events more, or none is left.
+/// What happens to the processes. `after`: as soon as the process has handled so many more events, or none is left.
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Begin,
@@ -79,7 +79,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     vec(change, 3..9)
 }
 
-/// Says how much it has handled.
+/// Counts the events that it has handled.
 #[derive(Debug)]
 struct Watched {
     projection: ViewProjection,
@@ -102,7 +102,7 @@ impl Handler for Watched {
 }
 
 struct Process {
-    /// Taken when it dies.
+    /// Taken when the process dies.
     runtime: Option<Runtime>,
     handled: watch::Receiver<u64>,
     shutdown: CancellationToken,
@@ -119,7 +119,7 @@ impl Process {
     }
 }
 
-/// Whatever goes on there goes no further than to where it waits next: nothing is finished, saved or given back.
+/// Every task stops at its next await: nothing is finished, saved or given back.
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -195,7 +195,7 @@ impl Case {
         });
     }
 
-    /// One of those that run, when it has handled so many events more, or nobody has anything left to do.
+    /// Takes a running process, when it has handled so many more events, or when nothing is left to handle.
     async fn chosen(&mut self, process: u8, after: u8) -> Process {
         let mut chosen = self.running.remove(usize::from(process) % self.running.len());
         let enough = *chosen.handled.borrow() + u64::from(after);
@@ -219,7 +219,7 @@ impl Case {
     }
 }
 
-/// Later ones see what earlier ones did, as commands do.
+/// Each write sees the earlier ones, as commands do.
 async fn write(world: &World, users: &[UserId], actions: &[Action]) {
     let of = |user: u8| users[usize::from(user)];
     let mut posts: Vec<PostId> = Vec::new();
@@ -263,7 +263,7 @@ async fn write(world: &World, users: &[UserId], actions: &[Action]) {
     }
 }
 
-/// Answers how many events were handled again.
+/// Returns how many events were handled more than once.
 async fn check(actions: &[Action], changes: &[Change]) -> u64 {
     let mut case = Case::new().await;
     let world = case.world.clone();
@@ -314,5 +314,5 @@ fn whoever_comes_and_goes_the_views_are_the_same() {
     if let Err(error) = checked {
         panic!("{error}");
     }
-    assert!(again.into_inner() > 0, "nobody who died left anything to be done again");
+    assert!(again.into_inner() > 0, "no process that died left any event to repeat");
 }

@@ -1,4 +1,4 @@
-//! From events to views, by one projector or several, some of which die.
+//! From events to views, by one projector or by several of which some die.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use model::ids::{PARTITIONS, PostId, UserId};
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, World, eventually};
 
-/// A little of everything.
+/// Writes some of every kind of event.
 async fn some_history(world: &World, users: &[UserId], round: usize) -> Vec<PostId> {
     let mut posts = Vec::new();
     for (number, &user) in users.iter().enumerate() {
@@ -45,7 +45,7 @@ async fn events_become_views() {
     projector.stop().await;
 }
 
-/// The control document, the leases of all subscriptions and every row and index are gone, under projectors that run.
+/// The control document, the leases of all subscriptions, and all rows and indexes are removed under running projectors.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_that_are_lost_are_made_anew() {
     let world = World::new().await;
@@ -58,7 +58,7 @@ async fn views_that_are_lost_are_made_anew() {
     world.caught_up().await;
     let views = world.active_views().await;
     Oracle::of(&world.store).await.assert_shown_by(&views).await;
-    eventually("the deletions are looked at anew", DEADLINE, async || {
+    eventually("the deletions are handled again", DEADLINE, async || {
         world.leases("sweep").await.len() == usize::from(PARTITIONS)
     })
     .await;
@@ -127,7 +127,7 @@ async fn a_projector_that_ends_in_order_gives_everything_back() {
             "{leases:?}"
         );
     }
-    // The next one need not wait for anything to run out.
+    // The next process need not wait for leases to run out.
     let second = world.projector().await;
     some_history(&world, &users, 1).await;
     world.caught_up().await;
@@ -138,7 +138,7 @@ async fn a_projector_that_ends_in_order_gives_everything_back() {
     second.stop().await;
 }
 
-/// The real programs, with the settings that people run.
+/// The real programs, with the default settings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_projectors_one_is_killed_and_nothing_is_lost() {
     let world = World::new().await;
@@ -182,7 +182,7 @@ async fn killed_again_and_again_under_writes_it_loses_nothing() {
         for _ in 0..3 {
             let process = world.process(hasty);
             let before = world.leases("views-g1").await;
-            // It has taken the leases and written something, or everything is written already.
+            // It has taken the leases and written something, or everything was written already.
             eventually("it works", DEADLINE, async || {
                 let now = world.leases("views-g1").await;
                 !now.is_empty()

@@ -1,4 +1,4 @@
-//! A new generation is built under writes, by processes that are killed in every phase.
+//! A rebuild while people write, by processes that are killed in every phase.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use views::generation::Phase;
 use crate::oracle::Oracle;
 use crate::world::{DEADLINE, Process, World, eventually};
 
-/// A process that does little at a time, so that it can be killed in the middle.
+/// A process that works in small steps, so that it can be killed in the middle.
 const HASTY: &[(&str, &str)] = &[
     ("MICROBLOG__SUBSCRIPTIONS__LEASE_DURATION", "3s"),
     ("MICROBLOG__SUBSCRIPTIONS__RENEW_EVERY", "1s"),
@@ -25,7 +25,7 @@ const HASTY: &[(&str, &str)] = &[
     ("MICROBLOG__REBUILD__BATCH", "5"),
 ];
 
-/// Writes a little of everything, until it is told to stop.
+/// Writes some of every kind of event, until it is told to stop.
 async fn write_until(world: &World, users: &[UserId], stop: &CancellationToken) {
     let mut round = 0;
     while !stop.is_cancelled() {
@@ -85,7 +85,7 @@ async fn a_new_generation_takes_over_under_writes_and_the_former_one_goes() {
     two.stop().await;
 }
 
-/// In each phase, a process is killed and another goes on from there, while people write.
+/// In each phase, a process is killed and another continues, while people write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
     let world = World::new().await;
@@ -97,7 +97,7 @@ async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
             world.follow(user, users[(number * 7 + 1) % users.len()]).await;
         }
         world.caught_up().await;
-        // A reader of the first generation holds its end back until it has confirmed the second.
+        // A reader of the first generation delays its end until the reader has confirmed the second.
         let minute = Duration::from_secs(60);
         world.generations.confirm("reader", 1, minute).await.unwrap();
         let generation = world.generations.request_rebuild().await.unwrap();
@@ -130,7 +130,7 @@ async fn killed_in_every_phase_it_is_completed_by_the_next_process() {
         process = before.restart(&world).await;
         let before = kill_when(process, "switches", async || switched().await).await;
 
-        // The former generation is still there for its reader.
+        // The former generation still exists for its reader.
         assert!(!collections_of(&world, 1).await.is_empty());
         world.generations.confirm("reader", generation, minute).await.unwrap();
         process = before.restart(&world).await;
@@ -193,7 +193,7 @@ async fn the_former_generation_stays_until_its_readers_have_left() {
     let generation = world.generations.request_rebuild().await.unwrap();
     eventually("it is switched", DEADLINE, async || world.active().await == generation).await;
 
-    // Both generations are followed for as long as one reader has not confirmed.
+    // Both generations are followed until the last reader has confirmed.
     let post = world.post(users[1], "to both").await;
     for generation in [1, generation] {
         let views = Views::new(&world.views, generation);
@@ -248,7 +248,7 @@ async fn where_projectors_build_nothing_another_process_does() {
     let users = world.users(3).await;
     world.follow(users[0], users[1]).await;
     world.post(users[1], "kept").await;
-    // Numbers may be left out; what is there, or asked for already, is not asked for again.
+    // Numbers may be skipped. A generation that exists or is already requested is not requested again.
     world.generations.request(1).await.unwrap();
     assert_eq!(world.control().await.requested, None);
     world.generations.request(4).await.unwrap();
@@ -308,7 +308,7 @@ async fn paused_views_stay_as_they_are_and_catch_up_later() {
     projector.stop().await;
 }
 
-/// As in a rolling upgrade. A generation leaves nothing out because this program does not know it.
+/// As in a rolling update. A generation must not leave out an event only because this program does not know it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_here_knows_is_waited_for() {
     let world = World::new().await;
@@ -331,7 +331,7 @@ async fn what_nobody_here_knows_is_waited_for() {
     ]
     .concat();
     let process = world.process(&one_by_one);
-    // The first answer of the database has all of them, and so it was read as it is.
+    // The database's first answer contains all events. So the scan has already received this event with the unknown type.
     eventually("a part is built", DEADLINE, async || {
         let building = world.control().await.building;
         building.is_some_and(|building| building.scanned > 0)
@@ -349,7 +349,7 @@ async fn what_nobody_here_knows_is_waited_for() {
     assert_eq!(process.terminate().await, Some(0));
 }
 
-/// A Job is made anew from what is installed by then; while it lives, nobody else builds.
+/// Kubernetes starts the Job again with the installed version. While the process lives, no other rebuilds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_only_builds_ends_at_what_it_does_not_know() {
     let world = World::new().await;

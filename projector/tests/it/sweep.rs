@@ -1,4 +1,4 @@
-//! What belongs to deleted users is retracted, so that counts come right.
+//! Everything of deleted users is retracted, so that counts are correct.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn reaches(world: &World, user: UserId, expected: Phase) {
     .await;
 }
 
-/// The events that follow from a deletion, by their types.
+/// The types of the events that a deletion caused.
 async fn retractions(world: &World, tombstone: EventId) -> Vec<String> {
     let events = world.store.database().collection::<RecordedEvent>(EVENTS);
     let caused: Vec<RecordedEvent> = events
@@ -56,7 +56,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     world.reply(gone, "hello to you", answered).await;
     world.like(gone, answered).await;
     world.repost(gone, answered).await;
-    // What others did to the user's posts stays: it is not theirs to take back.
+    // What others did to the user's posts stays, because it is not the user's.
     world.like(fan, theirs).await;
 
     let projector = world.projector().await;
@@ -78,12 +78,12 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
         .assert_shown_by(&world.active_views().await)
         .await;
 
-    // An access token lives on for a while, and somebody makes use of it.
+    // An access token stays valid for a while, and somebody uses it.
     world.post(gone, "one more").await;
     world.follow(gone, other).await;
     world.caught_up().await;
     world.clock.advance(Duration::from_secs(15 * 60));
-    // Another deletion is swept meanwhile: a pass of this user would have been due before it.
+    // Another deletion is swept meanwhile. A pass of this user would have been due before it.
     world.delete_user(other).await;
     reaches(&world, other, Phase::Last).await;
     assert_eq!(phase(&world, gone).await, Some(Phase::Last));
@@ -91,7 +91,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     reaches(&world, gone, Phase::Done).await;
     world.caught_up().await;
     let swept = retractions(&world, tombstone.id).await;
-    // The follow of the other one was taken back by whichever sweep came first.
+    // The follow of the other user was retracted by whichever sweep came first.
     assert_eq!(swept.iter().filter(|kind| *kind == "post.deleted").count(), 3);
     let oracle = Oracle::of(&world.store).await;
     oracle.assert_shown_by(&world.active_views().await).await;
@@ -99,7 +99,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     projector.stop().await;
 }
 
-/// It had looked for its user before the deletion, and wrote after the sweep had looked for what it wrote.
+/// The command read its user before the deletion, and wrote after the sweep had searched for its writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_command_under_way_has_written_is_found_by_a_second_look() {
     let world = World::new().await;
@@ -164,7 +164,7 @@ async fn a_sweep_survives_a_restart_at_any_time() {
     let process = world.process(hasty);
     reaches(&world, gone, Phase::Last).await;
     world.caught_up().await;
-    // Each once, although some were asked for twice.
+    // Each was retracted once, although the sweep asked for some twice.
     assert_eq!(retractions(&world, tombstone.id).await.len(), 11 + 11 + 40);
     Oracle::of(&world.store)
         .await

@@ -1,4 +1,4 @@
-//! A small world of events, and projectors that work on them.
+//! A small world of events, and projectors that handle them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use views::Views;
 use views::generation::{Control, Generations};
 
-/// Nothing in a test takes so long unless it never happens.
+/// Longer than anything in a test may take. What takes longer never happens.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 pub(crate) struct World {
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    /// As configured for people, but less patient.
+    /// The default configuration with shorter times.
     pub(crate) fn config(&self) -> Config {
         let mut mongodb = MongoDb::at(MongoUri::parse(self.database.uri()).unwrap());
         mongodb.events_database = self.database.events_database().to_owned();
@@ -302,7 +302,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// In order, as by SIGTERM.
+    /// An orderly stop, as by SIGTERM.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let task = self.task.take().unwrap();
@@ -338,7 +338,7 @@ impl Process {
         self.0.wait().expect("its end");
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
         let sent = Command::new("kill")
             .arg(self.0.id().to_string())
@@ -363,7 +363,7 @@ impl Drop for Process {
     }
 }
 
-/// What the programs say is worth reading when a test fails: `MICROBLOG_TEST_LOG=1`.
+/// `MICROBLOG_TEST_LOG=1` shows the programs' logs, which help to explain a failed test.
 fn log() -> Stdio {
     if std::env::var_os("MICROBLOG_TEST_LOG").is_some() {
         Stdio::inherit()

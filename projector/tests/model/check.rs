@@ -1,4 +1,4 @@
-//! Running the checker.
+//! Runs the checker.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use stateright::{Checker, CheckerBuilder, Expectation, HasDiscoveries, Model};
 
-/// Visits every state that can be reached. What must always hold does, and every scene is seen.
-#[expect(clippy::print_stdout, reason = "how many states there are is worth knowing")]
+/// Visits every reachable state. The properties must hold in each, and every scene must occur.
+#[expect(clippy::print_stdout, reason = "prints the number of states")]
 pub(crate) fn holds<M>(what: &str, checker: CheckerBuilder<M>)
 where
     M: Model + Send + Sync + 'static,
@@ -29,11 +29,11 @@ where
         began.elapsed()
     );
     checker.assert_properties();
-    assert!(checker.is_done(), "states were left out");
+    assert!(checker.is_done(), "some states were not visited");
 }
 
 /// Finds a shortest path to a state that breaks the property.
-#[expect(clippy::print_stdout, reason = "how it breaks is worth knowing")]
+#[expect(clippy::print_stdout, reason = "prints how the property breaks")]
 pub(crate) fn breaks<M>(what: &str, model: M, property: &'static str)
 where
     M: Model + Send + Sync + 'static,

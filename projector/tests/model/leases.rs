@@ -3,10 +3,10 @@
 //! Several processes share the partitions of one event store. As often as [`Bounds`] allow, they are killed, stop, are slower than a
 //! lease lasts, or lose answers and streams, and the oplog rolls over. The steps that repair this may always happen.
 //!
-//! Where the model does more than the code, it can only find more faults: time is not counted, so a lease that nobody renews may run out
-//! at once, and one of a slow process while it lives. Where it does less, the steps that are left out can't be told from others. A command
-//! that reaches the database after its sender was killed is like one that reached it before, or one that is refused. An event whose
-//! handling ends after its lease was lost is like one whose handling ended before.
+//! If the model does more than the code, it can only find more faults: time is not counted, so a lease that nobody renews may run out at
+//! once, and so may a lease of a slow process that lives. If the model does less, the missing steps make no other states. A command that
+//! reaches the database after its sender was killed is like one that reached it before, or one that is refused. An event whose handling
+//! ends after its lease was lost is like one whose handling ended before.
 
 mod process;
 mod properties;
@@ -24,7 +24,7 @@ type Position = u8;
 /// Positions, as bits.
 type Set = u16;
 
-/// The event store holds fewer events and marks than this.
+/// The event store contains fewer events and marks than this.
 const LOG: usize = 10;
 
 fn bit(position: Position) -> Set {
@@ -97,11 +97,11 @@ struct Bounds {
     pauses: u8,
     /// Leases are taken and the answer is lost.
     lost_answers: u8,
-    /// A lease of a living owner is taken that is no longer prepared: the keeper does not know it yet.
+    /// A lease of a living owner is taken although it is no longer prepared: the keeper does not know this yet.
     colds: u8,
     /// A stream breaks.
     breaks: u8,
-    /// The oplog forgets all that it holds.
+    /// The oplog forgets everything that it contains.
     rollovers: u8,
 }
 
@@ -109,7 +109,7 @@ struct Bounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutation {
     None,
-    /// No other stream is opened when a lease is gained.
+    /// No new stream is opened when a lease is gained.
     TakeoverWithoutReopening,
     /// The frontier counts for a partition that was gained later.
     CoveredBeforeTheStreamIs,
@@ -119,17 +119,17 @@ enum Mutation {
     OpenedAtTheHighest,
     /// A checkpoint does not wait for events under way.
     CheckpointAboveTheUnfinished,
-    /// Checkpoints are written whoever the owner is.
+    /// Checkpoints are written without a check of the owner.
     UnfencedSave,
     /// A stream covers all that was gained while it was being opened.
     OpeningCoversAll,
     /// After a takeover the events that were kept are not delivered.
     KeptIsForgotten,
-    /// After a takeover the events that were kept count as shown at the end of the stream.
+    /// After a takeover, the kept events count as shown at the end of the stream.
     KeptIsPutBehindTheFrontier,
     /// The end of any scan counts as the end of all.
     OneScanEndsAll,
-    /// A process that does not know an event goes on with the next.
+    /// A process that does not know an event continues with the next one.
     UnknownIsPassedOver,
 }
 
@@ -139,7 +139,7 @@ struct State<const PROCESSES: usize, const PARTITIONS: usize> {
     to_come: [Entry; ENTRIES],
     log: [Entry; LOG],
     last: Position,
-    /// The oplog holds what is at this position or above.
+    /// The oplog contains everything at this position or above.
     oplog: Position,
     /// The events that were handled at least once.
     handled: Set,
@@ -173,7 +173,7 @@ enum Action {
     Opened { process: usize },
     /// `Coordinator::run` delivers what the stream shows.
     Show { process: usize },
-    /// `Runner::run`, and `PartitionTask::settle`. A process that dies in between is like one that has not begun.
+    /// `Runner::run`, and `PartitionTask::settle`. A process that dies during this is like one that has not begun it.
     Handle { process: usize, position: Position },
     /// The same for an event of a scan.
     HandleScanned {

@@ -1,12 +1,9 @@
-//! Models of the two protocols that correctness depends on. A checker visits every state that they can reach within stated bounds, and
+//! Models of the two protocols that correctness depends on. A checker visits every state that they can reach within given bounds, and
 //! checks in each what `docs/CORRECTNESS.md` promises.
 //!
-//! A model repeats the protocol of the code in small, step by step. Each action names the function that it stands for. If one changes,
-//! change the other. The tests also show that the checker can fail: each mutation breaks a protocol on purpose, and must be found.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a check that can't go on has nothing better to do than to panic"
-)]
+//! A model repeats the code's protocol in small, step by step. Each action names the function that it stands for. If you change one, change
+//! the other. The tests also show that the checker can fail: each mutation breaks a protocol on purpose, and the checker must find it.
+#![expect(clippy::unwrap_used, reason = "a check that can't continue should panic")]
 
 mod check;
 mod leases;

@@ -121,7 +121,7 @@ struct Bounds {
     follows: [u8; AUTHORS],
     /// The crowd comes or goes, always to the first author.
     crowds: u8,
-    /// A lease moves. Its former owner may go on working.
+    /// A lease moves. Its former owner may continue to work.
     takeovers: u8,
     /// An event is handled after its successors.
     delays: u8,
@@ -179,7 +179,7 @@ enum Action {
     Write { author: usize, event: Event, skew: u8 },
     /// The handler gets the next events of a lane (`PartitionTask::ready_batches`), and commits their rows.
     Begin { author: usize, stale: bool, count: u8 },
-    /// The handler goes on: see [`handler::Step`].
+    /// The handler continues: see [`handler::Step`].
     Step { author: usize, stale: bool },
     /// The lease of the lane moves. The new owner begins at the checkpoint.
     TakeOver { author: usize, from: u8 },

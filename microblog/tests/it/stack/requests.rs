@@ -1,4 +1,4 @@
-//! What people ask of the services: each command with its status checked, each read after all that was written before.
+//! Requests of people to the services. Each command checks its status, and each read sees everything that was written before.
 
 use event_log::consistency::{ConsistencyToken, HEADER};
 use event_log::event_store::{EventStore, Retries};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Stack, eventually};
 
-/// Somebody who is registered and logged in.
+/// A user who is registered and logged in.
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub(crate) id: UserId,
@@ -26,7 +26,7 @@ fn password(handle: &str) -> String {
 }
 
 impl Stack {
-    /// Registers somebody and logs in.
+    /// Registers a user and logs in.
     pub(crate) async fn person(&self, handle: &str) -> Person {
         let password = password(handle);
         let registration = json!({ "handle": handle, "email": format!("{handle}@example.org"), "password": password });
@@ -108,7 +108,7 @@ impl Stack {
             .await;
     }
 
-    /// Sends a command that must succeed, and answers its body.
+    /// Sends a command that must succeed, and returns the body of its answer.
     pub(crate) async fn command<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -131,8 +131,8 @@ impl Stack {
         body: Option<Value>,
     ) -> reqwest::Response {
         let key = Uuid::new_v4().to_string();
-        // As any client would: a machine with more programs than processors is now and then too slow. Each of these
-        // commands may be given twice.
+        // Repeats the command like any client, because a machine with more programs than processors is sometimes too slow. Each of these
+        // commands is safe to send twice.
         let answer = eventually(&format!("{path} is possible"), || async {
             let mut request = self.http.request(method.clone(), format!("{}{path}", self.command.url));
             if let Some(actor) = actor {
@@ -159,7 +159,7 @@ impl Stack {
         answer
     }
 
-    /// From here on reads come after everything that was written so far, by whomever.
+    /// From here on, reads see everything that was written so far, by any program.
     pub(crate) async fn see_everything(&self) {
         let databases = self.databases().await;
         let store = EventStore::open(databases.events.clone(), SystemClock::shared(), Retries::default());
@@ -171,7 +171,7 @@ impl Stack {
         databases.close().await;
     }
 
-    /// What has been written so far, by anybody.
+    /// The token of everything that was written so far.
     pub(crate) fn seen(&self) -> Option<String> {
         self.seen
             .lock()
@@ -180,7 +180,7 @@ impl Stack {
             .map(ToString::to_string)
     }
 
-    /// Reads from the first query-svc, after all that was written so far.
+    /// Reads from the first query-svc, and sees everything that was written so far.
     pub(crate) async fn read<T: DeserializeOwned>(&self, path: &str, viewer: Option<&Person>) -> T {
         let (status, text) = self.try_read(path, viewer).await;
         assert!(status.is_success(), "GET {path} was answered {status}: {text}");
@@ -203,7 +203,7 @@ impl Stack {
             }
             let answer = request.send().await.expect("query-svc answers");
             let status = answer.status();
-            // The views are not there yet.
+            // The views have not caught up yet.
             if status == StatusCode::SERVICE_UNAVAILABLE {
                 return None;
             }
@@ -216,7 +216,7 @@ impl Stack {
         self.list("/v1/timelines/home", Some(viewer), 100).await
     }
 
-    /// That a list of posts is exactly this. Where it is not, says what the databases know about what is missing.
+    /// Checks that a list has exactly these posts. If not, the failure shows what the databases know about the missing ones.
     pub(crate) async fn assert_ids(&self, what: &str, served: &[PostId], expected: &[PostId]) {
         if served == expected {
             return;
@@ -256,7 +256,7 @@ impl Stack {
         self.home(viewer).await.into_iter().map(|post| post.id).collect()
     }
 
-    /// A whole list, page by page.
+    /// Reads a whole list, page by page.
     pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str, viewer: Option<&Person>, limit: u32) -> Vec<T> {
         let mut items = Vec::new();
         let mut before = String::new();

@@ -75,7 +75,7 @@ impl Candidate {
 /// The coordinator's handle of a partition task, and the partition's progress, which is made and removed with it: `Worker` and
 /// `PartitionProgress`.
 ///
-/// Events of a partition may belong to different audiences, and so are handled in any order.
+/// Events of a partition may belong to different audiences, so they are handled in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Worker {
     pub(super) fence: u8,
@@ -284,7 +284,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
         }
     }
 
-    /// `Coordinator::apply`. The stream goes on for the partitions that it covers.
+    /// `Coordinator::apply`. The stream continues for the partitions that it covers.
     pub(super) fn apply(&mut self, log: &[Entry; LOG], mutation: Mutation) {
         let Some(changes) = self.changes[0].take() else {
             return;
@@ -443,7 +443,7 @@ impl<const PARTITIONS: usize> Process<PARTITIONS> {
                 };
             }
         }
-        // Their order means nothing.
+        // The order of scans means nothing.
         self.scans.sort_unstable_by_key(|scan| std::cmp::Reverse(*scan));
     }
 

@@ -7,7 +7,7 @@ use super::{Entry, Lease, Leases, State, bit, events_of};
 
 pub(super) const NOTHING_IS_LOST: &str = "what lies at or below a checkpoint is handled";
 pub(super) const ONLY_ITS_OWNER: &str = "only its owner moves a checkpoint";
-pub(super) const REST_MEANS_DONE: &str = "where nobody has anything to do, everything is done";
+pub(super) const REST_MEANS_DONE: &str = "if no process has anything to do, everything is done";
 
 pub(super) fn always<const PROCESSES: usize, const PARTITIONS: usize>() -> Vec<Property<Leases<PROCESSES, PARTITIONS>>>
 {
@@ -68,7 +68,7 @@ impl Scene {
             Scene::Takeover => seen("a lease has had two owners", |_, state| {
                 state.leases.iter().any(|lease| lease.fence > 1)
             }),
-            Scene::StaleOwnerAtWork => seen("somebody works on whose lease is another's", |_, state| {
+            Scene::StaleOwnerAtWork => seen("a process still works after another has its lease", |_, state| {
                 let is_late = |worker: &Worker, lease: &Lease| worker.fence < lease.fence && worker.unfinished != 0;
                 state.workers().any(|(worker, lease)| is_late(worker, lease))
             }),
@@ -102,14 +102,17 @@ impl Scene {
                     .flat_map(|process| process.candidates.iter().flatten());
                 candidates.any(|candidate| candidate.shown != 0)
             }),
-            Scene::WaitsForWhoKnows => seen("a lease waits for who knows its next event", |_, state| {
+            Scene::WaitsForWhoKnows => seen("a lease waits for a process that knows its next event", |_, state| {
                 state.leases.iter().any(|lease| lease.needs)
             }),
-            Scene::TakenOverInTime => seen("others have all that somebody held who is about to end", |_, state| {
-                let mut leaving = state.processes.iter().filter(|process| process.leaving);
-                leaving.any(|process| process.held.iter().all(Option::is_none))
-                    && state.leases.iter().all(|lease| lease.fence > 1)
-            }),
+            Scene::TakenOverInTime => seen(
+                "others have taken over every lease of a process that is about to end",
+                |_, state| {
+                    let mut leaving = state.processes.iter().filter(|process| process.leaving);
+                    leaving.any(|process| process.held.iter().all(Option::is_none))
+                        && state.leases.iter().all(|lease| lease.fence > 1)
+                },
+            ),
         }
     }
 }

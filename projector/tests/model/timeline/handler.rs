@@ -64,7 +64,7 @@ pub(super) enum Step {
     TellListed {
         large: bool,
     },
-    /// `Distribution::cross` calls `Profiles::finish_crossing`. `listed`: whom a mutation tells after that.
+    /// `Distribution::cross` calls `Profiles::finish_crossing`. `listed`: a mutation tells the listed followers after that.
     FinishCrossing {
         listed: bool,
     },

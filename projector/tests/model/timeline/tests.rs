@@ -1,6 +1,6 @@
 //! The bounds, and the mutations.
 //!
-//! Tests that are ignored go further, and take minutes unless they are optimised:
+//! Ignored tests cover more states, and take minutes unless they are optimised:
 //! `cargo test --release -p projector --test model -- --ignored`.
 
 use stateright::Model;
