@@ -17,7 +17,6 @@ static SERVER: OnceCell<Server> = OnceCell::const_new();
 ///
 /// Programs that write there in transactions must have ended by then ([`wait_in_drop`]). If a database is dropped between two statements of
 /// a transaction, the stand-in waits forever, and meanwhile nobody else can create a collection.
-/// dropped between two statements of a transaction, and lets nobody else create a collection meanwhile.
 #[derive(Debug)]
 pub struct TestDatabase {
     uri: String,
