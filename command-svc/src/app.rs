@@ -1,4 +1,4 @@
-//! The program: built from its configuration, then run until it is stopped.
+//! The program: it is built from its configuration, then runs until it is stopped.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::routes;
 use commands::{Commands, Parts, refresh_tokens};
 use event_log::clock_guard::ClockGuard;
 
-/// Between two looks for a database that can't be used yet.
+/// The first pause between two attempts while the database can't be used yet.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
@@ -37,7 +37,7 @@ pub enum StartError {
     Io(#[from] std::io::Error),
 }
 
-/// A command-svc that has its address and its database, and answers once it is run.
+/// A command-svc with its address and its database. It answers once it runs.
 #[derive(Debug)]
 pub struct App {
     server: Server,
@@ -50,21 +50,21 @@ pub struct App {
 }
 
 impl App {
-    /// Connects, makes what is missing in the database, and takes the address. The database's client belongs to the
-    /// runtime that this is called in.
+    /// Connects, creates what is missing in the database, and takes the address. The database client belongs to the runtime that calls
+    /// this.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let registry = MetricsRegistry::default();
         let signer = Signer::from_config(&config.auth, clock.clone())?;
         let verifier = Arc::new(Verifier::from_config(&config.auth, clock.clone())?);
         let refresh_tokens = refresh_tokens(&config.auth)?;
         let limits = &config.command;
-        // 0 is without limit, to the driver.
+        // For the driver, 0 means no limit.
         if (1..=limits.max_concurrent.get()).contains(&config.mongodb.max_pool_size) {
             let reason = "must be below mongodb.max_pool_size: probes need a connection, too";
             return Err(ConfigError::invalid("command.max_concurrent", reason).into());
         }
 
-        // The views are no business of this program, wherever they are.
+        // This program does not use the views, wherever they are.
         let mongodb = MongoDb {
             views_uri: None,
             ..config.mongodb.clone()
@@ -80,7 +80,8 @@ impl App {
             refresh_tokens,
         };
         let commands = Commands::open(parts, limits, &config.follows, &config.auth, &registry).await?;
-        // Afterwards: a refused password shows in the first answer of the database alone, and this would keep it to itself.
+        // This comes after the first use of the database. Only the first answer of the database shows a refused password, and this check
+        // would swallow it.
         clock_guard.look(&database, &clock).await;
 
         let readiness = readiness(&database, &clock_guard);
@@ -108,8 +109,8 @@ impl App {
         })
     }
 
-    /// The same, for programs that are started together with their database: while it can't be used, it is tried again, and the log
-    /// says why. Nothing else is worth a second try, nor is a password that is refused for long.
+    /// Does the same for programs that start together with their database. While the database can't be used, it tries again, and logs why.
+    /// It does not try again after other errors, or when the password is refused for long.
     pub async fn build_with_patience(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let pace = ExponentialBuilder::default()
             .with_min_delay(FIRST_PAUSE)
@@ -130,7 +131,7 @@ impl App {
         self.server.local_addr()
     }
 
-    /// Answers until `shutdown` is cancelled, then drains.
+    /// Serves requests until `shutdown` is cancelled, then drains.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> std::io::Result<()> {
         let Self {
             server,
@@ -153,7 +154,7 @@ impl App {
     }
 }
 
-/// Asked in the server's threads; the database's client lives in ours.
+/// The checks run in the server's threads. But the database client lives in our runtime.
 fn readiness(database: &Database, clock_guard: &ClockGuard) -> Readiness {
     let readiness = Readiness::default();
     let (database, runtime) = (database.clone(), Handle::current());

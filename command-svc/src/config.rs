@@ -1,4 +1,4 @@
-//! What command-svc is told at its start.
+//! The configuration of command-svc.
 
 use commands::{CommandSettings, FollowSettings};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, for one database.
+    /// The defaults for a database at this URI.
     pub fn at(uri: event_log::mongo::MongoUri) -> Self {
         Self {
             mongodb: event_log::mongo::MongoDb::at(uri),

@@ -1,6 +1,6 @@
 //! The HTTP service of the write side.
 //!
-//! A request goes from `routes` (what HTTP says) to the crate [`commands`] (what is decided, and how it becomes one appended event).
+//! A request goes from `routes` (the HTTP part) to the crate [`commands`], which decides and appends one event.
 
 mod app;
 mod config;

@@ -1,4 +1,4 @@
-//! What HTTP clients can ask for: the whole table, and one file for each resource.
+//! What HTTP clients can ask for: the table of all routes, and one file for each resource.
 
 mod bookmarks;
 mod documentation;
@@ -70,7 +70,7 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }
 
-/// The routes that have a limit of their own.
+/// The routes that have a rate limit of their own.
 pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
     vec![
         (Method::POST, "/v1/users", Class::Register),
@@ -80,7 +80,7 @@ pub(crate) fn classes() -> Vec<(Method, &'static str, Class)> {
     ]
 }
 
-/// What the routes work with; clones are the same.
+/// What the routes work with. Clones share the same state.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     commands: Data<Commands>,

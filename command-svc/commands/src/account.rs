@@ -1,12 +1,12 @@
-//! What only the owner of an account may do: change it, delete it, see what is in no view.
+//! What only the owner of an account may do: change it, delete it, and read what no view shows.
 //!
-//! An access token outlives its session by minutes. So here the session is looked up, and must live; and whoever changes what
-//! opens the account, or ends it, must know the current password.
+//! An access token outlives its session by minutes. So these commands look the session up, and it must be live. To delete the account, or
+//! to change the password or the e-mail address, the caller must also know the current password.
 //!
-//! The order of the reads closes every race with another change of the credentials: first the version of the user's stream,
-//! then the credentials, then the session. Whoever changes credentials appends to that stream, in one transaction with them. So
-//! what comes in between makes the append conflict, and all is read and decided again: the session that was
-//! ended is found to be over, and a password that was verified against a hash of before counts no more.
+//! The order of the reads closes every race with another change of the credentials: first the version of the user's stream, then the
+//! credentials, then the session. Every change of credentials appends to that stream, in the same transaction. So a change in between makes
+//! the append conflict, and the command reads and decides again. Then it finds that the session has ended, or that the password was
+//! verified against a hash that is no longer the current one.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ use crate::domain::user;
 use crate::origins::Origins;
 use crate::{codes, credentials, origins, sessions};
 
-/// What a user wants to have otherwise.
+/// The fields that a user wants to change.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
     pub display_name: Option<DisplayName>,
@@ -34,13 +34,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Whether the current password is needed for it.
+    /// Whether these changes need the current password.
     pub fn need_password(&self) -> bool {
         self.email.is_some() || self.password.is_some()
     }
 }
 
-/// Somebody who asks for what is theirs alone.
+/// The caller of a command that only the owner of the account may give.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     pub(super) user: UserId,
@@ -48,7 +48,7 @@ pub(super) struct Owner {
     pub(super) now: DateTime<Utc>,
 }
 
-/// An account, as somebody sees it whose session lives.
+/// An account, loaded for a caller whose session is live.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) user: Versioned<User>,
@@ -59,7 +59,7 @@ impl Owner {
     pub(super) async fn account(self, read: &mut Reader<'_>) -> Result<Account, CommandError> {
         let user = read.live_actor(self.user).await?;
         let Some(credentials) = read.credentials(self.user).await? else {
-            // They go with the account: somebody was faster.
+            // The credentials are removed with the account, so another request may just have deleted it.
             read.live_actor(self.user).await?;
             return Err(Broken::Credentials(self.user).into());
         };
@@ -70,14 +70,15 @@ impl Owner {
     }
 }
 
-/// That somebody knows the password of a certain hash.
+/// Proof that the caller knows the password with this hash.
 #[derive(Debug)]
 pub(super) struct Proof {
     password_hash: String,
 }
 
 impl Proof {
-    /// The password was changed since: by the same session, or it would be over.
+    /// Fails if the password was changed in the meantime. This session must have changed it, because otherwise the session would have
+    /// ended.
     fn check(&self, account: &Account) -> Result<(), Refusal> {
         if account.credentials.password_hash == self.password_hash {
             Ok(())
@@ -88,7 +89,7 @@ impl Proof {
 }
 
 impl Inner {
-    /// Verifies the current password of somebody whose session lives; a session that is over is good for no guess.
+    /// Verifies the current password of a caller whose session is live. A session that has ended can't be used to guess a password.
     pub(super) async fn prove(&self, owner: Owner, password: Option<&Password>) -> Result<Proof, CommandError> {
         let Account { credentials, .. } = self.account(owner).await?;
         let password_hash = credentials.password_hash;
@@ -112,12 +113,12 @@ impl Inner {
 pub(super) struct ChangeUser {
     pub(super) owner: Owner,
     pub(super) changes: Changes,
-    /// There wherever the changes need the password.
+    /// Present if the changes need the password.
     pub(super) proof: Option<Proof>,
-    /// Of the password in `changes`.
+    /// The hash of the new password in `changes`.
     pub(super) password_hash: Option<String>,
     pub(super) origins: Origins,
-    /// From where a new password is set: the only one that is known under it.
+    /// Where a new password is set from. It becomes the only known address under that password.
     pub(super) address: IpAddr,
     pub(super) if_match: ExpectedVersions,
 }
@@ -210,10 +211,10 @@ impl Command for DeleteUser {
     }
 }
 
-/// Another password by a one-time code, for somebody who has forgotten theirs. It ends all sessions.
+/// Sets a new password by a one-time code, for somebody who has forgotten theirs. It ends all sessions.
 #[derive(Debug)]
 pub(super) struct ResetPassword {
-    /// Whose password the code sets.
+    /// The user whose password the code sets.
     pub(super) user: UserId,
     pub(super) code: String,
     pub(super) password_hash: String,
@@ -224,7 +225,7 @@ impl Command for ResetPassword {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
-        // Codes go with the account.
+        // A deleted account has no valid codes.
         let known = read.user(self.user).await?.filter(|user| !user.state.deleted);
         let known = known.ok_or(Refusal::CodeNotGood("code"))?;
         let credentials = read.credentials(self.user).await?.ok_or(Refusal::CodeNotGood("code"))?;

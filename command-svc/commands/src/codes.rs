@@ -1,9 +1,9 @@
-//! One-time codes, which an operator passes on: to set a password without knowing the present one, and to register where that needs an
+//! One-time codes, which an operator passes on. They set a password without the current one, or allow a registration where it needs an
 //! invitation.
 //!
-//! `codes` has a document for each code that was not used: the SHA-256 of it (it has 122 random bits), what it is good for, and
-//! until when. A code is used in the transaction of the event that it allows: the same transaction removes it, or fails.
-//! So it is good once, however many use it at the same time, and whatever answer is lost.
+//! `codes` has one document for each unused code: its SHA-256 (a code has 122 random bits), its purpose, and its expiry. A code is used up
+//! in the transaction of the event that it allows: the transaction removes the code, or fails. So a code works once, even if many use it at
+//! the same time, or if an answer is lost.
 
 use std::time::Duration;
 
@@ -30,14 +30,14 @@ pub(crate) const CODES: &str = "codes";
 struct Code {
     #[serde(rename = "_id")]
     hash: Binary,
-    /// Whose password it sets; none for an invitation.
+    /// The user whose password it sets. None for an invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user: Option<UserId>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     expires_at: DateTime<Utc>,
 }
 
-/// The one writer of the codes.
+/// The only writer of the codes.
 #[derive(Debug, Clone)]
 pub struct Codes {
     collection: Collection<Code>,
@@ -46,7 +46,7 @@ pub struct Codes {
 }
 
 impl Codes {
-    /// Makes the collection and its indexes where they are missing.
+    /// Creates the collection and its indexes if they are missing.
     pub async fn open(database: &Database, clock: SharedClock) -> Result<Self, Error> {
         setup::collection(database, CODES).await?;
         let collection = database.collection::<Code>(CODES);
@@ -64,7 +64,7 @@ impl Codes {
         })
     }
 
-    /// A code that sets the password of this user. None where there is no such user, or not any more.
+    /// Makes a code that sets the password of this user. Returns `None` if the user does not exist, or is deleted.
     pub async fn reset(&self, handle: &Handle, good_for: Duration) -> Result<Option<String>, Error> {
         match self.credentials.find(&Identifier::Handle(handle.clone())).await? {
             Some(credentials) => Ok(Some(self.make(Some(credentials.user), good_for).await?)),
@@ -72,7 +72,7 @@ impl Codes {
         }
     }
 
-    /// A code that lets somebody register.
+    /// Makes a code that lets somebody register.
     pub async fn invite(&self, good_for: Duration) -> Result<String, Error> {
         self.make(None, good_for).await
     }
@@ -86,17 +86,17 @@ impl Codes {
             user,
             expires_at: until.unwrap_or(DateTime::<Utc>::MAX_UTC),
         };
-        // One that nobody was told of, because the answer was lost, is good for nobody.
+        // If the answer is lost, nobody learns the code, and nobody can use it.
         self.collection.insert_one(made).await?;
         Ok(code)
     }
 
-    /// Whether this is an invitation that is good now. Using it says it for certain.
+    /// Whether this is an invitation that is valid now. Only using it makes that certain.
     pub(crate) async fn is_invitation(&self, code: &str) -> Result<bool, Error> {
         Ok(self.find(code).await?.is_some_and(|code| code.user.is_none()))
     }
 
-    /// Whose password this code sets, if it is good now. Using it says it for certain.
+    /// The user whose password this code sets, if it is valid now. Only using it makes that certain.
     pub(crate) async fn user_of(&self, code: &str) -> Result<Option<UserId>, Error> {
         Ok(self.find(code).await?.and_then(|code| code.user))
     }
@@ -106,7 +106,7 @@ impl Codes {
     }
 }
 
-/// Removes the code, or else the transaction fails.
+/// Removes the code. If it is gone, the transaction fails.
 pub(crate) fn consume(code: &str, now: DateTime<Utc>) -> Companion {
     Companion::Consume {
         collection: CODES,
@@ -114,7 +114,7 @@ pub(crate) fn consume(code: &str, now: DateTime<Utc>) -> Companion {
     }
 }
 
-/// The codes of a user who is deleted, or has set another password.
+/// Removes the codes of a user who is deleted, or who has set a new password.
 pub(crate) fn forget(user: UserId) -> Companion {
     Companion::Delete {
         collection: CODES,
@@ -126,7 +126,7 @@ fn good(code: &str, now: DateTime<Utc>) -> Document {
     doc! { "_id": hash(code), "expires_at": { "$gt": bson::DateTime::from_chrono(now) } }
 }
 
-/// Of what people copy and type: blanks around it and capitals are no difference.
+/// People copy and type codes, so surrounding spaces and capitals make no difference.
 fn hash(code: &str) -> Binary {
     Binary {
         subtype: BinarySubtype::Generic,

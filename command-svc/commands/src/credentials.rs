@@ -1,8 +1,8 @@
-//! Who may log in, and which names and addresses are taken: what never enters an event.
+//! Who may log in, and which handles and addresses are taken. None of this ever enters an event.
 //!
-//! `credentials` has a document for each user that is not deleted, with the password's hash and the e-mail address.
-//! `claims` has one for each handle ever given and each address in use, which reserves it by its `_id`. Both
-//! change only in the transaction of a user's event, as its [`Companion`]s.
+//! `credentials` has one document for each user who is not deleted, with the hash of the password and the e-mail address. `claims` has one
+//! document for each handle ever given and each address in use, and reserves it by its `_id`. Both change only in the transaction of a
+//! user's event, as its [`Companion`]s.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub(crate) struct Credentials {
     pub(crate) handle: Handle,
     email: String,
     pub(crate) password_hash: String,
-    /// How often the password was changed. A session that began with an earlier one is over.
+    /// How often the password was changed. A session with an earlier epoch is over.
     pub(crate) epoch: i64,
 }
 
@@ -41,14 +41,14 @@ impl Credentials {
     }
 }
 
-/// What people call themselves when they log in.
+/// The name with which a user logs in.
 #[derive(Debug, Clone)]
 pub enum Identifier {
     Handle(Handle),
     Email(Email),
 }
 
-/// Whom attempts to log in are counted for.
+/// The key under which attempts to log in are counted.
 impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,7 +68,7 @@ impl CredentialStore {
         setup::collection(database, RESERVED).await?;
         setup::collection(database, CREDENTIALS).await?;
         let credentials = database.collection::<Credentials>(CREDENTIALS);
-        // Not unique: reserving them makes them so.
+        // These indexes are not unique, because the reservations already make the values unique.
         let by = |field: &str| {
             let options = IndexOptions::builder().name(field.to_owned()).build();
             IndexModel::builder().keys(doc! { field: 1 }).options(options).build()
@@ -77,7 +77,7 @@ impl CredentialStore {
         Ok(Self { credentials })
     }
 
-    /// One query, whether there is such a user or not, so that the time tells nothing.
+    /// Makes one query whether the user exists or not, so that the time it takes reveals nothing.
     pub(crate) async fn find(&self, identifier: &Identifier) -> Result<Option<Credentials>, Error> {
         let filter = match identifier {
             Identifier::Handle(handle) => doc! { "handle": handle.as_str() },
@@ -91,7 +91,7 @@ impl CredentialStore {
     }
 }
 
-/// The credentials as they were when the session read the user's stream, or later.
+/// Reads the credentials as they were when the session read the user's stream, or later.
 pub(crate) async fn load(
     store: &EventStore,
     session: &mut ClientSession,
@@ -136,7 +136,7 @@ pub(crate) fn change_email(credentials: &Credentials, email: &Email) -> [Compani
     ]
 }
 
-/// The epoch goes up to `epoch` along with it.
+/// Also sets the epoch to `epoch`.
 pub(crate) fn change_password(user: UserId, password_hash: &str, epoch: i64) -> Companion {
     Companion::Update {
         collection: CREDENTIALS,
@@ -145,7 +145,7 @@ pub(crate) fn change_password(user: UserId, password_hash: &str, epoch: i64) -> 
     }
 }
 
-/// The address may be used again; the handle is never given again.
+/// The address may be used again. The handle is never given again.
 pub(crate) fn remove(credentials: &Credentials) -> [Companion; 2] {
     [
         release_email(credentials),

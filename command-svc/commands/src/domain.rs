@@ -1,8 +1,8 @@
-//! The decisions: pure and synchronous, one module for each aggregate, the proof beside the rule.
+//! The decisions. They are pure and synchronous, with one module for each aggregate, and with tests beside the rules.
 //!
-//! `decide` takes the state and a command that brings clock and ids along, and answers with the event that
-//! happens, with `None` where nothing changes, or with a refusal. An event carries the whole new state, so that
-//! `evolve` merely takes it out, and loading an aggregate means reading its last event.
+//! `decide` takes the state and a command, which brings the time and the ids with it. It returns the event that happens, `None` if nothing
+//! changes, or a refusal. An event carries the whole new state. So `evolve` only takes the state out, and loading an aggregate means
+//! reading its last event.
 
 pub mod bookmark;
 pub mod follow;

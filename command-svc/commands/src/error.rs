@@ -1,4 +1,4 @@
-//! Why a command did not happen.
+//! Why a command failed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::domain::{follow, post, repost, user};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
-/// One of three: the caller asks for what can't be, the surroundings fail, or we do.
+/// There are three kinds: the request is refused, something around us fails, or we have a bug.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error(transparent)]
@@ -21,59 +21,59 @@ pub enum CommandError {
     Broken(#[from] Broken),
 }
 
-/// What is asked for can't be. Asking again changes nothing, except where it says so.
+/// The command is not allowed. Trying again does not help, except where the variant says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("there is no such post, or not any more")]
+    #[error("there is no such post, or the user can't see it")]
     NoSuchPost,
-    #[error("there is no such user, or not any more")]
+    #[error("there is no such user, or the user is deleted")]
     NoSuchUser,
-    #[error("the post is another's")]
+    #[error("the post belongs to another user")]
     NotTheAuthor,
     #[error("only public posts can be reposted")]
     NotPublic,
     #[error("a repost has no text of its own")]
     RepostHasNoText,
-    #[error("nobody follows themselves")]
+    #[error("users can't follow themselves")]
     Oneself,
-    #[error("nobody follows more than {0} accounts")]
+    #[error("a user can follow at most {0} accounts")]
     TooManyFollows(u32),
     #[error("the handle is taken")]
     HandleTaken,
     #[error("the e-mail address is taken")]
     EmailTaken,
-    #[error("it has version {0} now")]
+    #[error("the current version is {0}")]
     OtherVersion(i64),
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// Every attempt met somebody else's event; the next one may not.
-    #[error("others change the same thing at the same time")]
+    /// Every attempt met an event of another request. The next attempt may succeed.
+    #[error("other requests are changing the same data")]
     Contended,
     #[error("the user of the token is deleted")]
     ActorGone,
     #[error("the handle, e-mail address or password is wrong")]
     WrongCredentials,
-    #[error("the refresh token is not good, or not any more")]
+    #[error("the refresh token is not valid, or no longer valid")]
     SessionOver,
-    #[error("nobody new can register")]
+    #[error("registration is closed")]
     RegistrationClosed,
     #[error("an invitation is needed")]
     InvitationMissing,
-    /// The field of the request that it came in.
-    #[error("the one-time code is not good, or not any more")]
+    /// The field of the request that had the code.
+    #[error("the one-time code is not valid, or no longer valid")]
     CodeNotGood(&'static str),
-    #[error("there is no such session of the user's")]
+    #[error("the user has no such session")]
     NoSuchSession,
     #[error("the session of the token is over")]
     SessionEnded,
-    #[error("the current password is another")]
+    #[error("the current password is wrong")]
     CurrentPasswordWrong,
-    /// Until the next attempt.
+    /// The time until the next attempt is allowed.
     #[error("too many attempts to log in")]
     TooOften(Duration),
 }
 
-/// It could not be done now. What was asked for may have happened all the same.
+/// The command can't be carried out now. It may still have taken effect.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     #[error("the database failed: {0}")]
@@ -86,7 +86,7 @@ pub enum Unavailable {
     Clock(#[from] ClockUnsure),
 }
 
-/// What must never be.
+/// A state that must never occur.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
     #[error(transparent)]
@@ -95,7 +95,7 @@ pub enum Broken {
     Stream(String),
     #[error("the user {0} has no credentials")]
     Credentials(model::ids::UserId),
-    #[error("an id that was drawn at random is there already")]
+    #[error("a random id exists already")]
     IdTaken,
     #[error(transparent)]
     Hash(HashError),
@@ -157,7 +157,7 @@ impl From<repost::NotPublic> for CommandError {
     }
 }
 
-/// How an append can fail for good; the other ways are worked on where it is called.
+/// The ways in which an append fails for good. The caller handles the other ways.
 pub(super) fn append_failed(error: AppendError) -> CommandError {
     match error {
         AppendError::Database(error) => error.into(),
@@ -166,7 +166,7 @@ pub(super) fn append_failed(error: AppendError) -> CommandError {
         AppendError::Taken(Unique::Document) => Broken::IdTaken.into(),
         AppendError::Conflict => Refusal::Contended.into(),
         AppendError::KeyUsed(_) => Refusal::KeyReused.into(),
-        // Each command that uses one up says it better.
+        // Commands that use up a code can name the field better.
         AppendError::Spent => Refusal::CodeNotGood("code").into(),
     }
 }

@@ -1,5 +1,4 @@
-//! How every command is carried out: load, decide, append with the expected version, and decide again on what
-//! somebody else did in between.
+//! How every command is carried out: load, decide, append with the expected version. After a conflict, it decides again on the new state.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,10 +18,10 @@ use super::read::Reader;
 use super::{CommandError, Refusal, Unavailable};
 use crate::metrics::Metrics;
 
-/// After the first attempt.
+/// How often a command decides again after the first attempt.
 const DECIDED_AGAIN: usize = 3;
 
-/// Who gives a command, and what it follows from.
+/// Who gives a command, and what caused it.
 #[derive(Debug, Clone)]
 pub struct Cause {
     pub actor: UserId,
@@ -32,7 +31,7 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// For what a process does because of an event, on behalf of its actor.
+    /// The cause of a command that a process gives because of an event, on behalf of the event's actor.
     pub fn of(event: &RecordedEvent) -> Self {
         Self {
             actor: event.actor,
@@ -43,25 +42,25 @@ impl Cause {
     }
 }
 
-/// Something that somebody wants to happen to one aggregate.
+/// A change that somebody wants to make to one aggregate.
 pub(super) trait Command: Send + Sync {
     type Answer: Send;
 
-    /// Reads what matters and decides. It is called again when the decision came too late, so it keeps nothing.
+    /// Reads what it needs and decides. It runs again after a conflict, so it keeps no state.
     fn plan(&self, read: Reader<'_>) -> impl Future<Output = Result<Plan<Self::Answer>, CommandError>> + Send;
 
-    /// Set where the same request is not carried out twice.
+    /// Set if the same request must not be carried out twice.
     fn idempotency(&self) -> Option<&Idempotency> {
         None
     }
 
-    /// What the request that used the idempotency key first was answered.
+    /// The answer to a repeated request: what the first request with this idempotency key was answered.
     fn replay(&self, _earlier: Event) -> Result<Self::Answer, CommandError> {
         Err(Refusal::KeyReused.into())
     }
 }
 
-/// What is to be done, and how it is answered.
+/// What to do, and what to answer.
 #[derive(Debug)]
 pub(super) enum Plan<A> {
     Append {
@@ -70,7 +69,7 @@ pub(super) enum Plan<A> {
         companions: Vec<Companion>,
         answer: A,
     },
-    /// All is as it should be. `partition` is the one whose events have made it so.
+    /// The state is already as requested. `partition` is the partition of the events that made it so.
     Nothing { partition: Partition, answer: A },
     /// An earlier request had the same idempotency key.
     Replay(RecordedEvent),
@@ -87,7 +86,7 @@ impl<A> Plan<A> {
     }
 }
 
-/// What came of a command, and the point in the commit order at which it is visible.
+/// The result of a command, and the point in the commit order at which it is visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done<A> {
     pub answer: A,
@@ -95,7 +94,7 @@ pub struct Done<A> {
     pub position: Position,
 }
 
-/// Carries out commands, a bounded number at a time: the driver has no limit for those who wait for a connection.
+/// Carries out a limited number of commands at a time, because the driver does not limit how many wait for a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Executor {
     pub(super) store: EventStore,
@@ -114,7 +113,7 @@ impl Executor {
         }
     }
 
-    /// The right to use the database, until it is dropped.
+    /// The permit to use the database, until it is dropped.
     pub(super) async fn place(&self) -> Result<SemaphorePermit<'_>, Unavailable> {
         match timeout(self.max_queueing, self.places.acquire()).await {
             Ok(place) => Ok(place.expect("the semaphore is never closed")),

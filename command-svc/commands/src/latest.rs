@@ -1,4 +1,4 @@
-//! Of what somebody may have any number of, the latest are kept.
+//! Keeps only the latest documents of a user, where a user may make any number of them.
 
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
@@ -6,14 +6,14 @@ use model::ids::UserId;
 use mongodb::Collection;
 use mongodb::error::Error;
 
-/// How many a user has at most. All of them may end in the transaction of one event, which has to be short.
+/// The most documents that a user has. One event's transaction may have to remove all of them, and it must be short.
 pub(crate) const MOST: u32 = 100;
-/// How many are removed at once. Where there are more, the next time goes on.
+/// How many documents one call removes. If there are more, the next call removes them.
 const REMOVED: i64 = 1_000;
 
-/// Removes those of a user's that are beyond the [`MOST`] that are the highest by `field`.
+/// Removes all documents of a user except the [`MOST`] with the highest `field`.
 ///
-/// Several at once remove the same ones. What one of them has not seen yet is removed by the next.
+/// Calls at the same time remove the same documents. If one of them misses a document, the next call removes it.
 pub(crate) async fn keep<T: Send + Sync>(collection: &Collection<T>, user: UserId, field: &str) -> Result<(), Error> {
     let documents = collection.clone_with_type::<Document>();
     let beyond: Vec<Document> = documents

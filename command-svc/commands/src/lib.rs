@@ -1,7 +1,7 @@
-//! Everything that can be asked of the write side, without HTTP.
+//! All commands of the write side, without HTTP.
 //!
-//! [`Commands`] is what the routes call, [`Retractions`] what the sweep after a user's deletion calls. Both carry
-//! out ordinary commands: load, decide (see [`domain`]), append one event.
+//! The routes call [`Commands`]. The sweep after a user's deletion calls [`Retractions`]. Both carry out ordinary commands: load, decide
+//! (see [`domain`]), append one event.
 
 mod account;
 pub mod codes;
@@ -68,7 +68,7 @@ use crate::origins::Origins;
 use crate::passwords::Passwords;
 use crate::sessions::SessionStore;
 
-/// The versions that a client will have changed (`If-Match`); none says that any will do.
+/// The versions that a client wants to change (`If-Match`). `None` means any version.
 #[derive(Debug, Clone, Default)]
 pub struct ExpectedVersions(pub Option<Vec<i64>>);
 
@@ -81,10 +81,10 @@ impl ExpectedVersions {
     }
 }
 
-/// What commands are carried out with.
+/// What [`Commands`] needs.
 #[derive(Debug)]
 pub struct Parts {
-    /// The event store's.
+    /// The database of the event store.
     pub database: Database,
     pub clock: SharedClock,
     pub clock_guard: ClockGuard,
@@ -92,7 +92,7 @@ pub struct Parts {
     pub refresh_tokens: RefreshTokens,
 }
 
-/// Carries out commands, within the limits that keep the service standing.
+/// Carries out commands within the limits that protect the service.
 #[derive(Debug, Clone)]
 pub struct Commands(Arc<Inner>);
 
@@ -108,19 +108,18 @@ struct Inner {
     signer: Signer,
     clock: SharedClock,
     clock_guard: ClockGuard,
-    /// For the clock to be sure again.
+    /// How long a command waits until the clock is sure again.
     max_queueing: Duration,
-    /// Accounts that one user follows.
+    /// The most accounts that one user may follow.
     max_follows: u32,
     metrics: Metrics,
     deadline: Duration,
-    /// The runtime that the database's client belongs to. A command that has begun there is carried through, even if
-    /// its client hangs up.
+    /// The runtime of the database client. A command that has started there runs to its end, even if its client hangs up.
     runtime: Handle,
 }
 
 impl Commands {
-    /// Makes what is missing in the database. Its client belongs to the runtime that this is called in.
+    /// Creates what is missing in the database. The database client belongs to the runtime that calls this.
     pub async fn open(
         parts: Parts,
         settings: &CommandSettings,
@@ -161,12 +160,13 @@ impl Commands {
         })))
     }
 
-    /// A token that has seen what was done, and what `sent` had seen. Promises that can't be ours are not passed on.
+    /// A token that has seen what was done, and what `sent` has seen. It leaves out positions of `sent` that this store can't have
+    /// promised.
     pub fn token<A>(&self, done: &Done<A>, sent: Option<&ConsistencyToken>) -> ConsistencyToken {
         let store = self.0.executor.store.id();
         let mut token = ConsistencyToken::new(store);
         token.advance(done.partition, done.position);
-        // The database's time may be ahead of everybody's.
+        // The database's time may be ahead of all other clocks.
         let now = self.0.clock.now().max(done.position.time());
         let max_skew = self.0.clock_guard.max_skew();
         for (partition, position) in sent.iter().flat_map(|sent| sent.credible(store, now, max_skew)) {
@@ -175,7 +175,7 @@ impl Commands {
         token
     }
 
-    /// The user of `registration`, who is the actor of it.
+    /// The user of `registration` becomes the actor.
     pub async fn register(
         &self,
         mut registration: Registration,
@@ -189,7 +189,7 @@ impl Commands {
             let register = users::Register::new(registration, &hash, inner.clock.now());
             let cause = cause(register.id());
             let done = inner.executor.execute(&register, cause).await;
-            // Between the look and its use somebody else has used it.
+            // Another request has used the code between the check and the use.
             done.map_err(|error| match error {
                 CommandError::Refused(Refusal::CodeNotGood(_)) => Refusal::CodeNotGood("invite").into(),
                 other => other,
@@ -198,7 +198,7 @@ impl Commands {
         .await
     }
 
-    /// An account and its e-mail address, for somebody whose session lives.
+    /// Returns an account and its e-mail address to a caller whose session is live.
     pub async fn account(&self, user: UserId, session: SessionId) -> Result<(Versioned<User>, String), CommandError> {
         let inner = self.0.clone();
         self.run("show_account", async move {
@@ -208,7 +208,7 @@ impl Commands {
         .await
     }
 
-    /// Another password, by a one-time code. The actor is whose password it is.
+    /// Sets a new password by a one-time code. The actor is the user whose password it sets.
     pub async fn reset_password(
         &self,
         code: String,
@@ -217,7 +217,7 @@ impl Commands {
     ) -> Result<Done<()>, CommandError> {
         let inner = self.0.clone();
         self.run("reset_password", async move {
-            // Nobody has a password hashed for a code that was never made.
+            // Checked first, so that a made-up code causes no password hashing.
             let user = {
                 let _place = inner.executor.place().await?;
                 inner.codes.user_of(&code).await?
@@ -234,8 +234,8 @@ impl Commands {
         .await
     }
 
-    /// `current` is none where what was sent can be nobody's password. A new password ends all sessions of the actor but `session`,
-    /// and no address is known any more but `address`.
+    /// `current` is `None` if the text that was sent can't be a password. A new password ends all sessions of the actor except `session`,
+    /// and makes all addresses unknown except `address`.
     pub async fn change_user(
         &self,
         session: SessionId,
@@ -270,7 +270,7 @@ impl Commands {
         .await
     }
 
-    /// The tombstone. What else was the actor's is taken back by a process that it starts.
+    /// Writes the tombstone. The deletion sweep, which the tombstone starts, takes back everything else of the actor.
     pub async fn delete_user(
         &self,
         session: SessionId,
@@ -393,7 +393,7 @@ impl Commands {
             .await
     }
 
-    /// Within the deadline, where the clock is sure, and counted.
+    /// Runs the work within the deadline, once the clock is sure, and counts it.
     async fn run<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -422,7 +422,7 @@ impl Commands {
 }
 
 impl Inner {
-    /// The code that is to be used up with a registration, if registrations need one. It is good, or was a moment ago.
+    /// The code that the registration must use up, if registration needs one. The code was valid a moment ago.
     async fn invitation(&self, sent: Option<String>) -> Result<Option<String>, CommandError> {
         match (self.registration, sent) {
             (RegistrationPolicy::Open, _) => Ok(None),
@@ -457,7 +457,7 @@ fn outcome<T>(ended: &Result<T, CommandError>) -> Outcome {
     }
 }
 
-/// What the database keeps of a time, so that an answer and what is read later are the same.
+/// The precision that the database keeps, so that an answer has the same time as a later read.
 fn milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(time.timestamp_millis()).unwrap_or(time)
 }

@@ -1,4 +1,4 @@
-//! Logging in, staying logged in, logging out. No event tells of it.
+//! Logging in, staying logged in, logging out. These write no events.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{Broken, CommandError, Commands, Inner, Refusal};
 use crate::credentials::{Credentials, Identifier};
 use crate::sessions::{Refresh, RefreshToken, retried};
 
-/// What a login or a refresh gives.
+/// The result of a login or a refresh.
 #[derive(Debug)]
 pub struct Login {
     pub access_token: String,
@@ -30,27 +30,27 @@ pub struct SessionInfo {
     pub last_used_at: DateTime<Utc>,
 }
 
-/// An attempt to log in, as it is limited: see [`crate::origins`].
+/// An attempt to log in, with its limits: see [`crate::origins`].
 #[derive(Debug, Clone)]
 pub struct Attempt {
     pub address: IpAddr,
-    /// What it calls itself.
+    /// The name that the client's device gives.
     pub device: Option<String>,
-    /// Whether unknown addresses may still try to log in as this account now, or how long it is until they may.
+    /// Whether unknown addresses may try to log in as this account now, or how long they have to wait.
     pub allowance: Result<(), Duration>,
 }
 
-/// No user's id.
+/// The id of no user.
 const NOBODY: UserId = UserId::from_bytes([0; 16]);
 
 impl Commands {
-    /// The session that a refresh token belongs to, if it is one of ours. Nothing is looked up.
+    /// The session that a refresh token belongs to, if the token is one of ours. This reads nothing from the database.
     pub fn session_of(&self, token: &str) -> Option<SessionId> {
         self.0.sessions.parse(token).ok().map(|token| token.family)
     }
 
-    /// Begins a session. Identifier and password are none where what was sent can be nobody's; that takes as long as any
-    /// other failure.
+    /// Begins a session. Identifier and password are `None` if the text that was sent can't be one. Such a login takes as long as any other
+    /// failure.
     pub async fn log_in(
         &self,
         identifier: Option<Identifier>,
@@ -77,7 +77,7 @@ impl Commands {
         .await
     }
 
-    /// Goes on with a session, under the next refresh token.
+    /// Continues a session, with the next refresh token.
     pub async fn refresh(&self, token: String) -> Result<Login, CommandError> {
         let inner = self.0.clone();
         self.run("refresh", async move {
@@ -88,7 +88,7 @@ impl Commands {
                     Refresh::Rotated { session, token } => (session, token),
                     Refresh::Ended => return Err(Refusal::SessionOver.into()),
                     Refresh::Reused { user } => {
-                        tracing::warn!(%user, session = %presented.family, "a refresh token was used again: its session is ended");
+                        tracing::warn!(%user, session = %presented.family, "a refresh token was used twice: its session has ended");
                         return Err(Refusal::SessionOver.into());
                     }
                 };
@@ -96,9 +96,9 @@ impl Commands {
                     Some(credentials) if credentials.epoch == session.epoch => {
                         return inner.login(&credentials, session.id, &token);
                     }
-                    // The password was changed, or the user deleted, while this session began.
+                    // The password was changed, or the user was deleted, while this session began.
                     _ if inner.sessions.end_former(&session).await? => return Err(Refusal::SessionOver.into()),
-                    // It has ended; or it was this session that set another password just now, and it goes on under that.
+                    // Either the session has ended, or it has just set a new password itself and continues under that one. Read it again.
                     _ => {}
                 }
             }
@@ -106,7 +106,7 @@ impl Commands {
         .await
     }
 
-    /// The sessions of somebody whose session lives, the last used first.
+    /// The sessions of a user, the last used first. The caller's session must be live.
     pub async fn sessions(&self, user: UserId, session: SessionId) -> Result<Vec<SessionInfo>, CommandError> {
         let inner = self.0.clone();
         self.run("list_sessions", async move {
@@ -129,7 +129,7 @@ impl Commands {
         .await
     }
 
-    /// Ends another session of somebody whose session lives, or this one.
+    /// Ends a session of a user, another one or this one. The caller's session must be live.
     pub async fn end_session(&self, user: UserId, session: SessionId, ended: SessionId) -> Result<(), CommandError> {
         let inner = self.0.clone();
         self.run("end_session", async move {
@@ -143,8 +143,7 @@ impl Commands {
         .await
     }
 
-    /// Ends a session. Access tokens are verified offline, so that those that are out are good for their remaining
-    /// minutes.
+    /// Ends a session. Access tokens are verified offline, so tokens that were issued before stay valid for their remaining minutes.
     pub async fn log_out(&self, session: SessionId) -> Result<(), CommandError> {
         let inner = self.0.clone();
         self.run("log_out", async move {

@@ -1,4 +1,4 @@
-//! What is counted about commands.
+//! The metrics of commands.
 
 use std::fmt::{self, Write};
 
@@ -77,7 +77,7 @@ impl Metrics {
     }
 }
 
-/// Counted, but shown nowhere: for those who use this crate as a library.
+/// Counts, but shows the metrics nowhere. For programs that use this crate as a library.
 impl Default for Metrics {
     fn default() -> Self {
         const APPEND: [f64; 11] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];

@@ -1,22 +1,23 @@
-//! From where people have logged in: so that a stranger who keeps guessing a password locks nobody out.
+//! Where people have logged in from. With this, a stranger who keeps guessing a password locks nobody out.
 //!
-//! Logins are limited twice. By address, whoever is meant: one address can't try the passwords of many. And by account,
-//! from wherever: many addresses can't try the passwords of one. The second limit alone would be a weapon: who wants to keep
-//! somebody out would only have to use the allowance up. So it is the allowance of *unknown* addresses. When it is
-//! exhausted, a login still passes from an address that a login of this account has succeeded from before, under the limit
-//! of its address alone. A stranger can't become known without the password; and one who shares the owner's address
-//! (an office, a provider's NAT) has gained no more than the allowance of that address, 30 attempts a minute.
+//! Two limits apply to logins. The first counts by address, for all accounts: one address can't try the passwords of many accounts. The
+//! second counts by account, for all addresses: many addresses can't try the passwords of one account. Alone, the second limit would be a
+//! weapon: an attacker who wants to lock a user out only has to use up the allowance. So it applies to *unknown* addresses only. When it is
+//! used up, a login is still accepted from an address from which this account has logged in before, under the limit of that address alone.
+//! A stranger can't become known without the password. And a stranger who shares the owner's address (an office, a provider's NAT) gains
+//! only the allowance of that address, 30 attempts a minute.
 //!
-//! Limits are counted in the memory of each process, and forgotten with it: a guesser who is spread over `n` processes has `n`
-//! allowances. Which addresses are known is stored, so that a restart, or another process, locks nobody out either.
+//! Each process counts in its memory and forgets the counts when it ends. So an attacker who reaches `n` processes has `n` allowances.
+//! Known addresses are stored, so a restart, or another process, locks nobody out either.
 //!
-//! Accounts are counted as they are named, by handle or by address, whether there is such an account or not: the limit
-//! tells nobody who is registered, nor which address belongs to which handle. Attempts at the current password of somebody
-//! who is logged in are counted by session: a thief with a token exhausts the allowance of that session and no other.
+//! Accounts are counted by the name that was sent, a handle or an e-mail address, whether the account exists or not. So the limit reveals
+//! neither who is registered, nor which e-mail address belongs to which handle. Attempts at the current password of a logged-in user are
+//! counted by session: a thief with a token uses up the allowance of that session only.
 //!
-//! `origins` has a document for each user and address, named by a keyed hash of the two: the addresses themselves are nowhere.
-//! It goes a session's life after the last login from there, or with the account, and there are [`latest::MOST`] of a user. The epoch
-//! of the password is hashed along: a new password makes every address unknown, but the one that it was set from.
+//! `origins` has one document for each user and address. Its `_id` is a keyed hash of the two, so the addresses themselves are stored
+//! nowhere. The document is removed when a session's lifetime has passed since the last login from there, or with the account. A user has
+//! at most [`latest::MOST`] documents. The epoch of the password is part of the hash: a new password makes every address unknown, except
+//! the one from which it was set.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -36,7 +37,7 @@ use service::config::Auth;
 use crate::{latest, setup};
 
 const ORIGINS: &str = "origins";
-/// Refresh tokens are made with the same secret, of 24 bytes: no two inputs are the same.
+/// Refresh tokens use the same secret, with an input of 24 bytes. This input has another length, so the two never collide.
 const PURPOSE: &[u8] = b"where somebody has logged in from";
 
 #[derive(Debug, Clone)]
@@ -67,13 +68,13 @@ impl Origins {
         })
     }
 
-    /// Whether the user has logged in from there with the password of this epoch. One query, whether there is such a user or not.
+    /// Whether the user has logged in from this address with the password of this epoch. It makes one query whether the user exists or not.
     pub(crate) async fn is_known(&self, user: UserId, epoch: i64, address: IpAddr) -> Result<bool, Error> {
         let id = self.id(user, epoch, address);
         Ok(self.collection.find_one(doc! { "_id": id }).await?.is_some())
     }
 
-    /// The user sets the password of this epoch from there, so that nothing is known of that epoch yet.
+    /// Notes the address from which the user sets the password of this epoch. No address of that epoch is known before.
     pub(crate) fn noted(&self, user: UserId, epoch: i64, address: IpAddr) -> Companion {
         let id = self.id(user, epoch, address);
         Companion::Insert {
@@ -83,10 +84,10 @@ impl Origins {
         }
     }
 
-    /// The user has logged in from there, now. Only later logins could miss it: it is tried and no more.
+    /// Notes that the user has just logged in from this address. Only later logins need it, so a failure is only logged.
     pub(crate) async fn remember(&self, user: UserId, epoch: i64, address: IpAddr) {
         if let Err(error) = self.try_remember(user, epoch, address).await {
-            tracing::warn!(%error, %user, "from where somebody has logged in was not noted");
+            tracing::warn!(%error, %user, "the address of a login could not be stored");
         }
     }
 
@@ -116,7 +117,7 @@ impl Origins {
     }
 }
 
-/// All that is known of a user.
+/// Removes all known addresses of a user.
 pub(crate) fn forget(user: UserId) -> Companion {
     Companion::Delete {
         collection: ORIGINS,

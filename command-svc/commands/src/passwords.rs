@@ -1,4 +1,4 @@
-//! Argon2id, off the runtime's threads, and a bounded number at a time: each takes 19 MiB and a processor.
+//! Argon2id, outside the runtime's threads, with a limited number of hashes at a time: each takes 19 MiB and a processor.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub enum HashError {
     Argon2(#[from] password_hash::Error),
     #[error("a hash in the credentials is malformed: {0}")]
     Malformed(password_hash::phc::Error),
-    #[error("hashing a password did not end: {0}")]
+    #[error("hashing a password did not finish: {0}")]
     Ended(#[from] JoinError),
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Passwords {
     metrics: Metrics,
 }
 
-/// Verified where there is no user, so that the time tells nothing: random bytes in the place of salt and hash.
+/// Verified if there is no user, so that the time reveals nothing. It has random bytes as salt and hash.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AeuCezQvWwMTRyVWmLk28w$7FAlX8p1TGLrXjtMm/bohzQx91z7a8RbJop+ga4+oyM";
 
@@ -51,8 +51,8 @@ impl Passwords {
         self.in_turn(move || hash(password.as_bytes())).await
     }
 
-    /// Whether the password is the one of the hash. Takes as long, and says no, where there is no hash, or where what was
-    /// given can be nobody's password.
+    /// Whether the password matches the hash. If there is no hash, or if the text that was sent can't be a password, it takes as long and
+    /// returns false.
     pub(crate) async fn verify(&self, password: Option<&Password>, expected: Option<&str>) -> Result<bool, HashError> {
         let possible = password.is_some() && expected.is_some();
         let password = password.map_or("", Password::expose).to_owned();
@@ -77,7 +77,7 @@ impl Passwords {
             let started = Instant::now();
             let done = work();
             metrics.hash_seconds.observe(started.elapsed().as_secs_f64());
-            // Held to the end of the work, even where nobody waits for its result any more.
+            // Held until the work ends, even if nobody waits for the result any more.
             drop(permit);
             done
         })
@@ -85,7 +85,7 @@ impl Passwords {
     }
 }
 
-/// Counts who waits, also those who give up.
+/// Counts the callers that wait, including those that give up.
 struct Waiting<'a>(&'a Metrics);
 
 impl<'a> Waiting<'a> {

@@ -11,7 +11,7 @@ use super::read::{Named, Reader, Versioned};
 use super::{Broken, CommandError, ExpectedVersions, Refusal};
 use crate::domain::{post, repost};
 
-/// A post to be written.
+/// A new post, before it is written.
 #[derive(Debug, Clone)]
 pub struct NewPost {
     pub text: PostText,
@@ -21,7 +21,7 @@ pub struct NewPost {
 }
 
 impl NewPost {
-    /// What makes two requests the same, however their bodies were written.
+    /// Requests with the same hash are the same request, no matter how their bodies were written.
     fn body_hash(&self) -> BodyHash {
         let body = serde_json::json!([self.text.as_str(), self.in_reply_to, self.visibility]);
         BodyHash::of(body.to_string().as_bytes())
@@ -56,8 +56,8 @@ impl Command for CreatePost {
     type Answer = Versioned<Post>;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
-        // A new post needs no read: its insert finds out whether the key was used. What a reply answers may be gone
-        // by the time it is repeated, though, and then the key has to be looked for before.
+        // A new post needs no read: its insert finds out whether the key was used. A reply is different. The post that it answers may be
+        // gone when the request is repeated, so the key has to be looked up first.
         let in_reply_to = match self.in_reply_to {
             None => None,
             Some(answered) => {
@@ -95,7 +95,7 @@ impl Command for CreatePost {
         let Event::PostCreated(post) = earlier else {
             return Err(Refusal::KeyReused.into());
         };
-        // A deletion takes the text out of the earlier events, too.
+        // A deletion also removes the text from the earlier events.
         if post.content.is_none() {
             return Err(Refusal::NoSuchPost.into());
         }
@@ -132,7 +132,7 @@ impl Command for EditPost {
             at: self.at,
         };
         let event = post::decide(Some(&post.state), edit)?;
-        // Only the author learns which version there is.
+        // Only the author may learn the current version.
         self.if_match.check(post.version)?;
         match event {
             Some(event) => {
@@ -169,7 +169,7 @@ impl Command for DeletePost {
 }
 
 impl DeletePost {
-    /// Deleting what is called a post in every list, and is a repost, means to retract it.
+    /// A repost appears as a post in every list. Deleting it means to retract it.
     async fn retract(&self, read: &mut Reader<'_>, repost: &Repost) -> Result<Plan<()>, CommandError> {
         own_repost(read, repost, self.by).await?;
         let repost = read
@@ -184,7 +184,7 @@ impl DeletePost {
     }
 }
 
-/// The tombstone, and with it the text taken out of the earlier events.
+/// The tombstone. It also removes the text from the earlier events.
 pub(super) fn deletion<A>(event: Event, expected_version: i64, answer: A) -> Plan<A> {
     let companions = vec![Companion::Redact { stream: event.stream() }];
     Plan::Append {
@@ -195,7 +195,7 @@ pub(super) fn deletion<A>(event: Event, expected_version: i64, answer: A) -> Pla
     }
 }
 
-/// 404 before 403: who may not see a post learns nothing of it.
+/// 404 comes before 403: a caller who may not see a post learns nothing about it.
 async fn own(read: &mut Reader<'_>, post: Versioned<Post>, by: UserId) -> Result<Versioned<Post>, CommandError> {
     if post.state.author == by {
         Ok(post)

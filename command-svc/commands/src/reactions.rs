@@ -1,7 +1,7 @@
 //! Commands on what people do with posts and with each other: like, repost, bookmark, follow, and their opposites.
 //!
-//! Who asks for what is so already is answered the same, and no event is written. Taking back what is one's own is
-//! possible where the post can't be seen any more because its author is no longer followed.
+//! If the state is already as requested, the answer is the same, and no event is written. Users can take back their own reaction even if
+//! they can't see the post any more because they no longer follow its author.
 
 use chrono::{DateTime, Utc};
 use model::events::{Event, Post};
@@ -137,7 +137,7 @@ impl Command for Unbookmark {
     }
 }
 
-/// How two users stand, seen from the one who gave the command.
+/// How two users are related, from the view of the user who gave the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
     pub following: bool,
@@ -148,7 +148,7 @@ pub struct Standing {
 pub(super) struct SetFollow {
     pub(super) follower: UserId,
     pub(super) followee: UserId,
-    /// Whether to follow, and how many accounts at most; or no longer.
+    /// `Some`: follow, if the user then follows at most so many accounts. `None`: unfollow.
     pub(super) following: Option<u32>,
 }
 
@@ -189,7 +189,7 @@ impl Command for SetFollow {
     }
 }
 
-/// What an id means, whether it can be seen or not; never what was deleted.
+/// The post that an id means, even if it can't be seen. Deleted posts are not found.
 async fn original(read: &mut Reader<'_>, id: PostId) -> Result<Versioned<Post>, CommandError> {
     let post = match read.named(id).await? {
         Named::Post(post) => Some(post),

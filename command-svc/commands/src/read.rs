@@ -1,4 +1,4 @@
-//! What a command looks at before it decides, all in one causally consistent session.
+//! What a command reads before it decides, in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
 use model::events::{Bookmark, Event, Follow, Like, Post, Repost, StreamId, User};
@@ -11,18 +11,18 @@ use crate::credentials::{self, Credentials};
 use crate::domain::{bookmark, follow, like, post, repost, user, visibility};
 use crate::sessions::{self, Session};
 
-/// An aggregate as its last event left it.
+/// An aggregate in the state of its last event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<S> {
     pub version: i64,
     pub state: S,
 }
 
-/// What an id that clients call a post's stands for.
+/// What a post id from a client stands for.
 #[derive(Debug)]
 pub(super) enum Named {
     Post(Versioned<Post>),
-    /// A repost that was not retracted. Its post has yet to be loaded.
+    /// A repost that is not retracted. Its original is not loaded yet.
     Repost(Repost),
 }
 
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
             .is_some_and(|follow| follow.state.active))
     }
 
-    /// Whether one more may be followed. What the same user does at this very moment is not counted.
+    /// Fails if the user can't follow one more account. It does not count follows that the same user makes at the same moment.
     pub(super) async fn follows_fewer_than(&mut self, follower: UserId, max: u32) -> Result<(), CommandError> {
         let fewer = self.store.follows_fewer_than(self.session, follower, max).await?;
         Ok(fewer.then_some(()).ok_or(Refusal::TooManyFollows(max))?)
@@ -110,10 +110,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The user of the token, who may be deleted: a token outlives its user by up to a quarter of an hour.
+    /// The user of the token. The user may be deleted, because a token outlives its user by up to a quarter of an hour.
     ///
-    /// Whatever others are shown a count of looks here first: a like, a repost, a reply, a follow. A count changes with its
-    /// row, and nothing hides it before the deletion sweep takes the row back.
+    /// Every command that changes a count that others see checks this first: a like, a repost, a reply, a follow. A count changes with its
+    /// row, and nothing hides it until the deletion sweep takes the row back.
     pub(super) async fn live_actor(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
         match self.user(id).await? {
             Some(user) if !user.state.deleted => Ok(user),
@@ -121,12 +121,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The post of this id, or the repost. Whether anybody may see it is not looked at.
+    /// The post or the repost with this id. It does not check who may see it.
     pub(super) async fn named(&mut self, id: PostId) -> Result<Named, CommandError> {
         if let Some(post) = self.post(id).await? {
             return Ok(Named::Post(post));
         }
-        // The streams of reposts are named by user and post; the repost's own id is in its event alone.
+        // The stream of a repost is named by user and post. Only its event has the id of the repost.
         let made = self
             .store
             .find_repost(self.session, id)
@@ -134,13 +134,13 @@ impl<'a> Reader<'a> {
             .ok_or(Refusal::NoSuchPost)?;
         let made = repost::evolve(made.event()?).ok_or_else(|| Broken::Stream(made.stream.to_string()))?;
         match self.repost(made.user, made.post).await? {
-            // Retracted and made again, it has another id.
+            // A repost that was retracted and made again has another id.
             Some(now) if now.state.active && now.state.id == id => Ok(Named::Repost(now.state)),
             _ => Err(Refusal::NoSuchPost.into()),
         }
     }
 
-    /// The post that an id means, for somebody who wants to like, answer or repost it: a repost means its original.
+    /// The post that an id means, for a user who wants to like, answer or repost it. The id of a repost means its original.
     pub(super) async fn seen_by(&mut self, viewer: UserId, id: PostId) -> Result<Versioned<Post>, CommandError> {
         match self.named(id).await? {
             Named::Post(post) => self.check_seen_by(viewer, post).await,
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Who deleted their account hides their reposts with it.
+    /// Users who deleted their account hide their reposts with it.
     pub(super) async fn reposter_is_live(&mut self, repost: &Repost) -> Result<(), CommandError> {
         match self.live_user(repost.user).await {
             Ok(_) => Ok(()),
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The post again, if the viewer may see it. What may not be seen is not there.
+    /// Returns the post if the viewer may see it. A post that the viewer may not see is reported as missing.
     pub(super) async fn check_seen_by(
         &mut self,
         viewer: UserId,

@@ -1,5 +1,5 @@
-//! What the deletion of a user takes back, as ordinary commands. Nobody is asked whether they may see what they take
-//! back, and what is gone already is no error: a sweep that is resumed repeats itself.
+//! What the sweep takes back after a user's deletion, by ordinary commands. They don't check whether the user may see the post. It is no
+//! error if something is gone already, because a resumed sweep repeats commands.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::{CommandError, Unavailable, posts};
 use crate::domain::{bookmark, follow, like, post, repost};
 use crate::metrics::Metrics;
 
-/// Commands that at most this many tasks give at a time.
+/// The most commands at a time.
 const AT_ONCE: usize = 32;
 
-/// Takes back, on behalf of a user that is deleted.
+/// Takes back on behalf of a deleted user.
 #[derive(Debug, Clone)]
 pub struct Retractions {
     executor: Executor,
@@ -26,7 +26,7 @@ pub struct Retractions {
 }
 
 impl Retractions {
-    /// Each command may take as long as `deadline`.
+    /// `deadline`: how long each command may take.
     pub fn new(store: EventStore, deadline: Duration) -> Self {
         Self {
             executor: Executor::new(store, AT_ONCE, deadline, Metrics::default()),
@@ -34,7 +34,7 @@ impl Retractions {
         }
     }
 
-    /// The position of the event, or none where nothing was left to take back; the same for the others.
+    /// Returns the position of the event, or `None` if nothing was left to take back. The other methods do the same.
     pub async fn unfollow(
         &self,
         follower: UserId,

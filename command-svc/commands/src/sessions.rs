@@ -1,11 +1,11 @@
-//! Sessions: each login begins one, a family of refresh tokens of which one is good at a time.
+//! Sessions. Each login begins one. A session is a family of refresh tokens, of which one is valid at a time.
 //!
-//! A refresh moves the family's counter on by compare-and-set. The successor is derived from family and counter, so
-//! that a client whose answer was lost gets the very same one when it asks again within a few seconds. Any other
-//! use of a token that was used before means that two hold it: the session ends.
+//! A refresh raises the family's counter by compare-and-set. The successor is derived from family and counter, so a client whose answer was
+//! lost gets the same successor when it asks again within a few seconds. Any other second use of a token means that two parties have it,
+//! and the session ends.
 //!
-//! Invariant: a session whose `epoch` is not that of its user's credentials is over, whether it was removed or not.
-//! A login that races with a change of the password, or with the deletion of the user, thus leaves nothing behind.
+//! Invariant: a session whose `epoch` is not that of its user's credentials is over, even if its document still exists. So a login that
+//! races with a password change, or with the deletion of the user, leaves nothing usable behind.
 
 mod token;
 
@@ -40,16 +40,16 @@ pub(crate) struct Session {
     pub(crate) user: UserId,
     /// The epoch of the credentials with which the session began.
     pub(crate) epoch: i64,
-    /// The number of the refresh token that is good now.
+    /// The number of the refresh token that is valid now.
     counter: i64,
     /// The SHA-256 of that token.
     token_hash: bson::Binary,
-    /// What the device called itself at the login; none in sessions of earlier versions.
+    /// The name that the device gave at the login. None in sessions of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) device: Option<String>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub(crate) created_at: DateTime<Utc>,
-    /// The login, or the last refresh.
+    /// The time of the login, or of the last refresh.
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub(crate) rotated_at: DateTime<Utc>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
@@ -57,14 +57,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether it is still good for what the credentials open. It may have been read after them, and have gone on under a new
-    /// password by then.
+    /// Whether the session is valid for these credentials. The session may have been read after the credentials, and may have continued
+    /// under a new password in between.
     pub(crate) fn lives(&self, credentials: &Credentials, now: DateTime<Utc>) -> bool {
         self.user == credentials.user && self.epoch >= credentials.epoch && self.expires_at > now
     }
 }
 
-/// The session as it is when the causally consistent `reading` asks, or later.
+/// Reads the session as it was at the last read of the causally consistent session `reading`, or later.
 pub(crate) async fn load(
     store: &EventStore,
     reading: &mut ClientSession,
@@ -78,16 +78,16 @@ pub(crate) async fn load(
         .await
 }
 
-/// What a refresh came to.
+/// The result of a refresh.
 #[derive(Debug)]
 pub(crate) enum Refresh {
     Rotated {
         session: Box<Session>,
         token: RefreshToken,
     },
-    /// There is no such session any more, or it has expired.
+    /// The session does not exist any more, or it has expired.
     Ended,
-    /// A token was used a second time; the session is ended.
+    /// A token was used a second time. The session has ended.
     Reused {
         user: UserId,
     },
@@ -111,7 +111,7 @@ impl SessionStore {
     ) -> Result<Self, Error> {
         setup::collection(database, SESSIONS).await?;
         let sessions = database.collection::<Session>(SESSIONS);
-        // It stands in for "user", which earlier versions made.
+        // Replaces the index "user" of earlier versions.
         let by_user = IndexOptions::builder().name("user_recent".to_owned()).build();
         let expiry = IndexOptions::builder()
             .name("expiry".to_owned())
@@ -140,7 +140,7 @@ impl SessionStore {
         })
     }
 
-    /// The user's sessions beyond [`latest::MOST`] end, those first that were used longest ago.
+    /// Begins a session. If the user has more than [`latest::MOST`] sessions, those that were used longest ago end.
     pub(crate) async fn begin(
         &self,
         user: UserId,
@@ -164,14 +164,14 @@ impl SessionStore {
         retried(|| async {
             match self.sessions.insert_one(&session).await {
                 Ok(_) => Ok(()),
-                // The id was drawn a moment ago: who has it is this session, written by an attempt that had no answer.
+                // The id is new, so a duplicate is this session, written by an attempt that got no answer.
                 Err(error) if is_duplicate_key(&error) => Ok(()),
                 Err(error) => Err(error),
             }
         })
         .await?;
         if let Err(error) = latest::keep(&self.sessions, user, "rotated_at").await {
-            tracing::warn!(%error, %user, "the oldest sessions were not ended; the next login will");
+            tracing::warn!(%error, %user, "the oldest sessions were not ended; the next login will end them");
         }
         Ok((id, token))
     }
@@ -180,7 +180,7 @@ impl SessionStore {
         self.tokens.parse(token)
     }
 
-    /// An attempt that had no answer is repeated as a whole: if it went through, this is a use within the grace.
+    /// An attempt that got no answer is repeated as a whole. If it had succeeded, the repetition is a second use within the grace period.
     pub(crate) async fn refresh(&self, presented: &RefreshToken) -> Result<Refresh, Error> {
         retried(|| async {
             loop {
@@ -192,7 +192,7 @@ impl SessionStore {
         .await
     }
 
-    /// `None`: another refresh came in between.
+    /// Returns `None` if another refresh came in between.
     async fn try_refresh(&self, presented: &RefreshToken) -> Result<Option<Refresh>, Error> {
         let now = self.clock.now();
         let Some(session) = self.sessions.find_one(doc! { "_id": presented.family }).await? else {
@@ -216,13 +216,13 @@ impl SessionStore {
             self.sessions.delete_one(doc! { "_id": session.id }).await?;
             return Ok(Some(Refresh::Reused { user: session.user }));
         }
-        // Ahead of what is stored: the database was restored from an older copy.
+        // The token is ahead of the stored counter: the database was restored from an older copy.
         Ok(Some(Refresh::Ended))
     }
 
     async fn rotate(&self, session: Session, now: DateTime<Utc>) -> Result<Option<Refresh>, Error> {
         let token = self.tokens.issue(session.id, session.counter + 1);
-        // Not if it has set another password since: it goes on with the epoch of that.
+        // Does not match if the session has set a new password in the meantime, because then it continues with the epoch of that password.
         let known = doc! { "_id": session.id, "counter": session.counter, "epoch": session.epoch };
         let next = Session {
             counter: session.counter + 1,
@@ -242,7 +242,7 @@ impl SessionStore {
         Ok((updated.matched_count == 1).then_some(Refresh::Rotated { session, token }))
     }
 
-    /// A user's sessions, the last used first, and at most [`latest::MOST`].
+    /// The sessions of a user, the last used first, at most [`latest::MOST`].
     pub(crate) async fn of_user(&self, user: UserId) -> Result<Vec<Session>, Error> {
         self.sessions
             .find(doc! { "user": user })
@@ -257,13 +257,13 @@ impl SessionStore {
         self.sessions.find_one(doc! { "_id": id }).await
     }
 
-    /// Harmless where it has ended already.
+    /// Does nothing if the session has ended already.
     pub(crate) async fn end(&self, id: SessionId) -> Result<(), Error> {
         retried(|| async { self.sessions.delete_one(doc! { "_id": id }).await.map(drop) }).await
     }
 
-    /// Ends a session whose password is not the present one any more. False where it has gone on under another one since it was read, or
-    /// is not there.
+    /// Ends a session whose password is no longer the current one. Returns false if the session has continued under a new password since it
+    /// was read, or does not exist.
     pub(crate) async fn end_former(&self, session: &Session) -> Result<bool, Error> {
         let former = doc! { "_id": session.id, "epoch": session.epoch };
         let ended = retried(|| async { self.sessions.delete_one(former.clone()).await }).await?;
@@ -271,7 +271,7 @@ impl SessionStore {
     }
 }
 
-/// All of a user's sessions.
+/// Ends all sessions of a user.
 pub(crate) fn end_all(user: UserId) -> Companion {
     Companion::Delete {
         collection: SESSIONS,
@@ -279,7 +279,7 @@ pub(crate) fn end_all(user: UserId) -> Companion {
     }
 }
 
-/// All of a user's sessions but one, which goes on with the new password.
+/// Ends all sessions of a user except one, which continues with the new password.
 pub(crate) fn end_others(user: UserId, kept: SessionId, epoch: i64) -> [Companion; 2] {
     [
         Companion::Delete {
@@ -308,16 +308,16 @@ pub(crate) async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: im
         .retry(
             ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(50))
-                // For a second and a half.
+                // About a second and a half in total.
                 .with_max_times(5)
                 .with_jitter(),
         )
         .when(is_transient)
-        .notify(|error, _| tracing::warn!(%error, "a session had no answer; trying again"))
+        .notify(|error, _| tracing::warn!(%error, "a change of a session got no answer; trying again"))
         .await
 }
 
-/// The secret that refresh tokens are derived from has no default.
+/// The secret from which refresh tokens are derived. It has no default.
 pub fn refresh_tokens(auth: &Auth) -> Result<RefreshTokens, ConfigError> {
     const KEY: &str = "auth.refresh_secret";
     const MIN_CHARACTERS: usize = 32;

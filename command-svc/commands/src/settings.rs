@@ -33,19 +33,19 @@ impl TryFrom<String> for RegistrationPolicy {
 #[serde(default, deny_unknown_fields)]
 pub struct CommandSettings {
     pub listen: SocketAddr,
-    /// How long a command may take, from the parsed request to the answer; then it is answered 503.
+    /// How long a command may take, from the parsed request to the answer. After that it is answered 503.
     #[serde(with = "humantime_serde")]
     pub deadline: Duration,
-    /// Commands that may use the database at once: fewer than `mongodb.max_pool_size`, so that probes and the
-    /// look at the clock always find a connection.
+    /// How many commands may use the database at the same time. It must be less than `mongodb.max_pool_size`, so that probes and the clock
+    /// check always find a connection.
     pub max_concurrent: NonZeroU32,
-    /// How long a command waits for its turn, at the database or at the hashing of passwords, and for the clock to be sure again after
-    /// an outage of the database; then it is answered 503.
+    /// How long a command waits for a permit to use the database, for the hashing of a password, and, after an outage of the database, for
+    /// the clock to be sure again. After that it is answered 503.
     #[serde(with = "humantime_serde")]
     pub max_queueing: Duration,
-    /// Who may register: everybody (`open`), who has a code of `microblog invite` (`invite`), or nobody (`closed`).
+    /// Who may register: everybody (`open`), people with a code of `microblog invite` (`invite`), or nobody (`closed`).
     pub registration: RegistrationPolicy,
-    /// Passwords hashed at once, 19 MiB each; where nothing is said, one for each processor.
+    /// How many passwords are hashed at the same time, with 19 MiB each. By default one for each processor.
     pub max_hashing: Option<NonZeroU32>,
 }
 
@@ -66,8 +66,7 @@ impl Default for CommandSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FollowSettings {
-    /// So many accounts one follows at most. Commands of one user that are carried out at the same moment may each find the last place
-    /// free.
+    /// The most accounts that one user may follow. Commands of one user at the same moment may each find the last place free.
     pub max: NonZeroU32,
 }
 

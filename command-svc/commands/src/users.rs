@@ -1,4 +1,4 @@
-//! Registering: the event and the credentials, in one transaction.
+//! Registers a user: the event and the credentials, in one transaction.
 
 use chrono::{DateTime, Utc};
 use event_log::event_store::Companion;
@@ -12,7 +12,7 @@ use super::{Broken, CommandError};
 use crate::domain::user;
 use crate::{codes, credentials};
 
-/// Somebody who wants to be a user.
+/// The data of a user who wants to register.
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub handle: Handle,

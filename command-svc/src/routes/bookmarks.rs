@@ -1,4 +1,4 @@
-//! `/v1/posts/{id}/bookmark`: both ways, as often as one likes.
+//! `/v1/posts/{id}/bookmark`: set and remove a bookmark. Both can be repeated.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -20,12 +20,12 @@ pub(super) struct Bookmarked {
 
 /// Bookmark a post
 ///
-/// Only the caller sees it, in `GET /v1/bookmarks`.
+/// Only the caller can see the bookmark, in `GET /v1/bookmarks`.
 #[utoipa::path(
     put, path = "/v1/posts/{id}/bookmark", tag = "posts", operation_id = "bookmark", security(("bearer" = [])),
-    params(("id" = PostId, Path, description = "A repost's id means its original")),
+    params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
-        (status = 200, description = "Bookmarked, now or before", body = Bookmarked, headers(("Consistency-Token" = String))),
+        (status = 200, description = "Bookmarked, by this request or an earlier one", body = Bookmarked, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
 )]
@@ -39,12 +39,12 @@ pub(super) async fn bookmark(
     Ok(answer.json(Bookmarked { bookmarked: true }))
 }
 
-/// Bookmark a post no longer
+/// Remove a bookmark
 #[utoipa::path(
     delete, path = "/v1/posts/{id}/bookmark", tag = "posts", operation_id = "unbookmark", security(("bearer" = [])),
-    params(("id" = PostId, Path, description = "A repost's id means its original")),
+    params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
-        (status = 200, description = "Not bookmarked, now or ever", body = Bookmarked, headers(("Consistency-Token" = String))),
+        (status = 200, description = "Not bookmarked any more, or never bookmarked", body = Bookmarked, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
 )]

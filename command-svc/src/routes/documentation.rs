@@ -9,7 +9,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{bookmarks, follows, keys, me, password_resets, posts, reactions, sessions, users};
 
-/// What every command may be answered, beside what its own description says.
+/// What every command may be answered, besides what its own description says.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) enum Failures {
@@ -66,19 +66,19 @@ pub(super) struct SessionEnded(Problem);
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct NotThere(Problem);
 
-/// It has another version.
+/// The version does not match `If-Match`.
 #[derive(IntoResponses)]
 #[response(status = 412, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct OtherVersion(Problem);
 
-/// It is another user's.
+/// It belongs to another user.
 #[derive(IntoResponses)]
 #[response(status = 403, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct NotTheAuthor(Problem);
 
-/// There is no such user, or not any more.
+/// There is no such user, or the user is deleted.
 #[derive(IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
@@ -94,7 +94,7 @@ pub(super) struct WrongPassword(Problem);
 #[openapi(
     info(
         title = "Microblog commands",
-        description = "The write side. What changes users, posts and follows answers with a `Consistency-Token`; a query that is sent it shows the change. Errors are problem+json (RFC 9457).",
+        description = "The write side. Commands that change users, posts or follows answer with a `Consistency-Token`. A query with this token shows the change. Errors are problem+json (RFC 9457).",
     ),
     paths(
         users::register, password_resets::reset,
@@ -112,7 +112,7 @@ struct Description;
 
 struct Bearer;
 
-/// Every operation that writes takes the token of what its caller has seen, so that the answer's token has seen it too.
+/// Every operation that writes accepts the token of what its caller has seen, so that the token of the answer includes it.
 struct Seen;
 
 impl Modify for Seen {
@@ -128,7 +128,7 @@ impl Modify for Seen {
                     .name("Consistency-Token")
                     .parameter_in(ParameterIn::Header)
                     .required(Required::False)
-                    .description(Some("What the caller has seen; the answer's token has seen it, too"))
+                    .description(Some("What the caller has seen. The token of the answer includes it"))
                     .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
                 operation
                     .parameters
@@ -160,7 +160,7 @@ impl Modify for Bearer {
     }
 }
 
-/// The description that `/openapi.json` answers with.
+/// The description behind `/openapi.json`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     Description::openapi()
 }

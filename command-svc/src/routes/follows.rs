@@ -1,4 +1,4 @@
-//! `/v1/users/{id}/follow`: following, and no longer.
+//! `/v1/users/{id}/follow`: follow and unfollow.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -17,7 +17,7 @@ use commands::{Commands, Done, Standing};
     put, path = "/v1/users/{id}/follow", tag = "users", operation_id = "follow",
     params(("id" = UserId, Path)),
     responses(
-        (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
+        (status = 200, description = "How the two users are related now", body = Relationship, headers(("Consistency-Token" = String))),
         NoGoodToken, NoSuchUser, Failures,
     ),
     security(("bearer" = [])),
@@ -31,12 +31,12 @@ pub(super) async fn follow(
     Ok(standing(&caller, id, &commands, &done))
 }
 
-/// Follow a user no longer
+/// Unfollow a user
 #[utoipa::path(
     delete, path = "/v1/users/{id}/follow", tag = "users", operation_id = "unfollow",
     params(("id" = UserId, Path)),
     responses(
-        (status = 200, description = "How the two stand now", body = Relationship, headers(("Consistency-Token" = String))),
+        (status = 200, description = "How the two users are related now", body = Relationship, headers(("Consistency-Token" = String))),
         NoGoodToken, NoSuchUser, Failures,
     ),
     security(("bearer" = [])),

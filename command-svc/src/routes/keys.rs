@@ -1,4 +1,4 @@
-//! `/.well-known/jwks.json`: the keys by which others verify our access tokens.
+//! `/.well-known/jwks.json`: the keys with which others verify our access tokens.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -17,7 +17,7 @@ impl Keys {
 
 /// The public keys of access tokens
 ///
-/// The present one and, through a rotation, the former one.
+/// The current key and, during a rotation, the former one.
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", tag = "sessions", operation_id = "jwks",
     responses((status = 200, description = "A JWK Set (RFC 7517)", content_type = "application/jwk-set+json", body = serde_json::Value)),

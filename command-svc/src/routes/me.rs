@@ -1,4 +1,4 @@
-//! `/v1/users/me`: what only its owner may do with an account.
+//! `/v1/users/me`: what only the owner may do with an account.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -16,19 +16,19 @@ use super::request::Caller;
 use super::users::user;
 use commands::{Changes, Commands, ExpectedVersions};
 
-/// Oneself.
+/// The caller's own account.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Me {
     #[serde(flatten)]
     user: api::User,
-    /// Nobody else is shown it.
+    /// Only the owner sees it.
     #[schema(example = "ada@example.org")]
     email: String,
 }
 
-/// Look at oneself
+/// Show the caller's account
 ///
-/// Needs a session that lives. What a command has changed is there at once; the counts are query-svc's.
+/// Needs a live session. It shows the changes of commands at once. query-svc has the counts.
 #[utoipa::path(
     get, path = "/v1/users/me", tag = "users", operation_id = "me",
     responses(
@@ -48,7 +48,7 @@ pub(super) async fn show(caller: Authenticated, commands: Data<Commands>) -> Res
         }))
 }
 
-/// What is to be otherwise; what is not given stays.
+/// The changes. A field that is not given stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeRequest {
@@ -61,7 +61,7 @@ pub(super) struct ChangeRequest {
     /// Ends all other sessions.
     #[schema(format = "password", min_length = 8, max_length = 256)]
     password: Option<String>,
-    /// Needed for another e-mail address or password.
+    /// Needed to change the e-mail address or the password.
     #[schema(format = "password")]
     current_password: Option<String>,
 }
@@ -78,7 +78,7 @@ impl ChangeRequest {
         if (self.email.is_some() || self.password.is_some()) && self.current_password.is_none() {
             fields.refuse(
                 "current_password",
-                "is missing: it is needed for another e-mail address or password",
+                "is missing: it is needed to change the e-mail address or the password",
             );
         }
         fields.finish()?;
@@ -86,13 +86,13 @@ impl ChangeRequest {
     }
 }
 
-/// Change oneself
+/// Change the caller's account
 ///
-/// Needs a session that lives, and for another e-mail address or password the current password. A new password ends all other
-/// sessions; access tokens that are out are good for their remaining minutes, but not for this.
+/// Needs a live session, and the current password to change the e-mail address or the password. A new password ends all other sessions.
+/// Their access tokens stay valid for their remaining minutes, but not for this request.
 #[utoipa::path(
     patch, path = "/v1/users/me", tag = "users", operation_id = "changeUser",
-    params(("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be changed")),
+    params(("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change")),
     request_body = ChangeRequest,
     responses(
         (status = 200, description = "As it is now", body = api::User, headers(
@@ -135,7 +135,7 @@ pub(super) async fn change(
         .json(user(done.answer.state)))
 }
 
-/// Who wants to be deleted.
+/// The confirmation of a deletion.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteRequest {
@@ -143,17 +143,18 @@ pub(super) struct DeleteRequest {
     current_password: String,
 }
 
-/// Delete oneself
+/// Delete the caller's account
 ///
-/// Needs a session that lives, and the current password. At once, all that was the user's is hidden and all sessions end; it is taken back one by one in the minutes after.
+/// Needs a live session, and the current password. All data of the user is hidden at once, and all sessions end. In the minutes after that,
+/// the data is taken back step by step.
 #[utoipa::path(
     delete, path = "/v1/users/me", tag = "users", operation_id = "deleteUser",
-    params(("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be deleted")),
+    params(("If-Match" = Option<String>, Header, description = "The `ETag` of the version to delete")),
     request_body = DeleteRequest,
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
         SessionEnded, WrongPassword,
-        (status = 409, description = "Others change the account at the same time", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Other requests are changing the account", body = Problem, content_type = "application/problem+json"),
         OtherVersion, Failures,
     ),
     security(("bearer" = [])),
@@ -174,7 +175,7 @@ pub(super) async fn delete(
     Ok(caller.sent.answer(StatusCode::NO_CONTENT, &commands, &done).finish())
 }
 
-/// Counted like a login: by address, and by session, as `origins.rs` argues. None where what was sent can be nobody's password.
+/// Counted like a login: by address, and by session, for the reasons in `origins.rs`. `None` if the text that was sent can't be a password.
 fn current_password(caller: &Caller, limits: &Limits, sent: &str) -> Result<Option<Password>, Problem> {
     limits.check(Class::Login, Key::Address(limits.address()))?;
     limits.check(Class::Account, Key::Name(format!("session:{}", caller.claims.sid)))?;

@@ -1,4 +1,4 @@
-//! `/v1/users/password-resets`: another password for somebody who has forgotten theirs.
+//! `/v1/users/password-resets`: a new password for somebody who has forgotten theirs.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -14,7 +14,7 @@ use super::problems::problem;
 use super::request::Sent;
 use commands::{Cause, Commands};
 
-/// What the operator has passed on, and the password to be.
+/// The code from the operator, and the new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ResetRequest {
@@ -26,14 +26,14 @@ pub(super) struct ResetRequest {
 
 /// Set a password by a one-time code
 ///
-/// `microblog reset-password` makes the code. It ends all sessions, and gives none: log in next.
+/// `microblog reset-password` makes the code. The request ends all sessions and begins none, so log in afterwards.
 #[utoipa::path(
     post, path = "/v1/users/password-resets", tag = "users", operation_id = "resetPassword",
     request_body = ResetRequest,
     responses(
-        (status = 204, description = "It is the password now", headers(("Consistency-Token" = String))),
-        (status = 403, description = "The code was used, has run out, or was never made", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others change the account at the same time", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The new password is set", headers(("Consistency-Token" = String))),
+        (status = 403, description = "The code was used, has expired, or was never issued", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Other requests are changing the account", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -43,7 +43,7 @@ pub(super) async fn reset(
     Json(request): Json<ResetRequest>,
 ) -> Result<HttpResponse, Problem> {
     let password = Password::parse(&request.password).map_err(|error| Problem::invalid_field("password", error))?;
-    // Whose password it is, the code says.
+    // The code says whose password it is.
     let unowned = sent.cause(UserId::from_bytes([0; 16]));
     let done = commands
         .reset_password(request.code, password, move |actor| Cause { actor, ..unowned })

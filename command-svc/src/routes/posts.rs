@@ -1,4 +1,4 @@
-//! `/v1/posts`: writing, editing and deleting posts and replies.
+//! `/v1/posts`: write, edit and delete posts and replies.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -21,26 +21,26 @@ use commands::{Commands, ExpectedVersions, NewPost};
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateRequest {
-    /// 1 to 500 characters as a reader counts them, and at most 16 KiB; trimmed.
+    /// 1 to 500 characters as a reader counts them, and at most 16 KiB. It is trimmed.
     #[schema(example = "Hello, @ada! #firstpost", min_length = 1)]
     text: String,
-    /// The post that this answers; a repost's id means its original.
+    /// The post that this answers. The id of a repost means its original.
     in_reply_to: Option<PostId>,
-    /// `public` where nothing is given. It never changes.
+    /// By default `public`. It never changes.
     visibility: Option<Visibility>,
 }
 
 /// Write a post or a reply
 #[utoipa::path(
     post, path = "/v1/posts", tag = "posts", operation_id = "createPost",
-    params(("Idempotency-Key" = Option<String>, Header, description = "A request with the same key and body is answered as the first one was, and nothing is written twice")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key and body gets the same answer as the first one, and writes nothing")),
     request_body = CreateRequest,
     responses(
         (status = 201, description = "Written", body = api::Post, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
         NoGoodToken,
-        (status = 404, description = "What it answers can't be seen; or what was written with this key is deleted", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The caller can't see the post that it answers, or the post that was written with this key is deleted", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),
@@ -73,14 +73,14 @@ pub(super) struct EditRequest {
     text: String,
 }
 
-/// Edit one's post
+/// Edit a post
 ///
-/// What it was before stays in its history. The same text again changes nothing.
+/// Only the author can. The former text stays in the post's history. The same text again changes nothing.
 #[utoipa::path(
     patch, path = "/v1/posts/{id}", tag = "posts", operation_id = "editPost",
     params(
         ("id" = PostId, Path),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be changed"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change"),
     ),
     request_body = EditRequest,
     responses(
@@ -110,14 +110,14 @@ pub(super) async fn edit(
         .json(post(done.answer.state, caller.author())))
 }
 
-/// Delete one's post
+/// Delete a post
 ///
-/// Its text is taken out of its history. One's repost may be deleted by its id, too.
+/// Only the author can. The text is also removed from the post's history. A repost of the caller can be deleted by its id, too.
 #[utoipa::path(
     delete, path = "/v1/posts/{id}", tag = "posts", operation_id = "deletePost",
     params(
         ("id" = PostId, Path),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be deleted"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to delete"),
     ),
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),

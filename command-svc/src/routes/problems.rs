@@ -1,4 +1,4 @@
-//! The one place where a command's failure becomes an answer.
+//! The one place that turns the failure of a command into an answer.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use service::http::Problem;
 
 use commands::{CommandError, Refusal, Unavailable};
 
-/// A failed election, a restart: what it takes until a database is back.
+/// How long it takes until a database is back after a failed election or a restart.
 const DATABASE_BACK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
 
@@ -20,48 +20,48 @@ pub(super) fn problem(error: CommandError) -> Problem {
 
 fn refused(refusal: Refusal) -> Problem {
     match refusal {
-        Refusal::NoSuchPost => Problem::not_found("There is no such post, or not any more."),
-        Refusal::NoSuchUser => Problem::not_found("There is no such user, or not any more."),
-        Refusal::NotTheAuthor => Problem::forbidden("The post is another's."),
-        Refusal::NotPublic => Problem::forbidden("Its author wrote it for followers.")
+        Refusal::NoSuchPost => Problem::not_found("There is no such post, or you can't see it."),
+        Refusal::NoSuchUser => Problem::not_found("There is no such user, or the user is deleted."),
+        Refusal::NotTheAuthor => Problem::forbidden("The post belongs to another user."),
+        Refusal::NotPublic => Problem::forbidden("The post is visible to followers only.")
             .with_type("not-public", "Only public posts can be reposted"),
-        Refusal::RepostHasNoText => Problem::invalid_field("id", "is a repost's")
+        Refusal::RepostHasNoText => Problem::invalid_field("id", "is the id of a repost")
             .with_type("repost-has-no-text", "A repost has no text of its own"),
-        Refusal::Oneself => Problem::invalid_field("id", "must be another user's")
-            .with_type("follow-oneself", "Nobody follows themselves"),
+        Refusal::Oneself => Problem::invalid_field("id", "must be the id of another user")
+            .with_type("follow-oneself", "You can't follow yourself"),
         Refusal::TooManyFollows(max) => {
-            Problem::invalid_field("id", format!("can't be followed: you follow {max} accounts"))
-                .with_type("too-many-follows", "Nobody follows more accounts")
+            Problem::invalid_field("id", format!("can't be followed: you already follow {max} accounts"))
+                .with_type("too-many-follows", "You follow too many accounts")
         }
-        Refusal::HandleTaken => Problem::conflict("Somebody has or had this handle.")
+        Refusal::HandleTaken => Problem::conflict("Another user has or had this handle.")
             .with_type("handle-taken", "The handle is taken")
             .with_field("handle", "is taken"),
-        Refusal::EmailTaken => Problem::conflict("Somebody uses this e-mail address.")
+        Refusal::EmailTaken => Problem::conflict("Another user has this e-mail address.")
             .with_type("email-taken", "The e-mail address is taken")
             .with_field("email", "is taken"),
-        Refusal::OtherVersion(version) => Problem::precondition_failed(format!("It has version {version} now."))
-            .with_field("If-Match", "names another version"),
+        Refusal::OtherVersion(version) => Problem::precondition_failed(format!("The current version is {version}."))
+            .with_field("If-Match", "does not match the current version"),
         Refusal::KeyReused => Problem::invalid_field("Idempotency-Key", "was used for another request").with_type(
             "idempotency-key-reused",
             "The idempotency key was used for another request",
         ),
-        Refusal::Contended => Problem::conflict("Others change the same thing at the same time. Please try again.")
+        Refusal::Contended => Problem::conflict("Other requests are changing the same data. Please try again.")
             .with_type("contended", "Too many changes at once")
             .with_retry_after(SOON),
         Refusal::ActorGone => Problem::invalid_token("the user of the token is deleted"),
         Refusal::WrongCredentials => Problem::unauthorized("The handle, e-mail address or password is wrong.")
             .with_type("wrong-credentials", "The login failed"),
-        Refusal::SessionOver => Problem::unauthorized("The refresh token is not good, or not any more.")
+        Refusal::SessionOver => Problem::unauthorized("The refresh token is not valid, or no longer valid.")
             .with_type("session-over", "The session is over"),
-        Refusal::RegistrationClosed => Problem::forbidden("Whoever runs this takes nobody new at the moment.")
-            .with_type("registration-closed", "Nobody new can register"),
-        Refusal::InvitationMissing => Problem::invalid_field("invite", "is missing: one registers by invitation here"),
-        Refusal::CodeNotGood(field) => Problem::forbidden("It was used, has run out, or was never made.")
-            .with_type("code-not-good", "The one-time code is not good")
-            .with_field(field, "is not good, or not any more"),
-        Refusal::NoSuchSession => Problem::not_found("You have no such session, or not any more."),
+        Refusal::RegistrationClosed => Problem::forbidden("This service accepts no new users at the moment.")
+            .with_type("registration-closed", "Registration is closed"),
+        Refusal::InvitationMissing => Problem::invalid_field("invite", "is missing: registration needs an invitation"),
+        Refusal::CodeNotGood(field) => Problem::forbidden("The code was used, has expired, or was never issued.")
+            .with_type("code-not-good", "The one-time code is not valid")
+            .with_field(field, "is not valid, or no longer valid"),
+        Refusal::NoSuchSession => Problem::not_found("You have no such session."),
         Refusal::SessionEnded => Problem::invalid_token("the session of the token is over"),
-        Refusal::CurrentPasswordWrong => Problem::forbidden("It is not the password that one logs in with now.")
+        Refusal::CurrentPasswordWrong => Problem::forbidden("This is not the password of your account.")
             .with_type("current-password-wrong", "The current password is wrong")
             .with_field("current_password", "is wrong"),
         Refusal::TooOften(wait) => Problem::too_many_requests(wait),
@@ -69,13 +69,13 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 fn not_now(unavailable: &Unavailable) -> Problem {
-    tracing::warn!(reason = %unavailable, "a command was not possible");
+    tracing::warn!(reason = %unavailable, "a command could not be carried out");
     match unavailable {
         Unavailable::Database(_) => Problem::unavailable("The database did not answer.", DATABASE_BACK),
         Unavailable::Deadline => {
-            Problem::unavailable("It took too long, and may have happened all the same.", DATABASE_BACK)
+            Problem::unavailable("It took too long, but may still have been carried out.", DATABASE_BACK)
         }
-        Unavailable::Saturated => Problem::unavailable("Too many want something at once.", SOON),
-        Unavailable::Clock(_) => Problem::unavailable("The clock of this service is not sure.", DATABASE_BACK),
+        Unavailable::Saturated => Problem::unavailable("Too many commands at the same time.", SOON),
+        Unavailable::Clock(_) => Problem::unavailable("The clock of this service may be wrong.", DATABASE_BACK),
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/posts/{id}/like` and `/v1/posts/{id}/repost`: both ways, as often as one likes.
+//! `/v1/posts/{id}/like` and `/v1/posts/{id}/repost`: set a reaction and take it back. Both can be repeated.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -26,9 +26,9 @@ pub(super) struct Reposted {
 /// Like a post
 #[utoipa::path(
     put, path = "/v1/posts/{id}/like", tag = "posts", operation_id = "like",
-    params(("id" = PostId, Path, description = "A repost's id means its original")),
+    params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
-        (status = 200, description = "Liked, now or before", body = Liked, headers(("Consistency-Token" = String))),
+        (status = 200, description = "Liked, by this request or an earlier one", body = Liked, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
     security(("bearer" = [])),
@@ -45,12 +45,12 @@ pub(super) async fn like(
         .json(Liked { liked: true }))
 }
 
-/// Like a post no longer
+/// Take a like back
 #[utoipa::path(
     delete, path = "/v1/posts/{id}/like", tag = "posts", operation_id = "unlike",
-    params(("id" = PostId, Path, description = "A repost's id means its original")),
+    params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
-        (status = 200, description = "Not liked, now or ever", body = Liked, headers(("Consistency-Token" = String))),
+        (status = 200, description = "Not liked any more, or never liked", body = Liked, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
     security(("bearer" = [])),
@@ -69,14 +69,14 @@ pub(super) async fn unlike(
 
 /// Repost a post
 ///
-/// Only public posts can be reposted. Each time it is made, a repost has a new id.
+/// Only public posts can be reposted. A repost has a new id each time.
 #[utoipa::path(
     put, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "repost",
-    params(("id" = PostId, Path, description = "A repost's id means its original")),
+    params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
-        (status = 200, description = "Reposted, now or before", body = Reposted, headers(("Consistency-Token" = String))),
+        (status = 200, description = "Reposted, by this request or an earlier one", body = Reposted, headers(("Consistency-Token" = String))),
         NoGoodToken,
-        (status = 403, description = "It is for followers", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The post is visible to followers only", body = Problem, content_type = "application/problem+json"),
         NotThere, Failures,
     ),
     security(("bearer" = [])),
@@ -93,12 +93,12 @@ pub(super) async fn repost(
         .json(Reposted { reposted: true }))
 }
 
-/// Retract one's repost
+/// Retract a repost
 #[utoipa::path(
     delete, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "unrepost",
-    params(("id" = PostId, Path, description = "The post's, or a repost's of it")),
+    params(("id" = PostId, Path, description = "The id of the post, or of a repost of it")),
     responses(
-        (status = 200, description = "Not reposted, now or ever", body = Reposted, headers(("Consistency-Token" = String))),
+        (status = 200, description = "Not reposted any more, or never reposted", body = Reposted, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
     security(("bearer" = [])),

@@ -1,4 +1,4 @@
-//! What all requests and answers of commands have in common.
+//! What the requests and answers of all commands have in common.
 
 use std::future::{Ready, ready};
 
@@ -14,7 +14,7 @@ use service::http::{Authenticated, CorrelationId, Problem, TokenHeader};
 
 use commands::{Cause, Commands, Done};
 
-/// A request: what it belongs to, and what its sender has seen.
+/// What a request belongs to, and what its sender has seen.
 #[derive(Debug)]
 pub(super) struct Sent {
     correlation_id: CorrelationId,
@@ -31,7 +31,7 @@ impl Sent {
         }
     }
 
-    /// An answer that says when what it tells of is visible.
+    /// An answer with the token of the position at which the change is visible.
     pub(super) fn answer<A>(&self, status: StatusCode, commands: &Commands, done: &Done<A>) -> HttpResponseBuilder {
         let mut response = HttpResponse::build(status);
         response.insert_header(TokenHeader::header(&commands.token(done, self.token.token.as_ref())));
@@ -52,7 +52,7 @@ impl FromRequest for Sent {
     }
 }
 
-/// A request of somebody who is logged in.
+/// A request of a logged-in user.
 #[derive(Debug)]
 pub(super) struct Caller {
     pub(super) claims: Authenticated,
@@ -64,7 +64,7 @@ impl Caller {
         self.sent.cause(self.claims.sub)
     }
 
-    /// The author of what the caller writes. No profile is read for it.
+    /// The author of what the caller writes. It reads no profile.
     pub(super) fn author(&self) -> api::Author {
         let claims: &Claims = &self.claims;
         api::Author {
@@ -88,12 +88,12 @@ impl FromRequest for Caller {
     }
 }
 
-/// Headers are there at once.
+/// Header extractors are ready at once.
 fn now<T>(extracted: Ready<Result<T, Problem>>) -> Result<T, Problem> {
     extracted.into_inner()
 }
 
-/// What the sender's device calls itself: as much of `User-Agent` as a person wants to read.
+/// The name that the sender's device gives: `User-Agent`, shortened to what a person wants to read.
 #[derive(Debug)]
 pub(super) struct Device(pub(super) Option<String>);
 
@@ -107,7 +107,7 @@ impl FromRequest for Device {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-        // Visible ASCII and blanks, or it would be none.
+        // Only visible ASCII and spaces. Other values were dropped above.
         let label: String = agent.unwrap_or_default().trim().chars().take(Self::MAX_LEN).collect();
         ready(Ok(Self(
             Some(label.trim_end().to_owned()).filter(|label| !label.is_empty()),

@@ -1,4 +1,4 @@
-//! `/v1/sessions`: logging in, staying logged in, logging out.
+//! `/v1/sessions`: log in, stay logged in, log out.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -16,13 +16,13 @@ use super::problems::problem;
 use super::request::Device;
 use commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
 
-/// Handle or e-mail address, and the password.
+/// The handle or the e-mail address, and the password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LoginRequest {
     #[schema(example = "ada")]
     handle: Option<String>,
-    /// In place of the handle.
+    /// Instead of the handle.
     #[schema(example = "ada@example.org")]
     email: Option<String>,
     #[schema(format = "password")]
@@ -30,8 +30,8 @@ pub(super) struct LoginRequest {
 }
 
 impl LoginRequest {
-    /// None where what was sent can be nobody's handle or address: the login fails like any other. What is counted for somebody
-    /// is thus never longer than a name can be.
+    /// None if the text that was sent can't be a handle or an address. Then the login fails like any other. So a counted name is never
+    /// longer than a name can be.
     fn identifier(&self) -> Result<Option<Identifier>, Problem> {
         match (&self.handle, &self.email) {
             (Some(handle), None) => Ok(Handle::parse(handle).ok().map(Identifier::Handle)),
@@ -55,10 +55,10 @@ pub(super) struct Tokens {
     /// Always `Bearer`.
     #[schema(example = "Bearer")]
     token_type: &'static str,
-    /// How long the access token is good, in seconds.
+    /// How long the access token is valid, in seconds.
     #[schema(example = 900)]
     expires_in: u64,
-    /// Good for one use.
+    /// Valid for one use.
     refresh_token: String,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Tokens {
     request_body = LoginRequest,
     responses(
         (status = 201, description = "A session begins", body = Tokens),
-        (status = 401, description = "Handle, e-mail address or password is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "The handle, e-mail address or password is wrong", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -95,16 +95,16 @@ pub(super) async fn log_in(
     }
 }
 
-/// Go on with a session
+/// Refresh a session
 ///
-/// A refresh token is good for one use. Whoever repeats the last one within a minute, because the answer was lost, gets
-/// the same successor; any other second use ends the session.
+/// A refresh token is valid for one use. A client that repeats the last one within a minute, because the answer was lost, gets the same
+/// successor. Any other second use ends the session.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refresh",
     request_body = RefreshRequest,
     responses(
-        (status = 200, description = "The session goes on", body = Tokens),
-        (status = 401, description = "The refresh token is not good, or not any more", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The session continues", body = Tokens),
+        (status = 401, description = "The refresh token is not valid, or no longer valid", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
 )]
@@ -125,7 +125,7 @@ pub(super) async fn refresh(
 
 /// Log out
 ///
-/// Ends the session of the token: its refresh token is good no more. The access token is for its remaining minutes.
+/// Ends the session of the token. Its refresh token is no longer valid. The access token stays valid for its remaining minutes.
 #[utoipa::path(
     delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut",
     responses(
@@ -139,29 +139,29 @@ pub(super) async fn log_out(caller: Authenticated, commands: Data<Commands>) -> 
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// One's session, as one sees it.
+/// A session, as its owner sees it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionShown {
     id: SessionId,
-    /// What the device called itself at the login (`User-Agent`), if anything.
+    /// The name that the device gave at the login (`User-Agent`), if any.
     #[schema(example = "curl/8.14.1")]
     device: Option<String>,
     created_at: DateTime<Utc>,
-    /// The login, or the last refresh.
+    /// The time of the login, or of the last refresh.
     last_used_at: DateTime<Utc>,
     /// Whether it is the session of this request.
     current: bool,
 }
 
-/// One's sessions, the last used first: 100 at most.
+/// The sessions of the caller, the last used first, at most 100.
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionList {
     items: Vec<SessionShown>,
 }
 
-/// List one's sessions
+/// List the caller's sessions
 ///
-/// Needs a session that lives. One has 100 at most: another login ends the one that was used longest ago.
+/// Needs a live session. A user has at most 100 sessions. Another login ends the session that was used longest ago.
 #[utoipa::path(
     get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
     responses(
@@ -186,17 +186,17 @@ pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Res
         }))
 }
 
-/// End one of one's sessions
+/// End one of the caller's sessions
 ///
-/// Needs a session that lives. The refresh token of the other is good no more; its access token is for its remaining minutes, but
-/// not for the account or its sessions.
+/// Needs a live session. The refresh token of the other session is no longer valid. Its access token stays valid for its remaining minutes,
+/// but not for the account or its sessions.
 #[utoipa::path(
     delete, path = "/v1/sessions/{id}", tag = "sessions", operation_id = "endSession",
     params(("id" = SessionId, Path)),
     responses(
         (status = 204, description = "The session is over"),
         SessionEnded,
-        (status = 404, description = "One has no such session, or not any more", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The caller has no such session", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
     security(("bearer" = [])),

@@ -1,4 +1,4 @@
-//! `/v1/users`: registering.
+//! `/v1/users`: registration.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -16,21 +16,21 @@ use super::problems::problem;
 use super::request::Sent;
 use commands::{Commands, Registration};
 
-/// Who wants to be a user.
+/// The data of a new user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RegisterRequest {
-    /// `[a-z0-9_]{1,30}`; capitals are taken as small letters. It never changes and is never given again.
+    /// `[a-z0-9_]{1,30}`. Capitals become lower-case letters. It never changes and is never given again.
     #[schema(example = "ada", min_length = 1, max_length = 30)]
     handle: String,
     #[schema(example = "ada@example.org", format = "email", max_length = 254)]
     email: String,
     #[schema(format = "password", min_length = 8, max_length = 256)]
     password: String,
-    /// Where none is given, the handle is shown.
+    /// If none is given, the handle is shown.
     #[schema(example = "Ada Lovelace", min_length = 1, max_length = 50)]
     display_name: Option<String>,
-    /// The code of an invitation, where one is needed. It is good once.
+    /// The code of an invitation, if one is needed. It is valid once.
     #[schema(example = "0f8fad5bd9cb469fa16570867728950e", max_length = 100)]
     invite: Option<String>,
 }
@@ -55,7 +55,7 @@ impl RegisterRequest {
 
 /// Register a user
 ///
-/// Needs no token, and gives none: log in next.
+/// Needs no token, and returns none: log in afterwards.
 #[utoipa::path(
     post, path = "/v1/users", tag = "users", operation_id = "register",
     request_body = RegisterRequest,
@@ -63,7 +63,7 @@ impl RegisterRequest {
         (status = 201, description = "Registered", body = api::User, headers(
             ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
         )),
-        (status = 403, description = "Nobody new can register, or the invitation is not good", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Registration is closed, or the invitation is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The handle or the e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
@@ -74,7 +74,7 @@ pub(super) async fn register(
     Json(request): Json<RegisterRequest>,
 ) -> Result<HttpResponse, Problem> {
     let registration = request.parse()?;
-    // Nobody is logged in: the user to be is the one who acts.
+    // Nobody is logged in. The new user becomes the actor.
     let unowned = sent.cause(model::ids::UserId::from_bytes([0; 16]));
     let done = commands
         .register(registration, move |actor| commands::Cause { actor, ..unowned })

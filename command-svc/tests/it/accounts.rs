@@ -1,4 +1,4 @@
-//! What only the owner of an account may do, and how somebody with a stolen token is kept from it.
+//! What only the owner of an account may do, and how it is protected against somebody with a stolen token.
 
 use bson::doc;
 use futures_util::future::join_all;
@@ -24,7 +24,7 @@ async fn a_session_that_was_ended_changes_nothing() {
     change(&service, &ada, json!({ "password": new, "current_password": PASSWORD }))
         .await
         .expect(StatusCode::OK);
-    // Its token is good for a quarter of an hour, but not for this, whatever the thief knows.
+    // The thief's token is valid for a quarter of an hour, but not for this, even if the thief knows the password.
     for current in [PASSWORD, new] {
         let refused = change(&service, &thief, takeover(current)).await;
         assert_eq!(refused.expect(StatusCode::UNAUTHORIZED).problem(), "invalid-token");
@@ -38,7 +38,7 @@ async fn a_session_that_was_ended_changes_nothing() {
     change(&service, &thief, json!({ "bio": "Stolen." }))
         .await
         .expect(StatusCode::UNAUTHORIZED);
-    // The one that changed the password goes on.
+    // The session that changed the password continues.
     change(&service, &ada, json!({ "bio": "Mine." }))
         .await
         .expect(StatusCode::OK);
@@ -58,7 +58,7 @@ async fn neither_does_one_that_logged_out_or_that_was_not_used_for_too_long() {
         .expect(StatusCode::UNAUTHORIZED);
     service.delete_user(&ada.token).await.expect(StatusCode::UNAUTHORIZED);
 
-    // Removed a minute later by the database.
+    // The database removes the session up to a minute later.
     let expired = doc! { "$set": { "expires_at": bson::DateTime::now() } };
     let sessions = service.stored().await.0.collection::<bson::Document>("sessions");
     sessions.update_many(doc! {}, expired).await.unwrap();
@@ -98,14 +98,14 @@ async fn credentials_are_changed_by_who_knows_the_password() {
     );
     let stored = service.stored().await;
     assert_eq!(stored.stream(&format!("user-{}", ada.id)).await, ["user.registered"]);
-    // Nobody is asked for what is public anyway.
+    // Public fields need no password.
     change(&service, &ada, json!({ "bio": "An engine." }))
         .await
         .expect(StatusCode::OK);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
 }
 
-/// Several at once know the password: one comes first, and the others are decided on what it has left.
+/// Several sessions know the password and change it at the same time. One comes first. The others are decided on the state that it leaves.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_change_the_password_at_once_one_does() {
     let service = Service::start().await;
@@ -140,7 +140,7 @@ async fn of_two_that_change_the_password_at_once_one_does() {
     }
 }
 
-/// A password was verified, and changed by the same session before what it was verified for was written.
+/// The password is verified. Then the same session changes it, before the first command appends its event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_was_right_a_moment_ago_opens_nothing() {
     let service = Service::start().await;

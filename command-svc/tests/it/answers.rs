@@ -1,11 +1,11 @@
-//! Example answers, as they are promised to clients.
+//! Example answers, as clients can rely on them.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::service::{Answer, PASSWORD, Service};
 
-/// With ids, times and tokens replaced by what they are.
+/// Replaces ids, times and tokens by placeholders.
 fn redacted(value: &Value) -> Value {
     match value {
         Value::String(text) if uuid::Uuid::try_parse(text).is_ok() => json!("[id]"),

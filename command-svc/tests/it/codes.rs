@@ -1,4 +1,4 @@
-//! One-time codes: another password, and invitations.
+//! One-time codes: password resets and invitations.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn a_code_sets_a_password_once_and_ends_all_sessions() {
         .expect(StatusCode::UNAUTHORIZED);
     assert_eq!(service.log_in_with("ada", PASSWORD).await, StatusCode::UNAUTHORIZED);
     assert_eq!(service.log_in_with("ada", NEW).await, StatusCode::CREATED);
-    // Neither it, nor what else was made before.
+    // Neither this code nor a code that was made before works any more.
     for code in [code.as_str(), &spare, "nothing", ""] {
         let refused = service.reset(code, "a third password").await.expect_field(403, "code");
         assert_eq!(refused.problem(), "code-not-good");
@@ -139,7 +139,7 @@ async fn codes_run_out_and_go_with_the_account() {
     service.clock.advance(HOUR + Duration::from_secs(1));
     service.reset(&code, NEW).await.expect(StatusCode::FORBIDDEN);
     let code = service.reset_code("ada").await.unwrap();
-    // The token has run out, too.
+    // The access token has expired, too.
     let again = service.session(&ada.id, "ada").await;
     service.delete_user(&again.token).await.expect(StatusCode::NO_CONTENT);
     service.reset(&code, NEW).await.expect(StatusCode::FORBIDDEN);
@@ -188,7 +188,7 @@ async fn where_an_invitation_is_needed_it_lets_one_in() {
         .await
         .expect_field(403, "invite");
 
-    // A registration that is refused uses nothing up.
+    // A registration that is refused uses up no code.
     let invite = service.codes().await.invite(HOUR).await.unwrap();
     service
         .register_with("ada", Some(&invite))
@@ -202,7 +202,7 @@ async fn where_an_invitation_is_needed_it_lets_one_in() {
     assert_eq!(registered, 1, "{answers:?}");
     assert_eq!(service.stored().await.count("credentials", doc! {}).await, 2);
 
-    // Neither is good for what the other is.
+    // An invitation can't reset a password, and a reset code can't register.
     let (invite, reset) = (
         service.codes().await.invite(HOUR).await.unwrap(),
         service.reset_code("ada").await,
@@ -219,7 +219,7 @@ async fn where_it_is_closed_nobody_registers() {
     let mut service = Service::start().await;
     service.user("ada").await;
     let invite = service.codes().await.invite(HOUR).await.unwrap();
-    // Where nobody needs one, one is no harm.
+    // If registration is open, an invitation does no harm.
     service
         .register_with("bob", Some(&invite))
         .await

@@ -1,4 +1,4 @@
-//! Many who want the same thing at the same time.
+//! Many clients want the same thing at the same time.
 
 use bson::doc;
 use futures_util::future::join_all;
@@ -47,7 +47,7 @@ async fn edits_at_the_same_time_all_count_or_are_told_to_try_again() {
         assert_eq!((refused.status, refused.problem()), (StatusCode::CONFLICT, "contended"));
         refused.header("retry-after");
     }
-    assert!(done >= 4, "each round has a winner, and everybody tries four times");
+    assert!(done >= 4, "each round has a winner, and every client tries four times");
     let stored = service.stored().await;
     assert_eq!(stored.stream(&format!("post-{post}")).await.len(), 1 + done);
     let mut tags: Vec<_> = answers.iter().filter_map(|answer| answer.headers.get("etag")).collect();

@@ -7,7 +7,7 @@ use mongodb::{Client, Database};
 use crate::service::Service;
 
 impl Service {
-    /// A look into the events' database, past the service.
+    /// Reads the events database directly, without the service.
     pub(crate) async fn stored(&self) -> Stored {
         let client = Client::with_uri_str(self.config.mongodb.uri.expose()).await.unwrap();
         Stored(client.database(&self.config.mongodb.events_database))
@@ -42,7 +42,7 @@ impl Stored {
             .collect()
     }
 
-    /// Whether a text stands anywhere in the database.
+    /// Whether a text occurs anywhere in the database.
     pub(crate) async fn mentions(&self, text: &str) -> bool {
         for collection in self.0.list_collection_names().await.unwrap() {
             for document in self.all(&collection, doc! {}).await {

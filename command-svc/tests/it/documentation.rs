@@ -1,4 +1,4 @@
-//! The description of the API is committed, and says what the program does.
+//! The API description is committed, and it matches the program.
 
 use std::path::Path;
 

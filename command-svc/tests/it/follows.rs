@@ -75,7 +75,7 @@ async fn nobody_follows_more_accounts_than_allowed_however_often_they_changed_th
         service.user("joe").await,
     ];
     let path = |id: &str| format!("/v1/users/{id}/follow");
-    // Somebody else's follows, and likes, are not counted.
+    // Follows of other users, and likes, are not counted.
     service.follow(&bob, &ada).await;
     for _ in 0..3 {
         service.follow(&ada, &bob).await;
@@ -85,7 +85,7 @@ async fn nobody_follows_more_accounts_than_allowed_however_often_they_changed_th
     service.follow(&ada, &eve).await;
     let answer = service.put(&path(&joe.id), &ada.token).await.expect_field(422, "id");
     assert_eq!(answer.problem(), "too-many-follows");
-    // Who follows already is answered as before.
+    // A user who follows already gets the same answer as before.
     service.follow(&ada, &eve).await;
     service.delete(&path(&bob.id), &ada.token).await.expect(StatusCode::OK);
     service.follow(&ada, &joe).await;

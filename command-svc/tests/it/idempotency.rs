@@ -27,7 +27,7 @@ async fn a_repeated_request_is_answered_as_the_first_one_was() {
         .patch(&path, &ada.token, json!({ "text": "Edited" }))
         .await
         .expect(StatusCode::OK);
-    // Written otherwise, it is the same body.
+    // The same body, written in another way.
     for body in [
         json!({ "text": "Hello" }),
         json!({ "visibility": "public", "text": " Hello ", "in_reply_to": null }),

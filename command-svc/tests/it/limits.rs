@@ -1,4 +1,4 @@
-//! Who asks too often is told when to come back, and nobody else.
+//! A client that asks too often is told when to come back. Other clients are not affected.
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ async fn each_class_has_its_limit() {
     let too_fast = service.register("eve").await.expect(StatusCode::TOO_MANY_REQUESTS);
     assert!(too_fast.header("retry-after").parse::<u32>().unwrap() > 1);
 
-    // Two logins and this one.
+    // Two logins, and this one.
     service.log_in("ada").await.expect(StatusCode::CREATED);
     service.log_in("ada").await.expect(StatusCode::TOO_MANY_REQUESTS);
 
@@ -38,7 +38,7 @@ async fn each_class_has_its_limit() {
     write(&bob).await.expect(StatusCode::CREATED);
 }
 
-/// Hundreds of people have one address, and their sessions go on at the same time.
+/// Hundreds of people may share one address, and all of their sessions are refreshed at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn refreshes_are_counted_by_session() {
     let service = Service::start_with(|config| {
@@ -56,7 +56,7 @@ async fn refreshes_are_counted_by_session() {
         let too_fast = service.refresh(&person.refresh_token).await;
         too_fast.expect(StatusCode::TOO_MANY_REQUESTS).header("retry-after");
     }
-    // What is nobody's token counts like a login, of which one is left.
+    // An unknown token counts like a login, and one login is left.
     service.refresh("nothing").await.expect(StatusCode::UNAUTHORIZED);
     service.refresh("nothing").await.expect(StatusCode::TOO_MANY_REQUESTS);
 }
@@ -82,7 +82,7 @@ async fn refreshes_are_counted_by_address_too_whatever_was_sent() {
     refused.expect(StatusCode::TOO_MANY_REQUESTS).header("retry-after");
 }
 
-/// What is counted is kept, so that it may not be as long as a body.
+/// The counted keys are kept in memory, so a key must not be as long as a body can be.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_long_for_an_address_is_counted_for_nobody() {
     let service = Service::start_with(|config| {
@@ -104,7 +104,7 @@ async fn what_is_too_long_for_an_address_is_counted_for_nobody() {
     }
 }
 
-/// A login from one of the addresses that a machine has for itself.
+/// Logs in from one of the loopback addresses of this machine.
 async fn log_in_from(service: &Service, last: u8, login: &str, password: &str) -> StatusCode {
     let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, last]));
     let request = client.build().unwrap().post(format!("{}/v1/sessions", service.url));
@@ -132,7 +132,7 @@ async fn many_addresses_cannot_guess_and_lock_nobody_out() {
         }
     }
     assert_eq!(refused, 8, "each from an address of its own, and all on one account");
-    // Even the right password is not tried from anywhere else; at home nobody notices, by whichever name.
+    // From elsewhere, even the right password is not tried. At home nothing changes, with handle and with e-mail address.
     assert_eq!(
         log_in_from(&service, abroad, "ada", PASSWORD).await,
         StatusCode::TOO_MANY_REQUESTS
@@ -148,7 +148,7 @@ async fn many_addresses_cannot_guess_and_lock_nobody_out() {
         log_in_from(&service, abroad, "bob", PASSWORD).await,
         StatusCode::CREATED
     );
-    // Who is not registered is counted just the same.
+    // An account that does not exist is counted in the same way.
     for attempt in 0..4 {
         let expected = if attempt < 3 {
             StatusCode::UNAUTHORIZED
@@ -158,7 +158,7 @@ async fn many_addresses_cannot_guess_and_lock_nobody_out() {
         assert_eq!(log_in_from(&service, 30 + attempt, "nobody", PASSWORD).await, expected);
     }
 
-    // Another process knows the address, too, and it is written down nowhere.
+    // Another process knows the address, too. The address itself is stored nowhere.
     let database = service.database.take();
     let mut other = Service::start_on(service.config.clone()).await;
     other.database = database;
@@ -194,7 +194,7 @@ async fn the_current_password_is_tried_as_seldom() {
         .delete_user(&ada.token)
         .await
         .expect(StatusCode::TOO_MANY_REQUESTS);
-    // Whoever has stolen one session exhausts that one.
+    // A thief who has stolen one session uses up the allowance of that session only.
     guess(&other, PASSWORD).await.expect(StatusCode::OK);
 }
 
@@ -219,7 +219,7 @@ async fn one_address_cannot_try_the_current_passwords_of_many() {
     assert_eq!(answers, [403, 403, 429, 429]);
 }
 
-/// Whoever knew the former password may have tried it, successfully, from anywhere.
+/// Somebody who knew the former password may have logged in with it from anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_makes_all_addresses_unknown_but_the_one_it_came_from() {
     let service = Service::start_with(|config| {
@@ -227,7 +227,7 @@ async fn a_new_password_makes_all_addresses_unknown_but_the_one_it_came_from() {
         config.rate_limit.account = Quota::new(3, 1);
     })
     .await;
-    // Both from the address of the tests.
+    // The login and the password change both come from the address of the tests.
     let ada = service.user("ada").await;
     let thief = 2;
     assert_eq!(log_in_from(&service, thief, "ada", PASSWORD).await, StatusCode::CREATED);

@@ -1,5 +1,4 @@
-//! The database did what it was asked for, and nobody heard of it. Each loss happens twice, because the driver repeats
-//! a write once by itself.
+//! The database carries out a request, but its reply is lost. Each reply is lost twice, because the driver repeats a write once by itself.
 
 use bson::{Document, doc};
 use reqwest::{Method, StatusCode};
@@ -62,7 +61,7 @@ async fn a_client_that_was_told_of_a_failure_finds_by_its_key_what_happened() {
             .header("Idempotency-Key", "k1");
         send(request.json(&json!({ "text": "Hello" })))
     };
-    // Every attempt, and the driver's repetition of every attempt.
+    // Loses the reply to every attempt, and to the driver's repetition of every attempt.
     proxy.lose(usize::MAX, plain_insert("events"));
     create().await.expect(StatusCode::SERVICE_UNAVAILABLE);
     assert!(proxy.lost() >= 4);
@@ -172,7 +171,7 @@ async fn a_logout_is_repeated() {
     assert_eq!(service.stored().await.count("sessions", doc! {}).await, 0);
 }
 
-/// It is of use to later logins only.
+/// Only later logins need the address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_succeeds_even_if_its_address_can_not_be_noted() {
     let (service, proxy) = Service::start_behind_proxy().await;

@@ -1,4 +1,4 @@
-//! The real program on a port of its own, and a real database: what clients see, and what is stored.
+//! The real program on its own port, with a real database: what clients see, and what is stored.
 #![expect(clippy::unwrap_used, reason = "a test that unwraps nothing fails, as it should")]
 
 mod accounts;

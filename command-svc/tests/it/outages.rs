@@ -1,4 +1,4 @@
-//! The database is down, slow, or of another time: said at once, and over as soon as it is.
+//! The database is down, slow, or has another time. Clients learn it at once, and the service works again as soon as the outage is over.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ async fn stored_texts(service: &Service) -> HashMap<String, String> {
     texts.collect()
 }
 
-/// Probes answer with words of their own, not with problems.
+/// Probes answer in their own format, not with problems.
 async fn ready(service: &Service) -> (StatusCode, Value) {
     let response = service.request(Method::GET, "/readyz").send().await.unwrap();
     (response.status(), response.json().await.unwrap())
@@ -74,7 +74,7 @@ async fn expect_recovery(service: &Service, user: &User) {
     }
 }
 
-/// Whether `/readyz` refuses because of this check.
+/// Waits until `/readyz` fails because of this check.
 async fn expect_not_ready(service: &Service, check: &str) {
     let deadline = Instant::now() + RECOVERED_WITHIN;
     loop {
@@ -122,7 +122,8 @@ async fn a_database_that_crashes_and_comes_back_loses_nothing() {
     for (post, text) in &acknowledged {
         assert_eq!(stored.remove(post).as_ref(), Some(text), "{post}");
     }
-    // What is left was written while looking whether it was over, or was refused and may have been written all the same.
+    // The other posts come from the loop that waited for the end of the outage, or from requests that were answered 503 but still took
+    // effect.
     assert!(
         !stored.is_empty() && stored.values().all(|text| text == "Hello"),
         "{stored:?}"

@@ -1,4 +1,4 @@
-//! What people see of their own account, and of their sessions.
+//! What users see of their own account and of their sessions.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn one_sees_ones_own_address_and_the_version_to_change() {
     let change = json!({ "email": "ada@example.net", "bio": "An engine.", "current_password": PASSWORD });
     let request = request.header("If-Match", seen.header("etag")).json(&change);
     let changed = send(request).await.expect(StatusCode::OK);
-    // What was changed is seen at once, without any token of it.
+    // The change is visible at once, without its consistency token.
     let seen = get(&service, "/v1/users/me", &ada.token).await.expect(StatusCode::OK);
     assert_eq!(
         (seen.text("bio"), seen.text("email")),
@@ -57,7 +57,7 @@ async fn one_sees_ones_sessions_and_ends_them() {
         .refresh(&phone.text("refresh_token"))
         .await
         .expect(StatusCode::OK);
-    // Of a version that did not ask what the device is called.
+    // As earlier versions stored it, without the name of the device.
     let sessions = service.stored().await.0.collection::<bson::Document>("sessions");
     let unset = doc! { "$unset": { "device": "" } };
     sessions
@@ -86,7 +86,7 @@ async fn one_sees_ones_sessions_and_ends_them() {
     assert_eq!(listed[1]["last_used_at"], listed[1]["created_at"]);
     assert_eq!(listed[2]["current"], false);
 
-    // Nobody ends another's, and it can't be told from one that never was.
+    // Users can't end the sessions of others. The answer is the same as for a session that never existed.
     let path = format!("/v1/sessions/{}", listed[0]["id"].as_str().unwrap());
     service.delete(&path, &bob.token).await.expect(StatusCode::NOT_FOUND);
     service.delete(&path, &ada.token).await.expect(StatusCode::NO_CONTENT);
@@ -101,7 +101,7 @@ async fn one_sees_ones_sessions_and_ends_them() {
         .expect_field(400, "id");
     assert_eq!(list(&ada.token).await.len(), 2);
 
-    // A session that is over sees nothing and ends nobody.
+    // A session that has ended sees nothing and ends nothing.
     let over = phone.text("access_token");
     let ours = format!("/v1/sessions/{}", listed[1]["id"].as_str().unwrap());
     for path in ["/v1/users/me", "/v1/sessions"] {
@@ -122,7 +122,7 @@ async fn sessions_that_are_over_are_not_listed() {
     let sessions = service.stored().await.0.collection::<bson::Document>("sessions");
     for over in [
         doc! { "expires_at": bson::DateTime::now() },
-        // What a login leaves that raced with a new password.
+        // What a login leaves behind if it races with a password change.
         doc! { "epoch": -1_i64 },
     ] {
         service.log_in("ada").await.expect(StatusCode::CREATED);

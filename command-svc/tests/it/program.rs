@@ -1,4 +1,4 @@
-//! The program as it is started from a shell.
+//! The program, started as from a shell.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
@@ -83,11 +83,11 @@ fn it_shows_the_description_of_its_api() {
     assert_eq!(description, serde_json::to_value(command_svc::openapi()).unwrap());
 }
 
-/// The program, listening.
+/// The running program, which listens.
 struct Running {
     child: Child,
     url: String,
-    /// What it goes on to log. Somebody has to read it, or it would wait for its reader.
+    /// What it logs afterwards. A thread must read it, because otherwise the program would block when the pipe is full.
     log: JoinHandle<String>,
 }
 
@@ -96,7 +96,7 @@ impl Running {
         Self::start_at(database.uri(), database, |_| ())
     }
 
-    /// With another way to the database; `told` is what it logs before it listens.
+    /// With another address of the database. `told` gets each line that the program logs before it listens.
     fn start_at(uri: &str, database: &TestDatabase, told: impl Fn(&Value)) -> Self {
         let mut command = configured(uri);
         command.env("MICROBLOG__MONGODB__EVENTS_DATABASE", database.events_database());
@@ -113,7 +113,7 @@ impl Running {
         Self { child, url, log }
     }
 
-    /// Tells it to end, and returns what it had to say.
+    /// Sends it the signal, and returns what it logged.
     fn stop(mut self, signal: &str) -> String {
         let pid = self.child.id().to_string();
         assert!(
@@ -169,7 +169,7 @@ async fn it_waits_for_a_database_that_is_started_later() {
                 is_there.store(true, Ordering::Release);
             }
         });
-        // Otherwise it was there from the beginning.
+        // Otherwise the database was there from the beginning.
         assert!(is_there.load(Ordering::Acquire));
         (program, database)
     });
@@ -205,7 +205,7 @@ async fn a_trace_goes_on_in_the_event() {
     program.stop("TERM");
 }
 
-/// Whether it ends well, before long.
+/// Whether it ends successfully and soon.
 fn ended(child: &mut Child) -> bool {
     let deadline = Instant::now() + Duration::from_secs(30);
     while Instant::now() < deadline {

@@ -1,7 +1,7 @@
-//! A way between service and database on which replies get lost.
+//! A proxy between service and database that loses replies.
 //!
-//! The proxy understands as much of MongoDB's wire protocol as it takes to know which command a message is. A reply
-//! gets lost after the database has done what was asked for: the connection is closed in its place.
+//! The proxy understands just enough of MongoDB's wire protocol to know the command of each message. It loses a reply after the database
+//! has carried out the command: it closes the connection instead.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ struct State {
     left: usize,
     lost: usize,
     stalled: bool,
-    /// What was asked of the database's collections: verb and collection.
+    /// The commands that the service sent on the database's collections: verb and collection.
     asked: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl Proxy {
         format!("mongodb://{}/?directConnection=true", self.address)
     }
 
-    /// The next `times` replies to commands like that get lost.
+    /// Loses the next `times` replies to commands that match.
     pub(crate) fn lose(&self, times: usize, matches: impl Fn(&Document) -> bool + Send + Sync + 'static) {
         let mut state = self.state.lock().unwrap();
         *state = State {
@@ -74,17 +74,17 @@ impl Proxy {
         };
     }
 
-    /// How many replies got lost since.
+    /// How many replies were lost since the last call of `lose`.
     pub(crate) fn lost(&self) -> usize {
         self.state.lock().unwrap().lost
     }
 
-    /// What was asked of the database's collections since the last call.
+    /// The commands on the database's collections since the last call.
     pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
 
-    /// From now on, or no longer, no reply arrives, and no connection breaks.
+    /// While `stalled`, no reply arrives, and connections stay open.
     pub(crate) fn stall(&self, stalled: bool) {
         self.state.lock().unwrap().stalled = stalled;
     }
@@ -101,7 +101,7 @@ impl State {
     }
 }
 
-/// The commands of one connection that are not answered yet, by the number of their message.
+/// The commands of one connection that have no reply yet, by message number.
 type Asked = Arc<Mutex<HashMap<i32, Document>>>;
 
 async fn carry(client: TcpStream, server: TcpStream, state: Arc<Mutex<State>>) {
@@ -170,12 +170,12 @@ fn command(message: &[u8]) -> Option<Document> {
     bson::deserialize_from_slice(&body[..length]).ok()
 }
 
-/// An insert into a collection outside of transactions.
+/// Matches an insert into a collection, outside of transactions.
 pub(crate) fn plain_insert(collection: &'static str) -> impl Fn(&Document) -> bool {
     move |command| is(command, "insert", collection) && !command.contains_key("autocommit")
 }
 
-/// Whether a command does this to this collection.
+/// Whether a command has this verb and this collection.
 pub(crate) fn is(command: &Document, verb: &str, collection: &str) -> bool {
     command.get_str(verb).is_ok_and(|named| named == collection)
 }

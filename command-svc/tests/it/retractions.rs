@@ -1,4 +1,4 @@
-//! What the sweep after a user's deletion does, without HTTP.
+//! What the sweep does after a user's deletion, without HTTP.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
             .await
             .expect(StatusCode::OK);
     }
-    // Neither sees the other any more by then.
+    // Now neither of them can see the other any more.
     service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
 
@@ -49,7 +49,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
     let retractions = Retractions::new(store.clone(), Duration::from_secs(10));
     let (ada_id, bob_id) = (user(&ada.id), user(&bob.id));
     for (round, expected) in [("first", true), ("second", false)] {
-        // Spawned, as the projector does it.
+        // Spawned, as in the projector.
         let (retractions, cause, own, others) = (retractions.clone(), cause.clone(), post(&own), post(&others));
         let done = tokio::spawn(async move {
             [

@@ -24,11 +24,11 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<OffsetClock>,
     client: reqwest::Client,
     stop: CancellationToken,
-    /// Dropped last, so that nothing is written into databases that are gone.
+    /// Dropped last, so that the service writes nothing into databases that are gone.
     pub(crate) database: Option<TestDatabase>,
 }
 
-/// The configuration of tests: no limits, keys of its own, a clock that may be moved.
+/// The configuration of the tests: no limits, its own keys, and a clock that a test can move.
 pub(crate) fn config(uri: &str, events: &str) -> Config {
     let mut config = Config::at(MongoUri::parse(uri).unwrap());
     config.mongodb.events_database = events.to_owned();
@@ -57,13 +57,13 @@ impl Service {
         service
     }
 
-    /// Between it and the database, replies may get lost.
+    /// Starts a service with a proxy in front of its database. The proxy can lose replies.
     pub(crate) async fn start_behind_proxy() -> (Self, Proxy) {
         let database = TestDatabase::new().await;
         let proxy = Proxy::start(database.uri()).await;
         let mut config = config(database.uri(), database.events_database());
         config.mongodb.uri = MongoUri::parse(&proxy.uri()).unwrap();
-        // What is tested is that it ends well, not how soon on a busy machine.
+        // The tests check that commands end well, not how soon they end on a busy machine.
         config.command.deadline = Duration::from_secs(30);
         let mut service = Self::start_on(config).await;
         service.database = Some(database);
@@ -107,7 +107,7 @@ impl Service {
         send(self.request(Method::DELETE, path).bearer_auth(token)).await
     }
 
-    /// Deletes the account of somebody who is logged in with [`PASSWORD`].
+    /// Deletes the account of a user who is logged in with [`PASSWORD`].
     pub(crate) async fn delete_user(&self, token: &str) -> Answer {
         let request = self.request(Method::DELETE, "/v1/users/me").bearer_auth(token);
         send(request.json(&json!({ "current_password": PASSWORD }))).await
@@ -140,13 +140,13 @@ impl Service {
             .await
     }
 
-    /// Somebody who is registered and logged in.
+    /// Registers a user and logs in.
     pub(crate) async fn user(&self, handle: &str) -> User {
         let registered = self.register(handle).await.expect(StatusCode::CREATED);
         self.session(&registered.text("id"), handle).await
     }
 
-    /// One more session of somebody who is registered.
+    /// Begins one more session of a registered user.
     pub(crate) async fn session(&self, id: &str, handle: &str) -> User {
         let session = self.log_in(handle).await.expect(StatusCode::CREATED);
         User {
@@ -156,7 +156,7 @@ impl Service {
         }
     }
 
-    /// The id of a new post.
+    /// Creates a post and returns its id.
     pub(crate) async fn write(&self, author: &User, text: &str) -> String {
         self.post("/v1/posts", &author.token, json!({ "text": text }))
             .await
@@ -164,7 +164,7 @@ impl Service {
             .text("id")
     }
 
-    /// The id of a new post that only followers see.
+    /// Creates a post that only followers see, and returns its id.
     pub(crate) async fn write_to_followers(&self, author: &User, text: &str) -> String {
         let body = json!({ "text": text, "visibility": "followers" });
         self.post("/v1/posts", &author.token, body)
@@ -197,7 +197,7 @@ pub(crate) struct User {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// Null where there is no body.
+    /// Null if there is no body.
     pub(crate) body: Value,
 }
 
@@ -230,7 +230,7 @@ impl Answer {
         self
     }
 
-    /// Refused with this status, on account of this field.
+    /// Expects a refusal with this status that names this field.
     #[track_caller]
     pub(crate) fn expect_field(self, status: u16, field: &str) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);

@@ -189,7 +189,7 @@ async fn logging_out_ends_one_session() {
         .await
         .expect(StatusCode::UNAUTHORIZED);
     refresh(&service, &other).await.expect(StatusCode::OK);
-    // The answer may have been lost.
+    // Repeated, because the answer may be lost.
     service
         .delete("/v1/sessions/current", &ada.token)
         .await
@@ -200,7 +200,7 @@ async fn logging_out_ends_one_session() {
 async fn a_session_of_former_credentials_is_over_even_if_it_is_still_there() {
     let service = Service::start().await;
     let ada = service.user("ada").await;
-    // What a login leaves behind that has verified the former password just before it changed.
+    // What a login leaves behind if it verified the former password just before that changed.
     let stored = service.stored().await;
     stored
         .0
@@ -214,7 +214,7 @@ async fn a_session_of_former_credentials_is_over_even_if_it_is_still_there() {
     assert_eq!(stored.count("sessions", doc! {}).await, 0);
 }
 
-/// So many end with a new password, in one transaction.
+/// A new password ends at most so many sessions, in one transaction.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_has_a_hundred_sessions_and_known_addresses_at_most() {
     let service = Service::start().await;
@@ -223,7 +223,7 @@ async fn one_has_a_hundred_sessions_and_known_addresses_at_most() {
     for (collection, latest) in [("sessions", "rotated_at"), ("origins", "expires_at")] {
         let documents = stored.0.collection::<bson::Document>(collection);
         let mut document = documents.find_one(doc! {}).await.unwrap().unwrap();
-        // Of the one that is there.
+        // The time in the existing document.
         let newest = document.get_datetime(latest).unwrap().timestamp_millis();
         let earlier = |seconds: i64| bson::DateTime::from_millis(newest - seconds * 1000);
         let others = (0..150_u8).map(|number| {
@@ -242,7 +242,7 @@ async fn one_has_a_hundred_sessions_and_known_addresses_at_most() {
     for collection in ["sessions", "origins"] {
         assert_eq!(stored.count(collection, doc! {}).await, 100, "{collection}");
     }
-    // The oldest have ended.
+    // The oldest sessions have ended.
     for token in [&ada.refresh_token, &second.text("refresh_token")] {
         refresh(&service, token).await.expect(StatusCode::OK);
     }

@@ -1,4 +1,4 @@
-//! Whose access token is not good gets nothing.
+//! A caller without a valid access token gets nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,7 +24,7 @@ fn subject() -> Subject {
     }
 }
 
-/// A token as the service would sign it, but for what `adjust` does.
+/// A token as the service would sign it, after `adjust` has changed the claims.
 fn signed(service: &Service, adjust: impl FnOnce(&mut Claims)) -> String {
     let signer = Signer::from_config(&service.config.auth, SystemClock::shared()).unwrap();
     let mut claims = signer.issue(&subject()).unwrap().claims;
@@ -188,5 +188,5 @@ async fn the_keys_are_public() {
         (&key["kid"], &key["alg"], &key["crv"]),
         (&header["kid"], &json!("EdDSA"), &json!("Ed25519"))
     );
-    assert_eq!(key.get("d"), None, "the private half stays here");
+    assert_eq!(key.get("d"), None, "the private half is not published");
 }

@@ -206,7 +206,7 @@ async fn who_is_deleted_leaves_a_handle_and_nothing_else() {
     }
     assert_eq!(stored.count("sessions", doc! {}).await, 0);
 
-    // The token is good for some minutes, but there is nobody any more whom it could change.
+    // The token stays valid for some minutes, but its user does not exist any more.
     for answer in [
         service.delete_user(&ada.token).await,
         service
@@ -244,7 +244,7 @@ async fn only_the_version_that_was_seen_is_deleted() {
     delete("\"1\"").await.expect(StatusCode::NO_CONTENT);
 }
 
-/// What others would be shown a count of is refused; what nobody can see is taken back by the sweep.
+/// A command that changes a count that others see is refused. What nobody can see, the deletion sweep takes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_token_of_somebody_who_is_deleted_changes_no_count() {
     let service = Service::start().await;

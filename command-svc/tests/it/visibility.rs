@@ -1,11 +1,11 @@
-//! What the actor may not see is 404, before anything else is said.
+//! If the actor may not see a post, the answer is 404, before any other check.
 
 use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::service::{Answer, Service, User};
 
-/// Everything that can be done to another's post.
+/// Every action on a post of another user.
 async fn attempts(service: &Service, user: &User, post: &str) -> Vec<(&'static str, Answer)> {
     let path = format!("/v1/posts/{post}");
     vec![
@@ -48,7 +48,7 @@ async fn a_post_for_followers_is_not_there_for_others() {
         service.user("eve").await,
     );
     service.follow(&bob, &ada).await;
-    // It counts who follows the author, not whom the author follows.
+    // Only those who follow the author count, not those whom the author follows.
     service.follow(&ada, &eve).await;
     let post = service.write_to_followers(&ada, "Among friends").await;
     for (what, answer) in attempts(&service, &eve, &post).await {
@@ -117,7 +117,7 @@ async fn what_never_was_is_not_there() {
     for (what, answer) in attempts(&service, &ada, "0198c0de-0000-7000-8000-000000000001").await {
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{what}");
     }
-    // Another kind of id, though it exists.
+    // The id of something else that exists.
     for (what, answer) in attempts(&service, &ada, &ada.id).await {
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{what}");
     }

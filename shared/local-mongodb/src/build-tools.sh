@@ -1,8 +1,8 @@
 #!/bin/sh
-# Makes sure that what the first build needs beside Rust is there: a C compiler, make and CMake.
+# Checks for the tools that the first build needs besides Rust: a C compiler, make and CMake.
 #
-# On Debian and Ubuntu, as root or with sudo, it installs what is missing. Elsewhere it says exactly what to install and
-# fails. It does nothing, and says nothing, where all of it is present.
+# On Debian and Ubuntu, as root or with sudo, it installs what is missing. Elsewhere it prints what to install, and fails. If nothing is
+# missing, it does nothing and prints nothing.
 set -eu
 
 present() { command -v "$1" >/dev/null 2>&1; }

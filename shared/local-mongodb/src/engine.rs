@@ -1,4 +1,4 @@
-//! Which server there is to start on this machine, and how its command line goes.
+//! Which database server to start on this machine, and its command line.
 
 use std::{
     env,
@@ -12,32 +12,32 @@ use crate::{Error, Options, install};
 const OLDEST_MONGOD: u32 = 7;
 pub(crate) const REPLICA_SET: &str = "rs0";
 
-/// A server program that is there and can be started.
+/// A server program that exists and can be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// MongoDB's own server.
     Mongod(PathBuf),
-    /// The stand-in: for development and tests only.
+    /// The stand-in, for development and tests only.
     StandIn(PathBuf),
 }
 
 impl Engine {
-    /// Finds one, or installs the stand-in, which takes minutes the first time and blocks the thread for as long.
+    /// Finds a server, or installs the stand-in. The installation takes minutes the first time, and blocks the thread meanwhile.
     pub fn find() -> Result<Self, Error> {
         if let Some(mongod) = on_path("mongod") {
             match major_version(&mongod) {
                 Some(version) if version >= OLDEST_MONGOD => return Ok(Self::Mongod(mongod)),
                 version => install::say(&format!(
-                    "{} is {}, and Microblog needs MongoDB {OLDEST_MONGOD} or newer: leaving it alone.",
+                    "{} is {}, and Microblog needs MongoDB {OLDEST_MONGOD} or newer. It is not used.",
                     mongod.display(),
-                    version.map_or("of no known version".to_owned(), |version| format!("version {version}")),
+                    version.map_or("of unknown version".to_owned(), |version| format!("version {version}")),
                 )),
             }
         }
         install::stand_in().map(Self::StandIn)
     }
 
-    /// What it is, for a person to read.
+    /// A description for people.
     pub fn description(&self) -> String {
         match self {
             Self::Mongod(program) => format!("MongoDB ({})", program.display()),
@@ -45,7 +45,7 @@ impl Engine {
         }
     }
 
-    /// The folder of its files within the data directory. Neither can read what the other wrote.
+    /// The folder of its files in the data directory. Each engine has its own, because neither can read the files of the other.
     pub(crate) fn folder(&self) -> &'static str {
         match self {
             Self::Mongod(_) => "mongod",
@@ -79,7 +79,7 @@ impl Engine {
                     "--log-level",
                     "WARNING",
                 ]));
-                // Without this a SIGKILL loses writes that were acknowledged as journaled.
+                // Without this, a SIGKILL loses writes that were acknowledged as journaled.
                 arguments.extend(strings(["--sync-on-commit"]));
                 arguments.extend(strings([
                     "--oplog-retention-seconds",
@@ -107,7 +107,7 @@ fn major_version(mongod: &Path) -> Option<u32> {
     parse_major_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Out of "db version v8.0.4", the first line that every `mongod` prints.
+/// Reads the version from "db version v8.0.4", the first line that every `mongod` prints.
 fn parse_major_version(text: &str) -> Option<u32> {
     let version = text.lines().find_map(|line| line.trim().strip_prefix("db version v"))?;
     version.split('.').next()?.parse().ok()

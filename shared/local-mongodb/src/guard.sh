@@ -1,10 +1,10 @@
-# Runs a database on behalf of another process, and never longer than that process lives.
+# Runs a database for another process, and ends it when that process ends.
 #
 #   sh -c "$(cat guard.sh)" guard <directory to delete when the parent is gone, or ""> <log file> <command> [argument...]
 #
-# The parent holds the other end of our standard input. Each line it writes is the name of a signal for the database. When
-# it closes the pipe, or dies of whatever cause (the kernel closes the pipe then), the database is asked to stop, is killed
-# if it has not stopped ten seconds later, and the directory is deleted. The first line of our output is the database's process id.
+# The parent has the other end of our standard input. Each line that it writes is the name of a signal for the database. When the parent
+# closes the pipe or dies (then the kernel closes it), the guard asks the database to stop, kills it after ten seconds if it still runs, and
+# deletes the directory. The first line of our output is the process id of the database.
 doomed=$1
 log=$2
 shift 2
@@ -19,7 +19,7 @@ exec >/dev/null
     while read -r signal <&3; do
         kill -s "$signal" "$database" 2>/dev/null
     done
-    # From here on the end of the database must not end this watcher: there is cleaning up to do.
+    # From here on, the end of the database must not end this watcher, because it still has to clean up.
     trap '' TERM
     kill -s TERM "$database" 2>/dev/null
     tenths=0

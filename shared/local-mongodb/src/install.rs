@@ -1,4 +1,4 @@
-//! Builds the pinned stand-in for MongoDB once, where no `mongod` is to be had.
+//! Builds the pinned stand-in for MongoDB once, if there is no `mongod`.
 
 use std::{
     env,
@@ -11,18 +11,18 @@ use std::{
 use crate::Error;
 
 const CRATE: &str = "secantus-mdb";
-/// Pinned, because the tests rely on what this very version was seen to do.
+/// Pinned, because the tests rely on the observed behaviour of exactly this version.
 const VERSION: &str = "0.5.3-beta.196";
 const BINARY: &str = "secantusd-rs";
 
-/// The path of the stand-in's program; builds it first if it is not there yet, which takes minutes.
+/// Returns the path of the stand-in's program. If it does not exist yet, it is built first, which takes minutes.
 ///
-/// Two processes that come here at the same time build it once: the second waits for the first.
+/// If two processes need it at the same time, it is built once: the second process waits for the first.
 pub(crate) fn stand_in() -> Result<PathBuf, Error> {
     let cache = cache_directory()?;
     let root = cache.join(format!("{CRATE}-{VERSION}"));
     let program = root.join("bin").join(BINARY);
-    // Cargo moves the finished program here as its last step, so that what is there is whole.
+    // Cargo moves the finished program here as its last step. So a program that exists is complete.
     if program.is_file() {
         return Ok(program);
     }
@@ -51,11 +51,11 @@ fn build(cache: &Path, root: &Path) -> Result<(), Error> {
         .status();
     if !tools.map_err(|source| Error::io(Path::new("sh"), source))?.success() {
         return Err(Error::Install(
-            "a tool is missing that the build of the stand-in needs; see above".to_owned(),
+            "the build of the stand-in needs a tool that is missing; see above".to_owned(),
         ));
     }
-    // A target directory of its own: the build must not wait for, or undo, one of the workspace's that may be running. An
-    // interrupted build goes on from there.
+    // The build has its own target directory, so that it neither waits for a running build of the workspace nor invalidates it. An
+    // interrupted build continues there.
     let target = cache.join(format!("{CRATE}-{VERSION}-build"));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
@@ -75,7 +75,7 @@ fn build(cache: &Path, root: &Path) -> Result<(), Error> {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .current_dir(cache)
         .stdin(Stdio::null())
-        // Its progress goes where ours goes; nothing of it belongs into the output of a program.
+        // The progress goes to standard error. The output of a program must not contain any of it.
         .stdout(Stdio::null())
         .status()
         .map_err(|source| Error::io(Path::new("cargo"), source))?;
@@ -84,7 +84,7 @@ fn build(cache: &Path, root: &Path) -> Result<(), Error> {
             "cargo install {CRATE} ended with {status}; see above"
         )));
     }
-    // Two gigabytes that nothing needs any more. What remains of it does no harm.
+    // Two gigabytes that nothing needs any more. It does no harm if some of it remains.
     if let Err(error) = fs::remove_dir_all(&target) {
         say(&format!("could not remove {}: {error}", target.display()));
     }
@@ -92,7 +92,7 @@ fn build(cache: &Path, root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Held until the file is dropped, or its process ends.
+/// Held until the file is dropped or the process ends.
 fn lock(path: &Path) -> Result<File, Error> {
     let failed = |source| Error::io(path, source);
     let file = OpenOptions::new()
@@ -123,7 +123,7 @@ fn cache_directory() -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::Install("neither HOME nor XDG_CACHE_HOME is set".to_owned()))
 }
 
-/// Tells the person at the terminal what takes so long. Whoever is not there to read it misses nothing.
+/// Tells the person at the terminal what takes so long. If nobody reads it, nothing is lost.
 pub(crate) fn say(message: &str) {
     let _ = writeln!(std::io::stderr(), "{message}");
 }

@@ -1,7 +1,7 @@
-//! Waits until a server accepts writes; makes a fresh `mongod` the only member of its replica set on the way, and tells it how
-//! long a transaction may be forgotten.
+//! Waits until a server accepts writes. It makes a fresh `mongod` the only member of its replica set, and limits the lifetime of
+//! transactions.
 //!
-//! Transactions, change streams and causal consistency exist in replica sets only, so that a lone `mongod` would not do.
+//! Transactions, change streams and causal consistency exist only in replica sets, so a standalone `mongod` is not enough.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ use crate::engine::REPLICA_SET;
 
 const NOT_YET_INITIALIZED: i32 = 94;
 const INVALID_REPLICA_SET_CONFIG: i32 = 93;
-/// How long a transaction may live. One that its client left behind when it was killed holds up others on the same rows, and
-/// the stand-in's change streams, for so long; a minute, the default, is made for reports.
+/// How long a transaction may live. If a client is killed, its transaction blocks others on the same rows, and the change streams of the
+/// stand-in, for so long. The default of a minute is made for reports.
 const TRANSACTION_LIFETIME_SECONDS: i32 = 10;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
 
-/// Asks until the server is primary. `gone` tells, between two attempts, that there is no use in going on.
+/// Asks until the server is primary. `gone` says, between two attempts, that the server has ended, so that more attempts are useless.
 pub(crate) async fn wait_for_primary(
     uri: &str,
     port: u16,
@@ -42,7 +42,7 @@ pub(crate) async fn wait_for_primary(
             Err(error) => error.to_string(),
         };
         if gone() {
-            break Err("it ended while it was starting".to_owned());
+            break Err("it ended during its start".to_owned());
         }
         if Instant::now() >= deadline {
             break Err(format!("it was not ready in time: {last}"));
@@ -66,7 +66,7 @@ async fn attempt(admin: &Database, port: u16) -> Result<bool, mongodb::error::Er
             admin.run_command(doc! { "replSetInitiate": config }).await?;
             Ok(false)
         }
-        // The data were made under another port: the set's only member does not find itself in the set's configuration.
+        // The data was made under another port, so the set's only member does not find itself in the set's configuration.
         Err(error) if code(&error) == Some(INVALID_REPLICA_SET_CONFIG) => {
             let answer = admin.run_command(doc! { "replSetGetConfig": 1 }).await?;
             if let Some(config) = moved(&answer, &member) {
@@ -80,7 +80,7 @@ async fn attempt(admin: &Database, port: u16) -> Result<bool, mongodb::error::Er
     }
 }
 
-/// Whether the server that answers is the one that was started, and not another one that listens on the port already.
+/// Checks that the answers come from the server that was started, and not from another one that already listens on the port.
 async fn is_process(admin: &Database, pid: u32) -> Result<(), String> {
     let status = admin
         .run_command(doc! { "serverStatus": 1 })
@@ -88,7 +88,7 @@ async fn is_process(admin: &Database, pid: u32) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     match status.get_i64("pid") {
         Ok(answering) if answering != i64::from(pid) => Err(format!(
-            "the server that answers on the port is another one, in use as process {answering}"
+            "the port is in use by another server, with process id {answering}"
         )),
         _ => Ok(()),
     }
@@ -102,7 +102,7 @@ async fn limit_transactions(admin: &Database) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// The configuration that puts the only member where it listens now.
+/// The configuration with the new address of the only member.
 fn moved(answer: &Document, member: &str) -> Option<Document> {
     let mut config = answer.get_document("config").ok()?.clone();
     let version = config.get_i32("version").ok()?;

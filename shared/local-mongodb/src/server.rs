@@ -1,4 +1,4 @@
-//! One server process: started, waited for, stopped, killed, started again.
+//! One server process: start it, wait for it, stop it, kill it, start it again.
 
 use std::{
     fs::{self, File},
@@ -12,13 +12,13 @@ use std::{
 
 use crate::{Engine, replica_set::wait_for_primary};
 
-/// Starts the server as its own child and ends it when our end of its standard input closes.
+/// Starts the server as its child. Ends it when our end of the guard's standard input closes.
 const GUARD: &str = include_str!("guard.sh");
 const LOG: &str = "server.log";
-/// How long a server may take to write its caches out and end.
+/// How long a server may take to write out its caches and end.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
-/// Someone else may take a port between our finding it free and the server's listening on it.
+/// Between our check that a port is free and the server's listening, another program may take it.
 const PORT_ATTEMPTS: usize = 5;
 
 /// Why there is no database.
@@ -43,20 +43,20 @@ impl Error {
     }
 }
 
-/// How a server is started.
+/// The options for the start of a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Kept between runs. Each [`Engine`] has a folder of its own in it.
+    /// Kept between runs. Each [`Engine`] has its own folder in it.
     pub data_dir: PathBuf,
-    /// `None` takes a free one.
+    /// `None` takes a free port.
     pub port: Option<u16>,
-    /// Memory for the storage engine's cache, in MiB.
+    /// The memory for the storage engine's cache, in MiB.
     pub cache_mib: u32,
     /// How far back a change stream can be resumed: the number of changes (the stand-in only).
     pub oplog_max_entries: u64,
     /// The same in time (the stand-in only).
     pub oplog_retention: Duration,
-    /// A server that does not accept writes by then counts as failed. Recovery after a crash is part of it.
+    /// A server that does not accept writes by then counts as failed. This time includes the recovery after a crash.
     pub ready_within: Duration,
 }
 
@@ -73,18 +73,18 @@ impl Options {
     }
 }
 
-/// A running server. It ends when this value does, or when this process does.
+/// A running server. It ends when this value is dropped, or when this process ends.
 #[derive(Debug)]
 pub struct Server {
     engine: Engine,
     options: Options,
     port: u16,
-    /// Whether the data end with the server.
+    /// Whether the data is deleted with the server.
     ephemeral: bool,
     process: Option<Process>,
 }
 
-/// The guard and, under it, the server.
+/// The guard, and the server as its child.
 #[derive(Debug)]
 struct Process {
     guard: Child,
@@ -92,14 +92,15 @@ struct Process {
     server_pid: u32,
 }
 
-/// What a whole test run writes, with room to spare.
+/// What a whole test run writes, with a reserve.
 #[cfg(target_os = "linux")]
 const EPHEMERAL_BYTES: u64 = 4 << 30;
 
-/// Where data go that nobody keeps: where `TMPDIR` says, else into memory where there is room, else where temporary files go.
+/// The directory for data that nobody keeps: `TMPDIR` if it is set, otherwise memory if there is enough room, otherwise the directory for
+/// temporary files.
 ///
-/// Every acknowledged write is flushed to its file. On a disk that a build has just filled, that takes seconds, and
-/// services under test answer that the database is too slow. A file in memory survives the death of its process too.
+/// Every acknowledged write is flushed to its file. On a disk that a build has just filled, this takes seconds, and services under test
+/// answer that the database is too slow. A file in memory also survives the death of its process.
 fn ephemeral_parent() -> PathBuf {
     #[cfg(target_os = "linux")]
     if std::env::var_os("TMPDIR").is_none() {
@@ -114,7 +115,7 @@ fn ephemeral_parent() -> PathBuf {
 }
 
 impl Server {
-    /// Starts a server (installs one first where there is none) and waits until it accepts writes.
+    /// Starts a server (and installs one first if there is none), and waits until it accepts writes.
     pub async fn start(options: Options) -> Result<Self, Error> {
         let engine = tokio::task::spawn_blocking(Engine::find)
             .await
@@ -122,12 +123,13 @@ impl Server {
         Self::start_engine(engine, options, false).await
     }
 
-    /// A server on a free port with an empty data directory, which is deleted when the server is dropped, or its process ends.
+    /// Starts a server on a free port with an empty data directory. The directory is deleted when the server is dropped, or when this
+    /// process ends.
     pub async fn start_ephemeral() -> Result<Self, Error> {
         Self::start_ephemeral_with(|_| {}).await
     }
 
-    /// The same, with other [`Options`] than the usual: `|options| options.oplog_max_entries = 100`.
+    /// Does the same with changed [`Options`]: `|options| options.oplog_max_entries = 100`.
     pub async fn start_ephemeral_with(adjust: impl FnOnce(&mut Options)) -> Result<Self, Error> {
         let engine = tokio::task::spawn_blocking(Engine::find)
             .await
@@ -143,7 +145,7 @@ impl Server {
         };
         adjust(&mut options);
         let server = Self::start_engine(engine, options, true).await?;
-        // From here on the guard deletes it, which it also does if this process is killed.
+        // From here on the guard deletes the directory, also if this process is killed.
         let _ = directory.keep();
         Ok(server)
     }
@@ -173,10 +175,10 @@ impl Server {
         Err(last)
     }
 
-    /// What a driver connects to. Stays the same across [`Server::restart`].
+    /// The URI for drivers. It stays the same across [`Server::restart`].
     ///
-    /// A direct connection to the set's only member: transactions, retryable writes, change streams and causally consistent
-    /// sessions work, and the name under which the member knows itself does not matter.
+    /// It is a direct connection to the set's only member. Transactions, retryable writes, change streams and causally consistent sessions
+    /// work, and the name under which the member knows itself does not matter.
     pub fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
     }
@@ -189,32 +191,32 @@ impl Server {
         &self.engine
     }
 
-    /// The server's own process id, for those who look at its memory. `None` while it is down.
+    /// The process id of the server itself, for tests that look at its memory. `None` while it is down.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.server_pid)
     }
 
-    /// Where its files are.
+    /// The folder of its files.
     pub fn files(&self) -> PathBuf {
         self.options.data_dir.join(self.engine.folder())
     }
 
-    /// Where it writes what it has to say.
+    /// The path of its log.
     pub fn log(&self) -> PathBuf {
         self.options.data_dir.join(format!("{}-{LOG}", self.engine.folder()))
     }
 
-    /// SIGTERM, and waits for the end. The data stay; a server that is down already is left alone.
+    /// Sends SIGTERM and waits for the end. The data stays. It does nothing if the server is down already.
     pub async fn stop(&mut self) -> Result<(), Error> {
         self.end("TERM").await
     }
 
-    /// SIGKILL, as a crash would: nothing is written out, connections break.
+    /// Sends SIGKILL, like a crash: nothing is written out, and connections break.
     pub async fn kill(&mut self) -> Result<(), Error> {
         self.end("KILL").await
     }
 
-    /// Starts it again on the same port with the same data; stops it first if it runs.
+    /// Starts the server again on the same port with the same data. If it runs, it is stopped first.
     pub async fn restart(&mut self) -> Result<(), Error> {
         self.stop().await?;
         self.run().await
@@ -239,13 +241,13 @@ impl Server {
 
     fn spawn(&self) -> Result<Process, Error> {
         let log = self.log();
-        // One former log is kept, so that what a crashed server said can be read after its restart.
+        // Keeps one former log, so that the output of a crashed server can be read after its restart.
         if log.exists() {
             fs::rename(&log, log.with_extension("log.previous")).map_err(|source| Error::io(&log, source))?;
         }
         File::create(&log).map_err(|source| Error::io(&log, source))?;
         let mut command = Command::new("sh");
-        // Without its comments, which would fill the process list.
+        // The script without its comments, which would fill the process list.
         let guard: Vec<&str> = GUARD
             .lines()
             .filter(|line| !line.trim_start().starts_with('#'))
@@ -258,13 +260,13 @@ impl Server {
         };
         command.arg(&log).arg(self.engine.program());
         command.args(self.engine.arguments(&self.options, &self.files(), self.port));
-        // Nothing that the person has for other runs of the stand-in (./secantusd.toml) applies to this one.
+        // A person's settings for other runs of the stand-in (./secantusd.toml) must not apply to this one.
         command.current_dir(self.files());
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        // A process group of its own: Ctrl-C goes to the terminal's foreground group, and the programs that still drain need the database.
+        // It gets its own process group. Ctrl-C goes to the terminal's foreground group, but programs that still drain need the database.
         command.process_group(0);
         let failed = |source| Error::io(Path::new("sh"), source);
         let mut guard = command.spawn().map_err(failed)?;
@@ -295,7 +297,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Where the server runs, its guard ends it and deletes ephemeral data. Where it does not, nobody else would.
+    /// If the server runs, its guard ends it and deletes ephemeral data. If it does not run, nobody else would delete the data.
     fn drop(&mut self) {
         if self.ephemeral && self.process.is_none() {
             let _ = fs::remove_dir_all(&self.options.data_dir);
@@ -314,9 +316,9 @@ async fn wait(child: &mut Child, within: Duration) -> Result<Option<ExitStatus>,
     }
 }
 
-/// A port that nobody listens on, from below the range that outgoing connections take theirs from: while a server is down, a client
-/// that tries to reach it must not be given that very port for its own end. So a server that is to be started again and again
-/// takes its port from here.
+/// A port that nobody listens on, from below the range of ports for outgoing connections. While a server is down, a client that tries to
+/// reach it must not get this very port for its own end of a connection. So a server that is started again and again takes its port from
+/// here.
 pub fn free_port() -> Option<u16> {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
@@ -327,7 +329,7 @@ pub fn free_port() -> Option<u16> {
     })
 }
 
-/// Whether a server could listen on the port just now.
+/// Whether a server could listen on the port at this moment.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind(("127.0.0.1", port)).is_ok()
 }

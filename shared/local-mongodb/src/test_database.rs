@@ -1,4 +1,4 @@
-//! Databases for one test on a server for all of them.
+//! Databases for one test, on a server for all tests.
 
 use std::{env, fmt, time::Duration};
 
@@ -7,16 +7,16 @@ use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle};
 
 use crate::Server;
 
-/// Names the server that tests use. Without it, each test process starts one.
+/// The variable with the URI of the server for tests. Without it, each test process starts one.
 pub const TEST_URI_VARIABLE: &str = "MICROBLOG_TEST_MONGODB_URI";
 
-/// Never dropped, as statics are; the server's guard ends it, and deletes its data, when this process ends.
+/// Never dropped, because statics are not. When this process ends, the server's guard ends the server and deletes its data.
 static SERVER: OnceCell<Server> = OnceCell::const_new();
 
-/// Two databases that nobody else uses. Dropping this drops them, as far as that is possible by then.
+/// Two databases that nobody else uses. Dropping this value drops them, if that is still possible.
 ///
-/// Whoever writes there in transactions must have ended by then ([`wait_in_drop`]): the stand-in waits for ever where a database is
-/// dropped between two statements of a transaction, and lets nobody else create a collection meanwhile.
+/// Programs that write there in transactions must have ended by then ([`wait_in_drop`]). If a database is dropped between two statements of
+/// a transaction, the stand-in waits forever, and meanwhile nobody else can create a collection.
 #[derive(Debug)]
 pub struct TestDatabase {
     uri: String,
@@ -27,7 +27,7 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// # Panics
     ///
-    /// Where no server can be started: a test can do nothing better.
+    /// If no server can be started. A test can do nothing better.
     pub async fn new() -> Self {
         let uri = match env::var(TEST_URI_VARIABLE) {
             Ok(uri) if !uri.is_empty() => uri,
@@ -60,7 +60,7 @@ impl TestDatabase {
     ///
     /// # Panics
     ///
-    /// Where the URI is none.
+    /// If the URI is not valid.
     pub async fn client(&self) -> Client {
         Client::with_uri_str(&self.uri)
             .await
@@ -69,8 +69,8 @@ impl TestDatabase {
 }
 
 impl Drop for TestDatabase {
-    /// On a thread and a runtime of its own, because the test's runtime may be ending; waits for it, so that a process that
-    /// ends next has cleaned up. A server that is gone by now has nothing to clean.
+    /// Drops the databases on a thread with its own runtime, because the test's runtime may be ending. It waits for that thread, so that
+    /// the cleaning is done before the process ends. If the server is gone, there is nothing to clean.
     fn drop(&mut self) {
         let (uri, names) = (self.uri.clone(), [self.events.clone(), self.views.clone()]);
         let cleaning = std::thread::spawn(move || {
@@ -83,12 +83,12 @@ impl Drop for TestDatabase {
     }
 }
 
-/// For a `drop` that comes before the one of a [`TestDatabase`]: waits until a program has ended that was told to.
+/// For a `drop` that comes before that of a [`TestDatabase`]: waits until a program that was told to end has ended.
 ///
 /// # Panics
 ///
-/// On a runtime with a single thread, on which the program could not go on; where it ends with an error, panicked or does not end, unless the
-/// test has failed already.
+/// On a runtime with a single thread, because the program could not continue there. Also if the program returns an error, panics or does
+/// not end, unless the test has failed already.
 pub fn wait_in_drop<E: fmt::Debug>(program: JoinHandle<Result<(), E>>) {
     tokio::task::block_in_place(|| {
         let ended = Handle::current().block_on(async { tokio::time::timeout(Duration::from_secs(60), program).await });

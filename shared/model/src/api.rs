@@ -8,8 +8,8 @@ use crate::entities::Entities;
 use crate::ids::{PostId, UserId};
 use crate::values::Visibility;
 
-/// How answers write a time, or null: RFC 3339 in UTC with milliseconds, even if they are none. So times are as long as each
-/// other, and text sorts as they do.
+/// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
+/// sorts as they do.
 pub fn time<T, S>(time: &T, serializer: S) -> Result<S::Ok, S::Error>
 where
     T: Copy + Into<Option<DateTime<Utc>>>,
@@ -42,7 +42,7 @@ pub struct UserCounts {
     pub following: u64,
 }
 
-/// Who wrote a post.
+/// The author of a post.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Author {
     pub id: UserId,
@@ -52,12 +52,12 @@ pub struct Author {
     pub display_name: Option<String>,
 }
 
-/// A post or a reply; or a repost, whose `author` is who reposted and whose `repost_of` is the whole original.
+/// A post or a reply, or a repost. The `author` of a repost is the user who reposted, and `repost_of` is the whole original.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Post {
     pub id: PostId,
     pub author: Author,
-    /// Empty for a repost: the words are the original's.
+    /// Empty for a repost. The text is in the original.
     pub text: String,
     pub entities: Entities,
     pub in_reply_to: Option<PostId>,
@@ -68,10 +68,10 @@ pub struct Post {
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time")]
     pub edited_at: Option<DateTime<Utc>>,
-    /// Absent in the answers of commands. A repost shows those of its original.
+    /// Absent in the answers of commands. A repost has the counts of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<PostCounts>,
-    /// What the caller did with it; absent where no token was sent. A repost shows that of its original.
+    /// What the caller did with the post. Absent if no token was sent. A repost has that of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewer: Option<PostViewer>,
 }
@@ -89,7 +89,7 @@ pub struct PostViewer {
     pub reposted: bool,
 }
 
-/// How the caller and another user stand.
+/// How the caller and another user are related.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Relationship {
     /// The other user.
@@ -104,9 +104,9 @@ pub struct Relationship {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     pub items: Vec<T>,
-    /// For `before`: what is older than this page; null at the end.
+    /// Send it as `before` to get the items that are older than this page. Null at the end.
     pub next: Option<String>,
-    /// For `after`: what is newer than this page. Items may come again, none is missed.
+    /// Send it as `after` to get the items that are newer than this page. Items may be repeated, but none is missed.
     pub prev: Option<String>,
 }
 

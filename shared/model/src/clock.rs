@@ -1,4 +1,4 @@
-//! Clocks are passed in, so that a test decides what time it is.
+//! Clocks are passed as parameters, so that a test decides what time it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub trait Clock: fmt::Debug + Send + Sync {
     fn now(&self) -> DateTime<Utc>;
 }
 
-/// A clock as it is passed around.
+/// The clock as code passes it around.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// The clock of the machine.

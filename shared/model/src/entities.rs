@@ -1,9 +1,9 @@
-//! What a text refers to: hashtags, mentions and links, with their places.
+//! What a text refers to: hashtags, mentions and links, with their positions in the text.
 //!
-//! Hashtags and links are found by `twitter-text`. Mentions are found here, because that library ends a name after
-//! 20 characters where a [`Handle`] may have 30. What may stand beside one is as there (`validMentionPrecedingChars` and
-//! `endMentionMatch` of <https://github.com/twitter/twitter-text>), but for a slash in front, and for letters of scripts with
-//! capitals: they make another name of it, or an address. Scripts that are written without spaces have no capitals.
+//! `twitter-text` finds hashtags and links. This module finds mentions, because that library ends a name after 20 characters, but a
+//! [`Handle`] may have 30. The rules for the characters beside a mention are those of the library (`validMentionPrecedingChars` and
+//! `endMentionMatch` of <https://github.com/twitter/twitter-text>), with two exceptions: a slash before the mention, and letters of scripts
+//! that have capitals. These make another name of it, or an address. Scripts that are written without spaces have no capitals.
 
 use serde::{Deserialize, Serialize};
 use twitter_text::ParserBackend;
@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 
 use crate::values::{Handle, PostText};
 
-/// Where an entity stands in the text, in Unicode scalar values: from `start` up to, not including, `end`.
-/// The sign in front (`#`, `@`) belongs to it.
+/// The position of an entity in the text, in Unicode scalar values: from `start` up to, but not including, `end`. The sign before the name
+/// (`#`, `@`) is part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Span {
     pub start: u32,
@@ -24,7 +24,7 @@ pub struct Span {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Hashtag {
-    /// Without the `#`, as it was written.
+    /// Without the `#`, spelled as in the text.
     pub tag: String,
     pub start: u32,
     pub end: u32,
@@ -32,7 +32,7 @@ pub struct Hashtag {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Mention {
-    /// Without the `@`, in small letters. Nobody promises that such a user exists.
+    /// Without the `@`, in lower case. Such a user need not exist.
     pub handle: String,
     pub start: u32,
     pub end: u32,
@@ -57,7 +57,7 @@ impl Entities {
         let text = text.as_str();
         let mut entities = Entities::default();
         let mut taken = Vec::new();
-        // Most texts have neither, and the library takes longer than the rest of a command.
+        // Most texts have neither a hashtag nor a link, and the library takes longer than the rest of a command.
         if text.contains(['#', '＃']) || text.contains("://") {
             taken = entities.add_hashtags_and_links(text);
         }
@@ -65,9 +65,9 @@ impl Entities {
         entities
     }
 
-    /// Answers where they stand.
+    /// Returns the spans that they take.
     fn add_hashtags_and_links(&mut self, text: &str) -> Vec<Span> {
-        // The library's default parser cuts between the bytes of a character that stands right before an `@`.
+        // The library's default parser cuts a character into pieces if it stands right before an `@`.
         let mut extractor = Extractor::with_parser_backend(ParserBackend::External);
         extractor.set_extract_url_without_protocol(false);
         let mut taken: Vec<Span> = Vec::new();
@@ -99,7 +99,7 @@ impl Entities {
     }
 }
 
-/// From offsets in UTF-16 code units, in which `twitter-text` counts, to offsets in Unicode scalar values.
+/// Converts offsets in UTF-16 code units, in which `twitter-text` counts, to offsets in Unicode scalar values.
 struct ScalarOffsets(Vec<u32>);
 
 impl ScalarOffsets {
@@ -136,7 +136,7 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
                 .take_while(|&&c| is_handle_character(c))
                 .count();
         at = end.max(at);
-        // "@ada@example.org" and "@adaé" name somebody else, "@http://example.org" nobody.
+        // "@ada@example.org" and "@adaé" name somebody else. "@http://example.org" names nobody.
         let after = &characters[end..];
         if after
             .first()
@@ -163,7 +163,7 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
 fn may_precede_a_mention(before: &[char]) -> bool {
     let ends_a_word = |c: char| is_handle_character(c) || is_letter_as_in_names(c);
     match before {
-        // "RT@ada", as people wrote before there were reposts.
+        // "RT@ada", as people wrote before reposts existed.
         [earlier @ .., 'r' | 'R', 't' | 'T'] => earlier.last().is_none_or(|&c| !ends_a_word(c) && !"+~.-".contains(c)),
         [.., c] => !ends_a_word(*c) && !is_at_sign(*c) && !"!#$%&*/".contains(*c),
         [] => true,
@@ -178,8 +178,8 @@ fn is_handle_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// A letter that could be taken for one of a handle, or for more of it: those of scripts with capitals, and what Latin has
-/// beside (U+02BB in "Hawaiʻi"), which ends at U+0370.
+/// A letter that a reader could take for a letter of a handle, or for its continuation: a letter of a script with capitals, or another
+/// Latin letter (such as U+02BB in "Hawaiʻi"). Latin ends at U+0370.
 fn is_letter_as_in_names(c: char) -> bool {
     c.is_lowercase() || c.is_uppercase() || (c.is_alphabetic() && c < '\u{370}')
 }
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_name_with_letters_of_another_alphabet_is_another_name() {
-        // The first two end and begin with a Cyrillic letter, the fifth with a mark that joins no letter.
+        // The first two end and begin with a Cyrillic letter. The fifth has a mark that does not combine with its letter.
         for text in ["@adа", "@аda", "@adaé", "@adaα", "@adx\u{301}", "@hawaiʻi"] {
             assert_eq!(handles(text), [""; 0], "{text}");
         }

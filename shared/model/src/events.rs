@@ -1,8 +1,7 @@
 //! What happened, in the past tense.
 //!
-//! An event carries the whole new public state of its aggregate, so that the highest version wins in
-//! whatever order events arrive. Loading an aggregate is reading its last event. Secrets and personal
-//! contact data never enter an event.
+//! An event carries the whole new public state of its aggregate. So the highest version wins, in whatever order events arrive, and loading
+//! an aggregate means reading its last event. Secrets and personal contact data never enter an event.
 
 use bson::RawDocument;
 use bson::raw::RawDocumentBuf;
@@ -13,7 +12,7 @@ use crate::entities::Entities;
 use crate::ids::{EventId, Partition, PostId, UserId};
 use crate::values::{Handle, Visibility};
 
-/// The version of the shapes below. A later shape gets a new number, and [`Event::decode`] an upcast.
+/// The version of the shapes below. A later shape gets a new number, and [`Event::decode`] gets an upcast.
 pub const SCHEMA: i32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,14 +27,14 @@ pub struct User {
     pub deleted: bool,
 }
 
-/// What a post answers. The author comes along so that nobody has to look it up.
+/// The post that a reply answers. It includes the author, so that nobody has to look the author up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyTo {
     pub post: PostId,
     pub author: UserId,
 }
 
-/// The text of a post and what it refers to: what a deletion takes out of every event of the stream.
+/// The text of a post and what it refers to. A deletion removes it from every event of the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostContent {
     pub text: String,
@@ -72,7 +71,7 @@ pub struct Like {
     pub active: bool,
 }
 
-/// A repost has an id of its own, a new one each time it is made.
+/// A repost has its own id. Each time a user reposts, the id is a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repost {
     pub id: PostId,
@@ -84,7 +83,7 @@ pub struct Repost {
     pub active: bool,
 }
 
-/// What a user keeps, and nobody else is told.
+/// A post that a user keeps. Nobody else can see that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bookmark {
     pub user: UserId,
@@ -92,25 +91,26 @@ pub struct Bookmark {
     pub active: bool,
 }
 
-/// The event can't be read.
+/// The event can't be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// A newer program reads it.
+    /// A newer program can read it.
     #[error("unknown event type '{0}'")]
     UnknownType(String),
-    /// A newer program reads it.
+    /// A newer program can read it.
     #[error("event type '{event_type}' has schema {schema}, newer than the {SCHEMA} this program knows")]
     UnknownSchema { event_type: String, schema: i32 },
-    /// No program ever reads it. What is wrong with it is not told: that would quote what somebody wrote.
+    /// No program can ever read it. The message does not say what is wrong, because that would quote a user's text.
     #[error("event of type '{event_type}' and schema {schema} is malformed")]
     Malformed { event_type: String, schema: i32 },
 }
 
-/// What the states of all aggregates tell.
+/// What the states of all aggregates have in common.
 trait Aggregate {
     fn stream(&self) -> StreamId;
 
-    /// The user whose audience a change touches: a follow and the posts it races with meet here, in commit order.
+    /// The user whose audience a change concerns. A follow and the posts that race with it have the same audience, so they meet in commit
+    /// order.
     fn audience(&self) -> UserId;
 }
 
@@ -174,7 +174,7 @@ impl Aggregate for Bookmark {
     }
 }
 
-/// Makes [`Event`] of the aggregates below and of what happens to each.
+/// Makes [`Event`] from the aggregates below and the events of each.
 macro_rules! events {
     ($($aggregate:ident { $($(#[$about:meta])* $variant:ident => $name:literal,)+ })+) => {
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,14 +182,14 @@ macro_rules! events {
             $($($(#[$about])* $variant($aggregate),)+)+
         }
 
-        /// The whole new state that an event carries, whatever happened.
+        /// The whole new state that an event carries, for every kind of event.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum State<'a> {
             $($aggregate(&'a $aggregate),)+
         }
 
         impl Event {
-            /// The names of all types that this program knows.
+            /// The names of all event types that this program knows.
             pub const TYPES: &[&str] = &[$($($name,)+)+];
 
             /// The name under which the event is stored.
@@ -205,12 +205,12 @@ macro_rules! events {
                 match self.state() { $(State::$aggregate(state) => state,)+ }
             }
 
-            /// The state as it is stored in the event's `data`.
+            /// The state in the format of the event's `data`.
             pub fn encode(&self) -> Result<RawDocumentBuf, bson::error::Error> {
                 match self.state() { $(State::$aggregate(state) => bson::serialize_to_raw_document_buf(state),)+ }
             }
 
-            /// Reads a stored event. Older schemas would be upcast here.
+            /// Decodes a stored event. Older schemas would be upcast here.
             pub fn decode(event_type: &str, schema: i32, data: &RawDocument) -> Result<Self, DecodeError> {
                 if schema > SCHEMA {
                     return Err(DecodeError::UnknownSchema { event_type: event_type.to_owned(), schema });
@@ -229,7 +229,7 @@ events! {
     User {
         UserRegistered => "user.registered",
         UserProfileChanged => "user.profile_changed",
-        /// The password or the e-mail address is another; neither stands in the event.
+        /// The password or the e-mail address has changed. Neither is in the event.
         UserCredentialsChanged => "user.credentials_changed",
         UserDeleted => "user.deleted",
     }
@@ -267,7 +267,8 @@ impl Event {
         self.aggregate().stream()
     }
 
-    /// The user whose audience the event touches: a follow and the posts it races with meet here, in commit order.
+    /// The user whose audience the event concerns. A follow and the posts that race with it have the same audience, so they meet in commit
+    /// order.
     pub fn audience(&self) -> UserId {
         self.aggregate().audience()
     }
@@ -295,9 +296,9 @@ impl StreamId {
         Self(format!("follow-{follower}-{followee}"))
     }
 
-    /// Between these two lie the streams of all whom a user ever followed, and no others.
+    /// Between these two names are the streams of all users whom the follower has ever followed, and no others.
     pub fn follows_of(follower: UserId) -> [Self; 2] {
-        // A full stop comes right after a hyphen.
+        // In ASCII, a full stop comes right after a hyphen.
         [Self(format!("follow-{follower}-")), Self(format!("follow-{follower}."))]
     }
 
@@ -313,12 +314,12 @@ impl StreamId {
         Self(format!("bookmark-{user}-{post}"))
     }
 
-    /// As a document of the event store says.
+    /// The name in a document of the event store.
     pub fn from_stored(name: String) -> Self {
         Self(name)
     }
 
-    /// Of a document that names none: alone in a stream of its own.
+    /// For a document without a stream name: it is alone in its own stream.
     pub fn unreadable(id: EventId) -> Self {
         Self(format!("unreadable-{id}"))
     }
@@ -334,7 +335,7 @@ impl std::fmt::Display for StreamId {
     }
 }
 
-/// An optional time as a BSON date or null; `bson::serde_helpers` has only times that are there.
+/// An optional time as a BSON date or null. `bson::serde_helpers` only supports times that are present.
 pub mod optional_datetime {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

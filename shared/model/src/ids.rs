@@ -1,8 +1,8 @@
-//! Identifiers: UUIDs that order by time (version 7), one type for each thing they name.
+//! Identifiers: UUIDs that order by time (version 7), with one type for each kind of thing.
 //!
-//! In JSON an id is a string of one spelling, as in a path; in BSON, a binary of subtype 4. Which of them it is, is told by
-//! whether the format is for people. What buffers (`#[serde(flatten)]`, untagged and internally tagged enums) hides that, and
-//! [`bson::Document`] claims to be for people: read ids from the bytes of a document, as the driver does.
+//! In JSON an id is a string with one spelling, as in a path. In BSON it is a binary of subtype 4. The code asks the format whether it is
+//! human-readable, and chooses by that. Buffering (`#[serde(flatten)]`, untagged and internally tagged enums) hides the answer, and
+//! [`bson::Document`] claims to be human-readable. So read ids from the bytes of a document, as the driver does.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,18 +16,18 @@ use uuid::{Builder, Uuid};
 #[error("is not an id: a UUID of 36 characters is expected")]
 pub struct InvalidId;
 
-/// A new UUIDv7 of the given time, random below the millisecond.
+/// A new UUIDv7 for the given time, random below the millisecond.
 pub fn uuid_v7(at: DateTime<Utc>) -> Uuid {
     let random = Uuid::new_v4().into_bytes();
     let mut tail = [0_u8; 10];
     tail.copy_from_slice(&random[..10]);
-    // Version 4 fixes bits of bytes 6 and 8; the last byte chooses the partition and must be uniform.
+    // Version 4 fixes bits of bytes 6 and 8. The last byte chooses the partition and must be uniform.
     tail[6] = random[10];
     tail[8] = random[11];
     Builder::from_unix_timestamp_millis(unix_millis(at), &tail).into_uuid()
 }
 
-/// The lowest UUIDv7 of the given time: every id made at or after it is above.
+/// The lowest UUIDv7 of the given time. Every id that is made at this time or later is higher.
 pub fn uuid_v7_floor(at: DateTime<Utc>) -> Uuid {
     let mut bytes = [0_u8; 16];
     bytes[..6].copy_from_slice(&unix_millis(at).to_be_bytes()[2..]);
@@ -36,7 +36,7 @@ pub fn uuid_v7_floor(at: DateTime<Utc>) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// The time in a UUIDv7; the epoch for any other UUID that cannot carry one.
+/// The time in a UUIDv7. Other UUIDs may have no time in it; then it is the epoch.
 pub fn time_of(id: Uuid) -> DateTime<Utc> {
     let mut millis = [0_u8; 8];
     millis[2..].copy_from_slice(&id.as_bytes()[..6]);
@@ -57,7 +57,7 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id of the given time.
+            /// A new id for the given time.
             pub fn new(at: DateTime<Utc>) -> Self {
                 Self(uuid_v7(at))
             }
@@ -78,12 +78,12 @@ macro_rules! id {
                 self.0.as_bytes()
             }
 
-            /// The value as the driver's documents and filters need it.
+            /// The value in the form that the driver's documents and filters need.
             pub fn to_bson(self) -> bson::Binary {
                 bson::Uuid::from(self.0).into()
             }
 
-            /// When the id was made, to the millisecond.
+            /// The time when the id was made, to the millisecond.
             pub fn time(self) -> DateTime<Utc> {
                 time_of(self.0)
             }
@@ -105,7 +105,7 @@ macro_rules! id {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                // One spelling only: the parser would also take braces, URNs and bare hexadecimal.
+                // Only one spelling is allowed. The parser would also accept braces, URNs and hexadecimal without hyphens.
                 if text.len() != 36 {
                     return Err(InvalidId);
                 }
@@ -122,7 +122,7 @@ macro_rules! id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 if deserializer.is_human_readable() {
-                    // The parser of `bson::Uuid` would also take other spellings, and objects that stand for a UUID.
+                    // The parser of `bson::Uuid` would also accept other spellings, and objects that stand for a UUID.
                     return String::deserialize(deserializer)?.parse().map_err(de::Error::custom);
                 }
                 bson::Uuid::deserialize(deserializer).map(|id| Self(id.into()))
@@ -155,11 +155,11 @@ id! {
     UserId
 }
 id! {
-    /// A post, or a repost, which is a post of its own in every list.
+    /// A post, or a repost, which appears as a post in every list.
     PostId
 }
 id! {
-    /// An event; also the `_id` of its document in the event store.
+    /// An event. Also the `_id` of its document in the event store.
     EventId
 }
 id! {
@@ -168,16 +168,16 @@ id! {
 }
 
 impl UserId {
-    /// The partition of the events that touch this user's audience.
+    /// The partition of the events that concern this user's audience.
     pub fn partition(self) -> Partition {
         Partition(self.as_bytes()[15] % PARTITIONS)
     }
 }
 
-/// How many partitions the events are divided into. It can't change while there are checkpoints.
+/// The number of partitions into which the events are divided. It can't change while checkpoints exist.
 pub const PARTITIONS: u8 = 64;
 
-/// A part of the events that one subscriber at a time works on, in commit order.
+/// A part of the events. One subscriber at a time works on it, in commit order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i32", into = "i32")]
 pub struct Partition(u8);
@@ -227,7 +227,7 @@ impl TryFrom<i32> for Partition {
         u8::try_from(number)
             .ok()
             .and_then(Partition::new)
-            .ok_or_else(|| format!("{number} is not a partition: 0 to {} are", PARTITIONS - 1))
+            .ok_or_else(|| format!("{number} is not a partition (0 to {})", PARTITIONS - 1))
     }
 }
 

@@ -1,6 +1,6 @@
-//! The words that both sides of Microblog speak: ids, values, entities, events, and the types of the API.
+//! The types that both sides of Microblog share: ids, values, entities, events, and the types of the API.
 //!
-//! Nothing here does I/O, and nothing knows a service or a database's client.
+//! This crate does no I/O, and knows no service and no database client.
 
 pub mod api;
 pub mod clock;

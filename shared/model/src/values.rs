@@ -1,10 +1,9 @@
-//! Values that parse: whoever holds one need not check it again.
+//! Values that are checked when they are parsed. Whoever has one need not check it again.
 //!
-//! All text is trimmed, normalised to NFC, and free of control characters (a post and a bio may hold line
-//! feeds and tabs; CR LF becomes LF). Lengths are in graphemes, what a reader would call characters. Text of which
-//! nothing can be seen is empty.
+//! All text is trimmed, normalised to NFC, and free of control characters. (A post and a bio may have line feeds and tabs; CR LF becomes
+//! LF.) Lengths are in graphemes, which a reader would call characters. Text without any visible character counts as empty.
 //!
-//! Rules become stricter with time. So what is stored is never parsed again: events hold plain texts.
+//! The rules become stricter with time. So stored text is never parsed again: events hold plain texts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +20,7 @@ mod email;
 
 pub use self::email::Email;
 
-/// Why a text is not the value it should be. The message completes "`field` …".
+/// Why a text is not valid. The message completes "`field` …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidValue {
     #[error("must not be empty")]
@@ -44,7 +43,7 @@ pub enum InvalidValue {
     Malformed(&'static str),
 }
 
-/// The most bytes any text may have, whatever its graphemes are made of.
+/// The most bytes that any text may have, whatever its graphemes are made of.
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 #[derive(Clone, Copy)]
@@ -55,7 +54,7 @@ struct TextRule {
 }
 
 fn parse_text(raw: &str, rule: TextRule) -> Result<String, InvalidValue> {
-    // Checked before normalising, so that an absurd text costs nothing.
+    // Checked before normalising, so that a huge text costs nothing.
     if raw.len() > 4 * MAX_TEXT_BYTES {
         return Err(InvalidValue::TooLong {
             max: MAX_TEXT_BYTES,
@@ -99,16 +98,16 @@ fn parse_text(raw: &str, rule: TextRule) -> Result<String, InvalidValue> {
     Ok(text)
 }
 
-/// Whether nothing is drawn for it where it stands alone.
+/// Whether nothing is visible for this character when it stands alone.
 fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
-        // They have a glyph, which is blank: for Braille, musical notation, annotations, and hieroglyphs.
+        // These have a blank glyph: for Braille, musical notation, annotations, and hieroglyphs.
         || matches!(c, '\u{2800}' | '\u{1D159}' | '\u{FFF9}'..='\u{FFFB}' | '\u{13441}' | '\u{13442}')
 }
 
-/// Whether the text leaves the direction of what stands around it alone: all embeddings, overrides and isolates that it
-/// opens it closes, as the Unicode Bidirectional Algorithm pairs them (UAX #9, X1 to X8), and it closes no others.
+/// Whether the text leaves the direction of the text around it unchanged. It must close all embeddings, overrides and isolates that it
+/// opens, as the Unicode Bidirectional Algorithm pairs them (UAX #9, X1 to X8), and must close no others.
 fn is_bidi_balanced(text: &str) -> bool {
     let mut open = Vec::new();
     for c in text.chars() {
@@ -116,11 +115,11 @@ fn is_bidi_balanced(text: &str) -> bool {
             // LRE, RLE, LRO, RLO; LRI, RLI, FSI
             '\u{202A}' | '\u{202B}' | '\u{202D}' | '\u{202E}' => open.push('\u{202C}'),
             '\u{2066}'..='\u{2068}' => open.push('\u{2069}'),
-            // PDF ends what an isolate has not closed off.
+            // PDF closes the last embedding or override, but not one outside the current isolate.
             '\u{202C}' if open.last() == Some(&c) => {
                 open.pop();
             }
-            // PDI ends with its isolate all that was opened in it.
+            // PDI closes its isolate, and everything that was opened inside it.
             '\u{2069}' => match open.iter().rposition(|&closer| closer == c) {
                 Some(isolate) => open.truncate(isolate),
                 None => return false,
@@ -166,22 +165,22 @@ text_value! {
     PostText, TextRule { max_graphemes: 500, may_be_empty: false, lines: true }
 }
 text_value! {
-    /// The name shown beside the handle: 1 to 50 graphemes, one line, which does not change the direction of what follows.
+    /// The name beside the handle: 1 to 50 graphemes, one line. It does not change the direction of the text after it.
     DisplayName, TextRule { max_graphemes: 50, may_be_empty: false, lines: false }
 }
 text_value! {
-    /// What people say of themselves: up to 300 graphemes.
+    /// What users say about themselves: up to 300 graphemes.
     Bio, TextRule { max_graphemes: 300, may_be_empty: true, lines: true }
 }
 
 impl From<&Handle> for DisplayName {
-    /// Who gives no display name is shown by handle.
+    /// A user without a display name is shown by handle.
     fn from(handle: &Handle) -> Self {
         Self(handle.as_str().to_owned())
     }
 }
 
-/// A user's unchangeable name: `[a-z0-9_]{1,30}`. Capitals are taken as small letters.
+/// A user's unchangeable name: `[a-z0-9_]{1,30}`. Capitals become lower-case letters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Handle(String);
@@ -238,12 +237,12 @@ impl<'de> Deserialize<'de> for Handle {
     }
 }
 
-/// A password in the clear: 8 to 256 characters, never printed.
+/// A password in plain text: 8 to 256 characters, never printed.
 ///
-/// It is compared as RFC 8265 has it (`OpaqueString`, section 4.2.2): every space is the ASCII space, and the text is NFC, so
-/// that the same keys give the same password on every keyboard and system. Nothing is trimmed, and case matters. Of what the
-/// profile's class leaves out (RFC 8264, section 4.3) only control characters are refused: whether a character is
-/// assigned changes with every version of Unicode, and a password must not.
+/// It is compared as RFC 8265 says (`OpaqueString`, section 4.2.2): every space becomes the ASCII space, and the text is NFC. So the same
+/// keys give the same password on every keyboard and system. Nothing is trimmed, and case matters. The profile excludes classes of
+/// characters (RFC 8264, section 4.3). Of these, only control characters are refused: whether a character is assigned changes with every
+/// version of Unicode, but a valid password must stay valid.
 #[derive(Debug, Clone)]
 pub struct Password(SecretString);
 
@@ -291,11 +290,11 @@ pub enum Visibility {
     /// Everybody.
     #[default]
     Public,
-    /// The author and who follows the author now.
+    /// The author, and users who follow the author now.
     Followers,
 }
 
-/// A text that only its own bytes identify, such as an idempotency key.
+/// A text that is compared byte by byte, such as an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
@@ -422,7 +421,7 @@ mod tests {
             "\u{202A}Ada",
             "\u{2067}Ada",
             "\u{2067}\u{202E}Ada\u{202C}",
-            // The one that ends does not reach out of the isolate.
+            // The PDF is inside the isolate, so it does not close the override outside.
             "\u{202E}\u{2067}Ada\u{202C}\u{2069}",
             "Ada\u{202C}",
             "\u{2068}Ada\u{2069}\u{2069}",
@@ -447,7 +446,7 @@ mod tests {
     fn passwords_are_8_to_256_characters_and_stay_secret() {
         assert!(Password::parse("1234567").is_err());
         assert!(Password::parse(&"p".repeat(257)).is_err());
-        // Counted as they are compared.
+        // Counted in the form in which they are compared.
         assert!(Password::parse(&"e\u{301}".repeat(7)).is_err());
         assert!(Password::parse(&"e\u{301}".repeat(256)).is_ok());
         let password = Password::parse("correct horse").unwrap();
@@ -458,17 +457,17 @@ mod tests {
     fn passwords_are_the_same_however_they_were_typed() {
         let parsed = |raw: &str| Password::parse(raw).map(|password| password.expose().to_owned());
         for (raw, expected) in [
-            // The examples of RFC 8265, section 4.3, as far as they are long enough.
+            // The examples of RFC 8265, section 4.3, if they are long enough.
             ("correct horse battery staple", "correct horse battery staple"),
             ("Correct Horse Battery Staple", "Correct Horse Battery Staple"),
             ("\u{3C0}\u{DF}\u{E5}12345", "\u{3C0}\u{DF}\u{E5}12345"),
             ("Jack of \u{2666}s", "Jack of \u{2666}s"),
             ("foo\u{1680}bar baz", "foo bar baz"),
-            // What one system composes, another takes apart.
+            // One system composes characters that another one decomposes.
             ("Cafe\u{301} Zu\u{308}rich", "Caf\u{E9} Z\u{FC}rich"),
             ("\u{1100}\u{1161}\u{11A8} 1234567", "\u{AC01} 1234567"),
             ("\u{212B}ngstr\u{F6}m", "\u{C5}ngstr\u{F6}m"),
-            // Neither width nor blanks at the ends are changed.
+            // Width and spaces at the ends stay as they are.
             ("\u{FF21}\u{3000}1234567", "\u{FF21} 1234567"),
             ("  correct  ", "  correct  "),
         ] {

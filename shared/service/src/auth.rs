@@ -1,7 +1,7 @@
 //! Access tokens: Ed25519 JWTs that live for minutes and are verified offline.
 //!
-//! Every claim is required, EdDSA is the only algorithm, and a key's id is its RFC 7638 thumbprint, so that
-//! nobody has to give names to keys. Times are compared with the injected clock.
+//! Every claim is required, and EdDSA is the only algorithm. The id of a key is its RFC 7638 thumbprint, so keys need no names. Times are
+//! compared with the injected clock.
 
 mod claims;
 mod keys;

@@ -1,8 +1,8 @@
 //! Configuration: the defaults of the structures below, then a file, then `MICROBLOG__SECTION__KEY`.
 //!
-//! All programs share one file and one environment. Each has a structure of its own that names the sections it
-//! reads, so that it ignores the others; a section that no program knows, and a key that its section does not
-//! know, stop the start with their name.
+//! All programs share one file and one environment. Each program has its own structure, which names the sections that it reads, so it
+//! ignores the others. A section that no program knows, or a key that is unknown in its section, stops the start with an error that names
+//! it.
 //!
 //! ```no_run
 //! # use serde::{Deserialize, Serialize};

@@ -1,9 +1,8 @@
-//! What every HTTP service of the product answers with: problem details, strict extractors, limits, probes, and the
-//! server itself. A service adds its routes and nothing else.
+//! What every HTTP service of the product has: problem details, strict extractors, limits, probes, and the server itself. A service adds
+//! only its routes.
 //!
-//! Statuses of bad input, the same everywhere: a path, a query parameter or a header that can't be read is 400,
-//! a body that is not JSON is 400, a body whose fields are unknown, missing, of a wrong type or of a wrong value
-//! is 422. Each names the field.
+//! Bad input has the same statuses everywhere. Status 400: a path, a query parameter or a header that can't be read, or a body that is not
+//! JSON. Status 422: a body with fields that are unknown, missing, of a wrong type or of a wrong value. Each problem names the field.
 
 mod admission;
 mod authenticated;

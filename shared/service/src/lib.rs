@@ -1,6 +1,6 @@
-//! What each program has around its work: configuration, access tokens, telemetry, an HTTP server, and how a program starts and stops.
+//! What each program needs besides its work: configuration, access tokens, telemetry, an HTTP server, and how a program starts and stops.
 //!
-//! This crate imports no program and reads no section that only one of them has.
+//! This crate imports no program, and reads no section that belongs to only one of them.
 
 pub mod auth;
 pub mod config;

@@ -1,4 +1,4 @@
-//! What every program does around its work: arguments, configuration, telemetry, signals.
+//! What every program needs besides its work: arguments, configuration, telemetry, signals.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Environment, Telemetry};
 use crate::telemetry;
 
-/// Makes a text that is printed instead of doing the work.
+/// Makes a text that the program prints instead of doing its work.
 type Text = fn() -> anyhow::Result<String>;
 
-/// A program that is told what to do by its configuration.
+/// A program that is controlled by its configuration.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
@@ -25,7 +25,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// `about` says in `--help` what it is for.
+    /// `about` is the description for `--help`.
     pub fn new(name: &'static str, version: &'static str, about: &'static str) -> Self {
         let command = Command::new(name)
             .version(version)
@@ -35,13 +35,13 @@ impl Program {
                     .long("config")
                     .value_name("FILE")
                     .value_parser(value_parser!(PathBuf))
-                    .help("A configuration file (TOML or YAML) [env: MICROBLOG_CONFIG]; MICROBLOG__SECTION__KEY goes before it"),
+                    .help("A configuration file (TOML or YAML) [env: MICROBLOG_CONFIG]; MICROBLOG__SECTION__KEY takes precedence"),
             )
             .arg(
                 Arg::new("print_config")
                     .long("print-config")
                     .action(ArgAction::SetTrue)
-                    .help("Print the configuration in force, with secrets masked, and exit"),
+                    .help("Print the effective configuration, with secrets masked, and exit"),
             );
         Self {
             name,
@@ -70,7 +70,7 @@ impl Program {
     /// Reads arguments and configuration, starts telemetry, and does the work.
     ///
     /// # Errors
-    /// What keeps it from starting, or what the work ends with.
+    /// An error that keeps the program from starting, or the error of its work.
     pub async fn run<C: DeserializeOwned + Serialize>(
         self,
         telemetry: fn(&C) -> &Telemetry,
@@ -99,10 +99,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{}", text.trim_end())?)
 }
 
-/// Cancelled by SIGTERM and Ctrl-C. Until this is called, both end the process at once.
+/// A token that SIGTERM and Ctrl-C cancel. Before this is called, both signals end the process at once.
 ///
 /// # Errors
-/// Where the process can't listen for signals.
+///
+/// If the process can't listen for signals.
 pub fn stop_signal() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();

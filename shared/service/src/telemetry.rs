@@ -1,4 +1,4 @@
-//! Logs, traces and metrics: what a program tells about itself.
+//! Logs, traces and metrics: what a program reports about itself.
 
 mod json;
 mod metrics;
@@ -27,18 +27,18 @@ use crate::config::{self, ConfigError, LogFormat};
 pub enum TelemetryError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("this process writes its log elsewhere already")]
+    #[error("another log is already started in this process")]
     AlreadyStarted(#[from] SetGlobalDefaultError),
 }
 
-/// Keeps the spans that are still to be sent.
+/// Keeps the spans that have not been sent yet.
 #[must_use = "spans that were not sent yet are lost without `shutdown`"]
 pub struct TelemetryGuard {
     provider: SdkTracerProvider,
 }
 
 impl TelemetryGuard {
-    /// Sends what is left. Waits for the collector, at most a few seconds, without holding up the runtime.
+    /// Sends the remaining spans. It waits at most a few seconds for the collector, and does not block the runtime.
     pub async fn shutdown(self) {
         let sent = tokio::task::spawn_blocking(move || self.provider.shutdown()).await;
         match sent {
@@ -55,8 +55,7 @@ impl fmt::Debug for TelemetryGuard {
     }
 }
 
-/// Starts the log on standard error and, where there is a collector, the sending of spans. Once a process, inside
-/// its tokio runtime.
+/// Starts the log on standard error and, if there is a collector, the export of spans. Call it once per process, inside the tokio runtime.
 pub fn init(telemetry: &config::Telemetry, service: &'static str) -> Result<TelemetryGuard, TelemetryError> {
     let provider = tracer_provider(telemetry, service)?;
     set_global_default(dispatch(telemetry, service, &provider, io::stderr)?)?;
@@ -67,7 +66,7 @@ pub fn init(telemetry: &config::Telemetry, service: &'static str) -> Result<Tele
 fn tracer_provider(telemetry: &config::Telemetry, service: &'static str) -> Result<SdkTracerProvider, ConfigError> {
     let provider = SdkTracerProvider::builder().with_resource(Resource::builder().with_service_name(service).build());
     let Some(endpoint) = &telemetry.otlp_endpoint else {
-        // Spans still get their ids, which logs and events carry; nothing else is recorded.
+        // Spans still get ids, which logs and events carry. Nothing else is recorded.
         return Ok(provider.with_sampler(Sampler::AlwaysOff).build());
     };
     if !(0.0..=1.0).contains(&telemetry.sample_ratio) {
@@ -126,7 +125,7 @@ fn spans_layer<S>(
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    // What an event says about lines and threads would be most of what is sent.
+    // Otherwise the line and the thread of each event would be most of the exported data.
     tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_location(false)

@@ -1,4 +1,4 @@
-//! A user keeps a post, or keeps it no longer.
+//! A user bookmarks a post, or removes the bookmark.
 
 use model::events::{Bookmark, Event};
 use model::ids::{PostId, UserId};
@@ -16,7 +16,7 @@ pub fn evolve(event: Event) -> Option<Bookmark> {
     }
 }
 
-/// Nothing is refused here: whether the post may be seen is decided before.
+/// Nothing is refused here. Whether the user may see the post is decided before.
 pub fn decide(state: Option<&Bookmark>, command: Command) -> Option<Event> {
     match (state.filter(|bookmark| bookmark.active), command) {
         (None, Command::Bookmark { user, post }) => Some(Event::PostBookmarked(Bookmark {

@@ -1,4 +1,4 @@
-//! One user follows another, or does so no longer.
+//! One user follows another, or stops following.
 
 use model::events::{Event, Follow};
 use model::ids::UserId;
@@ -10,7 +10,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody follows themselves")]
+#[error("users can't follow themselves")]
 pub struct Oneself;
 
 pub fn evolve(event: Event) -> Option<Follow> {

@@ -1,4 +1,4 @@
-//! A user likes a post, or does so no longer.
+//! A user likes a post, or takes the like back.
 
 use model::events::{Event, Like};
 use model::ids::{PostId, UserId};
@@ -20,7 +20,7 @@ pub fn evolve(event: Event) -> Option<Like> {
     }
 }
 
-/// Nothing is refused here: whether the post may be seen is decided before.
+/// Nothing is refused here. Whether the user may see the post is decided before.
 pub fn decide(state: Option<&Like>, command: Command) -> Option<Event> {
     let active = state.filter(|like| like.active);
     match (active, command) {

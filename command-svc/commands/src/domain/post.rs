@@ -30,9 +30,9 @@ pub enum Command {
 pub enum Refusal {
     #[error("the post exists already")]
     AlreadyCreated,
-    #[error("there is no such post, or not any more")]
+    #[error("there is no such post, or the post is deleted")]
     Gone,
-    #[error("the post is another's")]
+    #[error("the post belongs to another user")]
     NotTheAuthor,
 }
 

@@ -1,4 +1,4 @@
-//! A user shows a public post to their followers, under an id that is new each time.
+//! A user shows a public post to their followers. Each repost has a new id.
 
 use chrono::{DateTime, Utc};
 use model::events::{Event, Post, Repost};
@@ -8,7 +8,7 @@ use model::values::Visibility;
 #[derive(Debug, Clone, Copy)]
 pub enum Command<'a> {
     Repost {
-        /// What the repost is called if this makes one.
+        /// The id of the repost if this command makes one.
         id: PostId,
         user: UserId,
         post: &'a Post,

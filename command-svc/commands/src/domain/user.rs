@@ -16,7 +16,7 @@ pub enum Command {
     Change {
         display_name: Option<DisplayName>,
         bio: Option<Bio>,
-        /// Whether the password or the e-mail address becomes another. Neither enters an event.
+        /// Whether the password or the e-mail address changes. Neither enters an event.
         credentials: bool,
     },
     Delete,
@@ -26,7 +26,7 @@ pub enum Command {
 pub enum Refusal {
     #[error("the user is registered already")]
     AlreadyRegistered,
-    #[error("there is no such user, or not any more")]
+    #[error("there is no such user, or the user is deleted")]
     Gone,
 }
 
@@ -80,7 +80,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                 ..user.clone()
             };
             if credentials {
-                // One command is one event. The whole state is in it, so that a profile that changes along is not lost.
+                // One command is one event. The event has the whole state, so a profile change in the same command is not lost.
                 Ok(Some(Event::UserCredentialsChanged(changed)))
             } else if changed == *user {
                 Ok(None)

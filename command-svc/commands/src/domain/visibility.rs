@@ -1,15 +1,15 @@
-//! Who may see a post, and so like it, answer it, repost it.
+//! Who may see a post. Only they may like it, reply to it, or repost it.
 
 use model::events::{Post, User};
 use model::ids::UserId;
 use model::values::Visibility;
 
-/// Whether the answer of [`may_see`] depends on the viewer's following the author.
+/// Whether the result of [`may_see`] depends on whether the viewer follows the author.
 pub fn depends_on_follow(viewer: UserId, post: &Post) -> bool {
     post.visibility == Visibility::Followers && post.author != viewer
 }
 
-/// `follows` says whether the viewer follows the author now; it matters only where [`depends_on_follow`] says so.
+/// `follows` says whether the viewer follows the author now. It matters only if [`depends_on_follow`] is true.
 pub fn may_see(viewer: UserId, post: &Post, author: &User, follows: bool) -> bool {
     !post.deleted && !author.deleted && (follows || !depends_on_follow(viewer, post))
 }

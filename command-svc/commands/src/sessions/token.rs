@@ -11,13 +11,13 @@ use model::ids::SessionId;
 const SIGNED: usize = 16 + 8;
 const TOKEN: usize = SIGNED + 32;
 
-/// Derives and recognises refresh tokens.
+/// Derives and verifies refresh tokens.
 #[derive(Clone)]
 pub struct RefreshTokens {
     key: hmac::Key,
 }
 
-/// A token that was made with the secret. Whether it is still good, its session tells.
+/// A token that was made with the secret. Its session says whether it is still valid.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RefreshToken {
     pub(crate) family: SessionId,
@@ -25,7 +25,7 @@ pub(crate) struct RefreshToken {
     bytes: [u8; TOKEN],
 }
 
-/// The text was never a refresh token of ours. Nothing is looked up for it, and no session ends because of it.
+/// The text was never one of our refresh tokens. No session is looked up or ended because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not a refresh token")]
 pub(crate) struct InvalidRefreshToken;
@@ -63,7 +63,7 @@ impl RefreshTokens {
 }
 
 impl RefreshToken {
-    /// The token as its holder gets it.
+    /// The token as its holder receives it.
     pub(crate) fn reveal(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.bytes)
     }

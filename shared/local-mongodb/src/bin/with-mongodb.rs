@@ -1,6 +1,6 @@
-//! `with-mongodb -- cargo test --workspace`: runs a command that finds a fresh database under `MICROBLOG_TEST_MONGODB_URI`.
+//! `with-mongodb -- cargo test --workspace`: runs a command with a fresh database, whose address is in `MICROBLOG_TEST_MONGODB_URI`.
 //!
-//! The exit code is the command's. The database and its data are gone afterwards.
+//! The exit code is that of the command. Afterwards the database and its data are removed.
 
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -31,7 +31,7 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
         complain("Usage: with-mongodb -- COMMAND [ARGUMENT...]");
         return Ok(ExitCode::from(2));
     };
-    // Listened to before anything is started: from here on neither ends this program before the database has ended.
+    // Listens to the signals before it starts anything. From here on, neither signal ends this program before the database has ended.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut server = Server::start_ephemeral().await?;
@@ -45,9 +45,9 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
-            // The terminal has sent it to the command as well.
+            // The terminal has sent the signal to the command, too.
             _ = interrupt.recv() => {}
-            // Sent to us alone. The command has no way to be told to stop, so it is killed.
+            // Only this program got the signal. The command can't be asked to stop, so it is killed.
             _ = terminate.recv() => child.start_kill()?,
         }
     };
@@ -55,7 +55,7 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(ExitCode::from(code(status)))
 }
 
-/// The command's own, or what shells report where a signal ended it.
+/// The exit code of the command. If a signal ended it, the code that shells report.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)

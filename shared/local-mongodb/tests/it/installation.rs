@@ -1,4 +1,4 @@
-//! How the stand-in is installed, with a cargo that only pretends to.
+//! How the stand-in is installed, tested with a fake cargo.
 
 use std::{
     fs,
@@ -7,8 +7,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// A machine without `mongod`: a PATH of its own, an empty cache, and a cargo whose "install" takes a second and
-/// leaves a server that does not start.
+/// A machine without `mongod`: its own PATH, an empty cache, and a cargo whose "install" takes a second and leaves a server that does not
+/// start.
 struct Machine {
     directory: tempfile::TempDir,
 }
@@ -103,7 +103,7 @@ fn two_that_need_it_at_once_install_it_once_and_say_what_they_do() {
     };
     assert!(installer.contains("takes five to eight minutes"), "{installer}");
     assert!(waiter.contains("Another process is installing"), "{waiter}");
-    // What a server says that does not start is shown.
+    // The output of a server that does not start is shown.
     assert!(one.contains("no, not me") && two.contains("no, not me"), "{one}\n{two}");
 }
 

@@ -1,4 +1,4 @@
-//! Start, stop, kill, restart; and what is left when the process that started a server goes.
+//! Start, stop, kill, restart, and what is left when the process that started a server ends.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -37,7 +37,7 @@ async fn ids(server: &Server) -> Vec<i32> {
         .await
 }
 
-/// The only right way to wait: for the condition, with a deadline.
+/// The only right way to wait: for a condition, with a deadline.
 async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
@@ -67,7 +67,7 @@ async fn data_survive_a_stop_a_kill_and_a_new_server_on_the_same_directory() {
     assert_eq!(server.uri(), uri);
     assert_eq!(ids(&server).await, [1]);
 
-    // Acknowledged just before the crash: it must be there after it.
+    // Acknowledged just before the crash, so it must exist afterwards.
     insert(&server, 2).await;
     server.kill().await.expect("a kill");
     server.restart().await.expect("a restart after a kill");
@@ -142,7 +142,7 @@ async fn a_stopped_ephemeral_server_leaves_nothing_either() {
 async fn a_server_does_not_outlive_a_parent_that_is_killed() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut parent = Command::new(env!("CARGO_BIN_EXE_with-mongodb"))
-        // Ends with its standard input, which is ours to close: it is not to be left behind either.
+        // The command ends when its standard input closes. We hold the other end, so that the command is not left behind either.
         .args(["--", "sh", "-c", "echo \"$MICROBLOG_TEST_MONGODB_URI\"; read -r _"])
         .env("TMPDIR", directory.path())
         .stdin(Stdio::piped())

@@ -1,4 +1,4 @@
-//! The servers that this crate starts, for real.
+//! Tests with the real servers that this crate starts.
 
 mod installation;
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! What other crates' tests build on.
+//! What the tests of other crates rely on.
 
 use bson::{Document, doc};
 use local_mongodb::TestDatabase;

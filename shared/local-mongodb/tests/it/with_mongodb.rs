@@ -20,7 +20,7 @@ fn the_command_finds_the_servers_address_and_its_exit_code_is_passed_on() {
         .strip_prefix("mongodb://127.0.0.1:")
         .and_then(|rest| rest.split_once('/'));
     let port: u16 = port.expect("a local URI").0.parse().expect("a port");
-    // The server is gone with its command: its port is free again.
+    // The server ends with its command, so its port is free again.
     assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
 }
 

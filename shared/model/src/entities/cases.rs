@@ -1,8 +1,7 @@
 //! The public cases of `twitter-text` (its conformance tests for extraction) in one file of JSON:
 //! `tests`, by section, each with `text`, `description` and `expected`.
 //!
-//! The file is not part of the project. It is looked for under [`FILE`] in the directories above, or where
-//! `TWITTER_TEXT_CASES` says.
+//! The file is not part of the project. The test looks for [`FILE`] in all parent directories, or where `TWITTER_TEXT_CASES` says.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,10 +23,10 @@ struct Case {
     expected: Value,
 }
 
-/// Why something else is found here than is expected there.
+/// Why this code finds something else than the case expects.
 #[derive(Clone, Copy)]
 enum Reason {
-    /// A link begins with its scheme: "that.is" is more often a slip than an address.
+    /// A link needs a scheme: "that.is" is more often a typing error than an address.
     NoScheme,
     /// There are no lists of users: "@ada/friends" mentions @ada.
     NoLists,
@@ -112,7 +111,7 @@ const EXCEPTIONS: [(&str, &str, Reason); 22] = [
 ];
 
 impl Reason {
-    /// What is expected, but for this.
+    /// Changes what the case expects, so that it allows for this exception.
     fn allow_for(self, expected: &mut Vec<Value>) {
         match self {
             NoScheme => expected.retain(|link| {
@@ -143,10 +142,10 @@ fn file() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// What is found, in the form in which a section expects it; none where it is about something that is not looked for.
+/// What is found, in the format of a section. None if the section is about something that this code does not look for.
 fn found(section: &str, text: &str) -> Option<Vec<Value>> {
     let parsed = PostText::parse(text).expect("a text of the cases");
-    // Ours are trimmed, theirs are not.
+    // Our texts are trimmed, those of the cases are not.
     let trimmed = text.chars().take_while(|c| c.is_whitespace()).count();
     let entities = Entities::of(&parsed);
     let places = |start: u32, end: u32| json!([start as usize + trimmed, end as usize + trimmed]);
@@ -169,9 +168,9 @@ fn found(section: &str, text: &str) -> Option<Vec<Value>> {
         "urls_with_indices" | "urls_with_directional_markers" => links
             .map(|found| json!({ "url": found.url, "indices": places(found.start, found.end) }))
             .collect(),
-        // What a post answers is said by `in_reply_to`, not by how its text begins; and there are no cashtags.
+        // The field `in_reply_to` says what a post answers, not the beginning of its text. There are no cashtags.
         "replies" | "cashtags" | "cashtags_with_indices" => return None,
-        other => panic!("nobody has said what {other} are here"),
+        other => panic!("unknown section {other}"),
     })
 }
 
@@ -193,7 +192,7 @@ fn the_public_cases_hold_but_for_listed_exceptions() {
             let mut expected = case.expected.as_array().unwrap().clone();
             let listed =
                 |&(of, description, _): &(&str, &str, Reason)| of == section && description == case.description;
-            // Only as long as it is one.
+            // The exception counts only if the case still needs it.
             if found != expected
                 && let Some(index) = exceptions.iter().position(listed)
             {
@@ -213,5 +212,5 @@ fn the_public_cases_hold_but_for_listed_exceptions() {
         .iter()
         .map(|(section, description, _)| (section, description))
         .collect();
-    assert!(unused.is_empty(), "these are no exceptions: {unused:?}");
+    assert!(unused.is_empty(), "these exceptions are not needed: {unused:?}");
 }

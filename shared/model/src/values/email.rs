@@ -1,4 +1,4 @@
-//! E-mail addresses: whether one could be somebody's, and how it is stored.
+//! E-mail addresses: which are accepted, and how they are stored.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::InvalidValue;
 
-/// What SMTP can take (RFC 5321, 4.5.3.1.3, less the brackets).
+/// The most that SMTP accepts (RFC 5321, 4.5.3.1.3, without the brackets).
 const MAX_BYTES: usize = 254;
 
-/// An e-mail address, in small letters; it never leaves the credentials.
+/// An e-mail address in lower case. It never leaves the credentials.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Email(String);
 
@@ -41,8 +41,8 @@ impl Email {
         }
     }
 
-    /// An address as it is stored, to find whose it is. It need not be one that [`Email::parse`] takes: there may be addresses
-    /// that were taken when its rules were others. None has ever been longer than it may be now: None is nobody's.
+    /// An address in the form in which it is stored, to find its user. [`Email::parse`] may refuse it: it may have been accepted when the
+    /// rules were different. But no address was ever longer than addresses may be now, so `None` means that it belongs to nobody.
     pub fn to_look_up(raw: &str) -> Option<Self> {
         let email = as_stored(raw);
         (email.len() <= MAX_BYTES).then_some(Self(email))
@@ -57,8 +57,8 @@ fn as_stored(raw: &str) -> String {
     raw.trim().nfc().collect::<String>().to_lowercase()
 }
 
-/// A name of two labels at least that the DNS could hold, as UTS #46 says. It is stored as it is written; so that one address
-/// has few spellings, one outside ASCII has to be written as it is mapped: not in full-width letters.
+/// A domain name of at least two labels that the DNS could hold, by UTS #46. It is stored as it was written. So that one address has few
+/// spellings, a name outside ASCII must be written in its mapped form, for example not in full-width letters.
 fn is_domain_of_the_internet(domain: &str) -> bool {
     let uts46 = Uts46::new();
     let (deny, hyphens) = (AsciiDenyList::STD3, Hyphens::CheckFirstLast);
@@ -89,7 +89,7 @@ mod tests {
             ("ada@STRASSE-straße.de", "ada@strasse-straße.de"),
             ("ada@xn--strae-oqa.de", "ada@xn--strae-oqa.de"),
             ("ada+tag.o'hara@r3---x.example.org", "ada+tag.o'hara@r3---x.example.org"),
-            // Not in the standard, but at a large Japanese provider.
+            // The standard does not allow this, but a large Japanese provider does.
             ("a..b.@example.org", "a..b.@example.org"),
         ] {
             assert_eq!(Email::parse(written).unwrap().as_str(), stored);

@@ -1,4 +1,4 @@
-//! What an access token says.
+//! The content of an access token.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use model::values::Handle;
 
 /// The scope of an ordinary session.
 pub const SCOPE_USER: &str = "user";
-/// The scope of the tokens that `microblog verify` signs for itself: it reads timelines and wakes no owner.
+/// The scope of the tokens that `microblog verify` signs for itself. It can read timelines without waking idle owners.
 pub const SCOPE_VERIFY: &str = "verify";
 
-/// For whom a token is signed.
+/// The user and the session for whom a token is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subject {
     pub user: UserId,
@@ -21,7 +21,7 @@ pub struct Subject {
     pub scope: &'static str,
 }
 
-/// The claims of an access token. Whoever holds one from [`super::Verifier::verify`] may believe it.
+/// The claims of an access token. Claims that come from [`super::Verifier::verify`] can be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     pub iss: String,
@@ -30,10 +30,10 @@ pub struct Claims {
     pub handle: Handle,
     /// Scopes, separated by spaces.
     pub scope: String,
-    /// The session, that is, the family of refresh tokens.
+    /// The session, which is the family of refresh tokens.
     pub sid: SessionId,
     pub jti: Uuid,
-    /// Seconds since 1970, as are the next two.
+    /// Seconds since 1970, like the next two.
     pub iat: i64,
     pub nbf: i64,
     pub exp: i64,

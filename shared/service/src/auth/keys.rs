@@ -1,4 +1,4 @@
-//! Ed25519 keys in PEM, and their names.
+//! Ed25519 keys in PEM, and their ids.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use serde_json::json;
 
 use event_log::crypto::sha256;
 
-/// The fixed beginning of an Ed25519 key's SubjectPublicKeyInfo (RFC 8410); the 32 bytes of the key follow.
+/// The fixed beginning of an Ed25519 key's SubjectPublicKeyInfo (RFC 8410). The 32 bytes of the key follow.
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 const PUBLIC_FORMS: &str = "-----BEGIN PUBLIC KEY----- or -----BEGIN CERTIFICATE-----";
 
-/// Why a text is not a key. It never shows the text.
+/// Why a text is not a valid key. The message never shows the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     #[error("must be a PEM block ({0})")]
@@ -26,7 +26,7 @@ pub enum InvalidKey {
     NotEd25519,
 }
 
-/// A public key and its name.
+/// A public key and its id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     bytes: [u8; 32],
@@ -36,7 +36,7 @@ pub struct PublicKey {
 impl PublicKey {
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let x = URL_SAFE_NO_PAD.encode(bytes);
-        // RFC 7638 and RFC 8037: the required members alone, in lexicographic order, without spaces.
+        // RFC 7638 and RFC 8037: only the required members, in lexicographic order, without spaces.
         let thumbprint = sha256(format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
         Self {
             bytes,
@@ -44,8 +44,8 @@ impl PublicKey {
         }
     }
 
-    /// All the keys in a text: `PUBLIC KEY`, or `CERTIFICATE`, of which the key alone counts. Neither its dates nor who signed
-    /// it matter: it is trusted because it is configured. Tools that make keys, such as Helm, often write no other form.
+    /// All keys in a text, as `PUBLIC KEY` or `CERTIFICATE`. Of a certificate only the key counts. Its dates and its issuer don't matter:
+    /// it is trusted because it is configured. Tools that make keys, such as Helm, often write no other form.
     pub fn all_from_pem(pem: &str) -> Result<Vec<Self>, InvalidKey> {
         let keys = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes())
             .map(|section| match section {
@@ -86,7 +86,7 @@ impl PublicKey {
         to_pem("PUBLIC KEY", &[SPKI_PREFIX.as_slice(), &self.bytes].concat())
     }
 
-    /// As RFC 8037 writes it.
+    /// The format of RFC 8037.
     pub fn to_jwk(&self) -> serde_json::Value {
         json!({
             "kty": "OKP",
@@ -105,7 +105,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The DER of a signing key, and the public key that belongs to it.
+/// The DER of a signing key, and its public key.
 pub(super) fn signing_key_from_pem(pem: &str) -> Result<(Vec<u8>, PublicKey), InvalidKey> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
         .map_err(|_| InvalidKey::Pem("-----BEGIN PRIVATE KEY-----"))?;
@@ -122,7 +122,7 @@ pub(super) fn signing_key_from_pem(pem: &str) -> Result<(Vec<u8>, PublicKey), In
 /// A new signing key (PKCS #8, PEM), for tests and for `microblog up`.
 ///
 /// # Panics
-/// When the system has no randomness to give.
+/// If the system can't provide randomness.
 pub fn generate_signing_key_pem() -> String {
     let pair = Ed25519KeyPair::generate().expect("the system has randomness");
     let der = pair.to_pkcs8v1().expect("a key that was just made can be written");
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn of_a_certificate_the_key_counts() {
-        // openssl genpkey -algorithm ed25519; openssl req -x509; openssl pkey -pubout. It ran out long ago.
+        // openssl genpkey -algorithm ed25519; openssl req -x509; openssl pkey -pubout. The certificate expired long ago.
         let certificate = "-----BEGIN CERTIFICATE-----\n\
                            MIIBPDCB76ADAgECAhQlDb2iOGTGJxHFPVqM+kVOvmsclTAFBgMrZXAwFDESMBAG\n\
                            A1UEAwwJbWljcm9ibG9nMB4XDTI2MTEyMjEzNTAyOFoXDTI2MTEyMzEzNTAyOFow\n\

@@ -1,4 +1,4 @@
-//! Who issues access tokens.
+//! Issues access tokens.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use super::keys::{PublicKey, signing_key_from_pem};
 use crate::config::{self, ConfigError};
 use model::clock::SharedClock;
 
-/// A token can only fail to be signed when the key is broken, which loading it rules out.
+/// Signing a token can fail only if the key is broken. Loading the key rules that out.
 #[derive(Debug, thiserror::Error)]
 #[error("an access token could not be signed")]
 pub struct SignError(#[from] jsonwebtoken::errors::Error);
 
-/// A signed token and what is in it.
+/// A signed token and its content.
 #[derive(Debug, Clone)]
 pub struct IssuedToken {
     pub token: String,
     pub claims: Claims,
-    /// How long it is good for, from now.
+    /// How long the token is valid, from now.
     pub expires_in: Duration,
 }
 
@@ -37,7 +37,7 @@ pub struct Signer {
 
 impl Signer {
     /// # Errors
-    /// When there is no signing key, or it is not an Ed25519 key.
+    /// If there is no signing key, or if it is not an Ed25519 key.
     pub fn from_config(auth: &config::Auth, clock: SharedClock) -> Result<Self, ConfigError> {
         let Some(pem) = &auth.signing_key else {
             return Err(ConfigError::invalid(
@@ -62,7 +62,7 @@ impl Signer {
         &self.public_key
     }
 
-    /// A token that is good from now on.
+    /// Issues a token that is valid from now on.
     pub fn issue(&self, subject: &Subject) -> Result<IssuedToken, SignError> {
         let now = self.clock.now().timestamp();
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
@@ -86,7 +86,7 @@ impl Signer {
         })
     }
 
-    /// Signs whatever the claims say.
+    /// Signs any claims.
     pub fn sign(&self, claims: &Claims) -> Result<String, SignError> {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.public_key.id().to_owned());

@@ -1,4 +1,4 @@
-//! Who believes access tokens, and when.
+//! Verifies access tokens.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,13 +15,13 @@ use crate::config::{self, ConfigError};
 use event_log::crypto::sha256;
 use model::clock::SharedClock;
 
-/// No token of ours comes near this length.
+/// Our tokens are far below this length.
 const MAX_TOKEN_BYTES: usize = 4 * 1024;
 
-/// Tokens whose signature is remembered, about half a KiB each.
+/// How many tokens with a valid signature are remembered. Each takes about half a KiB.
 const REMEMBERED: usize = 16 * 1024;
 
-/// Why a token is not believed. All of it is a 401; the message is for the log and for who debugs a client.
+/// Why a token is refused. The answer is always 401. The message is for the log, and for somebody who debugs a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidToken {
     #[error("the token can't be read")]
@@ -36,7 +36,7 @@ pub enum InvalidToken {
     Issuer,
     #[error("the token is for another audience")]
     Audience,
-    #[error("the token lacks a claim, or one of them is not what it should be")]
+    #[error("the token lacks a claim, or a claim has a wrong value")]
     Claims,
     #[error("the token has expired")]
     Expired,
@@ -44,22 +44,24 @@ pub enum InvalidToken {
     NotYetValid,
 }
 
-/// Verifies access tokens offline, with any of several keys, so that keys can be changed while tokens live.
+/// Verifies access tokens offline, with any of several keys. So keys can be changed while tokens are valid.
 pub struct Verifier {
     keys: HashMap<String, DecodingKey>,
     public_keys: Vec<PublicKey>,
     validation: Validation,
     leeway: i64,
     clock: SharedClock,
-    /// Tokens, by their hash, whose signature and issuer were found good. It is of these keys and ends with them.
+    /// The claims of tokens whose signature and issuer are valid, by the hash of the token. They depend on these keys, so they are kept
+    /// with them.
     known: Cache<[u8; 32], Arc<Claims>>,
 }
 
 impl Verifier {
-    /// Takes the public keys, and the public half of the signing key where there is one.
+    /// Takes the public keys, and the public half of the signing key if there is one.
     ///
     /// # Errors
-    /// When there is no key at all, or one is not an Ed25519 key.
+    ///
+    /// If there is no key at all, or if one is not an Ed25519 key.
     pub fn from_config(auth: &config::Auth, clock: SharedClock) -> Result<Self, ConfigError> {
         let mut public_keys = Vec::new();
         if let Some(pem) = &auth.signing_key {
@@ -86,7 +88,7 @@ impl Verifier {
         validation.set_issuer(&[&auth.issuer]);
         validation.set_audience(&[&auth.audience]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // The library would ask the system's clock; `check_times` asks ours.
+        // The library would use the system's clock. `check_times` uses ours.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         Ok(Self {
@@ -102,7 +104,7 @@ impl Verifier {
         })
     }
 
-    /// The claims of a token that is good now. A signature is checked once, the times always.
+    /// The claims of a token that is valid now. A signature is checked only once, the times always.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, InvalidToken> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(InvalidToken::Malformed);
@@ -112,7 +114,7 @@ impl Verifier {
             Some(claims) => claims,
             None => {
                 let claims = Arc::new(self.check_signature(token)?);
-                // Only what we signed is remembered: nobody else can push it out.
+                // Only tokens that we signed are remembered, so nobody else can push them out.
                 self.known.insert(hash, claims.clone());
                 claims
             }
@@ -121,13 +123,13 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// All but the times.
+    /// Checks everything except the times.
     fn check_signature(&self, token: &str) -> Result<Claims, InvalidToken> {
         let header = decode_header(token).map_err(|error| invalid_because(error.kind()))?;
         if header.alg != Algorithm::EdDSA {
             return Err(InvalidToken::Algorithm);
         }
-        // RFC 7515: what is critical and not understood makes the token invalid. We understand nothing extra.
+        // RFC 7515: a critical header that is not understood makes the token invalid. We understand no extensions.
         if header.crit.is_some() {
             return Err(InvalidToken::Malformed);
         }
@@ -153,7 +155,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// The JWK Set (RFC 7517) of all keys whose signatures are good.
+    /// The JWK Set (RFC 7517) of all keys whose signatures are accepted.
     pub fn jwks(&self) -> serde_json::Value {
         json!({ "keys": self.public_keys.iter().map(PublicKey::to_jwk).collect::<Vec<_>>() })
     }

@@ -1,4 +1,4 @@
-//! Puts the layers together, and says precisely which key is wrong.
+//! Merges the layers, and says precisely which key is wrong.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -8,7 +8,7 @@ use config::{Config, ConfigError as SourceError, File, FileFormat, Map};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Every section that some program of the product reads. One that is not here is a slip of the pen.
+/// Every section that some program of the product reads. A section that is not here is a typing error.
 pub const SECTIONS: [&str; 22] = [
     "auth",
     "cache",
@@ -37,7 +37,7 @@ pub const SECTIONS: [&str; 22] = [
 const PREFIX: &str = "MICROBLOG";
 const FILE_VARIABLE: &str = "MICROBLOG_CONFIG";
 
-/// Why there is no configuration. Each message names the key and its environment variable.
+/// Why there is no valid configuration. Each message names the key and its environment variable.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("the configuration file {path} can't be used: {reason}", path = .path.display())]
@@ -51,7 +51,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// For what can be judged only after loading, such as a key that is missing because of another.
+    /// For errors that can be found only after loading, such as a key that is missing because of the value of another.
     pub fn invalid(key: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Invalid {
             key: key.into(),
@@ -65,7 +65,7 @@ pub fn variable(key: &str) -> String {
     format!("{PREFIX}__{}", key.replace('.', "__").to_uppercase())
 }
 
-/// The environment variables that a configuration is read from; a test makes its own.
+/// The environment variables from which a configuration is read. A test makes its own.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
@@ -90,7 +90,7 @@ impl Environment {
         environment
     }
 
-    /// Sets a key, as `set("mongodb.uri", …)`, over what the surroundings say.
+    /// Sets a key, as in `set("mongodb.uri", …)`. It overrides the environment of the process.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
         self.variables.insert(variable(key), value.into());
     }
@@ -121,8 +121,8 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     }
 }
 
-/// Reads a configuration: the defaults of `T`, then the file (`MICROBLOG_CONFIG` where none is named; TOML or YAML
-/// by its ending), then the environment. An empty variable counts as unset.
+/// Reads a configuration: the defaults of `T`, then the file (by default that of `MICROBLOG_CONFIG`; TOML or YAML, by its extension), then
+/// the environment. An empty variable counts as unset.
 pub fn load<T: DeserializeOwned>(file: Option<&Path>, environment: &Environment) -> Result<T, ConfigError> {
     if let Some(variable) = &environment.not_unicode {
         return Err(ConfigError::NotUnicode {
@@ -131,7 +131,7 @@ pub fn load<T: DeserializeOwned>(file: Option<&Path>, environment: &Environment)
     }
     let mut builder = Config::builder();
     for section in SECTIONS {
-        // A section that nobody wrote still exists, so that what is missing inside it is called by its full name.
+        // Adds sections that nobody wrote, so that the error for a missing key has its full name.
         builder = builder
             .set_default(section, Map::<String, String>::new())
             .map_err(|error| unkeyed(&error))?;
@@ -200,7 +200,7 @@ fn unkeyed(error: &SourceError) -> ConfigError {
     }
 }
 
-/// The message alone: which key it is about is said by the path.
+/// The message alone. The path says which key it is about.
 fn reason(error: &SourceError) -> String {
     match error {
         SourceError::At { error, .. } => reason(error),
@@ -212,7 +212,7 @@ fn reason(error: &SourceError) -> String {
     }
 }
 
-/// What is missing or unknown is named by the message, its section by the path.
+/// The message has the name of a missing or unknown key. The path has its section.
 fn full_key(path: &str, reason: &str) -> String {
     let named = ["missing field `", "missing configuration field \"", "unknown field `"]
         .iter()

@@ -1,4 +1,4 @@
-//! Networks of addresses.
+//! Networks of IP addresses.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,18 +10,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
-const NUMBER: &str = "must be the networks that the proxies ask from, as in 10.42.0.0/16,fd00::/8 (or nothing, to believe nobody); \
-                      a number of proxies, as it was once, does not say who they are";
+const NUMBER: &str = "must be the networks that the proxies ask from, as in 10.42.0.0/16,fd00::/8 (or nothing, to trust no proxy); \
+                      a number of proxies, as in earlier versions, does not say which they are";
 
 impl Networks {
     /// # Errors
-    /// Says which part is none, and what one looks like.
+    ///
+    /// Names the part that is not a network, and gives an example.
     pub fn parse(text: &str) -> Result<Self, String> {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         items.map(network).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether the address is in one of them; an IPv4 address may be written as IPv6.
+    /// Whether the address is in one of them. An IPv4 address may be written as IPv6.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
@@ -33,7 +34,7 @@ fn network(item: &str) -> Result<IpNet, String> {
         return Err(NUMBER.to_owned());
     }
     let network = item.parse().or_else(|_| item.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| format!("must be networks, as in 10.42.0.0/16,fd00::/8; {item:?} is none"))
+    network.map_err(|_| format!("must be networks, as in 10.42.0.0/16,fd00::/8; {item:?} is not a network"))
 }
 
 impl Serialize for Networks {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub(super) const MASK: &str = "***";
 
-/// A text that is never printed, neither by `--print-config` nor by `{:?}`.
+/// A text that neither `--print-config` nor `{:?}` prints.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
@@ -45,10 +45,10 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// A key in PEM, given as the text itself or as the path of a file that holds it. The file is read when the
-/// configuration is, so that a missing one stops the start.
+/// A key in PEM, given as the text itself or as the path of a file. The file is read together with the configuration, so a missing file
+/// stops the start.
 ///
-/// An environment variable may write the line ends as `\n`.
+/// An environment variable may write line ends as `\n`.
 #[derive(Clone)]
 pub struct Pem(Secret);
 
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for Pem {
     }
 }
 
-/// Texts in a row: a list in a file, `a,b` in an environment variable.
+/// A list of texts: a list in a file, `a,b` in an environment variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct StringList(pub Vec<String>);
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for StringList {
     }
 }
 
-/// Several keys, each as [`Pem`]: a list in a file, separated by commas in an environment variable.
+/// Several keys, each like [`Pem`]: a list in a file, separated by commas in an environment variable.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub struct PemList(pub Vec<Pem>);

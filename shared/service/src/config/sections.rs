@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Access tokens and refresh tokens. Whoever only verifies needs the public keys alone.
+/// Access tokens and refresh tokens. A program that only verifies needs only the public keys.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
@@ -21,9 +21,8 @@ pub struct Auth {
     /// How far the clocks of signer and verifier may differ.
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
-    /// Ed25519 keys (PEM, SPKI or a certificate) whose signatures are good: the present one and, through a rotation, former
-    /// ones.
-    /// The one that belongs to `signing_key` need not be repeated.
+    /// Ed25519 keys (PEM, SPKI or a certificate) whose signatures are accepted: the current one and, during a rotation, former ones. The
+    /// public key of `signing_key` need not be repeated here.
     pub public_keys: PemList,
     /// The Ed25519 key (PKCS #8, PEM) that signs.
     pub signing_key: Option<Pem>,
@@ -31,10 +30,10 @@ pub struct Auth {
     pub access_token_ttl: Duration,
     #[serde(with = "humantime_serde")]
     pub refresh_token_ttl: Duration,
-    /// From which refresh tokens are derived: 32 characters or more.
+    /// The secret from which refresh tokens are derived: 32 characters or more.
     pub refresh_secret: Option<Secret>,
-    /// How long the last refresh token but one still gets the same successor, because an answer may be lost: an election of the
-    /// database takes 10 to 12 s, and then the client tries again.
+    /// How long the last refresh token but one still gets the same successor, because an answer may be lost. An election of the database
+    /// takes 10 to 12 s, and then the client tries again.
     #[serde(with = "humantime_serde")]
     pub refresh_reuse_grace: Duration,
 }
@@ -55,19 +54,19 @@ impl Default for Auth {
     }
 }
 
-/// What the HTTP servers bear.
+/// The limits of the HTTP servers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Threads that answer; where nothing is said, one for each processor.
+    /// How many threads answer requests. By default one for each processor.
     pub workers: Option<NonZeroU32>,
-    /// Connections at once, over all workers.
+    /// The most connections at the same time, over all workers.
     pub max_connections: NonZeroU32,
-    /// Requests at once, over all workers; one more is answered 503.
+    /// The most requests at the same time, over all workers. One more is answered 503.
     pub max_in_flight: NonZeroU32,
-    /// Bodies that arrive at once, over all workers. Such a request is not among those that are answered at once yet.
+    /// The most requests whose bodies arrive at the same time, over all workers. They don't count for `max_in_flight` yet.
     pub max_bodies: NonZeroU32,
-    /// The same from one address; an IPv6 network of 56 bits is one.
+    /// The same for one address. An IPv6 network of 56 bits counts as one address.
     pub max_bodies_per_address: NonZeroU32,
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
@@ -80,7 +79,7 @@ pub struct Http {
     /// How long `/readyz` waits for each of its checks.
     #[serde(with = "humantime_serde")]
     pub check_timeout: Duration,
-    /// The networks of the proxies in front, which are believed about `X-Forwarded-For`; none by default.
+    /// The networks of the proxies in front, whose `X-Forwarded-For` is trusted. None by default.
     pub trusted_proxies: Networks,
 }
 
@@ -101,11 +100,11 @@ impl Default for Http {
     }
 }
 
-/// Which pages of other sites may call.
+/// The other sites whose pages may call the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cors {
-    /// `https://example.org`; `*` for all; none by default.
+    /// For example `https://example.org`, or `*` for all. None by default.
     pub allowed_origins: StringList,
     #[serde(with = "humantime_serde")]
     pub max_age: Duration,
@@ -120,7 +119,7 @@ impl Default for Cors {
     }
 }
 
-/// So many at once, and so many a minute.
+/// A burst, and a number of requests a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
@@ -130,7 +129,7 @@ pub struct Quota {
 
 impl Quota {
     /// # Panics
-    /// When either is zero.
+    /// If either is zero.
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         Self {
             burst: NonZeroU32::new(burst).expect("a burst is not zero"),
@@ -139,24 +138,24 @@ impl Quota {
     }
 }
 
-/// How often a user, or an address where nobody is logged in, may ask one process.
+/// How often a user, or an address if nobody is logged in, may send requests to one process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
     pub enabled: bool,
     pub read: Quota,
     pub write: Quota,
-    /// Logins, by address.
+    /// Logins, counted by address.
     pub login: Quota,
-    /// Attempts to log in as one account from addresses that it is not known from, and attempts at the current password in one session.
+    /// Attempts to log in to one account from addresses that are unknown for it, and attempts at the current password in one session.
     pub account: Quota,
-    /// Refreshes, by session.
+    /// Refreshes, counted by session.
     pub refresh: Quota,
-    /// Refreshes, by address, whatever was sent: hundreds of people may share one, as behind a provider's NAT.
+    /// Refreshes, counted by address, whatever was sent. Hundreds of people may share an address, for example behind a provider's NAT.
     pub refresh_address: Quota,
-    /// Registrations, by address.
+    /// Registrations, counted by address.
     pub register: Quota,
-    /// Users and addresses that are remembered for each of the seven; all further ones share one allowance.
+    /// How many users and addresses are remembered for each of the seven quotas. All others share allowances.
     pub max_keys: NonZeroU32,
 }
 
@@ -176,13 +175,13 @@ impl Default for RateLimit {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", try_from = "String")]
 pub enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// For the eyes of a person.
+    /// A format for people.
     Text,
 }
 
@@ -203,16 +202,16 @@ impl TryFrom<String> for LogFormat {
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     pub format: LogFormat,
-    /// Which lines are written, as in `info,mongodb=warn`.
+    /// Which lines are written, for example `info,mongodb=warn`.
     pub filter: String,
-    /// An OpenTelemetry collector (gRPC), as in `http://localhost:4317`; none by default.
+    /// An OpenTelemetry collector (gRPC), for example `http://localhost:4317`. None by default.
     #[serde(serialize_with = "without_user")]
     pub otlp_endpoint: Option<String>,
-    /// The share of traces that is sent, 0 to 1, where the caller has not decided.
+    /// The share of traces that is sent, from 0 to 1, if the caller has not decided.
     pub sample_ratio: f64,
 }
 
-/// An address, printed without the user and the password that it may have.
+/// Prints an address without its user and password.
 fn without_user<S: Serializer>(address: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     let shown = address.as_deref().map(|address| match address.rsplit_once('@') {
         Some((before, host)) => {
@@ -239,7 +238,7 @@ impl Default for Telemetry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {
-    /// Between `/readyz` turning 503 and the last new connection: as long as load balancers take to notice.
+    /// The time between the moment when `/readyz` turns 503 and the last new connection. Load balancers must notice within this time.
     #[serde(with = "humantime_serde")]
     pub drain_delay: Duration,
     /// How long running requests may take after that.
@@ -256,16 +255,16 @@ impl Default for Shutdown {
     }
 }
 
-/// `Consistency-Token`: reading one's own writes.
+/// `Consistency-Token`: clients read their own writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Consistency {
-    /// How long a query waits for the views to have caught up.
+    /// How long a query waits until the views have caught up.
     #[serde(with = "humantime_serde")]
     pub max_wait: Duration,
-    /// Queries that wait at once. Such a query is not among those that are answered at once meanwhile.
+    /// The most queries that wait at the same time. They don't count for `max_in_flight` meanwhile.
     pub max_waiting: NonZeroU32,
-    /// The same of one user, or of one address where nobody is logged in.
+    /// The same for one user, or for one address if nobody is logged in.
     pub max_waiting_per_caller: NonZeroU32,
 }
 

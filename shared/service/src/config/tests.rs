@@ -1,4 +1,4 @@
-//! Layers, and the names of what is wrong.
+//! The layers of the configuration, and how errors name the wrong key.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -19,7 +19,7 @@ struct Program {
     telemetry: Telemetry,
 }
 
-/// A program's own section.
+/// The section of one program.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Timelines {
@@ -182,7 +182,7 @@ fn proxies_are_named_by_their_networks() {
         assert!(!trusts(&proxies, address), "{address}");
     }
     assert_eq!(http("").unwrap().http.trusted_proxies, Networks::default());
-    // Once it was a number of proxies.
+    // In earlier versions the value was a number of proxies.
     for number in ["0", "1", "2"] {
         let refusal = http(number).unwrap_err().to_string();
         assert!(

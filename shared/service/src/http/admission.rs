@@ -1,4 +1,4 @@
-//! Who is let through to a handler: not too many at once, and nobody too often.
+//! Which requests reach a handler: not too many at the same time, and not too many from one caller.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Lets a request through, or answers 503 (too many at once) or 429 (too often). Probes and documentation always pass.
-/// The headers say how many requests the caller has left, and in how many seconds all of them are back.
+/// Lets a request through, or answers 503 (too many at the same time) or 429 (too many from one caller). Probes and documentation always
+/// pass. The headers say how many requests the caller has left, and in how many seconds all of them are available again.
 pub(super) async fn admit(
     edge: Data<EdgeState>,
     request: ServiceRequest,
@@ -32,7 +32,7 @@ pub(super) async fn admit(
     if pattern.as_deref().is_some_and(probes::is_exempt) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
-    // Taken until the request is dropped; whoever waits for somebody else gives it back meanwhile.
+    // The place is taken until the request is dropped. A request that waits for something else gives it back meanwhile.
     match Place::take(&edge.in_flight) {
         Ok(place) => request.extensions_mut().insert(Arc::new(place)),
         Err(problem) => return Ok(refuse(request, &problem)),
@@ -78,7 +78,7 @@ fn class(edge: &EdgeState, method: &Method, pattern: Option<&str>) -> Class {
 fn key(edge: &EdgeState, request: &ServiceRequest, class: Class) -> Key {
     match class {
         Class::Read | Class::Write => client::key(edge, request.request()),
-        // Of a route, none is of an account or a session: which one stands in the body, which is not there yet.
+        // The class of a route never counts by account or session. These are in the body, which has not arrived yet.
         Class::Login | Class::Register | Class::RefreshAddress | Class::Account | Class::Refresh => {
             Key::address(client::address(edge, request.request()))
         }

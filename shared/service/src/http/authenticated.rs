@@ -1,4 +1,4 @@
-//! Who asks.
+//! Who sends a request.
 
 use std::future::{Ready, ready};
 use std::ops::Deref;
@@ -12,20 +12,20 @@ use super::edge::EdgeState;
 use super::problem::Problem;
 use crate::auth::{Claims, Verifier};
 
-/// Which tokens a service accepts: those its verifier believes, with one of these scopes.
+/// Which tokens a service accepts: those that its verifier accepts, with one of these scopes.
 #[derive(Debug, Clone)]
 pub struct Access {
     pub verifier: Arc<Verifier>,
     pub scopes: &'static [&'static str],
 }
 
-/// The caller, on routes that need one. Without a token, or with one that is not good: 401; with one of a scope that
-/// opens nothing here: 403.
+/// The caller, on routes that need one. Without a token, or with a token that is not valid, the answer is 401. With a scope that is not
+/// allowed here, it is 403.
 #[derive(Debug, Clone)]
 pub struct Authenticated(pub Arc<Claims>);
 
-/// The caller, if there is one, on public routes. A token that is not good is a 401 here too: whoever sends one would
-/// otherwise wonder why nothing is theirs.
+/// The caller, if there is one, on public routes. A token that is not valid is 401 here, too. Otherwise its sender would wonder why their
+/// own data is missing.
 #[derive(Debug, Clone)]
 pub struct MaybeAuthenticated(pub Option<Arc<Claims>>);
 
@@ -59,7 +59,7 @@ impl FromRequest for MaybeAuthenticated {
     }
 }
 
-/// The verdict on a request's token, kept with the request so that a signature is verified once.
+/// The result of the check of a request's token. It is kept with the request, so that a signature is verified once.
 #[derive(Debug, Clone)]
 struct Verdict(Result<Option<Arc<Claims>>, Problem>);
 
@@ -86,7 +86,7 @@ fn judge(request: &HttpRequest) -> Result<Option<Arc<Claims>>, Problem> {
         .map(|(_, token)| token.trim())
         .ok_or_else(|| Problem::invalid_token("the Authorization header is not `Bearer` and a token"))?;
     let Some(access) = EdgeState::of(request).and_then(|edge| edge.access.as_ref()) else {
-        return Err(Problem::invalid_token("no token is accepted here"));
+        return Err(Problem::invalid_token("this service accepts no token"));
     };
     let claims = access.verifier.verify(token).map_err(Problem::invalid_token)?;
     if !access.scopes.iter().any(|scope| claims.has_scope(scope)) {

@@ -1,4 +1,4 @@
-//! Whose request it is: a user's, or an address's.
+//! To whom a request belongs: a user, or an address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -12,12 +12,12 @@ use crate::config::Networks;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The user who asks, else the address, as it is counted.
+/// The key for rate limits: the user who sends the request, or otherwise the address as it is counted.
 pub(super) fn key(edge: &EdgeState, request: &HttpRequest) -> Key {
     user_or(request, || Key::address(address(edge, request)))
 }
 
-/// The user who waits, else the [`network`].
+/// The key for waiting: the user, or otherwise the [`network`].
 pub(super) fn waiting_key(edge: &EdgeState, request: &HttpRequest) -> Key {
     user_or(request, || Key::Address(network(address(edge, request))))
 }
@@ -29,17 +29,17 @@ fn user_or(request: &HttpRequest, other: impl FnOnce() -> Key) -> Key {
     }
 }
 
-/// The address of the client, as the outermost of the proxies that are trusted saw it.
+/// The address of the client, as the outermost trusted proxy saw it.
 pub(super) fn address(edge: &EdgeState, request: &HttpRequest) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
     let forwarded = request.headers().get_all(FORWARDED_FOR);
     outermost(peer, forwarded, &edge.trusted_proxies)
 }
 
-/// What one customer has at most: an IPv4 address, or an IPv6 network of 56 bits (RIPE-690).
+/// The most that one customer has: an IPv4 address, or an IPv6 network of 56 bits (RIPE-690).
 ///
-/// It has one share of a room where people wait, and there are few shares: with one for each /64 a single customer would have 256 of
-/// them, which is all. Allowances ([`counted_as`](super::rate_limit::counted_as)) are no shares of anything.
+/// It is the key for shares of a waiting room. There are few shares: with one share for each /64, a single customer would have 256 of them,
+/// which is all of the room. Allowances ([`counted_as`](super::rate_limit::counted_as)) are not shares of anything.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << (128 - 56)))),
@@ -47,8 +47,8 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Each proxy appends whom it heard from. So from the right, an entry is as honest as the one who wrote it: the peer wrote the last,
-/// and who is named there wrote the one before. The first who is not trusted is the client.
+/// Each proxy appends the address that it got the request from. So read from the right: the peer wrote the last entry, and the address in
+/// that entry wrote the one before. An entry is only as trustworthy as its writer. The first address that is not trusted is the client.
 fn outermost<'a>(peer: IpAddr, forwarded: impl Iterator<Item = &'a HeaderValue>, trusted: &Networks) -> IpAddr {
     let mut client = peer.to_canonical();
     if !trusted.contain(client) {
@@ -60,7 +60,7 @@ fn outermost<'a>(peer: IpAddr, forwarded: impl Iterator<Item = &'a HeaderValue>,
         .rev()
         .flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
     for entry in entries {
-        // What can't be read names nobody, and neither does what lies beyond it.
+        // An entry that can't be read names nobody. The entries beyond it can't be trusted either.
         let Some(address) = parse(entry.trim()) else { break };
         client = address;
         if !trusted.contain(client) {
@@ -70,7 +70,7 @@ fn outermost<'a>(peer: IpAddr, forwarded: impl Iterator<Item = &'a HeaderValue>,
     client
 }
 
-/// Some proxies write the port as well.
+/// Some proxies also write the port.
 fn parse(entry: &str) -> Option<IpAddr> {
     let address = entry.parse().ok();
     address
@@ -102,7 +102,7 @@ mod tests {
             client("10.1.2.3", &["203.0.113.9", "198.51.100.1,10.0.0.1"]),
             "198.51.100.1"
         );
-        // Two ways in: whoever comes past the proxies may write what they like.
+        // If clients can also come past the proxies, they can write any header they like.
         assert_eq!(client("198.51.100.1", &["203.0.113.9"]), "198.51.100.1");
         assert_eq!(client("10.1.2.3", &["10.0.0.9, 10.0.0.1"]), "10.0.0.9");
         assert_eq!(client("10.1.2.3", &[]), "10.1.2.3");

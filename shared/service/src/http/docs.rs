@@ -1,4 +1,4 @@
-//! The description of the API, and a reader for it that works offline.
+//! The API description, and an offline reader for it.
 
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::web::{self, Bytes, ServiceConfig};
@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 /// `/openapi.json` and `/docs`.
 pub(super) fn configure(service: &mut ServiceConfig, openapi: &OpenApi) {
     let json = Bytes::from(serde_json::to_vec(openapi).expect("a description has only texts and numbers"));
-    // No validator: it would call home.
+    // No validator, because it would send requests to another site.
     let reader = Config::from("/openapi.json").validator_url("none");
     service
         .service(web::resource("/openapi.json").route(web::get().to(move || described(json.clone()))))
@@ -32,7 +32,7 @@ async fn to_reader() -> impl Responder {
         .finish()
 }
 
-/// Says of each request header, wherever it is described, which texts it may have.
+/// Adds to each described request header the pattern of its values.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHeaders;
 

@@ -1,4 +1,4 @@
-//! How clients are led away from a server that is about to end.
+//! How clients are moved away from a server that is about to end.
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -9,8 +9,8 @@ use actix_web::web::Data;
 
 use super::edge::EdgeState;
 
-/// Once the server drains, every answer ends its connection. A client then opens its next one elsewhere; left open, it
-/// would be cut at the end, perhaps while a request is on its way.
+/// While the server drains, every answer closes its connection. So the client opens its next connection to another server. An open
+/// connection would be cut at the end, perhaps while a request is on its way.
 pub(super) async fn close_when_draining<B: MessageBody>(
     edge: Data<EdgeState>,
     request: ServiceRequest,

@@ -1,4 +1,4 @@
-//! Everything between the socket and a service's handlers, as one value.
+//! Everything between the socket and the handlers of a service, in one value.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -28,16 +28,16 @@ pub struct Edge {
     pub shutdown: config::Shutdown,
     pub metrics: MetricsRegistry,
     pub readiness: Readiness,
-    /// Who may come in; None where nobody logs in.
+    /// Which callers are accepted. `None` if the service has no logins.
     pub access: Option<Access>,
     /// Served as `/openapi.json`, with a reader under `/docs`.
     pub openapi: Option<OpenApi>,
-    /// Routes (method and pattern) of another class than their method suggests.
+    /// The routes (method and pattern) whose class differs from what their method suggests.
     pub classes: Vec<(Method, &'static str, Class)>,
 }
 
 impl Edge {
-    /// An edge with the defaults: no callers, no documentation.
+    /// An edge with the defaults. It has no callers and no documentation.
     pub fn new(metrics: MetricsRegistry, readiness: Readiness) -> Self {
         Self {
             http: config::Http::default(),
@@ -63,7 +63,7 @@ impl fmt::Debug for Edge {
     }
 }
 
-/// The same, as the middlewares and extractors of all workers share it.
+/// The state that the middlewares and extractors of all workers share.
 pub(super) struct EdgeState {
     pub(super) access: Option<Access>,
     pub(super) body_timeout: Duration,
@@ -72,9 +72,9 @@ pub(super) struct EdgeState {
     pub(super) classes: Vec<(Method, &'static str, Class)>,
     pub(super) limiter: Option<Limiter>,
     pub(super) in_flight: Arc<Semaphore>,
-    /// Where requests wait for their bodies, by network.
+    /// Where requests wait for their bodies. Shares are by network.
     pub(super) arriving: Arc<Room<IpAddr>>,
-    /// Where queries wait for the views, by caller.
+    /// Where queries wait for the views. Shares are by caller.
     pub(super) catching_up: Arc<Room<Key>>,
     pub(super) metrics: HttpMetrics,
     pub(super) registry: MetricsRegistry,
@@ -108,7 +108,7 @@ impl EdgeState {
         }
     }
 
-    /// The edge that a request came through; None in a test of a bare handler.
+    /// The edge of a request. `None` in a test of a bare handler.
     pub(super) fn of(request: &HttpRequest) -> Option<&EdgeState> {
         request.app_data::<Data<EdgeState>>().map(|data| data.get_ref())
     }

@@ -1,10 +1,10 @@
-//! From the raw texts of a request to values, with all that is wrong told at once.
+//! Turns the raw texts of a request into values, and reports all errors at once.
 
 use std::fmt;
 
 use super::problem::{FieldError, Problem};
 
-/// Collects what is wrong with the fields of a request while they are parsed.
+/// Collects the errors of a request's fields while they are parsed.
 ///
 /// ```
 /// # use service::http::{Fields, Problem};
@@ -13,7 +13,7 @@ use super::problem::{FieldError, Problem};
 ///     let mut fields = Fields::default();
 ///     let handle = fields.parse("handle", handle, Handle::parse);
 ///     let email = fields.parse("email", email, Email::parse);
-///     // `take` is only reached when every field could be parsed.
+///     // `take` is reached only if every field could be parsed.
 ///     fields.finish()?;
 ///     Ok((Fields::take(handle)?, Fields::take(email)?))
 /// }
@@ -25,7 +25,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// The value of a field, or None, which [`Fields::finish`] will explain.
+    /// The value of a field, or `None`. Then [`Fields::finish`] returns the error.
     pub fn parse<R, T, E: fmt::Display>(
         &mut self,
         field: &str,
@@ -35,7 +35,7 @@ impl Fields {
         parse(raw).map_err(|error| self.refuse(field, error)).ok()
     }
 
-    /// The same for a field that may be missing.
+    /// Does the same for an optional field.
     pub fn parse_optional<R, T, E: fmt::Display>(
         &mut self,
         field: &str,
@@ -45,7 +45,7 @@ impl Fields {
         raw.and_then(|raw| self.parse(field, raw, parse))
     }
 
-    /// Notes something else that is wrong with a field.
+    /// Adds another error of a field.
     pub fn refuse(&mut self, field: &str, message: impl fmt::Display) {
         self.errors.push(FieldError {
             field: field.to_owned(),
@@ -53,7 +53,7 @@ impl Fields {
         });
     }
 
-    /// All that is wrong, as one 422.
+    /// Returns all errors as one 422.
     pub fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() {
             Ok(())
@@ -62,7 +62,7 @@ impl Fields {
         }
     }
 
-    /// A field that was parsed, after [`Fields::finish`] has agreed.
+    /// The value of a parsed field, after [`Fields::finish`] has succeeded.
     pub fn take<T>(field: Option<T>) -> Result<T, Problem> {
         field.ok_or_else(|| Problem::validation(Vec::new()))
     }

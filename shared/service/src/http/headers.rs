@@ -1,4 +1,4 @@
-//! Headers that mean something: versions, idempotency, consistency, correlation.
+//! The headers with a meaning for the API: versions, idempotency, consistency, correlation.
 
 use std::future::{Ready, ready};
 
@@ -24,7 +24,7 @@ pub fn etag(version: i64) -> (HeaderName, HeaderValue) {
     (ETAG, value)
 }
 
-/// `If-Match`: the versions that the client will have changed; None says that any will do.
+/// `If-Match`: the versions that the client wants to change. `None` means any version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfMatch(pub Option<Vec<i64>>);
 
@@ -51,15 +51,15 @@ impl IfMatch {
     }
 }
 
-/// An `entity-tag` of RFC 9110, without its quotes.
+/// An `entity-tag` of RFC 9110, without the quotes.
 #[derive(Debug, PartialEq, Eq)]
 enum EntityTag<'a> {
     Strong(&'a str),
     Weak,
 }
 
-/// `"3", W/"4"`: at least one, and perhaps nothing between two commas (RFC 9110, 5.6.1.2). What is between the quotes may
-/// hold commas.
+/// A list such as `"3", W/"4"`. It has at least one tag, and may have empty elements between commas (RFC 9110, 5.6.1.2). A tag may have
+/// commas between its quotes.
 fn entity_tags(list: &str) -> Result<Vec<EntityTag<'_>>, Problem> {
     let mut tags = Vec::new();
     let mut rest = list;
@@ -93,7 +93,7 @@ fn entity_tags(list: &str) -> Result<Vec<EntityTag<'_>>, Problem> {
 }
 
 fn malformed_if_match() -> Problem {
-    Problem::malformed_field("If-Match", "must be an ETag, in quotes, as an answer had it")
+    Problem::malformed_field("If-Match", "must be an ETag in quotes, as in an answer")
 }
 
 impl FromRequest for IfMatch {
@@ -105,7 +105,7 @@ impl FromRequest for IfMatch {
     }
 }
 
-/// `Idempotency-Key`, where the client sent one.
+/// `Idempotency-Key`, if the client sent one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyHeader(pub Option<IdempotencyKey>);
 
@@ -124,19 +124,20 @@ impl FromRequest for KeyHeader {
     }
 }
 
-/// `Consistency-Token`, where the client sent one.
+/// `Consistency-Token`, if the client sent one.
 #[derive(Debug, Clone)]
 pub struct TokenHeader {
     pub token: Option<ConsistencyToken>,
-    /// None without a token, and in a test of a bare handler.
+    /// `None` if there is no token, and in a test of a bare handler.
     waiter: Option<Waiter<Key>>,
 }
 
 impl TokenHeader {
-    /// Waits for what the token asks for, and is not among the requests that are answered at once meanwhile.
+    /// Waits for what the token requires. Meanwhile the request does not count as in flight.
     ///
     /// # Errors
-    /// 429, when this caller waits too often already; 503, when too many wait, or too many are being answered afterwards.
+    ///
+    /// 429 if too many requests of this caller wait already. 503 if too many requests wait, or if too many are in flight afterwards.
     pub async fn wait<T>(&self, wait: impl Future<Output = T>) -> Result<T, Problem> {
         match &self.waiter {
             Some(waiter) => waiter.wait(wait).await,
@@ -144,7 +145,7 @@ impl TokenHeader {
         }
     }
 
-    /// The token as the header of an answer.
+    /// The header of an answer with this token.
     pub fn header(token: &ConsistencyToken) -> (HeaderName, HeaderValue) {
         let value = HeaderValue::from_str(&token.to_string()).expect("base64url is visible ASCII");
         (HeaderName::from_static(consistency::HEADER), value)
@@ -180,8 +181,8 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, shown: &str) -> Result<
         .map_err(|_| Problem::malformed_field(shown, "must be visible ASCII"))
 }
 
-/// The id that a request and all that follows from it share: the client's `X-Request-Id` where it is a UUID, else a
-/// new one. The answer carries it.
+/// The id that a request shares with all that it causes: the client's `X-Request-Id` if it is a UUID, otherwise a new one. The answer has
+/// it, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CorrelationId(pub Uuid);
 

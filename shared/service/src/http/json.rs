@@ -1,4 +1,4 @@
-//! Bodies: JSON, strictly.
+//! Strict parsing of JSON bodies.
 
 use std::io::Read;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use super::edge::EdgeState;
 use super::place::Waiter;
 use super::problem::Problem;
 
-/// The most bytes that a body may have.
+/// The most bytes of a body.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Where nothing is configured, as in a test of one handler.
+/// Used if nothing is configured, as in a test of one handler.
 const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A JSON body, plain or compressed. What can't be read is 400, 408, 413 or 415, or 429 where too many arrive from one
-/// network; unknown fields (where the type denies them), missing ones and wrong types are 422 and named.
+/// A JSON body, plain or compressed. A body that can't be read is 400, 408, 413 or 415, or 429 if too many bodies arrive from one network.
+/// Unknown fields (if the type denies them), missing fields and wrong types are 422, and the problem names them.
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
 
@@ -70,7 +70,7 @@ async fn collect(mut payload: Payload) -> Result<Bytes, Problem> {
     Ok(body.freeze())
 }
 
-/// How a body is written (`Content-Encoding`).
+/// How a body is encoded (`Content-Encoding`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
     Identity,
@@ -78,7 +78,7 @@ enum Coding {
     Zstd,
 }
 
-/// The most that a client may make us keep for looking back (RFC 9659: 8 MB).
+/// The largest window that a client may make us keep for decoding (RFC 9659: 8 MB).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
 impl Coding {
@@ -95,7 +95,7 @@ impl Coding {
         }
     }
 
-    /// What was meant; it has the same limit as what was sent.
+    /// The decoded body. It has the same size limit as the encoded one.
     fn decode(self, body: Bytes) -> Result<Bytes, Problem> {
         let decoded = match self {
             Self::Identity => return Ok(body),
@@ -113,14 +113,14 @@ impl Coding {
     }
 }
 
-/// One byte more than a body may have shows that it has too many.
+/// Reads at most one byte more than a body may have. That byte shows that the body is too long.
 fn read_limited(decoder: impl Read) -> std::io::Result<Vec<u8>> {
     let mut decoded = Vec::new();
     decoder.take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut decoded)?;
     Ok(decoded)
 }
 
-/// What can be refused before the body is there.
+/// The checks that are possible before the body arrives.
 fn check_head(request: &HttpRequest) -> Result<Coding, Problem> {
     let content_type = request
         .headers()
@@ -177,7 +177,7 @@ fn refusal(path: &str, error: &serde_json::Error) -> Problem {
     if !error.is_data() {
         return Problem::malformed(format!("The body is not valid JSON: {error}."));
     }
-    // The place is no use to whoever reads the name of the field.
+    // The field's name is enough. The line and the column would not help.
     let message = error.to_string();
     let message = message
         .rsplit_once(" at line ")

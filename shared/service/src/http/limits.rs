@@ -1,4 +1,4 @@
-//! What a handler counts by itself: where who asks, or what for, is known only when the body is read.
+//! Limits that a handler checks itself, because only the body says who or what is counted.
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use super::edge::EdgeState;
 use super::problem::Problem;
 use super::rate_limit::{Class, Decision, Key, counted_as};
 
-/// The limits of this process, for a request.
+/// The limits of this process, for one request.
 #[derive(Debug)]
 pub struct Limits {
     edge: Option<Data<EdgeState>>,
@@ -21,12 +21,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// From where the request comes, as it is counted: an IPv6 address stands for its /64.
+    /// The address of the client as it is counted: an IPv6 address stands for its /64.
     pub fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// Takes one request of an allowance. Where none is left: how long until there is.
+    /// Takes one request from an allowance. If none is left, it returns how long to wait.
     pub fn take(&self, class: Class, key: Key) -> Result<(), Duration> {
         let Some(edge) = &self.edge else { return Ok(()) };
         let Some(limiter) = &edge.limiter else { return Ok(()) };
@@ -36,12 +36,12 @@ impl Limits {
         }
     }
 
-    /// The same, as an answer.
+    /// Does the same, but returns the answer for the client.
     pub fn check(&self, class: Class, key: Key) -> Result<(), Problem> {
         self.take(class, key).map_err(|wait| self.refuse(class, wait))
     }
 
-    /// 429, counted.
+    /// Returns a 429, and counts it.
     pub fn refuse(&self, class: Class, wait: Duration) -> Problem {
         if let Some(edge) = &self.edge {
             edge.metrics.rate_limited(class);

@@ -1,4 +1,4 @@
-//! What is seen of every request: its span, its metrics, its id; and that every refusal is a problem.
+//! What is recorded of every request: its span, its metrics, its id. Also makes every error a problem.
 
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ use super::rate_limit::Class;
 use crate::telemetry::MetricsRegistry;
 use event_log::trace::set_parent;
 
-/// The label of requests that no route matches.
+/// The label of requests without a matching route.
 const UNMATCHED: &str = "unmatched";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,7 +53,7 @@ struct WaitingFor {
     what: &'static str,
 }
 
-/// Requests by route pattern: never by path, which clients make up.
+/// Counts requests by route pattern, never by path, because clients can make up any path.
 #[derive(Debug, Clone)]
 pub(super) struct HttpMetrics {
     requests: Family<Answered, Counter>,
@@ -77,7 +77,7 @@ impl HttpMetrics {
             in_flight: registry.register("http_requests_in_flight", "Requests being answered", Gauge::default()),
             waiting: registry.register(
                 "http_requests_waiting",
-                "Requests that wait for their body or for the views, and take no place meanwhile",
+                "Requests that wait for their body or for the views, and are not in flight meanwhile",
                 Family::default(),
             ),
             limited: registry.register("http_requests_rate_limited", "Requests answered 429", Family::default()),
@@ -111,8 +111,8 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts and times a request, gives its answer the id, and puts problem details where the framework had only a
-/// status. A HEAD is answered as the GET that it stands for; the server leaves out the body.
+/// Counts and times a request, adds the id to its answer, and adds problem details if the framework has answered only with a status. A HEAD
+/// request is handled as a GET, and the server leaves out the body.
 pub(super) async fn observe(
     edge: Data<EdgeState>,
     mut request: ServiceRequest,
@@ -156,7 +156,7 @@ pub(super) async fn observe(
             mark(response.headers_mut());
             Ok(response)
         }
-        // A middleware gave up, and the request with it; its answer is marked as all others.
+        // A middleware has failed. Its answer gets the id like all others.
         Err(error) => {
             let mut response = error.error_response();
             mark(response.headers_mut());
@@ -165,7 +165,7 @@ pub(super) async fn observe(
     }
 }
 
-/// Gives a refusal of the framework the form of all others.
+/// Turns an error of the framework into a problem.
 fn explained(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
@@ -206,7 +206,7 @@ fn method_label(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
-        // Any text can be a method.
+        // Clients can send any text as a method.
         _ => "other",
     }
 }
@@ -247,7 +247,7 @@ impl RootSpanBuilder for RequestSpan {
             Err(error) => error.as_response_error().status_code(),
         };
         span.record("http.response.status_code", status.as_u16());
-        // OpenTelemetry: what the client did wrong is no error of the server.
+        // OpenTelemetry: an error of the client is not an error of the server.
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");
         }

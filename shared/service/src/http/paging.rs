@@ -1,4 +1,4 @@
-//! Pages: how long, from where, and where the next one is.
+//! Pages of lists: their length, their start, and the links to their neighbours.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-/// How many items a page has: 1 to 100, 20 where nothing is said.
+/// How many items a page has: 1 to 100, by default 20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Limit(u8);
@@ -49,17 +49,18 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
-/// The parameters of every list: `?limit=&before=&after=`. The cursors are those of an earlier page, each of a kind of its own.
+/// The parameters of every list: `?limit=&before=&after=`. The cursors come from an earlier page. `before` and `after` have different kinds
+/// of cursors.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PageQuery<B, A = B> {
     /// Items on a page.
     #[serde(default)]
     pub limit: Limit,
-    /// The `next` of an earlier page: items that come after that page.
+    /// The `next` of an earlier page, for the items after that page.
     #[serde(default = "none")]
     pub before: Option<B>,
-    /// The `prev` of an earlier page: items that are new since, or come late.
+    /// The `prev` of an earlier page, for items that are new since then, or that arrive late.
     #[serde(default = "none")]
     pub after: Option<A>,
 }
@@ -88,21 +89,21 @@ impl<B, A> IntoParams for PageQuery<B, A> {
             parameter("limit", "Items on a page.", limit),
             parameter(
                 "before",
-                "The `next` of an earlier page: what comes after that page.",
+                "The `next` of an earlier page, for the items after that page.",
                 // 16 bytes in base64url.
                 text("^[A-Za-z0-9_-]{21}[AQgw]$"),
             ),
             parameter(
                 "after",
-                "The `prev` of an earlier page: what is new since, or comes late.",
+                "The `prev` of an earlier page, for items that are new since then, or that arrive late.",
                 text("^[A-Za-z0-9_-]{22,2048}$"),
             ),
         ]
     }
 }
 
-/// The `Link` header of a page (RFC 8288), relative to the server's root, keeping the other parameters. None where
-/// the page has no neighbours.
+/// The `Link` header of a page (RFC 8288), relative to the server's root. It keeps the other parameters. `None` if the page has no
+/// neighbours.
 pub fn links(
     request: &HttpRequest,
     next: Option<&str>,

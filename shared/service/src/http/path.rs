@@ -1,4 +1,4 @@
-//! The one variable part of a path.
+//! The variable segment of a path.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -9,8 +9,8 @@ use actix_web::{FromRequest, HttpRequest};
 
 use super::problem::Problem;
 
-/// The variable segment of the route, parsed: `Path<PostId>` for `/v1/posts/{id}`. One that is no such value is 400
-/// and named, not 404: the client has written something that can't exist.
+/// The variable segment of the route, parsed: `Path<PostId>` for `/v1/posts/{id}`. A value that can't be parsed is 400 with the name of the
+/// segment, and not 404: it can't exist.
 #[derive(Debug, Clone)]
 pub struct Path<T>(pub T);
 
@@ -23,7 +23,7 @@ where
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // What the router matched is already percent-decoded, except for the slash and the percent sign.
+        // The router has already percent-decoded the segment, except for the slash and the percent sign.
         let segment = request
             .match_info()
             .iter()
@@ -34,7 +34,7 @@ where
                 .parse()
                 .map(Self)
                 .map_err(|error: T::Err| Problem::malformed_field(name, error)),
-            None => Err(Problem::not_found("Nothing answers under this address.")),
+            None => Err(Problem::not_found("There is nothing at this address.")),
         })
     }
 }

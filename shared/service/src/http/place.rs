@@ -1,8 +1,8 @@
-//! A request's place among those that are answered at once, and where it waits without one.
+//! The place of a request among those in flight, and the rooms where requests wait without a place.
 //!
-//! Work takes a place; waiting for somebody else takes none: a request gives its place back while its body arrives or while the
-//! views catch up with its `Consistency-Token`. Such waiting has a [`Room`] of its own, in which one caller has no more than a share:
-//! whoever fills it, or their share of it, keeps nobody from being answered.
+//! Work takes a place. Waiting takes none: a request gives its place back while its body arrives, or while the views catch up with its
+//! `Consistency-Token`. Waiting requests are in a [`Room`], where each caller has a limited share. A caller who fills the room, or their
+//! share of it, does not keep others from being answered.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,7 +18,7 @@ use super::problem::Problem;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One of the places; whoever drops it gives it back.
+/// One place. Dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Semaphore>,
@@ -27,7 +27,7 @@ pub(super) struct Place {
 
 impl Place {
     /// # Errors
-    /// 503, when every place is taken.
+    /// 503 if every place is taken.
     pub(super) fn take(places: &Arc<Semaphore>) -> Result<Self, Problem> {
         let place = Self {
             places: places.clone(),
@@ -37,13 +37,13 @@ impl Place {
         Ok(place)
     }
 
-    /// Gives the place back, until it is taken again.
+    /// Gives the place back. `take_again` takes it again.
     pub(super) fn leave(&self) {
         self.taken().take();
     }
 
     /// # Errors
-    /// 503, when every place is taken.
+    /// 503 if every place is taken.
     pub(super) fn take_again(&self) -> Result<(), Problem> {
         let permit = self.places.clone().try_acquire_owned().map_err(|_| {
             let detail = "Too many requests are being answered. Please try again in a moment.";
@@ -58,14 +58,14 @@ impl Place {
     }
 }
 
-/// What is seen of a room: who waits in it is not being answered.
+/// The gauges of a room. A request that waits there is not in flight.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gauges {
     pub(super) waiting: Gauge,
     pub(super) in_flight: Gauge,
 }
 
-/// Where so many may wait at once, and so many of each kind.
+/// A room for a limited number of waiting requests, with a limit for each key.
 #[derive(Debug)]
 pub(super) struct Room<K> {
     all: usize,
@@ -77,7 +77,7 @@ pub(super) struct Room<K> {
 #[derive(Debug)]
 struct Waiting<K> {
     all: usize,
-    /// Nobody has a zero, so that there are never more entries than may wait.
+    /// No entry is zero, so there are never more entries than waiting requests.
     each: HashMap<K, usize>,
 }
 
@@ -95,20 +95,21 @@ impl<K: Eq + Hash + Clone> Room<K> {
         }
     }
 
-    /// Waits here until the answer is dropped.
+    /// Waits here until the returned value is dropped.
     ///
     /// # Errors
-    /// 429, when this one waits too often already; 503, when too many do.
+    ///
+    /// 429 if this key has too many waiting requests already. 503 if there are too many in total.
     pub(super) fn enter(self: &Arc<Self>, key: K) -> Result<Stay<K>, Problem> {
         let mut waiting = self.waiting();
         let own = waiting.each.get(&key).copied().unwrap_or_default();
         if own >= self.each {
             return Err(Problem::too_many_requests(RETRY_AFTER).with_detail(format!(
-                "{own} requests of yours wait already. Please try again when they have ended."
+                "{own} of your requests are waiting already. Please try again when they have ended."
             )));
         }
         if waiting.all >= self.all {
-            let detail = "Too many requests wait. Please try again in a moment.";
+            let detail = "Too many requests are waiting. Please try again in a moment.";
             return Err(Problem::unavailable(detail, RETRY_AFTER));
         }
         waiting.all += 1;
@@ -129,7 +130,7 @@ impl<K> Room<K> {
     }
 }
 
-/// One who waits.
+/// One waiting request.
 #[derive(Debug)]
 pub(super) struct Stay<K: Eq + Hash> {
     room: Arc<Room<K>>,
@@ -151,10 +152,10 @@ impl<K: Eq + Hash> Drop for Stay<K> {
     }
 }
 
-/// What a request needs to wait: its place, to give it back, and a room.
+/// What a request needs to wait: its place, which it gives back, and a room.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter<K> {
-    /// None in a test of a bare handler.
+    /// `None` in a test of a bare handler.
     place: Option<Arc<Place>>,
     room: Arc<Room<K>>,
     key: K,
@@ -172,7 +173,8 @@ impl<K: Eq + Hash + Clone> Waiter<K> {
     /// Waits without a place.
     ///
     /// # Errors
-    /// 429 or 503, where there is no more room to wait, or no place afterwards.
+    ///
+    /// 429 or 503 if the room has no space, or if there is no place afterwards.
     pub(super) async fn wait<T>(&self, wait: impl Future<Output = T>) -> Result<T, Problem> {
         let stay = self.room.enter(self.key.clone())?;
         if let Some(place) = &self.place {

@@ -1,4 +1,4 @@
-//! What Kubernetes and Prometheus ask.
+//! The probes of Kubernetes, and the metrics for Prometheus.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,9 @@ use crate::telemetry::OPEN_METRICS;
 
 type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// What a program depends on, and whether it is about to end; clones are the same.
+/// What a program depends on, and whether it is about to end. Clones share the same state.
 ///
-/// Checks run in the server's threads: one that needs a runtime of its own should only look at what a task there has
-/// found out.
+/// The checks run in the server's threads. A check that needs its own runtime should only read the result of a task there.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<Inner>);
 
@@ -31,7 +30,7 @@ struct Inner {
 }
 
 impl Readiness {
-    /// Adds a check; its error is the reason that `/readyz` shows.
+    /// Adds a check. `/readyz` shows its error as the reason.
     pub fn check<F, R>(&self, name: &'static str, check: F)
     where
         F: Fn() -> R + Send + Sync + 'static,
@@ -45,7 +44,7 @@ impl Readiness {
             .push((name, check));
     }
 
-    /// From now on `/readyz` is 503: the program is about to end.
+    /// From now on `/readyz` is 503, because the program is about to end.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
@@ -54,8 +53,8 @@ impl Readiness {
         self.0.draining.load(Ordering::Acquire)
     }
 
-    /// The outcome of every check, each within `timeout`, in the order in which they were added: one that waits for the database tells
-    /// of the present when it ends, and those after it must not tell of when it began.
+    /// The result of every check, each within `timeout`, in the order in which they were added. A check that waits for the database reports
+    /// the state at its end. The checks after it must not report an older state, so they start only then.
     pub async fn outcomes(&self, timeout: Duration) -> Vec<(&'static str, Result<(), String>)> {
         let checks = self.0.checks.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut outcomes = Vec::with_capacity(checks.len());
@@ -76,8 +75,8 @@ impl fmt::Debug for Readiness {
     }
 }
 
-/// `/livez`: the process runs. `/healthz`: what it depends on is there. `/readyz`: that, and it is not about to end.
-/// `/metrics`: OpenMetrics.
+/// `/livez`: the process runs. `/healthz`: what it depends on works. `/readyz`: the same, and the process is not about to end. `/metrics`:
+/// OpenMetrics.
 pub(super) fn configure(service: &mut ServiceConfig) {
     service
         .service(web::resource("/livez").route(web::get().to(livez)))
@@ -86,7 +85,7 @@ pub(super) fn configure(service: &mut ServiceConfig) {
         .service(web::resource("/metrics").route(web::get().to(metrics)));
 }
 
-/// Routes that no limit applies to, because an operator needs them most when there is too much to do.
+/// The routes without limits. An operator needs them most under overload.
 pub(super) fn is_exempt(pattern: &str) -> bool {
     matches!(
         pattern,

@@ -1,4 +1,4 @@
-//! RFC 9457 problem details: every answer that is not a success.
+//! RFC 9457 problem details: the answer to every request that fails.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,10 +17,10 @@ pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// What is wrong with one field, parameter or header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
-    /// Its name, with dots where it lies deeper.
+    /// The name of the field. Dots separate the levels of a nested field.
     #[schema(example = "text")]
     pub field: String,
-    /// Completes the sentence that the name begins.
+    /// Completes the sentence that the field's name begins.
     #[schema(example = "must not be empty")]
     pub message: String,
 }
@@ -28,7 +28,7 @@ pub struct FieldError {
 /// Why a request was not fulfilled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// A name that never changes, for programs.
+    /// A name for programs, which never changes.
     #[schema(example = "urn:microblog:problem:validation-failed")]
     pub r#type: Cow<'static, str>,
     /// The same for every problem of this type.
@@ -39,10 +39,10 @@ pub struct Problem {
     /// What happened this time, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// The fields that are to blame.
+    /// The fields with errors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    // A slice, so that a problem is small enough to be returned as it is.
+    // A slice, so that a problem is small enough to be returned by value.
     #[serde(skip)]
     headers: Box<[(Header, String)]>,
 }
@@ -88,10 +88,10 @@ impl Problem {
         .with_detail(detail)
     }
 
-    /// 414: a query string that nobody needs.
+    /// 414: the query string is longer than any client needs.
     pub fn uri_too_long(limit: usize) -> Self {
         Self::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The address is too long")
-            .with_detail(format!("A query string may have {limit} bytes."))
+            .with_detail(format!("A query string may have at most {limit} bytes."))
     }
 
     /// 400: a path segment, a query parameter or a header that can't be read.
@@ -108,7 +108,7 @@ impl Problem {
         problem
     }
 
-    /// 422: fields with values that can't be.
+    /// 422: fields with invalid values.
     pub fn validation(errors: Vec<FieldError>) -> Self {
         let title = "The request has invalid values";
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation-failed", title);
@@ -116,7 +116,7 @@ impl Problem {
         problem
     }
 
-    /// 422: one field with a value that can't be.
+    /// 422: one field with an invalid value.
     pub fn invalid_field(field: impl Into<String>, message: impl fmt::Display) -> Self {
         Self::validation(vec![FieldError {
             field: field.into(),
@@ -124,14 +124,14 @@ impl Problem {
         }])
     }
 
-    /// 401: nobody is logged in, where somebody has to be.
+    /// 401: nobody is logged in, but the request needs it.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Please log in")
             .with_detail(detail)
             .with_header(Header::WwwAuthenticate, "Bearer realm=\"microblog\"")
     }
 
-    /// 401: a token that is not good (RFC 6750).
+    /// 401: a token that is not valid (RFC 6750).
     pub fn invalid_token(reason: impl fmt::Display) -> Self {
         let challenge = format!("Bearer realm=\"microblog\", error=\"invalid_token\", error_description=\"{reason}\"");
         Self::new(
@@ -143,7 +143,7 @@ impl Problem {
         .with_header(Header::WwwAuthenticate, challenge)
     }
 
-    /// 403: a good token that does not open this.
+    /// 403: a valid token whose scope does not allow this.
     pub fn insufficient_scope(scope: &str) -> Self {
         let challenge = format!("Bearer realm=\"microblog\", error=\"insufficient_scope\", scope=\"{scope}\"");
         Self::new(
@@ -154,19 +154,19 @@ impl Problem {
         .with_header(Header::WwwAuthenticate, challenge)
     }
 
-    /// 403: somebody else's.
+    /// 403: it belongs to somebody else.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "This is not yours").with_detail(detail)
     }
 
-    /// 404: gone, never there, or not to be seen.
+    /// 404: it is deleted, never existed, or the caller may not see it.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing").with_detail(detail)
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found").with_detail(detail)
     }
 
-    /// 405, with the methods that there are.
+    /// 405, with the allowed methods.
     pub fn method_not_allowed(allow: Option<&str>) -> Self {
-        let title = "This can't be done with that method";
+        let title = "This method is not allowed here";
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title);
         match allow {
             Some(methods) => problem.with_header(Header::Allow, methods),
@@ -183,14 +183,14 @@ impl Problem {
         )
     }
 
-    /// 409: what is there now stands against it.
+    /// 409: the current state does not allow it.
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", "This conflicts with what is there").with_detail(detail)
+        Self::new(StatusCode::CONFLICT, "conflict", "Conflict with the current state").with_detail(detail)
     }
 
     /// 412: `If-Match` names another version.
     pub fn precondition_failed(detail: impl Into<String>) -> Self {
-        let title = "It is no longer as you saw it";
+        let title = "The version does not match";
         Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", title).with_detail(detail)
     }
 
@@ -201,27 +201,27 @@ impl Problem {
             "payload-too-large",
             "The body is too large",
         )
-        .with_detail(format!("A body may have {limit} bytes."))
+        .with_detail(format!("A body may have at most {limit} bytes."))
     }
 
-    /// 415: a body that does not say that it is JSON.
+    /// 415: the content type of the body is not JSON.
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
-        let title = "The body is not of a type that is understood here";
+        let title = "The type of the body is not supported";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title).with_detail(detail)
     }
 
-    /// 415: a body that is written in a way that is not understood, with those that are.
+    /// 415: the encoding of the body is not supported. The answer names the supported ones.
     pub fn unsupported_coding() -> Self {
-        Self::unsupported_media_type("A body may be compressed with gzip or zstd, and once only.")
+        Self::unsupported_media_type("A body may be compressed once, with gzip or zstd.")
             .with_header(Header::AcceptEncoding, "gzip, zstd")
     }
 
-    /// 429: too fast.
+    /// 429: too many requests.
     pub fn too_many_requests(retry_after: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests").with_retry_after(retry_after)
     }
 
-    /// 503: not now, but soon.
+    /// 503: not possible now, but soon.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -232,17 +232,17 @@ impl Problem {
         .with_retry_after(retry_after)
     }
 
-    /// 500: our fault. The error goes to the log, and the client learns nothing of it.
+    /// 500: our error. It goes to the log, and the client learns no details.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a request failed");
         Self::of_status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// For a status that the framework answered with, without a word.
+    /// The problem for a status that the framework answered without a body.
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => Self::new(status, "malformed-request", "The request can't be read"),
-            StatusCode::NOT_FOUND => Self::not_found("Nothing answers under this address."),
+            StatusCode::NOT_FOUND => Self::not_found("There is nothing at this address."),
             StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(None),
             StatusCode::NOT_ACCEPTABLE => {
                 Self::new(status, "not-acceptable", "No encoding of the answer is acceptable")
@@ -254,7 +254,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE => {
                 Self::unavailable("Please try again in a moment.", Duration::from_secs(1))
             }
-            // RFC 9457: nothing more than the status is known.
+            // RFC 9457: only the status is known.
             other => Self {
                 r#type: "about:blank".into(),
                 title: other.canonical_reason().unwrap_or("Unknown").into(),
@@ -266,7 +266,7 @@ impl Problem {
         }
     }
 
-    /// A narrower type for what a program may want to tell apart: `handle-taken`.
+    /// A more specific type, so that programs can tell problems apart: `handle-taken`.
     #[must_use]
     pub fn with_type(mut self, slug: &str, title: &'static str) -> Self {
         self.r#type = format!("urn:microblog:problem:{slug}").into();
@@ -280,7 +280,7 @@ impl Problem {
         self
     }
 
-    /// Names a field that is to blame.
+    /// Adds a field with an error.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>, message: impl fmt::Display) -> Self {
         self.errors.push(FieldError {
@@ -290,7 +290,7 @@ impl Problem {
         self
     }
 
-    /// Rounded up to whole seconds, and never 0, which would invite to hammer.
+    /// Rounded up to whole seconds, and never 0, because clients would then retry at once.
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         let seconds = whole_seconds(after).max(1);

@@ -1,4 +1,4 @@
-//! Query strings, strictly: what is unknown, given twice or of a wrong type is named.
+//! Strict parsing of query strings: an error names a parameter that is unknown, repeated or of a wrong type.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -11,8 +11,7 @@ use serde::forward_to_deserialize_any;
 
 use super::problem::Problem;
 
-/// The query string as a structure (which should deny unknown fields). A list takes a parameter that is given
-/// several times; anything else takes one that is given once.
+/// The query string as a structure (which should deny unknown fields). A list may be given several times, any other parameter only once.
 #[derive(Debug, Clone)]
 pub struct Query<T>(pub T);
 
@@ -25,7 +24,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
     }
 }
 
-/// The most bytes that a query string may have: well above a hundred ids.
+/// The most bytes of a query string. A hundred ids are well below it.
 const MAX_BYTES: usize = 8 * 1024;
 /// The most parameters.
 const MAX_PARAMETERS: usize = 128;
@@ -140,7 +139,7 @@ impl<'de> MapAccess<'de> for Parameters {
     }
 }
 
-/// What one parameter was given, once or several times.
+/// The values of one parameter, which may be given several times.
 struct Values(Vec<String>);
 
 impl Values {

@@ -1,8 +1,8 @@
-//! How often one caller may ask one process (GCRA, by `governor`).
+//! How often one caller may send requests to one process (GCRA, by `governor`).
 //!
-//! Logged-in callers are counted by user, all others by address (an IPv6 address by its /64, which is the least
-//! that a customer has). Memory is bounded: callers who could do as they please again are forgotten, and when there are
-//! still too many, the further ones share allowances.
+//! Logged-in callers are counted by user, all others by address. (An IPv6 address is counted by its /64, which is the least that a customer
+//! has.) Memory is bounded: callers whose allowance is full again are forgotten. If there are still too many, further callers share
+//! allowances.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,32 +18,31 @@ use prometheus_client::encoding::EncodeLabelValue;
 use crate::config;
 use model::ids::UserId;
 
-/// What is counted together.
+/// The classes of requests. Each class has its own allowances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Class {
     Read,
     Write,
-    /// Always by address, whoever says to be logged in.
+    /// Always by address, even if the caller is logged in.
     Login,
-    /// Whatever shows that a password is right or wrong, by the account or the session that it is tried on. A handler
-    /// counts it.
+    /// Requests that show whether a password is right, by the account or the session that they try it on. A handler counts them.
     Account,
-    /// By session. A handler counts it: which session it is stands in the body.
+    /// By session. A handler counts it, because the session is in the body.
     Refresh,
-    /// Always by address, whatever the body says, or whether it can be read. Hundreds of people may have one.
+    /// Always by address, whatever the body says, even if it can't be read. Hundreds of people may share an address.
     RefreshAddress,
-    /// Always by address too.
+    /// Always by address, too.
     Register,
 }
 
-/// Who is counted.
+/// To whom a request is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Key {
     User(UserId),
     Address(IpAddr),
-    /// Anything else that a handler may want to count, such as the account that a login is tried on.
+    /// Anything else that a handler counts by, such as the account of a login attempt.
     Name(String),
-    /// One of the allowances that callers share when there are too many of them.
+    /// One of the allowances that callers share if there are too many callers.
     Shared(u16),
 }
 
@@ -53,11 +52,11 @@ impl Key {
     }
 }
 
-/// The address that stands for all that are counted together: an IPv6 address for its /64, the smallest network that anybody has.
+/// The address under which requests are counted. An IPv6 address counts as its /64, the smallest network that a customer has.
 ///
-/// Some have more of them (a customer up to 256), and so many allowances. Where providers give each household, or each machine, one
-/// /64, a longer one would punish neighbours for each other: an allowance that is used up locks people out for minutes. Room to wait
-/// in is shared by larger networks ([`network`](super::client::network)): there one waits a second and asks again.
+/// Some customers have more of them (up to 256), and so as many allowances. But some providers give each household, or each machine, one
+/// /64. There, a larger network would punish neighbours for each other, because a used-up allowance locks people out for minutes. Waiting
+/// rooms are shared by larger networks ([`network`](super::client::network)), because a caller there only waits a second and asks again.
 pub(super) fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
@@ -71,15 +70,15 @@ pub(super) fn counted_as(address: IpAddr) -> IpAddr {
 /// What a caller has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
-    /// Requests at once.
+    /// The most requests in a burst.
     pub limit: u32,
-    /// Requests that could be made now.
+    /// The requests that the caller could send now.
     pub remaining: u32,
-    /// Until `remaining` is `limit` again.
+    /// The time until `remaining` is `limit` again.
     pub reset: Duration,
 }
 
-/// The answer to one request.
+/// The decision on one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Allowed(Allowance),
@@ -125,7 +124,7 @@ impl<C: Clock + Clone> Limiter<C> {
 }
 
 impl<C: Clock> Limiter<C> {
-    /// Takes one request of a caller's allowance, if there is one left.
+    /// Takes one request from the caller's allowance, if one is left.
     pub fn check(&self, class: Class, key: Key) -> Decision {
         match class {
             Class::Read => &self.read,
@@ -150,9 +149,9 @@ struct Bucket<C: Clock> {
     hasher: RandomState,
 }
 
-/// How often callers are looked for who can be forgotten, at most.
+/// The shortest time between two searches for callers to forget.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Allowances that callers share when there are too many.
+/// The number of allowances that callers share if there are too many callers.
 const SHARED: u16 = 4096;
 
 impl<C: Clock> Bucket<C> {
@@ -193,8 +192,8 @@ impl<C: Clock> Bucket<C> {
     }
 
     fn bounded(&self, key: Key) -> Key {
-        // Counting looks at every shard, so that most requests should not need it: half of the room is plenty before
-        // it matters. `try_lock`: one sweeper is enough.
+        // Counting the keys looks at every shard, so most requests should skip it. Half of the room is early enough. `try_lock`, because
+        // one sweeper is enough.
         if let Ok(mut swept) = self.swept.try_lock()
             && swept.elapsed() >= SWEEP_EVERY
         {

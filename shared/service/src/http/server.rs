@@ -1,4 +1,4 @@
-//! The server: binds, serves, drains.
+//! The server: it binds, serves, and drains.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ use super::{admission, docs, drain, observe, probes};
 use crate::config;
 use event_log::consistency;
 
-/// Connections that wait to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// A server that has its address and does not answer yet.
+/// A server that has its address but does not answer yet.
 #[derive(Debug)]
 pub struct Server {
     listener: std::net::TcpListener,
@@ -33,7 +33,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the address; port 0 is any free one. Call it inside of a tokio runtime.
+    /// Takes the address. Port 0 means any free port. Must be called inside a tokio runtime.
     pub fn bind(address: SocketAddr, edge: Edge) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("can't listen on {address}: {error}"));
         let socket = if address.is_ipv4() {
@@ -56,11 +56,11 @@ impl Server {
         self.address
     }
 
-    /// Serves until `shutdown` is cancelled, then drains: `/readyz` turns 503, after the drain delay no more
-    /// connections are accepted, and running requests have the grace to end.
+    /// Serves until `shutdown` is cancelled, then drains: `/readyz` turns 503, the server accepts no more connections after the drain
+    /// delay, and running requests have the grace period to end.
     ///
-    /// `routes` is called once in each worker. Declare routes as `web::resource("/v1/posts/{id}").route(web::get()…)`,
-    /// one resource a pattern: only so another method is answered 405.
+    /// `routes` is called once in each worker. Declare routes as `web::resource("/v1/posts/{id}").route(web::get()…)`, with one resource
+    /// for each pattern. Otherwise another method would not be answered 405.
     pub async fn run<F>(self, routes: F, shutdown: CancellationToken) -> io::Result<()>
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
@@ -72,7 +72,7 @@ impl Server {
         Ok(())
     }
 
-    /// Apart from `run`, whose future would otherwise hold what only one thread may have.
+    /// Separate from `run`, because the future of `run` would otherwise hold values that can't move between threads.
     fn start<F>(self, routes: F, shutdown: CancellationToken) -> io::Result<actix_web::dev::Server>
     where
         F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
@@ -113,7 +113,8 @@ impl Server {
                     }
                 })
                 .configure(routes.clone())
-                // The last one is the first to see a request. What refuses an encoding lies inside of what explains refusals.
+                // The last `wrap` sees a request first. `Compress`, which can refuse an encoding, must be inside `observe`, which explains
+                // errors.
                 .wrap(Compress::default())
                 .wrap(from_fn(admission::admit))
                 .wrap(Condition::new(!cors.allowed_origins.is_empty(), cross_origin(&cors)))

@@ -1,4 +1,4 @@
-//! Log lines as JSON objects, each with the trace it belongs to.
+//! Log lines as JSON objects, each with its trace.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -15,19 +15,19 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Remembers the dispatch that it is part of: inside of an event, tracing itself does not tell.
+/// Remembers the dispatch of which it is a part, because tracing does not provide it inside an event.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OwnDispatch(Arc<OnceLock<WeakDispatch>>);
 
 impl<S: Subscriber> Layer<S> for OwnDispatch {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
-        // A layer is registered with one dispatch; the first one told is the one.
+        // A layer is registered with one dispatch, so the first one is the right one.
         let _kept = self.0.set(dispatch.downgrade());
     }
 }
 
-/// Writes `timestamp`, `level`, `service`, `target`, `message`, `trace_id`, `span_id`, the event's fields, and under
-/// `span` the name of the innermost span with the fields of all, inner ones first in doubt.
+/// Writes `timestamp`, `level`, `service`, `target`, `message`, `trace_id`, `span_id`, and the fields of the event. Under `span` it writes
+/// the name of the innermost span, and the fields of all spans. If two spans have the same field, the inner one wins.
 #[derive(Debug)]
 pub(super) struct JsonLines {
     service: &'static str,

@@ -1,4 +1,4 @@
-//! The metrics of one program, which `/metrics` shows.
+//! The metrics of one program, as `/metrics` shows them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use prometheus_client::registry::{Metric, Registry};
 /// The media type of [`MetricsRegistry::encode`].
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// All metrics of a program; clones are the same registry.
+/// All metrics of a program. Clones are the same registry.
 ///
-/// Label by what is bounded (a route pattern, a partition), never by what a client sends.
+/// Use labels with a bounded number of values (a route pattern, a partition), never values that clients send.
 #[derive(Clone, Default)]
 pub struct MetricsRegistry(Arc<Mutex<Registry>>);
 
 impl MetricsRegistry {
-    /// Registers a metric and gives it back, so that it can be kept where it is counted. A counter's name gets
-    /// `_total` when it is shown.
+    /// Registers a metric and returns it, so that the code that counts can keep it. A counter's name gets the suffix `_total` when it is
+    /// shown.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         self.lock().register(name, help, metric.clone());
         metric
     }
 
-    /// For metrics that register themselves, several at once.
+    /// For several metrics that register themselves at once.
     pub fn register_all(&self, register: impl FnOnce(&mut Registry)) {
         register(&mut self.lock());
     }
@@ -36,7 +36,7 @@ impl MetricsRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
-        // Registering can't leave a registry half done.
+        // A panic during registration can't leave a registry half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Lines as a collector reads them, and traces that go on.
+//! Log lines as a collector reads them, and traces that continue.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

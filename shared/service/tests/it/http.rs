@@ -1,4 +1,4 @@
-//! The edge of every service, through a real socket.
+//! The HTTP layer of every service, through a real socket.
 
 mod admission;
 mod bodies;
@@ -34,13 +34,13 @@ use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A server that answers, until it is stopped or the test ends.
+/// A running server, until it is stopped or the test ends.
 struct Running {
     url: String,
     client: Client,
     shutdown: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
-    /// Lets requests to `/slow` end, one by one.
+    /// Each permit lets one request to `/slow` end.
     gate: Arc<Semaphore>,
     readiness: Readiness,
     signer: Signer,
@@ -166,7 +166,7 @@ async fn fail() -> Result<HttpResponse, Problem> {
     Err(Problem::internal(&std::io::Error::other("the password is hunter2")))
 }
 
-/// Gives up, as a time-out does, so that there is no answer but an error.
+/// Fails like a time-out: it returns an error instead of an answer.
 async fn give_up(
     _: ServiceRequest,
     _: Next<impl MessageBody>,
@@ -202,7 +202,7 @@ fn routes(gate: Arc<Semaphore>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 
     }
 }
 
-/// The problem that an answer is, which must look like one.
+/// Checks that an answer is a problem, and returns it.
 async fn problem(response: Response, status: u16) -> Value {
     let path = response.url().path().to_owned();
     assert_eq!(response.status().as_u16(), status, "{path}");
@@ -217,13 +217,13 @@ async fn problem(response: Response, status: u16) -> Value {
     problem
 }
 
-/// The field that a refusal blames.
+/// The field that a problem names.
 async fn blamed(response: Response, status: u16) -> String {
     let problem = problem(response, status).await;
     problem["errors"][0]["field"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Asks again and again until the answer is as it should become.
+/// Repeats a request until the answer has the expected status.
 async fn eventually(running: &Running, path: &str, expected: StatusCode) -> Response {
     let began = Instant::now();
     loop {
@@ -236,12 +236,12 @@ async fn eventually(running: &Running, path: &str, expected: StatusCode) -> Resp
     }
 }
 
-/// Waits until one request is being answered, beside the one that asks.
+/// Waits until one request is in flight, besides the one that asks.
 async fn eventually_busy(running: &Running) {
     eventually_measured(running, "http_requests_in_flight 2").await;
 }
 
-/// Waits until the metrics have a line.
+/// Waits until the metrics contain a line.
 async fn eventually_measured(running: &Running, line: &str) {
     let began = Instant::now();
     while !running

@@ -1,4 +1,4 @@
-//! The edge of a service, over real sockets.
+//! The HTTP layer of a service, over real sockets.
 #![expect(clippy::unwrap_used, reason = "a test that fails by a panic has done its work")]
 #![cfg(feature = "http")]
 

@@ -1,4 +1,4 @@
-//! What is believed, and everything that is not.
+//! Which tokens are accepted, and which are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ fn given() -> Given {
     }
 }
 
-/// The token with one part of it replaced, and the signature left as it was.
+/// Replaces one part of the token, and leaves the signature as it was.
 fn with_part(token: &str, part: usize, json: &Value) -> String {
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
     parts[part] = URL_SAFE_NO_PAD.encode(json.to_string());
@@ -60,7 +60,7 @@ fn part(token: &str, part: usize) -> Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
-/// A token whose claims are any JSON at all, well signed.
+/// A token with a valid signature, whose claims are any JSON.
 fn signed(key_pem: &str, header: &Value, claims: &Value) -> String {
     use aws_lc_rs::signature::Ed25519KeyPair;
 
@@ -141,7 +141,7 @@ fn a_good_signature_is_checked_once_and_a_bad_one_is_not_remembered() {
         );
     }
     assert_eq!(verifier.known.len(), 1);
-    // Other keys know other tokens.
+    // Other keys remember other tokens.
     let other = Verifier::from_config(&auth_with(&generate_signing_key_pem()), SystemClock::shared()).unwrap();
     assert_eq!(other.verify(&token), Err(InvalidToken::UnknownKey));
 }
@@ -152,7 +152,7 @@ fn another_key_is_not_known_and_does_not_fit() {
     let stranger = Signer::from_config(&auth_with(&generate_signing_key_pem()), SystemClock::shared()).unwrap();
     let token = stranger.issue(&subject()).unwrap().token;
     assert_eq!(verifier.verify(&token), Err(InvalidToken::UnknownKey));
-    // The stranger claims to have signed with our key.
+    // The stranger's token claims to be signed with our key.
     let mut header = part(&token, 0);
     header["kid"] = json!(signer.public_key().id());
     assert_eq!(
@@ -188,7 +188,7 @@ fn another_algorithm_is_never_believed() {
     assert!(verifier.verify(&unsigned).is_err());
     let stripped = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
     assert!(verifier.verify(&stripped).is_err());
-    // The classic: an HMAC whose secret is the public key.
+    // The well-known attack: an HMAC whose secret is the public key.
     let mut hs256 = jsonwebtoken::Header::new(Algorithm::HS256);
     hs256.kid = Some(signer.public_key().id().to_owned());
     let secret = jsonwebtoken::EncodingKey::from_secret(signer.public_key().as_bytes());
@@ -257,7 +257,7 @@ fn every_claim_is_required_and_has_its_type() {
             json!(1.5),
             json!("x y"),
         ] {
-            // Any text is a scope: whether it is one that opens something is asked later.
+            // Any text is a valid scope. Whether it allows anything is checked later.
             if name == "scope" && wrong.is_string() {
                 continue;
             }
@@ -296,7 +296,7 @@ fn through_a_rotation_both_keys_are_good() {
     for signer in [&old, &new] {
         assert!(verifier.verify(&signer.issue(&subject()).unwrap().token).is_ok());
     }
-    // Whoever only reads needs the public keys alone.
+    // A service that only verifies needs only the public keys.
     let both = format!("{}{}", old.public_key().to_pem(), new.public_key().to_pem());
     let auth = Auth {
         public_keys: PemList(vec![Pem::parse(&both).unwrap()]),
@@ -344,7 +344,7 @@ proptest! {
         let mut changed = token.clone();
         changed.replace_range(at..=at, &new);
         prop_assume!(changed != token);
-        // The last character of a part holds bits that no byte needs; a lenient decoder would let them differ.
+        // The last character of a part has bits that belong to no byte. A lenient decoder would ignore a change of these.
         prop_assert!(verifier.verify(&changed).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Not too often, and not too many at once.
+//! Limits for one caller, and for requests at the same time.
 
 use std::num::NonZeroU32;
 
@@ -48,7 +48,7 @@ async fn every_answer_tells_what_is_left_and_429_when_to_come_back() {
     assert!((55..=60).contains(&number(&response, "retry-after")));
     let refused = problem(response, 429).await;
     assert_eq!(refused["type"], "urn:microblog:problem:too-many-requests");
-    // What nobody answers is counted too, and what operators ask is not.
+    // A path without a route is counted too, but what operators request is not.
     problem(running.get("/v1/nothing").await, 429).await;
     for _ in 0..10 {
         let probe = running.get("/readyz").await;
@@ -64,7 +64,7 @@ async fn users_are_counted_by_user_and_all_others_by_address() {
     let ask = async |user: Option<UserId>| {
         let request = running.client.get(running.at("/v1/posts"));
         let request = match user {
-            // A new token each time: it is the user who is counted.
+            // A new token each time, because the user is counted and not the token.
             Some(user) => request.bearer_auth(running.token(user, SCOPE_USER)),
             None => request,
         };
@@ -76,7 +76,7 @@ async fn users_are_counted_by_user_and_all_others_by_address() {
     assert_eq!(ask(Some(ada)).await, 429);
     assert_eq!(ask(Some(bob)).await, 200);
     assert_eq!(ask(None).await, 200);
-    // A token that is not good does not make an address of its own.
+    // A token that is not valid gets no allowance of its own.
     for expected in [200, 200, 429] {
         let request = running.client.get(running.at("/v1/posts")).bearer_auth("made-up");
         assert_eq!(request.send().await.unwrap().status(), expected);
@@ -125,7 +125,7 @@ async fn a_proxy_is_believed_only_where_it_is_trusted() {
     for index in 0..5 {
         assert_eq!(ask(&behind, &format!("192.0.2.{index}")).await, 200);
     }
-    // What the client itself wrote in front changes nothing.
+    // The entries that the client itself wrote in front change nothing.
     for (index, expected) in [200, 200, 200, 429].into_iter().enumerate() {
         assert_eq!(
             ask(&behind, &format!("203.0.113.{index}, 198.51.100.1")).await,
@@ -138,7 +138,7 @@ async fn a_proxy_is_believed_only_where_it_is_trusted() {
 async fn one_request_too_many_at_once_is_told_to_come_back() {
     let running = Running::start(|edge| edge.http.max_in_flight = NonZeroU32::new(1).unwrap());
     let first = tokio::spawn(running.client.get(running.at("/slow")).send());
-    // Asked by a route that takes no place, so that it is the slow request which has the only one.
+    // This request goes to a route that takes no place, so the slow request has the only one.
     eventually_busy(&running).await;
     let refused = running.get("/v1/posts").await;
     assert_eq!(number(&refused, "retry-after"), 1);
@@ -151,7 +151,7 @@ async fn one_request_too_many_at_once_is_told_to_come_back() {
 
 const BODY: &str = r#"{"handle":"ada","email":"ada@example.org"}"#;
 
-/// A client who sends the first half of a body.
+/// A client that sends the first half of a body.
 async fn trickle(running: &Running, from: &str) -> TcpStream {
     let mut socket = TcpStream::connect(running.url.trim_start_matches("http://"))
         .await
@@ -185,7 +185,7 @@ async fn whoever_trickles_bodies_is_refused_and_nobody_else() {
         let line = format!("http_requests_waiting{{what=\"body\"}} {count}");
         eventually_measured(&running, &line).await;
     };
-    // More bodies than places, from one customer's network.
+    // More bodies than places, all from the network of one customer.
     let mut trickling = Vec::new();
     for host in 0..4 {
         trickling.push(trickle(&running, &format!("2001:db8:0:{host}::1")).await);
@@ -196,12 +196,12 @@ async fn whoever_trickles_bodies_is_refused_and_nobody_else() {
     problem(refused, 429).await;
     assert_eq!(running.get("/v1/posts").await.status(), 200);
     assert_eq!(post("2001:db8:0:100::1").await.status(), 201);
-    // All together have a limit, too.
+    // All networks together have a limit, too.
     trickling.push(trickle(&running, "192.0.2.1").await);
     waiting(5).await;
     problem(post("192.0.2.2").await, 503).await;
     assert_eq!(running.get("/v1/posts").await.status(), 200);
-    // The rest of a body is still taken, and whoever hangs up leaves room.
+    // The rest of a body is still accepted, and a client that hangs up frees its space.
     let mut first = trickling.remove(0);
     first.write_all(&BODY.as_bytes()[20..]).await.unwrap();
     let mut answer = vec![0; 12];

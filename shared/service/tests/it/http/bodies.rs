@@ -1,4 +1,4 @@
-//! Bad input of every kind is refused by name.
+//! Every kind of bad input is refused, and the problem names it.
 
 use std::io::Write;
 
@@ -102,7 +102,7 @@ async fn a_compressed_body_is_read() {
     assert_eq!(post("GZip", gzip(body)).await.status(), 201);
     assert_eq!(post("zstd", zstd(body)).await.status(), 201);
     assert_eq!(post("identity", body.to_vec()).await.status(), 201);
-    // What it is decoded to has the same limit; neither of these is as long as that itself.
+    // The decoded body has the same limit. Neither of these compressed bodies reaches it.
     let long = vec![b' '; 8 * 1024 * 1024];
     for (coding, bomb) in [("gzip", gzip(&long)), ("zstd", zstd(&long))] {
         assert!(bomb.len() < 64 * 1024);
@@ -128,7 +128,7 @@ async fn a_body_over_64_kib_is_refused_whether_its_length_is_told_or_not() {
         let body = format!("{fitting}{}", " ".repeat(excess));
         problem(running.post("/v1/users", &body).await, 413).await;
     }
-    // In chunks, nothing says beforehand how long the body will be.
+    // With chunks, the length of the body is not known in advance.
     let address = running.url.trim_start_matches("http://").to_owned();
     let mut socket = TcpStream::connect(address).await.unwrap();
     let head =
@@ -184,7 +184,7 @@ async fn slips_in_paths_queries_and_headers_are_named() {
     ] {
         assert_eq!(blamed(running.get(path).await, 400).await, field, "{path}");
     }
-    // As many as an address can hold: each would be compared with all before it.
+    // As many parameters as fit. Each would be compared with all before it.
     let many: String = (0..5_000).map(|n| format!("n{n}&")).collect();
     problem(running.get(&format!("/v1/posts?{many}")).await, 414).await;
     assert_eq!(

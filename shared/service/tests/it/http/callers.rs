@@ -1,4 +1,4 @@
-//! Who may come in.
+//! Which callers are accepted.
 
 use service::auth::{Claims, SCOPE_VERIFY};
 

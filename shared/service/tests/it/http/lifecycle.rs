@@ -1,4 +1,4 @@
-//! How a server begins and ends.
+//! How a server starts and ends.
 
 use tokio::net::TcpStream;
 
@@ -13,7 +13,7 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
     let connection = |response: reqwest::Response| response.headers().get("connection").cloned();
     assert_eq!(connection(running.get("/v1/posts").await), None);
     running.shutdown.cancel();
-    // While the balancers take notice, everything is still answered.
+    // Until the load balancers have noticed, every request is still answered.
     let draining: Value = eventually(&running, "/readyz", StatusCode::SERVICE_UNAVAILABLE)
         .await
         .json()
@@ -23,9 +23,9 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
     assert_eq!(running.get("/healthz").await.status(), 200);
     let answer = running.get("/v1/posts").await;
     assert_eq!(answer.status(), 200);
-    // The next request of this client opens a connection, to whom the balancer chooses.
+    // The client must open a new connection for its next request, and the balancer chooses where.
     assert_eq!(connection(answer).unwrap(), "close");
-    // Then nobody new comes in, but who is inside is served.
+    // After that, no new connection is accepted, but running requests are answered.
     let began = Instant::now();
     while TcpStream::connect(&address).await.is_ok() {
         assert!(began.elapsed() < DEADLINE, "connections are still accepted");
@@ -42,7 +42,7 @@ async fn draining_tells_the_balancer_first_and_lets_requests_end() {
 #[tokio::test]
 async fn an_idle_server_ends_at_once() {
     let mut running = Running::start(|edge| edge.shutdown.grace = Duration::from_secs(600));
-    // A connection is kept alive, with nothing going on.
+    // An idle connection stays open.
     assert_eq!(running.get("/livez").await.status(), 200);
     running.shutdown.cancel();
     let ended = tokio::time::timeout(DEADLINE, &mut running.server).await.unwrap();

@@ -79,7 +79,7 @@ async fn a_request_keeps_its_id() {
         .unwrap();
     assert_eq!(response.headers()["x-request-id"], id.as_str());
     assert_eq!(response.json::<Value>().await.unwrap()[1], id.as_str());
-    // Anything that is not a UUID is not ours to repeat.
+    // An id that is not a UUID is not repeated in the answer.
     let response = running
         .client
         .get(running.at("/nothing"))
@@ -90,7 +90,7 @@ async fn a_request_keeps_its_id() {
     assert!(Uuid::parse_str(response.headers()["x-request-id"].to_str().unwrap()).is_ok());
 }
 
-/// Spans without log lines, once for the whole process.
+/// Starts spans without log lines, once for the whole process.
 fn start_tracing() {
     static STARTED: OnceLock<TelemetryGuard> = OnceLock::new();
     STARTED.get_or_init(|| {
@@ -136,7 +136,7 @@ async fn head_is_answered_as_get_without_the_body() {
     assert_eq!(head.headers()["etag"], get.headers()["etag"]);
     assert_eq!(head.headers()["content-length"], get.headers()["content-length"]);
     assert_eq!(head.bytes().await.unwrap().len(), 0);
-    // The connection is still in step.
+    // The connection still works, because no body was sent.
     assert_eq!(running.get(&path).await.status(), 200);
 }
 
@@ -292,7 +292,7 @@ async fn whatever_refuses_a_request_does_it_with_a_problem_that_has_the_id() {
             problem(refused, status).await;
         }
     }
-    // What nobody here can write is written plainly.
+    // With an encoding that the server can't write, the answer is not encoded.
     let plain = ask("/v1/posts", "br").await;
     assert_eq!(
         (plain.status().as_u16(), plain.headers().get("content-encoding")),
