@@ -273,7 +273,7 @@ impl HomeTimelines {
         Ok(found.map(Stored::into_header).unwrap_or_default())
     }
 
-    /// Stores that the owner reads. query-svc calls it at most once a day, which is often enough: see [`Header::last_read`].
+    /// Stores that the owner reads. query-svc need not call it more than once a day: see [`Header::last_read`].
     pub async fn note_visit(&self, owner: UserId, at: DateTime<Utc>) -> Result<(), Error> {
         let visit = doc! {
             "$max": { "last_read": bson::DateTime::from_chrono(at) },

@@ -58,7 +58,11 @@ impl ViewMetrics {
                 "Rows that were newer than their event",
                 &self.refused_guards,
             ),
-            ("conflicts", "Transactions that met another one", &self.conflicts),
+            (
+                "conflicts",
+                "Transactions that conflicted with another one",
+                &self.conflicts,
+            ),
             ("trims", "Home timelines that were trimmed", &self.trims),
             (
                 "trimmed_entries",

@@ -45,7 +45,7 @@ impl Timelines {
             return Ok(());
         }
         Err(format!(
-            "must be longer than timelines.note_visit_every, {:?}: else who reads all the time is taken for idle",
+            "must be longer than timelines.note_visit_every, {:?}: otherwise an owner who reads all the time becomes idle",
             self.note_visit_every
         ))
     }
