@@ -1,4 +1,4 @@
-//! The nodes, and what can be done to them.
+//! The nodes, and operations on them.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,12 +17,12 @@ pub(crate) struct Node {
     pub(crate) address: String,
 }
 
-/// How long a cluster that has just been started may take until its nodes are in order.
+/// How long it may take until the nodes of a started cluster are healthy.
 const IN_ORDER_WITHIN: Duration = Duration::from_secs(120);
 
-/// Every node on which pods may run.
+/// All nodes on which pods may run.
 pub(crate) async fn nodes() -> Result<Vec<Node>> {
-    let (listed, _) = eventually("every node is in order", IN_ORDER_WITHIN, async || {
+    let (listed, _) = eventually("every node is healthy", IN_ORDER_WITHIN, async || {
         let listed: Value = serde_json::from_str(&kubectl().args(["get", "nodes", "-o", "json"]).run().await?)?;
         let items = listed["items"].as_array().context("a list of nodes")?;
         let conditions: Vec<&Value> = items.iter().flat_map(taints).filter(|taint| passes(taint)).collect();
@@ -49,7 +49,7 @@ fn taints(node: &Value) -> &[Value] {
     node["spec"]["taints"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// Whether Kubernetes itself takes the taint away when the node is in order; a cordon it leaves.
+/// Whether Kubernetes itself removes the taint when the node is healthy. It does not remove the taint of a cordon.
 fn passes(taint: &Value) -> bool {
     let key = taint["key"].as_str().unwrap_or_default();
     key.starts_with("node.kubernetes.io/") && key != "node.kubernetes.io/unschedulable"
@@ -60,7 +60,7 @@ fn takes_pods(node: &Value) -> bool {
     node["spec"]["unschedulable"] != true && !taints(node).iter().any(refuses)
 }
 
-/// Where the kubelet of a node tells pods to have names resolved.
+/// The name servers that the kubelet of a node configures in pods.
 pub(crate) async fn nameservers(node: &Node) -> Result<Vec<IpAddr>> {
     let path = format!("/api/v1/nodes/{}/proxy/configz", node.name);
     let told: Value = serde_json::from_str(&kubectl().args(["get", "--raw", &path]).run().await?)?;
@@ -71,7 +71,7 @@ pub(crate) async fn nameservers(node: &Node) -> Result<Vec<IpAddr>> {
         .collect())
 }
 
-/// Evicts everything from a node and waits until it is gone, as somebody does who has to reboot it.
+/// Evicts all pods from a node and waits until they are gone, as before a reboot.
 pub(crate) async fn drain(node: &Node) -> Result<()> {
     let drain = kubectl().args([
         "drain",
@@ -87,7 +87,7 @@ pub(crate) async fn uncordon(node: &Node) -> Result<()> {
     kubectl().args(["uncordon", &node.name]).run().await.map(drop)
 }
 
-/// Takes a node's network away, until it is given back.
+/// Cuts a node off the network, until it joins again.
 pub(crate) async fn cut(settings: &Settings, node: &Node) -> Result<()> {
     let command = settings.cut_node.as_deref().context("CUT_NODE is not set")?;
     say(format_args!("cutting {} off the network", node.name));
@@ -103,7 +103,7 @@ pub(crate) async fn join(settings: &Settings, node: &Node) -> Result<()> {
     })
     .await?;
     say(format_args!(
-        "{} joined again and is ready after {}",
+        "{} has joined again and is ready after {}",
         node.name,
         crate::narration::seconds(took)
     ));

@@ -1,4 +1,4 @@
-//! A database outside of the cluster: on this machine, where no node's end is its end.
+//! A database outside the cluster. It runs on this machine, so no node failure stops it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::narration::say;
 
-/// It ends when this is dropped.
+/// The database ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct OutsideDatabase {
     pub(crate) uri: String,
@@ -19,7 +19,8 @@ pub(crate) struct OutsideDatabase {
 }
 
 impl OutsideDatabase {
-    /// Starts one that pods reach under `address`, one of this machine's. The server itself listens on the loopback only.
+    /// Starts a database that pods reach at `address`, which is an address of this machine. The server itself listens only on the loopback
+    /// interface.
     pub(crate) async fn start(address: IpAddr) -> Result<Self> {
         let server = Server::start_ephemeral().await?;
         let inside = SocketAddr::from(([127, 0, 0, 1], server.port()));
@@ -46,7 +47,7 @@ impl Drop for OutsideDatabase {
 
 async fn forward(listener: TcpListener, inside: SocketAddr) {
     loop {
-        // One connection that fails is its client's affair: drivers connect again.
+        // A failed connection does not matter here, because drivers connect again.
         if let Ok((client, _)) = listener.accept().await {
             tokio::spawn(carry(client, inside));
         }

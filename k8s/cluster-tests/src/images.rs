@@ -1,4 +1,4 @@
-//! Images of binaries that are compiled already, and the way of each into the cluster.
+//! Builds images of binaries that are compiled already, and loads them into the cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator"
 pub(crate) const REGISTRY: &str = "localhost";
 pub(crate) const REPOSITORY: &str = "microblog";
 pub(crate) const TAG: &str = "test";
-/// The same programs under another name: what `helm upgrade` takes for a new version.
+/// The same programs under another tag, so that `helm upgrade` takes them for a new version.
 pub(crate) const NEXT_TAG: &str = "test-next";
 const DATABASE: &str = "test-mongodb";
 const INITIATE: &str = "initiate-stand-in";
@@ -25,7 +25,7 @@ fn name(program: &str, tag: &str) -> String {
     format!("{REGISTRY}/{REPOSITORY}/{program}:{tag}")
 }
 
-/// Builds all images with `make images`, and loads them.
+/// Builds all images with `make images`, and loads them into the cluster.
 pub(crate) async fn build_and_load(settings: &Settings) -> Result<()> {
     let begun = Instant::now();
     let tool = tool(settings).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn build_and_load(settings: &Settings) -> Result<()> {
     ));
 
     let Some(load) = &settings.load_image else {
-        say("LOAD_IMAGE is not set: the cluster has to find the images by itself");
+        say("LOAD_IMAGE is not set, so the cluster must find the images by itself");
         return Ok(());
     };
     let begun = Instant::now();
@@ -65,7 +65,7 @@ pub(crate) async fn build_and_load(settings: &Settings) -> Result<()> {
         Program::of_words(load)?.arg(image).run().await?;
     }
     say(format_args!(
-        "loaded them into the cluster in {}",
+        "loaded the images into the cluster in {}",
         seconds(begun.elapsed())
     ));
     Ok(())
@@ -80,14 +80,14 @@ fn all(settings: &Settings) -> Vec<String> {
     all
 }
 
-/// Unoptimised programs have more symbols than code; a cluster has no use for them.
+/// Unoptimised programs have more symbols than code. A cluster does not need the symbols.
 async fn strip_all(settings: &Settings, into: &Path) -> Result<()> {
     let from = binaries(settings);
     for program in PROGRAMS {
         let binary = from.join(program);
         ensure!(
             binary.is_file(),
-            "{} is not there: please build the programs first",
+            "{} does not exist: please build the programs first",
             binary.display()
         );
         let strip = Program::new("strip").args(["--strip-all", "-o"]);
@@ -106,17 +106,17 @@ fn binaries(settings: &Settings) -> PathBuf {
     settings.binaries.clone().unwrap_or_else(default)
 }
 
-/// An image of the stand-in for MongoDB. It never leaves this machine and its cluster.
+/// Builds an image of the stand-in for MongoDB. The image never leaves this machine and its cluster.
 async fn build_database(settings: &Settings, tool: &str) -> Result<()> {
     let engine = tokio::task::spawn_blocking(Engine::find).await??;
     let Engine::StandIn(program) = engine else {
         bail!(
-            "{} is no stand-in that an image could be made of: please set MONGODB_IMAGE",
+            "no image can be built of {}, which is not the stand-in: please set MONGODB_IMAGE",
             engine.description()
         );
     };
     let context = tempfile::tempdir()?;
-    // What makes its users was built with this program.
+    // The program that creates the users of the database was built together with this one.
     let initiate = std::env::current_exe()?.with_file_name(INITIATE);
     for (from, name) in [(program, "secantusd-rs"), (initiate, INITIATE)] {
         fs::copy(&from, context.path().join(name)).with_context(|| from.display().to_string())?;
@@ -136,5 +136,5 @@ async fn tool(settings: &Settings) -> Result<String> {
             return Ok(tool.to_owned());
         }
     }
-    bail!("neither docker nor podman nor buildah is there to build images with")
+    bail!("found no docker, podman or buildah to build images with")
 }

@@ -1,6 +1,7 @@
-//! What `files/initiate.js` of the chart does to a MongoDB, done to the stand-in, for which there is no `mongosh`: makes the users.
+//! Creates the users in the stand-in for MongoDB. In a real MongoDB, `files/initiate.js` of the chart does that, but there is no `mongosh`
+//! for the stand-in.
 //!
-//! It runs in a container beside the database. It can be repeated at any time, and ends when everything is there.
+//! It runs in a container beside the database. It may be repeated at any time, and ends when everything exists.
 
 use std::time::Duration;
 
@@ -16,18 +17,18 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
 async fn main() -> Result<()> {
     let variable = |name: &str| std::env::var(name).with_context(|| name.to_owned());
     let (root, microblog) = (variable("MONGODB_ROOT_PASSWORD")?, variable("MONGODB_PASSWORD")?);
-    // The database may still be starting; whoever gives up here is started again by the kubelet.
+    // The database may still be starting. If this program fails here, the kubelet starts it again.
     while admin(None).await?.run_command(doc! { "ping": 1 }).await.is_err() {
         tokio::time::sleep(BETWEEN_ATTEMPTS).await;
     }
     if ping_as("root", &root).await.is_err() {
-        // Let in without a password, as long as there is no user.
+        // As long as there is no user, the database needs no password.
         create(&admin(None).await?, "root", &root).await?;
     }
     if ping_as("microblog", &microblog).await.is_err() {
         create(&admin(Some(("root", &root))).await?, "microblog", &microblog).await?;
     }
-    // A transaction that a killed pod has left behind must not hold up others for the usual minute.
+    // A transaction that a killed pod has left open must not block others for the default of one minute.
     let limit = doc! { "setParameter": 1, "transactionLifetimeLimitSeconds": 10 };
     admin(Some(("root", &root))).await?.run_command(limit).await?;
     Ok(())

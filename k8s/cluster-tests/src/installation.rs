@@ -1,4 +1,4 @@
-//! The chart, installed in a namespace of its own, and the people who use it.
+//! The chart, installed in a namespace of its own, and the users of this installation.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,15 +19,15 @@ use crate::programs::kubectl;
 use crate::settings::Settings;
 use crate::waiting::{Seen, eventually};
 
-/// The values that every installation here begins with.
+/// The values of every installation.
 const VALUES: &str = include_str!("../values.yaml");
-/// Those by which the chart's own MongoDB is the stand-in.
+/// The values with which the stand-in replaces the chart's own MongoDB.
 const STAND_IN: &str = include_str!("../values-stand-in.yaml");
 pub(crate) const RELEASE: &str = "microblog";
-/// An upgrade of everything, one pod after the other, on a machine that does much else.
+/// Enough for a rolling update of everything on a busy machine.
 const HELM_TIMEOUT: &str = "8m";
 
-/// The programs.
+/// The Deployments of all programs.
 pub(crate) const DEPLOYMENTS: [&str; 4] = [
     "deployment/microblog-command",
     "deployment/microblog-query",
@@ -35,12 +35,12 @@ pub(crate) const DEPLOYMENTS: [&str; 4] = [
     "deployment/microblog-operator",
 ];
 
-/// Where the installation has its data.
+/// Where the installation stores its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// In the chart's own MongoDB.
     Bundled,
-    /// In a database outside of the cluster.
+    /// In a database outside the cluster.
     Outside,
 }
 
@@ -48,17 +48,17 @@ pub(crate) enum Kind {
 pub(crate) struct Installation {
     pub(crate) namespace: Namespace,
     chart: String,
-    /// Services that answer at a node's port, by node.
+    /// The node ports of the Services.
     command_port: u64,
     query_port: u64,
     pub(crate) community: Arc<Community>,
     rate: u32,
-    /// Last, so that it ends after those who use it.
+    /// The last field, so that the database ends after everything that uses it.
     _database: Option<OutsideDatabase>,
 }
 
 impl Installation {
-    /// Makes the namespace, installs the chart, waits until everything is ready, and registers people.
+    /// Creates the namespace, installs the chart, waits until everything is ready, and registers users.
     pub(crate) async fn make(settings: &Settings, nodes: &[Node], kind: Kind) -> Result<Self> {
         let (suffix, database) = match kind {
             Kind::Bundled => ("bundled", None),
@@ -96,7 +96,7 @@ impl Installation {
         })
     }
 
-    /// Every namespace that this program has made and that is there.
+    /// All existing namespaces that this program has created.
     pub(crate) async fn namespaces() -> Result<Vec<Namespace>> {
         let listed = kubectl().args(["get", "namespaces", "-o", "name"]).run().await?;
         let ours = listed.lines().filter_map(|line| line.strip_prefix("namespace/"));
@@ -106,7 +106,7 @@ impl Installation {
             .collect())
     }
 
-    /// `helm upgrade` with further values, as `--set` takes them; waits until all pods are new and ready.
+    /// Runs `helm upgrade` with further values, in the format of `--set`. Waits until all pods are new and ready.
     pub(crate) async fn upgrade(&self, set: &[&str]) -> Result<()> {
         let begun = Instant::now();
         let upgrade = self
@@ -138,7 +138,7 @@ impl Installation {
         Ok(())
     }
 
-    /// helm waits until enough new pods are ready; this, until no old one is wanted any more.
+    /// Waits until no old pod is left. helm waits only until enough new pods are ready.
     async fn rolled_out(&self) -> Result<()> {
         for deployment in DEPLOYMENTS {
             let status = self.namespace.kubectl().args(["rollout", "status", deployment]);
@@ -151,7 +151,7 @@ impl Installation {
         let begun = Instant::now();
         let uninstall = self.namespace.helm().args(["uninstall", RELEASE, "--wait"]);
         uninstall.run().await?;
-        // helm waits for the Deployments; their pods still drain.
+        // helm waits only until the Deployments are gone. Their pods are still draining.
         let gone = self.namespace.kubectl().args(["wait", "--for=delete", "pods"]);
         gone.args(["--all", "--timeout=120s"]).run().await?;
         say(format_args!("helm uninstall took {}", seconds(begun.elapsed())));
@@ -174,28 +174,28 @@ impl Installation {
         Ok(())
     }
 
-    /// The ordinary load.
+    /// Starts the normal load.
     pub(crate) fn load(&self) -> Load {
         Load::start(&self.community, self.rate)
     }
 
-    /// Sends the load while `act` does what it does, and for a moment more; prints what became of it.
+    /// Runs `act` under load. The load continues for a moment after that. Then prints the outcomes of the requests.
     pub(crate) async fn under_load<T>(&self, what: &str, act: impl Future<Output = Result<T>>) -> Result<(T, Report)> {
         let load = self.load();
         let done = act.await;
-        // What the last of it broke shows in the requests that follow.
+        // If the end of `act` broke something, the following requests show it.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let report = load.stop().await?;
         report.print(what);
         Ok((done?, report))
     }
 
-    /// Sends requests to these nodes only from now on; whoever still uses the other addresses goes on with them.
+    /// A front that sends requests to these nodes only. Others continue to use their own addresses.
     pub(crate) fn front(&self, nodes: &[Node]) -> Front {
         front(nodes, self.command_port, self.query_port)
     }
 
-    /// Runs `microblog` in a pod to its end, as an operator would, and answers what it printed.
+    /// Runs `microblog` in a pod until it ends, as an operator would. Returns its output.
     pub(crate) async fn microblog(&self, name: &str, arguments: &[&str]) -> Result<String> {
         let job = self.job(name, arguments);
         let delete = self
@@ -204,7 +204,7 @@ impl Installation {
             .args(["delete", "job", name, "--ignore-not-found", "--wait"]);
         delete.run().await?;
         self.namespace.apply(&job).await?;
-        let ended = eventually("the Job at its end", Duration::from_secs(300), async || {
+        let ended = eventually("the end of the Job", Duration::from_secs(300), async || {
             let job = self.namespace.get(&["job", name]).await?;
             let count = |outcome: &str| job["status"][outcome].as_u64().unwrap_or(0);
             if count("succeeded") + count("failed") == 0 {
@@ -224,7 +224,7 @@ impl Installation {
         Ok(log)
     }
 
-    /// Everybody's timelines, recomputed from the events and compared with what query-svc shows.
+    /// Recomputes all timelines from the events, and compares them with what query-svc shows.
     pub(crate) async fn verify(&self) -> Result<()> {
         let begun = Instant::now();
         let log = self
@@ -248,7 +248,7 @@ impl Installation {
             "kind": "Job",
             "metadata": { "name": name },
             "spec": { "backoffLimit": 0, "template": {
-                // The labels by which the NetworkPolicies know a Job of the installation's own.
+                // The labels by which the NetworkPolicies recognise a Job of the installation.
                 "metadata": { "labels": {
                     "app.kubernetes.io/name": "microblog",
                     "app.kubernetes.io/instance": RELEASE,
@@ -279,11 +279,11 @@ impl Installation {
     }
 }
 
-/// The values of an installation, as Helm takes them.
+/// The values of an installation, as flags for Helm.
 #[derive(Debug)]
 pub(crate) struct Flags {
     words: Vec<String>,
-    /// They last as long as this.
+    /// The files are deleted when this is dropped.
     _files: Vec<NamedTempFile>,
 }
 
@@ -293,7 +293,7 @@ impl Flags {
     }
 }
 
-/// `database` in the place of the chart's own MongoDB, which is the stand-in unless there is an image.
+/// The flags of an installation. `database` replaces the chart's own MongoDB, which is the stand-in unless the settings name an image.
 pub(crate) fn flags(settings: &Settings, database: Option<&OutsideDatabase>) -> Result<Flags> {
     let mut files = vec![file_of(VALUES)?];
     let mut words = Vec::new();
@@ -313,7 +313,7 @@ pub(crate) fn flags(settings: &Settings, database: Option<&OutsideDatabase>) -> 
     })
 }
 
-/// What `helm template` makes of the defaults and further flags, for the cluster's version.
+/// The output of `helm template` for the defaults and further flags, for the cluster's version.
 pub(crate) async fn template(repository: &Path, namespace: &Namespace, flags: &[&str]) -> Result<String> {
     let versions: Value = serde_json::from_str(&kubectl().args(["version", "-o", "json"]).run().await?)?;
     let version = versions["serverVersion"]["gitVersion"]
@@ -337,7 +337,7 @@ fn front(nodes: &[Node], command_port: u64, query_port: u64) -> Front {
     Front::new(at(command_port), at(query_port))
 }
 
-/// Ends when a pod has crashed so often that waiting for it is of no use. Once or twice is no wonder while the database starts.
+/// Returns an error when a pod has crashed too often to wait for it. One or two crashes are normal while the database starts.
 async fn a_pod_crashes(namespace: &Namespace) -> Result<()> {
     const OFTEN: u64 = 4;
     loop {

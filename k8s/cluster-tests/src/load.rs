@@ -1,5 +1,5 @@
-//! A load at a fixed rate: requests begin when their time has come, whether or not those before are answered, and none is ever
-//! repeated. What is not a success within five seconds counts as failed; so does a success that shows something stale.
+//! A load at a fixed rate. Each request begins at its time, whether or not earlier ones have a response. No request is ever repeated. A
+//! request without a success within five seconds counts as failed. A success that shows something stale also counts as failed.
 
 mod community;
 mod connection;
@@ -21,7 +21,7 @@ use self::front::{Call, Lane};
 pub(crate) use self::report::Report;
 use self::report::Sample;
 
-/// What is asked, in shares of twenty: thirteen reads, seven writes.
+/// The mix of requests, in shares of twenty: thirteen reads, seven writes.
 const MIX: [Kind; 20] = [
     Kind::Post,
     Kind::Home,
@@ -52,9 +52,9 @@ enum Kind {
     Like,
     Follow,
     Home,
-    /// A home timeline that has to show a certain post, new or seen before.
+    /// A home timeline that must show a certain post, which is new or was seen before.
     FreshHome,
-    /// A post that was acknowledged: it has to be there.
+    /// A post that was acknowledged, so a query must show it.
     FreshPost,
     Thread,
     UserPosts,
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// A load that goes on until it is stopped, or dropped.
+/// A load that continues until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Load {
     stop: oneshot::Sender<()>,
@@ -94,9 +94,9 @@ impl Load {
         Self { stop, running }
     }
 
-    /// Waits for what is under way.
+    /// Stops the load, and waits for the requests that are under way.
     pub(crate) async fn stop(self) -> anyhow::Result<Report> {
-        // It listens until it is told, or until this is dropped.
+        // The receiver exists until the load is stopped or dropped.
         let _ = self.stop.send(());
         self.running.await?
     }
@@ -105,7 +105,7 @@ impl Load {
 async fn run(community: Arc<Community>, rate: u32, mut stopped: oneshot::Receiver<()>) -> anyhow::Result<Report> {
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / rate);
-    // Late is not less: those that were missed begin at once.
+    // A late tick is not left out: all missed requests begin at once.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut under_way = JoinSet::new();
     let mut samples = Vec::new();
@@ -202,7 +202,7 @@ async fn change_follow(community: &Community, lane: Lane, dice: u64) -> Result<(
     let (follower, followee) = (community.person(pair.0), community.person(pair.1));
     let path = format!("/v1/users/{}/follow", followee.id);
     let Some(follows) = community.begin_change(pair) else {
-        // Somebody else is at it: look at it instead.
+        // Another request is changing this follow, so this one reads it instead.
         let call = Call::get(format!("/v1/relationships?id={}", followee.id)).bearer(&follower.token);
         return community.front.send(lane, &call).await.map(drop);
     };
@@ -216,8 +216,7 @@ async fn change_follow(community: &Community, lane: Lane, dice: u64) -> Result<(
     outcome.map(drop)
 }
 
-/// A reader who knows of a post, because it is answered or because it was seen before, finds it on every page that reaches so
-/// far back.
+/// A reader who knows a post, because it was acknowledged or seen before, must find it on every page that reaches so far back.
 async fn home_shows_it(community: &Community, lane: Lane, dice: u64) -> Result<(), String> {
     let (reader, post) = community.recent_on_home(dice);
     let call = Call::get("/v1/timelines/home?limit=40").bearer(&community.person(reader).token);
@@ -238,7 +237,7 @@ async fn home_shows_it(community: &Community, lane: Lane, dice: u64) -> Result<(
     Ok(())
 }
 
-/// The same requests in every run, in no order that anybody would see (splitmix64, public domain).
+/// The same pseudo-random numbers in every run (splitmix64, public domain).
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,6 +1,6 @@
-//! Microblog on a real Kubernetes: the program behind `make test-cluster`.
+//! Tests Microblog on a real Kubernetes cluster: the program behind `make test-cluster`.
 //!
-//! It does what people do with kubectl and helm, sends requests all the while, and judges by what they were answered.
+//! It does what people do with kubectl and helm, sends requests at the same time, and checks the responses.
 
 mod cluster;
 mod database;
@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            say(format_args!("test-cluster can't go on: {error:#}"));
+            say(format_args!("test-cluster can't continue: {error:#}"));
             ExitCode::from(2)
         }
     }
@@ -50,7 +50,7 @@ async fn run(settings: Settings) -> Result<bool> {
         .iter()
         .find(|name| !ALL.iter().any(|one| one.name == **name))
     {
-        bail!("there is no scenario named {unknown}: --list names them");
+        bail!("there is no scenario named {unknown}: --list prints the names");
     }
     let mut suite = Suite::new(settings.clone()).await?;
     if !settings.skip_images {

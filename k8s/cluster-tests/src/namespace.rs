@@ -1,4 +1,4 @@
-//! A namespace that one installation has for itself.
+//! A namespace for one installation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes it, after removing what an interrupted run has left of it. It admits only pods of the restricted Pod Security Standard.
+    /// Creates the namespace, after it has removed what an interrupted run left of it. The namespace only admits pods that comply with the
+    /// restricted Pod Security Standard.
     pub(crate) async fn create(name: &str) -> Result<Self> {
         let namespace = Self { name: name.to_owned() };
         namespace.delete().await?;
@@ -38,7 +39,7 @@ impl Namespace {
         Ok(namespace)
     }
 
-    /// At once: nobody is served here any more, so nothing is drained, and no operator is waited for.
+    /// Deletes the namespace quickly. It serves nobody any more, so no pod is drained, and no operator removes the finalizers.
     pub(crate) async fn delete(&self) -> Result<()> {
         let projections = self
             .kubectl()
@@ -58,7 +59,7 @@ impl Namespace {
         let begun = Instant::now();
         let delete = kubectl().args(["delete", "namespace", &self.name, "--ignore-not-found"]);
         let said = delete.clone().arg("--wait=false").run().await?;
-        // From here on nothing is made there any more.
+        // From here on, nothing new is created in the namespace.
         self.kubectl()
             .args(["delete", "pods", "--all", "--grace-period=1", "--wait=false"])
             .output()
@@ -98,7 +99,7 @@ impl Namespace {
         serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
     }
 
-    /// The names of the pods of a component that run and are not about to end.
+    /// The names of a component's pods, without pods that are terminating.
     pub(crate) async fn pods(&self, component: &str) -> Result<Vec<String>> {
         let selector = format!("app.kubernetes.io/component={component}");
         let listed = self.get(&["pods", "-l", &selector]).await?;
@@ -111,7 +112,7 @@ impl Namespace {
             .collect())
     }
 
-    /// What somebody would look at who has to find out what went wrong, in files.
+    /// Writes everything that helps to find the cause of a failure into files.
     pub(crate) async fn collect(&self, into: &Path) -> Result<PathBuf> {
         let directory = into.join(&self.name);
         fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;

@@ -1,4 +1,4 @@
-//! `kubectl port-forward`, as NOTES.txt tells people to do it.
+//! `kubectl port-forward`, as NOTES.txt describes it.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,32 +9,32 @@ use tokio::process::Child;
 
 use crate::namespace::Namespace;
 
-/// It ends when this is dropped.
+/// The port forwarding ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct PortForward {
-    /// Where the Service answers on this machine.
+    /// The address of the Service on this machine.
     pub(crate) url: String,
     _child: Child,
 }
 
 impl PortForward {
-    /// To a port of a Service, from a free one here.
+    /// Forwards a free port of this machine to a port of a Service.
     pub(crate) async fn start(namespace: &Namespace, service: &str, port: u16) -> Result<Self> {
         let forward = namespace
             .kubectl()
             .args(["port-forward", &format!("service/{service}"), &format!(":{port}")]);
         let mut child = forward.command().stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("its output was asked to be piped")?;
+        let output = child.stdout.take().context("its output is a pipe")?;
         let line = async {
             let mut lines = BufReader::new(output).lines();
             let first = lines.next_line().await?.context("kubectl port-forward ended")?;
-            // Somebody has to read what it says of each connection.
+            // The output must be read, because kubectl writes a line for each connection.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             anyhow::Ok(first)
         };
         let line = tokio::time::timeout(Duration::from_secs(30), line)
             .await
-            .context("kubectl port-forward is silent")??;
+            .context("kubectl port-forward printed nothing in time")??;
         let here = line
             .strip_prefix("Forwarding from ")
             .and_then(|rest| rest.split_whitespace().next());

@@ -1,4 +1,4 @@
-//! Runs `kubectl`, `helm` and whatever else a person would have typed.
+//! Runs `kubectl`, `helm` and other programs, as a person would.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-/// Nothing that is run here takes longer, unless it hangs.
+/// The default deadline. Nothing takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(600);
 
-/// A program with its arguments, not yet run.
+/// A program with its arguments, before it runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     words: Vec<String>,
@@ -27,7 +27,7 @@ impl Program {
         }
     }
 
-    /// A command line of a setting, to which arguments are added; words are parted by spaces.
+    /// The command line of a setting. It is split at spaces, and arguments may be added.
     pub(crate) fn of_words(line: &str) -> Result<Self> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         if words.is_empty() {
@@ -46,7 +46,7 @@ impl Program {
         self
     }
 
-    /// What it reads from its standard input.
+    /// Sets what the program reads from its standard input.
     pub(crate) fn input(mut self, text: impl Into<String>) -> Self {
         self.input = Some(text.into());
         self
@@ -57,14 +57,14 @@ impl Program {
         self
     }
 
-    /// For a program that goes on in the background; it ends when its handle does.
+    /// A command for a program that runs in the background. It ends when its handle is dropped.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
-    /// What it printed, if it succeeded; what it complained of, if not.
+    /// Runs the program. Returns its standard output, or an error with all its output.
     pub(crate) async fn run(&self) -> Result<String> {
         let (succeeded, output, complaint) = self.outcome().await?;
         if !succeeded {
@@ -73,7 +73,7 @@ impl Program {
         Ok(output)
     }
 
-    /// What it printed on standard output and on standard error, whether it succeeded or not.
+    /// Runs the program. Returns its standard output and standard error, whether it succeeded or not.
     pub(crate) async fn output(&self) -> Result<String> {
         let (_, output, complaint) = self.outcome().await?;
         Ok(output + &complaint)
@@ -89,7 +89,7 @@ impl Program {
             .spawn()
             .with_context(|| format!("can't run {}", self.words[0]))?;
         if let (Some(input), Some(mut pipe)) = (&self.input, child.stdin.take()) {
-            // One that ends without having read it all says why itself.
+            // A program that ends before it has read everything reports the reason itself.
             let _ = pipe.write_all(input.as_bytes()).await;
         }
         let output = tokio::time::timeout(self.deadline, child.wait_with_output())

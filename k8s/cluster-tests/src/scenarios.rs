@@ -1,4 +1,4 @@
-//! The scenarios, a file for each subject, in the order in which they are run. Those in a row share an installation.
+//! The scenarios, one file for each subject. They run in this order, because neighbouring ones share an installation.
 
 mod autoscaling;
 mod crds;

@@ -1,22 +1,22 @@
-//! What differs from one cluster to the next. Nothing else in this crate knows where it runs.
+//! The settings that differ between clusters. Nothing else in this crate knows where it runs.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Test Microblog on the Kubernetes that KUBECONFIG points at
+/// Test Microblog on the Kubernetes cluster that KUBECONFIG points at
 ///
-/// Builds the images from binaries that are there already, installs the chart in namespaces of its own (which enforce the
-/// restricted Pod Security Standard and are removed at the end), and goes through the scenarios: `--list` names them. A
-/// scenario that needs what this cluster has not is skipped, and says so.
+/// Builds the images from compiled binaries, installs the chart in namespaces of its own, and runs the scenarios. `--list` prints the
+/// scenarios. The namespaces enforce the restricted Pod Security Standard, and are deleted at the end. A scenario whose needs the cluster
+/// does not meet is skipped, and the output says so.
 ///
-/// It uses kubectl, helm and the Postman collection as a person would. What is special about a cluster is said by the variables below;
-/// a command among them is split at spaces.
+/// It uses kubectl, helm and the Postman collection, as a person would. The variables below describe what is special about a cluster. A
+/// command in a variable is split at spaces.
 #[derive(Debug, Clone, Parser)]
 #[command(version, name = "test-cluster")]
 pub(crate) struct Settings {
-    /// Only the scenario of this name; may be given several times
+    /// Run only the scenario with this name; may be given several times
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
 
@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     #[arg(long)]
     pub(crate) list: bool,
 
-    /// Leave the namespaces there, for a look
+    /// Keep the namespaces, so that they can be examined
     #[arg(long)]
     pub(crate) keep: bool,
 
@@ -40,11 +40,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     pub(crate) repository: PathBuf,
 
-    /// Where the compiled programs are [default: target/debug, or what CARGO_TARGET_DIR says]
+    /// The directory with the compiled programs [default: target/debug, or debug in CARGO_TARGET_DIR]
     #[arg(long, value_name = "DIRECTORY", env = "BINARIES")]
     pub(crate) binaries: Option<PathBuf>,
 
-    /// What builds images: docker, podman or buildah [default: the first of them that is there]
+    /// The program that builds images: docker, podman or buildah [default: the first of them that is installed]
     #[arg(long, value_name = "PROGRAM", env = "IMAGE_TOOL")]
     pub(crate) image_tool: Option<String>,
 
@@ -58,32 +58,32 @@ pub(crate) struct Settings {
     )]
     pub(crate) image_flags: String,
 
-    /// The command that loads an image, whose name is added, into the cluster: `minikube image load`, `kind load docker-image`
+    /// The command that loads an image into the cluster; the name of the image is appended: `minikube image load`, `kind load docker-image`
     #[arg(long, value_name = "COMMAND", env = "LOAD_IMAGE")]
     pub(crate) load_image: Option<String>,
 
-    /// The command that cuts a node, whose name is added, off the network
+    /// The command that cuts a node off the network; the name of the node is appended
     #[arg(long, value_name = "COMMAND", env = "CUT_NODE")]
     pub(crate) cut_node: Option<String>,
 
-    /// The command that lets it join again
+    /// The command that lets the node join again; the name of the node is appended
     #[arg(long, value_name = "COMMAND", env = "JOIN_NODE")]
     pub(crate) join_node: Option<String>,
 
-    /// The command that prints the connections that the nodes have seen, one a line: protocol, source, destination, port; addresses
-    /// and port of the pods, not of their Service, and without what the nodes themselves begin
+    /// The command that prints the connections that the nodes have seen, one on each line: protocol, source, destination, port. Address and
+    /// port are those of the pods, not of their Service. Connections that the nodes themselves begin are left out
     #[arg(long, value_name = "COMMAND", env = "FLOWS")]
     pub(crate) flows: Option<String>,
 
-    /// The address under which pods reach this machine: for a database outside of the cluster that this program starts
+    /// The address at which pods reach this machine, for a database outside the cluster that this program starts
     #[arg(long, value_name = "ADDRESS", env = "HOST_ADDRESS")]
     pub(crate) host_address: Option<IpAddr>,
 
-    /// An image of MongoDB for the chart's own one [default: an image of the stand-in, which is built]
+    /// The image for the chart's own MongoDB [default: an image of the stand-in, which this program builds]
     #[arg(long, value_name = "IMAGE", env = "MONGODB_IMAGE")]
     pub(crate) mongodb_image: Option<String>,
 
-    /// The programs that the scenario `helm` is run with, one after the other; all others use the `helm` on the PATH
+    /// The Helm programs with which the scenario `helm` runs, one after the other; all other scenarios use the `helm` on the PATH
     #[arg(
         long,
         value_name = "PROGRAM,...",
@@ -93,7 +93,7 @@ pub(crate) struct Settings {
     )]
     pub(crate) helms: Vec<String>,
 
-    /// A directory with the definitions of others' kinds that the chart uses: httproutes-*.yaml, servicemonitors-*.yaml, ...
+    /// A directory with the definitions of the third-party kinds that the chart uses: httproutes-*.yaml, servicemonitors-*.yaml, ...
     #[arg(long, value_name = "DIRECTORY", env = "CRDS")]
     pub(crate) crds: Option<PathBuf>,
 
@@ -101,7 +101,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", env = "LOAD_RATE", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rate: u32,
 
-    /// Where to put what was found out about a failure
+    /// The directory for the diagnostics of a failure
     #[arg(
         long,
         value_name = "DIRECTORY",

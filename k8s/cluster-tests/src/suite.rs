@@ -1,4 +1,4 @@
-//! Which scenarios there are, what each needs, and how they are run: one after the other, each on an installation that is ready.
+//! Runs the scenarios one after the other, each on an installation that is ready, and skips those whose needs the cluster does not meet.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::programs::{Program, kubectl};
 use crate::scenarios;
 use crate::settings::Settings;
 
-/// What not every cluster has.
+/// A need that not every cluster meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     TwoNodes,
@@ -25,9 +25,9 @@ pub(crate) enum Need {
     Flows,
     /// HOST_ADDRESS.
     OutsideDatabase,
-    /// The resource metrics API, by which the autoscaler knows how busy pods are.
+    /// The resource metrics API, from which the autoscaler knows the CPU usage of pods.
     Metrics,
-    /// Which brings newman.
+    /// npm installs newman.
     Npm,
     /// CRDS.
     Definitions,
@@ -47,10 +47,10 @@ impl fmt::Display for Need {
     }
 }
 
-/// Something that is to be shown.
+/// One test on the cluster.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    /// What it shows, in a sentence.
+    /// What it shows, in one sentence.
     pub(crate) shows: &'static str,
     pub(crate) needs: &'static [Need],
     pub(crate) run: for<'a> fn(&'a mut Suite) -> LocalBoxFuture<'a, Result<()>>,
@@ -63,7 +63,7 @@ enum Outcome {
     Skipped(String),
 }
 
-/// What scenarios work with.
+/// What scenarios use.
 pub(crate) struct Suite {
     pub(crate) settings: Settings,
     pub(crate) nodes: Vec<Node>,
@@ -86,16 +86,16 @@ impl Suite {
         })
     }
 
-    /// The installation of this kind, made where it is not there yet: scenarios that leave theirs in order share it.
+    /// The installation of this kind, which is made if it does not exist. Scenarios that leave their installation intact share it.
     pub(crate) async fn installation(&mut self, kind: Kind) -> Result<&mut Installation> {
         if !self.installations.contains_key(&kind) {
             let installation = Installation::make(&self.settings, &self.nodes, kind).await?;
             self.installations.insert(kind, installation);
         }
-        self.installations.get_mut(&kind).context("it was made above")
+        self.installations.get_mut(&kind).context("it was just made")
     }
 
-    /// Takes it away from those that come after.
+    /// Removes the installation from the suite, so that later scenarios don't use it.
     pub(crate) fn take(&mut self, kind: Kind) -> Option<Installation> {
         self.installations.remove(&kind)
     }
@@ -113,7 +113,7 @@ impl Suite {
         }
     }
 
-    /// Runs all that are asked for; true if none failed.
+    /// Runs all chosen scenarios. True if none failed.
     pub(crate) async fn run(&mut self) -> Result<bool> {
         let mut results = Vec::new();
         for &scenario in scenarios::ALL {
@@ -184,24 +184,21 @@ impl Suite {
         }
     }
 
-    /// After a failure: writes down what can be found out, and lets the next scenario begin afresh.
+    /// After a failure, collects diagnostics and cleans up, so that the next scenario starts with a new installation.
     async fn give_up_installations(&mut self, scenario: &str) -> Result<()> {
         let into = self.settings.diagnostics.join(scenario);
         for namespace in Installation::namespaces().await? {
             let directory = namespace.collect(&into).await?;
-            say(format_args!(
-                "what there is to know about it is in {}",
-                directory.display()
-            ));
+            say(format_args!("the diagnostics are in {}", directory.display()));
         }
         if self.settings.keep {
-            // The next ones would replace what somebody wants to look at.
+            // The next scenarios would replace what somebody wants to examine.
             anyhow::bail!("{scenario} failed, and --keep leaves everything as it is");
         }
         self.clean_up().await
     }
 
-    /// Removes every namespace that was made.
+    /// Deletes every namespace that this program has created, unless `--keep` is set.
     pub(crate) async fn clean_up(&mut self) -> Result<()> {
         self.installations.clear();
         if self.settings.keep {

@@ -1,4 +1,4 @@
-//! Waits for a condition with a deadline.
+//! Waits for a condition, with a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use anyhow::{Result, bail};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 
-/// What a look found.
+/// The result of one check.
 pub(crate) enum Seen<T> {
     There(T),
-    /// Not yet; what was seen instead, for whoever has to find out why it never came.
+    /// The condition does not hold yet. The text says what was seen instead, and helps to find out why it never held.
     NotYet(String),
 }
 
-/// Looks again and again until it is there, and answers how long that took, too. A look that fails counts as one that did
-/// not find it: in these tests even the API server may be out of reach for a moment.
+/// Checks again and again until the condition holds. Returns what was found, and how long that took. A failed check counts as "not yet",
+/// because in these tests even the API server may be out of reach for a moment.
 pub(crate) async fn eventually<T>(
     what: &str,
     within: Duration,
@@ -28,7 +28,7 @@ pub(crate) async fn eventually<T>(
             Err(error) => format!("{error:#}"),
         };
         if begun.elapsed() >= within {
-            bail!("{what}: not within {within:?}; at the end: {instead}");
+            bail!("{what}: not within {within:?}; the last check saw: {instead}");
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }

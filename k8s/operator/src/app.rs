@@ -1,4 +1,4 @@
-//! The program: what it is made of, how it starts, and how it ends.
+//! The program: its parts, how it starts, and how it ends.
 
 use std::fmt;
 use std::io;
@@ -41,7 +41,7 @@ pub enum RunError {
     Serve(#[from] io::Error),
     #[error("the database can't be used: {0}")]
     Database(#[from] mongodb::error::Error),
-    #[error("the work ended in disorder: {0}")]
+    #[error("the work ended unexpectedly: {0}")]
     Task(#[from] JoinError),
 }
 
@@ -49,12 +49,12 @@ pub enum RunError {
 #[derive(Debug, Clone)]
 pub struct Place {
     pub namespace: String,
-    /// Its own name in the Lease and in events: the pod's.
+    /// The name of this operator in the Lease and in events. In a pod, it is the name of the pod.
     pub identity: String,
 }
 
 impl Place {
-    /// In a pod, its own namespace and name; elsewhere, what the kubeconfig says, and a name that nobody else has.
+    /// In a pod: the pod's namespace and name. Elsewhere: the namespace of the kubeconfig, and a unique name.
     fn here(client: &Client) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
@@ -64,7 +64,7 @@ impl Place {
     }
 }
 
-/// The operator: it has its address, and does not work yet.
+/// The operator, which listens on its address already, but does not work yet.
 pub struct App {
     config: Config,
     databases: Databases,
@@ -84,14 +84,14 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// With the client and the place that this process has by itself.
+    /// Builds the operator with the default client and place of this process.
     pub async fn in_cluster(config: Config) -> anyhow::Result<Self> {
         let client = Client::try_default().await?;
         let place = Place::here(&client);
         Ok(Self::build(config, client, place, SystemClock::shared()).await?)
     }
 
-    /// Takes the address and prepares the connections. Neither Kubernetes nor the database need be there yet.
+    /// Listens on the address and prepares the connections. Kubernetes and the database may still be unavailable.
     pub async fn build(config: Config, client: Client, place: Place, clock: SharedClock) -> Result<Self, StartError> {
         config.check()?;
         let template = Arc::new(Template::read(&config.operator.job_template)?);
@@ -100,7 +100,7 @@ impl App {
         let readiness = Readiness::default();
         let mut edge = Edge::new(registry, readiness.clone());
         edge.http = config.http.clone();
-        // Nobody is sent here by a load balancer.
+        // No load balancer sends requests here, so there is no need to wait before the drain.
         edge.shutdown.drain_delay = Duration::ZERO;
         edge.shutdown.grace = config.shutdown.grace;
         edge.rate_limit.enabled = false;
@@ -143,7 +143,7 @@ impl App {
         self.server.local_addr()
     }
 
-    /// Works whenever it is the leader, until `shutdown`; then it finishes the look under way and gives the Lease back.
+    /// Works whenever it is the leader, until `shutdown`. Then it finishes the current reconcile and releases the Lease.
     pub async fn run_until_stopped(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Self {
             config,
@@ -169,7 +169,7 @@ impl App {
         tokio::pin!(serving, working);
         let outcome = tokio::select! {
             served = &mut serving => {
-                // Nobody has told it to end.
+                // The server ended although there was no shutdown.
                 stop_work.cancel();
                 let worked = working.await;
                 databases.close().await;

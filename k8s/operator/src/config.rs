@@ -1,4 +1,4 @@
-//! What the operator can be told: sections that it shares with the other programs, and its own.
+//! The configuration of the operator: sections that it shares with the other programs, and its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -25,24 +25,24 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Operator {
-    /// Where probes and metrics are answered.
+    /// The address for probes and metrics.
     pub listen: SocketAddr,
     /// The manifest of the Job that builds a generation, without its name.
     pub job_template: PathBuf,
     /// The Lease that the operators of a namespace compete for.
     pub lease: String,
-    /// How long the Lease outlives its holder.
+    /// How long the Lease is valid after its holder has renewed it last.
     #[serde(with = "humantime_serde")]
     pub lease_duration: Duration,
     #[serde(with = "humantime_serde")]
     pub renew_every: Duration,
-    /// How often a projection is looked at, while nobody changes it.
+    /// How often a projection is reconciled while nobody changes it.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
     /// The same, while a generation is being built.
     #[serde(with = "humantime_serde")]
     pub look_at_rebuild_every: Duration,
-    /// From which lag on a projection is not called ready.
+    /// A projection is not ready if its lag is larger than this.
     #[serde(with = "humantime_serde")]
     pub max_lag: Duration,
 }
@@ -63,7 +63,7 @@ impl Default for Operator {
 }
 
 impl Config {
-    /// What can only be judged with several keys at hand.
+    /// Checks what concerns more than one key.
     pub fn check(&self) -> Result<(), ConfigError> {
         let Operator {
             lease_duration,

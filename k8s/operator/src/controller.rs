@@ -1,10 +1,10 @@
-//! Keeps each Projection as it is wanted, in named steps:
+//! Reconciles each Projection with its spec, in named steps:
 //!
-//! 1. `observe`: the control document, the checkpoints, the dead letters; the Job of the generation that is wanted.
-//! 2. `decide::steps` (pure): what is to be done.
-//! 3. `guard`: a finalizer, before anything is done that has to be undone.
-//! 4. `execute`: pause, or start the Job.
-//! 5. `tell`: the status, the metrics, and an event where something has changed.
+//! 1. `observe`: reads the control document, the checkpoints, the dead letters, and the Job of the desired generation.
+//! 2. `decide::steps` (pure): decides what to do.
+//! 3. `guard`: sets a finalizer before a step that must be undone later.
+//! 4. `execute`: pauses the projectors, or starts the Job.
+//! 5. `tell`: updates the status and the metrics, and writes an event if something has changed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -32,14 +32,14 @@ use crate::projection::{Phase, Projection, ProjectionStatus, VIEWS};
 use crate::standstill::Standstill;
 use crate::views::{Observed, Views};
 
-/// Held while something outside of Kubernetes is to be undone before the projection may go: the pause.
+/// The finalizer. The projection has it while something outside Kubernetes must be undone before the projection may be deleted: the pause.
 pub(crate) const FINALIZER: &str = "microblog.dev/resume";
-/// How soon a projection is looked at again after an error, and how late after many in a row: each doubles it. A change of the
-/// projection is looked at in any case.
+/// The back-off of a reconcile that fails: the first pause, and below, the longest one. Each further error in a row doubles the pause. A
+/// change of the projection is reconciled at once in any case.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// Why a look at a projection failed; there is another soon.
+/// Why a reconcile failed. It is retried soon.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReconcileError {
     #[error("Kubernetes: {0}")]
@@ -50,7 +50,7 @@ pub(crate) enum ReconcileError {
     Json(#[from] serde_json::Error),
 }
 
-/// What every look needs.
+/// What every reconcile needs.
 #[derive(Clone)]
 pub(crate) struct Context {
     pub client: Client,
@@ -63,10 +63,10 @@ pub(crate) struct Context {
     pub memory: Arc<Memory>,
 }
 
-/// What is remembered from look to look, as long as this operator leads.
+/// What is remembered between reconciles, while this operator is the leader.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// Looks that failed in a row, by projection.
+    /// By projection, how many reconciles have failed in a row.
     failures: Mutex<HashMap<String, u32>>,
     standstill: Mutex<Standstill>,
 }
@@ -97,21 +97,21 @@ impl Memory {
     }
 }
 
-/// After the `failures`-th in a row.
+/// The back-off after this many failures in a row.
 fn retry_after(failures: u32) -> Duration {
     let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
     FIRST_RETRY.saturating_mul(doubled).min(LAST_RETRY)
 }
 
 impl Context {
-    /// Looks after the projections of the namespace until `stop`; what is under way then is finished.
+    /// Reconciles the projections of the namespace until `stop`. Then it finishes the current reconcile.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         self.memory = Arc::default();
         let (metrics, memory) = (self.metrics.clone(), self.memory.clone());
         let projections: Api<Projection> = self.projections();
         let jobs: Api<Job> = self.jobs();
         let (reader, writer) = reflector::store();
-        // Only what a user changes is looked at at once: our own status would bring us here again and again.
+        // Only a change by a user triggers a reconcile. Otherwise each status that we write would trigger the next one.
         let changed = watcher(projections, watcher::Config::default())
             .default_backoff()
             .reflect(writer)
@@ -125,12 +125,12 @@ impl Context {
             .for_each(|looked| {
                 match looked {
                     Ok(_) => {}
-                    // Each look asks for the next one, and so the first after the deletion finds it.
+                    // Each reconcile schedules the next one, so the first one after the deletion finds that the projection is gone.
                     Err(ControllerError::ObjectNotFound(gone)) => {
                         metrics.forget(&gone.name);
                         memory.succeeded(&gone.name);
                     }
-                    Err(error) => tracing::warn!(%error, "a look at a projection failed"),
+                    Err(error) => tracing::warn!(%error, "a reconcile of a projection failed"),
                 }
                 std::future::ready(())
             })
@@ -153,7 +153,7 @@ impl Context {
 fn after_an_error(projection: Arc<Projection>, error: &ReconcileError, context: Arc<Context>) -> Action {
     context.metrics.reconcile_errors.inc();
     let pause = context.memory.failed(&projection.name_any());
-    tracing::debug!(%error, ?pause, "looks again later");
+    tracing::debug!(%error, ?pause, "reconciles again after a back-off");
     Action::requeue(pause)
 }
 
@@ -191,7 +191,7 @@ async fn look_at(projection: &Projection, context: &Context) -> Result<Action, R
         look.execute(step).await?;
     }
     look.release_guard().await?;
-    // What has just been done is seen by looking again, at once.
+    // The steps have changed the state, so it is observed again at once.
     let (observed, job) = if todo.is_empty() {
         (observed, job)
     } else {
@@ -205,7 +205,7 @@ async fn look_at(projection: &Projection, context: &Context) -> Result<Action, R
     Ok(Action::requeue(pause))
 }
 
-/// One look at one projection.
+/// One reconcile of one projection.
 struct Look<'a> {
     name: String,
     projection: &'a Projection,
@@ -224,7 +224,7 @@ impl Look<'_> {
             Some(generation) => self.job(&job::name(self.projection, generation)).await?,
             None => JobState::Absent,
         };
-        // While it is paused, nothing is to move.
+        // While the projection is paused, no progress is expected.
         let moving = wanted.filter(|_| !self.projection.spec.paused);
         let standstill = self.context.memory.standstill(moving, &observed);
         self.context
@@ -244,7 +244,8 @@ impl Look<'_> {
         Ok(job::state(job.as_ref(), &pods, Timestamp::now()))
     }
 
-    /// Before projectors are paused: without it, a projection that is deleted while it is paused would leave them paused for ever.
+    /// Sets the finalizer before projectors are paused. Without it, a projection that is deleted while it is paused would leave them paused
+    /// forever.
     async fn guard(&self) -> Result<(), ReconcileError> {
         if self.projection.spec.paused && !self.is_guarded() {
             let mut finalizers = self.projection.finalizers().to_vec();
@@ -254,7 +255,8 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// After they go on. A projection without it can be deleted with its namespace, when no operator is left to let it go.
+    /// Removes the finalizer after the projectors have resumed. A projection without it can be deleted together with its namespace, when no
+    /// operator is left to remove the finalizer.
     async fn release_guard(&self) -> Result<(), ReconcileError> {
         if !self.projection.spec.paused && self.is_guarded() {
             self.remove_guard().await?;
@@ -276,7 +278,8 @@ impl Look<'_> {
     }
 
     async fn put_finalizers(&self, finalizers: &[String]) -> Result<(), ReconcileError> {
-        // The version makes it a conflict if another has changed the list since.
+        // With the resource version, the patch fails with a conflict if somebody else has changed the list meanwhile (optimistic
+        // concurrency).
         let patch = json!({ "metadata": {
             "finalizers": finalizers,
             "resourceVersion": self.projection.resource_version(),
@@ -293,9 +296,9 @@ impl Look<'_> {
             Step::Pause(paused) => {
                 self.context.views.pause(paused).await?;
                 let (reason, note) = if paused {
-                    ("Paused", "projectors stop following")
+                    ("Paused", "projectors stop following events")
                 } else {
-                    ("Resumed", "projectors follow again")
+                    ("Resumed", "projectors follow events again")
                 };
                 self.announce(EventType::Normal, reason, note).await;
             }
@@ -306,7 +309,7 @@ impl Look<'_> {
                         let note = format!("the Job {} builds generation {generation}", job.name_any());
                         self.announce(EventType::Normal, "RebuildStarted", &note).await;
                     }
-                    // An operator before this one has made it.
+                    // An earlier leader has created it.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -315,14 +318,14 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The projection is being deleted.
+    /// Undoes the pause, because the projection is being deleted.
     async fn undo(&self) -> Result<Action, ReconcileError> {
         if self.is_guarded() {
             self.context.views.pause(false).await?;
             self.announce(
                 EventType::Normal,
                 "Resumed",
-                "projectors follow again, because the projection is deleted",
+                "projectors follow events again, because the projection is deleted",
             )
             .await;
             self.remove_guard().await?;
@@ -331,9 +334,9 @@ impl Look<'_> {
         Ok(Action::await_change())
     }
 
-    /// There is one projection, by its name.
+    /// Refuses a projection with another name than the only one.
     async fn refuse(&self) -> Result<(), ReconcileError> {
-        let note = format!("there is no projection of this name; the one that there is is called {VIEWS}");
+        let note = format!("there is no projection with this name; the only projection is called {VIEWS}");
         self.announce(EventType::Warning, "UnknownProjection", &note).await;
         let status = ProjectionStatus {
             observed_generation: self.projection.metadata.generation,
@@ -377,7 +380,7 @@ impl Look<'_> {
         if let (Some(before), Some(after)) = (former.generation, status.generation)
             && before != after
         {
-            let note = format!("generation {after} is read, in the place of {before}");
+            let note = format!("generation {after} is read instead of {before}");
             self.announce(EventType::Normal, "Switched", &note).await;
         }
         let waiting = status.dead_letters.unwrap_or(0);
@@ -390,7 +393,7 @@ impl Look<'_> {
             told.map(|condition| condition.message.clone())
         };
         if degraded(status, "RebuildFailed").is_some() && degraded(former, "RebuildFailed").is_none() {
-            self.announce(EventType::Warning, "RebuildFailed", "the Job gave up; its log says why")
+            self.announce(EventType::Warning, "RebuildFailed", "the Job failed; its log says why")
                 .await;
         }
         if let Some(why) = degraded(status, "RebuildCannotStart")
@@ -400,7 +403,7 @@ impl Look<'_> {
         }
     }
 
-    /// Events are for people: one that can't be written does not hold up the work.
+    /// Events are for people. If one can't be written, the work continues.
     async fn announce(&self, kind: EventType, reason: &str, note: &str) {
         let event = Event {
             type_: kind,

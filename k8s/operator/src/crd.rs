@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition, as it is committed and installed.
+//! The CustomResourceDefinition that is committed and installed.
 
 use kube::CustomResourceExt as _;
 
@@ -9,7 +9,7 @@ const HEAD: &str = "# Generated: cargo run -p operator -- crd > k8s/crd/projecti
 /// The definition of `Projection`.
 ///
 /// # Errors
-/// When the definition can't be written as YAML.
+/// If the definition can't be written as YAML.
 pub fn yaml() -> Result<String, serde_saphyr::ser::Error> {
     let definition = serde_saphyr::to_string(&Projection::crd())?;
     Ok(format!("{HEAD}{}\n", definition.trim_end()))

@@ -1,4 +1,4 @@
-//! What to do, and what to tell, from what is wanted and what is seen. Pure: no cluster, no database, no clock.
+//! Decides what to do and what to report, from the desired and the observed state. Pure: no cluster, no database, no clock.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use views::generation::{self, Building, Control};
 use crate::projection::{Phase, ProjectionSpec, ProjectionStatus, condition};
 use crate::views::Observed;
 
-/// Something that brings the projection nearer to what is wanted. Doing it twice is doing it once.
+/// A step towards the desired state. It is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Tell the projectors to stop following, or to go on.
+    /// Tell the projectors to stop following events, or to continue.
     Pause(bool),
-    /// Start the Job that builds this generation, and takes away what it replaces.
+    /// Start the Job that builds this generation, and removes the one that it replaces.
     Build(i64),
 }
 
-/// The Job of a generation, as far as it matters here.
+/// The state of a generation's Job, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum JobState {
     Absent,
     Running,
-    /// Its pod has not started, and will not by itself: why.
+    /// Its pod has not started, and will not start by itself. The text says why.
     CannotStart(String),
     Succeeded,
-    /// It gave up; it goes when its time to live is over, and then there is another try.
+    /// It failed for good. After its time to live it is deleted, and then there is another attempt.
     Failed,
 }
 
-/// The generation that a Job is needed for, if there is work to do.
+/// The generation that needs a Job, if there is work to do.
 ///
-/// That includes what somebody else asked for by `microblog rebuild`, and what is left to take away.
+/// That includes a generation that somebody requested by `microblog rebuild`, and a generation that must still be removed.
 pub(crate) fn wanted_job(spec: &ProjectionSpec, control: &Control) -> Option<i64> {
     let wanted = spec.generation.max(control.highest_known());
     (wanted > control.active || control.retiring.is_some()).then_some(wanted)
@@ -40,14 +40,14 @@ pub(crate) fn wanted_job(spec: &ProjectionSpec, control: &Control) -> Option<i64
 /// The steps to take now, in this order. `job` is the state of the Job of [`wanted_job`].
 pub(crate) fn steps(spec: &ProjectionSpec, observed: &Observed, job: &JobState) -> Vec<Step> {
     let Some(control) = &observed.control else {
-        // Before the first projector there is nothing to pause or to build.
+        // Before the first projector has run, there is nothing to pause or to build.
         return Vec::new();
     };
     let mut steps = Vec::new();
     if control.paused != spec.paused {
         steps.push(Step::Pause(spec.paused));
     }
-    // A generation catches up by being followed: while nothing is, no building is begun.
+    // A generation catches up only while projectors follow it. So no build begins while they are paused.
     if let Some(generation) = wanted_job(spec, control)
         && *job == JobState::Absent
         && !spec.paused
@@ -57,16 +57,16 @@ pub(crate) fn steps(spec: &ProjectionSpec, observed: &Observed, job: &JobState) 
     steps
 }
 
-/// What is told about the projection, before `now` and the former conditions are looked at.
+/// What to report about the projection, without `now` and the former conditions.
 #[derive(Debug)]
 pub(crate) struct Told<'a> {
     pub spec: &'a ProjectionSpec,
     /// `metadata.generation`.
     pub generation: Option<i64>,
-    /// What was seen, or why nothing was.
+    /// The observed state, or why there is none.
     pub observed: Result<&'a Observed, String>,
     pub job: JobState,
-    /// From which lag on the projection is not called ready.
+    /// The projection is not ready if its lag is larger than this.
     pub max_lag: Duration,
 }
 
@@ -82,7 +82,7 @@ impl Told<'_> {
             .map(|(kind, verdict)| self.condition(kind, verdict, &former.conditions, now))
             .collect();
         let Ok(observed) = &self.observed else {
-            // What was known stays: it is more use than nothing, and the conditions say that it is old.
+            // The former status stays, because it is more useful than nothing. The conditions say that it is old.
             return ProjectionStatus {
                 observed_generation: self.generation,
                 conditions,
@@ -147,10 +147,11 @@ impl Told<'_> {
         } else if control.paused != self.spec.paused {
             Verdict::no("Changing", format!("spec.paused is not {} yet", self.spec.paused))
         } else if control.paused {
-            // As it is wanted. Otherwise whoever waits for a release to be ready would wait until somebody lets the projection go on.
-            Verdict::yes("Paused", "it follows nothing while spec.paused is true")
+            // This is the desired state. Otherwise a tool that waits until a release is ready would wait until somebody resumes the
+            // projection.
+            Verdict::yes("Paused", "the projection follows no events while spec.paused is true")
         } else if let Some(lag) = behind {
-            Verdict::no("Lagging", format!("events have not gone by for {} s", lag.as_secs()))
+            Verdict::no("Lagging", format!("events are late by {} s or more", lag.as_secs()))
         } else {
             Verdict::yes("Following", format!("generation {} follows the events", control.active))
         }
@@ -163,7 +164,7 @@ impl Told<'_> {
             .ok()
             .and_then(|observed| observed.control.as_ref());
         let Some(control) = control else {
-            return Verdict::no("Unknown", "nothing is known of generations");
+            return Verdict::no("Unknown", "the state of the generations is unknown");
         };
         if let JobState::CannotStart(reason) = &self.job {
             return Verdict::no("CannotStart", reason.clone());
@@ -173,12 +174,13 @@ impl Told<'_> {
                 "Building",
                 format!("generation {}: {}", building.generation, progress(building)),
             ),
-            (None, Some(retiring)) => {
-                Verdict::yes("Retiring", format!("generation {} is taken away", retiring.generation))
-            }
+            (None, Some(retiring)) => Verdict::yes(
+                "Retiring",
+                format!("generation {} is being removed", retiring.generation),
+            ),
             (None, None) => match wanted_job(self.spec, control) {
-                Some(generation) => Verdict::yes("Waiting", format!("generation {generation} is asked for")),
-                None => Verdict::no("Nothing", "nothing is built or taken away"),
+                Some(generation) => Verdict::yes("Waiting", format!("generation {generation} is requested")),
+                None => Verdict::no("Nothing", "no generation is being built or removed"),
             },
         }
     }
@@ -189,7 +191,10 @@ impl Told<'_> {
             Err(reason) => return Verdict::yes("DatabaseUnreachable", reason.clone()),
         };
         if self.job == JobState::Failed {
-            Verdict::yes("RebuildFailed", "the Job gave up; there is another try when it is gone")
+            Verdict::yes(
+                "RebuildFailed",
+                "the Job failed; there is another attempt when it is deleted",
+            )
         } else if let JobState::CannotStart(reason) = &self.job {
             Verdict::yes("RebuildCannotStart", reason.clone())
         } else if observed.dead_letters > 0 {
@@ -199,7 +204,7 @@ impl Told<'_> {
             );
             Verdict::yes("DeadLetters", message)
         } else {
-            Verdict::no("Sound", "nothing waits for a person")
+            Verdict::no("Sound", "nothing needs a person")
         }
     }
 
@@ -224,7 +229,7 @@ impl Told<'_> {
     }
 }
 
-/// The condition of a resource whose name is no projection's.
+/// The condition of a resource whose name is not the name of the projection.
 pub(crate) fn unknown_projection(message: String, generation: Option<i64>, now: &Time) -> Condition {
     Condition {
         type_: condition::READY.to_owned(),
@@ -241,7 +246,7 @@ fn first_word(reason: &str) -> &str {
     reason.split_once(':').map_or(reason, |(word, _)| word)
 }
 
-/// How far a generation is, for a person.
+/// How far a generation is, as text for a person.
 fn progress(building: &Building) -> String {
     let phase = match building.phase {
         generation::Phase::Scanning => "scanning",
@@ -249,7 +254,7 @@ fn progress(building: &Building) -> String {
         generation::Phase::CatchingUp => return "catching up".to_owned(),
     };
     match building.total {
-        // There may be more than were counted when it began.
+        // There may be more than were counted at the beginning.
         total if total > 0 => format!(
             "{phase} {}%",
             (building.scanned.saturating_mul(100) / total).clamp(0, 100)
@@ -260,7 +265,7 @@ fn progress(building: &Building) -> String {
 
 #[derive(Debug)]
 struct Verdict {
-    /// None: it can't be said.
+    /// None: unknown.
     holds: Option<bool>,
     reason: &'static str,
     message: String,

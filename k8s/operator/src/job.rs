@@ -1,5 +1,5 @@
-//! The Job that builds a generation: made from a template that the chart renders, so that image, limits and access to the
-//! database are where all others are configured.
+//! The Job that builds a generation. It is made from a template that the chart renders, so that its image, its limits and its access to the
+//! database are configured in the same place as all others.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,22 +12,22 @@ use kube::{Resource as _, ResourceExt as _};
 use crate::decide::JobState;
 use crate::projection::Projection;
 
-/// On everything that belongs to a projection.
+/// The label of everything that belongs to a projection.
 pub(crate) const PROJECTION: &str = "microblog.dev/projection";
 const GENERATION: &str = "microblog.dev/generation";
-/// What a container that waits says while all is well.
+/// The reasons of a waiting container that are no problem.
 const ON_ITS_WAY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
-/// How long Kubernetes may take to make a Job's first pod.
+/// How long Kubernetes may take to create a Job's first pod.
 const FIRST_POD_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why the template is none.
+/// Why the template is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     #[error("can't be read: {path}: {0}", path = .1.display())]
     Read(#[source] std::io::Error, PathBuf),
-    #[error("is no Job: {0}")]
+    #[error("is not a Job: {0}")]
     Parse(#[from] serde_saphyr::Error),
-    #[error("must have one container or more: spec.template.spec.containers")]
+    #[error("must have at least one container: spec.template.spec.containers")]
     NoContainer,
 }
 
@@ -50,7 +50,7 @@ impl Template {
         Ok(Self(job))
     }
 
-    /// The Job that builds `generation`; it goes with the projection.
+    /// The Job that builds `generation`. It is deleted together with the projection.
     pub(crate) fn job(&self, projection: &Projection, generation: i64) -> Job {
         let mut job = self.0.clone();
         job.metadata.name = Some(name(projection, generation));
@@ -79,18 +79,18 @@ impl Template {
     }
 }
 
-/// The name of the Job of a generation: there is one at most.
+/// The name of a generation's Job. There is at most one.
 pub(crate) fn name(projection: &Projection, generation: i64) -> String {
     format!("{}-rebuild-{generation}", projection.name_any())
 }
 
-/// Whether its pods have to be looked at to know how far it is: none of them is ready, and it is not at its end.
+/// Whether the state of the Job depends on its pods: it has not ended, and none of its pods is ready.
 pub(crate) fn may_wait_for_a_pod(job: Option<&Job>) -> bool {
     let ready = job.and_then(|job| job.status.as_ref()?.ready);
     state(job, &[], Timestamp::UNIX_EPOCH) == JobState::Running && ready.unwrap_or(0) == 0
 }
 
-/// How far the Job is. `pods` are its own.
+/// The state of the Job. `pods` are its own pods.
 pub(crate) fn state(job: Option<&Job>, pods: &[Pod], now: Timestamp) -> JobState {
     let Some(job) = job else { return JobState::Absent };
     let conditions = job
@@ -114,7 +114,7 @@ pub(crate) fn state(job: Option<&Job>, pods: &[Pod], now: Timestamp) -> JobState
     }
 }
 
-/// What keeps a pod from starting, in the words of the scheduler or of the kubelet.
+/// What prevents a pod from starting, as the scheduler or the kubelet says it.
 fn obstacle(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     if status.phase.as_deref() != Some("Pending") || pod.metadata.deletion_timestamp.is_some() {
@@ -143,7 +143,7 @@ fn obstacle(pod: &Pod) -> Option<String> {
     })
 }
 
-/// A quota or an admission rule that refuses the pod is told to the Job's events only.
+/// Says that no pod was created for too long. If a quota or an admission rule refuses the pod, only the Job's events tell so.
 fn nothing_made(job: &Job, pods: &[Pod], now: Timestamp) -> Option<String> {
     let tried = job.status.as_ref().is_some_and(|status| {
         [status.active, status.failed, status.succeeded]
@@ -152,10 +152,10 @@ fn nothing_made(job: &Job, pods: &[Pod], now: Timestamp) -> Option<String> {
             .any(|count| count > 0)
     });
     let made = job.metadata.creation_timestamp.as_ref()?.0;
-    // A clock that is behind the API server's makes no difference but that it takes longer.
+    // If our clock is behind the API server's, it only takes longer.
     let waits = Duration::try_from(now.duration_since(made)).is_ok_and(|waited| waited >= FIRST_POD_WITHIN);
     (pods.is_empty() && !tried && waits)
-        .then(|| "NoPod: none is made for the Job; kubectl describe job says why".to_owned())
+        .then(|| "NoPod: no pod was created for the Job; kubectl describe job says why".to_owned())
 }
 
 #[cfg(test)]
@@ -277,7 +277,7 @@ mod tests {
             panic!("a Job without a pod runs");
         };
         assert!(reason.starts_with("NoPod"), "{reason}");
-        // Between two tries there is none either.
+        // Between two attempts there is no pod either.
         job.status = Some(JobStatus {
             failed: Some(1),
             ..JobStatus::default()

@@ -1,7 +1,8 @@
-//! One operator at a time: whoever holds the Lease works.
+//! Leader election: the operator that holds the Lease is the leader, and only the leader works.
 //!
-//! As in client-go, no clocks are compared: who sees the Lease unchanged for its duration takes it, and an operator that could not
-//! renew it for two thirds of that stops by itself. Two at once would do no harm, only the same thing twice.
+//! As in client-go, no clocks are compared. A candidate that sees the Lease unchanged for its duration takes it. A leader that can't renew
+//! the Lease for two thirds of that duration stops by itself. Two leaders at the same time would do no harm: they would only do the same
+//! work twice.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::OperatorMetrics;
 
-/// A candidate.
+/// A candidate in the leader election.
 #[derive(Debug)]
 pub(crate) struct Election {
     leases: Api<Lease>,
@@ -27,7 +28,7 @@ pub(crate) struct Election {
     metrics: OperatorMetrics,
 }
 
-/// The Lease as it was seen last, and since when it is so.
+/// The last version of the Lease that was seen, and since when it has not changed.
 #[derive(Debug)]
 struct Seen {
     version: Option<String>,
@@ -53,14 +54,14 @@ impl Election {
         }
     }
 
-    /// Does `work` whenever this process holds the Lease, until `shutdown`. The work is told to stop by the token it is handed, and
-    /// waited for before the Lease is given back.
+    /// Does `work` whenever this process holds the Lease, until `shutdown`. The token that the work gets tells it to stop. The Lease is
+    /// released only after the work has ended.
     pub(crate) async fn lead<F>(&self, shutdown: &CancellationToken, mut work: impl FnMut(CancellationToken) -> F)
     where
         F: Future<Output = ()>,
     {
         while let Some(lease) = self.campaign(shutdown).await {
-            tracing::info!(lease = self.name, identity = self.identity, "leads");
+            tracing::info!(lease = self.name, identity = self.identity, "became the leader");
             self.metrics.leading.set(1);
             let stop = shutdown.child_token();
             let working = work(stop.clone());
@@ -92,7 +93,7 @@ impl Election {
                 }
                 Err(error) => {
                     self.metrics.missed_kubernetes(&error);
-                    tracing::warn!(lease = self.name, %error, "could not look at the Lease");
+                    tracing::warn!(lease = self.name, %error, "could not read the Lease");
                 }
             }
             shutdown
@@ -131,7 +132,7 @@ impl Election {
         self.put(lease, self.held(transitions.saturating_add(1))).await
     }
 
-    /// Whether the Lease is ours, or nobody's, or was not renewed for so long that its holder has stopped.
+    /// Whether this process holds the Lease, or nobody does, or its holder has not renewed it for so long that it must have stopped.
     fn may_take(&self, lease: &Lease, unchanged_for: Duration) -> bool {
         let spec = lease.spec.as_ref();
         let holder = spec
@@ -144,7 +145,7 @@ impl Election {
         holder.is_empty() || holder == self.identity || unchanged_for >= duration
     }
 
-    /// Ends when the Lease is another's, or could be soon.
+    /// Returns when another process holds the Lease, or soon might.
     async fn renew_until_lost(&self, mut lease: Lease) {
         let mut renewed = Instant::now();
         let deadline = self.lease_duration * 2 / 3;
@@ -159,10 +160,10 @@ impl Election {
                     (lease, renewed) = (renewed_lease, before);
                 }
                 Ok(Ok(None)) => match self.leases.get_opt(&self.name).await {
-                    // A write of ours whose answer was lost.
+                    // Our own write, whose response was lost.
                     Ok(Some(present)) if self.is_mine(&present) => lease = present,
                     Ok(_) => return,
-                    Err(error) => tracing::warn!(lease = self.name, %error, "could not look at the Lease"),
+                    Err(error) => tracing::warn!(lease = self.name, %error, "could not read the Lease"),
                 },
                 Ok(Err(error)) => {
                     self.metrics.missed_kubernetes(&error);
@@ -176,7 +177,7 @@ impl Election {
         }
     }
 
-    /// Gives the Lease back, so that the next one need not wait for it to run out.
+    /// Releases the Lease, so that the next leader need not wait until it expires.
     async fn resign(&self) {
         let resigned = async {
             let Some(lease) = self
@@ -196,7 +197,7 @@ impl Election {
             self.put(lease, free).await
         };
         if let Err(error) = resigned.await {
-            tracing::warn!(lease = self.name, %error, "could not give the Lease back; it will run out");
+            tracing::warn!(lease = self.name, %error, "could not release the Lease; it will expire");
         }
     }
 
@@ -226,7 +227,7 @@ impl Election {
     }
 }
 
-/// The Lease carries the version that was read: a write in between is answered 409.
+/// The write contains the version of the Lease that was read. If somebody else has written meanwhile, the API server answers 409.
 fn unless_another_was_faster(written: Result<Lease, Error>) -> Result<Option<Lease>, Error> {
     match written {
         Ok(lease) => Ok(Some(lease)),

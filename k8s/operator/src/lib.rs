@@ -1,7 +1,7 @@
-//! The operator: keeps `Projection` resources as they are wanted, and tells how they are.
+//! The operator: reconciles `Projection` resources with their specs, and reports their status.
 //!
-//! It speaks to the projectors through the control document in the views' database (which generation, whether they are paused, how
-//! far a rebuild is), and has a Job do the rebuilding. It writes no view.
+//! It communicates with the projectors through the control document in the views' database. That document says which generation is read,
+//! whether the projectors are paused, and how far a rebuild is. A Job does the rebuild. The operator itself writes no view.
 
 mod app;
 mod config;

@@ -8,7 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let about = "Keeps the Projection resources of its namespace as they are wanted. Of several, one works";
+    let about = "Reconciles the Projection resources of its namespace. If several run, only the leader works";
     Program::new("operator", env!("CARGO_PKG_VERSION"), about)
         .printing_by_command("crd", "Print the CustomResourceDefinition", || {
             Ok(operator::crd::yaml()?)

@@ -1,4 +1,4 @@
-//! What the operator tells about itself and about the projections.
+//! The metrics of the operator and of the projections.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,7 +17,7 @@ pub(crate) struct ProjectionLabels {
     projection: String,
 }
 
-/// Clones are the same.
+/// Clones share the metrics.
 #[derive(Debug, Clone)]
 pub(crate) struct OperatorMetrics {
     pub leading: Gauge,
@@ -37,13 +37,13 @@ impl OperatorMetrics {
         Self {
             leading: registry.register(
                 "operator_leading",
-                "1 while this operator is the one that works",
+                "1 while this operator is the leader",
                 Gauge::default(),
             ),
-            reconciles: registry.register("operator_reconciles", "Looks at a projection", Counter::default()),
+            reconciles: registry.register("operator_reconciles", "Reconciles of a projection", Counter::default()),
             reconcile_errors: registry.register(
                 "operator_reconcile_errors",
-                "Looks at a projection that failed",
+                "Reconciles of a projection that failed",
                 Counter::default(),
             ),
             generation: registry.register(
@@ -53,12 +53,12 @@ impl OperatorMetrics {
             ),
             paused: registry.register(
                 "projection_paused",
-                "1 while the projection follows nothing",
+                "1 while the projection follows no events",
                 Family::default(),
             ),
             lag_seconds: registry.register(
                 "projection_lag_seconds",
-                "How long a mark takes to go by, as the operator sees it",
+                "How long the projection takes to pass a mark, as the operator sees it",
                 Family::default(),
             ),
             dead_letters: registry.register(
@@ -68,12 +68,12 @@ impl OperatorMetrics {
             ),
             rebuild_failed: registry.register(
                 "projection_rebuild_failed",
-                "1 while the Job of a rebuild has given up",
+                "1 while the Job of a rebuild has failed",
                 Family::default(),
             ),
             rebuild_standstill_seconds: registry.register(
                 "projection_rebuild_standstill_seconds",
-                "How long a rebuild that is wanted has not moved; there is none where none is wanted",
+                "How long the rebuild has made no progress; absent if no rebuild is wanted",
                 Family::default(),
             ),
             kubernetes: Arc::new(RwLock::new(Err("has not been asked yet".to_owned()))),
@@ -95,7 +95,7 @@ impl OperatorMetrics {
         self.dead_letters.get_or_create(&labels).set(observed.dead_letters);
     }
 
-    /// `standstill`: how long a rebuild that is wanted has not moved.
+    /// `standstill`: how long a rebuild that is wanted has made no progress.
     pub(crate) fn show_rebuild(&self, projection: &str, failed: bool, standstill: Option<Duration>) {
         let labels = ProjectionLabels {
             projection: projection.to_owned(),
@@ -111,7 +111,8 @@ impl OperatorMetrics {
         }
     }
 
-    /// Who does not lead knows nothing of projections: the next leader tells, and what both told would never agree.
+    /// Removes the metrics of all projections. An operator that is not the leader knows nothing about projections: the next leader reports
+    /// them, and the two reports would never agree.
     pub(crate) fn forget_all(&self) {
         self.generation.clear();
         self.paused.clear();
@@ -121,7 +122,7 @@ impl OperatorMetrics {
         self.rebuild_standstill_seconds.clear();
     }
 
-    /// Nothing is told about a projection that is gone.
+    /// Removes the metrics of a projection that is deleted.
     pub(crate) fn forget(&self, projection: &str) {
         let labels = ProjectionLabels {
             projection: projection.to_owned(),
@@ -134,7 +135,7 @@ impl OperatorMetrics {
         self.rebuild_standstill_seconds.remove(&labels);
     }
 
-    /// Whether Kubernetes answered the last time; `/readyz` shows it.
+    /// Whether Kubernetes answered the latest request. `/readyz` shows it.
     pub(crate) fn kubernetes(&self) -> Result<(), String> {
         self.kubernetes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

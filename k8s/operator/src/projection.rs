@@ -1,11 +1,11 @@
-//! The resource `Projection`: what a user asks for, and what is told in return.
+//! The resource `Projection`: its spec, which a user writes, and its status, which the operator writes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The one projection that there is: everything that query-svc reads.
+/// The name of the only projection: everything that query-svc reads.
 pub const VIEWS: &str = "views";
 
 /// A projection of the events: which generation of it is wanted, and whether it follows them.
@@ -86,12 +86,12 @@ pub enum Phase {
 
 /// The `type`s of the conditions.
 pub mod condition {
-    /// The projection is as it is wanted: the wanted generation is read and follows the events without much delay, or is paused. What
-    /// waits for a release to be ready (`helm --wait`, Flux, Argo CD) waits for this.
+    /// The projection is in the desired state: the desired generation is read and follows the events without much delay, or the projection
+    /// is paused. Tools that wait until a release is ready (`helm --wait`, Flux, Argo CD) wait for this condition.
     pub const READY: &str = "Ready";
-    /// A generation is being built or taken away.
+    /// A generation is being built or removed.
     pub const PROGRESSING: &str = "Progressing";
-    /// Something needs a person: dead letters, a rebuild that failed, a database that can't be reached.
+    /// Something needs a person: dead letters, a rebuild that failed, a database that is unreachable.
     pub const DEGRADED: &str = "Degraded";
 }
 
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// `cargo run -p operator -- crd > k8s/crd/projections.yaml` writes it anew.
+    /// To generate the file again, run `cargo run -p operator -- crd > k8s/crd/projections.yaml`.
     #[test]
     fn the_committed_definition_is_the_one_of_this_code() {
         let committed = include_str!("../../crd/projections.yaml");

@@ -1,4 +1,4 @@
-//! How long a rebuild has not moved. Only its leader watches it: another one begins to count anew.
+//! How long a rebuild has made no progress. Only the leader measures it. A new leader starts to count from zero.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use event_log::position::Position;
 use tokio::time::Instant;
 use views::generation::Control;
 
-/// What a rebuild has reached, as it was seen last, and since when it is so.
+/// The last observed state of a rebuild, and since when it has not changed.
 #[derive(Debug, Default)]
 pub(crate) struct Standstill(Option<(Reached, Instant)>);
 
@@ -14,12 +14,12 @@ pub(crate) struct Standstill(Option<(Reached, Instant)>);
 struct Reached {
     wanted: i64,
     control: Control,
-    /// Of the generation that catches up.
+    /// The position of the generation that catches up.
     position: Option<Position>,
 }
 
 impl Standstill {
-    /// `wanted` is the generation that there is work for, if any; `position` how far the one that catches up is.
+    /// `wanted` is the generation that there is work for, if any. `position` is how far the generation that catches up is.
     pub(crate) fn look(
         &mut self,
         wanted: Option<i64>,
@@ -32,7 +32,7 @@ impl Standstill {
             return None;
         };
         let mut control = control.clone();
-        // Who builds it: one that takes the other's place has not moved it.
+        // The builder does not count: a builder that takes over from another one has made no progress by that.
         if let Some(building) = &mut control.building {
             building.owner.clear();
             building.fence = 0;
@@ -81,7 +81,7 @@ mod tests {
             standstill.look(Some(2), &control, caught_up, at(90)),
             Some(Duration::ZERO)
         );
-        // Done; the next one begins anew.
+        // The rebuild is done. The next one starts from zero.
         assert_eq!(standstill.look(None, &control, caught_up, at(100)), None);
         assert_eq!(
             standstill.look(Some(2), &control, caught_up, at(110)),

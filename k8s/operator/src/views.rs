@@ -1,4 +1,4 @@
-//! What the views' database tells about the projection, and what it is told.
+//! What the operator reads from the views' database, and what it writes there.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use tokio::time::Instant;
 use views::generation::{Control, Generations, Phase};
 use views::subscription_name;
 
-/// How long a look waits for a mark that it has just written: an idle projection passes it within milliseconds.
+/// How long one observation waits for a mark that it has just written. An idle projection passes the mark within milliseconds.
 const PASSES_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The state at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Observed {
-    /// None where no projector has opened the database yet.
+    /// None if no projector has opened the database yet.
     pub control: Option<Control>,
     /// The lowest checkpoint.
     pub position: Option<Position>,
-    /// The same, of a generation that is built and catches up.
+    /// The lowest checkpoint of a generation that catches up.
     pub catching_up: Option<Position>,
-    /// How far the generation that is read is behind. None while nobody follows.
+    /// How far the generation that is read is behind. None while nobody follows it.
     pub lag: Option<Duration>,
     pub dead_letters: i64,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Views {
     store: OnceCell<EventStore>,
     generations: Generations,
     dead_letters: DeadLetters,
-    /// A mark that has not gone by yet, and since when it is waited for.
+    /// A mark that the generation has not passed yet, and since when the operator waits for that.
     outstanding: Mutex<Option<(Position, Instant)>>,
 }
 
@@ -91,9 +91,9 @@ impl Views {
         })
     }
 
-    /// Tells the projectors to stop following, or to go on.
+    /// Tells the projectors to stop following events, or to continue.
     pub(crate) async fn pause(&self, paused: bool) -> Result<(), Error> {
-        // What could not go by while nobody followed says nothing about the time after.
+        // The delay of a mark during the pause says nothing about the time afterwards.
         self.remember(None);
         self.databases
             .connections
@@ -109,7 +109,7 @@ impl Views {
         Ok(leases.iter().map(|lease| lease.position).min().filter(|_| complete))
     }
 
-    /// How long a mark takes to go by every partition. One that does not is waited for from look to look.
+    /// How long a mark takes until every partition has passed it. If that is not soon, later observations wait for the same mark.
     async fn lag(&self, generation: i64) -> Result<Duration, Error> {
         let (mark, since) = match self.outstanding() {
             Some(outstanding) => outstanding,

@@ -1,4 +1,4 @@
-//! What a client gets wrong: the answer names it, and is never a 500.
+//! Tests bad requests of a client: the response names the mistake, and is never a 500.
 
 use model::clock::Clock;
 use model::ids::{PostId, UserId};
@@ -139,7 +139,7 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
         );
         assert!(answer.fields().is_empty());
     }
-    // Who follows nobody and has posted nothing has an empty timeline, not a missing one.
+    // A user who follows nobody and has posted nothing has an empty timeline, not a missing one.
     let empty = service.get("/v1/timelines/home", Caller::User(ada)).await;
     assert_eq!(
         (

@@ -1,4 +1,4 @@
-//! Reading one's own writes: the cache and the token.
+//! Tests reading your own writes: the cache and the token.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ async fn a_query_that_waited_in_vain_is_503_with_retry_after() {
         assert!(begun.elapsed() >= Duration::from_millis(200));
     }
     assert_eq!(service.metric("consistency_timeouts_total").await, 4.0);
-    // Later it is answered.
+    // After the checkpoint, the query is answered.
     service.settle().await;
     assert_eq!(
         service
@@ -104,7 +104,7 @@ async fn every_partition_of_the_token_counts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_another_store_is_ignored_and_one_of_the_future_refused() {
-    // The tests' clock stands in another year than the database's: with this skew nothing is ready, but it answers.
+    // The test clock is in another year than the database's clock. With this skew, the service is not ready, but it answers.
     let settings = [("consistency.max_wait", "200ms"), ("clock.max_skew", "1s")];
     let mut service = Service::start_unready(&settings).await;
     eventually("following", async || {
@@ -129,7 +129,7 @@ async fn a_token_of_another_store_is_ignored_and_one_of_the_future_refused() {
             .status,
         200
     );
-    // The clock of this process may be the slower one, by a second.
+    // The clock of this process may be behind by a second.
     for (ahead, status) in [(1, 503), (10, 400), (59, 400), (120, 400)] {
         let token = service.token(far(ahead)).to_string();
         let answer = service.get_with(path, Caller::Nobody, &token).await;
@@ -138,7 +138,7 @@ async fn a_token_of_another_store_is_ignored_and_one_of_the_future_refused() {
             assert_eq!(answer.body["errors"][0]["field"], "Consistency-Token");
         }
     }
-    // The database's clock was put ahead, and its time never goes back: what it is now known to have come to is believed.
+    // The database's clock was set ahead, and its time never goes back. A position that the service has seen in the database is believed.
     let leases = service.database.collection::<Document>("leases");
     let ahead = doc! { "$set": { "position": far(60) } };
     leases.update_one(doc! { "partition": 17 }, ahead).await.unwrap();
@@ -179,7 +179,7 @@ async fn who_waits_for_the_views_keeps_nobody_from_being_answered() {
         })
         .await;
     };
-    // One by one: two that come at once, before they wait, would fill the places.
+    // One by one. Two that come at the same time, before they wait, would fill the places.
     for count in 1..=4 {
         wait(&mut waiting, ada);
         all_wait(f64::from(count)).await;
@@ -215,7 +215,7 @@ async fn what_is_in_memory_is_never_older_than_the_token() {
         service.store.edit(post, &format!("text {round}"));
         service.store.rename(ada, &format!("Ada {round}"));
         service.store.like(bob, post, round % 2 == 1);
-        // Another reader loads the documents into memory at any moment of this.
+        // Another reader loads the documents into the cache at any moment of this.
         let reader = service.reader(&path, Caller::User(bob));
         service.settle().await;
         reader.await.unwrap();

@@ -1,4 +1,4 @@
-//! Views that do not hold yet what the event store does: they are not served.
+//! Tests views that do not yet contain what the event store has: they are not served.
 
 use bson::{Document, doc};
 use event_log::event_store::{EVENTS, RecordedEvent};
@@ -8,7 +8,7 @@ use model::ids::UserId;
 
 use crate::service::{Caller, Instance, Service, eventually, texts};
 
-/// Why the service is not ready, by the check of that name; empty if it is.
+/// The reason of that check why the service is not ready. Empty if it is ready.
 async fn not_ready(service: &Service, url: &str) -> String {
     let body = service.fetch(&format!("{url}/readyz"), Caller::Nobody, None).await.body;
     let checks = body["checks"].as_array().unwrap();
@@ -28,7 +28,7 @@ async fn expect_refusal(service: &Service, reader: UserId, reason: &str) {
     assert!(detail.contains(reason), "{detail}");
 }
 
-/// Puts the events into the event store, where the service only looks whether there are any.
+/// Puts the events into the event store. The service only checks whether there are any.
 async fn append_all(service: &Service) {
     let events = service.events.collection::<RecordedEvent>(EVENTS);
     let log = service.store.log.iter().map(|delivery| &*delivery.recorded);
@@ -55,7 +55,7 @@ async fn a_lost_database_is_served_again_when_it_is_filled() {
         not_ready(&service, &service.url).await.contains(FILLED)
     })
     .await;
-    // The projector makes everything anew, and scans.
+    // The projector creates everything again, and scans.
     expect_refusal(&service, ada, FILLED).await;
     service.projected.views.ensure().await.unwrap();
     leases(&service).ensure(Position::ORIGIN).await.unwrap();
@@ -68,7 +68,7 @@ async fn a_lost_database_is_served_again_when_it_is_filled() {
     service.projected.deliver(&service.store.log).await;
     expect_refusal(&service, ada, FILLED).await;
 
-    // 63 of 64 are not all.
+    // The checkpoints of 63 of 64 partitions are not enough.
     let position = doc! { "$set": { "position": service.next_position() } };
     let checkpoints = service.database.collection::<Document>(LEASES);
     let but_one = doc! { "_id": { "$ne": "views-g1/63" } };
@@ -88,7 +88,7 @@ async fn a_lost_database_is_served_again_when_it_is_filled() {
     service.stop().await;
 }
 
-/// Nobody tells that the views are lost, as long as the state of the generations can't be read and no stream be opened.
+/// While the state of the generations can't be read, no stream can be opened. So nothing tells the service that the views are lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_that_are_lost_while_no_stream_is_open_are_not_served() {
     let mut service = Service::start().await;
@@ -120,7 +120,7 @@ async fn a_new_and_empty_store_is_ready_at_once() {
         service.fetch(&public, Caller::Nobody, None).await.ids(),
         texts::<&str>([])
     );
-    // With leases it is no other, until there is something to scan.
+    // New leases make no difference until there is something to scan.
     leases(&service).ensure(Position::ORIGIN).await.unwrap();
     assert_eq!(service.fetch(&public, Caller::Nobody, None).await.status, 200);
     service.store.register("ada");

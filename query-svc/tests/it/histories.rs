@@ -1,4 +1,4 @@
-//! Home timelines after random histories, in both directions.
+//! Tests home timelines after random histories, in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::fixture::timelines;
 use crate::home::expected;
 use crate::service::{Caller, Service};
 
-/// What happens in a random history.
+/// Generates what happens in a random history.
 struct Happening {
     random: StdRng,
     follows: BTreeSet<(UserId, UserId)>,

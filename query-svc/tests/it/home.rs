@@ -1,4 +1,4 @@
-//! `/v1/timelines`: the home timeline by its definition, whatever it was made of.
+//! Tests `/v1/timelines`: the home timeline equals its definition, whatever it was made of.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::definition;
 use crate::fixture::timelines;
 use crate::service::{Caller, Service, eventually, named, texts};
 
-/// What the definition says, from the events.
+/// The home timeline by its definition, from the events.
 pub(crate) fn expected(service: &Service, owner: UserId) -> Vec<String> {
     texts(definition::home_timeline(&service.store.log, owner))
 }
@@ -110,7 +110,7 @@ async fn entries_that_are_left_out_never_make_a_page_short() {
     service.stop().await;
 }
 
-/// A timeline that became too long has its floor where the window ends; the entries below are still there for a while.
+/// The floor of a timeline that became too long is at the end of the window. The entries below still exist for a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn entries_below_the_floor_do_not_count_in_either_direction() {
     let mut service = Service::start().await;
@@ -142,7 +142,7 @@ async fn entries_below_the_floor_do_not_count_in_either_direction() {
     service.stop().await;
 }
 
-/// The window is 4: nearly all of this lies below the floor.
+/// The window is 4, so nearly all posts are below the floor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_posts_deep_there_is_no_gap_and_no_double() {
     let mut service = Service::start().await;
@@ -156,7 +156,7 @@ async fn two_thousand_posts_deep_there_is_no_gap_and_no_double() {
         }
     }
     service.settle().await;
-    // A follow of somebody with more than the window raises the floor.
+    // The followee has more posts than the window, so the follow raises the floor.
     service.store.follow(ada, eve);
     let newest = service.store.post(bob, "newest");
     service.settle().await;
@@ -168,7 +168,7 @@ async fn two_thousand_posts_deep_there_is_no_gap_and_no_double() {
     assert!(service.metric("home_page_steps_total{kind=\"below_floor\"}").await >= 1.0);
     assert!(service.metric("home_page_steps_total{kind=\"stored\"}").await >= 1.0);
 
-    // Upwards from the very end, as a client does that polls: the same, nothing skipped.
+    // The same list upwards from the end, as a client polls: nothing is skipped.
     service.pass(Duration::from_secs(60)).await;
     let caller = Caller::User(ada);
     assert_eq!(service.climb("/v1/timelines/home", caller, 100).await, all);
@@ -213,7 +213,7 @@ async fn posts_of_large_accounts_are_merged_in_once() {
     }
     let large = service.metric("home_page_steps_total{kind=\"large\"}").await;
     assert!(large >= 1.0);
-    // Who no longer follows is spared the look.
+    // After an unfollow, the page no longer looks up the account's posts.
     service.store.unfollow(ada, star);
     service.settle().await;
     assert_eq!(service.home(ada, 100).await, expected(&service, ada));
@@ -238,7 +238,7 @@ async fn an_idle_owner_wakes_by_reading_and_misses_nothing() {
     service.settle().await;
     let header = async |service: &Service| service.projected.views.home_timelines.header(ada).await.unwrap();
 
-    // Who verifies sees everything and wakes nobody.
+    // A verifier sees everything and wakes nobody.
     for limit in [1, 3, 100] {
         let verified = service.walk("/v1/timelines/home", Caller::Verifier(ada), limit).await;
         assert_eq!(verified, expected(&service, ada), "limit {limit}");
@@ -265,7 +265,7 @@ async fn an_idle_owner_wakes_by_reading_and_misses_nothing() {
     service.stop().await;
 }
 
-/// A floor that is made from a clock that is behind would lie below posts that were never written for the owner.
+/// A floor from a clock that is behind would be below posts that were never written for the owner.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_clock_that_is_off_nobody_wakes_and_nothing_is_missed() {
     let mut service = Service::start_unready(&[("clock.max_skew", "1s")]).await;
@@ -324,13 +324,13 @@ async fn who_polls_gets_late_posts_too() {
     let page = service.get("/v1/timelines/home?limit=20", Caller::User(ada)).await;
     let newest: PostId = page.ids()[0].parse().unwrap();
     let prev = page.body["prev"].as_str().unwrap();
-    // All that has been handled was shown, or lies on the next pages.
+    // Everything that was handled was shown, or is on the next pages.
     let again = service
         .get(&format!("/v1/timelines/home?limit=100&after={prev}"), Caller::User(ada))
         .await;
     assert_eq!(again.ids(), texts::<PostId>([]));
 
-    // A post whose id is older than the newest one that was shown, because its clock was behind.
+    // This post has an older id than the newest one that was shown, because its clock was behind.
     service.clock.rewind(Duration::from_secs(5));
     let late = service.store.post(bob, "late");
     service.clock.advance(Duration::from_secs(5));
@@ -356,7 +356,7 @@ async fn prev_is_not_above_what_the_slowest_partition_has_handled() {
     service.store.follow(ada, bob);
     service.settle().await;
     let handled = service.clock.now();
-    // The views show a post, but no checkpoint says that the partitions have come so far.
+    // The views show a post, but no checkpoint has reached it.
     service.clock.advance(Duration::from_secs(100));
     let post = service.store.post(bob, "new");
     service.project().await;
@@ -377,7 +377,7 @@ async fn prev_is_not_above_what_the_slowest_partition_has_handled() {
     service.stop().await;
 }
 
-/// More followees than are asked for without a guess of how far back a page reaches, and below the floor at that.
+/// The owner has more followees than one query reads without a guess of how far back a page reaches, and the page is below the floor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_followees_are_looked_up_in_short_ranges() {
     let mut service = Service::start().await;

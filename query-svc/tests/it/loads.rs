@@ -1,4 +1,4 @@
-//! How often documents are read from the database, and in how many answers.
+//! Tests how often documents are read from the database, and in how many replies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ async fn loads(service: &Service, documents: &str) -> f64 {
         .await
 }
 
-/// What a page says of a post that is on it.
+/// The likes of a post, as a page shows them.
 async fn likes(service: &Service, post: PostId) -> u64 {
     let page = service
         .get_now("/v1/timelines/public?limit=1", Caller::Nobody)
@@ -32,7 +32,7 @@ async fn likes(service: &Service, post: PostId) -> u64 {
     page["items"][0]["counts"]["likes"].as_u64().unwrap()
 }
 
-/// A thousand likes arrive by ten at a time, and after each ten the page is read.
+/// A thousand likes arrive, ten at a time. After each ten, the page is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_that_everybody_likes_is_loaded_once() {
     let mut service = Service::start().await;
@@ -72,7 +72,7 @@ async fn a_hundred_pages_at_once_load_a_post_once() {
     service.stop().await;
 }
 
-/// Of posts that are known, nothing but the event is asked for.
+/// Known posts are not loaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_polls_loads_no_post_that_is_known() {
     let mut service = Service::start().await;
@@ -94,7 +94,7 @@ async fn who_polls_loads_no_post_that_is_known() {
     service.stop().await;
 }
 
-/// A client that counts how often it had to ask for more of an answer.
+/// A client that counts how often it needed more than one reply to a query.
 async fn counting_client(uri: &str) -> (Client, Arc<AtomicUsize>) {
     let asked_for_more = Arc::new(AtomicUsize::new(0));
     let counter = asked_for_more.clone();
@@ -109,7 +109,7 @@ async fn counting_client(uri: &str) -> (Client, Arc<AtomicUsize>) {
     (Client::with_options(options).unwrap(), asked_for_more)
 }
 
-/// A page of a hundred asks for 101, with what is reposted for more, and for what the reader has done with each.
+/// A page of a hundred reads 101 entries, more posts because of the reposted ones, and what the reader has done with each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_longest_page_comes_in_one_answer_from_each_view() {
     let mut service = Service::start().await;
@@ -129,7 +129,7 @@ async fn the_longest_page_comes_in_one_answer_from_each_view() {
         };
         doc! { "_id": id, "a": ada }
     };
-    // Those of the projection were trimmed.
+    // The projection has trimmed its own entries.
     let entries = service
         .database
         .collection::<Document>(service.projected.views.home_timelines.name());
@@ -139,7 +139,7 @@ async fn the_longest_page_comes_in_one_answer_from_each_view() {
     let uri = service.environment.get(&variable("mongodb.uri")).unwrap();
     let (client, asked_for_more) = counting_client(uri).await;
     let views = Views::new(&client.database(service.database.name()), 1);
-    // Only what lies above the floor is left of a page, but all of it is read.
+    // The page contains only the entries above the floor, but all entries are read.
     views.home_timelines.page(ada, Range::newest(101)).await.unwrap();
     assert_eq!(asked_for_more.load(Ordering::SeqCst), 0, "for the home timeline");
     assert_eq!(views.posts.live_by_ids(&posts).await.unwrap().len(), 120);

@@ -1,9 +1,6 @@
-//! query-svc against a real database.
+//! Tests of query-svc with a real database.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error has nothing better to do than to panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic on an error")]
 
 mod bad_input;
 mod consistency;

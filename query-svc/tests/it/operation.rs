@@ -1,4 +1,4 @@
-//! How query-svc runs: what it says of itself, and what it does when something it needs is gone.
+//! Tests how query-svc runs: what it reports about itself, and what it does when something that it needs is gone.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ async fn probes_metrics_and_documentation_are_served() {
     service.stop().await;
 }
 
-/// Dropping a collection drops its documents without a change of any of them. The stream breaks by it, and the cache
-/// goes with the stream; if it stayed, the follow would be seen for ever.
+/// Dropping a collection drops its documents without a change event for each of them. The stream ends, and the cache is cleared with it. If
+/// the cache stayed, it would show the follow forever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_the_stream_breaks_nothing_is_answered_from_memory() {
     let mut service = Service::start().await;
@@ -67,7 +67,7 @@ async fn when_the_stream_breaks_nothing_is_answered_from_memory() {
     })
     .await;
     service.wait_until_ready(&service.url).await;
-    // The new stream is as good as the first.
+    // The new stream works like the first one.
     service.projected.views.ensure().await.unwrap();
     service.store.follow(ada, bob);
     service.settle().await;
@@ -78,7 +78,7 @@ async fn when_the_stream_breaks_nothing_is_answered_from_memory() {
     service.stop().await;
 }
 
-/// As long as the state of the generations can't be read, no stream can be opened.
+/// While the state of the generations can't be read, no stream can be opened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_no_stream_is_open_everything_is_answered_from_the_database() {
     let mut service = Service::start().await;
@@ -103,7 +103,7 @@ async fn while_no_stream_is_open_everything_is_answered_from_the_database() {
     })
     .await;
 
-    // Who reads in between leaves nothing behind.
+    // A read in between leaves nothing in the cache.
     for round in 0..3 {
         service.store.rename(ada, &format!("Ada {round}"));
         service.project().await;
@@ -199,7 +199,7 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
         })
         .await;
     }
-    // Both said so, and the token means the checkpoints of the new subscription.
+    // Both readers have confirmed, and the token refers to the checkpoints of the new subscription.
     eventually("confirmed", async || {
         generations.readers_confirmed(2, clock.now()).await.unwrap()
     })
@@ -229,7 +229,7 @@ async fn a_new_generation_is_read_as_soon_as_it_is_the_active_one() {
     service.stop().await;
 }
 
-/// What a projector does in a rebuild, up to the switch; only the new generation knows that Ada's name is "New".
+/// Does what a projector does in a rebuild, up to the switch. Only the new generation knows that Ada's name is "New".
 async fn second_generation(service: &mut Service, ada: UserId) -> (Generations, Term) {
     let clock = service.clock.clone();
     let generations = Generations::new(service.database.clone(), clock.clone());
@@ -261,7 +261,7 @@ async fn second_generation(service: &mut Service, ada: UserId) -> (Generations, 
     (generations, term)
 }
 
-/// The way to a database, which can be cut.
+/// A connection to a database, which a test can cut.
 struct Link {
     uri: String,
     open: watch::Sender<bool>,
@@ -296,7 +296,7 @@ impl Link {
     }
 }
 
-/// Cut off for longer than its claim lasts, a service finds another generation active, and its own perhaps gone.
+/// A service that is cut off for longer than its claim lasts finds another generation active. Its own generation may be gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_generation_that_became_active_while_the_claim_ran_out_is_read() {
     let mut server = local_mongodb::Server::start_ephemeral().await.unwrap();
@@ -352,7 +352,7 @@ async fn a_configuration_that_can_not_work_stops_the_start() {
     service.stop().await;
 }
 
-/// The process is there, its sockets are open, and it says nothing.
+/// The process exists and its sockets are open, but it answers nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_hangs_is_taken_for_what_it_is() {
     let mut server = local_mongodb::Server::start_ephemeral().await.unwrap();

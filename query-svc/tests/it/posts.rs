@@ -89,7 +89,7 @@ async fn posts_for_followers_are_nowhere_for_others() {
         async |caller| ids_of(&service.get(&format!("/v1/posts/{open}/thread"), caller).await.body["replies"]);
     assert_eq!(replies(Caller::User(eve)).await, Vec::<String>::new());
     assert_eq!(replies(Caller::User(bob)).await, texts([closed]));
-    // A hidden ancestor ends the thread upwards.
+    // The ancestors end at one that is hidden.
     let ancestors =
         async |caller| ids_of(&service.get(&format!("/v1/posts/{answer}/thread"), caller).await.body["ancestors"]);
     assert_eq!(ancestors(Caller::User(eve)).await, Vec::<String>::new());
@@ -131,7 +131,7 @@ async fn a_thread_has_ancestors_and_pages_of_direct_replies() {
         .get(&format!("/v1/posts/{post}/thread?limit=2"), Caller::Nobody)
         .await;
     assert_eq!(thread.body["post"]["id"], post.to_string());
-    // The fifty nearest, in the order of the conversation.
+    // The fifty nearest ancestors, in the order of the conversation.
     assert_eq!(ids_of(&thread.body["ancestors"]), texts(chain[10..60].to_vec()));
     assert_eq!(ids_of(&thread.body["replies"]), texts([replies[4], replies[3]]));
     let next = thread.body["next"].as_str().unwrap();
@@ -158,7 +158,7 @@ async fn a_thread_has_ancestors_and_pages_of_direct_replies() {
         .await;
     assert_eq!(ids_of(&thread.body["replies"]), texts([below]));
 
-    // What was deleted hides all before it; the thread of a repost is that of its original.
+    // A deleted post hides all posts before it. The thread of a repost is that of its original.
     let repost = service.store.repost(ada, post);
     service.store.delete_post(chain[58]);
     service.settle().await;
@@ -192,7 +192,7 @@ async fn likes_and_reposts_list_users_newest_first() {
 
     let likes = texts([4, 3, 1, 0].map(|n| fans[n]));
     let reposts = texts([ada].into_iter().chain([4, 3, 2, 0].map(|n| fans[n])));
-    // Of a repost they are those of its original.
+    // For a repost, the result is that of its original.
     for id in [post, own] {
         for limit in [1, 3, 50] {
             assert_eq!(
@@ -279,7 +279,7 @@ async fn history_has_every_text_and_none_of_a_deleted_post() {
     service.stop().await;
 }
 
-/// What most readers may not see costs them a page that is short, and strangers nothing at all.
+/// Replies that most readers may not see make their pages short. For strangers, they change nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_for_followers_keep_nobody_from_the_others() {
     let mut service = Service::start().await;
@@ -297,7 +297,7 @@ async fn answers_for_followers_keep_nobody_from_the_others() {
     service.settle().await;
     let path = format!("/v1/posts/{post}/thread?limit=20");
     let replies = |answer: &Answer| ids_of(&answer.body["replies"]);
-    // An index of its own has what strangers see.
+    // A separate index contains what strangers see.
     let page = service.get(&path, Caller::Nobody).await;
     assert_eq!(
         (replies(&page), &page.body["next"]),
@@ -308,7 +308,7 @@ async fn answers_for_followers_keep_nobody_from_the_others() {
         (page.ids(), &page.body["next"]),
         (texts::<PostId>([]), &serde_json::Value::Null)
     );
-    // Who might see some of them looks at a bounded number, and goes on from there.
+    // For a reader who might see some of the replies, a page reads a limited number of them. The next page continues from there.
     let page = service.get(&path, Caller::User(ada)).await;
     assert_eq!(replies(&page), texts::<PostId>([]));
     let next = page.body["next"].as_str().unwrap();
@@ -317,7 +317,7 @@ async fn answers_for_followers_keep_nobody_from_the_others() {
         (replies(&page), &page.body["next"]),
         (texts([open]), &serde_json::Value::Null)
     );
-    // Who follows their author has them at once.
+    // A follower of their author gets them at once.
     let page = service.get(&path, Caller::User(bob)).await;
     assert_eq!(replies(&page), texts(closed.iter().rev().take(20)));
     service.stop().await;

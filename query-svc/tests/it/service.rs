@@ -1,4 +1,4 @@
-//! query-svc as it runs, on views that a test fills from events.
+//! A running query-svc, on views that a test fills from events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::fixture::{Projected, StandingClock, Store, clock};
 
-/// How long anything that a test waits for may take.
+/// How long a test waits for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running query-svc.
@@ -51,7 +51,7 @@ impl Instance {
     }
 }
 
-/// Someone who asks.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Caller {
     Nobody,
@@ -60,7 +60,7 @@ pub(crate) enum Caller {
     Verifier(UserId),
 }
 
-/// An answer, taken apart.
+/// The parts of a response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -84,7 +84,7 @@ impl Answer {
             .collect()
     }
 
-    /// Whom or what a refusal names.
+    /// The fields that a refusal names.
     pub(crate) fn fields(&self) -> Vec<&str> {
         assert_eq!(
             self.header("content-type"),
@@ -102,7 +102,7 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<StandingClock>,
     pub(crate) store: Store,
     pub(crate) projected: Projected,
-    /// Of the views.
+    /// The database of the views.
     pub(crate) database: Database,
     pub(crate) events: Database,
     pub(crate) environment: Environment,
@@ -121,14 +121,14 @@ impl Service {
         Self::start_with(&[]).await
     }
 
-    /// With more of the configuration set, as `("timelines.wake_margin", "5s")`.
+    /// Starts it with further settings, such as `("timelines.wake_margin", "5s")`.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let service = Self::start_unready(settings).await;
         service.wait_until_ready(&service.url).await;
         service
     }
 
-    /// One that need not ever say that it is ready.
+    /// Starts it without waiting until it is ready.
     pub(crate) async fn start_unready(settings: &[(&str, &str)]) -> Self {
         event_log::crypto::install_provider();
         let database = TestDatabase::new().await;
@@ -140,7 +140,7 @@ impl Service {
         Self::start_in(&uri, names, Some(database), settings).await
     }
 
-    /// On a server of the test's own.
+    /// Starts it with a database server of the test's own.
     pub(crate) async fn start_on(uri: &str, settings: &[(&str, &str)]) -> Self {
         event_log::crypto::install_provider();
         let service = Self::start_in(uri, ("events".to_owned(), "views".to_owned()), None, settings).await;
@@ -167,7 +167,7 @@ impl Service {
             ("rate_limit.enabled", "false"),
             ("shutdown.drain_delay", "0s"),
             ("timelines.note_visit_every", "60s"),
-            // The tests' clock stands in another year.
+            // The test clock is in another year.
             ("clock.max_skew", "3650d"),
             ("auth.signing_key", &key),
         ];
@@ -221,14 +221,13 @@ impl Service {
         .await;
     }
 
-    /// Works all new events into the views, as the projector would, and says so by checkpoints. Requests from now on wait
-    /// for them.
+    /// Applies all new events to the views, as the projector would, and writes checkpoints. From now on, requests wait for them.
     pub(crate) async fn settle(&mut self) {
         self.project().await;
         self.checkpoint().await;
     }
 
-    /// Works all new events into the views and says nothing.
+    /// Applies all new events to the views, without a checkpoint.
     pub(crate) async fn project(&mut self) {
         let mut new = self.store.log[self.projected_to..].to_vec();
         let position = self.next_position();
@@ -236,7 +235,7 @@ impl Service {
             delivery.position = Some(position);
         }
         self.projected_to = self.store.log.len();
-        // What comes together and is of one audience goes in one batch, as a partition's worker would do it.
+        // Neighbouring events of one audience go in one batch, as in a partition task.
         for batch in new.chunk_by(|a, b| a.event.audience() == b.event.audience()) {
             event_log::subscription::Handler::handle(&self.projected.projection, batch)
                 .await
@@ -244,7 +243,7 @@ impl Service {
         }
     }
 
-    /// Says that everything up to now is in the views.
+    /// Writes checkpoints that say that everything up to now is in the views.
     pub(crate) async fn checkpoint(&mut self) {
         self.position = self.next_position();
         let all = doc! { "subscription": format!("views-g{}", self.projected.views.generation()) };
@@ -267,7 +266,7 @@ impl Service {
         })
     }
 
-    /// What a command would have answered.
+    /// The token that a command would return.
     pub(crate) fn token(&self, position: Position) -> ConsistencyToken {
         let mut token = ConsistencyToken::new(self.store_id);
         for partition in Partition::all() {
@@ -276,18 +275,18 @@ impl Service {
         token
     }
 
-    /// Asks, and waits for the last checkpoint, so that what was settled is seen.
+    /// Sends a request that waits for the last checkpoint, so that it sees what was settled.
     pub(crate) async fn get(&self, path: &str, caller: Caller) -> Answer {
         self.get_with(path, caller, &self.token(self.position).to_string())
             .await
     }
 
-    /// Asks, with some `Consistency-Token`.
+    /// Sends a request with this `Consistency-Token`.
     pub(crate) async fn get_with(&self, path: &str, caller: Caller, token: &str) -> Answer {
         self.fetch(&format!("{}{path}", self.url), caller, Some(token)).await
     }
 
-    /// Asks for whatever there is now.
+    /// Sends a request without a token, for the current state.
     pub(crate) async fn get_now(&self, path: &str, caller: Caller) -> Answer {
         self.fetch(&format!("{}{path}", self.url), caller, None).await
     }
@@ -303,7 +302,7 @@ impl Service {
         answer(request).await
     }
 
-    /// Somebody else who asks the same a few times, at any moment of what the test does meanwhile.
+    /// Another reader, who sends the same request a few times while the test continues.
     pub(crate) fn reader(&self, path: &str, caller: Caller) -> JoinHandle<()> {
         let mut request = self.http.get(format!("{}{path}", self.url));
         if let Some(token) = self.access_token(caller) {
@@ -341,7 +340,7 @@ impl Service {
         Some(self.signer.issue(&subject).unwrap().token)
     }
 
-    /// All pages of a list from the newest on, in chunks; fails if one is short before the end.
+    /// Reads all pages of a list from the newest item on. Fails if a page is short before the end.
     pub(crate) async fn walk(&self, path: &str, caller: Caller, limit: usize) -> Vec<String> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let mut all = Vec::new();
@@ -361,9 +360,10 @@ impl Service {
         }
     }
 
-    /// All of a list from the oldest item on, page by page as a client polls; newest first, as [`Service::walk`] has it.
+    /// Reads a whole list from the oldest item on, page by page, as a client polls. Returns it with the newest first, as [`Service::walk`]
+    /// does.
     ///
-    /// Time has to have passed since the newest item, or the last pages would come again and again.
+    /// Some time must have passed since the newest item. Otherwise the last pages would come again and again.
     pub(crate) async fn climb(&self, path: &str, caller: Caller, limit: usize) -> Vec<String> {
         let mut all = Vec::new();
         let mut cursor = "AAAAAAAAAAAAAAAAAAAAAA".to_owned();
@@ -379,7 +379,7 @@ impl Service {
         }
     }
 
-    /// So much time passes, and all partitions see it pass.
+    /// Advances the clock and the checkpoints of all partitions.
     pub(crate) async fn pass(&mut self, time: Duration) {
         self.clock.advance(time);
         self.settle().await;
@@ -389,7 +389,7 @@ impl Service {
         self.walk("/v1/timelines/home", Caller::User(owner), limit).await
     }
 
-    /// The value of a counter on `/metrics`, summed up over its labels.
+    /// The value of a counter on `/metrics`, summed over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let text = self
             .http
@@ -426,7 +426,7 @@ fn seconds(clock: &StandingClock) -> u32 {
     u32::try_from(clock.now().timestamp()).unwrap()
 }
 
-/// Waits until something is so.
+/// Waits until the condition holds.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
@@ -439,7 +439,7 @@ pub(crate) fn texts<I: ToString>(ids: impl IntoIterator<Item = I>) -> Vec<String
     ids.into_iter().map(|id| id.to_string()).collect()
 }
 
-/// JSON for a snapshot: ids and cursors get names in the order in which they appear.
+/// JSON for a snapshot. Ids and cursors get names in the order in which they appear.
 pub(crate) fn named(value: &Value, known: &[(&str, String)]) -> Value {
     let mut names: BTreeMap<String, String> = known
         .iter()

@@ -49,7 +49,7 @@ async fn a_deleted_user_vanishes_everywhere() {
     let reply = service.store.write(ada, "a reply", Some(theirs), Visibility::Public);
     service.store.like(ada, theirs, true);
     service.settle().await;
-    // All of it is in memory.
+    // The cache has everything.
     assert_eq!(service.home(bob, 10).await, texts([reply, repost, theirs, post]));
     assert_eq!(service.get("/v1/users/@ada", Caller::Nobody).await.status, 200);
     assert_eq!(
@@ -130,7 +130,7 @@ async fn followers_and_following_come_newest_first_in_pages() {
     }
     service.store.unfollow(others[3], ada);
     service.store.unfollow(ada, others[3]);
-    // Who comes back is the newest again.
+    // A follower who comes back is the newest again.
     service.store.unfollow(others[0], ada);
     service.store.follow(others[0], ada);
     service.settle().await;
@@ -190,7 +190,7 @@ async fn a_users_posts_include_reposts_and_hide_what_is_for_followers() {
             "{caller:?}"
         );
     }
-    // Only as long as one follows.
+    // After an unfollow, posts for followers are no longer shown.
     service.store.unfollow(bob, ada);
     service.settle().await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! `bookmarks`: the posts that each user keeps.
 //!
-//! A row counts for nothing elsewhere, so that each is written by itself, outside of the transactions of [`super::rows`]. A collection
-//! of its own, because programs of the version before read each row of `relations` and would not know this kind.
+//! No count elsewhere depends on a row, so each row is written by itself, outside the transactions of [`super::rows`]. Bookmarks have a
+//! collection of their own, because programs of the previous version read each row of `relations` and would not know this kind.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, doc};
@@ -24,9 +24,9 @@ pub const NAME: &str = "bookmarks";
 pub struct Bookmark {
     pub user: UserId,
     pub post: PostId,
-    /// The event that made it: lists are ordered by it, and it is their cursor.
+    /// The event that made it. Lists are ordered by it, and use it as their cursor.
     pub order: EventId,
-    /// Where that event stands in the commit order; unknown of what a scan has found.
+    /// The position of that event in the commit order. Unknown if a scan has found the event.
     #[serde(default)]
     pub position: Option<Position>,
 }
@@ -61,7 +61,7 @@ impl Bookmarks {
         Ok(())
     }
 
-    /// What a user keeps, the latest first.
+    /// The bookmarks of a user, newest first.
     pub async fn of_user(&self, user: UserId, range: Range<EventId>) -> Result<Vec<Bookmark>, Error> {
         let mut filter = doc! { "user": user, "live": true };
         range.bound(&mut filter, "order");
@@ -70,8 +70,8 @@ impl Bookmarks {
         Ok(range.newest_first(found.await?.try_collect().await?))
     }
 
-    /// Works the bookmarks among these events into the rows. The guard is the version: a row that is newer is not found, and inserting
-    /// it again meets its `_id`.
+    /// Applies the bookmarks among these events to the rows. The first write makes a stub for each row that is missing. The second write
+    /// has the guard: it does not find a row that is newer than its event.
     pub(super) async fn apply(&self, batch: &[Delivery]) -> Result<(), Error> {
         let mut stubs = Vec::new();
         let mut updates = Vec::new();

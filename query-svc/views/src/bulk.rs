@@ -1,15 +1,15 @@
-//! Several updates of one collection in one command.
+//! Sends several updates of one collection in one command.
 //!
-//! The `update` command takes them in every version of MongoDB; the driver's `bulk_write` needs version 8.
+//! The `update` command accepts several updates in every version of MongoDB. The driver's `bulk_write` needs version 8.
 
 use bson::{Bson, Document, doc};
 use event_log::mongo::is_duplicate_key;
 use mongodb::error::{CommandError, Error, ErrorKind, WriteConcernError, WriteFailure};
 use mongodb::{ClientSession, Database};
 
-/// As many updates as one command takes, well below the server's 100,000 and its 48 MB.
+/// The most updates in one command. This is well below the server's limits of 100,000 updates and 48 MB.
 const COMMAND: usize = 1_000;
-/// How often an upsert that met another one of the same `_id` is tried again.
+/// How often an upsert is tried if it conflicts with another upsert of the same `_id`.
 const ATTEMPTS: usize = 5;
 
 const DUPLICATE_KEY: i32 = 11_000;
@@ -23,7 +23,7 @@ pub(super) struct Update {
 }
 
 impl Update {
-    /// Changes the document, or makes it from what the filter and the update say.
+    /// Changes the document, or creates it from the filter and the update.
     pub(super) fn upsert(filter: Document, update: Document) -> Self {
         Self {
             filter,
@@ -51,7 +51,7 @@ impl Update {
     }
 }
 
-/// Inserts in a transaction. A duplicate key is a conflict there: another transaction made the row since it was looked for.
+/// Inserts in a transaction. A duplicate key is a conflict: another transaction has made the row since this one looked for it.
 pub(super) async fn insert_in(
     session: &mut ClientSession,
     database: &Database,
@@ -73,7 +73,7 @@ pub(super) async fn insert_in(
     }
 }
 
-/// Writes in a transaction. A duplicate key is a conflict there: another upsert of the same row came first.
+/// Writes in a transaction. A duplicate key is a conflict: another upsert of the same row came first.
 pub(super) async fn write_in(
     session: &mut ClientSession,
     database: &Database,
@@ -95,7 +95,7 @@ pub(super) async fn write_in(
     Ok(())
 }
 
-/// Writes each for itself, acknowledged by a majority. Answers how many documents were there and changed.
+/// Writes each update by itself, acknowledged by a majority. Returns how many documents existed and were changed.
 pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Update>) -> Result<u64, Error> {
     let mut open = updates;
     let mut modified = 0;
@@ -117,7 +117,7 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
                 .and_then(|count| u64::try_from(count).ok())
                 .unwrap_or(0);
             for failed in Failed::all(&reply) {
-                // Two upserts of one `_id` at once: the next attempt finds the other's document.
+                // Two upserts of one `_id` ran at the same time. The next attempt finds the other's document.
                 match chunk.get(failed.index) {
                     Some(update) if failed.code == DUPLICATE_KEY => again.push(update.clone()),
                     _ => return Err(failed.into()),
@@ -129,9 +129,9 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
         }
         open = again;
     }
-    // It passes: an error of a kind that is tried again for ever.
+    // The conflict is temporary, so the error has a kind that is retried without end.
     Err(std::io::Error::other(format!(
-        "{} upserts of {collection} met others {ATTEMPTS} times",
+        "{} upserts of {collection} conflicted with others {ATTEMPTS} times",
         open.len()
     ))
     .into())
@@ -139,14 +139,14 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
-    /// Another transaction came first: read again and decide again.
+    /// Another transaction came first. The caller must read and decide again.
     #[error("another transaction made the same row")]
     Conflict,
     #[error(transparent)]
     Database(#[from] Error),
 }
 
-/// An update that the server refused; the command itself succeeded.
+/// An update that the server refused, although the command succeeded.
 #[derive(Debug)]
 struct Failed {
     index: usize,
@@ -175,7 +175,7 @@ impl Failed {
     }
 }
 
-/// As if the command had failed: callers tell by the code whether time may help.
+/// The same error as if the command had failed, because callers decide by its code whether to retry.
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Error {
         match bson::deserialize_from_document::<CommandError>(failed.error) {
@@ -191,7 +191,7 @@ impl From<Failed> for WriteError {
     }
 }
 
-/// What was written may be rolled back, because no majority has acknowledged it.
+/// Fails if no majority has acknowledged the writes, because they may be rolled back then.
 fn acknowledged(reply: &Document) -> Result<(), Error> {
     match reply.get_document("writeConcernError") {
         Ok(error) => {
@@ -212,7 +212,7 @@ mod tests {
     fn a_refused_update_tells_whether_time_may_help() {
         let reply = |code: i32| doc! { "ok": 1, "n": 0, "writeErrors": [{ "index": 0, "code": code, "errmsg": "no" }] };
         let error = |code| Error::from(Failed::all(&reply(code)).remove(0));
-        // Stepped down in the middle of a command; a document that fails its validation.
+        // The primary stepped down during a command. A document failed its validation.
         assert!(is_transient(&error(10_107)));
         assert!(!is_transient(&error(121)));
         assert!(Failed::all(&doc! { "ok": 1, "n": 1, "nModified": 1 }).is_empty());

@@ -1,7 +1,7 @@
-//! Work that is cheaper done for many at once than side by side.
+//! Combines work that is cheaper when it is done for many callers at once.
 //!
-//! Whoever comes first takes the turn and works for all who queued up meanwhile; the others wait for their answer. The more
-//! there is to do, the more is done at once. (Flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010.)
+//! The first caller takes the turn and works for all callers that have queued up meanwhile. The others wait for their result. The more work
+//! there is, the larger the groups are. (Flat combining: Hendler, Incze, Shavit, Tzafrir, SPAA 2010.)
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -12,20 +12,20 @@ use futures_util::FutureExt;
 use mongodb::error::Error;
 use tokio::sync::{MutexGuard, oneshot};
 
-/// How it is done, whatever it is.
+/// The kind of work that is combined.
 pub(super) trait Job: Sync {
     type Work: fmt::Debug + Send + Sync;
-    /// For all whose work was done at once.
+    /// The result for all callers whose work was done together.
     type Answer: fmt::Debug + Clone + Send;
-    /// What goes from hand to hand with the turn.
+    /// The state that the holder of the turn has, and passes on.
     type State: fmt::Debug + Default + Send;
 
-    /// The most that is done at once, counted in the sizes of works.
+    /// The limit of a group, as the sum of the sizes of its works.
     const MOST: usize;
 
     fn size(work: &Self::Work) -> usize;
 
-    /// Does all of it. May be repeated, and cut off anywhere.
+    /// Does all the work. It may be repeated, and cancelled at any point.
     fn perform(
         &self,
         state: &mut Self::State,
@@ -55,7 +55,7 @@ impl<J: Job> Combiner<J> {
         }
     }
 
-    /// What the turn has, with nobody at work.
+    /// The state of the turn. While the guard is held, nobody works.
     pub(super) async fn state(&self) -> MutexGuard<'_, J::State> {
         self.turn.lock().await
     }
@@ -73,7 +73,7 @@ impl<J: Job> Combiner<J> {
                     biased;
                     answered = &mut answer => match answered {
                         Ok(result) => return result,
-                        // Whoever had the turn was cancelled in the middle of it: queue up again.
+                        // The holder of the turn was cancelled in the middle of its work, so queue up again.
                         Err(_) => break,
                     },
                     mut turn = self.turn.lock() => {
@@ -92,7 +92,7 @@ impl<J: Job> Combiner<J> {
             .push(waiting);
     }
 
-    /// The first ones that wait, as many as may be done at once.
+    /// Takes the first waiting works, as many as may be done at once.
     fn dequeue(&self) -> Vec<Waiting<J>> {
         let mut queue = self.queue.lock().expect("nobody panics while holding the queue");
         let mut size = 0;
@@ -103,7 +103,7 @@ impl<J: Job> Combiner<J> {
                 size <= J::MOST
             })
             .count();
-        // One that is too large for a group is a group of its own.
+        // A work that is too large for a group becomes a group of its own.
         let count = fitting.max(1).min(queue.len());
         queue.drain(..count).collect()
     }
@@ -117,16 +117,16 @@ impl<J: Job> Combiner<J> {
         let alone = group.len() == 1;
         for waiting in group {
             let result = match &result {
-                // One of them is at fault: let it be told apart from the others.
+                // One of the works caused the error. Each is repeated alone, so that only that one fails.
                 Err(error) if !alone && !is_transient(error) => self.perform(state, &[&waiting.work]).await,
                 result => result.clone(),
             };
-            // Who does not wait any more was cancelled.
+            // A caller that does not wait any more was cancelled.
             let _ = waiting.done.send(result);
         }
     }
 
-    /// A panic is an error of those whose work was done, and not of who happens to have the turn.
+    /// A panic becomes an error of those callers whose work was done, not of the caller that holds the turn.
     async fn perform(&self, state: &mut J::State, works: &[&J::Work]) -> Result<J::Answer, Error> {
         let performed = AssertUnwindSafe(self.job.perform(state, works)).catch_unwind().await;
         performed.unwrap_or_else(|_| Err(Error::custom("the work panicked; the log says where")))
@@ -142,7 +142,7 @@ mod tests {
 
     const PANIC: i32 = 13;
 
-    /// Adds up, as soon as it may; nothing that is below zero.
+    /// Adds numbers as soon as it has a permit. It refuses numbers below zero.
     #[derive(Debug)]
     struct Sum {
         permits: Semaphore,
@@ -173,7 +173,7 @@ mod tests {
 
     type Running = JoinHandle<Result<i32, Error>>;
 
-    /// The first of them has the turn and waits for a permit, the others wait for it, in this order.
+    /// The first work has the turn and waits for a permit. The others wait for the turn, in this order.
     async fn begun<const N: usize>(works: [i32; N]) -> (Arc<Combiner<Sum>>, [Running; N]) {
         let combiner = Arc::new(Combiner::new(Sum {
             permits: Semaphore::new(0),
@@ -182,7 +182,7 @@ mod tests {
         for (waiting, work) in works.into_iter().enumerate() {
             let of_task = Arc::clone(&combiner);
             running.push(tokio::spawn(async move { of_task.run(work).await }));
-            // The first has been taken out of the queue again.
+            // The first work is no longer in the queue.
             while combiner.turn.try_lock().is_ok() || combiner.queue.lock().unwrap().len() != waiting {
                 yield_now().await;
             }
@@ -227,7 +227,7 @@ mod tests {
         let (combiner, [first, second, third]) = begun([1, 2, 3]).await;
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        // The second works for both by now, or the third does.
+        // By now the second or the third works for both.
         while !combiner.queue.lock().unwrap().is_empty() {
             yield_now().await;
         }

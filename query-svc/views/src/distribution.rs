@@ -1,9 +1,8 @@
 //! From rows to home timelines: fan-out of posts and reposts, backfill of follows, and large audiences.
 //!
-//! All of it runs after the rows are committed, reads in a session that sees them, and is harmless to repeat.
-//! Whether an audience is large is known from the transaction that committed the rows: see [`Reach`].
-//! A post's row is committed before its followers are read, a follow's edge before the followee's posts are read: of
-//! a post and a follow that overlap, one sees the other.
+//! All of it runs after the rows are committed, reads in a session that sees them, and may be repeated. The transaction that committed the
+//! rows tells whether an audience is large: see [`Reach`]. A post's row is committed before its followers are read. A follow's edge is
+//! committed before the followee's posts are read. So when a post and a follow run at the same time, at least one of them sees the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +24,7 @@ use super::posts::PostReference;
 use super::profiles::Audience;
 use super::row_writer::Committed;
 
-/// Owners that one pass marks idle at a time.
+/// How many owners one query marks as idle.
 const IDLE_BATCH: u32 = 1_000;
 
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub(super) struct Distribution {
     metrics: ViewMetrics,
 }
 
-/// What a batch means for the home timelines of one account's followers.
+/// What a batch changes in the home timelines of one account's followers.
 #[derive(Debug, Default)]
 struct Work {
     /// New posts and reposts.
@@ -71,7 +70,7 @@ impl Distribution {
         for delivery in batch {
             match &delivery.event {
                 Event::UserRegistered(user) => registered.push((user.id, user.created_at)),
-                // Without its content it has been deleted since.
+                // A post without content has been deleted since.
                 Event::PostCreated(post) if post.content.is_some() => {
                     let entry = Entry {
                         id: post.id,
@@ -98,7 +97,7 @@ impl Distribution {
                         .followers
                         .insert(follow.follower);
                 }
-                // Entries are hints: a page asks for what is deleted, retracted or unfollowed when it is read.
+                // Entries are hints. A page checks for deletions, retractions and unfollows when it is read.
                 _ => {}
             }
         }
@@ -128,7 +127,7 @@ impl Distribution {
             let many = reach.followers >= i64::from(self.timelines.fan_out_limit.get());
             match reach.audience {
                 Some(Audience::Large) => self.views.home_timelines.tell_large(&followers, account).await?,
-                // Whoever began may have died since: every follow that sees it finishes it.
+                // The process that began may have died since. So every follow that sees the crossing finishes it.
                 Some(Audience::Crossing) => self.cross(session, account).await?,
                 None if many => self.cross(session, account).await?,
                 None if !reach.posted => {}
@@ -138,7 +137,7 @@ impl Distribution {
         Ok(())
     }
 
-    /// Copies what the account has posted so far into the home timelines of new followers.
+    /// Copies the account's newest posts into the home timelines of new followers.
     async fn backfill(&self, session: &mut ClientSession, account: UserId, followers: &[UserId]) -> Result<(), Error> {
         let window = self.timelines.window.get();
         let newest = self
@@ -155,12 +154,12 @@ impl Distribution {
         for &owner in followers {
             let header = headers.get(&owner);
             if header.is_some_and(|header| header.idle) {
-                // All there is now lies below the floor that the next visit sets.
+                // All present posts are below the floor that the next visit sets.
                 self.metrics.idle_skips.inc();
                 continue;
             }
             let mut floor = header.and_then(|header| header.floor);
-            // One more than the window lies above the floor: what is older can't be complete any more.
+            // More posts than the window are above the floor, so older entries can't be complete any more.
             if let Some(first_left_out) = newest.get(window as usize).map(|post| post.id)
                 && floor.is_none_or(|floor| first_left_out > floor)
             {
@@ -170,7 +169,7 @@ impl Distribution {
             let above = newest.iter().filter(|post| floor.is_none_or(|floor| post.id > floor));
             copies.extend(above.map(|post| (owner, Entry::from(post))));
         }
-        // First the floor: a page must not take the copies for all there is.
+        // The floor rises first. Otherwise a page would take the copies for all posts there are.
         self.views.home_timelines.raise_floors(&floors).await?;
         self.metrics.raised_floors.inc_by(floors.len() as u64);
         let inserted = self.entries.insert(&copies).await?;
@@ -178,11 +177,11 @@ impl Distribution {
         Ok(())
     }
 
-    /// From fan-out on write to fan-out on read, for good.
+    /// Changes an account from fan-out on write to fan-out on read, permanently.
     ///
-    /// The flag is committed before the followers are listed, and every follow reads it after its edge is committed:
-    /// either the list has the follower, or the follower's own handler sees the flag and comes here too. Only when
-    /// everybody knows does fan-out stop. Every step may be repeated, by several processes at once.
+    /// The flag is committed before the followers are listed, and every follow reads the flag after its edge is committed. So either the
+    /// list contains the follower, or the follower's own handler sees the flag and also comes here. Fan-out stops only when every
+    /// follower's header names the account. Every step may be repeated, even by several processes at the same time.
     async fn cross(&self, session: &mut ClientSession, account: UserId) -> Result<(), Error> {
         self.views.profiles.begin_crossing(session, account).await?;
         let mut followers = self.views.relations.all_followers(session, &[account]).await?;

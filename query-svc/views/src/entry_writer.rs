@@ -1,4 +1,4 @@
-//! Writes entries into home timelines, and looks after those that grow.
+//! Writes entries into home timelines, and trims timelines that grow.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ impl EntryWriter {
         }
     }
 
-    /// Inserts entries, and looks at some of the timelines that grew. Answers how many were not there yet.
+    /// Inserts entries, and checks some of the timelines that grew whether to trim them. Returns how many entries were new.
     pub(super) async fn insert(&self, entries: &[(UserId, Entry)]) -> Result<u64, Error> {
         let inserted = self.home_timelines.insert(entries).await?;
         let one_in = self.timelines.trim_one_in.get();

@@ -1,8 +1,8 @@
-//! Fan-out on write: what accounts post goes into the home timelines of their followers.
+//! Fan-out on write: copies what accounts post into the home timelines of their followers.
 //!
-//! Most accounts have few followers, and three statements for each of their posts are most of the work that a post makes. So
-//! what such accounts post at about the same time is fanned out together: one look at all their followers, one at who of these is idle,
-//! one insert. Those with many followers go by themselves, so that nobody waits for them.
+//! Most accounts have few followers, and three statements for each of their posts are most of the work that a post makes. So the posts that
+//! such accounts write at about the same time are fanned out together: one query for all their followers, one query for those who are idle,
+//! and one insert. Accounts with many followers are fanned out separately, so that nobody waits for them.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::metrics::ViewMetrics;
 use super::profiles::Audience;
 use super::row_writer::Committed;
 
-/// What makes more entries than this fills its own commands well enough.
+/// A post with more entries than this fills its own commands well enough.
 const SMALL: usize = BATCH / 4;
 
 /// New posts and reposts of one account, and the transaction that wrote their rows.
@@ -30,11 +30,11 @@ pub(super) struct Posted {
 
 impl Posted {
     fn is_large(&self) -> bool {
-        // As long as the account is only crossing, there are followers who do not know of it yet.
+        // While the account is only crossing, the headers of some followers do not name it yet.
         self.committed.reach(self.author).audience == Some(Audience::Large)
     }
 
-    /// How many entries it makes, as far as is known.
+    /// How many entries it makes, as far as known.
     fn size(&self) -> usize {
         let followers = if self.is_large() {
             0

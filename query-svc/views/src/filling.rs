@@ -1,4 +1,4 @@
-//! Home timelines of a new generation: from its posts and follows, while nothing else writes there.
+//! Fills the home timelines of a new generation from its posts and follows, while nothing else writes there.
 
 use std::collections::HashSet;
 
@@ -15,28 +15,28 @@ use super::posts::PostHead;
 use super::profiles::Profile;
 use super::range::Range;
 
-/// Authors that are asked for at once: a server merges a hundred sorted lists well.
+/// How many authors one query asks for. A server merges a hundred sorted lists well.
 const AUTHORS: usize = 100;
-/// Owners that are worked on at a time.
+/// How many owners are filled at the same time.
 const CONCURRENCY: usize = 8;
 
-/// Fills the home timelines of a generation whose rows are complete up to some point of the events.
+/// Fills the home timelines of a generation whose rows are complete up to some position.
 ///
-/// What was committed later comes by the generation's subscription, as it would to any other.
+/// The generation's subscription delivers later events, as for any other generation.
 #[derive(Debug)]
 pub struct Filling {
     views: Views,
-    /// The generation that is read meanwhile: it knows who has read lately.
+    /// The generation that is read meanwhile. It knows who has read lately.
     previous: Option<Views>,
     timelines: Timelines,
     clock: SharedClock,
 }
 
-/// How far a call came.
+/// The result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filled {
     pub owners: usize,
-    /// Where the next call goes on; `None` at the end.
+    /// Where the next call continues. `None` at the end.
     pub next: Option<UserId>,
 }
 
@@ -50,9 +50,9 @@ impl Filling {
         }
     }
 
-    /// Fills the home timelines of the next `limit` owners after `after`, in the order of their ids. Begin with `None`.
+    /// Fills the home timelines of the next `limit` owners after `after`, in the order of their ids. The first call has `None`.
     ///
-    /// Repeating a call changes nothing, so that a successor goes on from whatever `next` was noted.
+    /// A repeated call changes nothing, so a successor can continue from any `next` that was stored.
     pub async fn fill(&self, after: Option<UserId>, limit: u32) -> Result<Filled, Error> {
         if after.is_none() {
             self.views
@@ -89,7 +89,7 @@ impl Filling {
             header.idle = true;
             return self.views.home_timelines.fill_header(owner.id, &header).await;
         }
-        // The author's own entries are always there, however large the audience.
+        // The owner's own posts always have entries, however large the owner's audience is.
         small.push(owner.id);
         let window = self.timelines.window.get();
         let mut newest = self.newest(&small, window.saturating_add(1)).await?;
@@ -108,7 +108,7 @@ impl Filling {
         let mut newest: Vec<PostHead> = Vec::new();
         for chunk in authors.chunks(AUTHORS) {
             let mut range = Range::newest(limit);
-            // What is older than so many found already can't be among them.
+            // A post that is older than `limit` posts found already can't be among the newest.
             range.after = newest.get(limit as usize - 1).map(|post| post.id);
             newest.extend(self.views.posts.heads_of_authors(chunk, range).await?);
             newest.sort_unstable_by_key(|post| std::cmp::Reverse(post.id));

@@ -1,15 +1,14 @@
-//! Which generation of the views is read, which one is being built, and who still reads the one before.
+//! Which generation of the views is read, which one is being built, and which readers still use the previous one.
 //!
-//! Two kinds of documents share the collection `control`: the one with `_id` "views" ([`Control`]), and one for each
-//! running reader, `_id` "reader/<instance>", by which a reader says which generation it reads ([`Generations::confirm`]).
+//! The collection `control` has two kinds of documents. The document with `_id` "views" is the [`Control`]. Each running reader has a
+//! document with `_id` "reader/<instance>", which says which generation it reads ([`Generations::confirm`]).
 //!
-//! A generation's life: requested, building (scanning, filling, catching up), active, retiring (readers leave, then
-//! the projectors stop following it, then it is dropped), gone. Each step is one guarded write of one document, so a
-//! process that dies anywhere leaves a state that its successor goes on from; what each guard prevents is said beside it.
+//! The states of a generation are: requested, building (scanning, filling, catching up), active, retiring (readers leave, then the
+//! projectors stop following it, then it is dropped), gone. Each step is one guarded write of one document. So a process can die at any
+//! point, and its successor continues from the state that is stored. A comment beside each guard says what the guard prevents.
 //!
-//! Invariant: a generation's number is never used again, and `active` only rises. A writer that lost its
-//! place can therefore do no harm to a later generation; what it leaves behind in the collections of a dropped one goes
-//! with [`Generations::drop_unused`].
+//! Invariant: a generation's number is never used again, and `active` only rises. So a writer that has lost its right to write can't damage
+//! a later generation. [`Generations::drop_unused`] removes what it leaves in the collections of a dropped one.
 
 use std::time::Duration;
 
@@ -35,14 +34,14 @@ const READERS: &str = "reader/";
 const READERS_END: &str = "reader0";
 const FIRST: i64 = 1;
 
-/// The leadership under which a generation is built: who, and the fencing number that orders it after its predecessors.
+/// The leadership under which a generation is built: the leader, and the fencing number that is higher than its predecessors'.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
     pub owner: String,
     pub fence: i64,
 }
 
-/// What a builder has done since it last said.
+/// How far a builder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     pub phase: Phase,
@@ -53,7 +52,7 @@ pub struct Progress {
 
 #[derive(Debug, thiserror::Error)]
 pub enum GenerationError {
-    /// Another process has taken over, or the state has moved on: read it again.
+    /// Another process has taken over, or the state has changed. The caller must read it again.
     #[error("generation {generation} is no longer this process's to work on")]
     Superseded { generation: i64 },
     #[error("the views' control document is missing")]
@@ -81,19 +80,19 @@ impl Generations {
         }
     }
 
-    /// The state as it is now, read on the primary. `None` in a database that no program has opened yet.
+    /// The current state, read from the primary. `None` if no program has opened the database yet.
     pub async fn current(&self) -> Result<Option<Control>, Error> {
         self.control.find_one(doc! { "_id": VIEWS }).await
     }
 
-    /// The state as it is now; in an empty database the first generation becomes the active one.
+    /// The current state. In an empty database, the first generation becomes the active one.
     ///
-    /// Programs may call it at once: of several inserts with one `_id`, one succeeds, and all read what it wrote.
+    /// Several programs may call it at the same time. Of several inserts with one `_id`, one succeeds, and all programs read what it wrote.
     pub async fn ensure_first(&self) -> Result<Control, Error> {
         if let Some(control) = self.current().await? {
             return Ok(control);
         }
-        // Before the document, so that where that is, this is too.
+        // The index comes before the document. So whoever finds the document can rely on the index.
         let expiry = IndexOptions::builder()
             .name("expiry".to_owned())
             .expire_after(Duration::ZERO)
@@ -117,10 +116,10 @@ impl Generations {
             .ok_or_else(|| Error::custom("the views' control document was removed"))
     }
 
-    /// Asks for a new generation and answers with its number; a projector builds it.
+    /// Requests a new generation and returns its number. A projector builds it.
     ///
-    /// A request that nobody has begun yet is answered again. While one is being built another can be asked for: what is
-    /// being built may be by older code than what the caller wants to see at work.
+    /// A request that no projector has begun yet is returned again. While a generation is being built, another one can be requested,
+    /// because the code that builds it may be older than the code that the caller wants.
     pub async fn request_rebuild(&self) -> Result<i64, Error> {
         loop {
             let control = self.ensure_first().await?;
@@ -134,7 +133,7 @@ impl Generations {
         }
     }
 
-    /// Asks for the generation `wanted`, unless it or a later one is there, being built or asked for.
+    /// Requests the generation `wanted`, unless it or a later one exists, is being built, or is requested.
     pub async fn request(&self, wanted: i64) -> Result<(), Error> {
         loop {
             let control = self.ensure_first().await?;
@@ -146,8 +145,8 @@ impl Generations {
 
     /// `false` if the state is no longer `seen`.
     async fn put_request(&self, seen: &Control, generation: i64) -> Result<bool, Error> {
-        // Without the guard, two callers would get different numbers for one rebuild, or, where a build begins or
-        // ends in between, a number that is in use.
+        // Without the guard, two callers would get different numbers for one rebuild. If a build began or ended in between, a caller would
+        // get a number that is in use.
         let unchanged = doc! {
             "_id": VIEWS,
             "active": seen.active,
@@ -161,7 +160,7 @@ impl Generations {
         Ok(updated.matched_count == 1)
     }
 
-    /// Tells the projectors to stop following, or to go on; each does so when it looks again.
+    /// Tells the projectors to stop following events, or to continue. Each projector does so at its next check.
     pub async fn pause(&self, paused: bool) -> Result<(), Error> {
         self.ensure_first().await?;
         self.control
@@ -170,7 +169,7 @@ impl Generations {
             .map(drop)
     }
 
-    /// Begins what was requested. Whatever was committed up to `horizon`, a scan from now on finds.
+    /// Begins to build the requested generation. A scan that starts now finds everything that was committed up to `horizon`.
     ///
     /// `None` if nothing is requested, or another generation is being built or retired.
     pub async fn begin(&self, term: &Term, horizon: Position, total: i64) -> Result<Option<Building>, Error> {
@@ -191,21 +190,21 @@ impl Generations {
             owner: term.owner.clone(),
             fence: term.fence,
         };
-        // Without the guard, a process that slept through its leadership would begin again what its successor has
-        // begun, or even finished: a number is requested once.
+        // Without the guard, a process that slept until its leadership had ended would begin a build that its successor has already begun
+        // or even finished. A number is requested only once.
         let free = doc! { "_id": VIEWS, "requested": requested, "building": null, "retiring": null };
         let begin = doc! { "$set": { "building": bson::serialize_to_bson(&building)?, "requested": null } };
         let updated = self.control.update_one(free, begin).await?;
         Ok((updated.matched_count == 1).then_some(building))
     }
 
-    /// Goes on with what a predecessor left, or what is this process's own already. `None` if nothing is being built.
+    /// Continues a build of a predecessor or of this process. `None` if no generation is being built.
     pub async fn adopt(&self, term: &Term) -> Result<Option<Building>, GenerationError> {
         let Some(building) = self.current().await?.and_then(|control| control.building) else {
             return Ok(None);
         };
-        // Without the guard, a process that slept through its leadership would take the work back from its successor.
-        // Equal is this very term: a write whose answer was lost.
+        // Without the guard, a process that slept until its leadership had ended would take the work back from its successor. An equal
+        // fence is this very term: the response to an earlier write was lost.
         let earlier = doc! {
             "_id": VIEWS,
             "building.generation": building.generation,
@@ -224,12 +223,12 @@ impl Generations {
         Ok(Some(adopted))
     }
 
-    /// Writes down how far the work is, so that a successor need not repeat it.
+    /// Stores how far the work is, so that a successor need not repeat it.
     ///
-    /// Whatever it says must be in the views before, acknowledged by a majority.
+    /// Everything that `progress` reports must be in the views already, acknowledged by a majority.
     pub async fn progress(&self, term: &Term, generation: i64, progress: Progress) -> Result<(), GenerationError> {
-        // Without the guard, a process that slept through its leadership would put the cursor or the phase back, and
-        // a generation that projectors follow already would lose its subscription.
+        // Without the guard, a process that slept until its leadership had ended would set the cursor or the phase back. Then a generation
+        // that projectors already follow would lose its subscription.
         let mine = doc! { "_id": VIEWS, "building.generation": generation, "building.fence": term.fence };
         let set = doc! { "$set": {
             "building.phase": progress.phase.as_str(),
@@ -245,16 +244,16 @@ impl Generations {
         }
     }
 
-    /// Makes the generation that caught up the active one, and the former one retire.
+    /// Makes the generation that has caught up the active one, and retires the previous one.
     pub async fn switch(&self, term: &Term, generation: i64) -> Result<Control, GenerationError> {
         let control = self.current().await?.ok_or(GenerationError::Missing)?;
         if control.active == generation {
-            // It has happened, and the answer was lost.
+            // The switch has happened, and the response was lost.
             return Ok(control);
         }
-        // Without the guard, a process that slept through its leadership would switch before the generation that it
-        // remembers as caught up is so again, or name the wrong one as retiring. One document: no reader ever sees
-        // half of it.
+        // Without the guard, a process that slept until its leadership had ended would switch to a generation that it remembers as caught
+        // up, but that is not caught up now. Or it would retire the wrong generation. This is one document, so no reader sees half of the
+        // switch.
         let caught_up = doc! {
             "_id": VIEWS,
             "active": control.active,
@@ -279,13 +278,13 @@ impl Generations {
             .ok_or(GenerationError::Superseded { generation })
     }
 
-    /// A reader says which generation it reads, for `valid_for` from now, and gets the state as it is after that.
+    /// A reader tells which generation it reads, for `valid_for` from now. Returns the state after that write.
     ///
-    /// A reader answers nobody from a generation before it has confirmed it **and** seen in the answer that it is still
-    /// the active one: either this write came before the switch's look at the readers, which then waits for this
-    /// reader, or the answer already shows the new generation. A reader that could not confirm for `valid_for` stops
-    /// answering until it has, because by then its generation may be gone. Confirming again every third of `valid_for`
-    /// keeps it alive.
+    /// A reader answers no request from a generation before it has confirmed it **and** has seen in the returned state that the generation
+    /// is still active. Then there are two cases. Either this write came before the process that switches checked the readers, and that
+    /// process waits for this reader. Or the returned state already shows the new generation. A reader that could not confirm for
+    /// `valid_for` stops answering until it has confirmed, because its generation may be gone by then. To stay alive, a reader confirms
+    /// again every third of `valid_for`.
     pub async fn confirm(
         &self,
         instance: &str,
@@ -293,7 +292,7 @@ impl Generations {
         valid_for: Duration,
     ) -> Result<Control, GenerationError> {
         let now = self.clock.now();
-        // `$max`: a confirmation that was delayed on its way doesn't take back a later one of the same reader.
+        // `$max`: a confirmation that arrives late must not undo a later one of the same reader.
         let confirm = doc! {
             "$max": {
                 "generation": generation,
@@ -308,13 +307,13 @@ impl Generations {
         self.current().await?.ok_or(GenerationError::Missing)
     }
 
-    /// A reader that ends in order need not be waited for.
+    /// A reader that shuts down normally removes itself, so that nobody waits for it.
     pub async fn withdraw(&self, instance: &str) -> Result<(), Error> {
         self.readers.delete_one(doc! { "_id": reader_id(instance) }).await?;
         Ok(())
     }
 
-    /// Whether every reader that lives at `now` reads `generation` or a later one.
+    /// Whether every reader that is alive at `now` reads `generation` or a later one.
     pub async fn readers_confirmed(&self, generation: i64, now: DateTime<Utc>) -> Result<bool, Error> {
         let behind = doc! {
             "_id": { "$gt": READERS, "$lt": READERS_END },
@@ -339,16 +338,16 @@ impl Generations {
         }
     }
 
-    /// Ends the retirement: drops the generation's collections and forgets it. Its leases are the caller's to remove before.
+    /// Ends the retirement: drops the generation's collections and forgets it. The caller must remove its leases before.
     ///
-    /// A process that dies in between leaves `retiring` as it is, and its successor drops what is left.
+    /// If a process dies in between, `retiring` stays as it is, and its successor drops what is left.
     pub async fn retire(&self, generation: i64) -> Result<(), GenerationError> {
         let control = self.current().await?.ok_or(GenerationError::Missing)?;
         let stopping = control
             .retiring
             .as_ref()
             .is_some_and(|it| it.generation == generation && it.stopping);
-        // Without the first comparison a caller's mistake would drop what is read.
+        // Without the first comparison, a caller's mistake would drop the collections that are read.
         if control.active <= generation || !stopping {
             return Err(GenerationError::Superseded { generation });
         }
@@ -360,10 +359,10 @@ impl Generations {
         Ok(())
     }
 
-    /// Drops the collections of generations that nobody needs any more: a writer that noticed late that its generation
-    /// was dropped has made some of them again.
+    /// Drops the collections of generations that nobody needs any more. Such collections exist if a writer noticed late that its generation
+    /// was dropped, and made some of them again.
     ///
-    /// Reads the state first: the bound only rises, so that an old reading of it drops too little and never too much.
+    /// It reads the state first. The bound only rises, so an outdated bound drops too little, and never too much.
     pub async fn drop_unused(&self) -> Result<(), Error> {
         let Some(control) = self.current().await? else {
             return Ok(());
@@ -377,7 +376,7 @@ impl Generations {
         for name in names.iter().filter(|name| generation_of(name).is_some_and(&unused)) {
             match self.database.collection::<Document>(name).drop().await {
                 Ok(()) => tracing::info!(collection = %name, "dropped"),
-                // Another process was faster (NamespaceNotFound).
+                // Another process has dropped it first (NamespaceNotFound).
                 Err(error) if is_missing_namespace(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -385,7 +384,7 @@ impl Generations {
         Ok(())
     }
 
-    /// The readers that are known, with the generation that each confirmed: for an operator who asks what a rebuild waits for.
+    /// The readers that are alive, with the generation that each has confirmed. It shows an operator what a rebuild waits for.
     pub async fn readers(&self, now: DateTime<Utc>) -> Result<Vec<Reader>, Error> {
         let living = doc! {
             "_id": { "$gt": READERS, "$lt": READERS_END },

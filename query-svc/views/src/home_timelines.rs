@@ -1,11 +1,11 @@
-//! `home_timelines`: for each owner the newest entries, and above them a header.
+//! `home_timelines`: for each owner, the newest entries and, above them, a header.
 //!
-//! Entries are hints: what a page shows is decided when it is read, by the post, its author and the owner's follows
-//! as they are then. So nothing is removed here when people unfollow or delete, and a late writer can do no harm.
+//! Entries are hints. What a page shows is decided when it is read, from the post, its author and the owner's follows at that time. So
+//! nothing is removed here when people unfollow or delete, and a late writer does no harm.
 //!
-//! Invariant: above the floor, every live post and repost by the owner, and by every account that the owner follows
-//! and the header does not name as large, has an entry as soon as the events are handled. The floor only
-//! rises. Of an idle owner nothing is promised until the next visit.
+//! Invariant: above the floor, as soon as the events are handled, there is an entry for every live post and repost of the owner, and of
+//! every account that the owner follows and that the header does not name as large. The floor only rises. For an idle owner, nothing is
+//! promised until the next visit.
 
 mod upkeep;
 
@@ -29,42 +29,42 @@ pub(super) use self::upkeep::Trimmed;
 
 pub const NAME: &str = "home_timelines";
 
-/// As many documents as one command writes.
+/// The most documents that one command writes.
 pub(super) const BATCH: usize = 1_000;
 
-/// Above every entry: no UUIDv7 has this value.
+/// Sorts above every entry, because no UUIDv7 has this value.
 const HEADER: [u8; 16] = [0xFF; 16];
 const LOWEST: [u8; 16] = [0x00; 16];
 
-/// What an owner's entries are worth. No header at all is [`Header::default`].
+/// Says which of an owner's entries count. A missing header is the same as [`Header::default`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Header {
-    /// Entries above it are complete, others don't count. `None` lies below everything.
+    /// Entries above it are complete. Others don't count. `None` is below everything.
     pub floor: Option<PostId>,
     /// The owner has not read for long, and gets no entries until the next visit.
     pub idle: bool,
-    /// The last visit that was noted.
+    /// The last visit that was stored.
     pub last_read: Option<DateTime<Utc>>,
-    /// Accounts whose posts are looked up when a page is read, if the owner follows them still.
+    /// Large accounts. A page looks up their posts when it is read, if the owner still follows them.
     pub large: Vec<UserId>,
-    /// What lies here or lower may be removed, but not before `trim_after`.
+    /// Entries at this place or lower may be removed, but not before `trim_after`.
     pub(super) trim_below: Option<PostId>,
     pub(super) trim_after: Option<DateTime<Utc>>,
 }
 
 impl Header {
-    /// Whether the entries are complete at `id`. Where they are not, a page goes on by fan-out on read.
+    /// Whether the entries are complete at `id`. If they are not, a page continues by fan-out on read.
     pub fn covers(&self, id: PostId) -> bool {
         !self.idle && self.floor.is_none_or(|floor| id > floor)
     }
 }
 
-/// A post or repost in the home timeline of somebody.
+/// A post or repost in a home timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     pub id: PostId,
     pub author: UserId,
-    /// What a repost shows.
+    /// The post that a repost shows.
     pub repost_of: Option<PostReference>,
 }
 
@@ -153,7 +153,7 @@ impl Stored {
     }
 }
 
-/// owner (16 bytes) ‖ entry (16). Binary values compare by length first, so every bound has all 32.
+/// owner (16 bytes) ‖ entry (16). Binary values compare by length first, so every bound has all 32 bytes.
 fn key(owner: UserId, entry: &[u8; 16]) -> Binary {
     let mut bytes = owner.as_bytes().to_vec();
     bytes.extend_from_slice(entry);
@@ -190,10 +190,10 @@ impl HomeTimelines {
         super::create_clustered(&self.database, self.documents.name()).await?;
         self.documents
             .create_indexes([
-                // Fan-out asks which of a thousand followers are idle: few are in here.
+                // Fan-out asks which of a thousand followers are idle. Few are in this index.
                 super::index("idle", doc! { "owner": 1, "idle": 1 }, Some(doc! { "idle": true })),
-                // Headers alone have these. Many at once are found by this one: in a clustered collection, a list of
-                // `_id`s is one scan from the lowest to the highest.
+                // Only headers have this field. The index finds many headers at once. By their `_id`s that would be slow: in a clustered
+                // collection, a list of `_id`s is one scan from the lowest to the highest.
                 super::index(
                     "owner",
                     doc! { "owner": 1 },
@@ -209,15 +209,15 @@ impl HomeTimelines {
         Ok(())
     }
 
-    /// A page of the entries that count, newest first, and the header that says which do.
+    /// A page of the entries that count, newest first, and the header that says which ones count.
     ///
-    /// Fewer than the limit means that the entries end there, by the floor or because there are no more.
+    /// If there are fewer than the limit, the entries end there: at the floor, or because there are no more.
     pub async fn page(&self, owner: UserId, range: Range<PostId>) -> Result<(Header, Vec<Entry>), Error> {
         let (header, entries) = if range.before.is_none() && range.end == End::Newest {
             self.page_from_the_top(owner, range).await?
         } else {
-            // In this order: whoever copies older posts raises the floor first. A header that was read before the copies
-            // would take them for all there is.
+            // This order matters, because a backfill raises the floor before it copies older posts. With a header that was read before the
+            // copies, the page would take the copies for all posts there are.
             let entries = self.entries(owner, range).await?;
             (self.header(owner).await?, entries)
         };
@@ -225,7 +225,7 @@ impl HomeTimelines {
         Ok((header, entries))
     }
 
-    /// The first page and the header are one range scan: the header lies above the newest entry.
+    /// Reads the first page and the header by one range scan, because the header is above the newest entry.
     async fn page_from_the_top(&self, owner: UserId, range: Range<PostId>) -> Result<(Header, Vec<Entry>), Error> {
         let above = key(owner, range.after.as_ref().map_or(&LOWEST, PostId::as_bytes));
         let filter = doc! { "_id": { "$gt": above, "$lte": header_key(owner) } };
@@ -251,7 +251,7 @@ impl HomeTimelines {
         Ok((header, entries))
     }
 
-    /// Entries alone, whether they count or not.
+    /// Entries without the header, whether they count or not.
     async fn entries(&self, owner: UserId, range: Range<PostId>) -> Result<Vec<Entry>, Error> {
         let above = key(owner, range.after.as_ref().map_or(&LOWEST, PostId::as_bytes));
         let below = key(owner, range.before.as_ref().map_or(&HEADER, PostId::as_bytes));
@@ -273,7 +273,7 @@ impl HomeTimelines {
         Ok(found.map(Stored::into_header).unwrap_or_default())
     }
 
-    /// query-svc notes that the owner reads. At most daily is often enough: see [`Header::last_read`].
+    /// Stores that the owner reads. query-svc need not call it more than once a day: see [`Header::last_read`].
     pub async fn note_visit(&self, owner: UserId, at: DateTime<Utc>) -> Result<(), Error> {
         let visit = doc! {
             "$max": { "last_read": bson::DateTime::from_chrono(at) },
@@ -286,18 +286,19 @@ impl HomeTimelines {
         Ok(())
     }
 
-    /// An idle owner reads: active from now on. Whoever calls second finds the owner active and changes nothing.
+    /// Makes an idle owner active, because the owner reads. A second caller finds the owner active and changes nothing.
     ///
-    /// The floor is put `margin` above `now`, which is above every post whose fan-out may have skipped this owner, unless the
-    /// write takes too long on its way: then it changes nothing, and the owner stays idle until the next visit. Half of the margin is
-    /// left for what clocks differ by.
+    /// The floor is set `margin` after `now`. That is above every post whose fan-out may have skipped this owner, unless the write takes
+    /// too long on its way to the database. Then the write changes nothing, and the owner stays idle until the next visit. Half of the
+    /// margin is for the difference between clocks.
     pub async fn wake(&self, owner: UserId, now: DateTime<Utc>, margin: Duration) -> Result<(), Error> {
         let after = |duration: Duration| {
             let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
             now.checked_add_signed(duration).unwrap_or(DateTime::<Utc>::MAX_UTC)
         };
-        // Without the guard, a second reader would raise the floor above entries that arrived since. It begins within a quarter of
-        // the margin, by the server's clock, and ends within another; so a driver or a server that tries again is covered too.
+        // Without the guard, a second reader would raise the floor above entries that have arrived meanwhile. The write begins within a
+        // quarter of the margin, by the server's clock, and ends within another quarter. This also covers a retry by the driver or the
+        // server.
         let idle = doc! {
             "_id": header_key(owner),
             "idle": true,

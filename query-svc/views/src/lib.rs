@@ -1,14 +1,14 @@
-//! The views: what is read, made from events.
+//! The views: the collections that queries read. They are made from events.
 //!
-//! Each file holds one collection: its document, its reads and its guarded writes. Nobody else writes there,
-//! whoever runs this code: the projector by [`ViewProjection`], query-svc by the two writes of a header
-//! ([`home_timelines::HomeTimelines::wake`], [`home_timelines::HomeTimelines::note_visit`]).
+//! Each file holds one collection: its document, its reads and its guarded writes. Nothing else writes to that collection. The projector
+//! writes by [`ViewProjection`]. query-svc only makes the two writes of a header ([`home_timelines::HomeTimelines::wake`],
+//! [`home_timelines::HomeTimelines::note_visit`]).
 //!
-//! Collections carry their generation as a suffix, because a rebuild fills new ones beside those that are read.
+//! The name of a collection ends with its generation, because a rebuild fills new collections while the old ones are read.
 //!
-//! Invariant: a row holds what the highest version of its stream says, in whatever order events arrive. A row
-//! that only something else refers to so far (a count) is a stub: version 0, not live. What was removed stays
-//! as a tombstone: not live, with nothing that people wrote.
+//! Invariant: a row holds the content of the highest version of its stream, in whatever order events arrive. A row that is only counted on
+//! so far is a stub: it has version 0 and is not live. A removed row stays as a tombstone: it is not live, and contains nothing that people
+//! wrote.
 
 pub mod bookmarks;
 pub mod generation;
@@ -65,7 +65,7 @@ pub struct Views {
 }
 
 impl Views {
-    /// Nothing is asked of the server yet.
+    /// Sends no request to the server.
     pub fn new(database: &Database, generation: i64) -> Self {
         let named = |name: &str| collection_name(name, generation);
         Self {
@@ -89,7 +89,7 @@ impl Views {
         &self.database
     }
 
-    /// Makes the collections and indexes where they are missing. Harmless to repeat, by several programs at once.
+    /// Creates the collections and indexes that are missing. Several programs may call it, repeatedly and at the same time.
     pub async fn ensure(&self) -> Result<(), Error> {
         self.profiles.ensure().await?;
         self.posts.ensure().await?;
@@ -105,19 +105,19 @@ pub fn collection_name(view: &str, generation: i64) -> String {
     format!("{view}_g{generation}")
 }
 
-/// The subscription that keeps a generation. Its checkpoints say how far the views are.
+/// The name of the subscription that updates a generation. Its checkpoints say how far the views are.
 pub fn subscription_name(generation: i64) -> String {
     format!("{SUBSCRIPTION}{generation}")
 }
 
-/// The generation that a subscription keeps, if it keeps one.
+/// The generation that a subscription updates, if it updates one.
 pub fn subscribed_generation(subscription: &str) -> Option<i64> {
     subscription.strip_prefix(SUBSCRIPTION)?.parse().ok()
 }
 
 const SUBSCRIPTION: &str = "views-g";
 
-/// Reads on the primary what a majority has, and writes to a majority, whatever the client's defaults are.
+/// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {
     let options = CollectionOptions::builder()
         .read_concern(ReadConcern::majority())
@@ -127,8 +127,8 @@ fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> 
     database.collection_with_options(name, options)
 }
 
-/// Clustered: the document lies in its own `_id` index, so that a range of ids is one scan. Not for what is found by
-/// lists of ids: of those, too, MongoDB makes one scan from the lowest to the highest.
+/// Creates a clustered collection. Its documents are stored in the `_id` index, so that one scan reads a range of ids. It does not suit
+/// lookups by a list of ids: MongoDB scans everything between the lowest and the highest id of the list.
 async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> {
     tolerate_existing(
         database
@@ -138,7 +138,7 @@ async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> 
     )
 }
 
-/// A batch size with which so many documents come in one answer: by default the first one ends at 101.
+/// A batch size with which this many documents come in one reply. By default, the first batch ends at 101 documents.
 fn one_batch(documents: usize) -> u32 {
     u32::try_from(documents).unwrap_or(u32::MAX).saturating_add(1)
 }
@@ -147,7 +147,7 @@ async fn create_plain(database: &Database, name: &str) -> Result<(), Error> {
     tolerate_existing(database.create_collection(name).await)
 }
 
-/// "NamespaceExists": another program was faster.
+/// Ignores "NamespaceExists": another program has created the collection first.
 fn tolerate_existing(created: Result<(), Error>) -> Result<(), Error> {
     match created {
         Err(error) if matches!(error.kind.as_ref(), ErrorKind::Command(command) if command.code == 48) => Ok(()),

@@ -1,16 +1,16 @@
-//! What the handlers count. Whoever runs them registers it.
+//! The counters of the handlers. The program that runs the handlers registers them.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
-/// Shared by its clones.
+/// Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct ViewMetrics {
     /// Entries that fan-out wrote into home timelines.
     pub fanned_out_entries: Counter,
     /// Entries that a follow copied into a home timeline.
     pub backfilled_entries: Counter,
-    /// Owners whom fan-out or a follow skipped because they have not read for long.
+    /// Owners whom fan-out or a follow skipped, because they have not read for long.
     pub idle_skips: Counter,
     /// Owners who were marked idle.
     pub idle_marks: Counter,
@@ -22,7 +22,7 @@ pub struct ViewMetrics {
     pub crossings: Counter,
     /// Rows that were newer than their event.
     pub refused_guards: Counter,
-    /// Transactions that met another one and were repeated.
+    /// Transactions that conflicted with another one and were repeated.
     pub conflicts: Counter,
     /// Timelines whose floor rose because they had become too long.
     pub trims: Counter,
@@ -58,7 +58,11 @@ impl ViewMetrics {
                 "Rows that were newer than their event",
                 &self.refused_guards,
             ),
-            ("conflicts", "Transactions that met another one", &self.conflicts),
+            (
+                "conflicts",
+                "Transactions that conflicted with another one",
+                &self.conflicts,
+            ),
             ("trims", "Home timelines that were trimmed", &self.trims),
             (
                 "trimmed_entries",

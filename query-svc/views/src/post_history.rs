@@ -16,7 +16,7 @@ use super::range::Range;
 
 pub const NAME: &str = "post_history";
 
-/// What a post said from `at` on. The highest version is what it says now.
+/// The text of a post from `at` on. The highest version is the current text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostVersion {
     pub post: PostId,
@@ -27,7 +27,7 @@ pub struct PostVersion {
     pub at: DateTime<Utc>,
 }
 
-/// post (16 bytes) ‖ version (8, big-endian): the history of a post is one range.
+/// post (16 bytes) ‖ version (8, big-endian). The history of a post is one range.
 pub(super) fn history_id(post: PostId, version: i64) -> Binary {
     let mut bytes = post.as_bytes().to_vec();
     bytes.extend_from_slice(&version.to_be_bytes());
@@ -60,9 +60,9 @@ impl PostHistory {
         super::create_plain(&self.database, self.versions.name()).await
     }
 
-    /// The versions of a post, newest first; none for a deleted one.
+    /// The versions of a post, newest first. A deleted post has none.
     pub async fn of_post(&self, post: PostId, range: Range<i64>) -> Result<Vec<PostVersion>, Error> {
-        // Binary values compare by length first: both bounds have all of theirs. Versions count from 1.
+        // Binary values compare by length first, so both bounds have the full length. Versions count from 1.
         let above = history_id(post, range.after.unwrap_or(0));
         let below = history_id(post, range.before.unwrap_or(i64::MAX));
         let filter = doc! { "_id": { "$gt": above, "$lt": below } };
@@ -76,7 +76,7 @@ impl PostHistory {
         Ok(range.newest_first(found.try_collect().await?))
     }
 
-    /// Which of these versions are there, in the transaction of the session.
+    /// Which of these versions exist, as the transaction of the session sees it.
     pub(super) async fn existing(
         &self,
         session: &mut ClientSession,

@@ -31,7 +31,7 @@ pub struct Post {
     pub entities: Entities,
     #[serde(default)]
     pub in_reply_to: Option<PostReference>,
-    /// What a repost shows.
+    /// The post that a repost shows.
     #[serde(default)]
     pub repost_of: Option<PostReference>,
     pub visibility: Visibility,
@@ -39,14 +39,14 @@ pub struct Post {
     pub created_at: DateTime<Utc>,
     #[serde(default, with = "model::events::optional_datetime")]
     pub edited_at: Option<DateTime<Utc>>,
-    /// Where the event of this version stands in the commit order; unknown of what a scan has found.
+    /// The position of this version's event in the commit order. Unknown if a scan has found the event.
     #[serde(default)]
     pub position: Option<Position>,
     #[serde(default)]
     pub counts: PostCounts,
 }
 
-/// Another post, and its author so that nobody has to look for it.
+/// Another post, together with its author, so that nobody has to look the author up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostReference {
     pub post: PostId,
@@ -61,7 +61,7 @@ pub struct PostCounts {
     pub replies: i64,
 }
 
-/// As much of a post as a home timeline notes.
+/// The fields of a post that a home timeline needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostHead {
     #[serde(rename = "_id")]
@@ -97,7 +97,7 @@ impl Posts {
 
     pub(super) async fn ensure(&self) -> Result<(), Error> {
         super::create_plain(&self.database, self.posts.name()).await?;
-        // Only live rows have these fields, so that no list has to step over tombstones.
+        // Only live rows have these fields, so no list has to skip tombstones.
         let partial = |field: &str| Some(doc! { field: { "$exists": true } });
         self.posts
             .create_indexes([
@@ -107,7 +107,7 @@ impl Posts {
                     doc! { "in_reply_to.post": 1, "_id": -1 },
                     partial("in_reply_to.post"),
                 ),
-                // What strangers see, so that they step over nothing that is for followers.
+                // For readers who don't follow the author, so that their lists need not skip posts for followers.
                 super::index(
                     "author_visibility",
                     doc! { "author": 1, "visibility": 1, "_id": -1 },

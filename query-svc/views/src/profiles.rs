@@ -38,13 +38,13 @@ pub struct ProfileCounts {
     pub following: i64,
 }
 
-/// How far an account with many followers is on its way from fan-out on write to fan-out on read.
+/// The state of an account with many followers on its way from fan-out on write to fan-out on read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Audience {
-    /// Followers' headers are being told. Posts are still fanned out.
+    /// The account is being written into its followers' headers. Posts are still fanned out.
     Crossing,
-    /// Every follower's header names the account. Posts go to nobody but their author.
+    /// Every follower's header names the account. Posts are written only to their author's own timeline.
     Large,
 }
 
@@ -86,7 +86,7 @@ impl Profiles {
 
     pub(super) async fn ensure(&self) -> Result<(), Error> {
         super::create_plain(&self.database, self.profiles.name()).await?;
-        // Not unique: the event store reserves handles, and rows arrive in any order.
+        // Not unique, because the event store reserves handles, and rows arrive in any order.
         self.profiles
             .create_indexes([
                 super::index("handle", doc! { "handle": 1 }, None),
@@ -115,12 +115,12 @@ impl Profiles {
             .await
     }
 
-    /// The live user of a handle (without the `@`, in small letters).
+    /// The live user with this handle (without the `@`, in lower case).
     pub async fn live_by_handle(&self, handle: &str) -> Result<Option<Profile>, Error> {
         self.profiles.find_one(doc! { "handle": handle, "live": true }).await
     }
 
-    /// The first step of crossing to a large audience; harmless to repeat, and without effect after the last one.
+    /// The first step of crossing to a large audience. It may be repeated, and has no effect after the last step.
     pub(super) async fn begin_crossing(&self, session: &mut ClientSession, user: UserId) -> Result<(), Error> {
         let small = doc! { "_id": user, "audience": { "$exists": false } };
         let crossing = doc! { "$set": { "audience": Audience::Crossing.as_str() } };
@@ -128,7 +128,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// The last step: whether this was the call that took it.
+    /// The last step of crossing. Returns whether this call took it.
     pub(super) async fn finish_crossing(&self, session: &mut ClientSession, user: UserId) -> Result<bool, Error> {
         let crossing = doc! { "_id": user, "audience": Audience::Crossing.as_str() };
         let large = doc! { "$set": { "audience": Audience::Large.as_str() } };
@@ -141,7 +141,7 @@ impl Profiles {
             == 1)
     }
 
-    /// Names the large audiences of a generation that nobody follows events into yet: there is nothing to cross.
+    /// Marks the large audiences of a generation that no subscription follows yet, so that there is nothing to cross.
     pub(super) async fn fill_audiences(&self, fan_out_limit: i64) -> Result<(), Error> {
         let many = doc! { "counts.followers": { "$gte": fan_out_limit } };
         self.profiles
@@ -150,14 +150,14 @@ impl Profiles {
         Ok(())
     }
 
-    /// Everybody whose posts are not fanned out, live or not.
+    /// All users whose posts are not fanned out, live or not.
     pub(super) async fn large(&self) -> Result<HashSet<UserId>, Error> {
         let large = doc! { "audience": { "$exists": true } };
         let found = self.ids.find(large).projection(doc! { "_id": 1 }).await?;
         found.map_ok(|row| row.id).try_collect().await
     }
 
-    /// Live users in the order of their ids.
+    /// The next live users after `after`, in the order of their ids.
     pub(super) async fn live_after(&self, after: Option<UserId>, limit: u32) -> Result<Vec<Profile>, Error> {
         let mut filter = doc! { "live": true };
         if let Some(after) = after {

@@ -1,4 +1,4 @@
-//! The handler that keeps the views: rows in one transaction, then home timelines outside it.
+//! The handler that updates the views: first the rows in one transaction, then the home timelines outside it.
 
 use crate::Timelines;
 use async_trait::async_trait;
@@ -10,10 +10,10 @@ use super::distribution::Distribution;
 use super::metrics::ViewMetrics;
 use super::row_writer::{Committed, GROUP, RowWriter};
 
-/// Makes events into the views of one generation. One of them in a process, for all its partitions.
+/// Writes the views of one generation from events. A process has one of them, for all its partitions.
 ///
-/// Invariant: home timelines are written after the rows are committed, and whatever the rows' guards said. A
-/// guard that refuses says that somebody has written the row, not that somebody has finished what follows from it.
+/// Invariant: home timelines are written after the rows are committed, whatever the guards of the rows said. A refused guard says that
+/// somebody has written the row. It does not say that somebody has finished what follows from the row.
 #[derive(Debug)]
 pub struct ViewProjection {
     views: Views,
@@ -30,8 +30,7 @@ impl ViewProjection {
         }
     }
 
-    /// Works events of any audiences into the rows, and leaves home timelines alone: a rebuild fills them later,
-    /// see [`super::Filling`].
+    /// Applies events of any audiences to the rows, and does not touch home timelines. A rebuild fills them later, see [`super::Filling`].
     pub async fn apply_rows_only(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         for chunk in batch.chunks(GROUP) {
             self.commit_rows(chunk).await?;
@@ -44,9 +43,9 @@ impl ViewProjection {
         Ok(self.rows.commit(chunk).await?)
     }
 
-    /// Marks owners idle who have not read for as long as the configuration says; answers how many.
+    /// Marks owners as idle who have not read for the configured time. Returns how many.
     ///
-    /// For a process to call now and then, a daily pass is enough. They get no entries until their next visit.
+    /// One process should call this from time to time; once a day is enough. Idle owners get no entries until their next visit.
     pub async fn mark_idle_owners(&self) -> Result<u64, HandlerError> {
         Ok(self.distribution.mark_idle_owners().await?)
     }
@@ -55,7 +54,7 @@ impl ViewProjection {
 #[async_trait]
 impl Handler for ViewProjection {
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
-        // What a transaction has seen says what follows from its own events, and of no others.
+        // What a transaction has read is valid for its own events only.
         for chunk in batch.chunks(GROUP) {
             let committed = self.commit_rows(chunk).await?;
             self.distribution.distribute(chunk, &committed).await?;

@@ -1,22 +1,22 @@
-//! Which part of an ordered list is read.
+//! The part of an ordered list that a query reads.
 
 use bson::{Bson, Document};
 
-/// From which end of the range items are taken, if there are more than the limit.
+/// The end of the range from which items are taken, if there are more than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum End {
     #[default]
     Newest,
-    /// For a page that lies right after a cursor.
+    /// For the page right after a cursor.
     Oldest,
 }
 
-/// A part of a list that is ordered by `I`. Whatever end it is taken from, the answer begins with the newest.
+/// A part of a list that is ordered by `I`. The result always begins with the newest item, even if it is taken from the oldest end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range<I> {
-    /// Only what is older.
+    /// Only older items.
     pub before: Option<I>,
-    /// Only what is newer.
+    /// Only newer items.
     pub after: Option<I>,
     pub limit: u32,
     pub end: End,
@@ -71,7 +71,7 @@ impl<I: Copy + Into<Bson>> Range<I> {
 }
 
 impl<I> Range<I> {
-    /// The direction in which the list is read: -1 from its newest item on.
+    /// The direction in which the list is read. -1 means from the newest item to the oldest.
     pub(super) fn direction(&self) -> i32 {
         match self.end {
             End::Newest => -1,
@@ -79,7 +79,7 @@ impl<I> Range<I> {
         }
     }
 
-    /// Puts what was read in [`Range::direction`] into the order of the answer.
+    /// Reorders items that were read in [`Range::direction`], so that the newest comes first.
     pub(super) fn newest_first<T>(&self, mut items: Vec<T>) -> Vec<T> {
         if self.end == End::Oldest {
             items.reverse();

@@ -1,4 +1,4 @@
-//! `relations`: who follows whom, who liked and who reposted what.
+//! `relations`: who follows whom, who likes which post, and who has reposted which post.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl RelationKind {
     }
 }
 
-/// viewer (16 bytes) ‖ kind (1) ‖ target (16): all that a viewer has to do with a page is one `$in`.
+/// viewer (16 bytes) ‖ kind (1) ‖ target (16). One `$in` finds all relations between a viewer and a page.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelationId([u8; 33]);
 
@@ -97,7 +97,7 @@ impl RelationId {
         part
     }
 
-    /// The id in a `_id` (of a change event, say), if it is one.
+    /// The id in a `_id` (for example, of a change event), if it is the id of a relation.
     pub fn from_binary(binary: &Binary) -> Option<Self> {
         let bytes = <[u8; 33]>::try_from(binary.bytes.as_slice()).ok()?;
         RelationKind::from_letter(bytes[16]).map(|_| Self(bytes))
@@ -148,12 +148,12 @@ pub struct Relation {
     #[serde(rename = "_id")]
     pub id: RelationId,
     pub version: i64,
-    /// The event that made it what it is: lists are ordered by it, and it is their cursor.
+    /// The event of this version. Lists are ordered by it, and use it as their cursor.
     pub order: EventId,
-    /// For a repost: the id that it has as a post of its own.
+    /// For a repost: its id as a post.
     #[serde(default)]
     pub repost: Option<PostId>,
-    /// Where that event stands in the commit order; unknown of what a scan has found.
+    /// The position of that event in the commit order. Unknown if a scan has found the event.
     #[serde(default)]
     pub position: Option<Position>,
 }
@@ -224,7 +224,7 @@ impl Relations {
         found.map_ok(|row| row.id).try_collect().await
     }
 
-    /// What a user follows, likes or reposted, newest first.
+    /// What a user follows, likes or has reposted, newest first.
     pub async fn of_viewer(
         &self,
         viewer: UserId,
@@ -244,7 +244,7 @@ impl Relations {
         .await
     }
 
-    /// Who likes a post, or reposted it, newest first.
+    /// Who likes a post or has reposted it, newest first.
     pub async fn of_post(
         &self,
         post: PostId,
@@ -255,7 +255,7 @@ impl Relations {
             .await
     }
 
-    /// Everybody whom the viewer follows now, in no order.
+    /// All users whom the viewer follows now, in no order.
     pub async fn followees(&self, viewer: UserId) -> Result<Vec<UserId>, Error> {
         let live = doc! { "viewer": viewer, "kind": RelationKind::Follow.as_str(), "live": true };
         let found = self
@@ -282,7 +282,7 @@ impl Relations {
         Ok(range.newest_first(found.try_collect().await?))
     }
 
-    /// Everybody who follows any of these users, in no order, as the session sees it.
+    /// All followers of any of these users, in no order, as the session sees them.
     pub(super) async fn all_followers(&self, session: &mut ClientSession, of: &[UserId]) -> Result<Followers, Error> {
         let of: Vec<Bson> = of.iter().map(|&user| user.into()).collect();
         let live = doc! { "target": { "$in": of }, "kind": RelationKind::Follow.as_str(), "live": true };
@@ -300,14 +300,14 @@ pub(super) struct Follow {
     pub(super) followee: UserId,
 }
 
-/// Follows as they are read, so that a million need not be in memory.
+/// Follows that are read in parts, so that a million of them need not be in memory.
 #[derive(Debug)]
 pub(super) struct Followers {
     found: SessionCursor<IdOnly>,
 }
 
 impl Followers {
-    /// The next ones, at most `limit`; empty at the end.
+    /// The next follows, at most `limit`. Empty at the end.
     pub(super) async fn next(&mut self, session: &mut ClientSession, limit: usize) -> Result<Vec<Follow>, Error> {
         self.found
             .stream(session)

@@ -1,8 +1,8 @@
-//! Commits rows: a transaction at a time, with everything that waits for one.
+//! Commits rows, one transaction at a time. Each transaction contains everything that waits for one.
 //!
-//! Most events count something on a row that many others count on too (a follow writes two profiles), so
-//! that transactions side by side would spend their time on write conflicts. Here they are combined, one group after
-//! the other; only another process can still come in between.
+//! Most events change a count on a row that many other events also change (a follow writes two profiles). Concurrent transactions would
+//! spend their time on write conflicts. So this process combines them into groups and commits one group after the other. Only another
+//! process can still cause a conflict.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,10 +28,10 @@ use super::profiles::{Audience, ProfileCounts};
 use super::relations::RelationId;
 use super::rows::{Changes, Keys, Known, Reach, Recorded, RowState, Writes, late_history};
 
-/// Events in one transaction at most. Real servers are best below a thousand writes each.
+/// The most events in one transaction. Real servers work best below a thousand writes each.
 pub(super) const GROUP: usize = 400;
-/// The pauses after a transaction that conflicts with another process's. After the last one the subscription's own back-off takes over.
-/// They are random, or the same two processes would meet again and again.
+/// The pauses after a transaction that conflicts with another process's. After the last one, the subscription's own back-off takes over.
+/// The pauses are random, because otherwise the same two processes would conflict again and again.
 const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(2))
     .with_max_delay(Duration::from_millis(150))
@@ -41,7 +41,7 @@ const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
 const WRITE_CONFLICT: i32 = 112;
 const LOCK_TIMEOUT: i32 = 24;
 
-/// When something was committed, and what its transaction has seen.
+/// When something was committed, and what its transaction has read.
 #[derive(Debug, Clone)]
 pub(super) struct Committed {
     at: Option<Timestamp>,
@@ -72,7 +72,7 @@ impl Committed {
         Ok(session)
     }
 
-    /// How what an account posts reaches its followers, for every account that somebody followed, or that posted.
+    /// How the posts of an account reach its followers. It is known for every account that somebody followed or that posted.
     pub(super) fn reach(&self, account: UserId) -> Reach {
         self.reaches.get(&account).copied().unwrap_or_default()
     }
@@ -88,12 +88,12 @@ struct Committing {
     metrics: ViewMetrics,
 }
 
-/// What goes from hand to hand with the turn.
+/// The state that the holder of the turn has, and passes on.
 #[derive(Debug, Default)]
 struct Turn {
-    /// Always the same one, so that a successor of this process can end what it leaves open.
+    /// Always the same session, so that a successor of this process can end the transaction that it leaves open.
     session: Option<ClientSession>,
-    /// Whoever had the turn was cancelled in the middle of a transaction, if nobody has it now.
+    /// A transaction is open. If nobody has the turn, its last holder was cancelled in the middle of the transaction.
     in_transaction: bool,
 }
 
@@ -122,7 +122,7 @@ impl RowWriter {
         }
     }
 
-    /// Works a batch into the rows, in one transaction; repeating it changes nothing.
+    /// Applies a batch to the rows, in one transaction. A repeated call changes nothing.
     pub(super) async fn commit(&self, batch: &[Delivery]) -> Result<Committed, Error> {
         let events = batch.iter().map(|delivery| Recorded {
             id: delivery.recorded.id,
@@ -167,8 +167,8 @@ impl Committing {
             Ok(committed) => Ok(committed),
             Err(WriteError::Database(error)) => Err(error),
             Err(WriteError::Conflict) => {
-                // It passes: an error of a kind that is tried again for ever.
-                Err(std::io::Error::other("others kept coming first on the same rows").into())
+                // The conflict is temporary, so the error has a kind that is retried without end.
+                Err(std::io::Error::other("other transactions kept writing the same rows first").into())
             }
         }
     }
@@ -196,14 +196,14 @@ impl Committing {
                 })
             }
             Err(error) => {
-                // The first error is the one worth telling.
+                // Only the first error is worth reporting.
                 abort(session).await;
                 Err(error)
             }
         }
     }
 
-    /// Reads the rows, decides, writes; answers how many rows were newer, and how accounts reach their followers.
+    /// Reads the rows, decides, and writes. Returns how many rows were newer, and how accounts reach their followers.
     async fn write(
         &self,
         session: &mut ClientSession,
@@ -213,7 +213,7 @@ impl Committing {
         let posts: Vec<Row<PostId>> = read(session, &self.views, self.views.posts.name(), &keys.posts).await?;
         let relations: Vec<Row<RelationId>> =
             read(session, &self.views, self.views.relations.name(), &keys.relations).await?;
-        // Profiles come last: on a sharded cluster, what they say must not be older than an edge that was there.
+        // Profiles are read last. On a sharded cluster, a profile must not be older than an edge that the same transaction has read.
         let profiles: Vec<Row<UserId>> = read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?;
         let known = Known {
             reaches: profiles.iter().map(|row| (row.id, row.reach())).collect(),
@@ -225,7 +225,7 @@ impl Committing {
         self.settle_late_history(session, &mut changes).await?;
         let (refused, reaches) = (changes.refused, changes.reaches());
         let writes = changes.into_writes();
-        // What other processes write most comes first: a conflict shows before the rest was in vain.
+        // The rows that other processes write most come first, so that a conflict shows before the other writes are done in vain.
         self.write_to(session, self.views.profiles.name(), writes.profiles)
             .await?;
         self.write_to(session, self.views.posts.name(), writes.posts).await?;
@@ -244,7 +244,7 @@ impl Committing {
         bulk::write_in(session, self.views.database(), name, &writes.updates).await
     }
 
-    /// Keeps those late history rows that are not there yet, and writes their posts' rows with them.
+    /// Keeps the late history rows that do not exist yet, and writes their posts' rows with them.
     async fn settle_late_history(&self, session: &mut ClientSession, changes: &mut Changes) -> Result<(), Error> {
         let late = late_history(changes);
         if late.is_empty() {
@@ -266,7 +266,7 @@ impl Committing {
     }
 }
 
-/// As much of a row as decisions need; the last three are a profile's.
+/// The fields of a row that decisions need. Only profiles have the last three.
 #[derive(Debug, Deserialize)]
 struct Row<I> {
     #[serde(rename = "_id")]
@@ -326,14 +326,14 @@ where
     found.stream(session).try_collect().await
 }
 
-/// Where that fails, the server has no such transaction any more, or gives it up in time.
+/// If the abort fails, the server no longer has this transaction, or ends it when it times out.
 async fn abort(session: &mut ClientSession) {
     if let Err(error) = session.abort_transaction().await {
         tracing::debug!(%error, "abort failed");
     }
 }
 
-/// Another transaction came first.
+/// Whether another transaction wrote a row first.
 fn is_conflict(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, WRITE_CONFLICT | LOCK_TIMEOUT))
 }

@@ -1,7 +1,7 @@
-//! What events do to rows: decided in code, from the versions that a transaction has read.
+//! Decides what events change in rows, from the versions that a transaction has read.
 //!
-//! Pure. A row takes the content of the highest version of its stream; what a row counts for elsewhere (a like
-//! for its post, a follow for two profiles) changes with that row's liveness and in the same transaction.
+//! Pure. A row takes the content of the highest version of its stream. If the row counts elsewhere (a like for its post, a follow for two
+//! profiles), those counts change in the same transaction, when the row becomes live or stops being live.
 
 mod known;
 
@@ -21,15 +21,15 @@ use super::relations::{RelationId, RelationKind};
 /// New content and changed counts of one row.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Change {
-    /// Every field of the row but its counts, and those that it has no longer.
+    /// Every field of the row except its counts, and the fields that the row no longer has.
     content: Option<(Document, Vec<&'static str>)>,
     counts: BTreeMap<&'static str, i64>,
-    /// Of a profile: see [`Reach::posted`].
+    /// Only for a profile: see [`Reach::posted`].
     posted: bool,
 }
 
 impl Change {
-    /// A row that a transaction has not found is inserted, which costs half of an update that would insert it.
+    /// Adds the write of this row. If the transaction has not found the row, it is inserted. That costs half as much as an upsert.
     fn write(self, id: impl Into<Bson>, exists: bool, writes: &mut Writes) {
         let counts: BTreeMap<&str, i64> = self.counts.into_iter().filter(|(_, by)| *by != 0).collect();
         match self.content {
@@ -78,7 +78,7 @@ impl Change {
                 }
             }
             None if counts.is_empty() && !posted => return None,
-            // What is counted may arrive before what it counts for: a stub, invisible to readers.
+            // A count may arrive before its target. Then it goes to a stub, which readers don't see.
             None => {
                 update.insert("$setOnInsert", doc! { "version": 0_i64, "live": false });
             }
@@ -100,25 +100,25 @@ impl Change {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct HistoryRow {
     pub(super) fields: Document,
-    /// The post's row is not written with it, because the event is older: see [`Changes::touch`].
+    /// The event is older than the post's row, so that row is not written with it: see [`Changes::touch`].
     pub(super) late: bool,
 }
 
-/// Where rows keep what they count, as in [`Change::counts`].
+/// The field with the counts of a row, as in [`Change::counts`].
 const COUNTS: &str = "counts";
-/// Where the event that a live row comes from stands in the commit order.
+/// The field with the position of the event from which a live row comes.
 const POSITION: &str = "position";
 const POSTED: &str = "posted";
 const FOLLOWERS: &str = "counts.followers";
 
-/// What is to be written to one collection, in the order of the rows' ids.
+/// The writes to one collection, in the order of the rows' ids.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     pub(super) inserts: Vec<Document>,
     pub(super) updates: Vec<Update>,
 }
 
-/// What is to be written.
+/// The writes to all collections.
 #[derive(Debug, Default)]
 pub(super) struct RowWrites {
     pub(super) profiles: Writes,
@@ -128,7 +128,7 @@ pub(super) struct RowWrites {
     pub(super) forgotten: BTreeSet<PostId>,
 }
 
-/// What events change.
+/// The changes that events make.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     known: Known,
@@ -136,14 +136,14 @@ pub(super) struct Changes {
     posts: BTreeMap<PostId, Change>,
     relations: BTreeMap<RelationId, Change>,
     pub(super) history: BTreeMap<(PostId, i64), HistoryRow>,
-    /// Posts whose history goes with them.
+    /// Posts whose history is removed with them.
     pub(super) forgotten: BTreeSet<PostId>,
     /// Rows that were newer than their event.
     pub(super) refused: u64,
 }
 
 impl Changes {
-    /// Works the events into the rows, one after the other.
+    /// Applies the events to the rows, one after the other.
     pub(super) fn decide<'a>(
         known: Known,
         events: impl Iterator<Item = &'a Recorded>,
@@ -169,8 +169,8 @@ impl Changes {
         reaches
     }
 
-    /// A late history row must meet a deletion that happens at the same time: both write the post's row, so that
-    /// the database lets only one of the two transactions pass.
+    /// Makes a late history row conflict with a deletion that happens at the same time. Both write the post's row, so the database commits
+    /// only one of the two transactions.
     pub(super) fn touch(&mut self, post: PostId) {
         *self.posts.entry(post).or_default().counts.entry("touches").or_default() += 1;
     }
@@ -191,7 +191,7 @@ impl Changes {
             ..RowWrites::default()
         };
         for (id, change) in profiles {
-            // A profile that is only counted on has not been looked for.
+            // The transaction has not read a profile that is only counted on.
             change.write(id, exists(known.profiles.get(&id)), &mut writes.profiles);
         }
         for (id, change) in posts {
@@ -228,7 +228,7 @@ impl Changes {
                 "bio": bio,
                 "created_at": bson::DateTime::from_chrono(user.created_at),
             }),
-            // Deleted, or an earlier event out of which the deletion has taken what was private.
+            // The user is deleted, or a deletion has redacted this earlier event.
             _ => None,
         };
         let state = self.known.profiles.entry(user.id).or_default();
@@ -287,7 +287,7 @@ impl Changes {
         }
         let now = self.known.posts.get(&post.id).copied().unwrap_or_default();
         if now.is_tombstone() {
-            // Nothing of this batch, and nothing that was there before.
+            // Neither history rows of this batch nor earlier ones may stay.
             self.history.retain(|&(of, _), _| of != post.id);
             if passed.is_some() {
                 self.forgotten.insert(post.id);
@@ -319,7 +319,7 @@ impl Changes {
         self.count_post(like.post, "counts.likes", by);
     }
 
-    /// A repost is two rows: the relation of its author to the original, and a post of its own.
+    /// A repost is two rows: the relation from its author to the original, and a post of its own.
     fn repost(&mut self, repost: &Repost, recorded: &Recorded) {
         let by = self.relation(
             RelationId::repost(repost.user, repost.post),
@@ -340,7 +340,7 @@ impl Changes {
         self.post_row(repost.id, repost.user, recorded, row);
     }
 
-    /// Answers with what the row counts more or less than before; `None` if it is newer.
+    /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
         const FIELDS: [&str; 10] = [
             "author",
@@ -421,7 +421,7 @@ impl Changes {
     }
 }
 
-/// The guard, "version is lower". Answers with the change of what the row counts for.
+/// The guard "the stored version is lower". Returns by how much the row's count changes, or `None` if the guard refuses.
 fn pass(state: &mut RowState, version: i64, live: bool, refused: &mut u64) -> Option<i64> {
     if state.version >= version {
         *refused += 1;
@@ -432,7 +432,7 @@ fn pass(state: &mut RowState, version: i64, live: bool, refused: &mut u64) -> Op
     Some(by)
 }
 
-/// A row's fields, and which of `all` it has no longer. Without content it is a tombstone.
+/// A row's fields, and which fields of `all` it no longer has. Without content, the row is a tombstone.
 fn content_of(version: i64, content: Option<Document>, all: &[&'static str]) -> (Document, Vec<&'static str>) {
     let mut row = doc! { "version": version, "live": content.is_some() };
     row.extend(content.unwrap_or_default());
@@ -447,7 +447,7 @@ fn visibility(visibility: Visibility) -> &'static str {
     }
 }
 
-/// The posts among these that have a late history row; the others' rows are written anyway.
+/// The late history rows among these changes. The rows of other posts are written anyway.
 pub(super) fn late_history(changes: &Changes) -> HashSet<(PostId, i64)> {
     changes
         .history

@@ -7,45 +7,45 @@ use serde::{Deserialize, Serialize};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Home timelines. query-svc and the projector must agree on these.
+/// Settings of home timelines. query-svc and the projector must have the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timelines {
-    /// Entries of an account that a new follower gets copied; a timeline is trimmed at twice as many.
+    /// How many entries of an account are copied for a new follower. A timeline is trimmed when it has more than twice as many entries.
     pub window: NonZeroU32,
-    /// An author with so many followers is not fanned out.
+    /// The posts of an author with this many followers are not fanned out.
     pub fan_out_limit: NonZeroU32,
-    /// An owner who has not read for so long gets no entries until the next visit.
+    /// An owner who has not read for this long gets no entries until the next visit.
     #[serde(with = "humantime_serde")]
     pub idle_after: Duration,
-    /// How often at most a visit is written down.
+    /// A visit is stored at most once in this time.
     #[serde(with = "humantime_serde")]
     pub note_visit_every: Duration,
-    /// How far above the present the floor of an owner who comes back is put: half of it for the way to the database, the other half
-    /// for what clocks differ by, so that it is to be at least four times `clock.max_skew`.
+    /// When an idle owner comes back, the floor is set this far into the future. One half is for the time that the write takes to the
+    /// database. The other half is for the difference between clocks. So it should be at least four times `clock.max_skew`.
     #[serde(with = "humantime_serde")]
     pub wake_margin: Duration,
-    /// Every so manieth inserted entry looks whether the timeline has to be trimmed.
+    /// On average, one in this many inserted entries causes a check whether to trim the timeline.
     pub trim_one_in: NonZeroU32,
-    /// Between raising the floor and removing what lies below: as long as any page takes.
+    /// The delay between raising the floor and removing the entries below it. No page may take longer.
     #[serde(with = "humantime_serde")]
     pub trim_delay: Duration,
-    /// How far back a `prev` cursor lies, because ids come from several clocks.
+    /// How far back a `prev` cursor goes, because ids come from several clocks.
     #[serde(with = "humantime_serde")]
     pub prev_overlap: Duration,
 }
 
 impl Timelines {
-    /// What no single key can say.
+    /// Checks what concerns more than one key.
     ///
     /// # Errors
-    /// Says what is wrong with `timelines.idle_after`.
+    /// If `timelines.idle_after` is too short.
     pub fn check(&self) -> Result<(), String> {
         if self.idle_after > self.note_visit_every {
             return Ok(());
         }
         Err(format!(
-            "must be longer than timelines.note_visit_every, {:?}: else who reads all the time is taken for idle",
+            "must be longer than timelines.note_visit_every, {:?}: otherwise an owner who reads all the time becomes idle",
             self.note_visit_every
         ))
     }

@@ -1,4 +1,4 @@
-//! The people in whose name requests are sent, and all that was acknowledged to them.
+//! The users in whose name requests are sent, and everything that was acknowledged to them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,24 +11,24 @@ use serde_json::{Value, json};
 use super::front::{Call, Front, Lane};
 use crate::narration::say;
 
-/// Who post and read. Nobody of them ever unfollows anybody, so that what a home timeline has to show is known.
+/// How many users post and read. None of them ever unfollows anybody, so it is known what each home timeline must show.
 const STEADY: usize = 8;
-/// Who follow and unfollow.
+/// How many users follow and unfollow.
 const FICKLE: usize = 2;
-/// How many each of the steady ones follows.
+/// How many accounts each steady user follows.
 const FOLLOWS: usize = 4;
-/// A service that is just coming up, or coming back.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// When everything is quiet again.
-const PROOF_PATIENCE: Duration = Duration::from_secs(15);
+/// The time-out while a service starts, for the first time or again.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The time-out when the system is quiet again.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
 const READERS: usize = 8;
 
-/// Somebody who is registered and logged in.
+/// A user who is registered and logged in.
 #[derive(Debug)]
 pub(crate) struct Person {
     pub(crate) id: String,
     pub(crate) token: String,
-    /// The numbers of those whose posts the home timeline shows: oneself among them.
+    /// The numbers of the users whose posts the home timeline shows, including the user itself.
     pub(crate) sees: Vec<usize>,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Person {
 pub(crate) struct Post {
     pub(crate) id: String,
     pub(crate) author: usize,
-    /// With which every query shows it.
+    /// A query with this token shows the post.
     pub(crate) consistency: String,
 }
 
-/// Whether somebody follows somebody, as acknowledged.
+/// Whether a user follows another one, as acknowledged.
 #[derive(Debug, Clone)]
 pub(crate) struct Follow {
     pub(crate) follows: bool,
@@ -51,9 +51,9 @@ pub(crate) struct Follow {
 #[derive(Debug, Default)]
 struct Ledger {
     posts: Vec<Post>,
-    /// By who likes which post: the token with which every query shows it.
+    /// For each like: the token with which every query shows it.
     likes: BTreeMap<(usize, String), String>,
-    /// What was acknowledged last; None where the outcome of a command is not known.
+    /// The last acknowledged state. None if the outcome of a command is unknown.
     follows: BTreeMap<(usize, usize), Option<Follow>>,
 }
 
@@ -62,12 +62,12 @@ pub(crate) struct Community {
     pub(crate) front: Front,
     people: Vec<Person>,
     ledger: Mutex<Ledger>,
-    /// Follows that are being changed: two commands at once would leave nobody knowing which was the last.
+    /// Follows that are being changed. With two commands at the same time, nobody would know which was the last.
     in_change: Mutex<HashSet<(usize, usize)>>,
 }
 
 impl Community {
-    /// Registers everybody.
+    /// Registers all users.
     pub(crate) async fn found(front: Front) -> Result<Self> {
         let people = stream::iter(0..STEADY + FICKLE)
             .map(|number| register(&front, number))
@@ -83,7 +83,7 @@ impl Community {
         for (number, person) in community.steady() {
             for followee in person.sees.iter().filter(|&&followee| followee != number) {
                 let call = Call::put(format!("/v1/users/{}/follow", community.people[*followee].id));
-                let answer = community.front.insist(&call.bearer(&person.token), PATIENCE).await?;
+                let answer = community.front.insist(&call.bearer(&person.token), TIMEOUT).await?;
                 let follow = Follow {
                     follows: true,
                     consistency: answer.consistency.unwrap_or_default(),
@@ -91,10 +91,10 @@ impl Community {
                 community.ledger().follows.insert((number, *followee), Some(follow));
             }
         }
-        // Something to reply to and to read from the first request on.
+        // From the first request on, there are posts to reply to and to read.
         for (number, person) in community.steady() {
             let call = Call::post("/v1/posts", json!({ "text": format!("hello from {number}") }));
-            let answer = community.front.insist(&call.bearer(&person.token), PATIENCE).await?;
+            let answer = community.front.insist(&call.bearer(&person.token), TIMEOUT).await?;
             community.posted(number, &answer.text("id")?, answer.consistency);
         }
         say(format_args!("registered {} people", community.people.len()));
@@ -113,12 +113,12 @@ impl Community {
         &self.people[number]
     }
 
-    /// One of those who post and read.
+    /// A steady user.
     pub(crate) fn any(&self, dice: u64) -> usize {
         pick(STEADY, dice)
     }
 
-    /// Somebody fickle, and one of the others.
+    /// A fickle user and a steady one.
     pub(crate) fn any_fickle(&self, dice: u64) -> (usize, usize) {
         (STEADY + pick(FICKLE, dice >> 8), pick(STEADY, dice))
     }
@@ -131,7 +131,7 @@ impl Community {
         posts[newest + pick(posts.len() - newest, dice)].clone()
     }
 
-    /// One of the newest that somebody's home timeline has to show, with who that is.
+    /// One of the newest posts that a home timeline must show, and the owner of that timeline.
     pub(crate) fn recent_on_home(&self, dice: u64) -> (usize, Post) {
         let post = self.recent(dice);
         let readers: Vec<usize> = self
@@ -157,7 +157,7 @@ impl Community {
         self.ledger().likes.insert(like, consistency.unwrap_or_default());
     }
 
-    /// Whether the follower follows now; None while somebody is changing that.
+    /// Whether the follower follows now. None while another command is changing that.
     pub(crate) fn begin_change(&self, pair: (usize, usize)) -> Option<bool> {
         let mut in_change = self.in_change.lock().unwrap_or_else(PoisonError::into_inner);
         let follows = || {
@@ -167,7 +167,7 @@ impl Community {
         in_change.insert(pair).then(follows)
     }
 
-    /// `now` is None where the command was not acknowledged.
+    /// `now` is None if the command was not acknowledged.
     pub(crate) fn end_change(&self, pair: (usize, usize), now: Option<Follow>) {
         self.ledger().follows.insert(pair, now);
         self.in_change
@@ -176,18 +176,18 @@ impl Community {
             .remove(&pair);
     }
 
-    /// Everybody posts something, outside of any load.
+    /// Each steady user posts something, independently of any load.
     pub(crate) async fn everybody_posts(&self) -> Result<Vec<Post>> {
         let mut posts = Vec::new();
         for (number, person) in self.steady() {
             let call = Call::post("/v1/posts", json!({ "text": "by itself" }));
-            let answer = self.front.insist(&call.bearer(&person.token), PATIENCE).await?;
+            let answer = self.front.insist(&call.bearer(&person.token), TIMEOUT).await?;
             posts.push(self.posted(number, &answer.text("id")?, answer.consistency));
         }
         Ok(posts)
     }
 
-    /// How many of the posts are shown by a query that waits for them.
+    /// How many of the posts a query shows that waits for them.
     pub(crate) async fn shown(&self, posts: &[Post]) -> usize {
         let mut shown = 0;
         for post in posts {
@@ -196,7 +196,7 @@ impl Community {
         shown
     }
 
-    /// Whether a query that waits for it shows the post.
+    /// Whether a query that waits for the post shows it.
     async fn shows(&self, post: &Post) -> bool {
         let call = Call::get(format!("/v1/posts/{}", post.id)).bearer(&self.people[post.author].token);
         self.front
@@ -205,7 +205,7 @@ impl Community {
             .is_ok()
     }
 
-    /// Reads back everything that was ever acknowledged.
+    /// Reads back everything that was acknowledged.
     pub(crate) async fn prove_nothing_is_lost(&self) -> Result<()> {
         let (posts, likes, follows) = {
             let ledger = self.ledger();
@@ -241,26 +241,26 @@ impl Community {
             missing.len(),
             missing.join("\n")
         );
-        say(format_args!("everything that was acknowledged is there: {counted}"));
+        say(format_args!("nothing that was acknowledged is lost: {counted}"));
         Ok(())
     }
 
     async fn all_posts_of(&self, person: &Person, expected: &[&Post]) -> Result<HashSet<String>> {
         let mut shown = HashSet::new();
-        // The tokens of all posts are about one partition, and the newest is the highest but for commands that overlapped:
-        // with the last few of them every query shows what there is.
+        // The tokens of all these posts concern one partition. The newest one is the highest, except for commands that overlapped. So a
+        // query that has seen the last few tokens shows everything.
         for post in expected.iter().rev().take(READERS) {
             let call = Call::get(format!("/v1/posts/{}", post.id));
             let call = call.bearer(&person.token).consistency(&post.consistency);
-            // A lost post is told of below, with all others.
-            let _ = self.front.insist(&call, PROOF_PATIENCE).await;
+            // A lost post is reported below, together with all others.
+            let _ = self.front.insist(&call, PROOF_TIMEOUT).await;
         }
         let mut before = String::new();
         loop {
             let path = format!("/v1/users/{}/posts?limit=100{before}", person.id);
             let page = self
                 .front
-                .insist(&Call::get(path).bearer(&person.token), PATIENCE)
+                .insist(&Call::get(path).bearer(&person.token), TIMEOUT)
                 .await?;
             shown.extend(ids(&page.body).map(str::to_owned));
             match page.body["next"].as_str() {
@@ -272,7 +272,7 @@ impl Community {
 
     async fn lost_like(&self, liker: usize, post: &str, consistency: &str) -> Option<String> {
         let call = Call::get(format!("/v1/posts/{post}")).bearer(&self.people[liker].token);
-        let answer = self.front.insist(&call.consistency(consistency), PROOF_PATIENCE).await;
+        let answer = self.front.insist(&call.consistency(consistency), PROOF_TIMEOUT).await;
         match answer {
             Ok(answer) if answer.body["viewer"]["liked"] == true => None,
             Ok(answer) => Some(format!("{liker} likes {post}: {}", answer.body)),
@@ -285,7 +285,7 @@ impl Community {
         let call = Call::get(path).bearer(&self.people[follower].token);
         let answer = self
             .front
-            .insist(&call.consistency(&last.consistency), PROOF_PATIENCE)
+            .insist(&call.consistency(&last.consistency), PROOF_TIMEOUT)
             .await;
         let named = format!("{follower} follows {followee}: {}", last.follows);
         match answer {
@@ -297,14 +297,14 @@ impl Community {
 }
 
 async fn register(front: &Front, number: usize) -> Result<Person> {
-    // Nobody has run in this namespace before: what is taken was taken by an attempt whose answer was lost.
+    // The namespace is new. If a handle is taken, an earlier attempt took it and its response was lost.
     let handle = format!("person_{number}");
     let password = format!("the password of {number}");
     let email = format!("{handle}@example.org");
     let registration = json!({ "handle": handle, "email": email, "password": password });
     let login = Call::post("/v1/sessions", json!({ "handle": handle, "password": password }));
-    let registered = front.insist(&Call::post("/v1/users", registration), PATIENCE).await;
-    let session = front.insist(&login, PATIENCE).await;
+    let registered = front.insist(&Call::post("/v1/users", registration), TIMEOUT).await;
+    let session = front.insist(&login, TIMEOUT).await;
     let id = registered
         .with_context(|| format!("registering {handle}"))?
         .text("id")?;

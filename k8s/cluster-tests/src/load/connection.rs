@@ -1,8 +1,8 @@
-//! Connections, each from a port of its own.
+//! Connections, each from a different port.
 //!
-//! A node remembers for two minutes which pod a connection from a port was sent to, and sends whatever comes from that port there again,
-//! be the pod long lost. The system gives a port out again within seconds, to a client that does little but connect; so who
-//! counts failures has to choose the ports.
+//! For two minutes, a node remembers to which pod it has sent a connection from a port. It sends every new connection from that port to the
+//! same pod, even if the pod is long gone. The system reuses a port within seconds if a client does little but connect. So a client that
+//! counts failures has to choose its ports itself.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,22 +19,22 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
-/// A pod that is there accepts a connection at once; two seconds forgive a packet that was lost.
+/// The connect time-out. A running pod accepts a connection at once. Two seconds allow for a lost packet.
 const TO_CONNECT: Duration = Duration::from_secs(2);
 
-/// The ports that connections are made from, one after the other.
+/// The ports from which connections are made, one after the other.
 #[derive(Debug)]
 pub(super) struct Ports {
     turn: AtomicU16,
 }
 
 impl Ports {
-    /// Between those that need privileges and those that systems give out.
+    /// Above the privileged ports and below the ephemeral ones.
     const RANGE: Range<u16> = 10_000..30_000;
-    /// So many in a row may be in use by others.
+    /// Up to this many ports in a row may be in use by others.
     const ATTEMPTS: usize = 100;
 
-    /// Begins anywhere: nodes remember what an earlier run has used.
+    /// Begins at a random port, because nodes remember the ports of an earlier run.
     pub(super) fn new() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let anywhere = since.subsec_micros() % u32::from(Self::count());
@@ -81,7 +81,7 @@ pub(super) struct Connection {
     sender: SendRequest<Full<Bytes>>,
 }
 
-/// A whole answer, whatever it says.
+/// A complete response with any status.
 #[derive(Debug)]
 pub(super) struct Response {
     pub(super) status: StatusCode,
@@ -96,15 +96,15 @@ impl Connection {
         let address = address.with_context(|| format!("{authority} has no address"))?;
         let stream = timeout(TO_CONNECT, ports.connect(address))
             .await
-            .context("nobody accepts the connection")??;
+            .context("the connection was not accepted in time")??;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender; what breaks it, the sender says.
+        // The task ends with the sender. The sender reports its errors.
         tokio::spawn(connection);
         Ok(Self { sender })
     }
 
-    /// Gives the request back where the connection was closed before any of it was sent.
+    /// Returns the request if the connection was closed before any of the request was sent.
     pub(super) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -153,7 +153,7 @@ mod tests {
         for _ in 0..20 {
             streams.push(ports.connect(to).await.expect("somebody listens"));
         }
-        // From the beginning again: all of them are in use now.
+        // The ports start from the beginning, so all of them are in use now.
         let first = streams[0].local_addr().expect("an address").port();
         ports.turn.store(first - Ports::RANGE.start, Ordering::Relaxed);
         streams.push(ports.connect(to).await.expect("the next free one"));

@@ -1,4 +1,4 @@
-//! The two services as a client sees them: addresses, connections, one request and its answer.
+//! The two services as a client sees them: addresses, connections, a request and its response.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Ports, Response};
 
-/// An answer that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Lanes to each service on which connections are kept and used over and over.
+/// A request without a response by then has failed.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How many lanes to each service keep their connection and use it again.
 const KEPT: usize = 8;
 const CONSISTENCY_TOKEN: &str = "consistency-token";
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
@@ -29,8 +29,8 @@ pub(crate) enum Side {
     Query,
 }
 
-/// On which connection: the two show different mistakes. A service that ends badly cuts kept connections in the middle of a request,
-/// and one that leaves its Service too late refuses fresh ones.
+/// The kind of connection. The two kinds show different mistakes. A service that shuts down badly cuts kept connections in the middle of a
+/// request. A service that leaves its Kubernetes Service too late refuses fresh connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
     Kept(usize),
@@ -115,7 +115,7 @@ impl Call {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) body: Value,
-    /// For a query that has to see what this command did.
+    /// The token for a query that must see what this command did.
     pub(crate) consistency: Option<String>,
 }
 
@@ -127,7 +127,7 @@ impl Answer {
     }
 }
 
-/// Where the services answer, on every node that is to be asked: host and port.
+/// The addresses (host and port) of the services on every node that is asked, and the connections to them.
 #[derive(Debug)]
 pub(crate) struct Front {
     at: HashMap<Side, Vec<String>>,
@@ -136,7 +136,7 @@ pub(crate) struct Front {
     turn: AtomicUsize,
 }
 
-/// A connection that nobody uses at the moment.
+/// A kept connection that no request uses at the moment.
 type Slot = Mutex<Option<Connection>>;
 
 impl Front {
@@ -150,13 +150,13 @@ impl Front {
         }
     }
 
-    /// Sends it once. What is not a success is described.
+    /// Sends the request once. An error describes why it was no success.
     pub(crate) async fn send(&self, lane: Lane, call: &Call) -> Result<Answer, String> {
         let to = self.to(lane, call.side);
-        let answered = match timeout(PATIENCE, self.exchange(lane, call, to)).await {
+        let answered = match timeout(TIMEOUT, self.exchange(lane, call, to)).await {
             Ok(Ok(response)) => answer(&response),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(anyhow!("no answer")),
+            Err(_) => Err(anyhow!("no response in time")),
         };
         answered.map_err(|error| format!("{} {} on {lane:?} to {to}: {error:#}", call.method, call.path))
     }
@@ -180,10 +180,10 @@ impl Front {
         let mut connection = Connection::to(to, &self.ports).await?;
         let answered = connection.send(request).await;
         keep(slot, connection);
-        answered.unwrap_or_else(|_| Err(anyhow!("the connection was closed before anything was sent")))
+        answered.unwrap_or_else(|_| Err(anyhow!("the connection was closed before the request was sent")))
     }
 
-    /// Sends it until it succeeds: for what a scenario needs and does not measure.
+    /// Sends the request until it succeeds, for what a scenario needs but does not measure.
     pub(crate) async fn insist(&self, call: &Call, within: Duration) -> Result<Answer> {
         let begun = Instant::now();
         loop {
@@ -192,13 +192,13 @@ impl Front {
                 Err(cause) => cause,
             };
             if begun.elapsed() >= within {
-                bail!("no success within {within:?}; at the end: {cause}");
+                bail!("no success within {within:?}; the last error: {cause}");
             }
             tokio::time::sleep(BETWEEN_ATTEMPTS).await;
         }
     }
 
-    /// A kept connection stays with its node; fresh ones go to all of them in turn.
+    /// A kept connection stays with its node. Fresh ones go to all nodes in turn.
     fn to(&self, lane: Lane, side: Side) -> &str {
         let at = &self.at[&side];
         let number = match lane {
@@ -213,7 +213,7 @@ fn lock(slot: &Slot) -> MutexGuard<'_, Option<Connection>> {
     slot.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For the next request; where two were under way at once, one of them is enough.
+/// Keeps the connection for the next request. If two requests ran at the same time, one of their connections is enough.
 fn keep(slot: Option<&Slot>, connection: Connection) {
     if let Some(slot) = slot
         && connection.is_open()

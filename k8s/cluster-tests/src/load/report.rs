@@ -1,4 +1,4 @@
-//! What became of the requests.
+//! The outcomes of the requests.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::front::Lane;
 use crate::narration::{quote, say, seconds};
 
-/// So many of the first failures are printed in full, and the last; the others are like them.
+/// How many of the first failures are printed in full. The last one is printed too. The others are similar.
 const SHOWN: usize = 8;
 
 /// One request.
@@ -19,7 +19,7 @@ pub(crate) struct Sample {
     pub(crate) lane: Lane,
     pub(crate) begun: Instant,
     pub(crate) took: Duration,
-    /// Why it counts as failed.
+    /// Why the request counts as failed.
     pub(crate) failure: Option<String>,
 }
 
@@ -29,10 +29,10 @@ impl Sample {
     }
 }
 
-/// For one that failed.
+/// Describes a failed request.
 impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failure = self.failure.as_deref().unwrap_or("in no way");
+        let failure = self.failure.as_deref().unwrap_or("no failure");
         write!(f, "after {}: {failure}", seconds(self.took))
     }
 }
@@ -57,7 +57,7 @@ impl Report {
         self.failures().count()
     }
 
-    /// The time that so many of a thousand requests did not exceed.
+    /// The time within which this many of a thousand requests ended.
     fn quantile(&self, per_mille: usize) -> Duration {
         let mut times: Vec<Duration> = self.samples.iter().map(|sample| sample.took).collect();
         times.sort_unstable();
@@ -65,7 +65,7 @@ impl Report {
         times.get(rank).copied().unwrap_or_default()
     }
 
-    /// Prints the numbers, how often requests failed for which cause, and the first failures in full.
+    /// Prints the numbers, how often requests failed and why, and the first failures in full.
     pub(crate) fn print(&self, what: &str) {
         say(format_args!("{what}: {self}"));
         let since_begun = |sample: &Sample| seconds(sample.begun - self.begun);
@@ -86,7 +86,7 @@ impl Report {
         }
     }
 
-    /// The failures by what they have in common: what was asked, and the end of the message without the ids in it.
+    /// The failures grouped by what they have in common: the kind of request, and the end of the message without its ids.
     fn causes(&self) -> BTreeMap<String, Vec<&Sample>> {
         let mut causes: BTreeMap<String, Vec<&Sample>> = BTreeMap::new();
         for sample in self.failures() {
@@ -102,7 +102,7 @@ impl Report {
     }
 
     pub(crate) fn expect_no_failure(&self) -> Result<()> {
-        // A generator that did nothing would find no failure either.
+        // A load that sent nothing would have no failure either.
         if self.samples.len() < 50 {
             bail!("only {} requests were sent", self.samples.len());
         }
@@ -116,25 +116,25 @@ impl Report {
         }
     }
 
-    /// The failure that ended last, of the requests that were begun since `moment`.
+    /// The failure that ended last, among the requests that began since `moment`.
     pub(crate) fn last_failure_since(&self, moment: Instant) -> Option<&Sample> {
         let since = self.failures().filter(|sample| sample.begun >= moment);
         since.max_by_key(|sample| sample.ended())
     }
 
-    /// Fails if a request failed that was begun since `moment`, naming `what` should have been over by then.
+    /// Fails if a request failed that began since `moment`. `what` names what should have been over by then.
     pub(crate) fn expect_no_failure_since(&self, moment: Instant, what: &str) -> Result<()> {
         let failed = self.failures().filter(|sample| sample.begun >= moment).count();
         match self.last_failure_since(moment) {
             None => Ok(()),
             Some(last) => bail!(
-                "{failed} requests failed {what}, the last, begun {} after that, {last}",
+                "{failed} requests failed {what}; the last one began {} later and failed {last}",
                 seconds(last.begun - moment)
             ),
         }
     }
 
-    /// How many succeeded that were begun after `moment`.
+    /// How many requests succeeded that began after `moment`.
     pub(crate) fn succeeded_since(&self, moment: Instant) -> usize {
         let since = self.samples.iter().filter(|sample| sample.begun >= moment);
         since.filter(|sample| sample.failure.is_none()).count()

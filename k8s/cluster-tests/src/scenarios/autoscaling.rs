@@ -1,4 +1,4 @@
-//! More pods while there is more to do.
+//! Autoscaling: more pods while there is more load.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::waiting::{Seen, eventually};
 
 pub(crate) const AUTOSCALING: Scenario = Scenario {
     name: "autoscaling",
-    shows: "the HorizontalPodAutoscaler of query-svc adds pods under load and takes them away after it, and no request fails",
+    shows: "the HorizontalPodAutoscaler of query-svc adds pods under load and removes them afterwards; no request fails",
     needs: &[Need::Metrics],
     run,
 };
 
-/// Requests a second: what two processors bear beside a cluster and the database.
+/// Requests a second. Two processors can handle this many beside a cluster and the database.
 const BUSY: u32 = 60;
 const QUIET: u32 = 4;
-/// The metrics are a quarter of a minute old, and a pod has to start.
+/// The metrics are up to 15 s old, and a pod needs time to start.
 const UP_WITHIN: Duration = Duration::from_secs(150);
 const DOWN_WITHIN: Duration = Duration::from_secs(240);
 
@@ -33,15 +33,15 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
                 "query.autoscaling.enabled=true",
                 "query.autoscaling.minReplicas=2",
                 "query.autoscaling.maxReplicas=4",
-                // 30 millicores a pod: half of what the busy load takes, and three times what the quiet one does. So it works on
-                // machines that are half, or twice, as fast.
+                // The target is 30 millicores a pod. The busy load takes twice as much, and the quiet one a third. So the scenario works on
+                // machines that are half or twice as fast.
                 "query.resources.requests.cpu=25m",
                 "query.autoscaling.targetCPUUtilizationPercentage=120",
                 "query.autoscaling.behavior.scaleUp.stabilizationWindowSeconds=0",
                 "query.autoscaling.behavior.scaleDown.stabilizationWindowSeconds=15",
             ])
             .await?;
-        wait_for_replicas(installation, "2 pods to begin with", UP_WITHIN, |ready| ready == 2).await?;
+        wait_for_replicas(installation, "2 pods at the beginning", UP_WITHIN, |ready| ready == 2).await?;
 
         let load = Load::start(&installation.community, BUSY);
         let scaled = wait_for_replicas(installation, "more than 2 ready pods", UP_WITHIN, |ready| ready > 2).await;
@@ -51,7 +51,7 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         scaled?;
         report.expect_no_failure()?;
 
-        // Pods that go while requests come have to go as gently as in an upgrade.
+        // Pods that are removed under load must drain as well as in an upgrade.
         let load = Load::start(&installation.community, QUIET);
         let scaled = wait_for_replicas(installation, "2 pods again", DOWN_WITHIN, |ready| ready == 2).await;
         let report = load.stop().await?;
@@ -77,9 +77,7 @@ async fn wait_for_replicas(
         if enough(ready) && there == wanted {
             return Ok(Seen::There(ready));
         }
-        Ok(Seen::NotYet(format!(
-            "{ready} of {wanted} are ready, {there} are there"
-        )))
+        Ok(Seen::NotYet(format!("{ready} of {wanted} are ready, {there} exist")))
     })
     .await?;
     say(format_args!("{what}: {ready} after {}", seconds(took)));

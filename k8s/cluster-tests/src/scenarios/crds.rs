@@ -1,4 +1,4 @@
-//! The objects of other people's kinds, judged by an API server that knows these kinds.
+//! Has an API server validate objects of third-party kinds, with the definitions of these kinds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ use crate::suite::{Need, Scenario, Suite};
 
 pub(crate) const CRDS: Scenario = Scenario {
     name: "crds",
-    shows: "HTTPRoute, ServiceMonitor, PrometheusRule and ScaledObject are accepted by an API server that has their definitions",
+    shows: "an API server that has the definitions accepts HTTPRoute, ServiceMonitor, PrometheusRule and ScaledObject",
     needs: &[Need::Definitions],
     run,
 };
 
-/// A kind, the full name by which a cluster knows it, and how the name of the file with its definition begins.
+/// A kind, the full name of its definition, and the beginning of the name of the file with its definition.
 struct Definition {
     kind: &'static str,
     name: &'static str,
@@ -50,7 +50,7 @@ const DEFINITIONS: [Definition; 4] = [
     },
 ];
 
-/// What makes the chart render all of them.
+/// The values with which the chart renders all these kinds.
 const VALUES: [&str; 6] = [
     "--set=httpRoute.enabled=true,httpRoute.parentRefs[0].name=gateway,httpRoute.hostnames[0]=microblog.example.org",
     "--set=metrics.serviceMonitor.enabled=true",
@@ -66,7 +66,7 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         let mut added = Vec::new();
         let outcome = judge(suite, &namespace, &mut added).await;
         namespace.delete().await?;
-        // A cluster that had them before keeps its own.
+        // Definitions that the cluster had before are kept.
         for name in added {
             kubectl().args(["delete", "crd", name, "--wait"]).run().await?;
         }
@@ -84,7 +84,7 @@ async fn judge(suite: &Suite, namespace: &Namespace, added: &mut Vec<&'static st
             continue;
         }
         let file = find(directory, definition.file)?;
-        // Too large for the annotation of a client-side apply.
+        // The definitions are too large for the annotation of a client-side apply.
         let apply = kubectl().args(["apply", "--server-side", "-f", &file.display().to_string()]);
         apply.run().await?;
         added.push(definition.name);
@@ -105,7 +105,7 @@ async fn judge(suite: &Suite, namespace: &Namespace, added: &mut Vec<&'static st
     Ok(())
 }
 
-/// An API server that accepts anything would prove nothing.
+/// Checks that a wrong object is refused. An API server that accepts everything would prove nothing.
 async fn is_refused_when_wrong(namespace: &Namespace, manifest: &Value) -> Result<()> {
     let mut wrong = manifest.clone();
     wrong["spec"] = json!("nothing of the kind");
@@ -117,7 +117,7 @@ async fn is_refused_when_wrong(namespace: &Namespace, manifest: &Value) -> Resul
     Ok(())
 }
 
-/// The objects of a kind that the chart makes, as kubectl reads them.
+/// The objects of a kind that the chart renders, as kubectl reads them.
 async fn rendered(repository: &Path, namespace: &Namespace, kind: &str) -> Result<Vec<Value>> {
     let all = installation::template(repository, namespace, &VALUES).await?;
     let convert = kubectl().args([
@@ -141,12 +141,12 @@ async fn rendered(repository: &Path, namespace: &Namespace, kind: &str) -> Resul
     Ok(manifests)
 }
 
-/// The file in the directory whose name begins so, whatever the version.
+/// The file in the directory whose name begins with `prefix`, for any version.
 fn find(directory: &Path, prefix: &str) -> Result<PathBuf> {
     let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
     let found = entries
         .flatten()
         .find(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    let found = found.with_context(|| format!("no {prefix}*.yaml is in {}", directory.display()))?;
+    let found = found.with_context(|| format!("there is no {prefix}*.yaml in {}", directory.display()))?;
     Ok(found.path())
 }

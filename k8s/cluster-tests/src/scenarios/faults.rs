@@ -1,4 +1,4 @@
-//! What breaks on any day: a projector, the database.
+//! Ordinary faults: of a projector, and of the database.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ use crate::waiting::{Seen, eventually};
 
 pub(crate) const FAULTS: Scenario = Scenario {
     name: "faults",
-    shows: "projectors deleted at random and MongoDB's pod restarted under load: afterwards verify finds no difference",
+    shows: "projectors are deleted at random and MongoDB's pod restarts, under load: afterwards verify finds no difference",
     needs: &[],
     run,
 };
 
-/// How soon everything goes on after MongoDB is there again.
+/// How soon everything must continue after MongoDB is ready again.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
@@ -41,9 +41,9 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         delete.run().await?;
         wait_for(installation, "statefulset/microblog-mongodb").await?;
         let back = Instant::now();
-        // Until everybody's posts are shown again: in whatever partition of the views they are.
+        // Wait until the posts of all users are shown again, so that all their partitions of the views have caught up.
         let community = &installation.community;
-        let (_, took) = eventually("everybody's posts", BACK_WITHIN, async || {
+        let (_, took) = eventually("the posts of all users", BACK_WITHIN, async || {
             let posts = community.everybody_posts().await?;
             Ok(match community.shown(&posts).await {
                 shown if shown == posts.len() => Seen::There(()),
@@ -52,11 +52,11 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         })
         .await?;
         say(format_args!(
-            "everybody's posts are shown {} after MongoDB was ready again",
+            "the posts of all users are shown {} after MongoDB was ready again",
             seconds(took)
         ));
         let all_well = Instant::now();
-        // How long the load goes on after that.
+        // The load continues for this long after that.
         tokio::time::sleep(Duration::from_secs(10)).await;
         let report = load.stop().await?;
         report.print("while MongoDB was restarted");
@@ -68,14 +68,14 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
             ));
             ensure!(
                 failing <= BACK_WITHIN,
-                "a request still failed {} later {last}",
+                "a request still failed {} later: {last}",
                 seconds(failing)
             );
         }
-        report.expect_no_failure_since(all_well, "after everything had gone on")?;
+        report.expect_no_failure_since(all_well, "after everything had recovered")?;
         ensure!(
             report.succeeded_since(all_well) > 100,
-            "hardly anything succeeded afterwards"
+            "too few requests succeeded afterwards"
         );
 
         installation.community.prove_nothing_is_lost().await?;
@@ -86,7 +86,7 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
 
 async fn delete_a_projector(installation: &Installation, round: usize, crash: bool) -> Result<()> {
     let pods = installation.namespace.pods("projector").await?;
-    let pod = pods.get(round % pods.len().max(1)).context("no projector is there")?;
+    let pod = pods.get(round % pods.len().max(1)).context("there is no projector")?;
     let delete = installation
         .namespace
         .kubectl()
@@ -101,7 +101,7 @@ async fn delete_a_projector(installation: &Installation, round: usize, crash: bo
     Ok(())
 }
 
-/// Until all replicas are ready.
+/// Waits until all replicas are ready.
 pub(super) async fn wait_for(installation: &Installation, workload: &str) -> Result<()> {
     let (_, took) = eventually(workload, READY_WITHIN, async || {
         let found = installation.namespace.get(&[workload]).await?;
@@ -116,7 +116,7 @@ pub(super) async fn wait_for(installation: &Installation, workload: &str) -> Res
     Ok(())
 }
 
-/// Up to `longest`; a different time in each run is what is wanted.
+/// A time up to `longest`, which should differ in each run.
 fn at_random(longest: Duration) -> Duration {
     let nanoseconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let random = nanoseconds.unwrap_or_default().subsec_micros() % 1000;

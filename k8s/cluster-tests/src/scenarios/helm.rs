@@ -1,5 +1,5 @@
-//! What people do with Helm around a Projection that they have patched, with each Helm that there is: 3 merges three ways on its side, 4 applies
-//! on the server's and waits for every condition.
+//! What people do with Helm and a Projection that they have patched, with each version of Helm. Helm 3 does a three-way merge on the
+//! client. Helm 4 applies on the server, and waits for every condition.
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
@@ -14,7 +14,7 @@ use crate::suite::{Scenario, Suite};
 
 pub(crate) const HELM: Scenario = Scenario {
     name: "helm",
-    shows: "with each Helm: what can't start is uninstalled; after the documented patches upgrade and rollback keep them, also while it is paused",
+    shows: "with each Helm: a release that can't start is uninstalled; upgrade and rollback keep documented patches, also in a pause",
     needs: &[],
     run,
 };
@@ -58,7 +58,7 @@ impl Release<'_> {
 
     async fn install(&self, further: &[&str]) -> Result<()> {
         let install = self.helm(&["install", installation::RELEASE, self.chart]);
-        // Everything once: what is looked at here does not need more.
+        // One replica of everything is enough for these tests.
         let once = ["command", "query", "projector", "operator"].map(|name| format!("--set={name}.replicas=1"));
         let install = install
             .args(self.flags.words())
@@ -67,7 +67,7 @@ impl Release<'_> {
         install.run().await.map(drop)
     }
 
-    /// `uninstall` leaves no Projection, whose finalizer would hold the namespace for ever.
+    /// Uninstalls, and checks that no Projection is left. The finalizer of a Projection would block the deletion of the namespace forever.
     async fn uninstall(&self) -> Result<()> {
         let uninstall = self.helm(&["uninstall", installation::RELEASE, "--wait", "--timeout", "2m"]);
         uninstall.run().await?;
@@ -77,11 +77,11 @@ impl Release<'_> {
         Ok(())
     }
 
-    /// As after the first command of somebody for whom no image is published.
+    /// Simulates a first installation whose images are not published.
     async fn without_images(&self) -> Result<()> {
         self.install(&["--set=image.tag=absent"]).await?;
         self.uninstall().await?;
-        say("a release none of whose images is there was uninstalled");
+        say("a release without any image was uninstalled");
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl Release<'_> {
         self.install(&["--wait", "--timeout", "5m"]).await?;
         settled(self.namespace).await?;
         patch(self.namespace, &json!({ "generation": 2 })).await?;
-        // Helm 4 waits for the rebuild, because the projection is not ready before.
+        // Helm 4 waits for the rebuild, because the projection is not ready before it has ended.
         self.upgrade("one").await?;
         settled(self.namespace).await?;
         self.expect(json!({ "generation": 2, "paused": false })).await?;
@@ -101,11 +101,11 @@ impl Release<'_> {
         let rollback = self.helm(&["rollback", installation::RELEASE, "1", "--wait", "--timeout", "3m"]);
         rollback.run().await?;
         self.expect(json!({ "generation": 2, "paused": true })).await?;
-        say("an upgrade and a rollback, both with --wait, have left the paused projection as it was patched");
+        say("an upgrade and a rollback, both with --wait, have kept the patches of the paused projection");
         self.uninstall().await
     }
 
-    /// With something that rolls no pod.
+    /// Upgrades with a value that restarts no pod.
     async fn upgrade(&self, value: &str) -> Result<()> {
         let upgrade = self.helm(&["upgrade", installation::RELEASE, self.chart, "--reuse-values"]);
         let set = format!("--set=query.service.annotations.step={value}");
@@ -122,7 +122,7 @@ impl Release<'_> {
         let ready = ready.iter().find(|condition| condition["type"] == "Ready");
         ensure!(
             ready.is_some_and(|condition| condition["status"] == "True"),
-            "the projection is not as it is wanted: {ready:?}"
+            "the projection is not ready: {ready:?}"
         );
         Ok(())
     }

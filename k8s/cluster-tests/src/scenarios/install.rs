@@ -1,4 +1,4 @@
-//! From nothing to ready, and a first look around.
+//! The first installation, until it is ready, and first checks.
 
 use anyhow::{Result, bail, ensure};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
@@ -13,14 +13,14 @@ use crate::suite::{Need, Scenario, Suite};
 
 pub(crate) const INSTALL: Scenario = Scenario {
     name: "install",
-    shows: "helm install to ready, helm test, and only restricted pods are let in",
+    shows: "helm install to ready, helm test; only restricted pods are admitted",
     needs: &[],
     run: install,
 };
 
 pub(crate) const POSTMAN: Scenario = Scenario {
     name: "postman",
-    shows: "the Postman collection through kubectl port-forward",
+    shows: "the Postman collection passes through kubectl port-forward",
     needs: &[Need::Npm],
     run: postman,
 };
@@ -44,7 +44,7 @@ fn install(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
     .boxed_local()
 }
 
-/// Otherwise that all pods were let in would say nothing.
+/// Checks that the namespace refuses a pod that runs as root. Otherwise it would mean nothing that all pods were admitted.
 async fn refuses_root(namespace: &Namespace) -> Result<()> {
     let pod = json!({
         "apiVersion": "v1",
@@ -57,7 +57,7 @@ async fn refuses_root(namespace: &Namespace) -> Result<()> {
         .args(["apply", "--dry-run=server", "-f", "-"])
         .input(pod.to_string());
     match apply.run().await {
-        Ok(_) => bail!("the namespace lets in a pod that runs as root"),
+        Ok(_) => bail!("the namespace admits a pod that runs as root"),
         Err(error) => {
             let refusal = error.to_string();
             ensure!(refusal.contains("violates PodSecurity \"restricted"), "{refusal}");
@@ -66,7 +66,7 @@ async fn refuses_root(namespace: &Namespace) -> Result<()> {
     }
 }
 
-/// What is worth reading of a failure: its list, or the end of all where there is none.
+/// The useful part of a failure: the list of failures, or the end of the output if there is no list.
 fn tail_of<'a>(told: &'a str, failures: &'a str) -> &'a str {
     if failures.is_empty() {
         &told[told.floor_char_boundary(told.len().saturating_sub(2_000))..]
@@ -88,7 +88,7 @@ fn postman(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
             .args(["--env-var", &format!("queryUrl={}", query.url)])
             .args(["--color", "off", "--disable-unicode"]);
         let told = newman.output().await?;
-        // The summary; and, where something failed, what.
+        // The summary, and the list of failures if there are any.
         let failures = told.find("#  failure").map_or("", |at| &told[at..]);
         let summary = told.lines().filter(|line| line.starts_with('|'));
         quote(&summary.collect::<Vec<_>>().join("\n"));

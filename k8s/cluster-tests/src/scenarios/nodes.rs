@@ -1,4 +1,4 @@
-//! Nodes that go: announced, and not.
+//! Nodes that go away: by a drain, and by a node failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::waiting::{Seen, eventually};
 
 pub(crate) const DRAIN: Scenario = Scenario {
     name: "drain",
-    shows: "either node drained under load, the database outside of both: no request fails",
+    shows: "either node is drained under load, with the database outside both nodes: no request fails",
     needs: &[Need::TwoNodes, Need::OutsideDatabase],
     run: drain,
 };
 
 pub(crate) const CUT: Scenario = Scenario {
     name: "cut",
-    shows: "a node cut off the network and back: commands and reads go on within 30 s, nothing acknowledged is lost, no view differs",
+    shows: "a node is cut off and comes back: commands and reads continue within 30 s, nothing acknowledged is lost, no view differs",
     needs: &[Need::TwoNodes, Need::OutsideDatabase, Need::Cutting],
     run: cut,
 };
@@ -38,7 +38,7 @@ fn drain(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
                 let begun = Instant::now();
                 let drained = cluster::drain(&node).await;
                 let waited = wait_for_all(installation).await;
-                // Whatever became of it, the node is wanted again.
+                // The node is uncordoned in any case, even after a failure.
                 cluster::uncordon(&node).await?;
                 drained.and(waited)?;
                 say(format_args!(
@@ -66,15 +66,16 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
             .map(|(last, others)| (last.clone(), others.to_vec()))
             .context("a cluster has nodes")?;
         let installation = suite.installation(Kind::Outside).await?;
-        // Else Services send requests to pods that are lost until the control plane has noticed, which takes as long as it is set to
-        // (`--node-monitor-grace-period`, 50 s by default).
+        // Otherwise Services send requests to lost pods until the control plane has noticed the node failure. That takes as long as
+        // `--node-monitor-grace-period` says, which is 50 s by default.
         installation
             .upgrade(&[
                 "command.service.trafficDistribution=PreferSameNode",
                 "query.service.trafficDistribution=PreferSameNode",
             ])
             .await?;
-        // Clients that know only the lost node's address are lost with it: that is what load balancers are for.
+        // A client that knows only the address of the lost node can't reach anything. In production, a load balancer solves that. So the
+        // load uses the other nodes only.
         let front = installation.front(&others);
         Arc::get_mut(&mut installation.community)
             .context("no load is running")?
@@ -119,7 +120,7 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         }
         ensure!(
             report.succeeded_since(cut_at + GOES_ON_WITHIN) > 100,
-            "hardly anything succeeded afterwards"
+            "too few requests succeeded afterwards"
         );
 
         installation.community.prove_nothing_is_lost().await?;
@@ -140,7 +141,7 @@ async fn is_not_ready(node: &Node) -> Result<Seen<()>> {
     })
 }
 
-/// Starts everything anew, so that both nodes have pods of each program, and something is lost with one of them.
+/// Restarts everything, so that both nodes have pods of each program, and the loss of one node has an effect.
 async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
     let restart = installation.namespace.kubectl().args(["rollout", "restart"]);
     restart.args(DEPLOYMENTS).run().await?;
@@ -152,7 +153,7 @@ async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
         status.run().await?;
     }
     wait_for_all(installation).await?;
-    let (pods, _) = eventually("no pod of before", Duration::from_secs(90), async || {
+    let (pods, _) = eventually("the end of the old pods", Duration::from_secs(90), async || {
         let pods = running_pods(installation).await?;
         Ok(if pods.contains("Terminating") {
             Seen::NotYet(pods)
@@ -170,12 +171,12 @@ async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
         let on_lost = there().filter(|line| line.contains(&lost.name)).count();
         ensure!(
             on_lost >= 1,
-            "no {program} is on {}: its loss would show nothing",
+            "no {program} runs on {}, so the loss of that node would show nothing",
             lost.name
         );
         ensure!(
             on_lost < there().count(),
-            "every {program} is on {}: they were not spread",
+            "every {program} runs on {}, so the pods are not spread",
             lost.name
         );
     }

@@ -1,5 +1,5 @@
-//! NetworkPolicies against the connections that there are. A cluster whose network does not enforce them shows both: what programs really
-//! do, and whether the policies would let them.
+//! Compares the NetworkPolicies with the actual connections. A cluster that does not enforce the policies shows both: which connections
+//! programs really make, and whether the policies would allow them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -20,16 +20,16 @@ use crate::suite::{Need, Scenario, Suite};
 
 pub(crate) const POLICIES: Scenario = Scenario {
     name: "policies",
-    shows: "every connection that pods were seen to make is one that the NetworkPolicies allow",
+    shows: "the NetworkPolicies allow every connection that the pods were seen to make",
     needs: &[Need::Flows],
     run,
 };
 
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// Address, whether it is its node's, namespace, labels. Not parted by tabs: kubectl makes columns of them.
+/// Address, whether it is the node's address, namespace, labels. Not separated by tabs, because kubectl turns them into columns.
 const PODS_AS_LINES: &str =
     r#"jsonpath={.status.podIP}|{.spec.hostNetwork}|{.metadata.namespace}|{.metadata.labels}{"\n"}"#;
-/// What has to be among the connections that were seen; a record without it was made of nothing. Only those that begin while it is made
+/// Connections that must be among those that were seen. A record without them is incomplete. Only the pods that start during the record
 /// resolve names meanwhile.
 const EXPECTED: [&str; 9] = [
     "command -> mongodb:27017",
@@ -49,10 +49,10 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         let nodes = suite.nodes.clone();
         let installation = suite.installation(Kind::Bundled).await?;
         let mut record = Record::new(&nodes).await?;
-        // Everything that the installation does in ordinary times, and the Jobs that come and go.
+        // Everything that the installation does in normal operation, and the Jobs that come and go.
         let act = async {
             let (_, report) = installation
-                .under_load("ordinary times", async {
+                .under_load("normal operation", async {
                     installation.helm_test().await?;
                     projection::rebuild(installation).await
                 })
@@ -76,7 +76,7 @@ async fn judge(installation: &Installation, record: &Record) -> Result<()> {
         if concerns(&flow, &installation.namespace.name) {
             let verdict = policies.judge(&flow);
             let name = format!("{} -> {}:{}", name(&flow.from), name(&flow.to), flow.port);
-            // A denial is not hidden by another connection between the same two.
+            // Another connection between the same two peers must not hide a denial.
             seen.entry(name)
                 .and_modify(|before| {
                     if *before == Verdict::Allowed {
@@ -122,17 +122,17 @@ fn name(peer: &Peer) -> String {
     }
 }
 
-/// Who resolves names, as the chart's default describes them.
+/// The pods that resolve names, as the chart's default describes them.
 fn dns() -> Pod {
     Pod::new("kube-system", [("k8s-app", "kube-dns")])
 }
 
-/// Connections and pods, as they were seen over some time.
+/// The connections and pods that were seen over some time.
 struct Record {
     pods: HashMap<IpAddr, Pod>,
     connections: BTreeSet<(String, IpAddr, IpAddr, u16)>,
     nodes: Vec<IpAddr>,
-    /// Where the kubelets tell pods to have names resolved, if that is no pod.
+    /// The name servers that the kubelets configure in pods, if they are not pods.
     nameservers: Vec<IpAddr>,
 }
 
@@ -150,17 +150,17 @@ impl Record {
         })
     }
 
-    /// Goes on until it is dropped, or fails. Some pods live for a second only: they are watched, not asked for now and then.
+    /// Records until it is dropped or fails. It watches the pods instead of polling, because some pods live only for a second.
     async fn keep(&mut self, flows: &str) -> Result<()> {
         let watch = kubectl().args(["get", "pods", "--all-namespaces", "--watch", "--output", PODS_AS_LINES]);
         let mut watch = watch.command().stdout(Stdio::piped()).spawn()?;
-        let output = watch.stdout.take().context("its output was asked to be piped")?;
+        let output = watch.stdout.take().context("its output is a pipe")?;
         let mut lines = BufReader::new(output).lines();
         let mut looks = tokio::time::interval(BETWEEN_LOOKS);
         loop {
             tokio::select! {
                 line = lines.next_line() => {
-                    let line = line?.context("kubectl does not watch any more")?;
+                    let line = line?.context("kubectl has stopped watching")?;
                     self.pods.extend(pod_of(&line));
                 }
                 _ = looks.tick() => self.look(flows).await?,
@@ -179,8 +179,8 @@ impl Record {
         Ok(())
     }
 
-    /// What comes from a node's address is its kubelet, whom no policy keeps away, or was given that address on its way, and has been seen
-    /// under its own where it began.
+    /// The flows that pods began. A connection from a node's address comes from the kubelet, which no policy blocks. Or it got that address
+    /// on its way, and was seen with its own address where it began.
     fn flows(&self) -> impl Iterator<Item = Flow> {
         let connections = self.connections.iter();
         connections
@@ -206,11 +206,11 @@ impl Record {
     }
 }
 
-/// A line of [`PODS_AS_LINES`]; none for a pod that has no address of its own (yet).
+/// Parses a line of [`PODS_AS_LINES`]. None for a pod that has no address of its own, or none yet.
 fn pod_of(line: &str) -> Option<(IpAddr, Pod)> {
     let mut fields = line.splitn(4, '|');
     let address: IpAddr = fields.next()?.parse().ok()?;
-    // Pods in the network of their node are what nodes are.
+    // Pods in the host network count as nodes.
     if fields.next()? == "true" {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The views made anew and paused, by the operator.
+//! The operator rebuilds and pauses the views.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::waiting::{Seen, eventually};
 
 pub(crate) const PROJECTION: Scenario = Scenario {
     name: "projection",
-    shows: "a raised generation rebuilds the views under load, the operator killed meanwhile: no failed and no stale read; paused and on again",
+    shows: "a raised generation rebuilds the views under load while the operator is killed: no failed or stale read; pause and resume",
     needs: &[],
     run,
 };
@@ -37,12 +37,12 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
     .boxed_local()
 }
 
-/// Raises the generation, and waits until the new one is read.
+/// Raises the generation, and waits until the new generation is read.
 pub(super) async fn rebuild(installation: &Installation) -> Result<()> {
     rebuild_with(installation, async { Ok(()) }).await
 }
 
-/// The same, with something done in the middle of it.
+/// The same, but runs `meanwhile` during the rebuild.
 async fn rebuild_with(installation: &Installation, meanwhile: impl Future<Output = Result<()>>) -> Result<()> {
     let before = settled(&installation.namespace).await?;
     let next = before["status"]["generation"]
@@ -70,20 +70,20 @@ async fn rebuild_with(installation: &Installation, meanwhile: impl Future<Output
     })
     .await?;
     say(format_args!(
-        "generation {next} is read, and the one before is gone, {} later",
+        "{} later, generation {next} is read and the previous one is gone",
         seconds(took)
     ));
     show(&installation.namespace).await
 }
 
-/// While it is paused, commands are taken and nothing new is shown; then the views catch up.
+/// While the projection is paused, commands are accepted and nothing new is shown. Afterwards the views catch up.
 async fn pause_and_go_on(installation: &Installation) -> Result<()> {
     patch(&installation.namespace, &json!({ "paused": true })).await?;
     wait_for_phase(&installation.namespace, "Paused").await?;
     show(&installation.namespace).await?;
     let community = &installation.community;
-    // The projectors follow the operator within a second or so.
-    let (unseen, _) = eventually("posts that are not shown", NOTICED_WITHIN, async || {
+    // The projectors pause within about a second after the operator has told them.
+    let (unseen, _) = eventually("posts that no query shows", NOTICED_WITHIN, async || {
         let posts = community.everybody_posts().await?;
         Ok(match community.shown(&posts).await {
             0 => Seen::There(posts),
@@ -94,12 +94,12 @@ async fn pause_and_go_on(installation: &Installation) -> Result<()> {
     community.everybody_posts().await?;
     ensure!(
         community.shown(&unseen).await == 0,
-        "a paused projection shows what was posted meanwhile"
+        "a paused projection shows new posts"
     );
 
     patch(&installation.namespace, &json!({ "paused": false })).await?;
     settled(&installation.namespace).await?;
-    let (_, took) = eventually("what was posted meanwhile", NOTICED_WITHIN, async || {
+    let (_, took) = eventually("the posts of the pause", NOTICED_WITHIN, async || {
         Ok(match community.shown(&unseen).await {
             shown if shown == unseen.len() => Seen::There(()),
             shown => Seen::NotYet(format!("{shown} of {} posts are shown", unseen.len())),
@@ -107,7 +107,7 @@ async fn pause_and_go_on(installation: &Installation) -> Result<()> {
     })
     .await?;
     say(format_args!(
-        "what was posted meanwhile was read {} after it went on",
+        "the posts of the pause are shown {} after the projection resumed",
         seconds(took)
     ));
     show(&installation.namespace).await
@@ -180,7 +180,7 @@ async fn a_job_runs(installation: &Installation) -> Result<Seen<()>> {
     })
 }
 
-/// The pod that holds the lease, without a chance to hand it over.
+/// Kills the pod that holds the Lease, without a chance to release it.
 async fn kill_the_leader(installation: &Installation) -> Result<()> {
     let lease = installation.namespace.get(&["lease", "microblog-operator"]).await?;
     let holder = lease["spec"]["holderIdentity"]
@@ -188,8 +188,8 @@ async fn kill_the_leader(installation: &Installation) -> Result<()> {
         .context("nobody holds the operator's lease")?;
     let pods = installation.namespace.pods("operator").await?;
     let pod = pods.iter().find(|pod| holder.contains(pod.as_str()));
-    let pod = pod.with_context(|| format!("{holder} is no pod"))?;
-    say(format_args!("killing {pod}, which leads"));
+    let pod = pod.with_context(|| format!("{holder} is not a pod"))?;
+    say(format_args!("killing {pod}, which is the leader"));
     let delete = installation
         .namespace
         .kubectl()

@@ -1,4 +1,4 @@
-//! What is left when it is gone.
+//! What is left after `helm uninstall`.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +13,12 @@ use crate::suite::{Scenario, Suite};
 
 pub(crate) const UNINSTALL: Scenario = Scenario {
     name: "uninstall",
-    shows: "helm uninstall leaves the keys, the passwords and the data, which it says it keeps, and nothing else",
+    shows: "helm uninstall keeps the keys, the passwords and the data, as it says, and nothing else",
     needs: &[],
     run,
 };
 
-/// What every namespace has.
+/// The objects of every namespace.
 const OF_KUBERNETES: [&str; 2] = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
 const KEPT: [&str; 3] = [
     "persistentvolumeclaim/data-microblog-mongodb-0",
@@ -29,8 +29,8 @@ const KEPT: [&str; 3] = [
 fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
     async move {
         suite.installation(Kind::Bundled).await?;
-        let installation = suite.take(Kind::Bundled).context("it was made above")?;
-        // What the tests themselves have put there.
+        let installation = suite.take(Kind::Bundled).context("it was just made")?;
+        // The Job that the tests themselves have created.
         let jobs = installation
             .namespace
             .kubectl()
@@ -44,13 +44,13 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         let missing: Vec<_> = expected.difference(&left).collect();
         ensure!(surplus.is_empty(), "uninstalling left {surplus:?}");
         ensure!(missing.is_empty(), "uninstalling removed {missing:?}");
-        say("nothing is left but what the chart says it keeps");
+        say("only what the chart says it keeps is left");
         Ok(())
     }
     .boxed_local()
 }
 
-/// Every object of every kind that lives in namespaces; events only tell of the past, and metrics of the present.
+/// Every namespaced object of every kind, except events, which only report the past, and metrics, which only report the present.
 async fn left_in(namespace: &Namespace) -> Result<BTreeSet<String>> {
     let kinds = kubectl()
         .args(["api-resources", "--namespaced", "--verbs=list", "-o", "name"])
@@ -58,7 +58,7 @@ async fn left_in(namespace: &Namespace) -> Result<BTreeSet<String>> {
         .await?;
     let of_objects = |kind: &&str| !kind.starts_with("events") && !kind.ends_with(".metrics.k8s.io");
     let kinds: Vec<&str> = kinds.lines().filter(of_objects).collect();
-    ensure!(kinds.contains(&"pods"), "the API server names no kinds");
+    ensure!(kinds.contains(&"pods"), "the API server lists no kinds");
     let found = namespace
         .kubectl()
         .args(["get", &kinds.join(","), "-o", "name", "--ignore-not-found"])

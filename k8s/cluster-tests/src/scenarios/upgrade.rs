@@ -1,4 +1,4 @@
-//! A new version and a changed configuration, and back again, while people use it.
+//! An upgrade to a new version and a changed configuration, and a rollback, under load.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::suite::{Scenario, Suite};
 
 pub(crate) const STEADY: Scenario = Scenario {
     name: "steady",
-    shows: "nothing happens, and no request fails: the load is one that this machine bears",
+    shows: "nothing happens, and no request fails: the machine can handle this load",
     needs: &[],
     run: steady,
 };
@@ -46,7 +46,7 @@ fn upgrade(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         expect_everywhere(installation, NEXT_TAG).await?;
         ensure!(
             configuration(installation).await?.contains("prev_overlap = \"11s\""),
-            "the pods have not got the changed configuration"
+            "the pods don't have the changed configuration"
         );
         report.expect_no_failure()?;
 
@@ -54,7 +54,7 @@ fn upgrade(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         expect_everywhere(installation, TAG).await?;
         ensure!(
             configuration(installation).await?.contains("prev_overlap = \"10s\""),
-            "the pods have not got the former configuration back"
+            "the pods don't have the former configuration"
         );
         report.expect_no_failure()?;
         installation.community.prove_nothing_is_lost().await
@@ -62,7 +62,7 @@ fn upgrade(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
     .boxed_local()
 }
 
-/// No pod of another image is left.
+/// Checks that no pod with another image is left.
 async fn expect_everywhere(installation: &Installation, tag: &str) -> Result<()> {
     let pods = installation
         .namespace
@@ -83,11 +83,11 @@ async fn expect_everywhere(installation: &Installation, tag: &str) -> Result<()>
             seen += 1;
         }
     }
-    ensure!(seen >= 8, "only {seen} pods are there");
+    ensure!(seen >= 8, "there are only {seen} pods");
     Ok(())
 }
 
-/// As a pod sees it.
+/// The configuration that a pod sees.
 async fn configuration(installation: &Installation) -> Result<String> {
     let exec = installation
         .namespace

@@ -73,7 +73,7 @@ fn is(status: &str, reason: &str) -> (String, String) {
 #[test]
 fn what_is_as_wanted_is_left_alone() {
     assert_eq!(steps(&spec(2, false), &seen(control(2)), &JobState::Absent), []);
-    // A later generation than the wanted one was asked for elsewhere, and is there.
+    // Somebody else has requested a later generation than the desired one, and it exists.
     assert_eq!(steps(&spec(2, false), &seen(control(3)), &JobState::Absent), []);
 }
 
@@ -161,7 +161,7 @@ fn a_pause_that_is_wanted_is_ready_and_a_lower_generation_changes_nothing() {
     assert_eq!(at_rest.phase, Some(Phase::Paused));
     assert_eq!(steps(&lower, &seen(paused.clone()), &JobState::Absent), []);
 
-    // Not yet as it is wanted, in either direction.
+    // The desired state is not reached yet, in either direction.
     assert_eq!(
         verdict(&status(&lower, &control(3)), condition::READY),
         is("False", "Changing")
@@ -272,6 +272,6 @@ fn a_condition_keeps_the_time_of_its_last_change() {
         ("Unknown", at(300))
     );
     assert_eq!(verdict(&lost, condition::DEGRADED), is("True", "DatabaseUnreachable"));
-    // What was known before is still told.
+    // The status keeps what was known before.
     assert_eq!((lost.generation, lost.phase), (Some(1), Some(Phase::Following)));
 }

@@ -4,7 +4,7 @@ use super::*;
 
 const DURATION: Duration = Duration::from_secs(15);
 
-/// No request is sent: the decision needs no server.
+/// The client sends no request, because the decision needs no server.
 fn candidate(identity: &str) -> Election {
     event_log::crypto::install_provider();
     let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
@@ -42,7 +42,7 @@ async fn a_lease_is_taken_when_it_is_free_or_has_not_moved_for_its_duration() {
     let held = lease(Some("two"), Some(15));
     assert!(!one.may_take(&held, DURATION - Duration::from_millis(1)));
     assert!(one.may_take(&held, DURATION));
-    // The holder's own duration counts; where it names none, ours.
+    // The holder's own duration counts. If it names none, ours counts.
     assert!(!one.may_take(&lease(Some("two"), Some(60)), DURATION));
     assert!(one.may_take(&lease(Some("two"), None), DURATION));
 }

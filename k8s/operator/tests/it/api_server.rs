@@ -1,4 +1,5 @@
-//! As much of an API server as the operator speaks to: objects in memory, watches, versions, and who was asked for what.
+//! The part of an API server that the operator uses: objects in memory, watches, and resource versions. It records which requests were
+//! made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -13,7 +14,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-/// API group, resource, verb: as a rule of RBAC names them.
+/// API group, resource and verb, as in an RBAC rule.
 pub(crate) type Permission = (String, String, String);
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -26,14 +27,14 @@ pub(crate) struct ApiServer {
 #[derive(Default)]
 struct State {
     version: u64,
-    /// By resource and name.
+    /// The objects by resource and name.
     objects: BTreeMap<(String, String), Value>,
-    /// Every change: the version that it made, its resource, and the event of a watch.
+    /// Every change: the version that it created, its resource, and the watch event.
     history: Vec<(u64, String, Value)>,
     asked: BTreeSet<Permission>,
 }
 
-/// What a path names.
+/// What a path refers to.
 struct Target {
     group: String,
     resource: String,
@@ -86,7 +87,7 @@ impl ApiServer {
         Client::new(service, "blog")
     }
 
-    /// What it was asked for up to now.
+    /// The requests so far.
     pub(crate) fn asked(&self) -> BTreeSet<Permission> {
         self.state().asked.clone()
     }
@@ -96,7 +97,7 @@ impl ApiServer {
         self.state().objects.get(&key).cloned()
     }
 
-    /// Puts an object there, as somebody with kubectl does.
+    /// Stores an object, as a user does with kubectl.
     pub(crate) fn put(&self, resource: &str, object: Value) -> Value {
         let mut state = self.state();
         self.store(&mut state, resource, object)
@@ -117,7 +118,7 @@ impl ApiServer {
     fn tell(&self, state: &mut State, resource: &str, kind: &str, object: &Value) {
         let event = json!({ "type": kind, "object": object });
         state.history.push((state.version, resource.to_owned(), event.clone()));
-        // Nobody may be watching.
+        // There may be no watch.
         let _ = self.changes.send((resource.to_owned(), event));
     }
 
@@ -206,7 +207,7 @@ impl ApiServer {
         answer(StatusCode::OK, &self.store(&mut state, &target.resource, object))
     }
 
-    /// Everything after the version `since`, as long as somebody listens.
+    /// Streams everything after the version `since`, as long as the client listens.
     fn watch(&self, state: &State, resource: &str, since: u64) -> Answer {
         let past: Vec<(String, Value)> = state
             .history
@@ -214,7 +215,7 @@ impl ApiServer {
             .filter(|(version, ..)| *version > since)
             .map(|(_, of, event)| (of.clone(), event.clone()))
             .collect();
-        // Under the lock of the state: nothing comes between the two.
+        // The caller holds the lock of the state, so nothing is lost between the past and the coming events.
         let coming = stream::unfold(self.changes.subscribe(), |mut changes| async move {
             changes.recv().await.ok().map(|change| (change, changes))
         });
@@ -252,7 +253,7 @@ fn answer(status: StatusCode, content: &Value) -> Answer {
 }
 
 fn refuse(status: StatusCode) -> Answer {
-    // As Kubernetes writes them: NotFound, Conflict.
+    // In the spelling of Kubernetes: NotFound, Conflict.
     let reason = status.canonical_reason().unwrap_or_default().replace(' ', "");
     let content =
         json!({ "kind": "Status", "status": "Failure", "message": reason, "reason": reason, "code": status.as_u16() });

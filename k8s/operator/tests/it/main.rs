@@ -1,6 +1,6 @@
-//! The whole operator, with a database and as much of an API server as it speaks to.
+//! Tests the whole operator, with a database and the part of an API server that it uses.
 
-#![expect(clippy::unwrap_used, reason = "in tests a panic is an answer")]
+#![expect(clippy::unwrap_used, reason = "a test may panic on an error")]
 
 mod api_server;
 
@@ -21,7 +21,7 @@ use crate::api_server::{ApiServer, Permission};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The manifests that everybody installs, without Helm's or kustomize's additions.
+/// The manifests that every installation has, without the additions of Helm or kustomize.
 fn manifests() -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../base/operator.yaml");
     serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -31,7 +31,7 @@ fn of_kind(kind: &str) -> Value {
     manifests().into_iter().find(|object| object["kind"] == kind).unwrap()
 }
 
-/// What the Role allows.
+/// The permissions of the Role.
 fn allowed() -> BTreeSet<Permission> {
     let texts = |value: &Value| -> Vec<String> { serde_json::from_value(value.clone()).unwrap() };
     let mut allowed = BTreeSet::new();
@@ -153,18 +153,18 @@ impl Running {
     }
 }
 
-/// One story, because each of its steps is a state that the next one needs: pauses, a rebuild that can't start, a projection that is deleted,
-/// a Lease that is lost. What the operator asks for on the way is what its Role allows, and nothing else.
+/// This is one long test, because each step is a state that the next one needs: pauses, a rebuild that can't start, a projection that is
+/// deleted, a Lease that is lost. The operator requests exactly what its Role allows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_asks_for_what_it_may_and_tells_of_nothing_that_is_gone() {
     let stop = CancellationToken::new();
     let (running, task) = Running::start(&stop).await;
-    until("the projection is told of", async || {
+    until("the metrics show the projection", async || {
         running.tells("projection_generation{projection=\"views\"} 1").await
     })
     .await;
 
-    // Twice, so that an event is repeated.
+    // The pause happens twice, so that an event is repeated.
     for paused in [true, false, true, false] {
         running.ask_for(json!({ "paused": paused }));
         until("the pause", async || running.paused().await == paused).await;
@@ -188,14 +188,17 @@ async fn it_asks_for_what_it_may_and_tells_of_nothing_that_is_gone() {
     .await;
     assert!(running.tells("projection_rebuild_standstill_seconds{").await);
 
-    // Nothing holds it back: it is gone at once, and no look is asked for.
+    // It has no finalizer, so it is deleted at once, and nothing triggers a reconcile.
     running.server.remove("projections", "views");
-    until("nothing is told any more", async || !running.tells("projection_").await).await;
+    until("the metrics of the projection are gone", async || {
+        !running.tells("projection_").await
+    })
+    .await;
 
     running
         .server
         .put("projections", projection(json!({ "generation": 2 })));
-    until("the new one is told of", async || {
+    until("the metrics show the new projection", async || {
         running.tells("projection_generation{").await
     })
     .await;
@@ -204,15 +207,16 @@ async fn it_asks_for_what_it_may_and_tells_of_nothing_that_is_gone() {
     lease["spec"]["leaseDurationSeconds"] = json!(3600);
     running.server.put("leases", lease);
     until("the Lease is lost", async || running.tells("operator_leading 0").await).await;
-    until("who does not lead tells nothing", async || {
-        !running.tells("projection_").await
-    })
+    until(
+        "an operator that is not the leader has no projection metrics",
+        async || !running.tells("projection_").await,
+    )
     .await;
 
     stop.cancel();
     task.await.unwrap();
     let mut asked = running.server.asked();
-    // Kubernetes itself asks for this one, where OwnerReferencesPermissionEnforcement is on.
+    // Kubernetes itself needs this permission if OwnerReferencesPermissionEnforcement is enabled.
     asked.insert(
         ["microblog.dev", "projections/finalizers", "update"]
             .map(str::to_owned)

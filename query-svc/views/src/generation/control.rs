@@ -1,4 +1,4 @@
-//! The control document: what there is of generations, and how far each is.
+//! The control document: which generations exist, and how far each of them is.
 
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 pub struct Control {
     /// The generation that is read.
     pub active: i64,
-    /// The generation that somebody asked for and nobody has begun.
+    /// The generation that is requested and that no projector has begun.
     #[serde(default)]
     pub requested: Option<i64>,
     #[serde(default)]
     pub building: Option<Building>,
     #[serde(default)]
     pub retiring: Option<Retiring>,
-    /// Projectors follow nothing: the views stay as they are, while events go on being recorded.
+    /// Projectors follow nothing. The views stay as they are, while new events are still recorded.
     #[serde(default)]
     pub paused: bool,
 }
 
 impl Control {
-    /// The generations that projectors follow by a subscription each. One that is only scanned so far has none.
+    /// The generations that projectors follow, each by a subscription. A generation that is only scanned so far has no subscription.
     pub fn followed(&self) -> Vec<i64> {
         if self.paused {
             return Vec::new();
@@ -45,7 +45,7 @@ impl Control {
             .map_or(self.active, |retiring| retiring.generation.min(self.active))
     }
 
-    /// The highest number that is in use or asked for.
+    /// The highest number that is in use or requested.
     pub fn highest_known(&self) -> i64 {
         let building = self.building.as_ref().map_or(0, |building| building.generation);
         self.active.max(building).max(self.requested.unwrap_or(0))
@@ -57,18 +57,18 @@ impl Control {
 pub struct Building {
     pub generation: i64,
     pub phase: Phase,
-    /// Every event up to here is in the store for the scan to find; the subscription follows from here
+    /// The scan finds every event up to here, and the subscription follows from here
     /// ([`EventStore::horizon`](event_log::event_store::EventStore::horizon)).
     pub horizon: Position,
-    /// Events scanned, or authors filled from, in this phase.
+    /// In this phase: the number of events that were scanned, or of owners whose home timelines were filled.
     pub scanned: i64,
-    /// How many there were, about, when the phase began.
+    /// Approximately how many there were when the phase began.
     pub total: i64,
-    /// The last id that the phase is done with.
+    /// The last id that the phase has finished.
     pub cursor: Option<bson::Uuid>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub started_at: DateTime<Utc>,
-    /// The process at work.
+    /// The process that builds it.
     pub owner: String,
     /// The fencing number of its lease.
     pub fence: i64,
@@ -95,10 +95,10 @@ impl Phase {
     }
 }
 
-/// The generation before the active one, until no reader is left.
+/// The previous generation, until it has no reader left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retiring {
     pub generation: i64,
-    /// No reader is left: projectors stop following it.
+    /// No reader is left, so projectors stop following it.
     pub stopping: bool,
 }

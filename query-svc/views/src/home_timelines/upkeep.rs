@@ -1,4 +1,4 @@
-//! What handlers write: entries, floors, the names of large accounts, idleness, and the removal of old entries.
+//! The writes of handlers: entries, floors, the names of large accounts, idleness, and the removal of old entries.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,19 +6,19 @@ use mongodb::ClientSession;
 
 use super::*;
 
-/// What a look at one timeline did.
+/// What a check of one timeline did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trimmed {
-    /// It is short enough, or waits for its delay.
+    /// Nothing, because the timeline is short enough or waits for its delay.
     Nothing,
-    /// The floor is where the window ends; what lies below is removed later.
+    /// It has raised the floor to the end of the window. The entries below are removed later.
     Marked,
-    /// So many entries are gone.
+    /// It has removed this many entries.
     Removed(u64),
 }
 
 impl HomeTimelines {
-    /// Inserts entries that may be there already; answers how many were not.
+    /// Inserts entries, some of which may exist already. Returns how many were new.
     pub(crate) async fn insert(&self, entries: &[(UserId, Entry)]) -> Result<usize, Error> {
         let mut inserted = 0;
         for chunk in entries.chunks(BATCH) {
@@ -35,7 +35,7 @@ impl HomeTimelines {
         Ok(inserted)
     }
 
-    /// The headers of these owners, as the session sees them; who has none is not in the answer.
+    /// The headers of these owners, as the session sees them. An owner without a header is not in the result.
     pub(crate) async fn headers(
         &self,
         session: &mut ClientSession,
@@ -68,7 +68,7 @@ impl HomeTimelines {
         let mut idle = HashSet::new();
         for chunk in owners.chunks(BATCH) {
             let owners: Vec<Bson> = chunk.iter().map(|&owner| owner.into()).collect();
-            // The partial index has idle owners alone: the usual answer costs nothing.
+            // The partial index has only idle owners, so the usual answer costs nothing.
             let filter = doc! { "owner": { "$in": owners }, "idle": true };
             let mut found = self
                 .documents
@@ -82,7 +82,7 @@ impl HomeTimelines {
         Ok(idle)
     }
 
-    /// Floors only rise: `$max`.
+    /// Raises floors. `$max` makes sure that they only rise.
     pub(crate) async fn raise_floors(&self, floors: &[(UserId, PostId)]) -> Result<(), Error> {
         self.update_headers(
             floors
@@ -92,7 +92,7 @@ impl HomeTimelines {
         .await
     }
 
-    /// The owners look up the account's posts when they read, from now on.
+    /// From now on, the owners' pages merge in the account's posts when they are read.
     pub(crate) async fn tell_large(&self, owners: &[UserId], account: UserId) -> Result<(), Error> {
         self.update_headers(
             owners
@@ -102,7 +102,7 @@ impl HomeTimelines {
         .await
     }
 
-    /// A registration is the first visit, so that who never reads becomes idle too.
+    /// Stores a registration as the first visit, so that an owner who never reads becomes idle too.
     pub(crate) async fn note_registrations(&self, users: &[(UserId, DateTime<Utc>)]) -> Result<(), Error> {
         self.update_headers(
             users
@@ -123,7 +123,7 @@ impl HomeTimelines {
         Ok(())
     }
 
-    /// Writes the header of an owner whose timeline is filled in a generation that nobody reads yet.
+    /// Writes the header of an owner whose timeline is filled, in a generation that nobody reads yet.
     pub(crate) async fn fill_header(&self, owner: UserId, header: &Header) -> Result<(), Error> {
         let set = doc! { "idle": header.idle, "owner": owner };
         let mut max = Document::new();
@@ -148,7 +148,7 @@ impl HomeTimelines {
         Ok(())
     }
 
-    /// Marks owners idle whose last visit was before `cutoff`: how many it marked, and whether there may be more.
+    /// Marks owners as idle whose last visit was before `cutoff`. Returns how many it marked, and whether there may be more.
     pub(crate) async fn mark_idle(&self, cutoff: DateTime<Utc>, limit: u32) -> Result<(u64, bool), Error> {
         let cutoff = bson::DateTime::from_chrono(cutoff);
         let late = doc! { "last_read": { "$exists": true, "$lt": cutoff }, "idle": { "$ne": true } };
@@ -164,7 +164,7 @@ impl HomeTimelines {
             .iter()
             .filter_map(|stored| {
                 let owner = stored.owner()?;
-                // Without the guard, an owner who has come back since would be taken for idle.
+                // Without the guard, an owner who has come back meanwhile would be marked as idle.
                 let unchanged =
                     doc! { "_id": header_key(owner), "last_read": stored.last_read?, "idle": { "$ne": true } };
                 Some(Update::existing(unchanged, doc! { "$set": { "idle": true } }))
@@ -174,10 +174,10 @@ impl HomeTimelines {
         Ok((marked, found.len() == limit as usize))
     }
 
-    /// Looks whether a timeline is longer than twice the window, and whether something of it can be removed by now.
+    /// Checks whether a timeline is longer than twice the window, and whether some of its entries can be removed now.
     ///
-    /// First the floor rises to where the window ends. What lies below is removed only `delay` later, when no page
-    /// that began before can still need it.
+    /// First the floor rises to the end of the window. The entries below are removed only `delay` later, when no page that began before can
+    /// still need them.
     pub(crate) async fn trim(
         &self,
         owner: UserId,
@@ -197,7 +197,7 @@ impl HomeTimelines {
             return Ok(Trimmed::Nothing);
         };
         let below = header.floor.map_or(end, |floor| floor.max(end));
-        // Without the guard, a mark that somebody else made in between would be put off.
+        // Without the guard, a mark that somebody else made in between would be postponed.
         let unmarked = doc! { "_id": header_key(owner), "trim_below": { "$exists": false } };
         let mark = doc! {
             "$max": { "floor": below },
@@ -211,11 +211,11 @@ impl HomeTimelines {
         }
     }
 
-    /// The newest entry that does not belong to the window, if there are more than twice as many as belong to it.
+    /// The newest entry outside the window, if the timeline has more than twice as many entries as the window.
     async fn end_of_window(&self, owner: UserId, window: u32) -> Result<Option<PostId>, Error> {
         let all = doc! { "_id": { "$gt": key(owner, &LOWEST), "$lt": header_key(owner) } };
         let longest = u64::from(window) * 2;
-        // Counting asks for no documents; the newest ones are read only of a timeline that is too long.
+        // Counting reads no documents. The newest documents are read only if the timeline is too long.
         if self.documents.count_documents(all.clone()).limit(longest + 1).await? <= longest {
             return Ok(None);
         }
@@ -232,11 +232,11 @@ impl HomeTimelines {
             .map(|entry| entry.id))
     }
 
-    /// Removes what lies at `below` or lower. That is never above the floor: the mark and the floor were one write.
+    /// Removes the entries at `below` or lower. `below` is never above the floor, because one write has set the mark and the floor.
     async fn remove_below(&self, owner: UserId, below: PostId) -> Result<Trimmed, Error> {
         let old = doc! { "_id": { "$gt": key(owner, &LOWEST), "$lte": key(owner, below.as_bytes()) } };
         let removed = self.documents.delete_many(old).await?.deleted_count;
-        // The mark goes last: whoever died before would find it and remove the rest.
+        // The mark is removed last. If a process dies before that, a later call finds the mark and removes the rest.
         let mark = doc! { "_id": header_key(owner), "trim_below": below };
         self.documents
             .update_one(mark, doc! { "$unset": { "trim_below": "", "trim_after": "" } })

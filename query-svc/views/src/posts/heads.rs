@@ -1,4 +1,4 @@
-//! Lists of posts with no more of each than a page needs to load the rest.
+//! Lists of posts, with only those fields that a page needs to load the rest.
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
@@ -12,8 +12,8 @@ use crate::range::Range;
 impl Posts {
     /// Live posts, replies and reposts by any of these authors, newest first, whatever their visibility.
     ///
-    /// A server merges the sorted lists of a hundred authors and stops at the limit; of many more it reads all that lies in
-    /// the range.
+    /// For up to a hundred authors, a server merges their sorted lists and stops at the limit. For many more authors, it reads everything
+    /// in the range.
     pub async fn heads_of_authors(&self, authors: &[UserId], range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         if authors.is_empty() {
             return Ok(Vec::new());
@@ -21,14 +21,14 @@ impl Posts {
         self.heads_where(of_authors(authors, range), range).await
     }
 
-    /// As [`Posts::heads_of_authors`], of one author and only what everybody may see.
+    /// As [`Posts::heads_of_authors`], but for one author, and only posts that everybody may see.
     pub async fn public_heads_of_author(&self, author: UserId, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         let mut filter = of_authors(&[author], range);
         only_public(&mut filter);
         self.heads_where(filter, range).await
     }
 
-    /// Live answers to a post, newest first; those for followers only where they are asked for.
+    /// Live replies to a post, newest first. Those for followers are included only if `closed_too` is set.
     pub async fn heads_of_replies(
         &self,
         post: PostId,
@@ -64,7 +64,7 @@ impl Posts {
             .find(filter)
             .projection(head_fields())
             .sort(doc! { "_id": range.direction() });
-        // One batch: by default the first one ends at 101 documents.
+        // One batch. By default, the first batch ends at 101 documents.
         let found = found
             .limit(i64::from(range.limit))
             .batch_size(range.limit.saturating_add(1))
@@ -73,7 +73,8 @@ impl Posts {
     }
 }
 
-/// The index that has the visibility is always asked for a range: without one, the stand-in for MongoDB reads the others.
+/// The filter always has a range of ids, which the index with the visibility needs: without a range, the stand-in for MongoDB uses the
+/// other indexes.
 fn only_public(filter: &mut Document) {
     filter.insert("visibility", "public");
     if !filter.contains_key("_id") {

@@ -1,7 +1,7 @@
-//! Any history, delivered in any order, in any batches, with anything twice, gives the rows of the history in order.
+//! Any history gives the same rows as the history in order, even if it is delivered in any order, in any batches, and partly twice.
 //!
-//! That is what makes restarts, scans, late writers and changes of owner harmless: whatever they do to the order is such a delivery. The
-//! rows are decided by the real code; a few lines below stand for the database that they are written to.
+//! That makes restarts, scans, late writers and changes of owner harmless, because each of them only leads to such a delivery. The real
+//! code decides the rows. A few lines below stand in for the database.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +21,7 @@ use crate::bulk::Update;
 const USERS: u8 = 4;
 const POSTS: u8 = 5;
 
-/// What somebody does. A number names a user, or a post that has been written by then.
+/// What a user does. A number names a user, or a post that exists by then.
 #[derive(Debug, Clone, Copy)]
 enum Deed {
     ChangeProfile(u8),
@@ -69,7 +69,7 @@ fn deed() -> impl Strategy<Value = Deed> {
     ]
 }
 
-/// Makes the events that commands would append: each stream's versions rise by one, and each event holds the whole state.
+/// Makes the events that commands would append. Each stream's versions rise by one, and each event holds the whole state.
 #[derive(Debug, Default)]
 struct Author {
     history: Vec<Recorded>,
@@ -91,7 +91,7 @@ fn user_id(number: u8) -> UserId {
 impl Author {
     fn append(&mut self, version: i64, event: Event) {
         let id = EventId::from_uuid(Uuid::from_u128(1 + self.history.len() as u128));
-        // Each has its own, so that a row shows of which event it is.
+        // Each event has its own position, so that a row shows which event it is from.
         let position = Some(Position::from_u64(1 << 32 | self.history.len() as u64));
         self.history.push(Recorded {
             id,
@@ -105,7 +105,7 @@ impl Author {
         at(self.history.len())
     }
 
-    /// A post's id is never used again: that of a number that is written a second time is another.
+    /// A post's id is never used again. If a number is written a second time, it gets another id.
     fn fresh_post(&self) -> PostId {
         PostId::from_uuid(Uuid::from_u128(0x2000 + self.history.len() as u128))
     }
@@ -313,7 +313,7 @@ fn insert(table: &mut Table, documents: Vec<Document>) {
     }
 }
 
-/// As much of MongoDB's update language as rows need.
+/// The part of MongoDB's update language that rows need.
 fn update(table: &mut Table, updates: Vec<Update>) {
     for update in updates {
         let (filter, change) = update.parts();
@@ -390,7 +390,7 @@ impl Database {
         });
     }
 
-    /// What readers see: without what only writers go by, and a count of nothing as no count.
+    /// What readers see: without the fields for writers only, and with a count of zero removed.
     fn seen(mut self) -> Self {
         for table in [&mut self.profiles, &mut self.posts, &mut self.relations] {
             for row in table.values_mut() {
@@ -412,14 +412,14 @@ impl Database {
                     .into_iter()
                     .collect();
             }
-            // A stub that counts nothing is as no row.
+            // A stub that counts nothing is the same as no row.
             table.retain(|_, row| row.get_i64("version").unwrap() != 0 || row.contains_key("counts"));
         }
         self
     }
 }
 
-/// As a deletion leaves the earlier events of its stream behind.
+/// An earlier event of a stream, as a deletion leaves it.
 fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
     let mut recorded = recorded.clone();
     match &mut recorded.event {
@@ -446,8 +446,8 @@ fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
 #[derive(Debug, Clone)]
 struct Delivery {
     deeds: Vec<Deed>,
-    /// A place for each event, and perhaps another for its repetition; and whether it comes late enough to have lost what a
-    /// deletion took out of it.
+    /// For each event: its place, perhaps another place for its repetition, and whether it comes so late that a deletion has already
+    /// redacted it.
     places: Vec<(u16, Option<u16>, bool)>,
     batches: Vec<usize>,
 }
@@ -495,7 +495,7 @@ proptest! {
     }
 }
 
-/// More by `PROPTEST_CASES`, for a soak.
+/// `PROPTEST_CASES` sets more of them, for a soak test.
 fn cases(usually: u32) -> u32 {
     std::env::var("PROPTEST_CASES")
         .ok()

@@ -1,4 +1,4 @@
-//! What a transaction reads before it decides, and what it reads it for.
+//! What a transaction reads before it decides, and why.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,7 @@ use model::ids::{EventId, PostId, UserId};
 use crate::profiles::Audience;
 use crate::relations::RelationId;
 
-/// What is known of a row before it is written. A row that is not there is as a stub.
+/// What is known of a row before it is written. A row that does not exist is treated as a stub.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RowState {
     pub(crate) exists: bool,
@@ -18,13 +18,13 @@ pub(crate) struct RowState {
 }
 
 impl RowState {
-    /// Removed, or without the text that a removal took: nothing that people wrote may come back.
+    /// Whether the row was removed, or a deletion has redacted its event. Nothing that people wrote may come back to it.
     pub(super) fn is_tombstone(self) -> bool {
         self.version > 0 && !self.live
     }
 }
 
-/// The rows that events may replace, or whose state decides what follows from them; counts need no look.
+/// The rows that events may replace, or whose state decides what else is written. Rows that are only counted on are not read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) profiles: BTreeSet<UserId>,
@@ -64,7 +64,7 @@ impl Keys {
     }
 }
 
-/// As much of a recorded event as rows are made of.
+/// The parts of a recorded event from which rows are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recorded {
     pub(crate) id: EventId,
@@ -74,16 +74,16 @@ pub(crate) struct Recorded {
     pub(crate) event: Event,
 }
 
-/// How what an account posts reaches its followers, as a transaction has seen it.
+/// How the posts of an account reach its followers, as a transaction has read it.
 ///
-/// A follow writes its followee's profile, and so do the first step of crossing and the first post. Whatever a
-/// transaction that follows has not seen here was therefore committed after its edge, and finds it.
+/// These writes change the account's profile: every follow of the account, the first step of crossing, and the first post. So if the
+/// transaction of a follow has not seen such a change here, the change was committed after the follow's edge, and its work finds the edge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// Those included that the transaction itself adds.
+    /// Includes the followers that the transaction itself adds.
     pub(crate) followers: i64,
     pub(crate) audience: Option<Audience>,
-    /// There is a post or repost, or was one.
+    /// The account has a post or repost, or had one.
     pub(crate) posted: bool,
 }
 

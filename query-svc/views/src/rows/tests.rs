@@ -1,4 +1,4 @@
-//! Given rows and events, when they are decided, then so much is written.
+//! Given rows and events, when they are decided, then these writes follow.
 
 use chrono::{DateTime, Utc};
 use model::entities::Entities;
@@ -83,7 +83,7 @@ fn a_deletion_in_the_same_batch_leaves_no_text() {
         recorded(2, Event::PostDeleted(deleted)),
     ];
     let changes = decide(Known::default(), &events);
-    // One more and one less: nothing is counted, and all that is left is that there was a post.
+    // One more and one less: the count does not change. What is left says only that there was a post.
     assert_eq!(changes.profiles[&author].counts.values().sum::<i64>(), 0);
     assert!(changes.reaches()[&author].posted);
     let writes = changes.into_writes();
@@ -187,7 +187,7 @@ fn how_an_account_reaches_its_followers_includes_what_the_batch_adds() {
     };
     let changes = decide(known, &[followed(true), followed(true)]);
     assert_eq!(changes.reaches()[&followee], Reach { followers: 4, ..seen });
-    // Nobody has seen the profile yet.
+    // The transaction has found no profile yet.
     let changes = decide(Known::default(), &[followed(true)]);
     assert_eq!(changes.reaches()[&followee].followers, 1);
 }

@@ -1,4 +1,4 @@
-//! Bookmarks in whatever order their events arrive.
+//! Tests bookmarks whose events arrive in any order.
 
 use event_log::subscription::{Delivery, Handler};
 use model::events::{Bookmark, Event};
@@ -43,7 +43,7 @@ async fn the_highest_version_wins_in_whatever_order_and_however_often_events_arr
             .iter()
             .flat_map(|&index| [kept_events[index].clone(), dropped_events[index].clone()])
             .collect();
-        // One by one, then all at once, as after a restart.
+        // One by one, then all at the same time, as after a restart.
         projected.deliver(&mixed).await;
         projected.projection.handle(&mixed).await.unwrap();
         let found = projected.views.bookmarks.of_user(bob, Range::newest(10)).await.unwrap();

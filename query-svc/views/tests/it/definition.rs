@@ -1,4 +1,4 @@
-//! The home timeline by its definition, from nothing but events.
+//! The definition of the home timeline, computed only from events.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,10 +1,9 @@
 //! Any interleaving, duplication and restart of a history gives the same views.
 //!
-//! A history is what users did; a schedule is how its events reach the handlers: lane by lane and batch by batch,
-//! several at a time and by two processes, with lanes that go back to an earlier checkpoint, and processes that die between any
-//! two steps and leave the rest to a successor, or all events in any order as in a scan. Meanwhile owners visit or stay away, and time
-//! passes. In the end the rows are those of one orderly run, and the home timelines those of the definition, in this generation and in
-//! one that is rebuilt.
+//! A history is what users did. A schedule is how its events reach the handlers: lane by lane and batch by batch, several at the same time
+//! and by two processes. Lanes go back to an earlier checkpoint. Processes die between any two steps and leave the rest to a successor. Or
+//! all events come in any order, as in a scan. Meanwhile owners visit or stay away, and time passes. In the end, the rows equal those of
+//! one run in order, and the home timelines equal those of the definition, both in this generation and in a rebuilt one.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
@@ -30,14 +29,14 @@ use crate::fixture::{Projected, StandingClock, Store, clock, database, timelines
 use crate::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
-/// How many cases every test run has, always the same ones.
+/// How many cases each test run has. They are always the same.
 const CASES: u32 = 12;
-/// A case takes half a second: of those that `PROPTEST_CASES` asks for, which nobody has seen yet, one in so many is tried.
+/// A case takes half a second. So of the new cases that `PROPTEST_CASES` asks for, only one in this many runs.
 const ONE_IN: u32 = 40;
-/// In which a process handles a few events: each answer of the database is one, and so is each wait for another lane.
+/// The most turns that a process needs for a few events. Each answer of the database is a turn, and so is each wait for another lane.
 const MOST_TURNS: u8 = 80;
 
-/// What somebody does; numbers choose among what there is, and what makes no sense is left out.
+/// What a user does. Numbers choose among the existing users and posts. An action that makes no sense is skipped.
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Post(u8),
@@ -47,7 +46,7 @@ enum Action {
     Like(u8, u8),
     Repost(u8, u8),
     Follow(u8, u8),
-    /// Follows again right after, sometimes.
+    /// If true, the user follows again right after.
     Unfollow(u8, u8, bool),
     Rename(u8),
     DeleteUser(u8),
@@ -56,24 +55,24 @@ enum Action {
 /// How the next events reach the handlers, or what else happens meanwhile.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// The next events of some lanes, at once: which lane, how many, by which process.
+    /// Delivers the next events of some lanes at the same time: which lane, how many events, by which process.
     Deliver([(u8, u8, bool); 3]),
-    /// A lane goes back by so many events, and another process takes it up while the first one goes on.
+    /// A lane goes back by this many events. Another process takes it over while the first one continues.
     Repeat(u8, u8),
-    /// A process dies after so many turns, in the middle of the next events of some lanes, and another begins again at earlier
+    /// A process dies after this many turns, while it handles the next events of some lanes. Another one starts again at earlier
     /// checkpoints.
     Die([(u8, u8); 2], u8),
     /// An owner reads.
     Visit(u8),
-    /// So long that whoever does not read meanwhile becomes idle.
+    /// A time after which an owner who does not read meanwhile becomes idle.
     Absence,
-    /// So long that what lies below floors can be removed.
+    /// A time after which entries below floors can be removed.
     Minute,
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     let user = 0..USERS;
-    // The first users write most and are followed most.
+    // The first users write most, and have most followers.
     let writer = prop_oneof![3 => 0_u8..2, 1 => 0..USERS];
     let action = prop_oneof![
         14 => writer.clone().prop_map(Action::Post),
@@ -104,7 +103,7 @@ fn schedule() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 10..40)
 }
 
-/// Carries the actions out. Later ones see what earlier ones did, as commands do.
+/// Carries out the actions. Later ones see what earlier ones did, as commands do.
 fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     let mut posts: Vec<PostId> = Vec::new();
     let mut deleted: HashSet<PostId> = HashSet::new();
@@ -201,7 +200,7 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     }
 }
 
-/// The events of each audience, in commit order, and how far they are handled.
+/// The events of each audience in commit order, and how many are handled.
 struct Lanes {
     lanes: Vec<(Vec<Delivery>, usize)>,
 }
@@ -229,7 +228,7 @@ impl Lanes {
         batch
     }
 
-    /// What is handled again, from an earlier checkpoint on.
+    /// The events that are handled again, from an earlier checkpoint on.
     fn again(&self, lane: u8, count: u8) -> Vec<Delivery> {
         let (events, done) = &self.lanes[usize::from(lane) % self.lanes.len()];
         events[done.saturating_sub(usize::from(count))..*done].to_vec()
@@ -243,7 +242,7 @@ impl Lanes {
     }
 }
 
-/// What a case has at hand, and what all cases have met so far.
+/// The environment of a case, and what all cases have met so far.
 struct Cases {
     database: Database,
     generation: i64,
@@ -272,7 +271,7 @@ impl Cases {
         let users: Vec<UserId> = (0..USERS).map(|n| store.register(&format!("user{n}"))).collect();
         history(&mut store, &users, actions);
         self.generation += 3;
-        // Trimming raises floors too, and would hide that another floor was not raised.
+        // Trimming raises floors too. That would hide a floor that was not raised although it should be.
         let one_in = if trims { 1 } else { u32::MAX };
         self.timelines = Timelines {
             trim_one_in: NonZeroU32::new(one_in).unwrap(),
@@ -284,7 +283,7 @@ impl Cases {
             self.step(step, &mut lanes, &users, &here, &there).await;
         }
         if scan {
-            // The oplog has rolled over: what is left comes in the order of a scan, which is none.
+            // The oplog has rolled over. The other events come in the order of a scan, which is arbitrary.
             let mut rest = lanes.rest().concat();
             rest.sort_by_key(|delivery| delivery.recorded.id.as_bytes()[15]);
             here.deliver(&rest).await;
@@ -301,7 +300,7 @@ impl Cases {
         orderly.projection.apply_rows_only(&store.log).await.unwrap();
         prop_assert_eq!(here.rows().await, orderly.rows().await);
 
-        // The same again as a new generation, and once more what its subscription would deliver twice.
+        // The same history again as a new generation. Then its subscription delivers a second time what it would deliver twice.
         orderly.fill(Some(here.views.clone())).await;
         self.compare(&store, &orderly, Visit::Silent, 20).await?;
         let late = Lanes::of(&store.log[store.log.len() / 2..]).rest();
@@ -352,11 +351,11 @@ impl Cases {
             Some(outcomes) => outcomes.into_iter().for_each(Result::unwrap),
             None => self.deaths += 1,
         }
-        // As whoever takes its leases over does, before anything else.
+        // A process that takes over the leases does the same before anything else.
         let end = doc! { "killSessions": [{ "id": session }] };
         let admin = self.database.client().database("admin");
         admin.run_command(end).await.unwrap();
-        // From checkpoints that may be older than what was under way.
+        // The checkpoints may be older than the work that was cut off.
         let again = of_lanes.map(|(lane, _)| lanes.again(lane, 12));
         join_all(again.iter().map(|lane| successor.projection.handle(lane)))
             .await
@@ -380,7 +379,8 @@ impl Cases {
     }
 }
 
-/// Lets it go on so many times, and then no more, as by `SIGKILL`: what it has asked of the database by then happens, now or later.
+/// Polls the work this many times and then drops it, as `SIGKILL` would. The requests that it has sent to the database are still carried
+/// out, now or later.
 async fn cut_off<F: Future>(work: F, turns: u8) -> Option<F::Output> {
     let mut work = pin!(work);
     let mut left = turns;
@@ -431,7 +431,7 @@ fn any_schedule_gives_the_same_views() {
     if let Err(error) = checked {
         panic!("{error}");
     }
-    // A branch that no case entered has not been tested.
+    // A branch that no case has entered is not tested.
     let cases = cases.into_inner();
     let entered = [
         ("fan-out", cases.metrics.fanned_out_entries.get()),

@@ -1,4 +1,4 @@
-//! A write side made of values, and a projection on a database of its own.
+//! A write side in memory, and a projection with a database of its own.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 use views::Timelines;
 use views::{Filling, ViewMetrics, ViewProjection, Views};
 
-/// A clock that stands until it is moved. It begins in the year 2034: who wakes an owner must not be late by the server's clock.
+/// A clock that stands still until a test moves it. It begins in the year 2034, because a wake-up must not be late by the server's clock.
 #[derive(Debug)]
 pub(crate) struct StandingClock(AtomicI64);
 
@@ -48,7 +48,7 @@ pub(crate) fn clock() -> Arc<StandingClock> {
     Arc::new(StandingClock(AtomicI64::new(2_050_000_000_000)))
 }
 
-/// A window of 4, a fan-out limit of 3, and every insert looks whether to trim.
+/// A window of 4, a fan-out limit of 3, and a trim check at every insert.
 pub(crate) fn timelines() -> Timelines {
     Timelines {
         window: NonZeroU32::new(4).unwrap(),
@@ -62,7 +62,7 @@ pub(crate) fn timelines() -> Timelines {
     }
 }
 
-/// Decides nothing and stores nothing: keeps the streams, and makes a delivery of each event.
+/// A write side without decisions and without a database. It keeps the streams and makes a delivery of each event.
 #[derive(Debug)]
 pub(crate) struct Store {
     clock: Arc<StandingClock>,
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Time passes with each event, so that ids tell their order.
+    /// Records an event. Each event moves the clock, so that ids are in order.
     pub(crate) fn record(&mut self, event: Event) -> Delivery {
         let version = self.versions.entry(event.stream().as_str().to_owned()).or_default();
         *version += 1;
@@ -240,7 +240,7 @@ impl Store {
         self.record(Event::PostUnreposted(repost))
     }
 
-    /// The delivery of the event that was recorded last.
+    /// The delivery of the last event.
     pub(crate) fn last(&self) -> Delivery {
         self.log.last().unwrap().clone()
     }
@@ -253,7 +253,7 @@ fn content(text: &str) -> PostContent {
     }
 }
 
-/// One generation of views, and the handler that keeps it.
+/// One generation of views, and the handler that updates it.
 #[derive(Debug)]
 pub(crate) struct Projected {
     pub(crate) views: Views,
@@ -295,7 +295,7 @@ impl Projected {
         }
     }
 
-    /// Hands over each event for itself.
+    /// Gives the handler one event at a time.
     pub(crate) async fn deliver(&self, deliveries: &[Delivery]) {
         for delivery in deliveries {
             self.projection.handle(std::slice::from_ref(delivery)).await.unwrap();
@@ -317,7 +317,7 @@ impl Projected {
         }
     }
 
-    /// All rows, without what belongs to home timelines or to one process's history of retries.
+    /// All rows, without fields that belong to home timelines or depend on the retries of one process.
     pub(crate) async fn rows(&self) -> HashMap<&'static str, Vec<Document>> {
         let mut rows = HashMap::new();
         for (name, collection) in [
@@ -332,7 +332,7 @@ impl Projected {
             for row in &mut found {
                 normalize(row);
             }
-            // A stub that counts nothing is as good as none.
+            // A stub that counts nothing is the same as no row.
             found.retain(|row| row.len() > 3 || row.get_i64("version").ok() != Some(0));
             rows.insert(name, found);
         }

@@ -1,4 +1,4 @@
-//! Home timelines: no entry is ever missing, whoever overlaps and whoever dies in between.
+//! Tests of home timelines: no entry is ever missing, even if handlers overlap or die in between.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn stored(database: &Database, views: &Views, owner: UserId) -> usize {
     entries_of(database, views, owner).await.len()
 }
 
-/// All of an owner's that are stored, those below the floor included.
+/// All stored entries of an owner, including those below the floor.
 async fn entries_of(database: &Database, views: &Views, owner: UserId) -> Vec<PostId> {
     let bound = |last: u8| {
         let mut bytes = owner.as_bytes().to_vec();
@@ -74,7 +74,7 @@ async fn a_post_reaches_followers_and_a_follow_reaches_posts() {
     }
 }
 
-/// `subscriptions.batch` may be more than a transaction takes: what the first one has seen says what follows from its own events.
+/// `subscriptions.batch` may be larger than a transaction. What a transaction has read is valid for its own events only.
 #[tokio::test]
 async fn a_follow_at_the_beginning_of_a_large_batch_reaches_posts() {
     let (_database, views) = database().await;
@@ -86,7 +86,7 @@ async fn a_follow_at_the_beginning_of_a_large_batch_reaches_posts() {
     projected.deliver(&store.log).await;
     let before = store.log.len();
     store.follow(bob, ada);
-    // None of these asks how ada's posts reach her followers.
+    // The transaction of a like does not read how ada's posts reach her followers.
     for number in 0..400 {
         store.like(bob, post, number % 2 == 0);
     }
@@ -107,7 +107,7 @@ async fn a_post_and_a_follow_at_once_never_miss_each_other() {
         let follow = store.follow(bob, ada);
         let post = store.post(ada, "hello");
         let created = store.last();
-        // Two processes, as where a lease has moved and the former owner is late.
+        // Two processes run at the same time, as after a takeover when the former owner is late.
         let (followed, posted) = tokio::join!(
             one.projection.handle(std::slice::from_ref(&follow)),
             other.projection.handle(std::slice::from_ref(&created)),
@@ -128,7 +128,7 @@ async fn a_refused_guard_does_not_stop_what_follows_from_the_event() {
     store.follow(bob, ada);
     let post = store.post(ada, "hello");
     store.follow(eve, ada);
-    // Somebody has committed the rows, and died.
+    // A process has committed the rows and died.
     projected.projection.apply_rows_only(&store.log).await.unwrap();
     assert_eq!(entries(&projected.views, bob).await, []);
     let refused = projected.metrics.refused_guards.get();
@@ -216,18 +216,18 @@ async fn whoever_died_while_an_audience_was_crossing_is_followed_by_one_who_fini
     for &fan in &fans[..3] {
         store.follow(fan, star);
     }
-    // All rows are there and the flag stands, but nobody has been told.
+    // All rows exist and the flag is set, but no follower's header names the account.
     projected.projection.apply_rows_only(&store.log).await.unwrap();
     let profiles = views.collection::<Document>(projected.views.profiles.name());
     profiles
         .update_one(doc! { "_id": star }, doc! { "$set": { "audience": "crossing" } })
         .await
         .unwrap();
-    // Posts go to everybody meanwhile.
+    // Meanwhile posts are fanned out to all followers.
     let meanwhile = store.post(star, "meanwhile");
     projected.deliver(&[store.last()]).await;
     assert_eq!(entries(&projected.views, fans[1]).await, [meanwhile]);
-    // Any follow that sees the flag finishes, and tells all.
+    // Any follow that sees the flag finishes the crossing and writes all headers.
     let follow = store.follow(fans[3], star);
     projected.deliver(&[follow]).await;
     assert_eq!(projected.metrics.crossings.get(), 1);
@@ -249,7 +249,7 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
     let first = store.post(ada, "first");
     projected.deliver(&store.log).await;
     clock.advance(timelines().idle_after);
-    // Eve has just been here, and Ada and Bob never.
+    // Eve has just read, and Ada and Bob never have.
     projected
         .views
         .home_timelines
@@ -262,19 +262,19 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
     projected.deliver(&[store.last()]).await;
     assert_eq!(stored(&views, &projected.views, bob).await, 1);
     assert_eq!(stored(&views, &projected.views, eve).await, 2);
-    // The author's own copy is always there.
+    // The author always has an own copy.
     assert_eq!(stored(&views, &projected.views, ada).await, 2);
     assert_eq!(projected.metrics.idle_skips.get(), 1);
     let header = projected.views.home_timelines.header(bob).await.unwrap();
     assert!(header.idle && !header.covers(second));
 
-    // A wake that comes to the server too late: its floor may lie below a post that was not copied meanwhile.
+    // This wake-up reaches the server too late. Its floor might be below a post that was not copied meanwhile.
     let headers = &projected.views.home_timelines;
     let begun = Utc::now() - TimeDelta::seconds(10);
     headers.wake(bob, begun, timelines().wake_margin).await.unwrap();
     assert_eq!(headers.header(bob).await.unwrap(), header);
 
-    // Who looks without visiting sees everything and wakes nobody.
+    // A reader other than the owner sees everything and wakes nobody.
     assert!(assert_served(&projected, &store, bob).await.idle > 0);
     let mut met = Met::default();
     let seen = served::home_timeline(&projected, bob, Visit::Owner, 3, &mut met).await;
@@ -295,7 +295,7 @@ async fn an_idle_owner_gets_nothing_until_the_next_visit() {
     assert_served(&projected, &store, bob).await;
 }
 
-/// Small audiences are fanned out together; each post must go to its own author's followers, and to nobody else.
+/// Small audiences are fanned out together. Each post must go to the followers of its own author, and to nobody else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_many_accounts_post_at_once_goes_to_the_followers_of_each() {
     let (_database, views) = database().await;
@@ -303,7 +303,7 @@ async fn what_many_accounts_post_at_once_goes_to_the_followers_of_each() {
     let mut store = Store::new(clock.clone());
     let projected = Projected::new(&views, 1, clock.clone()).await;
     let accounts: Vec<UserId> = (0..12).map(|n| store.register(&format!("account{n}"))).collect();
-    // Two followers each, at the limit of three the last one is large.
+    // Each account has two followers. The last one has three, which is the limit, so it is large.
     for (n, &account) in accounts.iter().enumerate() {
         for ahead in 1..=2 {
             store.follow(accounts[(n + ahead) % accounts.len()], account);
@@ -343,7 +343,7 @@ async fn what_many_accounts_post_at_once_goes_to_the_followers_of_each() {
         assert_eq!(there, copied, "account{n}");
         assert_served(&projected, &store, owner).await;
     }
-    // Of the two whom the idle one follows, one is large.
+    // The idle owner follows two accounts, of which one is large.
     assert_eq!(projected.metrics.idle_skips.get() - skipped, 1);
 }
 
@@ -362,7 +362,7 @@ async fn an_owner_who_comes_back_meanwhile_is_not_marked_idle() {
         .note_visit(ada, clock.now())
         .await
         .unwrap();
-    // A repeated registration is not a visit of long ago either.
+    // A repeated registration does not count as a visit long ago either.
     projected.deliver(&store.log).await;
     assert_eq!(projected.projection.mark_idle_owners().await.unwrap(), 0);
 }
@@ -382,7 +382,7 @@ async fn a_long_timeline_is_trimmed_and_stays_exact() {
     projected.deliver(&[store.last()]).await;
     let header = projected.views.home_timelines.header(bob).await.unwrap();
     assert_eq!(header.floor, Some(posts[4]));
-    // A page that began before may still need what lies below.
+    // A page that began before may still need the entries below the floor.
     store.post(ada, "another");
     projected.deliver(&[store.last()]).await;
     assert_eq!(stored(&views, &projected.views, bob).await, 10);
@@ -446,11 +446,11 @@ async fn a_new_generation_is_filled_from_posts_and_follows() {
     }
     let header = async |owner| new.views.home_timelines.header(owner).await.unwrap();
     assert_eq!(header(bob).await.large, [star]);
-    // Who has not read for long in the old generation has not in the new one.
+    // An owner who is idle in the old generation is idle in the new one too.
     assert!(header(eve).await.idle && !header(bob).await.idle);
     assert_eq!(stored(&views, &new.views, eve).await, 0);
     assert_eq!(entries(&new.views, ida).await.len(), 4);
-    // From now on events come as they would to any other generation.
+    // From now on, events come as in any other generation.
     let post = store.post(ada, "new");
     new.deliver(&[store.last()]).await;
     assert_eq!(entries(&new.views, ida).await[0], post);

@@ -1,9 +1,6 @@
-//! From events to views: duplicates, reordering, restarts, and what becomes of home timelines.
+//! Tests of the views: duplicates, reordering, restarts, and the home timelines that follow from the events.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that meets an error has nothing better to do than to panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may panic on an error")]
 
 mod bookmarks;
 mod definition;

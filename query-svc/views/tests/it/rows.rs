@@ -1,4 +1,4 @@
-//! Rows: the highest version wins, counts are right, and nothing that was deleted comes back.
+//! Tests of rows: the highest version wins, counts are right, and nothing that was deleted comes back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,7 @@ async fn an_older_event_that_comes_later_changes_nothing() {
     assert_eq!(projected.views.relations.followees(bob).await.unwrap(), []);
     let ada = projected.views.profiles.live_by_handle("ada").await.unwrap().unwrap();
     assert_eq!((ada.display_name.as_str(), ada.counts.followers), ("Countess", 0));
-    // Versions that came late are history all the same.
+    // Versions that came late are in the history too.
     let history = projected
         .views
         .post_history
@@ -300,7 +300,7 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
     assert_eq!(following.iter().map(|row| row.followee()).collect::<Vec<_>>(), [ada]);
 }
 
-/// Two processes, each with several partitions at work, on the same profiles.
+/// Two processes, each with several busy partitions, write the same profiles.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_are_right_whoever_writes_at_once() {
     let (_database, views) = database().await;
@@ -321,7 +321,7 @@ async fn counts_are_right_whoever_writes_at_once() {
     let follows = &store.log[registered..];
     let mut tasks = Vec::new();
     for (n, follow) in follows.iter().enumerate() {
-        // Some events go to both, as where a lease has moved.
+        // Some events go to both, as after a takeover of a lease.
         let takers: &[&Projected] = match n % 3 {
             0 => &[&one],
             1 => &[&other],
@@ -344,7 +344,7 @@ async fn counts_are_right_whoever_writes_at_once() {
     }
 }
 
-/// A lane whose lease is gone is dropped wherever it stands, also while it commits for others.
+/// A lane without a lease is dropped at any point, even while it commits for others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_for_a_writer_that_is_dropped_is_not_forgotten() {
     let (_database, views) = database().await;
@@ -426,7 +426,7 @@ async fn an_event_that_can_not_be_stored_fails_alone() {
     );
 }
 
-/// Two processes, of which one has an old event of a post that the other one is deleting.
+/// One process has an old event of a post, while the other one deletes the post.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_text_that_comes_late_does_not_outlive_a_deletion_at_the_same_time() {
     let (_database, views) = database().await;

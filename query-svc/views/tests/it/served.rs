@@ -1,5 +1,5 @@
-//! A reader that does no more than what the views promise: entries above the floor, large accounts looked up, and
-//! fan-out on read below. Slow and simple, so that a difference is the views' fault.
+//! A reader that only relies on what the views promise: entries above the floor, lookups of large accounts, and fan-out on read below the
+//! floor. It is slow and simple, so that a difference is the fault of the views.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use views::{Entry, Range, Views};
 
 use crate::fixture::{Projected, timelines};
 
-/// What a reader met on its way.
+/// How often a reader has met each of these cases.
 #[derive(Debug, Default)]
 pub(crate) struct Met {
     pub(crate) woken: u64,
@@ -20,9 +20,9 @@ pub(crate) struct Met {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visit {
-    /// An owner's own: notes the visit and ends idleness.
+    /// A visit by the owner. It is stored and ends idleness.
     Owner,
-    /// Somebody who looks at it and leaves no trace.
+    /// A read that changes nothing.
     Silent,
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn home_timeline(
     }
 }
 
-/// What of a page is shown, as things are now.
+/// The candidates of a page that are shown at present.
 async fn visible(views: &Views, authors: &[UserId], candidates: &[Entry]) -> Vec<PostId> {
     let mut posts: HashSet<PostId> = HashSet::new();
     let mut users: HashSet<UserId> = HashSet::new();
