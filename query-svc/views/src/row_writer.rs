@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bson::{Bson, Timestamp, doc};
-use event_log::mongo::majority;
+use event_log::mongo::{is_write_conflict, majority};
 use event_log::subscription::Delivery;
 use futures_util::TryStreamExt;
 use model::ids::{PostId, UserId};
-use mongodb::error::{Error, ErrorKind};
+use mongodb::error::Error;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -37,9 +37,6 @@ const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
     .with_max_delay(Duration::from_millis(150))
     .with_max_times(11)
     .with_jitter();
-
-const WRITE_CONFLICT: i32 = 112;
-const LOCK_TIMEOUT: i32 = 24;
 
 /// When something was committed, and what its transaction has read.
 #[derive(Debug, Clone)]
@@ -156,7 +153,7 @@ impl Committing {
         for pause in AFTER_CONFLICT.build() {
             match self.try_commit(turn, events).await {
                 Ok(committed) => return Ok(committed),
-                Err(WriteError::Database(error)) if !is_conflict(&error) => return Err(error),
+                Err(WriteError::Database(error)) if !is_write_conflict(&error) => return Err(error),
                 Err(_) => {
                     self.metrics.conflicts.inc();
                     tokio::time::sleep(pause).await;
@@ -331,9 +328,4 @@ async fn abort(session: &mut ClientSession) {
     if let Err(error) = session.abort_transaction().await {
         tracing::debug!(%error, "abort failed");
     }
-}
-
-/// Whether another transaction wrote a row first.
-fn is_conflict(error: &Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, WRITE_CONFLICT | LOCK_TIMEOUT))
 }

@@ -134,6 +134,13 @@ pub fn is_transient(error: &Error) -> bool {
         || !is_permanent(error)
 }
 
+/// Whether a transaction met another write of the same document, which came first. Nothing was committed.
+pub fn is_write_conflict(error: &Error) -> bool {
+    const LOCK_TIMEOUT: i32 = 24;
+    const WRITE_CONFLICT: i32 = 112;
+    matches!(error.kind.as_ref(), ErrorKind::Command(command) if matches!(command.code, WRITE_CONFLICT | LOCK_TIMEOUT))
+}
+
 /// Whether the request, or the document that was found, is at fault.
 fn is_permanent(error: &Error) -> bool {
     match error.kind.as_ref() {

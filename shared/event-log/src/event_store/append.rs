@@ -9,7 +9,7 @@ use mongodb::error::Error;
 use uuid::Uuid;
 
 use super::{BodyHash, EventStore, RecordedEvent, missing_operation_time};
-use crate::mongo::{is_duplicate_key, is_transient, majority};
+use crate::mongo::{is_duplicate_key, is_transient, is_write_conflict, majority};
 use crate::position::Position;
 use model::events::{Event, SCHEMA, StreamId};
 use model::ids::{EventId, Partition, UserId};
@@ -120,6 +120,14 @@ impl Default for Retries {
     }
 }
 
+/// After another write of a companion's document came first. The delays are random, because otherwise the same two writers would
+/// conflict again and again. In total they last about four seconds, about as long as a client waits for a command.
+const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(2))
+    .with_max_delay(Duration::from_millis(100))
+    .with_max_times(32)
+    .with_jitter();
+
 impl Retries {
     pub(super) fn delays(self) -> impl Iterator<Item = Duration> {
         ExponentialBuilder::default()
@@ -168,9 +176,14 @@ impl EventStore {
     ) -> Result<Appended, AppendError> {
         let recorded = self.record(new)?;
         let mut delays = self.retries.delays();
+        let mut after_conflict = AFTER_CONFLICT.build();
         loop {
             match self.try_transaction(session, &recorded, companions).await {
                 Ok(()) => return self.appended_in_transaction(session, recorded).await,
+                Err(Attempt::Failed(error)) if is_write_conflict(&error) => match after_conflict.next() {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => return Err(error.into()),
+                },
                 Err(Attempt::Failed(error)) if is_transient(&error) => {
                     // The commit may have happened nevertheless.
                     match delays.next() {
