@@ -6,6 +6,15 @@ use manifest_tests::manifests::{Manifests, title};
 use manifest_tests::render::{NEWEST_KUBERNETES, OLDEST_KUBERNETES, Values, chart, repository, run, tool};
 use serde_json::{Value, json};
 
+use crate::rendered;
+
+/// The sections of the values that `defaults` is for.
+const WORKLOADS: [&str; 4] = ["command", "query", "projector", "operator"];
+
+fn default_values() -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
+}
+
 #[test]
 fn every_example_passes_lint_and_renders() {
     for values in Values::all() {
@@ -61,8 +70,17 @@ fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
         // Only whoever scrapes its metrics calls it.
         (
             "projector.service.trafficDistribution=PreferSameNode",
-            "'/projector/service': additional properties 'trafficDistribution' not allowed",
+            "'/projector/service/trafficDistribution': false schema",
         ),
+        // The shared keys have one definition, and each workload refuses those of the others.
+        (
+            "defaults.nodeSelectr.disk=fast",
+            "'/defaults': additional properties 'nodeSelectr' not allowed",
+        ),
+        ("defaults.replicas=3", "'/defaults/replicas': false schema"),
+        ("query.keda.enabled=true", "'/query/keda': false schema"),
+        ("projector.autoscaling.enabled=true", "'/projector/autoscaling': false schema"),
+        ("query.service.trafficDistribution=PreferTuesday", "value must be one of"),
         (
             "operator.projection.generation=0",
             "'/operator/projection/generation': minimum: got 0, want 1",
@@ -128,8 +146,8 @@ fn it_installs_on_the_versions_it_is_checked_for_and_on_newer_ones() {
     }
 }
 
-/// The keys that a schema knows and the values do not have. The other way round, Helm refuses a default that the schema does not know.
-fn undocumented(root: &Value, schema: &Value, values: &Value, at: &str) -> Vec<String> {
+/// The keys that a schema knows and none of the values has. The other way round, Helm refuses a default that the schema does not know.
+fn undocumented(root: &Value, schema: &Value, values: &[&Value], at: &str) -> Vec<String> {
     // Keys of Kubernetes' own objects, and of the programs' configuration.
     const FREE: [&str; 5] = ["global", "config", "resources", "behavior", "tls"];
     let schema = match schema["$ref"].as_str() {
@@ -143,9 +161,11 @@ fn undocumented(root: &Value, schema: &Value, values: &Value, at: &str) -> Vec<S
         .filter(|(key, _)| !FREE.contains(&key.as_str()))
         .flat_map(|(key, inner)| {
             let path = format!("{at}.{key}");
-            match values.get(key) {
-                Some(values) => undocumented(root, inner, values, &path),
-                None => vec![path],
+            let values: Vec<&Value> = values.iter().filter_map(|values| values.get(key)).collect();
+            if values.is_empty() {
+                vec![path]
+            } else {
+                undocumented(root, inner, &values, &path)
             }
         })
         .collect()
@@ -153,10 +173,99 @@ fn undocumented(root: &Value, schema: &Value, values: &Value, at: &str) -> Vec<S
 
 #[test]
 fn the_schema_and_the_values_have_the_same_keys() {
-    let read = |path: &str| fs::read_to_string(chart().join(path)).unwrap();
-    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
-    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
-    assert_eq!(undocumented(&schema, &schema, &values, ""), Vec::<String>::new());
+    let values = default_values();
+    let schema = fs::read_to_string(chart().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let mut missing = undocumented(&schema, &schema, &[&values], "");
+    // No workload repeats what `defaults` has.
+    let workloads: Vec<&Value> = WORKLOADS.iter().map(|name| &values[name]).chain([&values["defaults"]]).collect();
+    let shared = &schema["definitions"]["workload"];
+    missing.extend(undocumented(&schema, shared, &workloads, "workload"));
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn a_workload_overrides_what_all_have_in_common() {
+    let rendered = rendered(&json!({
+        "defaults": {
+            "nodeSelector": { "disk": "fast", "zone": "a" },
+            "tolerations": [{ "key": "reserved", "operator": "Exists" }],
+            "extraEnv": [{ "name": "A", "value": "1" }],
+            "priorityClassName": "high",
+            "affinity": { "podAffinity": {} },
+            "autoscaling": { "enabled": true },
+            "service": { "annotations": { "of": "all" } },
+        },
+        "command": {
+            "nodeSelector": { "disk": null, "zone": "b" },
+            "tolerations": [],
+            "extraEnv": [],
+            "priorityClassName": "",
+            "affinity": null,
+            "autoscaling": { "enabled": false },
+            "podDisruptionBudget": { "enabled": false },
+            "topologySpread": { "keys": [] },
+            "service": { "type": "NodePort" },
+            "serviceAccount": { "annotations": { "role": "writer" } },
+            "minReadySeconds": 0,
+        },
+        "projector": { "nodeSelector": {}, "podDisruptionBudget": { "maxUnavailable": "50%" } },
+        "operator": { "nodeSelector": null },
+    }));
+    let find = |kind, name| rendered.find(kind, &format!("microblog-{name}"));
+    let spec = |name| &find("Deployment", name).unwrap()["spec"];
+    let pod = |name| &spec(name)["template"]["spec"];
+
+    assert_eq!(pod("command")["nodeSelector"], json!({ "zone": "b" }));
+    for key in ["tolerations", "priorityClassName", "affinity", "topologySpreadConstraints"] {
+        assert!(pod("command")[key].is_null(), "{key}");
+        assert!(!pod("query")[key].is_null(), "{key}");
+    }
+    let last_variable = |name| pod(name)["containers"][0]["env"].as_array().unwrap().last().unwrap()["name"].clone();
+    assert_ne!(last_variable("command"), "A");
+    assert_eq!(spec("command")["minReadySeconds"], 0);
+    assert!(find("PodDisruptionBudget", "command").is_none());
+    assert!(find("HorizontalPodAutoscaler", "command").is_none());
+    // Whoever scales decides about the number of pods, and the projector has no such autoscaler.
+    assert_eq!(spec("command")["replicas"], 1);
+    assert!(spec("query")["replicas"].is_null());
+    assert_eq!(spec("projector")["replicas"], 1);
+    let service = find("Service", "command").unwrap();
+    assert_eq!(service["spec"]["type"], "NodePort");
+    assert_eq!(service["metadata"]["annotations"], json!({ "of": "all" }));
+    let account = find("ServiceAccount", "command").unwrap();
+    assert_eq!(account["metadata"]["annotations"], json!({ "role": "writer" }));
+
+    assert_eq!(pod("query")["nodeSelector"], json!({ "disk": "fast", "zone": "a" }));
+    assert_eq!(pod("projector")["nodeSelector"], pod("query")["nodeSelector"]);
+    assert_eq!(find("PodDisruptionBudget", "projector").unwrap()["spec"]["maxUnavailable"], "50%");
+    assert!(pod("operator")["nodeSelector"].is_null());
+    assert_eq!(last_variable("operator"), "A");
+}
+
+/// `helm upgrade --reuse-values` takes the place of values.yaml by what the release before was made of: every key in each workload, no defaults.
+#[test]
+fn the_values_of_a_release_before_there_were_defaults_render_the_same() {
+    let values = default_values();
+    let mut reused = json!({ "defaults": null });
+    for workload in WORKLOADS {
+        let mut all = values["defaults"].clone();
+        if !["command", "query"].contains(&workload) {
+            all.as_object_mut().unwrap().remove("autoscaling");
+        }
+        for (key, value) in values[workload].as_object().unwrap() {
+            match (all[key].as_object_mut(), value) {
+                (Some(into), Value::Object(from)) => into.extend(from.clone()),
+                _ => all[key] = value.clone(),
+            }
+        }
+        reused[workload] = all;
+    }
+    let without_secrets = |manifests: Manifests| -> Vec<Value> {
+        let others = manifests.iter().filter(|object| object["kind"] != "Secret");
+        others.cloned().collect()
+    };
+    assert_eq!(without_secrets(rendered(&reused)), without_secrets(rendered(&json!({}))));
 }
 
 #[test]
