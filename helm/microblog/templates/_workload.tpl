@@ -118,7 +118,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
-        # A changed ConfigMap or address rolls the pods.
+        {{- /* A changed ConfigMap or address rolls the pods. */}}
         checksum/config: {{ include "microblog.environment" $root | sha256sum }}
         checksum/secrets: {{ include "microblog.secretsChecksum" $root }}
         {{- with .annotations }}

@@ -79,8 +79,14 @@ fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
         ),
         ("defaults.replicas=3", "'/defaults/replicas': false schema"),
         ("query.keda.enabled=true", "'/query/keda': false schema"),
-        ("projector.autoscaling.enabled=true", "'/projector/autoscaling': false schema"),
-        ("query.service.trafficDistribution=PreferTuesday", "value must be one of"),
+        (
+            "projector.autoscaling.enabled=true",
+            "'/projector/autoscaling': false schema",
+        ),
+        (
+            "query.service.trafficDistribution=PreferTuesday",
+            "value must be one of",
+        ),
         (
             "operator.projection.generation=0",
             "'/operator/projection/generation': minimum: got 0, want 1",
@@ -178,7 +184,11 @@ fn the_schema_and_the_values_have_the_same_keys() {
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let mut missing = undocumented(&schema, &schema, &[&values], "");
     // No workload repeats what `defaults` has.
-    let workloads: Vec<&Value> = WORKLOADS.iter().map(|name| &values[name]).chain([&values["defaults"]]).collect();
+    let workloads: Vec<&Value> = WORKLOADS
+        .iter()
+        .map(|name| &values[name])
+        .chain([&values["defaults"]])
+        .collect();
     let shared = &schema["definitions"]["workload"];
     missing.extend(undocumented(&schema, shared, &workloads, "workload"));
     assert_eq!(missing, Vec::<String>::new());
@@ -217,7 +227,12 @@ fn a_workload_overrides_what_all_have_in_common() {
     let pod = |name| &spec(name)["template"]["spec"];
 
     assert_eq!(pod("command")["nodeSelector"], json!({ "zone": "b" }));
-    for key in ["tolerations", "priorityClassName", "affinity", "topologySpreadConstraints"] {
+    for key in [
+        "tolerations",
+        "priorityClassName",
+        "affinity",
+        "topologySpreadConstraints",
+    ] {
         assert!(pod("command")[key].is_null(), "{key}");
         assert!(!pod("query")[key].is_null(), "{key}");
     }
@@ -238,7 +253,10 @@ fn a_workload_overrides_what_all_have_in_common() {
 
     assert_eq!(pod("query")["nodeSelector"], json!({ "disk": "fast", "zone": "a" }));
     assert_eq!(pod("projector")["nodeSelector"], pod("query")["nodeSelector"]);
-    assert_eq!(find("PodDisruptionBudget", "projector").unwrap()["spec"]["maxUnavailable"], "50%");
+    assert_eq!(
+        find("PodDisruptionBudget", "projector").unwrap()["spec"]["maxUnavailable"],
+        "50%"
+    );
     assert!(pod("operator")["nodeSelector"].is_null());
     assert_eq!(last_variable("operator"), "A");
 }
@@ -265,7 +283,10 @@ fn the_values_of_a_release_before_there_were_defaults_render_the_same() {
         let others = manifests.iter().filter(|object| object["kind"] != "Secret");
         others.cloned().collect()
     };
-    assert_eq!(without_secrets(rendered(&reused)), without_secrets(rendered(&json!({}))));
+    assert_eq!(
+        without_secrets(rendered(&reused)),
+        without_secrets(rendered(&json!({})))
+    );
 }
 
 #[test]

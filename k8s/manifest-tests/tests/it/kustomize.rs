@@ -1,4 +1,4 @@
-//! Kustomize and the chart give the same objects, or one of them was forgotten.
+//! The base is generated from the chart, and with the overlays kustomize gives the same objects as Helm.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -139,6 +139,49 @@ fn on_minikube_both_give_the_same() {
 #[test]
 fn on_ec2_both_give_the_same() {
     same("ec2");
+}
+
+#[test]
+fn the_base_is_generated_from_the_chart() {
+    let committed = run(repository().join("k8s/make-base"), ["--check"]);
+    assert!(committed.success, "{committed}");
+
+    // Neither a missing file, nor one too many, nor a changed chart passes; and generating them again mends that.
+    let copy = tempfile::tempdir().unwrap();
+    for path in [
+        ".ci/versions",
+        ".ci/requirements.txt",
+        ".ci/tools/go.mod",
+        "helm",
+        "k8s/base",
+        "k8s/components",
+        "k8s/make-base",
+    ] {
+        let to = copy.path().join(path);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        copy_all(&repository().join(path), &to);
+    }
+    let make_base = copy.path().join("k8s/make-base");
+    let values = copy.path().join("helm/microblog/values.yaml");
+    let changed = std::fs::read_to_string(&values)
+        .unwrap()
+        .replacen("replicas: 1", "replicas: 7", 1);
+    let faults: [(&str, &dyn Fn()); 3] = [
+        ("config.yaml", &|| {
+            std::fs::remove_file(copy.path().join("k8s/base/config.yaml")).unwrap()
+        }),
+        ("left.yaml", &|| {
+            std::fs::write(copy.path().join("k8s/components/mongodb/left.yaml"), "").unwrap()
+        }),
+        ("+  replicas: 7", &|| std::fs::write(&values, &changed).unwrap()),
+    ];
+    for (named, make_fault) in faults {
+        make_fault();
+        let refused = run(&make_base, ["--check"]);
+        assert!(!refused.success && refused.stdout.contains(named), "{named}: {refused}");
+        run(&make_base, [""; 0]).succeeded();
+        run(&make_base, ["--check"]).succeeded();
+    }
 }
 
 #[test]
