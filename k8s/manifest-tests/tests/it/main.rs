@@ -6,15 +6,17 @@
 )]
 
 mod chart;
+mod checkov;
 mod configuration;
 mod ec2;
 mod kustomize;
+mod lookup;
 mod monitoring;
 mod network;
 mod pods;
 mod publish;
 mod schemas;
-mod scores;
+mod templates;
 
 use manifest_tests::manifests::Manifests;
 use manifest_tests::render::Values;
