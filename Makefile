@@ -20,7 +20,7 @@ OPTIMISED = -p command-svc -p query-svc -p projector -p operator -p microblog -p
 LINTING = RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build images publish test test-cluster chaos soak fuzz bench bench-quick check fmt lint deny chart-readme build-tools setup files tests run-tests programs stand-in
+.PHONY: help run demo build images publish test test-cluster chaos soak fuzz bench bench-quick check fmt lint deny chart-readme manifests build-tools setup files tests run-tests programs stand-in
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ deny: setup ## Check licences, sources and advisories of the dependencies
 chart-readme: setup ## Generate the chart's README from its values, and copy the resource definition into it
 	@. .ci/versions; "$$HELM_DOCS" --chart-search-root=helm/microblog --sort-values-order=file --log-level=warning
 	@cp k8s/crd/projections.yaml helm/microblog/crds/projections.yaml
+
+manifests: setup ## Generate the base of the kustomizations from the chart
+	@k8s/make-base
 
 tests: build-tools
 	@echo "== Building the tests, with lints (about 7 minutes on two cores the first time)"

@@ -18,6 +18,36 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/*
+The values of a workload: `defaults`, and over them its own, as YAML. Called with (list $ "component"). A release that was upgraded by
+`helm upgrade --reuse-values` has no `defaults`, but all keys in each workload.
+*/}}
+{{- define "microblog.values" -}}
+{{- $values := dict -}}
+{{- range list "defaults" (index . 1) -}}
+{{- include "microblog.override" (list $values (get (index $ 0).Values . | default dict)) -}}
+{{- end -}}
+{{- toYaml $values }}
+{{- end }}
+
+{{/*
+Writes one map over another, as Helm does it with files of values. mergeOverwrite would not remove what is null. Called with (list $into $from).
+*/}}
+{{- define "microblog.override" -}}
+{{- $into := index . 0 -}}
+{{- range $key, $value := index . 1 -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $into $key -}}
+{{- else if kindIs "map" $value -}}
+{{- $inner := get $into $key | default dict -}}
+{{- include "microblog.override" (list $inner $value) -}}
+{{- $_ := set $into $key $inner -}}
+{{- else -}}
+{{- $_ := set $into $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* Over nodes and zones, each version for itself. Called with (list $ "component" $values). */}}
 {{- define "microblog.topologySpread" -}}
 {{- $root := index . 0 }}
@@ -40,7 +70,7 @@ A Deployment. Called with a dict:
   component  command, query, projector or operator: also the key of its values
   program    the name of its image
   port       where it answers
-  scaled     whether something else decides about the number of replicas
+  scaler     the key of its values that may leave the number of replicas to something else (optional)
   token      whether it speaks to the API server
   volumes    volumes and mounts (optional): a map with both
   annotations  of the pods, beside those of the values (optional)
@@ -48,7 +78,7 @@ A Deployment. Called with a dict:
 {{- define "microblog.deployment" -}}
 {{- $root := .root -}}
 {{- $component := .component -}}
-{{- $values := index $root.Values $component -}}
+{{- $values := include "microblog.values" (list $root $component) | fromYaml -}}
 {{- $fullname := include "microblog.fullname" $root -}}
 {{- $tls := include "microblog.mongodbTls" $root | fromYaml -}}
 {{- $own := .volumes | default dict -}}
@@ -66,7 +96,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  {{- if not .scaled }}
+  {{- if not (dig (.scaler | default "") "enabled" false $values) }}
   replicas: {{ $values.replicas }}
   {{- end }}
   revisionHistoryLimit: 3
@@ -88,7 +118,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
-        # A changed ConfigMap or address rolls the pods.
+        {{- /* A changed ConfigMap or address rolls the pods. */}}
         checksum/config: {{ include "microblog.environment" $root | sha256sum }}
         checksum/secrets: {{ include "microblog.secretsChecksum" $root }}
         {{- with .annotations }}

@@ -1,22 +1,26 @@
 //! The chart by itself: what it accepts, what it refuses, and that what is generated is what is committed.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use manifest_tests::manifests::{Manifests, title};
 use manifest_tests::render::{NEWEST_KUBERNETES, OLDEST_KUBERNETES, Values, chart, repository, run, tool};
 use serde_json::{Value, json};
 
+use crate::rendered;
+
+/// The sections of the values that `defaults` is for.
+const WORKLOADS: [&str; 4] = ["command", "query", "projector", "operator"];
+
+fn default_values() -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
+}
+
 #[test]
 fn every_example_passes_lint_and_renders() {
     for values in Values::all() {
-        let lint = [
-            "lint",
-            "--strict",
-            "--kube-version",
-            NEWEST_KUBERNETES,
-            "helm/microblog",
-        ]
-        .map(str::to_owned);
+        let version = format!("--kube-version={NEWEST_KUBERNETES}");
+        let lint = ["lint", "--strict", "helm/microblog", &version].map(str::to_owned);
         run(tool("HELM"), lint.into_iter().chain(values.arguments())).succeeded();
         let rendered = values.render();
         assert!(
@@ -29,50 +33,28 @@ fn every_example_passes_lint_and_renders() {
 
 #[test]
 fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
-    let refusals = [
-        (
-            "command.replcias=3",
-            "'/command': additional properties 'replcias' not allowed",
-        ),
-        (
-            "command.replicas=three",
-            "'/command/replicas': got string, want integer",
-        ),
-        (
-            "config.htp.workers=4",
-            "'/config': additional properties 'htp' not allowed",
-        ),
-        (
-            "config.mongodb.uri=mongodb://secret",
-            "'/config/mongodb/uri': false schema",
-        ),
-        (
-            "image.pullPolicy=Sometimes",
-            "'/image/pullPolicy': value must be one of",
-        ),
-        (
-            "mongodb.uri=postgres://db",
-            "'/mongodb/uri': 'postgres://db' does not match pattern",
-        ),
-        (
-            "httpRoute.enabled=true",
-            "'/httpRoute/parentRefs': minItems: got 0, want 1",
-        ),
-        // Only whoever scrapes its metrics calls it.
-        (
-            "projector.service.trafficDistribution=PreferSameNode",
-            "'/projector/service': additional properties 'trafficDistribution' not allowed",
-        ),
-        (
-            "operator.projection.generation=0",
-            "'/operator/projection/generation': minimum: got 0, want 1",
-        ),
-        (
-            "mongodb.bundled.persistance.size=1Gi",
-            "'/mongodb/bundled': additional properties 'persistance' not allowed",
-        ),
-    ];
-    for (set, message) in refusals {
+    const REFUSALS: &str = "
+        command.replcias=3 -> '/command': additional properties 'replcias' not allowed
+        command.replicas=three -> '/command/replicas': got string, want integer
+        config.htp.workers=4 -> '/config': additional properties 'htp' not allowed
+        config.mongodb.uri=mongodb://secret -> '/config/mongodb/uri': false schema
+        image.pullPolicy=Sometimes -> '/image/pullPolicy': value must be one of
+        mongodb.uri=postgres://db -> '/mongodb/uri': 'postgres://db' does not match pattern
+        mongodb.bundled.persistance.size=1Gi -> '/mongodb/bundled': additional properties 'persistance' not allowed
+        httpRoute.enabled=true -> '/httpRoute/parentRefs': minItems: got 0, want 1
+        operator.projection.generation=0 -> '/operator/projection/generation': minimum: got 0, want 1
+        query.service.trafficDistribution=PreferTuesday -> '/query/service/trafficDistribution': value must be one of
+        defaults.nodeSelectr.disk=fast -> '/defaults': additional properties 'nodeSelectr' not allowed";
+    // Each workload refuses what only others have. Nobody but Prometheus calls the last two.
+    const OTHERS: &str = "
+        defaults.replicas=3 query.keda.enabled=true projector.autoscaling.enabled=true operator.keda.enabled=true
+        projector.service.trafficDistribution=PreferSameNode operator.service.trafficDistribution=PreferSameNode";
+    let refusals = REFUSALS
+        .trim()
+        .lines()
+        .map(|line| line.trim().split_once(" -> ").unwrap());
+    let others = OTHERS.split_whitespace().map(|set| (set, "false schema"));
+    for (set, message) in refusals.chain(others) {
         let refused = Values::example("minikube").template(&["--set", set]);
         assert!(!refused.success, "{set} is accepted");
         assert!(refused.stderr.contains(message), "{set}: {}", refused.stderr);
@@ -128,8 +110,8 @@ fn it_installs_on_the_versions_it_is_checked_for_and_on_newer_ones() {
     }
 }
 
-/// The keys that a schema knows and the values do not have. The other way round, Helm refuses a default that the schema does not know.
-fn undocumented(root: &Value, schema: &Value, values: &Value, at: &str) -> Vec<String> {
+/// The keys that a schema knows and none of the values has. The other way round, Helm refuses a default that the schema does not know.
+fn undocumented(root: &Value, schema: &Value, values: &[&Value], at: &str) -> Vec<String> {
     // Keys of Kubernetes' own objects, and of the programs' configuration.
     const FREE: [&str; 5] = ["global", "config", "resources", "behavior", "tls"];
     let schema = match schema["$ref"].as_str() {
@@ -143,9 +125,11 @@ fn undocumented(root: &Value, schema: &Value, values: &Value, at: &str) -> Vec<S
         .filter(|(key, _)| !FREE.contains(&key.as_str()))
         .flat_map(|(key, inner)| {
             let path = format!("{at}.{key}");
-            match values.get(key) {
-                Some(values) => undocumented(root, inner, values, &path),
-                None => vec![path],
+            let values: Vec<&Value> = values.iter().filter_map(|values| values.get(key)).collect();
+            if values.is_empty() {
+                vec![path]
+            } else {
+                undocumented(root, inner, &values, &path)
             }
         })
         .collect()
@@ -153,10 +137,103 @@ fn undocumented(root: &Value, schema: &Value, values: &Value, at: &str) -> Vec<S
 
 #[test]
 fn the_schema_and_the_values_have_the_same_keys() {
-    let read = |path: &str| fs::read_to_string(chart().join(path)).unwrap();
-    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
-    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
-    assert_eq!(undocumented(&schema, &schema, &values, ""), Vec::<String>::new());
+    let values = default_values();
+    let schema = fs::read_to_string(chart().join("values.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let mut missing = undocumented(&schema, &schema, &[&values], "");
+    // No workload repeats what `defaults` has.
+    let workloads: Vec<&Value> = WORKLOADS
+        .iter()
+        .map(|name| &values[name])
+        .chain([&values["defaults"]])
+        .collect();
+    let shared = &schema["definitions"]["workload"];
+    missing.extend(undocumented(&schema, shared, &workloads, "workload"));
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn a_workload_overrides_what_all_have_in_common() {
+    let rendered = rendered(&json!({
+        "defaults": {
+            "nodeSelector": { "disk": "fast", "zone": "a" },
+            "tolerations": [{ "key": "reserved", "operator": "Exists" }],
+            "extraEnv": [{ "name": "A", "value": "1" }],
+            "priorityClassName": "high",
+            "affinity": { "podAffinity": {} },
+            "autoscaling": { "enabled": true },
+            "service": { "annotations": { "of": "all" } },
+        },
+        "command": {
+            "nodeSelector": { "disk": null, "zone": "b" },
+            "tolerations": [],
+            "extraEnv": [],
+            "priorityClassName": "",
+            "affinity": null,
+            "autoscaling": { "enabled": false },
+            "podDisruptionBudget": { "enabled": false },
+            "topologySpread": { "keys": [] },
+            "service": { "type": "NodePort" },
+            "serviceAccount": { "annotations": { "role": "writer" } },
+            "minReadySeconds": 0,
+        },
+        "projector": { "nodeSelector": {}, "podDisruptionBudget": { "maxUnavailable": "50%" } },
+        "operator": { "nodeSelector": null },
+    }));
+    let find = |kind, name| rendered.find(kind, &format!("microblog-{name}"));
+    let spec = |name| &find("Deployment", name).unwrap()["spec"];
+    let pod = |name| &spec(name)["template"]["spec"];
+
+    assert_eq!(pod("command")["nodeSelector"], json!({ "zone": "b" }));
+    for key in [
+        "tolerations",
+        "priorityClassName",
+        "affinity",
+        "topologySpreadConstraints",
+    ] {
+        assert!(pod("command")[key].is_null(), "{key}");
+        assert!(!pod("query")[key].is_null(), "{key}");
+    }
+    let last_variable = |name| pod(name)["containers"][0]["env"].as_array().unwrap().last().unwrap()["name"].clone();
+    assert_ne!(last_variable("command"), "A");
+    assert_eq!(spec("command")["minReadySeconds"], 0);
+    assert!(find("PodDisruptionBudget", "command").is_none());
+    assert!(find("HorizontalPodAutoscaler", "command").is_none());
+    // Whoever scales decides about the number of pods, and the projector has no such autoscaler.
+    assert_eq!(spec("command")["replicas"], 1);
+    assert!(spec("query")["replicas"].is_null());
+    assert_eq!(spec("projector")["replicas"], 1);
+    let service = find("Service", "command").unwrap();
+    assert_eq!(service["spec"]["type"], "NodePort");
+    assert_eq!(service["metadata"]["annotations"], json!({ "of": "all" }));
+    let account = find("ServiceAccount", "command").unwrap();
+    assert_eq!(account["metadata"]["annotations"], json!({ "role": "writer" }));
+
+    assert_eq!(pod("query")["nodeSelector"], json!({ "disk": "fast", "zone": "a" }));
+    assert_eq!(pod("projector")["nodeSelector"], pod("query")["nodeSelector"]);
+    assert_eq!(
+        find("PodDisruptionBudget", "projector").unwrap()["spec"]["maxUnavailable"],
+        "50%"
+    );
+    assert!(pod("operator")["nodeSelector"].is_null());
+    assert_eq!(last_variable("operator"), "A");
+}
+
+/// `helm upgrade --reuse-values` takes the place of values.yaml by what the release before was made of: every key in each workload, no defaults.
+#[test]
+fn the_values_of_a_release_before_there_were_defaults_render_the_same() {
+    let mut reused = json!({ "defaults": null });
+    for workload in WORKLOADS {
+        reused[workload] = default_values()["defaults"].clone();
+        if ["projector", "operator"].contains(&workload) {
+            reused[workload].as_object_mut().unwrap().remove("autoscaling");
+        }
+    }
+    let (reused, new) = (rendered(&reused), rendered(&json!({})));
+    for (reused, new) in reused.iter().zip(new.iter()).filter(|(_, new)| new["kind"] != "Secret") {
+        assert_eq!(reused, new);
+    }
+    assert_eq!(reused.iter().count(), new.iter().count());
 }
 
 #[test]
@@ -183,26 +260,14 @@ fn the_readme_is_generated_from_the_values() {
 }
 
 #[test]
-fn helm_unittest_passes() {
-    let ran = run(tool("HELM_UNITTEST"), ["--strict", "helm/microblog"]);
-    assert!(ran.success, "{ran}");
-    assert!(ran.stdout.contains("Tests:"), "{ran}");
-}
-
-#[test]
 fn nothing_is_rendered_twice() {
     for values in Values::all() {
+        let mut seen = BTreeSet::new();
         // A hook may stand in the place of an object that it lets go first.
         let is_hook = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"].is_string();
-        let rendered = values.render();
-        let mut titles: Vec<String> = rendered.iter().filter(|object| !is_hook(object)).map(title).collect();
-        titles.sort();
-        let distinct = {
-            let mut titles = titles.clone();
-            titles.dedup();
-            titles
-        };
-        assert_eq!(titles, distinct, "{}", values.name);
+        for object in values.render().iter().filter(|object| !is_hook(object)) {
+            assert!(seen.insert(title(object)), "{}: {}", values.name, title(object));
+        }
     }
 }
 
@@ -210,36 +275,31 @@ fn nothing_is_rendered_twice() {
 fn keys_and_passwords_are_generated_and_fit_together() {
     let render = || Values::example("minikube").render_anew();
     let (one, other) = (render(), render());
-    let secret = |manifests: &Manifests, name: &str, field: &str, key: &str| {
-        manifests.find("Secret", name).unwrap()[field][key]
-            .as_str()
-            .unwrap()
-            .to_owned()
+    let secret = |manifests: &Manifests, name: &str, key: &str| {
+        let secret = manifests.find("Secret", name).unwrap();
+        let value = ["data", "stringData"]
+            .iter()
+            .find_map(|field| secret[field][key].as_str());
+        value.unwrap().to_owned()
     };
-    for (name, field, key) in [
-        ("microblog-auth", "data", "signing-key"),
-        ("microblog-auth", "data", "refresh-secret"),
-        ("microblog-mongodb", "stringData", "password"),
-        ("microblog-mongodb", "stringData", "root-password"),
+    for (name, key) in [
+        ("microblog-auth", "signing-key"),
+        ("microblog-auth", "refresh-secret"),
+        ("microblog-mongodb", "password"),
+        ("microblog-mongodb", "root-password"),
     ] {
-        assert_ne!(
-            secret(&one, name, field, key),
-            secret(&other, name, field, key),
-            "{name} {key}"
+        assert_ne!(secret(&one, name, key), secret(&other, name, key), "{name} {key}");
+    }
+    let uri = secret(&one, "microblog-mongodb", "uri");
+    let password = secret(&one, "microblog-mongodb", "password");
+    let expected = format!("mongodb://microblog:{password}@microblog-mongodb:27017/");
+    assert!(uri.starts_with(&expected), "{uri}");
+    // Whoever rolls pods by their secrets would do so at each upgrade.
+    for (one, other) in one.pods().zip(other.pods()) {
+        assert_eq!(
+            one.metadata["annotations"], other.metadata["annotations"],
+            "{}",
+            one.owner
         );
     }
-    let uri = secret(&one, "microblog-mongodb", "stringData", "uri");
-    let password = secret(&one, "microblog-mongodb", "stringData", "password");
-    assert!(
-        uri.starts_with(&format!("mongodb://microblog:{password}@microblog-mongodb:27017/")),
-        "{uri}"
-    );
-    // Whoever rolls pods by their secrets would do so at each upgrade.
-    let annotations = |manifests: &Manifests| {
-        manifests
-            .pods()
-            .map(|pod| pod.metadata["annotations"].clone())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(annotations(&one), annotations(&other));
 }

@@ -1,0 +1,270 @@
+//! What the templates make of the values.
+
+use std::collections::BTreeSet;
+
+use manifest_tests::manifests::Manifests;
+use manifest_tests::render::{NEWEST_KUBERNETES, Values, run, tool};
+use serde_json::{Value, json};
+
+use crate::rendered;
+
+#[test]
+fn values_become_what_the_programs_read() {
+    let rendered = rendered(&json!({ "config": {
+        "cors": { "allowed_origins": ["https://a.example", "https://b.example"] },
+        "rate_limit": { "enabled": false, "read": { "burst": 1_000_000 } },
+        "telemetry": { "sample_ratio": 0.05 },
+        "http": { "workers": null },
+        // What the chart itself decides.
+        "query": { "listen": "[::]:8082" },
+        "rebuild": { "hosted": true },
+    }}));
+    let data = &rendered.find("ConfigMap", "microblog-config").unwrap()["data"];
+    for (key, value) in [
+        ("CORS__ALLOWED_ORIGINS", json!("https://a.example,https://b.example")),
+        ("RATE_LIMIT__ENABLED", json!("false")),
+        // Not 1e+06.
+        ("RATE_LIMIT__READ__BURST", json!("1000000")),
+        ("TELEMETRY__SAMPLE_RATIO", json!("0.05")),
+        ("HTTP__WORKERS", Value::Null),
+        ("QUERY__LISTEN", json!("[::]:8082")),
+        ("REBUILD__HOSTED", json!("true")),
+    ] {
+        assert_eq!(data[format!("MICROBLOG__{key}")], value, "{key}");
+    }
+}
+
+#[test]
+fn images_come_from_where_the_values_say() {
+    for (image, expected) in [
+        (json!({ "tag": "dev" }), "ghcr.io/microblog/PROGRAM:dev"),
+        (json!({ "registry": "", "tag": "dev" }), "microblog/PROGRAM:dev"),
+        (
+            json!({ "registry": "a.example.org", "repository": "b/c", "tag": "1.2" }),
+            "a.example.org/b/c/PROGRAM:1.2",
+        ),
+    ] {
+        let rendered = rendered(&json!({ "image": image })).with_nested();
+        for pod in rendered.pods().filter(|pod| pod.component() != "mongodb") {
+            let program = match pod.component() {
+                "command" => "command-svc",
+                "query" => "query-svc",
+                "rebuild" | "smoke" => "microblog",
+                other => other,
+            };
+            assert_eq!(pod.spec["containers"][0]["image"], expected.replace("PROGRAM", program));
+        }
+    }
+    // No tag: the chart's version of the programs, which is a label too.
+    let defaults = Values::example("minikube").render();
+    let query = defaults.find("Deployment", "microblog-query").unwrap();
+    let version = query["metadata"]["labels"]["app.kubernetes.io/version"]
+        .as_str()
+        .unwrap();
+    let image = query["spec"]["template"]["spec"]["containers"][0]["image"]
+        .as_str()
+        .unwrap();
+    assert_eq!(image.rsplit_once(':').unwrap().1, version);
+}
+
+#[test]
+fn names_leave_room_for_what_is_added_to_them() {
+    let name = "a-release-with-a-name-as-long-as-helm-allows-one-53ch";
+    let version = format!("--kube-version={NEWEST_KUBERNETES}");
+    let rendered = run(tool("HELM"), ["template", name, "helm/microblog", &version]).succeeded();
+    for object in Manifests::parse(&rendered).unwrap().iter() {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        assert!(name.len() <= 63, "{name}");
+    }
+    assert!(rendered.contains(&format!("name: {}-command\n", name[..40].trim_end_matches('-'))));
+}
+
+/// The Secrets that are named anywhere in a pod, each with its key.
+fn secrets(value: &Value) -> BTreeSet<String> {
+    let inner: Vec<&Value> = match value {
+        Value::Array(items) => items.iter().collect(),
+        Value::Object(map) => map.values().collect(),
+        _ => Vec::new(),
+    };
+    let secret = [&value["secretKeyRef"], &value["secret"]]
+        .into_iter()
+        .find(|secret| secret.is_object());
+    let named = secret.map(|secret| {
+        let key = secret["key"].as_str().or(secret["items"][0]["key"].as_str());
+        format!("{} {}", secret["name"].as_str().unwrap(), key.unwrap())
+    });
+    inner.into_iter().flat_map(secrets).chain(named).collect()
+}
+
+#[test]
+fn every_program_gets_the_secrets_that_it_needs_and_no_others() {
+    let tls = [
+        "microblog-database-ca ca.crt",
+        "microblog-database-client tls-combined.pem",
+    ];
+    for (example, auth, database, tls) in [
+        ("minikube", "microblog-auth", "microblog-mongodb", [].as_slice()),
+        ("production", "microblog-keys", "microblog-database", &tls),
+    ] {
+        let manifests = Values::example(example).render().with_nested();
+        for pod in manifests
+            .pods()
+            .filter(|pod| !["mongodb", "smoke"].contains(&pod.component()))
+        {
+            let keys: &[&str] = match pod.component() {
+                "command" => &["signing-key", "refresh-secret", "public-keys"],
+                "query" => &["public-keys"],
+                _ => &[],
+            };
+            let keys = keys.iter().map(|key| format!("{auth} {key}"));
+            let addresses = ["uri", "views-uri"].map(|key| format!("{database} {key}"));
+            let expected = keys.chain(addresses).chain(tls.iter().map(ToString::to_string));
+            assert_eq!(secrets(pod.spec), expected.collect(), "{example}, {}", pod.owner);
+            let mounts = pod.spec["containers"][0]["volumeMounts"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            let mounted = mounts.filter(|mount| mount["mountPath"] == "/etc/mongodb-tls").count();
+            assert_eq!(mounted, tls.len().min(1), "{example}, {}", pod.owner);
+        }
+        let made: Vec<&Value> = manifests.of_kind("Secret").collect();
+        assert_eq!(made.len(), if example == "production" { 0 } else { 2 });
+        // Without them the data and all tokens would be lost.
+        assert!(
+            made.iter()
+                .all(|secret| secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep")
+        );
+    }
+    // What can be had again goes with the release.
+    let ingress = Values::example("ingress").render();
+    let address = ingress.find("Secret", "microblog-mongodb").unwrap();
+    let keys: Vec<&String> = address["stringData"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["uri", "views-uri"]);
+    assert!(address["metadata"]["annotations"].is_null());
+}
+
+#[test]
+fn whoever_watches_secrets_finds_every_deployment() {
+    let production = Values::example("production").render();
+    let deployments: Vec<&Value> = production.of_kind("Deployment").collect();
+    assert_eq!(deployments.len(), 4);
+    for deployment in deployments {
+        assert_eq!(
+            deployment["metadata"]["annotations"],
+            json!({ "reloader.stakater.com/auto": "true" })
+        );
+    }
+}
+
+/// One that is paused has a finalizer, which only an operator removes.
+#[test]
+fn projections_go_before_the_operator_does() {
+    let hooks = |manifests: &Manifests| -> Vec<Value> {
+        let annotations = manifests.iter().map(|object| &object["metadata"]["annotations"]);
+        annotations
+            .filter(|annotations| annotations["helm.sh/hook"].is_string())
+            .cloned()
+            .collect()
+    };
+    let hook = |when: &str| json!({ "helm.sh/hook": when, "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded" });
+    let with = Values::example("minikube").render();
+    assert_eq!(with.of_kind("Projection").count(), 2);
+    assert_eq!(hooks(&with), [hook("test"), hook("pre-delete")]);
+    let without = Values::example("ingress").render();
+    assert_eq!(hooks(&without), [hook("test")]);
+    let left = without
+        .iter()
+        .find(|object| object["metadata"]["labels"]["app.kubernetes.io/component"] == "operator");
+    assert_eq!(left, None);
+}
+
+#[test]
+fn a_service_chooses_pods_of_the_same_node_only_if_asked() {
+    let rendered = rendered(&json!({ "query": { "service": { "trafficDistribution": "PreferSameNode" } } }));
+    let preference = |name| &rendered.find("Service", name).unwrap()["spec"]["trafficDistribution"];
+    assert_eq!(preference("microblog-query"), "PreferSameNode");
+    assert!(preference("microblog-command").is_null());
+}
+
+/// Where the route sends a request: an exact path comes before a prefix, a longer path before a shorter one, and paths before methods.
+fn routed(route: &Value, method: &str, path: &str) -> Option<String> {
+    let rules = route["spec"]["rules"].as_array().unwrap().iter();
+    let matches = rules.flat_map(|rule| rule["matches"].as_array().unwrap().iter().map(move |one| (rule, one)));
+    let fitting = matches.filter_map(|(rule, one)| {
+        let value = one["path"]["value"].as_str().unwrap();
+        let exact = one["path"]["type"] == "Exact";
+        let below = !exact && path.strip_prefix(value).is_some_and(|rest| rest.starts_with('/'));
+        let fits = (path == value || below) && (one["method"].is_null() || one["method"] == method);
+        fits.then_some(((exact, value.len(), !one["method"].is_null()), rule))
+    });
+    let (_, rule) = fitting.max_by_key(|(precedence, _)| *precedence)?;
+    let backend = &rule["backendRefs"][0];
+    Some(format!("{}:{}", backend["name"].as_str().unwrap(), backend["port"]))
+}
+
+#[test]
+fn one_host_routes_by_method_and_path() {
+    let (command, query) = (Some("microblog-command:8081"), Some("microblog-query:8082"));
+    for (documentation, shown) in [("command", command), ("query", query), ("none", None)] {
+        let values = json!({ "enabled": true, "parentRefs": [{ "name": "gateway" }], "documentation": documentation });
+        let rendered = rendered(&json!({ "httpRoute": values }));
+        let route = rendered.find("HTTPRoute", "microblog").unwrap();
+        for method in ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS"] {
+            let by_method = if ["GET", "HEAD", "OPTIONS"].contains(&method) {
+                query
+            } else {
+                command
+            };
+            for (path, service) in [
+                ("/v1/posts", by_method),
+                ("/v1/users/me/posts", by_method),
+                // Accounts and sessions are in no view, and the public keys belong to who signs.
+                ("/v1/users/me", command),
+                ("/v1/sessions/1", command),
+                ("/.well-known/jwks.json", command),
+                ("/docs", shown),
+                ("/openapi.json", shown),
+                ("/metrics", None),
+                ("/readyz", None),
+            ] {
+                assert_eq!(
+                    routed(route, method, path).as_deref(),
+                    service,
+                    "{documentation}: {method} {path}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn each_service_has_a_host_of_its_own_behind_an_ingress() {
+    let rendered = Values::example("ingress").render();
+    let rules = rendered.find("Ingress", "microblog").unwrap()["spec"]["rules"]
+        .as_array()
+        .unwrap();
+    let shared = ["/v1", "/docs", "/openapi.json"];
+    // Neither probes nor metrics.
+    let expected = [
+        ("command", [shared.as_slice(), &["/.well-known"]].concat()),
+        ("query", shared.to_vec()),
+    ];
+    assert_eq!(rules.len(), expected.len());
+    for (rule, (service, expected)) in rules.iter().zip(expected) {
+        assert_eq!(rule["host"], format!("{service}.example.org"));
+        let paths = rule["http"]["paths"].as_array().unwrap();
+        let found: BTreeSet<&str> = paths.iter().map(|path| path["path"].as_str().unwrap()).collect();
+        assert_eq!(found, expected.into_iter().collect());
+        assert!(
+            paths
+                .iter()
+                .all(|path| path["backend"]["service"]["name"] == format!("microblog-{service}"))
+        );
+    }
+    let defaults = Values::example("minikube").render();
+    assert!(
+        ["Ingress", "HTTPRoute"]
+            .iter()
+            .all(|kind| defaults.of_kind(kind).next().is_none())
+    );
+}
