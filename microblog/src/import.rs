@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use etcetera::base_strategy::{BaseStrategy as _, Xdg};
 use event_log::crypto::sha256;
 use reqwest::Url;
 
@@ -197,21 +198,15 @@ fn identity(arguments: &Arguments, source: &Source) -> anyhow::Result<String> {
 }
 
 fn short_hash(text: &str) -> String {
-    sha256(text.as_bytes())[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&sha256(text.as_bytes())[..8])
 }
 
 fn state_directory() -> anyhow::Result<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let base = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
-    let base = base.context("neither XDG_STATE_HOME nor HOME is set: name the files with --state and --secret-file")?;
-    Ok(base.join("microblog"))
+    let base = Xdg::new().context("please name the files with --state and --secret-file")?;
+    Ok(base
+        .state_dir()
+        .context("there is no XDG_STATE_HOME")?
+        .join("microblog"))
 }
 
 /// There is no default secret. If the file does not exist, a random secret is made, which only its owner can read.

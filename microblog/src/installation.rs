@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use etcetera::base_strategy::{BaseStrategy as _, Xdg};
 use uuid::Uuid;
 
 const LOCK: &str = "lock";
@@ -60,13 +61,8 @@ impl Installation {
 
     /// `$XDG_DATA_HOME/microblog`, by default `~/.local/share/microblog`.
     pub(crate) fn default_directory() -> anyhow::Result<PathBuf> {
-        let base = std::env::var_os("XDG_DATA_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute());
-        let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".local/share")));
-        Ok(base
-            .context("neither HOME nor XDG_DATA_HOME is set: please give a --data-dir")?
-            .join("microblog"))
+        let base = Xdg::new().context("please give a --data-dir")?;
+        Ok(base.data_dir().join("microblog"))
     }
 
     pub(crate) fn directory(&self) -> &Path {

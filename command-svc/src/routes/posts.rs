@@ -9,7 +9,7 @@ use model::events;
 use model::ids::PostId;
 use model::values::{PostText, Visibility};
 use serde::Deserialize;
-use service::http::{Fields, IfMatch, Json, KeyHeader, Path, Problem, etag};
+use service::http::{IfMatch, Json, KeyHeader, Path, Problem, etag};
 use utoipa::ToSchema;
 
 use super::documentation::{Failures, NoGoodToken, NotTheAuthor, NotThere, OtherVersion};
@@ -139,10 +139,7 @@ pub(super) async fn delete(
 }
 
 fn text(raw: &str) -> Result<PostText, Problem> {
-    let mut fields = Fields::default();
-    let text = fields.parse("text", raw, PostText::parse);
-    fields.finish()?;
-    Fields::take(text)
+    PostText::parse(raw).map_err(|error| Problem::invalid_field("text", error))
 }
 
 fn post(post: events::Post, author: api::Author) -> api::Post {

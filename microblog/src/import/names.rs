@@ -34,12 +34,8 @@ pub(super) fn handle_of(name: &str) -> Handle {
         })
         .take(Handle::MAX_LEN - 13)
         .collect();
-    let made = format!("{kept}_{}", hex(&hash[..6]));
+    let made = format!("{kept}_{}", hex::encode(&hash[..6]));
     Handle::parse(&made).expect("30 characters of letters, digits and underscores are a handle")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use etcetera::base_strategy::{BaseStrategy as _, Xdg};
+
 use crate::Error;
 
 const CRATE: &str = "secantus-mdb";
@@ -115,12 +117,8 @@ fn lock(path: &Path) -> Result<File, Error> {
 
 /// `$XDG_CACHE_HOME/microblog`, by default `~/.cache/microblog`.
 fn cache_directory() -> Result<PathBuf, Error> {
-    let base = env::var_os("XDG_CACHE_HOME")
-        .filter(|path| Path::new(path).is_absolute())
-        .map(PathBuf::from);
-    base.or_else(|| env::home_dir().map(|home| home.join(".cache")))
-        .map(|base| base.join("microblog"))
-        .ok_or_else(|| Error::Install("neither HOME nor XDG_CACHE_HOME is set".to_owned()))
+    let base = Xdg::new().map_err(|error| Error::Install(error.to_string()))?;
+    Ok(base.cache_dir().join("microblog"))
 }
 
 /// Tells the person at the terminal what takes so long. If nobody reads it, nothing is lost.

@@ -67,3 +67,26 @@ impl Fields {
         field.ok_or_else(|| Problem::validation(Vec::new()))
     }
 }
+
+/// The field that a message of serde is about, and the message without the field's name. The path is that of `serde_path_to_error`;
+/// `whole` is the name where no field is at fault.
+pub(super) fn named(path: &str, message: &str, whole: &str) -> (String, String) {
+    let path = path.trim_matches('.');
+    let named = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split('`').next());
+    let below = |name: &str| match path.rsplit_once('.') {
+        _ if path.is_empty() || path == name => name.to_owned(),
+        Some((_, last)) if last == name => path.to_owned(),
+        _ => format!("{path}.{name}"),
+    };
+    if let Some(name) = named("missing field `") {
+        (below(name), "is missing".to_owned())
+    } else if let Some(name) = named("unknown field `") {
+        (below(name), "is not known here".to_owned())
+    } else if let Some(name) = named("duplicate field `") {
+        (below(name), "is given twice".to_owned())
+    } else if path.is_empty() {
+        (whole.to_owned(), message.to_owned())
+    } else {
+        (path.to_owned(), message.to_owned())
+    }
+}

@@ -182,24 +182,7 @@ fn refusal(path: &str, error: &serde_json::Error) -> Problem {
     let message = message
         .rsplit_once(" at line ")
         .map_or(message.as_str(), |(message, _)| message);
-    let path = path.trim_matches('.');
-    let named = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split('`').next());
-    let below = |name: &str| match path.rsplit_once('.') {
-        _ if path.is_empty() || path == name => name.to_owned(),
-        Some((_, last)) if last == name => path.to_owned(),
-        _ => format!("{path}.{name}"),
-    };
-    let (field, message) = if let Some(name) = named("missing field `") {
-        (below(name), "is missing".to_owned())
-    } else if let Some(name) = named("unknown field `") {
-        (below(name), "is not known here".to_owned())
-    } else if let Some(name) = named("duplicate field `") {
-        (below(name), "is given twice".to_owned())
-    } else if path.is_empty() {
-        ("body".to_owned(), message.to_owned())
-    } else {
-        (path.to_owned(), message.to_owned())
-    };
+    let (field, message) = super::fields::named(path, message, "body");
     Problem::invalid_field(field, message)
 }
 

@@ -109,7 +109,7 @@ pub fn links(
     next: Option<&str>,
     prev: Option<&str>,
 ) -> Option<(actix_web::http::header::HeaderName, HeaderValue)> {
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(request.query_string()).unwrap_or_default();
+    let pairs: Vec<(String, String)> = serde_html_form::from_str(request.query_string()).unwrap_or_default();
     let kept: Vec<_> = pairs
         .into_iter()
         .filter(|(name, _)| name != "before" && name != "after")
@@ -117,7 +117,7 @@ pub fn links(
     let link = |parameter: &str, cursor: &str, relation: &str| {
         let mut parameters = kept.clone();
         parameters.push((parameter.to_owned(), cursor.to_owned()));
-        let query = serde_urlencoded::to_string(parameters).unwrap_or_default();
+        let query = serde_html_form::to_string(parameters).unwrap_or_default();
         format!("<{}?{query}>; rel=\"{relation}\"", request.path())
     };
     let links: Vec<String> = [
