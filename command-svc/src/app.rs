@@ -8,11 +8,12 @@ use backon::{ExponentialBuilder, Retryable};
 use bson::doc;
 use event_log::mongo::MongoDb;
 use event_log::mongo::{Databases, Refusals, is_misconfigured};
-use model::clock::SharedClock;
+use model::clock::{SharedClock, SystemClock};
 use mongodb::Database;
 use service::auth::{Signer, Verifier};
 use service::config::ConfigError;
 use service::http::{Access, Edge, Readiness, Server};
+use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,13 @@ pub struct App {
     clock: SharedClock,
     clock_guard: ClockGuard,
     grace: Duration,
+}
+
+/// Runs the program until a signal stops it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let app = App::build_when_ready(config, SystemClock::shared()).await?;
+    tracing::info!(address = %app.local_addr(), "started");
+    Ok(app.run_until_stopped(stop_signal()?).await?)
 }
 
 impl App {
@@ -111,7 +119,7 @@ impl App {
 
     /// Does the same for programs that start together with their database. While the database can't be used, it tries again, and logs why.
     /// It does not try again after other errors, or when the password is refused for long.
-    pub async fn build_with_patience(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+    pub async fn build_when_ready(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let pace = ExponentialBuilder::default()
             .with_min_delay(FIRST_PAUSE)
             .with_max_delay(LONGEST_PAUSE)

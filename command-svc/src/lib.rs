@@ -6,6 +6,6 @@ mod app;
 mod config;
 mod routes;
 
-pub use app::{App, StartError};
+pub use app::{App, StartError, run};
 pub use config::Config;
 pub use routes::openapi;

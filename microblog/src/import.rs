@@ -107,7 +107,7 @@ pub struct Arguments {
 
     /// How long to go on while every attempt fails
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::cli_values::duration)]
-    pub patience: Duration,
+    pub timeout: Duration,
 
     /// The file with the secret that passwords are derived from. It is made if it does not exist
     ///
@@ -156,7 +156,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let (journal, remembered) = Journal::open(&path, &identity, arguments.restart)?;
     progress.say(format_args!("the state of this import is in {}", path.display()));
-    let api = ApiClient::new(&arguments.command_url, arguments.patience)?;
+    let api = ApiClient::new(&arguments.command_url, arguments.timeout)?;
     let import = Import::new(api, &secret, arguments.concurrency, &progress);
     let (ended, summary) = import.run(&source, &survey, journal, remembered).await;
     summary.print(&mut io::stdout().lock())?;

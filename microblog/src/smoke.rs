@@ -18,16 +18,16 @@ use crate::{
 pub(crate) struct Arguments {
     /// How long a request is repeated while the services do not answer
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = crate::cli_values::duration)]
-    patience: std::time::Duration,
+    timeout: std::time::Duration,
     #[command(flatten)]
     endpoints: Endpoints,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { patience, endpoints } = arguments;
+    let Arguments { timeout, endpoints } = arguments;
     let smoke = Smoke {
-        command: ApiClient::new(&endpoints.command_url, patience)?,
-        query: ApiClient::new(&endpoints.query_url, patience)?,
+        command: ApiClient::new(&endpoints.command_url, timeout)?,
+        query: ApiClient::new(&endpoints.query_url, timeout)?,
     };
     let (author, reader) = (smoke.join("author").await?, smoke.join("reader").await?);
     say(&format!("registered @{} and @{}", author.handle, reader.handle))?;

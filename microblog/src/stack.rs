@@ -60,7 +60,7 @@ impl Stack {
             projector,
         } = configs;
         let mongodb = projector.mongodb.clone();
-        let built = command_svc::App::build_with_patience(command, clock.clone());
+        let built = command_svc::App::build_when_ready(command, clock.clone());
         let command = tokio::time::timeout(within, built)
             .await
             .with_context(|| {

@@ -110,7 +110,7 @@ pub(crate) struct Arguments {
 
     /// How long to wait for the views to catch up, and for a service that does not answer
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = crate::cli_values::duration)]
-    patience: Duration,
+    timeout: Duration,
 
     /// How many differences to print
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -130,7 +130,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         seed: arguments.seed.unwrap_or_else(any_seed),
         concurrency: arguments.concurrency,
         page_size: arguments.page_size,
-        patience: arguments.patience,
+        timeout: arguments.timeout,
     };
     let report = verify_with(
         &databases,
@@ -163,7 +163,7 @@ pub struct Options {
     pub concurrency: NonZeroUsize,
     pub page_size: u32,
     /// How long to wait for the views to catch up, and for a service that does not answer.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Options {
@@ -176,7 +176,7 @@ impl Default for Options {
             seed: any_seed(),
             concurrency,
             page_size: 100,
-            patience: Duration::from_secs(120),
+            timeout: Duration::from_secs(120),
         }
     }
 }
@@ -199,7 +199,7 @@ async fn verify_with(
 ) -> anyhow::Result<Report> {
     let begun = Instant::now();
     let signer = Signer::from_config(auth, SystemClock::shared())?;
-    let api = ApiClient::new(query_url, options.patience)?;
+    let api = ApiClient::new(query_url, options.timeout)?;
     let letters = DeadLetters::new(&databases.views);
     let discarded: HashSet<_> = letters
         .discarded(|name| subscribed_generation(name).is_some())

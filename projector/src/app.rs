@@ -9,10 +9,11 @@ use commands::Retractions;
 use event_log::event_store::{EventStore, Retries};
 use event_log::mongo::{Databases, refused};
 use event_log::subscription::SubscriptionMetrics;
-use model::clock::SharedClock;
+use model::clock::{SharedClock, SystemClock};
 use mongodb::error::Error;
 use service::config::ConfigError;
 use service::http::{Edge, Readiness, Server};
+use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,13 @@ struct Metrics {
     views: ViewMetrics,
     rebuild: RebuildMetrics,
     sweep: SweepMetrics,
+}
+
+/// Runs the program until a signal stops it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let app = App::build(config, SystemClock::shared()).await?;
+    tracing::info!(address = %app.local_addr(), "started");
+    Ok(app.run_until_stopped(stop_signal()?).await?)
 }
 
 impl App {

@@ -16,6 +16,6 @@ mod subscriptions;
 pub mod sweep;
 mod upkeep;
 
-pub use self::app::{App, RunError, StartError};
+pub use self::app::{App, RunError, StartError, run};
 pub use self::config::{Config, Projector, Rebuild, Sweep};
 pub use self::rebuild::{HostError, host_rebuilds};

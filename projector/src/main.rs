@@ -1,26 +1,15 @@
 //! The program `projector`.
 
-use model::clock::SystemClock;
-use projector::{App, Config};
-use service::program::{Program, stop_signal};
+use projector::{Config, run};
+use service::program::Program;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    Program::new(
-        "projector",
-        env!("CARGO_PKG_VERSION"),
-        "Writes views from events. Several of these processes share the work",
-    )
-    .run(
-        |config: &Config| &config.telemetry,
-        async |config| {
-            let app = App::build(config, SystemClock::shared()).await?;
-            tracing::info!(address = %app.local_addr(), "started");
-            Ok(app.run_until_stopped(stop_signal()?).await?)
-        },
-    )
-    .await
+    let about = "Writes views from events. Several of these processes share the work";
+    Program::new("projector", env!("CARGO_PKG_VERSION"), about)
+        .run(|config: &Config| &config.telemetry, run)
+        .await
 }

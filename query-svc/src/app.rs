@@ -8,10 +8,11 @@ use chrono::TimeDelta;
 use event_log::clock_guard::ClockGuard;
 use event_log::mongo::MongoDb;
 use event_log::mongo::{Databases, refused};
-use model::clock::SharedClock;
+use model::clock::{SharedClock, SystemClock};
 use service::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
 use service::config::ConfigError;
 use service::http::{Access, Edge, Readiness, Server};
+use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,13 @@ pub struct App {
     /// How long what still runs may take at the end.
     grace: Duration,
     mongodb: MongoDb,
+}
+
+/// Runs the program until a signal stops it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let app = App::build(config, SystemClock::shared()).await?;
+    tracing::info!(address = %app.local_addr(), "started");
+    Ok(app.run_until_stopped(stop_signal()?).await?)
 }
 
 impl App {

@@ -28,7 +28,7 @@ mod shown;
 mod since;
 mod timelines;
 
-pub use app::{App, AppError};
+pub use app::{App, AppError, run};
 pub use config::Config;
 pub use cursor::{Cursor, InvalidCursor};
 pub use since::Since;

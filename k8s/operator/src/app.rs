@@ -12,6 +12,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use model::clock::{SharedClock, SystemClock};
 use service::config::ConfigError;
 use service::http::{Edge, Readiness, Server};
+use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +82,13 @@ impl fmt::Debug for App {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// Runs the program until a signal stops it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let app = App::in_cluster(config).await?;
+    tracing::info!(address = %app.local_addr(), "started");
+    Ok(app.run_until_stopped(stop_signal()?).await?)
 }
 
 impl App {

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use futures_util::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -34,10 +35,11 @@ use crate::views::{Observed, Views};
 
 /// The finalizer. The projection has it while something outside Kubernetes must be undone before the projection may be deleted: the pause.
 pub(crate) const FINALIZER: &str = "microblog.dev/resume";
-/// The back-off of a reconcile that fails: the first pause, and below, the longest one. Each further error in a row doubles the pause. A
-/// change of the projection is reconciled at once in any case.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+/// The back-off of a reconcile that fails. A change of the projection is reconciled at once in any case.
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_secs(1))
+    .with_max_delay(Duration::from_secs(60))
+    .without_max_times();
 
 /// Why a reconcile failed. It is retried soon.
 #[derive(Debug, thiserror::Error)]
@@ -66,17 +68,16 @@ pub(crate) struct Context {
 /// What is remembered between reconciles, while this operator is the leader.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    /// By projection, how many reconciles have failed in a row.
-    failures: Mutex<HashMap<String, u32>>,
+    /// By projection, while its reconciles fail.
+    failures: Mutex<HashMap<String, ExponentialBackoff>>,
     standstill: Mutex<Standstill>,
 }
 
 impl Memory {
     fn failed(&self, projection: &str) -> Duration {
         let mut failures = self.failures.lock().expect("nobody panics while holding it");
-        let count = failures.entry(projection.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        retry_after(*count)
+        let pauses = failures.entry(projection.to_owned()).or_insert_with(|| BACKOFF.build());
+        pauses.next().expect("the pauses have no end")
     }
 
     fn succeeded(&self, projection: &str) {
@@ -95,12 +96,6 @@ impl Memory {
             Instant::now(),
         )
     }
-}
-
-/// The back-off after this many failures in a row.
-fn retry_after(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    FIRST_RETRY.saturating_mul(doubled).min(LAST_RETRY)
 }
 
 impl Context {
@@ -434,9 +429,8 @@ mod tests {
         let memory = Memory::default();
         let seconds: Vec<u64> = (0..8).map(|_| memory.failed("views").as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(memory.failed("another"), FIRST_RETRY);
+        assert_eq!(memory.failed("another").as_secs(), 1);
         memory.succeeded("views");
-        assert_eq!(memory.failed("views"), FIRST_RETRY);
-        assert_eq!(retry_after(u32::MAX), LAST_RETRY);
+        assert_eq!(memory.failed("views").as_secs(), 1);
     }
 }

@@ -15,6 +15,6 @@ pub mod projection;
 mod standstill;
 mod views;
 
-pub use app::{App, Place, RunError, StartError};
+pub use app::{App, Place, RunError, StartError, run};
 pub use config::{Config, Operator};
 pub use job::TemplateError;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The services may still be starting. But if they are not there, a person should learn it soon.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Api {
     endpoints: Endpoints,
@@ -24,8 +24,8 @@ pub(super) struct Api {
 
 impl Api {
     pub(super) fn new(endpoints: Endpoints) -> anyhow::Result<Self> {
-        let command = ApiClient::new(&endpoints.command_url, PATIENCE)?;
-        let query = ApiClient::new(&endpoints.query_url, PATIENCE)?;
+        let command = ApiClient::new(&endpoints.command_url, TIMEOUT)?;
+        let query = ApiClient::new(&endpoints.query_url, TIMEOUT)?;
         Ok(Self {
             endpoints,
             command,

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::world::{DEADLINE, Program, World};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause keeps the processors free while all requests are refused.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
 
@@ -82,7 +82,7 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(world: &World) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build();
         Self {
             http: http.expect("a client"),
             command: world.urls(Program::Command),

@@ -81,7 +81,7 @@ async fn a_refused_password_ends_every_program() {
     let (clock, forever) = (SystemClock::shared(), CancellationToken::new());
     let ended = tokio::time::timeout(DEADLINE, async {
         let config = config::load(None, &environment).expect("the configuration of command-svc");
-        let command = command_svc::App::build_with_patience(config, clock.clone()).await;
+        let command = command_svc::App::build_when_ready(config, clock.clone()).await;
         assert_refused(command.map(drop));
 
         let config = config::load(None, &environment).expect("the configuration of query-svc");

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::fixture::{Projected, StandingClock, Store, clock};
 
 /// How long a test waits for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running query-svc.
 pub(crate) struct Instance {
@@ -208,7 +208,7 @@ impl Service {
             store_id,
             projected_to: 0,
             position,
-            http: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap(),
+            http: reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().unwrap(),
             instance: Some(instance),
             _test_database: test_database,
         }
@@ -430,7 +430,7 @@ fn seconds(clock: &StandingClock) -> u32 {
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !is_so().await {
-        assert!(begun.elapsed() < PATIENCE, "not {what} within {PATIENCE:?}");
+        assert!(begun.elapsed() < TIMEOUT, "not {what} within {TIMEOUT:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
