@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::handles::Handles;
 use crate::metrics::Metrics;
 use crate::queries::Queries;
-use crate::reading::{Gate, Readings};
+use crate::read_model::{Gate, ReadModels};
 use crate::routes::{self, Service};
 use crate::timelines::HomeSettings;
 use views::generation::Generations;
@@ -76,7 +76,7 @@ impl App {
         let metrics = Arc::new(Metrics::register(&registry));
         let at_once = usize::try_from(config.query.database_concurrency.get()).unwrap_or(usize::MAX);
         let gate = Arc::new(Gate::new(at_once, config.mongodb.operation_timeout));
-        let readings = Arc::new(Readings::new(
+        let read_models = Arc::new(ReadModels::new(
             databases.events.clone(),
             gate,
             metrics,
@@ -91,7 +91,7 @@ impl App {
             let databases = pinged.clone();
             async move { databases.ping(timeout).await }
         });
-        let checked = readings.clone();
+        let checked = read_models.clone();
         readiness.check("views", move || {
             let checked = checked.clone();
             async move { checked.check().await }
@@ -130,7 +130,7 @@ impl App {
         });
         let service = Arc::new(Service {
             queries,
-            readings,
+            read_models,
             request_timeout: config.query.request_timeout,
             runtime: Handle::current(),
         });
@@ -164,7 +164,7 @@ impl App {
         // The last requests still read: the stream ends after the server.
         let stop_following = CancellationToken::new();
         let following = tokio::spawn(Follower::run(
-            service.readings.clone(),
+            service.read_models.clone(),
             generations,
             databases.views.clone(),
             settings,

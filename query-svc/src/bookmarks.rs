@@ -6,20 +6,23 @@ use views::{Bookmark, End, Range};
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost};
 
 /// A user's bookmarks, as far as the user may still see the posts.
 #[derive(Debug)]
 pub(crate) struct Bookmarks<'a> {
-    pub(crate) reading: &'a Reading,
+    pub(crate) read_model: &'a ReadModel,
     pub(crate) user: UserId,
 }
 
 impl Bookmarks<'_> {
     /// Each with its post as a candidate; none where the post is gone, or has not arrived.
     async fn candidates(&self, bookmarks: &[Bookmark]) -> Result<Vec<Option<Candidate>>, ReadError> {
-        let posts = self.reading.posts(bookmarks.iter().map(|it| it.post).collect()).await?;
+        let posts = self
+            .read_model
+            .posts(bookmarks.iter().map(|it| it.post).collect())
+            .await?;
         let candidate = |it: &Bookmark| posts[&it.post].as_deref().map(Candidate::from);
         Ok(bookmarks.iter().map(candidate).collect())
     }
@@ -40,8 +43,8 @@ impl Listing for Bookmarks<'_> {
             limit: u32::try_from(count).unwrap_or(u32::MAX),
             end: End::Newest,
         };
-        let bookmarks = self.reading.views.bookmarks.of_user(self.user, range);
-        Ok(Part::of(self.reading.ask(bookmarks).await?, count, Self::place))
+        let bookmarks = self.read_model.views.bookmarks.of_user(self.user, range);
+        Ok(Part::of(self.read_model.ask(bookmarks).await?, count, Self::place))
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Bookmark>, ReadError> {
@@ -51,8 +54,8 @@ impl Listing for Bookmarks<'_> {
             limit: u32::try_from(count).unwrap_or(u32::MAX),
             end: End::Oldest,
         };
-        let bookmarks = self.reading.views.bookmarks.of_user(self.user, range);
-        let mut found = self.reading.ask(bookmarks).await?;
+        let bookmarks = self.read_model.views.bookmarks.of_user(self.user, range);
+        let mut found = self.read_model.ask(bookmarks).await?;
         found.reverse();
         Ok(Part::of(found, count, Self::place))
     }
@@ -74,7 +77,7 @@ impl Listing for Bookmarks<'_> {
         let candidates = self.candidates(bookmarks).await?;
         let present: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let mut shown = self
-            .reading
+            .read_model
             .show(&present, Some(self.user), AuthorFilter::Anybody)
             .await?
             .into_iter();

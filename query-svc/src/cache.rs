@@ -22,7 +22,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::DefaultLifecycle;
 use tokio::sync::watch;
 
-use crate::reading::ReadError;
+use crate::read_model::ReadError;
 
 /// So many keys can be noted at once without anybody waiting for a lock, about.
 const SLOTS: usize = 1024;

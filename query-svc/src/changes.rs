@@ -9,7 +9,7 @@
 //! from then on is at least as new as the stream's beginning, and every later change drops it or is written into it. When
 //! the stream breaks the cache is given up, and requests read from the database until another stream is open.
 //!
-//! Invariant: positions advance only while the reading that they belong to is the present one, or before there is one.
+//! Invariant: positions advance only while the read model that they belong to is the present one, or before there is one.
 
 mod event;
 mod generation_claim;
@@ -35,7 +35,7 @@ use self::generation_claim::{GenerationClaim, Switch};
 use crate::bus::{Change, Listener};
 use crate::documents::Documents;
 use crate::positions::Positions;
-use crate::reading::{Reading, Readings};
+use crate::read_model::{ReadModel, ReadModels};
 use views::generation::{GenerationError, Generations};
 use views::{Views, subscription_name};
 
@@ -107,7 +107,7 @@ impl Settings {
 /// Follows the changes of the active generation, and changes over to the next one.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    readings: Arc<Readings>,
+    read_models: Arc<ReadModels>,
     claim: GenerationClaim,
     database: Database,
     settings: Settings,
@@ -118,14 +118,14 @@ pub(crate) struct Follower {
 impl Follower {
     /// Follows until `shutdown`. Belongs on the main runtime: the workers' runtimes end with the server.
     pub(crate) async fn run(
-        readings: Arc<Readings>,
+        read_models: Arc<ReadModels>,
         generations: Generations,
         database: Database,
         settings: Settings,
         shutdown: CancellationToken,
     ) {
         let claim = GenerationClaim {
-            readings: readings.clone(),
+            read_models: read_models.clone(),
             generations,
             instance: format!("query-svc-{}", uuid::Uuid::new_v4()),
             settings: settings.clone(),
@@ -133,7 +133,7 @@ impl Follower {
         let (switches, received) = mpsc::unbounded_channel();
         let claiming = tokio::spawn(claim.clone().keep(received, shutdown.clone()));
         let mut follower = Follower {
-            readings,
+            read_models,
             claim,
             database,
             pauses: settings.pauses(),
@@ -148,15 +148,15 @@ impl Follower {
             let pause = match ended {
                 Ok(()) => {
                     follower
-                        .readings
+                        .read_models
                         .close("another generation of the views became the active one".to_owned());
                     Duration::ZERO
                 }
                 Err(broken) => {
                     let pause = follower.pauses.next().unwrap_or_default();
                     tracing::warn!(%broken, backoff = ?pause, "the change stream is not open; reading without a cache");
-                    follower.readings.metrics.streams_broken.inc();
-                    follower.readings.close(broken.to_string());
+                    follower.read_models.metrics.streams_broken.inc();
+                    follower.read_models.close(broken.to_string());
                     pause
                 }
             };
@@ -177,21 +177,21 @@ impl Follower {
 
         let leases = Leases::new(self.database.clone(), &subscription_name(generation));
         let begin = self.in_time(leases.all()).await?;
-        let present = self.readings.present();
-        let present = present.filter(|reading| reading.views.generation() == generation);
+        let present = self.read_models.present();
+        let present = present.filter(|read_model| read_model.views.generation() == generation);
         let (positions, uses) = match &present {
             // Where the views were lost, what had been reached was lost with them.
-            Some(reading) if reading.positions.handled().exceeds(&begin) => {
-                (Arc::new(Positions::new()), reading.uses.clone())
+            Some(read_model) if read_model.positions.handled().exceeds(&begin) => {
+                (Arc::new(Positions::new()), read_model.uses.clone())
             }
-            Some(reading) => (reading.positions.clone(), reading.uses.clone()),
+            Some(read_model) => (read_model.positions.clone(), read_model.uses.clone()),
             None => (Arc::new(Positions::new()), TaskTracker::new()),
         };
 
         // Whatever was being committed when the stream was opened, and is not in it, is committed before this write is
         // acknowledged by a majority: what is loaded from then on has it. The claim on the former generation stays
         // until nobody reads it; where it has run out, nobody does.
-        let present_generation = self.readings.generation();
+        let present_generation = self.read_models.generation();
         let claimed = present_generation.unwrap_or(generation);
         let readable = self.in_time(self.claim.write(claimed)).await?;
         if present_generation.is_none() && !readable {
@@ -202,13 +202,13 @@ impl Follower {
             return Ok(());
         }
         let documents = Arc::new(Documents::new(self.settings.cache_bytes));
-        let replaced = self.readings.replace(Arc::new(Reading {
+        let replaced = self.read_models.replace(Arc::new(ReadModel {
             views: Views::new(&self.database, generation),
             documents: Some(documents.clone()),
             positions: positions.clone(),
             uses,
-            gate: self.readings.gate.clone(),
-            metrics: self.readings.metrics.clone(),
+            gate: self.read_models.gate.clone(),
+            metrics: self.read_models.metrics.clone(),
         }));
         for lease in begin {
             positions.advance(lease.partition, lease.position);
@@ -216,14 +216,14 @@ impl Follower {
         if present.is_none() {
             // Who still reads the former generation may do so to the end of the request; then the next one is claimed.
             let switch = Switch {
-                former: replaced.map(|reading| reading.uses.clone()),
+                former: replaced.map(|read_model| read_model.uses.clone()),
                 to: generation,
             };
             // The receiver ends with this process alone.
             let _ = self.switches.send(switch);
         }
-        self.readings.metrics.streams_opened.inc();
-        self.readings.metrics.generation.set(generation);
+        self.read_models.metrics.streams_opened.inc();
+        self.read_models.metrics.generation.set(generation);
         tracing::info!(generation, "following the changes of the views");
 
         let collections = Collections::of(generation);
@@ -241,7 +241,7 @@ impl Follower {
                     return Err(Broken::Ended);
                 }
             };
-            self.readings.metrics.changes.inc();
+            self.read_models.metrics.changes.inc();
             let change = collections.read(&change)?;
             for listener in listeners {
                 listener.hear(&change);

@@ -10,7 +10,7 @@ use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::metrics::CacheLabels;
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
 
 /// A live post, or that there is none.
@@ -51,7 +51,7 @@ impl Listener for Documents {
     }
 }
 
-impl Reading {
+impl ReadModel {
     /// These posts, as far as they are live. Ids may come twice.
     pub(crate) async fn posts(&self, ids: Vec<PostId>) -> Result<Found<PostId, MaybePost>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.posts);

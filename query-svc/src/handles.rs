@@ -5,7 +5,7 @@ use std::str::FromStr;
 use model::ids::UserId;
 use model::values::Handle;
 
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 
 /// How a client names a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Default for Handles {
 }
 
 impl Handles {
-    pub(crate) async fn find(&self, reading: &Reading, name: UserName) -> Result<Option<UserId>, ReadError> {
+    pub(crate) async fn find(&self, read_model: &ReadModel, name: UserName) -> Result<Option<UserId>, ReadError> {
         let handle = match name {
             UserName::Id(id) => return Ok(Some(id)),
             UserName::Handle(handle) => handle,
@@ -48,8 +48,8 @@ impl Handles {
         if let Some(id) = self.0.get(&handle) {
             return Ok(Some(id));
         }
-        let profile = reading
-            .ask(reading.views.profiles.live_by_handle(handle.as_str()))
+        let profile = read_model
+            .ask(read_model.views.profiles.live_by_handle(handle.as_str()))
             .await?;
         Ok(profile.map(|profile| {
             self.0.insert(handle, profile.id);

@@ -9,7 +9,7 @@ use views::{End, PostVersion, Range};
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 
 /// What a post said from a time on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -35,14 +35,14 @@ impl From<PostVersion> for Version {
 
 /// The versions of a post. Their numbers are their places.
 pub(crate) struct Versions<'a> {
-    pub(crate) reading: &'a Reading,
+    pub(crate) read_model: &'a ReadModel,
     pub(crate) post: PostId,
 }
 
 impl Versions<'_> {
     async fn read(&self, range: Range<i64>) -> Result<Vec<PostVersion>, ReadError> {
-        self.reading
-            .ask(self.reading.views.post_history.of_post(self.post, range))
+        self.read_model
+            .ask(self.read_model.views.post_history.of_post(self.post, range))
             .await
     }
 }

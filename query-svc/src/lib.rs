@@ -1,6 +1,6 @@
 //! The HTTP service of the read side: it answers from the crate [`views`].
 //!
-//! A request takes the present [`reading`]: the views of one generation, the documents in memory, and how far the views
+//! A request takes the present [`read_model`]: the views of one generation, the documents in memory, and how far the views
 //! are. The [`routes`] speak HTTP and ask the [`queries`], which know none. Lists ([`timelines`], [`people`], [`bookmarks`],
 //! [`history`]) find candidates, [`shown`] decides which of them the viewer sees, and [`paging`] makes pages of them.
 //! [`changes`] follows the views from the main runtime. The [`bus`] hands each change to the cache and the positions.
@@ -22,7 +22,7 @@ mod paging;
 mod people;
 mod positions;
 mod queries;
-mod reading;
+mod read_model;
 mod routes;
 mod shown;
 mod since;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::cursor::Cursor;
 use crate::handled::{Appearance, Handled};
-use crate::reading::ReadError;
+use crate::read_model::ReadError;
 use crate::since::{Resumed, Seen, Since};
 
 /// What a client asked for.

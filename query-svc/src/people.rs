@@ -6,7 +6,7 @@ use model::ids::{EventId, PostId, UserId};
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use crate::shown::ShownUser;
 use views::{End, PostReference, Range, Relation, RelationKind};
 
@@ -22,7 +22,7 @@ pub(crate) enum Which {
 /// Users in the order in which they followed, liked or reposted, the latest first.
 #[derive(Debug)]
 pub(crate) struct People<'a> {
-    pub(crate) reading: &'a Reading,
+    pub(crate) read_model: &'a ReadModel,
     pub(crate) which: Which,
 }
 
@@ -37,21 +37,21 @@ pub(crate) struct Listed {
 impl People<'_> {
     /// Newest first, from whichever end.
     async fn read(&self, range: Range<EventId>) -> Result<Vec<Listed>, ReadError> {
-        let relations = &self.reading.views.relations;
+        let relations = &self.read_model.views.relations;
         let found = match self.which {
-            Which::FollowersOf(user) => self.reading.ask(relations.followers(user, range)).await?,
+            Which::FollowersOf(user) => self.read_model.ask(relations.followers(user, range)).await?,
             Which::FollowedBy(user) => {
-                self.reading
+                self.read_model
                     .ask(relations.of_viewer(user, RelationKind::Follow, range))
                     .await?
             }
             Which::LikersOf(post) => {
-                self.reading
+                self.read_model
                     .ask(relations.of_post(post.post, RelationKind::Like, range))
                     .await?
             }
             Which::RepostersOf(post) => {
-                self.reading
+                self.read_model
                     .ask(relations.of_post(post, RelationKind::Repost, range))
                     .await?
             }
@@ -122,7 +122,10 @@ impl Listing for People<'_> {
     }
 
     async fn admit(&mut self, listed: &[Listed]) -> Result<Vec<Option<ShownUser>>, ReadError> {
-        let profiles = self.reading.profiles(listed.iter().map(|it| it.user).collect()).await?;
+        let profiles = self
+            .read_model
+            .profiles(listed.iter().map(|it| it.user).collect())
+            .await?;
         Ok(listed
             .iter()
             .map(|it| profiles[&it.user].clone().map(ShownUser))

@@ -1,6 +1,6 @@
 //! What clients can ask. Queries know no HTTP: REST calls them, and so can any other protocol.
 //!
-//! A query reads one [`Reading`] and answers for one viewer. `None` means that there is no such post or user, or that the
+//! A query reads one [`ReadModel`] and answers for one viewer. `None` means that there is no such post or user, or that the
 //! viewer may not see it.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
 use crate::paging::{self, Arrival, Listing, Page, PageRequest};
 use crate::people::{People, Which as WhichPeople};
-use crate::reading::{InUse, ReadError, Reading};
+use crate::read_model::{InUse, ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost, ShownUser};
 use crate::timelines::{Home, HomeSettings, Posts, Which as WhichPosts};
 
@@ -47,7 +47,7 @@ impl Queries {
     /// `visits`: the owner reads, and comes back by this. Other readers leave no trace.
     pub(crate) async fn home(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         owner: UserId,
         visits: bool,
         page: PageRequest,
@@ -55,74 +55,74 @@ impl Queries {
         // The floor of an owner who comes back is computed from our clock. While the clock may be wrong, the floor could lie below
         // entries that nobody wrote.
         let visits = visits && self.clock_guard.check().is_ok();
-        let mut home = Home::new(reading, owner, visits, self.home, &self.clock);
-        let page = self.page(reading, &mut home, page).await?;
+        let mut home = Home::new(read_model, owner, visits, self.home, &self.clock);
+        let page = self.page(read_model, &mut home, page).await?;
         home.note_visit().await;
         Ok(page)
     }
 
     pub(crate) async fn public(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
-        self.posts(reading, WhichPosts::Public, viewer, page).await
+        self.posts(read_model, WhichPosts::Public, viewer, page).await
     }
 
     pub(crate) async fn bookmarks(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         user: UserId,
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
-        self.page(reading, &mut Bookmarks { reading, user }, page).await
+        self.page(read_model, &mut Bookmarks { read_model, user }, page).await
     }
 
-    pub(crate) async fn user(&self, reading: &Reading, name: UserName) -> Result<Option<ShownUser>, ReadError> {
-        Ok(self.profile(reading, name).await?.map(ShownUser))
+    pub(crate) async fn user(&self, read_model: &ReadModel, name: UserName) -> Result<Option<ShownUser>, ReadError> {
+        Ok(self.profile(read_model, name).await?.map(ShownUser))
     }
 
     pub(crate) async fn posts_of(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         author: UserName,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownPost>>, ReadError> {
-        let Some(author) = self.profile(reading, author).await? else {
+        let Some(author) = self.profile(read_model, author).await? else {
             return Ok(None);
         };
-        let posts = self.posts(reading, WhichPosts::By(author.id), viewer, page);
+        let posts = self.posts(read_model, WhichPosts::By(author.id), viewer, page);
         posts.await.map(Some)
     }
 
     pub(crate) async fn followers(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         user: UserName,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let user = self.profile(reading, user).await?;
+        let user = self.profile(read_model, user).await?;
         let which = user.map(|user| WhichPeople::FollowersOf(user.id));
-        self.people(reading, which, page).await
+        self.people(read_model, which, page).await
     }
 
     pub(crate) async fn following(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         user: UserName,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let user = self.profile(reading, user).await?;
+        let user = self.profile(read_model, user).await?;
         let which = user.map(|user| WhichPeople::FollowedBy(user.id));
-        self.people(reading, which, page).await
+        self.people(read_model, which, page).await
     }
 
     /// One relationship for each user who exists, in the order of `others`.
     pub(crate) async fn relationships(
         &self,
-        reading: &Reading,
+        read_model: &ReadModel,
         viewer: UserId,
         others: &[UserId],
     ) -> Result<Vec<api::Relationship>, ReadError> {
@@ -131,7 +131,7 @@ impl Queries {
             .flat_map(|&id| [RelationId::follow(viewer, id), RelationId::follow(id, viewer)])
             .collect();
         let (profiles, follows) =
-            futures_util::try_join!(reading.profiles(others.to_vec()), reading.relations(both_ways))?;
+            futures_util::try_join!(read_model.profiles(others.to_vec()), read_model.relations(both_ways))?;
         let existing = others.iter().filter(|id| profiles[id].is_some());
         let relationships = existing.map(|&id| api::Relationship {
             id,
@@ -143,12 +143,12 @@ impl Queries {
 
     pub(crate) async fn post(
         &self,
-        reading: &Reading,
+        read_model: &ReadModel,
         id: PostId,
         viewer: Option<UserId>,
     ) -> Result<Option<ShownPost>, ReadError> {
-        match reading.posts(vec![id]).await?.remove(&id).flatten() {
-            Some(post) => show(reading, Candidate::from(post.as_ref()), viewer).await,
+        match read_model.posts(vec![id]).await?.remove(&id).flatten() {
+            Some(post) => show(read_model, Candidate::from(post.as_ref()), viewer).await,
             None => Ok(None),
         }
     }
@@ -156,21 +156,21 @@ impl Queries {
     /// Of a repost: the conversation of its original.
     pub(crate) async fn conversation(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         id: PostId,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Conversation>, ReadError> {
-        let post = match self.post(reading, id, viewer).await? {
+        let post = match self.post(read_model, id, viewer).await? {
             Some(repost) if repost.post.repost_of.is_some() => {
-                show(reading, Candidate::from(repost.target().as_ref()), viewer).await?
+                show(read_model, Candidate::from(repost.target().as_ref()), viewer).await?
             }
             post => post,
         };
         let Some(post) = post else { return Ok(None) };
         let (ancestors, replies) = futures_util::try_join!(
-            ancestors(reading, &post, viewer),
-            self.posts(reading, WhichPosts::AnswersTo(post.post.id), viewer, page),
+            ancestors(read_model, &post, viewer),
+            self.posts(read_model, WhichPosts::AnswersTo(post.post.id), viewer, page),
         )?;
         Ok(Some(Conversation {
             ancestors,
@@ -182,50 +182,53 @@ impl Queries {
     /// Of a repost: who likes its original. The same holds for [`Self::reposters`] and [`Self::history`].
     pub(crate) async fn likers(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         id: PostId,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let post = self.target(reading, id, viewer).await?;
+        let post = self.target(read_model, id, viewer).await?;
         let which = post.map(|post| {
             WhichPeople::LikersOf(PostReference {
                 post: post.id,
                 author: post.author,
             })
         });
-        self.people(reading, which, page).await
+        self.people(read_model, which, page).await
     }
 
     pub(crate) async fn reposters(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         id: PostId,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let post = self.target(reading, id, viewer).await?;
+        let post = self.target(read_model, id, viewer).await?;
         let which = post.map(|post| WhichPeople::RepostersOf(post.id));
-        self.people(reading, which, page).await
+        self.people(read_model, which, page).await
     }
 
     pub(crate) async fn history(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         id: PostId,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<Version>>, ReadError> {
-        let Some(post) = self.target(reading, id, viewer).await? else {
+        let Some(post) = self.target(read_model, id, viewer).await? else {
             return Ok(None);
         };
-        let mut versions = Versions { reading, post: post.id };
+        let mut versions = Versions {
+            read_model,
+            post: post.id,
+        };
         paging::page(&mut versions, page, &Arrival::InOrder).await.map(Some)
     }
 
-    async fn profile(&self, reading: &Reading, name: UserName) -> Result<Option<Arc<Profile>>, ReadError> {
-        match self.handles.find(reading, name).await? {
-            Some(id) => Ok(reading.profiles(vec![id]).await?.remove(&id).flatten()),
+    async fn profile(&self, read_model: &ReadModel, name: UserName) -> Result<Option<Arc<Profile>>, ReadError> {
+        match self.handles.find(read_model, name).await? {
+            Some(id) => Ok(read_model.profiles(vec![id]).await?.remove(&id).flatten()),
             None => Ok(None),
         }
     }
@@ -233,32 +236,36 @@ impl Queries {
     /// What people like, repost and answer.
     async fn target(
         &self,
-        reading: &Reading,
+        read_model: &ReadModel,
         id: PostId,
         viewer: Option<UserId>,
     ) -> Result<Option<Arc<Post>>, ReadError> {
-        let shown = self.post(reading, id, viewer).await?;
+        let shown = self.post(read_model, id, viewer).await?;
         Ok(shown.map(|shown| shown.target().clone()))
     }
 
     async fn posts(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         which: WhichPosts,
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
-        self.page(reading, &mut Posts::new(reading, which, viewer), page).await
+        self.page(read_model, &mut Posts::new(read_model, which, viewer), page)
+            .await
     }
 
     async fn people(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         which: Option<WhichPeople>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
         match which {
-            Some(which) => self.page(reading, &mut People { reading, which }, page).await.map(Some),
+            Some(which) => self
+                .page(read_model, &mut People { read_model, which }, page)
+                .await
+                .map(Some),
             None => Ok(None),
         }
     }
@@ -266,12 +273,12 @@ impl Queries {
     /// A page of a list whose items are ordered by ids, and ids by time.
     async fn page<L: Listing>(
         &self,
-        reading: &InUse,
+        read_model: &InUse,
         list: &mut L,
         request: PageRequest,
     ) -> Result<Page<L::Item>, ReadError> {
         let arrival = Arrival::Late {
-            handled: reading.handled.clone(),
+            handled: read_model.handled.clone(),
             now: self.clock.now(),
             overlap: self.prev_overlap,
         };
@@ -279,13 +286,24 @@ impl Queries {
     }
 }
 
-async fn show(reading: &Reading, candidate: Candidate, viewer: Option<UserId>) -> Result<Option<ShownPost>, ReadError> {
-    let shown = reading.show(&[candidate], viewer, AuthorFilter::Anybody).await?.pop();
+async fn show(
+    read_model: &ReadModel,
+    candidate: Candidate,
+    viewer: Option<UserId>,
+) -> Result<Option<ShownPost>, ReadError> {
+    let shown = read_model
+        .show(&[candidate], viewer, AuthorFilter::Anybody)
+        .await?
+        .pop();
     Ok(shown.flatten())
 }
 
 /// What the post answers, the oldest first.
-async fn ancestors(reading: &Reading, post: &ShownPost, viewer: Option<UserId>) -> Result<Vec<ShownPost>, ReadError> {
+async fn ancestors(
+    read_model: &ReadModel,
+    post: &ShownPost,
+    viewer: Option<UserId>,
+) -> Result<Vec<ShownPost>, ReadError> {
     let mut ancestors: Vec<ShownPost> = Vec::new();
     let mut parent = post.post.in_reply_to;
     while let (Some(reference), true) = (parent, ancestors.len() < MAX_ANCESTORS) {
@@ -295,7 +313,7 @@ async fn ancestors(reading: &Reading, post: &ShownPost, viewer: Option<UserId>) 
             original: None,
             position: None,
         };
-        let Some(shown) = show(reading, candidate, viewer).await? else {
+        let Some(shown) = show(read_model, candidate, viewer).await? else {
             break;
         };
         parent = shown.post.in_reply_to;

@@ -30,7 +30,7 @@ use utoipa::{Modify, OpenApi};
 use crate::cursor::Cursor;
 use crate::paging::{Page, PageRequest, Start};
 use crate::queries::Queries;
-use crate::reading::{InUse, ReadError, Readings};
+use crate::read_model::{InUse, ReadError, ReadModels};
 use crate::since::Since;
 
 /// The routes. One resource for each pattern, so that another method is answered 405.
@@ -130,7 +130,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) queries: Arc<Queries>,
-    pub(crate) readings: Arc<Readings>,
+    pub(crate) read_models: Arc<ReadModels>,
     pub(crate) request_timeout: Duration,
     /// The one that the database's client belongs to.
     pub(crate) runtime: Handle,
@@ -150,25 +150,25 @@ impl Service {
         T: Send + 'static,
         R: Future<Output = Result<T, ReadError>> + Send + 'static,
     {
-        let (queries, readings) = (self.queries.clone(), self.readings.clone());
+        let (queries, read_models) = (self.queries.clone(), self.read_models.clone());
         let answer = async move {
-            let reading = take(&readings, &token).await?;
-            Ok(query(queries, reading).await?)
+            let read_model = take(&read_models, &token).await?;
+            Ok(query(queries, read_model).await?)
         };
         run_on(&self.runtime, answer).await
     }
 }
 
 /// Waits without a place among the requests that are being answered.
-async fn take(readings: &Readings, header: &TokenHeader) -> Result<InUse, Problem> {
+async fn take(read_models: &ReadModels, header: &TokenHeader) -> Result<InUse, Problem> {
     let required = match &header.token {
-        Some(token) => readings.requirements(token).await?,
+        Some(token) => read_models.requirements(token).await?,
         None => Vec::new(),
     };
-    if let Some(reading) = readings.take_at_once(&required).await? {
-        return Ok(reading);
+    if let Some(read_model) = read_models.take_at_once(&required).await? {
+        return Ok(read_model);
     }
-    Ok(header.wait(readings.take_when_reached(&required)).await??)
+    Ok(header.wait(read_models.take_when_reached(&required)).await??)
 }
 
 /// Runs on another runtime, and no longer than somebody waits for it: claims of a generation rely on that.

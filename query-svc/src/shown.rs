@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::cursor::Cursor;
 use crate::documents::{Found, MaybePost, MaybeProfile};
 use crate::handled::Appearance;
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
 use views::{Entry, Post, PostReference, Profile, RelationId};
 
@@ -105,7 +105,7 @@ pub(crate) struct ShownPost {
 #[derive(Debug, Clone)]
 pub(crate) struct ShownUser(pub(crate) Arc<Profile>);
 
-impl Reading {
+impl ReadModel {
     /// What `viewer` sees of these, in their order. All that is needed is loaded at once.
     pub(crate) async fn show(
         &self,

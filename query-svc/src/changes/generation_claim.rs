@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Settings;
-use crate::reading::Readings;
+use crate::read_model::ReadModels;
 use views::generation::{GenerationError, Generations};
 
 /// From now on another generation is read.
@@ -22,7 +22,7 @@ pub(super) struct Switch {
 /// The claim of this process on the generation that it reads.
 #[derive(Debug, Clone)]
 pub(super) struct GenerationClaim {
-    pub(super) readings: Arc<Readings>,
+    pub(super) read_models: Arc<ReadModels>,
     pub(super) generations: Generations,
     /// A name that no other process has or had.
     pub(super) instance: String,
@@ -76,9 +76,9 @@ impl GenerationClaim {
         let asked = Instant::now();
         let claim_for = self.settings.claim_for;
         let control = self.generations.confirm(&self.instance, generation, claim_for).await?;
-        let readable = control.active == generation || self.readings.check_usable().is_ok();
+        let readable = control.active == generation || self.read_models.check_usable().is_ok();
         if readable {
-            self.readings.set_usable_until(asked + self.settings.reliable());
+            self.read_models.set_usable_until(asked + self.settings.reliable());
         }
         Ok(readable)
     }

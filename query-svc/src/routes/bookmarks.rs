@@ -27,8 +27,8 @@ pub(super) async fn bookmarks(
 ) -> Result<HttpResponse, Problem> {
     let (page, user) = (requested(page)?, caller.sub);
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.bookmarks(&reading, user, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.bookmarks(&read_model, user, page).await
         })
         .await?;
     page_of(&request, &page)

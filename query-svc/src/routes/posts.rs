@@ -48,8 +48,8 @@ pub(super) async fn post(
 ) -> Result<HttpResponse, Problem> {
     let viewer = viewer(caller.as_ref());
     let post = service
-        .ask(token, move |queries, reading| async move {
-            queries.post(&reading, id, viewer).await
+        .ask(token, move |queries, read_model| async move {
+            queries.post(&read_model, id, viewer).await
         })
         .await?
         .ok_or_else(no_such_post)?;
@@ -83,8 +83,8 @@ pub(super) async fn thread(
         post,
         replies,
     } = service
-        .ask(token, move |queries, reading| async move {
-            queries.conversation(&reading, id, viewer, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.conversation(&read_model, id, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_post)?;
@@ -118,8 +118,8 @@ pub(super) async fn likes(
 ) -> Result<HttpResponse, Problem> {
     let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.likers(&reading, id, viewer, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.likers(&read_model, id, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_post)?;
@@ -144,8 +144,8 @@ pub(super) async fn reposts(
 ) -> Result<HttpResponse, Problem> {
     let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.reposters(&reading, id, viewer, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.reposters(&read_model, id, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_post)?;
@@ -170,8 +170,8 @@ pub(super) async fn history(
 ) -> Result<HttpResponse, Problem> {
     let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.history(&reading, id, viewer, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.history(&read_model, id, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_post)?;

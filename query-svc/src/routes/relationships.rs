@@ -52,8 +52,8 @@ pub(super) async fn relationships(
     }
     let viewer = caller.sub;
     let items = service
-        .ask(token, move |queries, reading| async move {
-            queries.relationships(&reading, viewer, &others).await
+        .ask(token, move |queries, read_model| async move {
+            queries.relationships(&read_model, viewer, &others).await
         })
         .await?;
     let page = api::Page {

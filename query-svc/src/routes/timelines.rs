@@ -30,8 +30,8 @@ pub(super) async fn home(
     // A token that only verifies leaves no trace: its holder is not the owner.
     let visits = caller.has_scope(SCOPE_USER);
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.home(&reading, owner, visits, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.home(&read_model, owner, visits, page).await
         })
         .await?;
     page_of(&request, &page)
@@ -54,8 +54,8 @@ pub(super) async fn public(
 ) -> Result<HttpResponse, Problem> {
     let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.public(&reading, viewer, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.public(&read_model, viewer, page).await
         })
         .await?;
     page_of(&request, &page)

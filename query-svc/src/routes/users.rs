@@ -26,8 +26,8 @@ pub(super) async fn user(
     Path(name): Path<UserName>,
 ) -> Result<HttpResponse, Problem> {
     let user = service
-        .ask(token, move |queries, reading| async move {
-            queries.user(&reading, name).await
+        .ask(token, move |queries, read_model| async move {
+            queries.user(&read_model, name).await
         })
         .await?
         .ok_or_else(no_such_user)?;
@@ -55,8 +55,8 @@ pub(super) async fn posts(
 ) -> Result<HttpResponse, Problem> {
     let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.posts_of(&reading, name, viewer, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.posts_of(&read_model, name, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_user)?;
@@ -81,8 +81,8 @@ pub(super) async fn followers(
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.followers(&reading, name, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.followers(&read_model, name, page).await
         })
         .await?
         .ok_or_else(no_such_user)?;
@@ -107,8 +107,8 @@ pub(super) async fn following(
 ) -> Result<HttpResponse, Problem> {
     let page = requested(page)?;
     let page = service
-        .ask(token, move |queries, reading| async move {
-            queries.following(&reading, name, page).await
+        .ask(token, move |queries, read_model| async move {
+            queries.following(&read_model, name, page).await
         })
         .await?
         .ok_or_else(no_such_user)?;

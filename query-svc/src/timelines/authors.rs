@@ -8,7 +8,7 @@ use model::ids::{PostId, UserId, uuid_v7_floor};
 
 use crate::cursor::Cursor;
 use crate::paging::Part;
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use crate::shown::Candidate;
 use views::{End, Range};
 
@@ -56,20 +56,20 @@ impl Authors {
     /// What they posted between two places, from one end on.
     pub(super) async fn part(
         &mut self,
-        reading: &Reading,
+        read_model: &ReadModel,
         (above, below): (Cursor, Cursor),
         count: usize,
         end: End,
         now: DateTime<Utc>,
     ) -> Result<Part<Candidate>, ReadError> {
         if self.authors.len() <= FEW {
-            return self.between(reading, CHUNK, range(above, below, count, end)).await;
+            return self.between(read_model, CHUNK, range(above, below, count, end)).await;
         }
         let guess = *self.span.get_or_insert_with(|| first_guess(self.authors.len(), count));
         let (above, below, more) = shortened(above, below, guess, end, now);
         let part = self
             .between(
-                reading,
+                read_model,
                 large_chunk(self.authors.len()),
                 range(above, below, count, end),
             )
@@ -84,7 +84,7 @@ impl Authors {
     /// In chunks, merged.
     async fn between(
         &self,
-        reading: &Reading,
+        read_model: &ReadModel,
         chunk: usize,
         range: Range<PostId>,
     ) -> Result<Part<Candidate>, ReadError> {
@@ -93,7 +93,7 @@ impl Authors {
         let questions: Vec<_> = self
             .authors
             .chunks(chunk)
-            .map(|chunk| reading.ask(reading.views.posts.heads_of_authors(chunk, range)))
+            .map(|chunk| read_model.ask(read_model.views.posts.heads_of_authors(chunk, range)))
             .collect();
         let chunks: Vec<_> = futures_util::stream::iter(questions)
             .buffer_unordered(AT_ONCE)

@@ -14,7 +14,7 @@ use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost};
 use views::{End, Header, RelationId};
 
@@ -30,7 +30,7 @@ pub(crate) struct HomeSettings {
 /// The home timeline of one owner, for one page.
 #[derive(Debug)]
 pub(crate) struct Home<'a> {
-    reading: &'a Reading,
+    read_model: &'a ReadModel,
     owner: UserId,
     settings: HomeSettings,
     clock: &'a SharedClock,
@@ -54,14 +54,14 @@ struct State {
 
 impl<'a> Home<'a> {
     pub(crate) fn new(
-        reading: &'a Reading,
+        read_model: &'a ReadModel,
         owner: UserId,
         visits: bool,
         settings: HomeSettings,
         clock: &'a SharedClock,
     ) -> Self {
         Self {
-            reading,
+            read_model,
             owner,
             settings,
             clock,
@@ -76,13 +76,13 @@ impl<'a> Home<'a> {
         if !self.state.as_ref().is_some_and(|state| state.note_visit) {
             return;
         }
-        let timelines = &self.reading.views.home_timelines;
+        let timelines = &self.read_model.views.home_timelines;
         if let Err(error) = self
-            .reading
+            .read_model
             .ask(timelines.note_visit(self.owner, self.clock.now()))
             .await
         {
-            self.reading.metrics.visits_not_noted.inc();
+            self.read_model.metrics.visits_not_noted.inc();
             tracing::warn!(%error, owner = %self.owner, "a visit could not be written down");
         }
     }
@@ -95,9 +95,9 @@ impl<'a> Home<'a> {
         count: usize,
         end: End,
     ) -> Result<Part<Candidate>, ReadError> {
-        let timelines = &self.reading.views.home_timelines;
+        let timelines = &self.read_model.views.home_timelines;
         let page = || {
-            self.reading
+            self.read_model
                 .ask(timelines.page(self.owner, range(above, below, count, end)))
         };
         let (mut header, mut entries) = page().await?;
@@ -129,15 +129,15 @@ impl<'a> Home<'a> {
 
     /// That it fails, or comes too late, harms nobody: the page goes without entries, and the next visit will wake the owner.
     async fn wake(&self) {
-        let timelines = &self.reading.views.home_timelines;
+        let timelines = &self.read_model.views.home_timelines;
         // The time is taken when the write may begin: what came before may have taken as long as the margin.
         let wake = async {
             timelines
                 .wake(self.owner, self.clock.now(), self.settings.wake_margin)
                 .await
         };
-        if let Err(error) = self.reading.ask(wake).await {
-            self.reading.metrics.visits_not_noted.inc();
+        if let Err(error) = self.read_model.ask(wake).await {
+            self.read_model.metrics.visits_not_noted.inc();
             tracing::warn!(%error, owner = %self.owner, "an idle owner could not be woken");
         }
     }
@@ -153,7 +153,7 @@ impl<'a> Home<'a> {
             return Ok(accounts);
         }
         let follows = accounts.iter().map(|&it| RelationId::follow(self.owner, it)).collect();
-        let follows = self.reading.relations(follows).await?;
+        let follows = self.read_model.relations(follows).await?;
         Ok(accounts
             .into_iter()
             .filter(|&it| follows[&RelationId::follow(self.owner, it)])
@@ -168,12 +168,12 @@ impl<'a> Home<'a> {
         count: usize,
         end: End,
     ) -> Result<Part<Candidate>, ReadError> {
-        let (reading, now) = (self.reading, self.clock.now());
+        let (read_model, now) = (self.read_model, self.clock.now());
         self.count(HomeStep::STORED);
         let Some(State { large, .. }) = self.state.as_mut().filter(|state| !state.large.is_empty()) else {
             return Ok(entries);
         };
-        let by_large = large.part(reading, between, count, end, now).await?;
+        let by_large = large.part(read_model, between, count, end, now).await?;
         self.count(HomeStep::LARGE);
         Ok(merged(vec![entries, by_large], count, end))
     }
@@ -186,16 +186,16 @@ impl<'a> Home<'a> {
         end: End,
     ) -> Result<Part<Candidate>, ReadError> {
         self.count(HomeStep::BELOW_FLOOR);
-        let (reading, now) = (self.reading, self.clock.now());
+        let (read_model, now) = (self.read_model, self.clock.now());
         let sources = match &mut self.sources {
             Some(sources) => sources,
             unknown => {
-                let mut sources = reading.ask(reading.views.relations.followees(self.owner)).await?;
+                let mut sources = read_model.ask(read_model.views.relations.followees(self.owner)).await?;
                 sources.push(self.owner);
                 unknown.insert(Authors::new(sources))
             }
         };
-        sources.part(reading, between, count, end, now).await
+        sources.part(read_model, between, count, end, now).await
     }
 
     fn floor(&self) -> Cursor {
@@ -203,7 +203,7 @@ impl<'a> Home<'a> {
     }
 
     fn count(&self, kind: HomeStep) {
-        self.reading.metrics.home_steps.get_or_create(&kind).inc();
+        self.read_model.metrics.home_steps.get_or_create(&kind).inc();
     }
 }
 
@@ -249,7 +249,7 @@ impl Listing for Home<'_> {
     /// Entries don't say by which event; the posts do, and are in memory if they were on a page just now.
     async fn appearances(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
         let ids = candidates.iter().map(|it| it.id).collect();
-        let positions = self.reading.positions_of(ids).await?;
+        let positions = self.read_model.positions_of(ids).await?;
         Ok(candidates
             .iter()
             .map(|candidate| {
@@ -260,7 +260,7 @@ impl Listing for Home<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
-        self.reading
+        self.read_model
             .show(candidates, Some(self.owner), AuthorFilter::Followed)
             .await
     }

@@ -6,7 +6,7 @@ use super::authors::range;
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
-use crate::reading::{ReadError, Reading};
+use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost};
 use views::{End, Range, RelationId};
 
@@ -24,7 +24,7 @@ pub(crate) enum Which {
 /// Posts, newest first, as far as the viewer may see them.
 #[derive(Debug)]
 pub(crate) struct Posts<'a> {
-    reading: &'a Reading,
+    read_model: &'a ReadModel,
     which: Which,
     viewer: Option<UserId>,
     /// Whether posts for followers may be among them; looked up with the first candidates, because what is asked before
@@ -33,9 +33,9 @@ pub(crate) struct Posts<'a> {
 }
 
 impl<'a> Posts<'a> {
-    pub(crate) fn new(reading: &'a Reading, which: Which, viewer: Option<UserId>) -> Self {
+    pub(crate) fn new(read_model: &'a ReadModel, which: Which, viewer: Option<UserId>) -> Self {
         Self {
-            reading,
+            read_model,
             which,
             viewer,
             closed_too: None,
@@ -51,7 +51,7 @@ impl<'a> Posts<'a> {
             (_, None) | (Which::Public, _) => false,
             (Which::By(author), Some(viewer)) if author != viewer => {
                 let follow = RelationId::follow(viewer, author);
-                self.reading.relations(vec![follow]).await?[&follow]
+                self.read_model.relations(vec![follow]).await?[&follow]
             }
             (Which::By(_) | Which::AnswersTo(_), Some(_)) => true,
         };
@@ -62,13 +62,13 @@ impl<'a> Posts<'a> {
     /// Newest first, from whichever end.
     async fn read(&mut self, range: Range<PostId>) -> Result<Vec<Candidate>, ReadError> {
         let closed_too = self.closed_too().await?;
-        let posts = &self.reading.views.posts;
+        let posts = &self.read_model.views.posts;
         let heads = match self.which {
-            Which::By(author) if closed_too => self.reading.ask(posts.heads_of_authors(&[author], range)).await?,
-            Which::By(author) => self.reading.ask(posts.public_heads_of_author(author, range)).await?,
-            Which::Public => self.reading.ask(posts.public_heads(range)).await?,
+            Which::By(author) if closed_too => self.read_model.ask(posts.heads_of_authors(&[author], range)).await?,
+            Which::By(author) => self.read_model.ask(posts.public_heads_of_author(author, range)).await?,
+            Which::Public => self.read_model.ask(posts.public_heads(range)).await?,
             Which::AnswersTo(post) => {
-                self.reading
+                self.read_model
                     .ask(posts.heads_of_replies(post, closed_too, range))
                     .await?
             }
@@ -101,6 +101,8 @@ impl Listing for Posts<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
-        self.reading.show(candidates, self.viewer, AuthorFilter::Anybody).await
+        self.read_model
+            .show(candidates, self.viewer, AuthorFilter::Anybody)
+            .await
     }
 }

@@ -1,7 +1,7 @@
 //! What a request reads through: the views of one generation, the documents in memory, and how far the views are.
 //!
-//! The change stream ([`crate::changes`]) decides which [`Reading`] is the present one, and requests take it from
-//! [`Readings`]. A request keeps the one it took to its end; its cache then holds what was true at some moment while
+//! The change stream ([`crate::changes`]) decides which [`ReadModel`] is the present one, and requests take it from
+//! [`ReadModels`]. A request keeps the one it took to its end; its cache then holds what was true at some moment while
 //! the request ran, even if the stream broke meanwhile.
 
 use std::future::Future;
@@ -47,7 +47,7 @@ pub(crate) enum ReadError {
 
 /// The views of one generation, read through one change stream.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(crate) struct ReadModel {
     pub(crate) views: Views,
     /// None while no change stream would say that a document changed.
     pub(crate) documents: Option<Arc<Documents>>,
@@ -59,7 +59,7 @@ pub(crate) struct Reading {
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Reading {
+impl ReadModel {
     /// Asks the database, as soon as not too many others do.
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
         self.gate.ask(question).await
@@ -95,17 +95,17 @@ impl Gate {
     }
 }
 
-/// The present reading, or why there is none.
+/// The current read model, or why there is none.
 #[derive(Debug, Clone)]
 struct Present {
-    reading: Option<Arc<Reading>>,
+    read_model: Option<Arc<ReadModel>>,
     /// Why the change stream is not open, when it is not.
     closed_because: Option<String>,
 }
 
-/// Hands out the present [`Reading`].
+/// Hands out the present [`ReadModel`].
 #[derive(Debug)]
-pub(crate) struct Readings {
+pub(crate) struct ReadModels {
     present: watch::Sender<Present>,
     /// Until when the projector keeps the generation for this process.
     usable_until: Mutex<Option<Instant>>,
@@ -118,25 +118,25 @@ pub(crate) struct Readings {
     max_skew: Duration,
 }
 
-/// A reading in use. While it lives, its generation is not dropped.
+/// A read model in use. While it lives, its generation is not dropped.
 #[derive(Debug)]
 pub(crate) struct InUse {
-    reading: Arc<Reading>,
-    /// What the views held when the reading was taken: its cache has forgotten all that this covers. What is handled later, under another
-    /// reading of the same generation, it may not show.
+    read_model: Arc<ReadModel>,
+    /// What the views held when the read model was taken: its cache has forgotten all that this covers. What is handled later, under another
+    /// read model of the same generation, it may not show.
     pub(crate) handled: Handled,
     _use: TaskTrackerToken,
 }
 
 impl std::ops::Deref for InUse {
-    type Target = Reading;
+    type Target = ReadModel;
 
-    fn deref(&self) -> &Reading {
-        &self.reading
+    fn deref(&self) -> &ReadModel {
+        &self.read_model
     }
 }
 
-impl Readings {
+impl ReadModels {
     pub(crate) fn new(
         events: Database,
         gate: Arc<Gate>,
@@ -146,7 +146,7 @@ impl Readings {
         max_skew: Duration,
     ) -> Self {
         let present = Present {
-            reading: None,
+            read_model: None,
             closed_because: Some("it was not opened yet".to_owned()),
         };
         Self {
@@ -162,10 +162,10 @@ impl Readings {
         }
     }
 
-    /// The present reading, if it already shows what `required` says.
+    /// The current read model, if it already shows what `required` says.
     pub(crate) async fn take_at_once(&self, required: &[(Partition, Position)]) -> Result<Option<InUse>, ReadError> {
-        let taken = self.take_present(|reading| reading.positions.have_reached(required))?;
-        let Some(reading) = taken else {
+        let taken = self.take_present(|read_model| read_model.positions.have_reached(required))?;
+        let Some(read_model) = taken else {
             return if required.is_empty() {
                 Err(self.not_ready())
             } else {
@@ -175,11 +175,11 @@ impl Readings {
         if !required.is_empty() {
             self.metrics.consistency_waits.observe(0.0);
         }
-        self.check_filled(&reading).await?;
-        Ok(Some(reading))
+        self.check_filled(&read_model).await?;
+        Ok(Some(read_model))
     }
 
-    /// The present reading, as soon as it shows what `required` says.
+    /// The current read model, as soon as it shows what `required` says.
     pub(crate) async fn take_when_reached(&self, required: &[(Partition, Position)]) -> Result<InUse, ReadError> {
         let begun = Instant::now();
         let waited = tokio::time::timeout(self.max_wait, self.reached(required)).await;
@@ -188,24 +188,24 @@ impl Readings {
             self.metrics.consistency_timeouts.inc();
             return Err(ReadError::NotCaughtUp(self.max_wait));
         };
-        let reading = taken?;
-        self.check_filled(&reading).await?;
-        Ok(reading)
+        let read_model = taken?;
+        self.check_filled(&read_model).await?;
+        Ok(read_model)
     }
 
     async fn reached(&self, required: &[(Partition, Position)]) -> Result<InUse, ReadError> {
         let mut present = self.present.subscribe();
         loop {
-            // Whoever advances positions has made its reading the present one before. So if this is the present one
+            // Whoever advances positions has made its read model the current one before. So if this is the present one
             // and the positions are reached, its cache has forgotten all that they cover.
-            if let Some(taken) = self.take_present(|reading| reading.positions.have_reached(required))? {
+            if let Some(taken) = self.take_present(|read_model| read_model.positions.have_reached(required))? {
                 return Ok(taken);
             }
             let positions = present
                 .borrow_and_update()
-                .reading
+                .read_model
                 .as_ref()
-                .map(|reading| reading.positions.clone());
+                .map(|read_model| read_model.positions.clone());
             let reached = async {
                 match &positions {
                     Some(positions) => positions.reached(required).await,
@@ -220,28 +220,28 @@ impl Readings {
         }
     }
 
-    /// The present reading, if there is one and it is as it should be.
-    fn take_present(&self, suits: impl Fn(&Reading) -> bool) -> Result<Option<InUse>, ReadError> {
+    /// The current read model, if there is one and it is as it should be.
+    fn take_present(&self, suits: impl Fn(&ReadModel) -> bool) -> Result<Option<InUse>, ReadError> {
         self.check_usable()?;
         loop {
-            let Some(reading) = self.present.borrow().reading.clone() else {
+            let Some(read_model) = self.present.borrow().read_model.clone() else {
                 return Ok(None);
             };
-            if !suits(&reading) {
+            if !suits(&read_model) {
                 return Ok(None);
             }
-            let handled = reading.positions.handled();
-            let used = reading.uses.token();
-            // Whoever replaces a reading waits for its uses after that. A use that began in between is not waited for.
+            let handled = read_model.positions.handled();
+            let used = read_model.uses.token();
+            // Whoever replaces a read model waits for its uses after that. A use that began in between is not waited for.
             let still_present = self
                 .present
                 .borrow()
-                .reading
+                .read_model
                 .as_ref()
-                .is_some_and(|present| Arc::ptr_eq(present, &reading));
+                .is_some_and(|present| Arc::ptr_eq(present, &read_model));
             if still_present {
                 return Ok(Some(InUse {
-                    reading,
+                    read_model,
                     handled,
                     _use: used,
                 }));
@@ -251,20 +251,20 @@ impl Readings {
 
     /// New views, or views in the place of lost ones, show next to nothing until all events have been scanned. Nobody takes that for the
     /// truth: they can't be read before. Where there are no events there is nothing to scan.
-    async fn check_filled(&self, reading: &Reading) -> Result<(), ReadError> {
-        if reading.documents.is_none() {
+    async fn check_filled(&self, read_model: &ReadModel) -> Result<(), ReadError> {
+        if read_model.documents.is_none() {
             // No stream would have told that the views were lost.
             let leases = Leases::new(
-                reading.views.database().clone(),
-                &subscription_name(reading.views.generation()),
+                read_model.views.database().clone(),
+                &subscription_name(read_model.views.generation()),
             );
             // A stream that opens meanwhile raises the positions above what these leases say.
-            let before = reading.positions.handled();
+            let before = read_model.positions.handled();
             if before.exceeds(&self.gate.ask(leases.all()).await?) {
                 return Err(ReadError::NotReady("their database has lost what it held".to_owned()));
             }
         }
-        let (filled, all) = (reading.positions.filled(), usize::from(PARTITIONS));
+        let (filled, all) = (read_model.positions.filled(), usize::from(PARTITIONS));
         if filled == all {
             return Ok(());
         }
@@ -304,7 +304,7 @@ impl Readings {
         // After a jump of its clock, the database's time stays ahead of everybody's: what has been seen has been.
         let seen = self
             .present()
-            .map(|reading| reading.positions.handled().highest().time());
+            .map(|read_model| read_model.positions.handled().highest().time());
         let now = self.clock.now().max(seen.unwrap_or_default());
         Ok(token.requirements(store, now, self.max_skew)?)
     }
@@ -326,23 +326,23 @@ impl Readings {
         Ok(Some(id))
     }
 
-    /// The present generation, if there is a reading.
+    /// The present generation, if there is a read model.
     pub(crate) fn generation(&self) -> Option<i64> {
         self.present
             .borrow()
-            .reading
+            .read_model
             .as_ref()
-            .map(|reading| reading.views.generation())
+            .map(|read_model| read_model.views.generation())
     }
 
-    pub(super) fn present(&self) -> Option<Arc<Reading>> {
-        self.present.borrow().reading.clone()
+    pub(super) fn present(&self) -> Option<Arc<ReadModel>> {
+        self.present.borrow().read_model.clone()
     }
 
     /// Whether requests get answers, from memory where possible; else why not.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let Present {
-            reading,
+            read_model,
             closed_because,
         } = self.present.borrow().clone();
         if let Some(reason) = closed_because {
@@ -350,35 +350,35 @@ impl Readings {
         }
         let checked = async {
             self.check_usable()?;
-            match &reading {
-                Some(reading) => self.check_filled(reading).await,
+            match &read_model {
+                Some(read_model) => self.check_filled(read_model).await,
                 None => Err(self.not_ready()),
             }
         };
         checked.await.map_err(|error| error.to_string())
     }
 
-    /// Puts a reading in the place of the present one, which is returned.
-    pub(super) fn replace(&self, reading: Arc<Reading>) -> Option<Arc<Reading>> {
+    /// Replaces the current read model, which is returned.
+    pub(super) fn replace(&self, read_model: Arc<ReadModel>) -> Option<Arc<ReadModel>> {
         let present = Present {
-            reading: Some(reading),
+            read_model: Some(read_model),
             closed_because: None,
         };
-        self.present.send_replace(present).reading
+        self.present.send_replace(present).read_model
     }
 
     /// The stream broke: what is in memory is given up, and requests read from the database alone.
     pub(super) fn close(&self, reason: String) {
         self.present.send_modify(|present| {
             present.closed_because = Some(reason);
-            if let Some(reading) = present.reading.take() {
-                present.reading = Some(Arc::new(Reading {
-                    views: reading.views.clone(),
+            if let Some(read_model) = present.read_model.take() {
+                present.read_model = Some(Arc::new(ReadModel {
+                    views: read_model.views.clone(),
                     documents: None,
-                    positions: reading.positions.clone(),
-                    uses: reading.uses.clone(),
-                    gate: reading.gate.clone(),
-                    metrics: reading.metrics.clone(),
+                    positions: read_model.positions.clone(),
+                    uses: read_model.uses.clone(),
+                    gate: read_model.gate.clone(),
+                    metrics: read_model.metrics.clone(),
                 }));
             }
         });
@@ -415,11 +415,11 @@ mod tests {
         let gate = Arc::new(Gate::new(1, second));
         let metrics = Arc::new(Metrics::register(&MetricsRegistry::default()));
         let clock = SystemClock::shared();
-        let readings = Readings::new(database.clone(), gate.clone(), metrics.clone(), clock, second, second);
-        readings.set_usable_until(Instant::now() + Duration::from_secs(60));
+        let read_models = ReadModels::new(database.clone(), gate.clone(), metrics.clone(), clock, second, second);
+        read_models.set_usable_until(Instant::now() + Duration::from_secs(60));
         let (positions, uses) = (Arc::new(Positions::new()), TaskTracker::new());
         let open_stream = || {
-            readings.replace(Arc::new(Reading {
+            read_models.replace(Arc::new(ReadModel {
                 views: Views::new(&database, 1),
                 documents: Some(Arc::new(Documents::new(1_000_000))),
                 positions: positions.clone(),
@@ -431,12 +431,12 @@ mod tests {
         let advance = |to| Partition::all().for_each(|it| positions.advance(it, Position::from_u64(to)));
         open_stream();
         advance(5);
-        let earlier = readings.take_present(|_| true).unwrap().unwrap();
+        let earlier = read_models.take_present(|_| true).unwrap().unwrap();
         open_stream();
         advance(9);
-        let later = readings.take_present(|_| true).unwrap().unwrap();
+        let later = read_models.take_present(|_| true).unwrap().unwrap();
         assert_eq!(
-            [&earlier, &later].map(|reading| reading.handled.slowest().as_u64()),
+            [&earlier, &later].map(|read_model| read_model.handled.slowest().as_u64()),
             [5, 9]
         );
     }
