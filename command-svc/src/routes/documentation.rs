@@ -5,7 +5,7 @@ use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
-use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{bookmarks, follows, keys, me, password_resets, posts, reactions, sessions, users};
 
@@ -89,6 +89,15 @@ pub(super) struct NoSuchUser(Problem);
 #[response(status = 403, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct WrongPassword(Problem);
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "described; `IfMatch` reads it")]
+pub(super) struct Versions {
+    /// The `ETag` of the version to change or delete
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
 
 #[derive(OpenApi)]
 #[openapi(

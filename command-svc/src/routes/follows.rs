@@ -14,13 +14,12 @@ use commands::{Commands, Done, Standing};
 
 /// Follow a user
 #[utoipa::path(
-    put, path = "/v1/users/{id}/follow", tag = "users", operation_id = "follow",
+    put, path = "/v1/users/{id}/follow", tag = "users", operation_id = "follow", security(("bearer" = [])),
     params(("id" = UserId, Path)),
     responses(
         (status = 200, description = "How the two users are related now", body = Relationship, headers(("Consistency-Token" = String))),
         NoGoodToken, NoSuchUser, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn follow(
     caller: Caller,
@@ -33,13 +32,12 @@ pub(super) async fn follow(
 
 /// Unfollow a user
 #[utoipa::path(
-    delete, path = "/v1/users/{id}/follow", tag = "users", operation_id = "unfollow",
+    delete, path = "/v1/users/{id}/follow", tag = "users", operation_id = "unfollow", security(("bearer" = [])),
     params(("id" = UserId, Path)),
     responses(
         (status = 200, description = "How the two users are related now", body = Relationship, headers(("Consistency-Token" = String))),
         NoGoodToken, NoSuchUser, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn unfollow(
     caller: Caller,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use service::http::{Authenticated, Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
 use utoipa::ToSchema;
 
-use super::documentation::{Failures, OtherVersion, Reads, SessionEnded, WrongPassword};
+use super::documentation::{Failures, OtherVersion, Reads, SessionEnded, Versions, WrongPassword};
 use super::problems::problem;
 use super::request::Caller;
 use super::users::user;
@@ -30,12 +30,11 @@ pub(super) struct Me {
 ///
 /// Needs a live session. It shows the changes of commands at once. query-svc has the counts.
 #[utoipa::path(
-    get, path = "/v1/users/me", tag = "users", operation_id = "me",
+    get, path = "/v1/users/me", tag = "users", operation_id = "me", security(("bearer" = [])),
     responses(
         (status = 200, description = "As it is now", body = Me, headers(("ETag" = String))),
         SessionEnded, Reads,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn show(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
     let (known, email) = commands.account(caller.sub, caller.sid).await.map_err(problem)?;
@@ -91,18 +90,14 @@ impl ChangeRequest {
 /// Needs a live session, and the current password to change the e-mail address or the password. A new password ends all other sessions.
 /// Their access tokens stay valid for their remaining minutes, but not for this request.
 #[utoipa::path(
-    patch, path = "/v1/users/me", tag = "users", operation_id = "changeUser",
-    params(("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change")),
-    request_body = ChangeRequest,
+    patch, path = "/v1/users/me", tag = "users", operation_id = "changeUser", security(("bearer" = [])),
+    params(Versions), request_body = ChangeRequest,
     responses(
-        (status = 200, description = "As it is now", body = api::User, headers(
-            ("ETag" = String), ("Consistency-Token" = String),
-        )),
+        (status = 200, description = "As it is now", body = api::User, headers(("ETag" = String), ("Consistency-Token" = String))),
         SessionEnded, WrongPassword,
         (status = 409, description = "The e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         OtherVersion, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn change(
     caller: Caller,
@@ -148,16 +143,14 @@ pub(super) struct DeleteRequest {
 /// Needs a live session, and the current password. All data of the user is hidden at once, and all sessions end. In the minutes after that,
 /// the data is taken back step by step.
 #[utoipa::path(
-    delete, path = "/v1/users/me", tag = "users", operation_id = "deleteUser",
-    params(("If-Match" = Option<String>, Header, description = "The `ETag` of the version to delete")),
-    request_body = DeleteRequest,
+    delete, path = "/v1/users/me", tag = "users", operation_id = "deleteUser", security(("bearer" = [])),
+    params(Versions), request_body = DeleteRequest,
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
         SessionEnded, WrongPassword,
         (status = 409, description = "Other requests are changing the account", body = Problem, content_type = "application/problem+json"),
         OtherVersion, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn delete(
     caller: Caller,

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use service::http::{IfMatch, Json, KeyHeader, Path, Problem, etag};
 use utoipa::ToSchema;
 
-use super::documentation::{Failures, NoGoodToken, NotTheAuthor, NotThere, OtherVersion};
+use super::documentation::{Failures, NoGoodToken, NotTheAuthor, NotThere, OtherVersion, Versions};
 use super::problems::problem;
 use super::request::Caller;
 use commands::{Commands, ExpectedVersions, NewPost};
@@ -32,18 +32,14 @@ pub(super) struct CreateRequest {
 
 /// Write a post or a reply
 #[utoipa::path(
-    post, path = "/v1/posts", tag = "posts", operation_id = "createPost",
+    post, path = "/v1/posts", tag = "posts", operation_id = "createPost", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key and body gets the same answer as the first one, and writes nothing")),
     request_body = CreateRequest,
     responses(
-        (status = 201, description = "Written", body = api::Post, headers(
-            ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
-        )),
-        NoGoodToken,
+        (status = 201, description = "Written", body = api::Post, headers(("Location" = String), ("ETag" = String), ("Consistency-Token" = String))),
         (status = 404, description = "The caller can't see the post that it answers, or the post that was written with this key is deleted", body = Problem, content_type = "application/problem+json"),
-        Failures,
+        NoGoodToken, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn create(
     caller: Caller,
@@ -77,19 +73,13 @@ pub(super) struct EditRequest {
 ///
 /// Only the author can. The former text stays in the post's history. The same text again changes nothing.
 #[utoipa::path(
-    patch, path = "/v1/posts/{id}", tag = "posts", operation_id = "editPost",
-    params(
-        ("id" = PostId, Path),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to change"),
-    ),
+    patch, path = "/v1/posts/{id}", tag = "posts", operation_id = "editPost", security(("bearer" = [])),
+    params(("id" = PostId, Path), Versions),
     request_body = EditRequest,
     responses(
-        (status = 200, description = "As it is now", body = api::Post, headers(
-            ("ETag" = String), ("Consistency-Token" = String),
-        )),
+        (status = 200, description = "As it is now", body = api::Post, headers(("ETag" = String), ("Consistency-Token" = String))),
         NoGoodToken, NotTheAuthor, NotThere, OtherVersion, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn edit(
     caller: Caller,
@@ -114,16 +104,12 @@ pub(super) async fn edit(
 ///
 /// Only the author can. The text is also removed from the post's history. A repost of the caller can be deleted by its id, too.
 #[utoipa::path(
-    delete, path = "/v1/posts/{id}", tag = "posts", operation_id = "deletePost",
-    params(
-        ("id" = PostId, Path),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the version to delete"),
-    ),
+    delete, path = "/v1/posts/{id}", tag = "posts", operation_id = "deletePost", security(("bearer" = [])),
+    params(("id" = PostId, Path), Versions),
     responses(
         (status = 204, description = "Deleted", headers(("Consistency-Token" = String))),
         NoGoodToken, NotTheAuthor, NotThere, OtherVersion, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn delete(
     caller: Caller,

@@ -25,13 +25,12 @@ pub(super) struct Reposted {
 
 /// Like a post
 #[utoipa::path(
-    put, path = "/v1/posts/{id}/like", tag = "posts", operation_id = "like",
+    put, path = "/v1/posts/{id}/like", tag = "posts", operation_id = "like", security(("bearer" = [])),
     params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
         (status = 200, description = "Liked, by this request or an earlier one", body = Liked, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn like(
     caller: Caller,
@@ -47,13 +46,12 @@ pub(super) async fn like(
 
 /// Take a like back
 #[utoipa::path(
-    delete, path = "/v1/posts/{id}/like", tag = "posts", operation_id = "unlike",
+    delete, path = "/v1/posts/{id}/like", tag = "posts", operation_id = "unlike", security(("bearer" = [])),
     params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
         (status = 200, description = "Not liked any more, or never liked", body = Liked, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn unlike(
     caller: Caller,
@@ -71,7 +69,7 @@ pub(super) async fn unlike(
 ///
 /// Only public posts can be reposted. A repost has a new id each time.
 #[utoipa::path(
-    put, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "repost",
+    put, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "repost", security(("bearer" = [])),
     params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
         (status = 200, description = "Reposted, by this request or an earlier one", body = Reposted, headers(("Consistency-Token" = String))),
@@ -79,7 +77,6 @@ pub(super) async fn unlike(
         (status = 403, description = "The post is visible to followers only", body = Problem, content_type = "application/problem+json"),
         NotThere, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn repost(
     caller: Caller,
@@ -95,13 +92,12 @@ pub(super) async fn repost(
 
 /// Retract a repost
 #[utoipa::path(
-    delete, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "unrepost",
+    delete, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "unrepost", security(("bearer" = [])),
     params(("id" = PostId, Path, description = "The id of the post, or of a repost of it")),
     responses(
         (status = 200, description = "Not reposted any more, or never reposted", body = Reposted, headers(("Consistency-Token" = String))),
         NoGoodToken, NotThere, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn unrepost(
     caller: Caller,

@@ -127,12 +127,11 @@ pub(super) async fn refresh(
 ///
 /// Ends the session of the token. Its refresh token is no longer valid. The access token stays valid for its remaining minutes.
 #[utoipa::path(
-    delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut",
+    delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut", security(("bearer" = [])),
     responses(
         (status = 204, description = "The session is over"),
         NoGoodToken, Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn log_out(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
     commands.log_out(caller.sid).await.map_err(problem)?;
@@ -163,12 +162,11 @@ pub(super) struct SessionList {
 ///
 /// Needs a live session. A user has at most 100 sessions. Another login ends the session that was used longest ago.
 #[utoipa::path(
-    get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions",
+    get, path = "/v1/sessions", tag = "sessions", operation_id = "sessions", security(("bearer" = [])),
     responses(
         (status = 200, description = "The sessions", body = SessionList),
         SessionEnded, Reads,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {
     let sessions = commands.sessions(caller.sub, caller.sid).await.map_err(problem)?;
@@ -191,7 +189,7 @@ pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Res
 /// Needs a live session. The refresh token of the other session is no longer valid. Its access token stays valid for its remaining minutes,
 /// but not for the account or its sessions.
 #[utoipa::path(
-    delete, path = "/v1/sessions/{id}", tag = "sessions", operation_id = "endSession",
+    delete, path = "/v1/sessions/{id}", tag = "sessions", operation_id = "endSession", security(("bearer" = [])),
     params(("id" = SessionId, Path)),
     responses(
         (status = 204, description = "The session is over"),
@@ -199,7 +197,6 @@ pub(super) async fn list(caller: Authenticated, commands: Data<Commands>) -> Res
         (status = 404, description = "The caller has no such session", body = Problem, content_type = "application/problem+json"),
         Failures,
     ),
-    security(("bearer" = [])),
 )]
 pub(super) async fn end(
     caller: Authenticated,

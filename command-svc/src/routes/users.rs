@@ -60,9 +60,7 @@ impl RegisterRequest {
     post, path = "/v1/users", tag = "users", operation_id = "register",
     request_body = RegisterRequest,
     responses(
-        (status = 201, description = "Registered", body = api::User, headers(
-            ("Location" = String), ("ETag" = String), ("Consistency-Token" = String),
-        )),
+        (status = 201, description = "Registered", body = api::User, headers(("Location" = String), ("ETag" = String), ("Consistency-Token" = String))),
         (status = 403, description = "Registration is closed, or the invitation is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The handle or the e-mail address is taken", body = Problem, content_type = "application/problem+json"),
         Failures,
