@@ -139,16 +139,16 @@ fn floor_of(time: DateTime<Utc>) -> Cursor {
 /// What one page may cost at most.
 #[derive(Debug, Clone, Copy)]
 struct Budget {
-    /// How many candidates it may decide on: whether they are shown. Each decision loads posts, authors and relations.
+    /// How many candidates a page may decide on: whether they are shown. Each decision loads posts, authors and relations.
     decided: usize,
-    /// How many candidates it may read, including those that an earlier page has shown.
+    /// How many candidates a page may read, including those that an earlier page has shown.
     read: usize,
-    /// How many times it may ask for candidates.
+    /// How many times a page may ask for candidates.
     parts: usize,
 }
 
 impl Budget {
-    /// It may decide on five times as many candidates as the longest page shows.
+    /// A page may decide on five times as many candidates as the longest page shows.
     const PAGE: Self = Self {
         decided: 500,
         read: 5_000,

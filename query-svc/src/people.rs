@@ -110,7 +110,7 @@ impl Listing for People<'_> {
         Ok(Part::of(found, count, Self::place))
     }
 
-    /// A user is shown once the profile has arrived too. Its event was committed before that of the relation.
+    /// A user is shown once the profile has arrived too. The event of the profile was committed before that of the relation.
     async fn appearances(&mut self, listed: &[Listed]) -> Result<Vec<Option<Appearance>>, ReadError> {
         let appearance = |it: &Listed| {
             it.position.map(|position| Appearance {
