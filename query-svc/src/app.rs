@@ -1,4 +1,4 @@
-//! The program, as its `main` and its tests start it.
+//! Builds and runs the program, for its `main` and its tests.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::routes::{self, Service};
 use crate::timelines::HomeSettings;
 use views::generation::Generations;
 
-/// Why the program could not be built, or ended.
+/// Why the program could not be built, or why it ended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error(transparent)]
@@ -46,7 +46,7 @@ pub struct App {
     databases: Databases,
     generations: Generations,
     settings: Settings,
-    /// How long what still runs may take at the end.
+    /// How long the work that still runs may take at the end.
     grace: Duration,
     mongodb: MongoDb,
 }
@@ -59,7 +59,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 impl App {
-    /// Binds, and asks nothing of the database: the service starts without it and is not ready until it is there.
+    /// Binds the address, and asks nothing of the database. The service starts without the database, and is not ready until
+    /// it is there.
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, AppError> {
         let verifier = Verifier::from_config(&config.auth, clock.clone())?;
         config.check()?;
@@ -161,7 +162,7 @@ impl App {
             grace,
             mongodb,
         } = self;
-        // The last requests still read: the stream ends after the server.
+        // The stream ends after the server, because the last requests still read.
         let stop_following = CancellationToken::new();
         let following = tokio::spawn(Follower::run(
             service.read_models.clone(),

@@ -1,4 +1,4 @@
-//! The posts that a user keeps, the one kept last first.
+//! The posts that a user has bookmarked, the last bookmark first.
 
 use model::ids::UserId;
 use views::{Bookmark, End, Range};
@@ -9,7 +9,7 @@ use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost};
 
-/// A user's bookmarks, as far as the user may still see the posts.
+/// The bookmarks of a user whose posts the user may still see.
 #[derive(Debug)]
 pub(crate) struct Bookmarks<'a> {
     pub(crate) read_model: &'a ReadModel,
@@ -17,7 +17,7 @@ pub(crate) struct Bookmarks<'a> {
 }
 
 impl Bookmarks<'_> {
-    /// Each with its post as a candidate; none where the post is gone, or has not arrived.
+    /// The post of each bookmark as a candidate. None if the post is gone, or has not arrived.
     async fn candidates(&self, bookmarks: &[Bookmark]) -> Result<Vec<Option<Candidate>>, ReadError> {
         let posts = self
             .read_model
@@ -60,7 +60,7 @@ impl Listing for Bookmarks<'_> {
         Ok(Part::of(found, count, Self::place))
     }
 
-    /// A bookmark is shown as soon as its post is there too.
+    /// A bookmark is shown once its post has arrived too.
     async fn appearances(&mut self, bookmarks: &[Bookmark]) -> Result<Vec<Option<Appearance>>, ReadError> {
         let candidates = self.candidates(bookmarks).await?;
         let appearances = bookmarks.iter().zip(candidates).map(|(bookmark, candidate)| {

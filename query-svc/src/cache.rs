@@ -1,16 +1,17 @@
-//! Documents in memory, kept honest by the change stream.
+//! Documents in memory, kept correct by the change stream.
 //!
-//! A load takes time, and its document may change meanwhile. Whoever loads a key therefore leaves a note of it in the slot of the key,
-//! under the slot's lock ([`Cache::look_up`]); who asks for the key meanwhile waits for that load. A change that
-//! says what counts are now is applied to what is in memory, or to what is being loaded as soon as it is there. Every other change
-//! forgets the document **and the note**: a load whose note is gone stores nothing, and nobody joins it any more. So nothing
-//! that was read before such a change is in the cache, or handed to who came, after it.
+//! A load takes time, and its document may change meanwhile. So a request that loads a key leaves a note in the slot of the
+//! key, under the lock of the slot ([`Cache::look_up`]). Another request that asks for the key meanwhile waits for that load.
+//! A change of counts alone is written into the document in memory, or into the loaded document as soon as it arrives. Every
+//! other change forgets the document **and the note**. A load whose note is gone stores nothing, and nobody joins it any
+//! more. So nothing that was read before such a change is in the cache after it, or is handed to a request that came after
+//! it.
 //!
-//! Counts come in the order in which they were committed, so that the last ones are the right ones. A load may be ahead of the
-//! stream; the counts then follow the stream for as long as it lags. They are never behind what it has shown.
+//! Counts arrive in the order in which they were committed, so the last ones are right. A load may be ahead of the stream.
+//! Then the counts follow the stream for as long as it lags. They are never behind what the stream has shown.
 //!
-//! A cache lives as long as the change stream that feeds it. When the stream breaks the whole cache is given up, and
-//! the next stream begins with an empty one.
+//! A cache lives as long as the change stream that feeds it. When the stream breaks, the whole cache is dropped. The next
+//! stream begins with an empty one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,21 +25,22 @@ use tokio::sync::watch;
 
 use crate::read_model::ReadError;
 
-/// So many keys can be noted at once without anybody waiting for a lock, about.
+/// About how many keys can be noted at once without anybody waiting for a lock.
 const SLOTS: usize = 1024;
 
-/// What an entry costs beside its key and its value: its places in the table and in the queue of the cache, about. With the keys of relations it
-/// makes 66 bytes, where the cache itself counts 62 to 66 (`memory_used`), without what its vectors have in reserve.
+/// About what an entry costs besides its key and its value: its places in the table and in the queue of the cache. With the
+/// key of a relation, that makes 66 bytes. The cache itself counts 62 to 66 (`memory_used`), without what its vectors hold in
+/// reserve.
 const OVERHEAD: usize = 32;
 
-/// What was asked for, by key. What is not there is an absence.
+/// The values that were asked for, by key. A document that doesn't exist is an absence.
 pub(crate) type Found<K, V> = HashMap<K, V, RandomState>;
 
 /// About how many bytes a value takes, without the cache's own overhead.
 pub(crate) trait Weight {
     fn weight(&self) -> usize;
 
-    /// Of most values, about.
+    /// About the weight of most values.
     const TYPICAL: usize;
 }
 
@@ -50,7 +52,7 @@ impl<T: Weight> Weight for Option<Arc<T>> {
     const TYPICAL: usize = T::TYPICAL;
 }
 
-/// What the counts of a document are from now on, in the document's own order; none where a count stays as it is.
+/// The new counts of a document, in the document's own order. None where a count stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts(pub(crate) [Option<i64>; 3]);
 
@@ -70,12 +72,12 @@ impl Counts {
     }
 }
 
-/// What counts can be written to.
+/// A value that counts can be written to.
 pub(crate) trait Counted {
     fn set_counts(&mut self, counts: &Counts);
 }
 
-/// Who shows the value already keeps it as it was.
+/// A request that already shows the value keeps it as it was.
 impl<T: Counted + Clone> Counted for Option<Arc<T>> {
     fn set_counts(&mut self, counts: &Counts) {
         if let Some(value) = self {
@@ -102,7 +104,7 @@ const fn entry_bytes<K, V>(weight: usize) -> usize {
 #[derive(Debug)]
 struct Batch<K, V> {
     outcome: watch::Sender<Outcome<K, V>>,
-    /// What counts have become since the load began.
+    /// The counts that have changed since the load began.
     counts: Mutex<Found<K, Counts>>,
 }
 
@@ -120,26 +122,26 @@ enum Outcome<K, V> {
     Pending,
     Loaded(Arc<Found<K, V>>),
     Failed(ReadError),
-    /// Whoever loaded it was given up.
+    /// The request that loaded the batch was dropped.
     Abandoned,
 }
 
 type Slot<K, V> = HashMap<K, Arc<Batch<K, V>>, RandomState>;
 
-/// Values by key, the least used of which make room for others.
+/// Values by key. The least used ones make room for others.
 pub(crate) struct Cache<K, V> {
     values: quick_cache::sync::Cache<K, V, Bytes, RandomState>,
-    /// Which keys are being loaded, by whom.
+    /// The notes: which keys are being loaded, and in which batch.
     slots: Box<[Mutex<Slot<K, V>>]>,
     hasher: RandomState,
 }
 
-/// What became of the keys that somebody asked for.
+/// The result of looking up some keys.
 #[must_use = "others wait for the load"]
 pub(crate) struct LookedUp<'c, K: Copy + Hash + Eq, V> {
     /// All keys. Those that were not in memory are absences here.
     pub(crate) found: Found<K, V>,
-    /// What is to be loaded by who asked.
+    /// What the caller has to load.
     pub(crate) load: Load<'c, K, V>,
     /// What others are loading.
     pub(crate) joined: Vec<(K, Joined<K, V>)>,
@@ -150,7 +152,7 @@ where
     K: Copy + Hash + Eq + Send + Sync + 'static,
     V: Weight + Counted + Clone + Default + Send + Sync + 'static,
 {
-    /// A cache that holds about so many bytes.
+    /// A cache that holds about `max_bytes`.
     pub(crate) fn new(max_bytes: u64) -> Self {
         let hasher = RandomState::default();
         let typical = entry_bytes::<K, V>(V::TYPICAL) as u64;
@@ -165,13 +167,13 @@ where
         }
     }
 
-    /// What is in memory. Nobody loads the rest.
+    /// The value, if it is in memory. If it is not, nobody loads it.
     pub(crate) fn get(&self, key: &K) -> Option<V> {
         self.values.get(key)
     }
 
-    /// Takes what is in memory, and divides the rest into what others are loading and what the caller has to load. Keys may
-    /// come twice.
+    /// Takes what is in memory, and divides the rest into what others are loading and what the caller has to load. A key may
+    /// occur twice.
     pub(crate) fn look_up(&self, keys: impl IntoIterator<Item = K>) -> LookedUp<'_, K, V> {
         let mut looked_up = LookedUp {
             found: Found::default(),
@@ -184,7 +186,7 @@ where
             }
             let value = self.values.get(&key).or_else(|| {
                 let mut slot = self.slot(&key);
-                // It may have been stored right before.
+                // Another request may have stored it just now.
                 let stored = self.values.get(&key);
                 if stored.is_none() {
                     if let Some(batch) = slot.get(&key) {
@@ -208,7 +210,7 @@ where
         }
         if let Some(mut value) = self.values.peek(key) {
             value.set_counts(counts);
-            // Where it has made room for others meanwhile, it stays away.
+            // If it has made room for others meanwhile, it is not stored again.
             let _ = self.values.replace(*key, value, true);
         }
     }
@@ -230,7 +232,7 @@ impl<K: Hash, V> Cache<K, V> {
     }
 }
 
-/// No holder of one of these locks leaves what it guards half done.
+/// A poisoned lock is no problem: no holder of one of these locks leaves the guarded data half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -241,7 +243,7 @@ impl<K, V> fmt::Debug for Cache<K, V> {
     }
 }
 
-/// A load that others may wait for. Dropped, it is abandoned: one of those who wait begins another.
+/// A load that others may wait for. If it is dropped, it is abandoned, and one of those who wait begins another.
 pub(crate) struct Load<'c, K: Copy + Hash + Eq, V> {
     cache: &'c Cache<K, V>,
     keys: Vec<K>,
@@ -267,7 +269,7 @@ impl<'c, K: Copy + Hash + Eq, V> Load<'c, K, V> {
         &self.keys
     }
 
-    /// Takes the note away, if it is still there.
+    /// Removes the note, if it is still there. Returns whether it was.
     fn take_back(batch: &Arc<Batch<K, V>>, slot: &mut Slot<K, V>, key: &K) -> bool {
         let mine = slot.get(key).is_some_and(|noted| Arc::ptr_eq(noted, batch));
         if mine {
@@ -284,7 +286,7 @@ impl<'c, K: Copy + Hash + Eq, V> Load<'c, K, V> {
         batch.outcome.send_replace(outcome);
     }
 
-    /// It could not be loaded: so those are told who wait.
+    /// The load failed. Passes the error to those who wait.
     pub(crate) fn fail(mut self, error: ReadError) -> ReadError {
         self.end(Outcome::Failed(error.clone()));
         error
@@ -324,11 +326,11 @@ impl<K: Copy + Hash + Eq, V> Drop for Load<'_, K, V> {
     }
 }
 
-/// Somebody else's load.
+/// The load of another request.
 pub(crate) struct Joined<K, V>(watch::Receiver<Outcome<K, V>>);
 
 impl<K: Hash + Eq, V: Clone> Joined<K, V> {
-    /// Waits for the value of a key; none if the load was abandoned.
+    /// Waits for the value of a key. None if the load was abandoned.
     pub(crate) async fn value(mut self, key: &K) -> Result<Option<V>, ReadError> {
         let ended = self.0.wait_for(|outcome| !matches!(outcome, Outcome::Pending)).await;
         match ended.as_deref() {

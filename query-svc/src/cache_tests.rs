@@ -52,7 +52,7 @@ fn counts(count: i64) -> Counts {
     Counts([Some(count), None, None])
 }
 
-/// What is in memory under a key; nobody has to load it then.
+/// What is in memory under a key.
 fn get(cache: &Texts, key: u32) -> Option<Option<Arc<Text>>> {
     cache.values.get(&key)
 }
@@ -125,7 +125,7 @@ fn a_load_that_fails_fails_for_all_and_one_that_is_abandoned_is_begun_again() {
 #[test]
 fn a_load_that_began_before_a_change_is_neither_stored_nor_joined() {
     let cache = Texts::new(1 << 20);
-    // The load begins and reads the old document, somebody joins; the change arrives, and others come.
+    // The load begins and reads the old document, and a request joins it. Then the change arrives, and other requests come.
     let old = begin(&cache, 1);
     let before = join(&cache, 1);
     cache.forget(&1);
@@ -137,7 +137,7 @@ fn a_load_that_began_before_a_change_is_neither_stored_nor_joined() {
     new.finish([(1, text("new"))]);
     assert_eq!(value(after, 1), Some(text("new")));
     assert_eq!(get(&cache, 1), Some(text("new")));
-    // The same where the later load is the faster one.
+    // The same, but the later load ends first.
     cache.forget(&1);
     let old = begin(&cache, 1);
     cache.forget(&1);
@@ -155,11 +155,11 @@ fn counts_are_written_into_what_is_in_memory() {
     cache.count(&2, &counts(7));
     cache.count(&3, &counts(8));
     assert_eq!(get(&cache, 1), Some(counted("one", 6)));
-    assert_eq!(shown, counted("one", 5), "whoever shows it already keeps it");
+    assert_eq!(shown, counted("one", 5), "a request that already shows it keeps it");
     assert_eq!(
         (get(&cache, 2), get(&cache, 3)),
         (Some(None), None),
-        "they make no document"
+        "counts make no document"
     );
 }
 
@@ -174,7 +174,7 @@ fn counts_are_written_into_what_is_being_loaded() {
     assert_eq!(value(joined, 1), Some(counted("one", 6)));
     assert_eq!(get(&cache, 1), Some(counted("one", 6)));
 
-    // Who joined after the count came has to see it, whatever comes then.
+    // A request that joined after the count arrived has to see the count, whatever arrives afterwards.
     let cache = Texts::new(1 << 20);
     let load = begin(&cache, 1);
     cache.count(&1, &counts(6));
@@ -195,13 +195,13 @@ fn the_cache_keeps_to_its_weight_and_no_note_is_left() {
     assert!(cache.slots.iter().all(|slot| lock(slot).is_empty()));
 }
 
-/// One thread changes a "document" and says so each time, as the stream would, as often by a count as by forgetting; others load,
-/// join and store. Whatever they get must be at least as new as what the stream had shown when they came, and so must be
-/// what is in the cache.
+/// One thread changes a "document" and reports each change, as the stream would: half of them as counts, half of them by
+/// forgetting. Other threads load, join and store. What they get must be at least as new as what the stream had shown when
+/// they asked. The same holds for what is in the cache.
 #[test]
 fn threads_never_see_what_was_before_a_change() {
     const CHANGES: u64 = 20_000;
-    /// What is stored is stored in between two changes: on a busy machine it may take a while until that happens.
+    /// A value is stored only in between two changes. On a busy machine, it may take a while until that happens.
     const MOST_CHANGES: u64 = 50_000_000;
     let cache = Cache::<u32, u64>::new(1 << 20);
     let (document, shown, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
@@ -261,6 +261,9 @@ fn threads_never_see_what_was_before_a_change() {
         }
     });
     for counter in [loads, joins, hits] {
-        assert!(counter.into_inner() > 0, "a way was never taken, and so not tested");
+        assert!(
+            counter.into_inner() > 0,
+            "one of the three ways was never taken, so it was not tested"
+        );
     }
 }

@@ -1,15 +1,15 @@
-//! The one change stream of the process: it keeps the cache honest and says how far the views are.
+//! The one change stream of the process. It keeps the cache correct and says how far the views are.
 //!
-//! A change of a post, a profile or a relation drops the cached document; where it changes counts alone, they are written
-//! into it. A checkpoint of the views' subscription (the document of a lease) is written after everything that it covers, and
-//! the stream keeps the order of writes: who has seen the checkpoint has seen all changes that it covers. So the cache and
-//! `Consistency-Token` need nothing else.
+//! A change of a post, a profile or a relation drops the cached document. If it changes only counts, they are written into
+//! the document. A checkpoint of the views' subscription (in the document of a lease) is written after everything that it
+//! covers, and the stream keeps the order of writes. So a reader that has seen the checkpoint has seen all changes that it
+//! covers. The cache and the `Consistency-Token` need nothing else.
 //!
 //! The order at the beginning: open the stream, then read `leases`, then write a claim, then use the cache. What is loaded
-//! from then on is at least as new as the stream's beginning, and every later change drops it or is written into it. When
-//! the stream breaks the cache is given up, and requests read from the database until another stream is open.
+//! from then on is at least as new as the beginning of the stream. Every later change drops it or is written into it. When
+//! the stream breaks, the cache is dropped, and requests read from the database until another stream is open.
 //!
-//! Invariant: positions advance only while the read model that they belong to is the present one, or before there is one.
+//! Invariant: positions advance only while the read model that they belong to is the current one, or before there is one.
 
 mod event;
 mod generation_claim;
@@ -39,7 +39,7 @@ use crate::read_model::{ReadModel, ReadModels};
 use views::generation::{GenerationError, Generations};
 use views::{Views, subscription_name};
 
-/// How long the server waits for a change before it says that there is none, at most.
+/// The longest time that the server waits for a change before it says that there is none.
 const LONGEST_AWAIT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -50,11 +50,11 @@ enum Broken {
     Database(#[from] Error),
     #[error(transparent)]
     Generation(#[from] GenerationError),
-    #[error("the database said nothing for {0:?}")]
+    #[error("the database sent nothing for {0:?}")]
     Silent(Duration),
     #[error("the database ended it")]
     Ended,
-    #[error("'{0}' happened to a collection")]
+    #[error("the operation '{0}' can't be followed")]
     Collection(String),
     #[error("a change can't be read: {0}")]
     Malformed(&'static str),
@@ -66,23 +66,24 @@ pub(crate) struct Settings {
     pub(crate) silence: Duration,
     pub(crate) max_backoff: Duration,
     pub(crate) claim_for: Duration,
-    /// No request lives longer.
+    /// No request runs longer than this.
     pub(crate) request_timeout: Duration,
 }
 
 impl Settings {
-    /// A claim that could not be relied on at all would keep every query from being answered.
+    /// Refuses a claim that is too short to be relied on: with it, no query would be answered.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let (reliable, renewed) = (self.reliable(), self.claim_for / 3);
         if reliable > renewed {
             return Ok(());
         }
-        let reason =
-            format!("must be longer: less query.request_timeout and 2s it has to exceed its third, {renewed:?}");
+        let reason = format!(
+            "must be longer: what is left without query.request_timeout and 2s must exceed a third of it, {renewed:?}"
+        );
         Err(ConfigError::invalid("query.claim_for", reason))
     }
 
-    /// Between two streams, while they break.
+    /// The pauses between attempts to open a stream, while streams break.
     fn pauses(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_min_delay(FIRST_PAUSE)
@@ -91,20 +92,21 @@ impl Settings {
             .build()
     }
 
-    /// Well before it is taken for silence, the server says that nothing happened.
+    /// How long the server waits for a change. This is short enough that it reports "no change" well before the stream counts
+    /// as silent.
     fn wait(&self) -> Duration {
         (self.silence / 4).min(LONGEST_AWAIT)
     }
 
-    /// How long a claim can be relied on: a request that begins at the end of it still has to be answered, and the
-    /// clock of who looks at the claim may be ahead of ours.
+    /// How long a claim can be relied on. A request that begins at the end of that time still has to be answered. And the
+    /// clock of the projector that looks at the claim may be ahead of ours.
     fn reliable(&self) -> Duration {
         self.claim_for
             .saturating_sub(self.request_timeout + Duration::from_secs(2))
     }
 }
 
-/// Follows the changes of the active generation, and changes over to the next one.
+/// Follows the changes of the active generation, and switches to the next one.
 #[derive(Debug)]
 pub(crate) struct Follower {
     read_models: Arc<ReadModels>,
@@ -116,7 +118,8 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Follows until `shutdown`. Belongs on the main runtime: the workers' runtimes end with the server.
+    /// Follows the changes until `shutdown`. This belongs on the main runtime, because the workers' runtimes end with the
+    /// server.
     pub(crate) async fn run(
         read_models: Arc<ReadModels>,
         generations: Generations,
@@ -170,7 +173,7 @@ impl Follower {
         }
     }
 
-    /// One stream from its opening to its end. Ends well when another generation is to be read.
+    /// Follows one stream from its opening to its end. Ends without an error when another generation has to be read.
     async fn follow(&mut self) -> Result<(), Broken> {
         let generation = self.in_time(self.claim.generations.ensure_first()).await?.active;
         let mut stream = self.in_time(self.open(generation)).await?;
@@ -180,7 +183,7 @@ impl Follower {
         let present = self.read_models.present();
         let present = present.filter(|read_model| read_model.views.generation() == generation);
         let (positions, uses) = match &present {
-            // Where the views were lost, what had been reached was lost with them.
+            // If the views were lost, the positions that they had reached were lost with them.
             Some(read_model) if read_model.positions.handled().exceeds(&begin) => {
                 (Arc::new(Positions::new()), read_model.uses.clone())
             }
@@ -188,9 +191,9 @@ impl Follower {
             None => (Arc::new(Positions::new()), TaskTracker::new()),
         };
 
-        // Whatever was being committed when the stream was opened, and is not in it, is committed before this write is
-        // acknowledged by a majority: what is loaded from then on has it. The claim on the former generation stays
-        // until nobody reads it; where it has run out, nobody does.
+        // A change that was being committed when the stream was opened may be missing from the stream. It is committed before
+        // this write is acknowledged by a majority. So what is loaded from then on contains the change. The claim on the
+        // former generation stays until no request reads that generation. If the claim has expired, no request does.
         let present_generation = self.read_models.generation();
         let claimed = present_generation.unwrap_or(generation);
         let readable = self.in_time(self.claim.write(claimed)).await?;
@@ -214,12 +217,12 @@ impl Follower {
             positions.advance(lease.partition, lease.position);
         }
         if present.is_none() {
-            // Who still reads the former generation may do so to the end of the request; then the next one is claimed.
+            // A request that still reads the former generation may do so until it ends. Then the next generation is claimed.
             let switch = Switch {
                 former: replaced.map(|read_model| read_model.uses.clone()),
                 to: generation,
             };
-            // The receiver ends with this process alone.
+            // The receiver ends only with this process.
             let _ = self.switches.send(switch);
         }
         self.read_models.metrics.streams_opened.inc();
@@ -267,13 +270,13 @@ impl Follower {
         let collections = Collections::of(generation);
         let wanted = doc! { "$match": { "$or": [
             { "ns.coll": { "$in": [collections.posts, collections.profiles, collections.relations] } },
-            // Other generations' leases, and the claims of readers, are not ours to look at. Collections that are
-            // dropped or renamed have no key.
+            // Leave out the leases of other generations, and the claims of readers. An event of a collection that was dropped
+            // or renamed has no key.
             { "ns.coll": LEASES, "documentKey._id": { "$gte": format!("{subscription}/"), "$lt": format!("{subscription}0") } },
             { "ns.coll": CONTROL, "documentKey._id": "views" },
             { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
         ] } };
-        // Ids, checkpoints and counts are all that is needed. Not the document as it is by the time of the lookup
+        // Only ids, checkpoints and counts are needed. Don't ask for the document as it is at the time of a lookup
         // ("updateLookup"): its checkpoint may be ahead of the changes that the stream has shown.
         let slim = doc! { "$project": {
             "operationType": 1,

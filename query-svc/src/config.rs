@@ -1,4 +1,4 @@
-//! What query-svc reads of the configuration.
+//! The part of the configuration that query-svc reads.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -36,9 +36,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// What no single key can say.
+    /// Checks what no key can say alone.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        // A pool of 0 has no bound.
+        // A pool size of 0 means no bound.
         if (1..=self.query.database_concurrency.get()).contains(&self.mongodb.max_pool_size) {
             let reason = "must be less than mongodb.max_pool_size, because the change stream needs a connection too";
             return Err(ConfigError::invalid("query.database_concurrency", reason));
@@ -48,25 +48,25 @@ impl Config {
     }
 }
 
-/// What is query-svc's own.
+/// The settings of query-svc alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
     pub listen: SocketAddr,
-    /// A request that is not answered within this is answered 503.
+    /// A request that is not answered in this time is answered 503.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// Questions to the database at once; fewer than `mongodb.max_pool_size`, so that the change stream always has
-    /// a connection.
+    /// How many questions may run on the database at once. It must be fewer than `mongodb.max_pool_size`, so that the change
+    /// stream always has a connection.
     pub database_concurrency: NonZeroU32,
-    /// A change stream that says nothing, not even that nothing happened, for so long has broken.
+    /// A change stream that sends nothing for this time is broken. A working stream also reports that nothing happened.
     #[serde(with = "humantime_serde")]
     pub stream_silence: Duration,
     /// The longest pause between two attempts to open the change stream.
     #[serde(with = "humantime_serde")]
     pub stream_max_backoff: Duration,
-    /// For how long this process claims the generation of the views that it reads. A process that is killed holds up
-    /// the end of a rebuild for so long.
+    /// For how long this process claims the generation of the views that it reads. A process that is killed delays the end of
+    /// a rebuild by this time.
     #[serde(with = "humantime_serde")]
     pub claim_for: Duration,
 }
@@ -88,7 +88,7 @@ impl Default for Query {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
-    /// How much memory posts, profiles and relations may take together, in MiB, about.
+    /// About how much memory posts, profiles and relations may take together, in MiB.
     pub max_mib: NonZeroU32,
 }
 

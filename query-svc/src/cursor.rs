@@ -8,7 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::ids::{EventId, PostId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A place in a list, newest first. Ids order by time and their bytes as they do, so one number serves every list.
+/// A place in a list that is sorted newest first. Ids order by time, and their bytes order as the ids do. So one number
+/// serves every list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(u128);
 
@@ -26,12 +27,12 @@ impl Cursor {
         self.0.to_be_bytes()
     }
 
-    /// The place right above: what is below it includes what is at this one.
+    /// The place right above this one. What is below it includes the item at this place.
     pub fn above(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The place right below: what is above it includes what is at this one.
+    /// The place right below this one. What is above it includes the item at this place.
     pub fn below(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
@@ -44,7 +45,7 @@ impl Cursor {
         EventId::from_bytes(self.0.to_be_bytes())
     }
 
-    /// For the versions of a post, which are numbers and count from 1.
+    /// For the versions of a post: numbers that count from 1.
     pub fn to_version(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
@@ -66,9 +67,9 @@ impl From<EventId> for Cursor {
     }
 }
 
-/// The text is not a cursor that any page came with.
+/// The text is not a cursor from any page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is not a cursor that a page came with")]
+#[error("is not a cursor from a page")]
 pub struct InvalidCursor;
 
 impl fmt::Display for Cursor {

@@ -13,9 +13,9 @@ use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
 use views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
 
-/// A live post, or that there is none.
+/// A live post, or none.
 pub(crate) type MaybePost = Option<Arc<Post>>;
-/// A live profile, or that there is none.
+/// A live profile, or none.
 pub(crate) type MaybeProfile = Option<Arc<Profile>>;
 
 /// The caches of one change stream.
@@ -23,7 +23,7 @@ pub(crate) type MaybeProfile = Option<Arc<Profile>>;
 pub(crate) struct Documents {
     posts: Cache<PostId, MaybePost>,
     profiles: Cache<UserId, MaybeProfile>,
-    /// Whether the relation is live. More is not needed of it.
+    /// Whether the relation is live. Nothing else of it is needed.
     relations: Cache<RelationId, bool>,
 }
 
@@ -52,7 +52,7 @@ impl Listener for Documents {
 }
 
 impl ReadModel {
-    /// These posts, as far as they are live. Ids may come twice.
+    /// Those of these posts that are live. An id may occur twice.
     pub(crate) async fn posts(&self, ids: Vec<PostId>) -> Result<Found<PostId, MaybePost>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.posts);
         self.load(cache, CacheLabels::POSTS, ids, |missing| async move {
@@ -62,8 +62,8 @@ impl ReadModel {
         .await
     }
 
-    /// By which events these posts appeared, as far as they are live and that is known. What is not in memory is not put there: only as much
-    /// is read of it as is asked for.
+    /// The positions of the events by which these posts appeared, if a post is live and its position is known. A post that is
+    /// not in memory is not put there, because only a part of it is read.
     pub(crate) async fn positions_of(&self, ids: Vec<PostId>) -> Result<Found<PostId, Position>, ReadError> {
         let mut known = Found::default();
         let mut missing = Vec::new();
@@ -81,7 +81,7 @@ impl ReadModel {
         Ok(known)
     }
 
-    /// These users, as far as they are live. Ids may come twice.
+    /// Those of these users who are live. An id may occur twice.
     pub(crate) async fn profiles(&self, ids: Vec<UserId>) -> Result<Found<UserId, MaybeProfile>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.profiles);
         self.load(cache, CacheLabels::PROFILES, ids, |missing| async move {
@@ -94,7 +94,7 @@ impl ReadModel {
         .await
     }
 
-    /// Which of these relations are live. Ids may come twice.
+    /// Which of these relations are live. An id may occur twice.
     pub(crate) async fn relations(&self, ids: Vec<RelationId>) -> Result<Found<RelationId, bool>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.relations);
         self.load(cache, CacheLabels::RELATIONS, ids, |missing| async move {
@@ -104,7 +104,8 @@ impl ReadModel {
         .await
     }
 
-    /// Takes from the cache what is there, loads the rest at once, and stores it for others. What others are loading is not loaded again.
+    /// Takes from the cache what is there, loads the rest at once, and stores it for others. What others are already loading
+    /// is not loaded again.
     async fn load<K, V, F>(
         &self,
         cache: Option<&Cache<K, V>>,
@@ -136,7 +137,7 @@ impl ReadModel {
             self.metrics
                 .count_lookups(labels, in_memory.len() - loads - joins, loads, joins);
             found.extend(in_memory);
-            // First what others may wait for: so nobody waits in a circle.
+            // First load what others may wait for. Then wait for others. So requests never wait for each other in a circle.
             if loads > 0 {
                 let loaded = fetch(load.keys().to_vec()).await;
                 match loaded {
@@ -158,7 +159,7 @@ impl ReadModel {
     }
 }
 
-/// A relation counts nothing.
+/// A relation has no counts.
 impl Counted for bool {
     fn set_counts(&mut self, _: &Counts) {}
 }

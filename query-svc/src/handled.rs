@@ -1,4 +1,4 @@
-//! How much of the events the views held at one moment, by partition.
+//! Which events the views held at one moment, by partition.
 
 use std::sync::Arc;
 
@@ -6,12 +6,13 @@ use event_log::position::Position;
 use event_log::subscription::leases::Lease;
 use model::ids::{PARTITIONS, Partition, UserId};
 
-/// Of each partition, up to where its events were handled.
+/// For each partition, the position up to which its events were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Handled(Arc<[Position; PARTITIONS as usize]>);
 
-/// An event by which something appears in a list: where it stands in the commit order, and whose partitions have to have
-/// come so far before everybody who looks is shown it. Of a repost, that of its original too, which was committed before it.
+/// The event by which an item appears in a list. It has a position in the commit order. Every reader is shown the item once
+/// the partitions of `audiences` have reached that position. For a repost, these include the partition of its original, which
+/// was committed before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Appearance {
     pub(crate) position: Position,
@@ -27,14 +28,14 @@ impl Handled {
         Self(Arc::new(handled))
     }
 
-    /// Whether whoever looked at the list then saw it.
+    /// Whether everybody who looked at the list at that moment saw the item.
     pub(crate) fn shows(&self, appearance: &Appearance) -> bool {
         let of = |user: UserId| self.0[user.partition().index()];
         appearance.audiences.iter().all(|&user| appearance.position <= of(user))
     }
 
-    /// Whether these leases, all that there are, say less. Checkpoints never go back, so if they were read later, the views are not those
-    /// that held this.
+    /// Whether `leases`, which are all leases, say less than this. Checkpoints never go back. So if the leases were read
+    /// later than this, these are not the views that held this.
     pub(crate) fn exceeds(&self, leases: &[Lease]) -> bool {
         let stored = Self::new(|partition| {
             let lease = leases.iter().find(|lease| lease.partition == partition);
@@ -43,27 +44,28 @@ impl Handled {
         self.0.iter().zip(stored.0.iter()).any(|(seen, stored)| seen > stored)
     }
 
-    /// What was handled both here and there.
+    /// What both have handled.
     pub(crate) fn min(&self, other: &Self) -> Self {
         Self::new(|partition| self.0[partition.index()].min(other.0[partition.index()]))
     }
 
-    /// What every partition has reached.
+    /// The position that every partition has reached.
     pub(crate) fn slowest(&self) -> Position {
         self.0.iter().copied().min().unwrap_or(Position::ORIGIN)
     }
 
-    /// What one partition has reached at least.
+    /// The highest position that any partition has reached.
     pub(crate) fn highest(&self) -> Position {
         self.0.iter().copied().max().unwrap_or(Position::ORIGIN)
     }
 
-    /// Most partitions are within seconds of each other, and idle ones often at the same position.
+    /// Most partitions are within seconds of each other, and idle ones are often at the same position. The encoding relies on
+    /// that to be short.
     ///
-    /// Encoding: the highest position (8 bytes, big-endian); a bit for each partition (8 bytes), set if it is elsewhere than the
-    /// one before it, where the highest position comes before the first; and for each bit, from the lowest on, two numbers in
-    /// LEB128: by how many seconds it is behind the highest, and its counter, which is told as a distance too if the second is
-    /// the same.
+    /// Encoding: first the highest position (8 bytes, big-endian). Then a bit for each partition (8 bytes). The bit is set if
+    /// the position differs from that of the partition before. The first partition is compared with the highest position.
+    /// Then two numbers in LEB128 for each set bit, from the lowest on: by how many seconds the position is behind the
+    /// highest, and its counter. If the second is the same, the counter is also written as a distance.
     pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
         let highest = self.highest();
         let mut elsewhere = 0_u64;
@@ -88,7 +90,8 @@ impl Handled {
         bytes.extend_from_slice(&distances);
     }
 
-    /// Takes from the beginning of `bytes` what [`Handled::encode`] made; of what it did not make, anything or nothing.
+    /// Takes from the beginning of `bytes` what [`Handled::encode`] wrote. From other bytes, the result may be anything or
+    /// nothing.
     pub(crate) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let highest = u64::from_be_bytes(take(bytes)?);
         let elsewhere = u64::from_be_bytes(take(bytes)?);
@@ -118,7 +121,7 @@ pub(crate) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 fn put_number(bytes: &mut Vec<u8>, mut number: u32) {
     while number >= 0x80 {
-        // The lowest seven bits, and that more follow.
+        // The lowest seven bits, and a bit that says that more follow.
         bytes.push((number & 0x7F) as u8 | 0x80);
         number >>= 7;
     }
@@ -153,7 +156,7 @@ pub(crate) mod tests {
         Position::from_u64(seconds << 32 | counter)
     }
 
-    /// Of `of` seconds and so many counters, most of them alike.
+    /// Positions within a few seconds, most of them the same, and a few arbitrary ones.
     pub(crate) fn any_handled() -> impl Strategy<Value = Handled> {
         let position = prop_oneof![
             3 => Just(at(1_764_000_000, 7)),

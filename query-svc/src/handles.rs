@@ -1,4 +1,4 @@
-//! Who is meant by an id or a handle.
+//! Which user an id or a handle names.
 
 use std::str::FromStr;
 
@@ -29,7 +29,7 @@ impl FromStr for UserName {
     }
 }
 
-/// Users by handle, in memory. A handle stays with its user for ever, so no entry ever becomes wrong.
+/// Users by handle, in memory. A handle stays with its user forever, so no entry ever becomes wrong.
 #[derive(Debug)]
 pub(crate) struct Handles(quick_cache::sync::Cache<Handle, UserId>);
 

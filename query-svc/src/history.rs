@@ -1,4 +1,4 @@
-//! What a post has said: each of its texts, the present one first.
+//! The history of a post: all its texts, the current one first.
 
 use model::entities::Entities;
 use model::ids::PostId;
@@ -11,10 +11,10 @@ use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
 
-/// What a post said from a time on.
+/// The text of a post from some time on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Version {
-    /// 1 for what was posted first. Numbers may be left out.
+    /// 1 for the first text. Numbers may be skipped.
     version: i64,
     text: String,
     entities: Entities,
@@ -80,7 +80,7 @@ impl Listing for Versions<'_> {
         Ok(Part::of(found, count, Self::place))
     }
 
-    /// Versions are numbers of one stream: nothing comes late below the newest.
+    /// Versions are numbers of one stream, so nothing arrives late below the newest.
     async fn appearances(&mut self, candidates: &[PostVersion]) -> Result<Vec<Option<Appearance>>, ReadError> {
         Ok(vec![None; candidates.len()])
     }

@@ -1,9 +1,10 @@
-//! The HTTP service of the read side: it answers from the crate [`views`].
+//! The HTTP service of the read side. It answers from the crate [`views`].
 //!
-//! A request takes the present [`read_model`]: the views of one generation, the documents in memory, and how far the views
-//! are. The [`routes`] speak HTTP and ask the [`queries`], which know none. Lists ([`timelines`], [`people`], [`bookmarks`],
-//! [`history`]) find candidates, [`shown`] decides which of them the viewer sees, and [`paging`] makes pages of them.
-//! [`changes`] follows the views from the main runtime. The [`bus`] hands each change to the cache and the positions.
+//! A request takes the current [`read_model`]: the views of one generation, the documents in memory, and how far the views
+//! are. The [`routes`] speak HTTP and call the [`queries`], which don't know HTTP. Lists ([`timelines`], [`people`],
+//! [`bookmarks`], [`history`]) find candidates, [`shown`] decides which of them the viewer sees, and [`paging`] makes pages
+//! of them. [`changes`] follows the views from the main runtime. The [`bus`] hands each change to the cache and the
+//! positions.
 
 pub mod app;
 pub mod config;

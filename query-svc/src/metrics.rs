@@ -1,4 +1,4 @@
-//! What query-svc counts, beside what every HTTP service does.
+//! The metrics of query-svc, besides those of every HTTP service.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -104,7 +104,7 @@ impl Metrics {
             ),
             visits_not_noted: registry.register(
                 "visits_not_noted",
-                "Visits of owners that could not be written down",
+                "Visits of owners that could not be recorded",
                 Counter::default(),
             ),
         };

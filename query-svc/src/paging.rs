@@ -1,9 +1,9 @@
-//! Pages of a list, newest first: what every list does alike.
+//! Pages of a list, newest first: what all lists have in common.
 //!
-//! A list gives candidates in order; which of them are shown is decided when they are read (deleted ones are not, and
-//! those that the caller may not see). A page goes on until it is full, the list ends, or it has looked at enough: no
-//! list costs without bound, however much of it is hidden from the caller. A page that stopped is short, perhaps empty,
-//! and its cursors go on from the last candidate looked at.
+//! A list gives candidates in order. Which of them are shown is decided when the page is read: deleted ones are not, and
+//! neither are those that the caller may not see. A page continues until it is full, the list ends, or it has looked at
+//! enough. So no list costs without bound, however much of it is hidden from the caller. A page that stopped early is short,
+//! perhaps empty. Its cursors continue from the last candidate that it looked at.
 
 use std::collections::VecDeque;
 
@@ -27,13 +27,13 @@ pub(crate) struct PageRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     Newest,
-    /// The newest items that are older.
+    /// The newest items below the cursor.
     Before(Cursor),
-    /// The oldest items that were not known yet, so that who polls skips none.
+    /// The oldest items that the client does not know yet. So a client that polls skips none.
     After(Since),
 }
 
-/// As [`model::api::Page`], with items that are written straight from the cache.
+/// As [`model::api::Page`], but the items are serialized straight from the cache.
 #[derive(Debug, Serialize)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
@@ -41,7 +41,7 @@ pub(crate) struct Page<T> {
     pub(crate) prev: Option<Since>,
 }
 
-/// Some of a list's candidates, and where it goes on; nowhere at its end.
+/// Some candidates of a list, and where the list continues. `more` is None at the end of the list.
 #[derive(Debug)]
 pub(crate) struct Part<C> {
     pub(crate) candidates: Vec<C>,
@@ -49,7 +49,7 @@ pub(crate) struct Part<C> {
 }
 
 impl<C> Part<C> {
-    /// Of a question for `count`: fewer are all that there are.
+    /// The answer to a question for `count` candidates. If there are fewer, the list has ended.
     pub(crate) fn of(candidates: Vec<C>, count: usize, place: impl Fn(&C) -> Cursor) -> Self {
         let more = candidates.last().filter(|_| candidates.len() >= count).map(place);
         Self { candidates, more }
@@ -69,31 +69,31 @@ pub(crate) trait Listing {
     /// The oldest candidates above a place, `count` at most, oldest first.
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Self::Candidate>, ReadError>;
 
-    /// By which event each of them appeared, where that is known.
+    /// The event by which each candidate appeared. None if it is not known.
     async fn appearances(&mut self, candidates: &[Self::Candidate]) -> Result<Vec<Option<Appearance>>, ReadError>;
 
-    /// What is to be shown of them, in their order; `None` for those that are not.
+    /// The item to show for each candidate, in the same order. `None` if it is not shown.
     async fn admit(&mut self, candidates: &[Self::Candidate]) -> Result<Vec<Option<Self::Item>>, ReadError>;
 }
 
 /// In which order items appear in a list.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// In that of their places: nothing comes late.
+    /// In the order of their places: nothing arrives late.
     InOrder,
-    /// Their places are ids, which several clocks give, before their events are committed.
+    /// Items may arrive late. Their places are ids, which several clocks make before the events are committed.
     Late {
         /// What the views held before anything of the list was read.
         handled: Handled,
         now: DateTime<Utc>,
-        /// As far back as ids may lie behind.
+        /// How far an id may lie behind.
         overlap: TimeDelta,
     },
 }
 
 impl Arrival {
-    /// The place below which nothing new could appear any more when the views held so much: `overlap` before what every
-    /// partition had handled, and before now.
+    /// The place below which nothing new can appear any more if the views held `held`. It lies `overlap` before the position
+    /// that every partition had handled, and before now.
     fn settled(&self, held: &Handled) -> Cursor {
         match self {
             Arrival::InOrder => Cursor::TOP,
@@ -104,7 +104,7 @@ impl Arrival {
         }
     }
 
-    /// `prev` of a page: the list was looked at from `settled` up to `up_to`, when the views held so much or more.
+    /// The `prev` of a page: the list was looked at from `settled` up to `up_to`, while the views held at least `held`.
     fn since(&self, settled: Cursor, up_to: Cursor, held: Option<Handled>) -> Since {
         let Some(held) = held else {
             return Since::settled(up_to);
@@ -131,7 +131,7 @@ impl Arrival {
     }
 }
 
-/// Below every id that a clock gives from then on.
+/// The place below every id that a clock makes from `time` on.
 fn floor_of(time: DateTime<Utc>) -> Cursor {
     PostId::from_uuid(uuid_v7_floor(time)).into()
 }
@@ -139,16 +139,16 @@ fn floor_of(time: DateTime<Utc>) -> Cursor {
 /// What one page may cost at most.
 #[derive(Debug, Clone, Copy)]
 struct Budget {
-    /// Candidates of which it is decided whether they are shown: for that, posts, authors and relations are loaded.
+    /// How many candidates a page may decide on: whether they are shown. Each decision loads posts, authors and relations.
     decided: usize,
-    /// Candidates that are read, those included that an earlier page has shown.
+    /// How many candidates a page may read, including those that an earlier page has shown.
     read: usize,
-    /// Questions for candidates.
+    /// How many times a page may ask for candidates.
     parts: usize,
 }
 
 impl Budget {
-    /// Five times what the longest page shows.
+    /// A page may decide on five times as many candidates as the longest page shows.
     const PAGE: Self = Self {
         decided: 500,
         read: 5_000,
@@ -156,7 +156,8 @@ impl Budget {
     };
 }
 
-/// So many candidates are read first where most are known already; then twice as many, up to eight times.
+/// How many candidates are read first if most of them are already known. Each further read takes twice as many, up to eight
+/// times this number.
 const KNOWN_STEP: usize = 200;
 
 /// Makes a page.
@@ -188,7 +189,7 @@ async fn downwards<L: Listing>(
     limit: usize,
     arrival: &Arrival,
 ) -> Result<Page<L::Item>, ReadError> {
-    // One more than is shown tells whether there is a next page.
+    // One item more than is shown tells whether there is a next page.
     let mut gathered = gather(budget, list, Direction::Older, below, limit + 1, None).await?;
     let next = if gathered.shown.len() > limit {
         gathered.shown.truncate(limit);
@@ -211,12 +212,12 @@ async fn downwards<L: Listing>(
     })
 }
 
-/// The oldest items first: what came late among what is known, then what is new.
+/// The oldest items first: late items among the known ones, then new items.
 ///
-/// A look for what came late begins at the settled place. It ends at the end of the list, or with a page of nothing but new
-/// items; until then each page goes on where the one before has stopped. So however much comes again, who polls gets on.
-/// One that took several pages for what is known ends only where it has reached what is newer than the look itself: else most
-/// pages would be such pages, where much is known.
+/// A look for late items begins at the settled place. It ends at the end of the list, or with a page that has nothing but new
+/// items. Until then, each page continues where the one before it stopped. So a client that polls makes progress, however
+/// many items come again. A look that took several pages for known items ends only when it has reached items that are newer
+/// than the look itself. Otherwise, where many items are known, most pages would go to such looks.
 async fn upwards<L: Listing>(
     budget: Budget,
     list: &mut L,
@@ -230,7 +231,7 @@ async fn upwards<L: Listing>(
     let resumed = seen.as_ref().and_then(|seen| seen.resumed.as_ref());
     let goes_on = resumed.is_some();
     let (from, begun) = match resumed {
-        // What another process held, which began the look, this one may not show.
+        // If another process began the look, this one may not show everything that the other held.
         Some(resumed) => (resumed.at, held.map(|held| held.min(&resumed.handled))),
         None => (settled, held),
     };
@@ -253,7 +254,7 @@ async fn upwards<L: Listing>(
             }
         }
         (Some(_), begun) if gathered.more.is_some() && (late || reached == known_to || older_than_look) => {
-            // Else those that come again would fill each page.
+            // Otherwise, the items that come again would fill every page.
             let mut since = arrival.since(settled, reached, begun.clone());
             if let (Some(seen), Some(handled)) = (&mut since.seen, begun) {
                 seen.resumed = Some(Resumed { at: reached, handled });
@@ -281,14 +282,14 @@ enum Direction {
 #[derive(Debug)]
 struct Gathered<T> {
     shown: Vec<(Cursor, T)>,
-    /// The first candidate, and the last one, whether shown or not.
+    /// The first and the last candidate, whether they are shown or not.
     first: Option<Cursor>,
     last: Option<Cursor>,
     /// Everything up to here was looked at, and there may be more. `None` at the end of the list.
     more: Option<Cursor>,
 }
 
-/// The first `want` items that are shown, from a place on: fewer at the end of the list, or after enough was looked at.
+/// The first `want` items that are shown, from a place on. There are fewer at the end of the list, or if the budget runs out.
 async fn gather<L: Listing>(
     budget: Budget,
     list: &mut L,
@@ -304,7 +305,7 @@ async fn gather<L: Listing>(
         more: Some(from),
     };
     let mut waiting: VecDeque<L::Candidate> = VecDeque::new();
-    // What has been read of the list, and where its end is not yet, from where on it is read next.
+    // Where the list is read next. None once its end has been read.
     let mut edge = Some(from);
     let (mut step, mut decided, mut read, mut parts) = (want, 0, 0, 0);
     loop {
@@ -356,7 +357,7 @@ async fn gather<L: Listing>(
         }
         let missing = want - gathered.shown.len();
         step = if (gathered.shown.len() - before) * 2 >= candidates.len() {
-            // A few more than are missing, because some of these will not be shown either.
+            // Ask for a few more than are missing, because some of these will not be shown either.
             missing + missing / 4 + 2
         } else {
             (step * 4).max(missing)
@@ -364,7 +365,7 @@ async fn gather<L: Listing>(
     }
 }
 
-/// Leaves out what an earlier page has shown, or decided not to show.
+/// Leaves out candidates that an earlier page has shown, or has decided not to show.
 async fn unknown<L: Listing>(
     list: &mut L,
     candidates: Vec<L::Candidate>,

@@ -1,4 +1,4 @@
-//! Lists of users: who follows, whom one follows, who likes a post, who reposted it.
+//! Lists of users: who follows a user, whom a user follows, who likes a post, and who reposted it.
 
 use event_log::position::Position;
 use model::ids::{EventId, PostId, UserId};
@@ -26,7 +26,7 @@ pub(crate) struct People<'a> {
     pub(crate) which: Which,
 }
 
-/// Somebody in a list.
+/// A user in a list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Listed {
     order: EventId,
@@ -35,7 +35,7 @@ pub(crate) struct Listed {
 }
 
 impl People<'_> {
-    /// Newest first, from whichever end.
+    /// Reads from either end of the range. The result is newest first.
     async fn read(&self, range: Range<EventId>) -> Result<Vec<Listed>, ReadError> {
         let relations = &self.read_model.views.relations;
         let found = match self.which {
@@ -67,7 +67,7 @@ impl People<'_> {
         Ok(found.iter().map(listed).collect())
     }
 
-    /// Whose audience the event of the relation touches.
+    /// The user whose audience the event of the relation concerns.
     fn audience(&self, listed: &Listed) -> UserId {
         match self.which {
             Which::FollowersOf(followee) => followee,
@@ -110,7 +110,7 @@ impl Listing for People<'_> {
         Ok(Part::of(found, count, Self::place))
     }
 
-    /// Somebody is shown as soon as the profile is there too, which was registered before.
+    /// A user is shown once the profile has arrived too. The event of the profile was committed before that of the relation.
     async fn appearances(&mut self, listed: &[Listed]) -> Result<Vec<Option<Appearance>>, ReadError> {
         let appearance = |it: &Listed| {
             it.position.map(|position| Appearance {

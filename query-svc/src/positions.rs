@@ -9,7 +9,7 @@ use crate::handled::Handled;
 
 /// The checkpoints of the views' subscription that the stream has shown, and those who wait for one.
 ///
-/// Each partition has a channel of its own, so that a checkpoint wakes only who waits for that partition.
+/// Each partition has a channel of its own, so that a checkpoint wakes only those who wait for that partition.
 #[derive(Debug)]
 pub(crate) struct Positions(Vec<watch::Sender<Position>>);
 
@@ -18,7 +18,7 @@ impl Positions {
         Self(Partition::all().map(|_| watch::Sender::new(Position::ORIGIN)).collect())
     }
 
-    /// Everything up to `position` has been seen. A lower position than known changes nothing.
+    /// The stream has shown everything up to `position`. A position below the known one changes nothing.
     pub(crate) fn advance(&self, partition: Partition, position: Position) {
         self.0[partition.index()].send_if_modified(|known| {
             let higher = position > *known;
@@ -29,7 +29,7 @@ impl Positions {
         });
     }
 
-    /// Waits, for ever if need be, until all of these have been seen.
+    /// Waits without a time limit until all of these positions are reached.
     pub(crate) async fn reached(&self, requirements: &[(Partition, Position)]) {
         for &(partition, required) in requirements {
             let mut position = self.0[partition.index()].subscribe();
@@ -38,20 +38,20 @@ impl Positions {
         }
     }
 
-    /// Whether all of these have been seen by now.
+    /// Whether all of these positions are reached now.
     pub(crate) fn have_reached(&self, requirements: &[(Partition, Position)]) -> bool {
         requirements
             .iter()
             .all(|&(partition, required)| *self.0[partition.index()].borrow() >= required)
     }
 
-    /// How many partitions are filled: a checkpoint stands at the origin until the first scan of all events is over.
+    /// How many partitions are filled. A checkpoint stands at the origin until the first scan of all events is over.
     pub(crate) fn filled(&self) -> usize {
         let filled = |position: &&watch::Sender<Position>| *position.borrow() > Position::ORIGIN;
         self.0.iter().filter(filled).count()
     }
 
-    /// How far each partition is by now.
+    /// How far each partition is now.
     pub(crate) fn handled(&self) -> Handled {
         Handled::new(|partition| *self.0[partition.index()].borrow())
     }

@@ -1,4 +1,4 @@
-//! What clients can ask. Queries know no HTTP: REST calls them, and so can any other protocol.
+//! What clients can ask. Queries don't know HTTP: the REST routes call them, and another protocol could too.
 //!
 //! A query reads one [`ReadModel`] and answers for one viewer. `None` means that there is no such post or user, or that the
 //! viewer may not see it.
@@ -21,7 +21,7 @@ use crate::read_model::{InUse, ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost, ShownUser};
 use crate::timelines::{Home, HomeSettings, Posts, Which as WhichPosts};
 
-/// The nearest ancestors. To go further back, a client reads the thread of the first of them.
+/// The most ancestors in an answer, the nearest ones. To go further back, a client reads the thread of the oldest of them.
 const MAX_ANCESTORS: usize = 50;
 
 /// What all queries share.
@@ -34,7 +34,7 @@ pub(crate) struct Queries {
     pub(crate) handles: Handles,
 }
 
-/// A post, what it answers, and a page of the answers to it.
+/// A post, the posts above it, and a page of the replies to it.
 #[derive(Debug)]
 pub(crate) struct Conversation {
     /// The oldest first.
@@ -44,7 +44,7 @@ pub(crate) struct Conversation {
 }
 
 impl Queries {
-    /// `visits`: the owner reads, and comes back by this. Other readers leave no trace.
+    /// `visits`: the owner is the reader, and is no longer idle after this. Other readers leave no trace.
     pub(crate) async fn home(
         &self,
         read_model: &InUse,
@@ -52,8 +52,8 @@ impl Queries {
         visits: bool,
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
-        // The floor of an owner who comes back is computed from our clock. While the clock may be wrong, the floor could lie below
-        // entries that nobody wrote.
+        // The floor of an owner who comes back is computed from our clock. While the clock may be wrong, the floor could be
+        // too low: above it, entries that nobody wrote would be missing.
         let visits = visits && self.clock_guard.check().is_ok();
         let mut home = Home::new(read_model, owner, visits, self.home, &self.clock);
         let page = self.page(read_model, &mut home, page).await?;
@@ -153,7 +153,7 @@ impl Queries {
         }
     }
 
-    /// Of a repost: the conversation of its original.
+    /// For a repost: the conversation of its original.
     pub(crate) async fn conversation(
         &self,
         read_model: &InUse,
@@ -179,7 +179,7 @@ impl Queries {
         }))
     }
 
-    /// Of a repost: who likes its original. The same holds for [`Self::reposters`] and [`Self::history`].
+    /// For a repost: who likes its original. The same holds for [`Self::reposters`] and [`Self::history`].
     pub(crate) async fn likers(
         &self,
         read_model: &InUse,
@@ -233,7 +233,7 @@ impl Queries {
         }
     }
 
-    /// What people like, repost and answer.
+    /// The post that likes, reposts and replies refer to.
     async fn target(
         &self,
         read_model: &ReadModel,
@@ -298,7 +298,7 @@ async fn show(
     Ok(shown.flatten())
 }
 
-/// What the post answers, the oldest first.
+/// The posts above this one, the oldest first.
 async fn ancestors(
     read_model: &ReadModel,
     post: &ShownPost,

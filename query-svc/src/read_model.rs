@@ -1,8 +1,8 @@
-//! What a request reads through: the views of one generation, the documents in memory, and how far the views are.
+//! The read model: the views of one generation, the documents in memory, and how far the views are.
 //!
-//! The change stream ([`crate::changes`]) decides which [`ReadModel`] is the present one, and requests take it from
-//! [`ReadModels`]. A request keeps the one it took to its end; its cache then holds what was true at some moment while
-//! the request ran, even if the stream broke meanwhile.
+//! The change stream ([`crate::changes`]) decides which [`ReadModel`] is the current one. Requests take it from
+//! [`ReadModels`]. A request keeps the read model that it took until the request ends. So its cache holds what was true at
+//! some moment while the request ran, even if the stream broke meanwhile.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,14 +28,14 @@ use crate::metrics::Metrics;
 use crate::positions::Positions;
 use views::{Views, subscription_name};
 
-/// Why something could not be read. What is not there is no error but an absence.
+/// Why something could not be read. A document that doesn't exist is an absence, not an error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
     Database(#[from] Error),
     #[error("the database did not answer within {0:?}")]
     Slow(Duration),
-    /// Nothing can be read yet, or no longer; it will be possible again without anybody's help.
+    /// Nothing can be read yet, or no longer. This passes without any help.
     #[error("the views can't be read: {0}")]
     NotReady(String),
     /// The views have not reached what the client has already seen.
@@ -49,24 +49,26 @@ pub(crate) enum ReadError {
 #[derive(Debug)]
 pub(crate) struct ReadModel {
     pub(crate) views: Views,
-    /// None while no change stream would say that a document changed.
+    /// None while no change stream is open: nothing would say that a document changed.
     pub(crate) documents: Option<Arc<Documents>>,
-    /// Of the generation: it outlives the stream, because what was reached stays so, unless the views are lost.
+    /// They belong to the generation and outlive the stream: a position that was reached stays reached, unless the views are
+    /// lost.
     pub(crate) positions: Arc<Positions>,
-    /// The requests that read this generation, whatever the stream.
+    /// The requests that read this generation, through any stream.
     pub(crate) uses: TaskTracker,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 impl ReadModel {
-    /// Asks the database, as soon as not too many others do.
+    /// Asks the database. First waits until not too many other questions are running.
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
         self.gate.ask(question).await
     }
 }
 
-/// Bounds how many questions the database gets at once: the driver would queue all others without a limit or an order.
+/// Bounds how many questions run on the database at once. Without it, the driver would queue all others without a limit or an
+/// order.
 #[derive(Debug)]
 pub(crate) struct Gate {
     permits: Semaphore,
@@ -74,7 +76,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Waiting for the others counts into the time that a question may take.
+    /// The `timeout` of a question includes its wait for the others.
     pub(crate) fn new(at_once: usize, timeout: Duration) -> Self {
         Self {
             permits: Semaphore::new(at_once),
@@ -84,7 +86,7 @@ impl Gate {
 
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
         let answered = async {
-            // The semaphore is never closed; if it were, there would be nothing left to protect.
+            // The semaphore is never closed. If it were, there would be nothing left to protect.
             let _permit = self.permits.acquire().await;
             question.await
         };
@@ -99,15 +101,15 @@ impl Gate {
 #[derive(Debug, Clone)]
 struct Present {
     read_model: Option<Arc<ReadModel>>,
-    /// Why the change stream is not open, when it is not.
+    /// Why the change stream is not open. None while it is open.
     closed_because: Option<String>,
 }
 
-/// Hands out the present [`ReadModel`].
+/// Hands out the current [`ReadModel`].
 #[derive(Debug)]
 pub(crate) struct ReadModels {
     present: watch::Sender<Present>,
-    /// Until when the projector keeps the generation for this process.
+    /// The projector keeps the generation for this process until then.
     usable_until: Mutex<Option<Instant>>,
     events: Database,
     store: OnceCell<StoreId>,
@@ -122,8 +124,8 @@ pub(crate) struct ReadModels {
 #[derive(Debug)]
 pub(crate) struct InUse {
     read_model: Arc<ReadModel>,
-    /// What the views held when the read model was taken: its cache has forgotten all that this covers. What is handled later, under another
-    /// read model of the same generation, it may not show.
+    /// What the views held when the read model was taken. Its cache holds nothing older than that. It is not certain to show
+    /// events that are handled later, under another read model of the same generation.
     pub(crate) handled: Handled,
     _use: TaskTrackerToken,
 }
@@ -147,7 +149,7 @@ impl ReadModels {
     ) -> Self {
         let present = Present {
             read_model: None,
-            closed_because: Some("it was not opened yet".to_owned()),
+            closed_because: Some("it has not been opened yet".to_owned()),
         };
         Self {
             present: watch::Sender::new(present),
@@ -162,7 +164,7 @@ impl ReadModels {
         }
     }
 
-    /// The current read model, if it already shows what `required` says.
+    /// The current read model, if the views have already reached what `required` names.
     pub(crate) async fn take_at_once(&self, required: &[(Partition, Position)]) -> Result<Option<InUse>, ReadError> {
         let taken = self.take_present(|read_model| read_model.positions.have_reached(required))?;
         let Some(read_model) = taken else {
@@ -179,7 +181,7 @@ impl ReadModels {
         Ok(Some(read_model))
     }
 
-    /// The current read model, as soon as it shows what `required` says.
+    /// The current read model, as soon as the views have reached what `required` names.
     pub(crate) async fn take_when_reached(&self, required: &[(Partition, Position)]) -> Result<InUse, ReadError> {
         let begun = Instant::now();
         let waited = tokio::time::timeout(self.max_wait, self.reached(required)).await;
@@ -196,8 +198,8 @@ impl ReadModels {
     async fn reached(&self, required: &[(Partition, Position)]) -> Result<InUse, ReadError> {
         let mut present = self.present.subscribe();
         loop {
-            // Whoever advances positions has made its read model the current one before. So if this is the present one
-            // and the positions are reached, its cache has forgotten all that they cover.
+            // A stream makes its read model the current one before it advances positions. So if this read model is the
+            // current one and the positions are reached, its cache holds nothing older than they say.
             if let Some(taken) = self.take_present(|read_model| read_model.positions.have_reached(required))? {
                 return Ok(taken);
             }
@@ -214,13 +216,13 @@ impl ReadModels {
             };
             tokio::select! {
                 () = reached => {}
-                // The sender lives in `self`.
+                // The sender lives in `self`, so the channel can't be closed.
                 _ = present.changed() => {}
             }
         }
     }
 
-    /// The current read model, if there is one and it is as it should be.
+    /// The current read model, if there is one and it `suits`.
     fn take_present(&self, suits: impl Fn(&ReadModel) -> bool) -> Result<Option<InUse>, ReadError> {
         self.check_usable()?;
         loop {
@@ -232,7 +234,9 @@ impl ReadModels {
             }
             let handled = read_model.positions.handled();
             let used = read_model.uses.token();
-            // Whoever replaces a read model waits for its uses after that. A use that began in between is not waited for.
+            // A switch to another generation first replaces the read model, and then waits for its uses to end. If the switch
+            // happens here, that wait may miss a use that has just begun. So check that this read model is still the current
+            // one.
             let still_present = self
                 .present
                 .borrow()
@@ -249,19 +253,19 @@ impl ReadModels {
         }
     }
 
-    /// New views, or views in the place of lost ones, show next to nothing until all events have been scanned. Nobody takes that for the
-    /// truth: they can't be read before. Where there are no events there is nothing to scan.
+    /// Refuses views that are still being filled. New views, and views that replace lost ones, show next to nothing until all
+    /// events have been scanned. No client must take that for the truth. If there are no events, there is nothing to scan.
     async fn check_filled(&self, read_model: &ReadModel) -> Result<(), ReadError> {
         if read_model.documents.is_none() {
-            // No stream would have told that the views were lost.
+            // No stream is open, so nothing has shown whether the views were lost.
             let leases = Leases::new(
                 read_model.views.database().clone(),
                 &subscription_name(read_model.views.generation()),
             );
-            // A stream that opens meanwhile raises the positions above what these leases say.
+            // Take the positions first: a stream that opens meanwhile raises them above what these leases say.
             let before = read_model.positions.handled();
             if before.exceeds(&self.gate.ask(leases.all()).await?) {
-                return Err(ReadError::NotReady("their database has lost what it held".to_owned()));
+                return Err(ReadError::NotReady("their database has lost data".to_owned()));
             }
         }
         let (filled, all) = (read_model.positions.filled(), usize::from(PARTITIONS));
@@ -272,7 +276,7 @@ impl ReadModels {
         let first = async { events.find_one(doc! {}).projection(doc! { "_id": 1 }).await };
         match self.gate.ask(first).await? {
             Some(_) => Err(ReadError::NotReady(format!(
-                "they are being filled from the events: {filled} of {all} partitions are"
+                "they are being filled from the events: {filled} of {all} partitions are filled"
             ))),
             None => Ok(()),
         }
@@ -292,16 +296,17 @@ impl ReadModels {
     fn not_ready(&self) -> ReadError {
         ReadError::NotReady(match &self.present.borrow().closed_because {
             Some(reason) => format!("the change stream is not open: {reason}"),
-            None => "no generation of them has been opened yet".to_owned(),
+            None => "no generation has been opened yet".to_owned(),
         })
     }
 
-    /// What a token asks of this store: nothing, if it comes from another.
+    /// What a token requires of this store. A token from another store requires nothing.
     pub(crate) async fn requirements(&self, token: &ConsistencyToken) -> Result<Vec<(Partition, Position)>, ReadError> {
         let Some(store) = self.store_id().await? else {
             return Ok(Vec::new());
         };
-        // After a jump of its clock, the database's time stays ahead of everybody's: what has been seen has been.
+        // After a jump of its clock, the database's time stays ahead of every other clock. A position that the views have
+        // reached is not too far ahead.
         let seen = self
             .present()
             .map(|read_model| read_model.positions.handled().highest().time());
@@ -309,7 +314,8 @@ impl ReadModels {
         Ok(token.requirements(store, now, self.max_skew)?)
     }
 
-    /// The event store's id. There is none before a command service was ever started; then no token can be its own.
+    /// The event store's id. There is none until a command-svc is started for the first time. Until then, no token can be
+    /// from this store.
     async fn store_id(&self) -> Result<Option<StoreId>, ReadError> {
         if let Some(&known) = self.store.get() {
             return Ok(Some(known));
@@ -321,12 +327,12 @@ impl ReadModels {
             .await?;
         let Some(found) = found else { return Ok(None) };
         let id = StoreId(found.uuid.into());
-        // Another request may have been faster, with the same id.
+        // Another request may have set it first, to the same id.
         let _ = self.store.set(id);
         Ok(Some(id))
     }
 
-    /// The present generation, if there is a read model.
+    /// The current generation, if there is a read model.
     pub(crate) fn generation(&self) -> Option<i64> {
         self.present
             .borrow()
@@ -339,7 +345,7 @@ impl ReadModels {
         self.present.borrow().read_model.clone()
     }
 
-    /// Whether requests get answers, from memory where possible; else why not.
+    /// Checks whether requests get answers, from memory where possible. The error says why not.
     pub(crate) async fn check(&self) -> Result<(), String> {
         let Present {
             read_model,
@@ -358,7 +364,7 @@ impl ReadModels {
         checked.await.map_err(|error| error.to_string())
     }
 
-    /// Replaces the current read model, which is returned.
+    /// Replaces the current read model, and returns the former one.
     pub(super) fn replace(&self, read_model: Arc<ReadModel>) -> Option<Arc<ReadModel>> {
         let present = Present {
             read_model: Some(read_model),
@@ -367,7 +373,7 @@ impl ReadModels {
         self.present.send_replace(present).read_model
     }
 
-    /// The stream broke: what is in memory is given up, and requests read from the database alone.
+    /// The stream ended. Drops the documents in memory: requests read from the database alone.
     pub(super) fn close(&self, reason: String) {
         self.present.send_modify(|present| {
             present.closed_because = Some(reason);
@@ -395,7 +401,7 @@ struct StoreDocument {
     uuid: bson::Uuid,
 }
 
-/// That there is an event is all that is asked.
+/// Reads nothing of an event: the only question is whether there is one.
 #[derive(Debug, serde::Deserialize)]
 struct AnyEvent {}
 
@@ -465,7 +471,7 @@ mod tests {
         assert_eq!(
             gate.ask(async { Ok(1) }).await.unwrap(),
             1,
-            "who gave up holds up nobody"
+            "a question that gave up does not block others"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What stands where: the whole API of query-svc.
+//! The table of routes: the whole API of query-svc.
 
 mod bookmarks;
 mod documentation;
@@ -52,18 +52,18 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/history", posts::history));
 }
 
-/// The same routes, described.
+/// The description of the same routes.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
         title = "Microblog: queries",
-        description = "Timelines, users and posts. Commands are answered by another service.\n\n\
-            Lists are `{items, next, prev}`, newest first. `next` goes into `before` and is null at the end, and only there: \
-            a page may have fewer items than `limit`, or none, where much lies in between that the caller does not see. \
-            `prev` goes into `after`, for who polls: what is new since, and what comes late. None is missed, and an item comes \
-            again only if it was not certain that all processes show it already, or after an edit. `prev` of an empty page leads on too. \
-            The `Link` header has both as addresses. \
-            A `Consistency-Token` that a command answered with makes a query wait until it shows what the command did.",
+        description = "Timelines, users and posts. Another service answers commands.\n\n\
+            Lists are `{items, next, prev}`, newest first. Send `next` as `before` to get older items. `next` is null at the end, and \
+            only there: a page may have fewer items than `limit`, or none, if the caller may not see many of the items in between. \
+            Send `prev` as `after` to poll: the answer has the items that are new since then, or that arrive late. No item is missed. \
+            An item is repeated only after an edit, or if it was not certain that all processes already showed it. An empty page \
+            has a `prev` to poll with, too. The `Link` header has both as addresses. \
+            Send the `Consistency-Token` of a command's answer, and the query waits until it shows what the command did.",
     ),
     paths(
         timelines::home,
@@ -112,7 +112,8 @@ where
         .wrap(from_fn(in_time))
 }
 
-/// Answers 503 rather than late: who still waits then has given up, and generations of views wait for requests.
+/// Answers 503 when the time is up. A client that still waits by then has given up. And a switch to another generation of
+/// views waits for requests, so each request must end.
 async fn in_time(
     service: Data<Service>,
     request: ServiceRequest,
@@ -126,21 +127,21 @@ async fn in_time(
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What handlers share.
+/// What the routes share.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) queries: Arc<Queries>,
     pub(crate) read_models: Arc<ReadModels>,
     pub(crate) request_timeout: Duration,
-    /// The one that the database's client belongs to.
+    /// The runtime that the client of the database belongs to.
     pub(crate) runtime: Handle,
 }
 
 impl Service {
     /// Asks a query, as soon as the views show what the client has seen.
     ///
-    /// Runs on the runtime of the database's client: from one of the server's threads, each question to the database would wake
-    /// threads there, and be woken by them, for a connection and for the answer.
+    /// Runs on the runtime of the database client. From a thread of the server, each question to the database would wake
+    /// threads of that runtime and be woken by them, once for a connection and once for the answer.
     async fn ask<T, R>(
         &self,
         token: TokenHeader,
@@ -159,7 +160,8 @@ impl Service {
     }
 }
 
-/// Waits without a place among the requests that are being answered.
+/// Takes the current read model. While a request waits for it, the request gives up its place among those that are being
+/// answered.
 async fn take(read_models: &ReadModels, header: &TokenHeader) -> Result<InUse, Problem> {
     let required = match &header.token {
         Some(token) => read_models.requirements(token).await?,
@@ -171,7 +173,7 @@ async fn take(read_models: &ReadModels, header: &TokenHeader) -> Result<InUse, P
     Ok(header.wait(read_models.take_when_reached(&required)).await??)
 }
 
-/// Runs on another runtime, and no longer than somebody waits for it: claims of a generation rely on that.
+/// Runs work on another runtime, but only as long as somebody waits for it. Claims of a generation rely on that.
 async fn run_on<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = Result<T, Problem>> + Send + 'static,
@@ -214,7 +216,7 @@ fn requested(query: PageQuery<Cursor, Since>) -> Result<PageRequest, Problem> {
 }
 
 fn no_such_post() -> Problem {
-    Problem::not_found("There is no such post, or it is not for you to see.")
+    Problem::not_found("There is no such post, or you may not see it.")
 }
 
 fn no_such_user() -> Problem {
@@ -225,7 +227,7 @@ fn viewer(caller: Option<&Arc<Claims>>) -> Option<UserId> {
     caller.map(|claims| claims.sub)
 }
 
-/// About what an item of a list takes as JSON.
+/// About how many bytes an item of a list takes as JSON.
 const ITEM_BYTES: usize = 768;
 
 fn json<T: Serialize>(value: &T, items: usize) -> Result<Vec<u8>, Problem> {

@@ -1,7 +1,7 @@
-//! What is shown of posts and users, to whom, and as which JSON.
+//! Which posts and users are shown to whom, and as which JSON.
 //!
-//! Here alone stands who may see a post: it and its author are live; of a repost, the original and its author too;
-//! and a post for followers is seen by its author and by who follows the author now.
+//! Only this module decides who may see a post. The post and its author must be live. For a repost, the original and its
+//! author must be live too. A post for followers is shown only to its author and to those who follow the author now.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
 use views::{Entry, Post, PostReference, Profile, RelationId};
 
-/// A post or repost that may be shown. It names all that has to be loaded to know whether it is.
+/// A post or repost that may be shown. It names everything that must be loaded to decide whether it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) id: PostId,
     pub(crate) author: UserId,
-    /// What a repost shows.
+    /// The post that a repost shows.
     pub(crate) original: Option<PostReference>,
-    /// Where the event of its row stands, as far as that was read and is known.
+    /// The position of the event of its row, if that was read and is known.
     pub(crate) position: Option<Position>,
 }
 
@@ -36,7 +36,7 @@ impl Candidate {
         self.id.into()
     }
 
-    /// By which event it appeared in lists. A repost is shown as soon as its original is there too.
+    /// The event by which it appeared in lists. A repost is shown once its original has arrived too.
     pub(crate) fn appearance(&self) -> Option<Appearance> {
         let original = self.original.map_or(self.author, |original| original.author);
         self.position.map(|position| Appearance {
@@ -45,7 +45,7 @@ impl Candidate {
         })
     }
 
-    /// What people like, repost and answer: of a repost, its original.
+    /// The post that likes, reposts and replies refer to: for a repost, its original.
     fn target(&self) -> PostId {
         self.original.map_or(self.id, |original| original.post)
     }
@@ -84,10 +84,10 @@ impl From<&Post> for Candidate {
     }
 }
 
-/// Whose posts a list may hold. Whether the viewer may see a post is another question.
+/// Whose posts a list may contain. Whether the viewer may see a post is another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthorFilter {
-    /// The viewer's, and those of accounts that the viewer follows now.
+    /// The posts of the viewer, and of accounts that the viewer follows now.
     Followed,
     Anybody,
 }
@@ -106,7 +106,7 @@ pub(crate) struct ShownPost {
 pub(crate) struct ShownUser(pub(crate) Arc<Profile>);
 
 impl ReadModel {
-    /// What `viewer` sees of these, in their order. All that is needed is loaded at once.
+    /// What `viewer` sees of each candidate, in the same order. Everything that is needed is loaded at once.
     pub(crate) async fn show(
         &self,
         candidates: &[Candidate],
@@ -170,7 +170,7 @@ impl Shelf {
         let original = match candidate.original {
             Some(original) => {
                 let (post, author) = self.live(original.post, original.author)?;
-                // Only public posts can be reposted; should one ever not be, it is not shown this way.
+                // Only public posts can be reposted. If an original is ever not public, a repost must not reveal it.
                 Some((post, author)).filter(|(post, _)| post.visibility == Visibility::Public)
             }
             None => None,
@@ -203,7 +203,7 @@ impl Shelf {
 }
 
 impl ShownPost {
-    /// What people like, repost and answer: of a repost, its original.
+    /// The post that likes, reposts and replies refer to: for a repost, its original.
     pub(crate) fn target(&self) -> &Arc<Post> {
         self.original.as_ref().map_or(&self.post, |(original, _)| original)
     }
@@ -310,7 +310,7 @@ impl Serialize for ShownUser {
     }
 }
 
-/// Counts of rows that arrive in any order may be below zero for a moment; nobody sees that.
+/// Rows arrive in any order, so a count may be below zero for a moment. Clients must not see that.
 fn count(stored: i64) -> u64 {
     u64::try_from(stored).unwrap_or(0)
 }

@@ -1,9 +1,10 @@
-//! From where a client that polls goes on, opaque to it: what its pages have shown, so that no item comes again without need.
+//! Where a client that polls continues. The text says what its pages have shown, so that no item comes again without need. It
+//! is opaque to the client.
 //!
-//! Ids are not commit order. Above the place below which nothing new can appear any more, an item may come late: with an
-//! id below one that was shown already. So the text says how much of the events the views held when the list was looked
-//! at. What was committed up to there, and lies no higher than the highest item looked at, was shown, or was not to be
-//! shown; the rest is still to come.
+//! The order of ids is not commit order. Above the settled place, an item may arrive late, with an id below one that was
+//! already shown. So the text says which events the views held when the list was looked at. An item is known if it was
+//! committed up to there, and lies no higher than the highest item that was looked at. A page has shown such an item, or has
+//! decided not to show it. All other items are still to come.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,9 +19,9 @@ use crate::handled::{Handled, take};
 /// The `prev` of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Since {
-    /// What lies here or lower is known, and nothing new can appear there.
+    /// Everything at this place or below it is known, and nothing new can appear there.
     pub(crate) settled: Cursor,
-    /// What else is known; nothing in a text of an earlier release.
+    /// What else is known. None in a text of an earlier release.
     pub(crate) seen: Option<Box<Seen>>,
 }
 
@@ -29,26 +30,27 @@ pub struct Since {
 pub(crate) struct Seen {
     /// The list has been looked at up to here.
     pub(crate) up_to: Cursor,
-    /// What the views held at least when the list was last looked at.
+    /// The least that the views held when the list was last looked at.
     pub(crate) handled: Handled,
-    /// Where another look stopped, because the page was full, or had looked at enough.
+    /// Where another look stopped, because its page was full or had looked at enough.
     pub(crate) resumed: Option<Resumed>,
 }
 
-/// A look for what came late that takes more than one page.
+/// A look for late items that takes more than one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Resumed {
-    /// The look has come so far: to something known, or past all that is.
+    /// How far the look has come: up to a known item, or past all known items.
     pub(crate) at: Cursor,
-    /// What the views held at least, by the processes that made its pages; past all that is known, there is no other.
+    /// The least that the views held in the processes that made the pages of the look. Past all known items, it is the same
+    /// as [`Seen::handled`].
     pub(crate) handled: Handled,
 }
 
-/// Far above what 64 partitions that have nothing in common take, twice.
+/// Far above what the positions of 64 partitions take twice, even if no two are alike.
 const LONGEST: usize = 2_048;
 
 impl Since {
-    /// Everything up to here is known, and nothing of it comes late.
+    /// Everything up to here is known, and nothing arrives late there.
     pub(crate) fn settled(place: Cursor) -> Self {
         Self {
             settled: place,
@@ -115,7 +117,7 @@ impl FromStr for Since {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         Self::from_bytes(&bytes)
-            // One spelling only.
+            // Only one spelling is valid.
             .filter(|since| since.to_bytes() == bytes)
             .ok_or(InvalidCursor)
     }

@@ -1,4 +1,4 @@
-//! What one change means.
+//! What one change event means.
 
 use bson::{Bson, Document};
 use event_log::position::Position;
@@ -31,10 +31,10 @@ impl Collections {
         }
     }
 
-    /// What a change event tells.
+    /// The change that an event reports.
     pub(super) fn read(&self, event: &ChangeEvent) -> Result<Change, Broken> {
         if !matches!(event.operation.as_str(), "insert" | "update" | "replace" | "delete") {
-            // `create` and `createIndexes` are not shown by default; whatever else it is, the cache can't follow it.
+            // The stream does not show `create` and `createIndexes` by default. The cache can't follow any other operation.
             return Err(Broken::Collection(event.operation.clone()));
         }
         let collection = event
@@ -76,7 +76,7 @@ impl Collections {
     }
 }
 
-/// As much of a change event as matters here.
+/// The parts of a change event that matter here.
 #[derive(Debug, Deserialize)]
 pub(super) struct ChangeEvent {
     #[serde(rename = "operationType")]
@@ -102,7 +102,7 @@ impl ChangeEvent {
         }
     }
 
-    /// What counts of these names have become, if nothing else changed.
+    /// The new values of the counts with these names, if nothing else changed.
     fn counts(&self, names: [&str; 3]) -> Option<Counts> {
         let update = self
             .update
@@ -115,7 +115,7 @@ impl ChangeEvent {
                     let index = names.iter().position(|known| *known == name)?;
                     counts.0[index] = Some(integer(value)?);
                 }
-                // The first count of a document makes all of them.
+                // The first count of a document writes all of them.
                 None => {
                     let all = value.as_document().filter(|_| field == "counts")?;
                     for (count, name) in counts.0.iter_mut().zip(names) {
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(
             only(doc! { "counts": { "reposts": -1_i64 } }),
             Some(Counts([Some(0), Some(-1), Some(0)])),
-            "a document's first count makes all of them"
+            "a document's first count writes all of them"
         );
         for other in [
             doc! {},

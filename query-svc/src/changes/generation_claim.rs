@@ -30,7 +30,7 @@ pub(super) struct GenerationClaim {
 }
 
 impl GenerationClaim {
-    /// Renews the claim, and moves it after a switch when nobody reads the former generation any more.
+    /// Renews the claim. After a switch, moves the claim as soon as no request reads the former generation.
     pub(super) async fn keep(self, mut switches: mpsc::UnboundedReceiver<Switch>, shutdown: CancellationToken) {
         let every = self.settings.claim_for / 3;
         let mut generation = None;
@@ -43,7 +43,7 @@ impl GenerationClaim {
                         // This ends, because no request lives longer than its deadline.
                         former.close();
                         former.wait().await;
-                        tracing::info!(generation = switch.to, "nobody reads the former generation of the views any more");
+                        tracing::info!(generation = switch.to, "no request reads the former generation of the views any more");
                     }
                     generation = Some(switch.to);
                 }
@@ -70,8 +70,8 @@ impl GenerationClaim {
 
     /// Claims a generation. Returns whether it may be read.
     ///
-    /// It may be read if it is the active one, or if an earlier claim had not expired when this one was written: then no projector has
-    /// taken this process as dead meanwhile.
+    /// It may be read if it is the active one. It may also be read if an earlier claim had not expired when this one was
+    /// written: then no projector has taken this process for dead meanwhile.
     pub(super) async fn write(&self, generation: i64) -> Result<bool, GenerationError> {
         let asked = Instant::now();
         let claim_for = self.settings.claim_for;

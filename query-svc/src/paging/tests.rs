@@ -1,4 +1,4 @@
-//! Pages of lists that nothing comes late in. What comes late has tests of its own.
+//! Tests of lists in which nothing arrives late. The module `late` tests the others.
 
 mod late;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Places in a list; a place is shown if the second is true.
+/// The places of a list. A place is shown if its second field is true.
 #[derive(Debug, Clone)]
 struct Numbers {
     ascending: Vec<(u8, bool)>,

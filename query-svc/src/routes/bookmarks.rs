@@ -1,4 +1,4 @@
-//! `/v1/bookmarks`: what the caller keeps.
+//! `/v1/bookmarks`: the caller's bookmarks.
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
@@ -12,7 +12,7 @@ use crate::since::Since;
 
 /// The caller's bookmarks
 ///
-/// What was bookmarked last comes first. Nobody else sees them. A post that the caller may not see any more is left out.
+/// The last bookmark comes first. Nobody else sees the bookmarks of the caller. A post that the caller may no longer see is left out.
 #[utoipa::path(
     get, path = "/v1/bookmarks", tag = "posts", security(("bearer" = [])),
     params(PageQuery<String>, Seen),

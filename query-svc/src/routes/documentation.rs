@@ -3,9 +3,9 @@
 use service::http::Problem;
 use utoipa::{IntoParams, IntoResponses};
 
-/// What every query may be answered.
+/// The errors that any query may be answered with.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+#[expect(dead_code, reason = "only for the description: a `Problem` is its own response")]
 pub(super) enum Failures {
     /// A part of the path, a parameter or a header can't be read.
     #[response(status = 400, content_type = "application/problem+json")]
@@ -24,21 +24,21 @@ pub(super) enum Failures {
 /// It is not there, or the caller may not see it.
 #[derive(IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json")]
-#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+#[expect(dead_code, reason = "only for the description: a `Problem` is its own response")]
 pub(super) struct NotFound(Problem);
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
-#[expect(dead_code, reason = "described; `TokenHeader` reads it")]
+#[expect(dead_code, reason = "only for the description: `TokenHeader` reads it")]
 pub(super) struct Seen {
-    /// As a command answered it
+    /// The token from a command's answer
     #[param(rename = "Consistency-Token")]
     token: Option<String>,
 }
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "described; `UserName` reads it")]
+#[expect(dead_code, reason = "only for the description: `UserName` reads it")]
 pub(super) struct UserPath {
     /// The user's id, or the handle with an @ in front
     #[param(

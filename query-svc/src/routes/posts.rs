@@ -1,7 +1,7 @@
-//! `/v1/posts/{id}`: a post, its thread, who likes and who reposted it, and what it said before.
+//! `/v1/posts/{id}`: a post, its thread, its likes, its reposts, and its history.
 //!
-//! What the caller may not see is 404 throughout. A like, a reply or an edit of a repost is one of its original; so are
-//! the lists here when they are asked for by a repost's id.
+//! A post that the caller may not see is answered 404 throughout. A like, a reply or an edit of a repost belongs to its
+//! original. So do the lists here when a client asks for them by the id of a repost.
 
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
@@ -19,18 +19,18 @@ use crate::history::Version;
 use crate::queries::Conversation;
 use crate::since::Since;
 
-/// A post, what it answers and the answers to it.
+/// A post, the posts above it, and the replies to it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Thread<P = api::Post> {
-    /// What the post answers, from the beginning of the conversation on; at most 50. A post that is gone, or that the
-    /// caller may not see, hides all that lie before it.
+    /// The post that this one replies to, the post above that, and so on: the oldest first, at most 50. If a post is gone, or the
+    /// caller may not see it, all posts above it are left out.
     ancestors: Vec<P>,
     post: P,
-    /// Direct answers, newest first: a page, which `limit`, `before` and `after` choose.
+    /// Direct replies, newest first: the page that `limit`, `before` and `after` select.
     replies: Vec<P>,
-    /// For `before`: older answers; null at the end.
+    /// Send it as `before` to get older replies. Null at the end.
     next: Option<String>,
-    /// For `after`: newer answers.
+    /// Send it as `after` to get newer replies.
     prev: Option<String>,
 }
 
@@ -62,12 +62,12 @@ pub(super) async fn post(
 
 /// A post in its conversation
 ///
-/// What it answers, back to the beginning, and a page of the direct answers to it, newest first. `next` and `prev` are
-/// those of the answers. Of a repost: the conversation of its original.
+/// The post, the posts above it back to the beginning, and a page of its direct replies, newest first. `next` and `prev` are
+/// those of the replies. For a repost, this is the conversation of its original.
 #[utoipa::path(
     get, path = "/v1/posts/{id}/thread", tag = "posts", security((), ("bearer" = [])),
     params(("id" = PostId, Path), PageQuery<String>, Seen),
-    responses((status = 200, body = Thread, headers(("Link" = String, description = "The pages of answers around this one"))), Failures, NotFound),
+    responses((status = 200, body = Thread, headers(("Link" = String, description = "The pages of replies around this one"))), Failures, NotFound),
 )]
 pub(super) async fn thread(
     service: Data<Service>,
@@ -102,7 +102,7 @@ pub(super) async fn thread(
 
 /// Who likes a post
 ///
-/// Who liked it last comes first.
+/// The user who liked it last comes first.
 #[utoipa::path(
     get, path = "/v1/posts/{id}/likes", tag = "posts", security((), ("bearer" = [])),
     params(("id" = PostId, Path), PageQuery<String>, Seen),
@@ -128,7 +128,7 @@ pub(super) async fn likes(
 
 /// Who reposted a post
 ///
-/// Who reposted it last comes first.
+/// The user who reposted it last comes first.
 #[utoipa::path(
     get, path = "/v1/posts/{id}/reposts", tag = "posts", security((), ("bearer" = [])),
     params(("id" = PostId, Path), PageQuery<String>, Seen),
@@ -152,9 +152,9 @@ pub(super) async fn reposts(
     page_of(&request, &page)
 }
 
-/// What a post has said
+/// The history of a post
 ///
-/// Every text that it has had, the present one first.
+/// All texts that the post has had, the current one first.
 #[utoipa::path(
     get, path = "/v1/posts/{id}/history", tag = "posts", security((), ("bearer" = [])),
     params(("id" = PostId, Path), PageQuery<String>, Seen),

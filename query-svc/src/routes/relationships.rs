@@ -1,4 +1,4 @@
-//! `/v1/relationships`: how the caller and others stand.
+//! `/v1/relationships`: how the caller and other users are related.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
@@ -12,21 +12,21 @@ use utoipa::IntoParams;
 use super::documentation::{Failures, Seen};
 use super::{Service, json};
 
-/// More are asked for in several requests.
+/// A client asks for more in several requests.
 const MAX_IDS: usize = 100;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RelationshipsQuery {
-    /// Another user; up to 100 may be given, each as a parameter of its own.
+    /// The id of another user. Up to 100 ids may be sent, each as a parameter of its own.
     #[param(max_items = 100, min_items = 1)]
     id: Vec<UserId>,
 }
 
-/// How the caller and other users stand
+/// How the caller and other users are related
 ///
-/// One for each user that was asked for, in that order, all in one answer; users who are not there are left out.
+/// One relationship for each user in the request, in the same order, all in one answer. Users who do not exist are left out.
 #[utoipa::path(
     get, path = "/v1/relationships", tag = "users", security(("bearer" = [])),
     params(RelationshipsQuery, Seen),
@@ -41,7 +41,7 @@ pub(super) async fn relationships(
     if query.id.len() > MAX_IDS {
         return Err(Problem::malformed_field(
             "id",
-            format!("may be given {MAX_IDS} times at most"),
+            format!("may be given at most {MAX_IDS} times"),
         ));
     }
     let mut others = Vec::with_capacity(query.id.len());

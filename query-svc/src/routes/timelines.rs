@@ -27,7 +27,7 @@ pub(super) async fn home(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (page, owner) = (requested(page)?, caller.sub);
-    // A token that only verifies leaves no trace: its holder is not the owner.
+    // A token that is only for verification leaves no trace: its holder is not the owner.
     let visits = caller.has_scope(SCOPE_USER);
     let page = service
         .ask(token, move |queries, read_model| async move {

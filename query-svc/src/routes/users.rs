@@ -20,7 +20,7 @@ use crate::since::Since;
 )]
 pub(super) async fn user(
     service: Data<Service>,
-    // Nobody needs a token here, but one that is not good is refused everywhere.
+    // Nobody needs a token here, but an invalid one is refused everywhere.
     _: MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
@@ -39,7 +39,7 @@ pub(super) async fn user(
 
 /// What a user has posted and reposted
 ///
-/// Newest first. Posts for followers are there for the user and for who follows the user.
+/// Newest first. Posts for followers are included only if the caller is the user or follows the user.
 #[utoipa::path(
     get, path = "/v1/users/{id}/posts", tag = "users", security((), ("bearer" = [])),
     params(UserPath, PageQuery<String>, Seen),
@@ -65,7 +65,7 @@ pub(super) async fn posts(
 
 /// Who follows a user
 ///
-/// Who followed last comes first.
+/// The user who followed last comes first.
 #[utoipa::path(
     get, path = "/v1/users/{id}/followers", tag = "users", security((), ("bearer" = [])),
     params(UserPath, PageQuery<String>, Seen),
@@ -91,7 +91,7 @@ pub(super) async fn followers(
 
 /// Whom a user follows
 ///
-/// Who was followed last comes first.
+/// The user who was followed last comes first.
 #[utoipa::path(
     get, path = "/v1/users/{id}/following", tag = "users", security((), ("bearer" = [])),
     params(UserPath, PageQuery<String>, Seen),

@@ -12,35 +12,36 @@ use crate::read_model::{ReadError, ReadModel};
 use crate::shown::Candidate;
 use views::{End, Range};
 
-/// As many authors are asked for at once where the range may be long: a server merges a hundred sorted lists well, and
-/// stops at the limit. For many more it takes another plan, which reads all that lies in the range.
+/// How many authors one question names if the range may be long. A server merges a hundred sorted lists well, and stops at
+/// the limit. For many more authors it chooses another plan, which reads everything in the range.
 const CHUNK: usize = 100;
 
-/// As many authors are asked for at once where the range is short, or more, so that all are asked for in [`MOST_QUESTIONS`].
-/// The stand-in for MongoDB compares with each author: of 10,000, chunks of 400 took half as long as chunks of 100, and a third of
-/// chunks of 1,000.
+/// How many authors one question names if the range is short. It may name more, so that [`MOST_QUESTIONS`] are enough for all
+/// authors. The stand-in for MongoDB compares with each author. For 10,000 authors, chunks of 400 took half as long as chunks
+/// of 100, and a third as long as chunks of 1,000.
 const LARGE_CHUNK: usize = 400;
 
-/// For any number of authors, this is as many questions as one step asks.
+/// The most questions that one step asks, for any number of authors.
 const MOST_QUESTIONS: usize = 32;
 
-/// As many chunks of one page are asked for at a time, so that one reader does not take all connections.
+/// How many questions of one page run at a time, so that one reader does not take all connections.
 const AT_ONCE: usize = 4;
 
-/// Beyond so many authors the range is made short.
+/// For more authors than this, the range is made short.
 const FEW: usize = CHUNK * AT_ONCE;
 
-/// What one author writes in a day, for the first guess of how far back a page reaches.
+/// How many posts an author writes in a day. This gives the first guess of how far back a page reaches.
 const POSTS_A_DAY: i64 = 1;
 
-/// A guess that was too short is made so many times longer: what is asked in vain stays small beside what is found.
+/// A guess that was too short is made longer by this factor. So the questions that find too little cost little, compared with
+/// those that find enough.
 const LONGER: i32 = 8;
 
 /// Some authors, whose posts are read from one place on.
 #[derive(Debug)]
 pub(super) struct Authors {
     authors: Vec<UserId>,
-    /// The length of the next range, where there are many of them.
+    /// The length of the next range, if there are many authors.
     span: Option<TimeDelta>,
 }
 
@@ -53,7 +54,7 @@ impl Authors {
         self.authors.is_empty()
     }
 
-    /// What they posted between two places, from one end on.
+    /// What the authors posted between two places, from one end on.
     pub(super) async fn part(
         &mut self,
         read_model: &ReadModel,
@@ -81,7 +82,7 @@ impl Authors {
         Ok(Part { more, ..part })
     }
 
-    /// In chunks, merged.
+    /// Asks for the authors in chunks, and merges the answers.
     async fn between(
         &self,
         read_model: &ReadModel,
@@ -89,7 +90,8 @@ impl Authors {
         range: Range<PostId>,
     ) -> Result<Part<Candidate>, ReadError> {
         let count = range.limit as usize;
-        // Collected: what maps lazily, across an await, is `Send` for one lifetime only, and pages are read in a task.
+        // Collect first. A lazy map that is held across an await is `Send` for one lifetime only, and pages are read in a
+        // task.
         let questions: Vec<_> = self
             .authors
             .chunks(chunk)
@@ -111,7 +113,7 @@ fn large_chunk(authors: usize) -> usize {
     authors.div_ceil(MOST_QUESTIONS).max(LARGE_CHUNK)
 }
 
-/// Twice as long as it takes so many authors to write a page.
+/// Twice the time in which so many authors write a page.
 fn first_guess(authors: usize, count: usize) -> TimeDelta {
     let authors = i64::try_from(authors).unwrap_or(i64::MAX);
     let count = i64::try_from(count).unwrap_or(i64::MAX);
@@ -120,7 +122,8 @@ fn first_guess(authors: usize, count: usize) -> TimeDelta {
     TimeDelta::milliseconds(span.max(1_000))
 }
 
-/// The part of a range that lies at its end and is so long, and where the rest begins; nowhere if that is all of it.
+/// The part of a range that begins at `end` and is `span` long, and the place where the rest begins. None if the part is the
+/// whole range.
 fn shortened(
     above: Cursor,
     below: Cursor,
@@ -141,7 +144,7 @@ fn shortened(
             }
         }
         End::Oldest => match above.to_post().time().checked_add_signed(span) {
-            // Beyond now there may be something soon: no place there was looked at.
+            // New posts may soon appear beyond now, so no place there counts as looked at.
             Some(time) if time < now && floor(time) < below => (above, floor(time), Some(floor(time).below())),
             _ => (above, below, None),
         },
@@ -158,7 +161,7 @@ pub(super) fn range(above: Cursor, below: Cursor, count: usize, end: End) -> Ran
     }
 }
 
-/// What a question for `count` answered, newest first, in the direction in which it was asked.
+/// The answer to a question for `count`, which is newest first, in the direction in which it was asked.
 pub(super) fn in_direction(mut found: Vec<Candidate>, count: usize, end: End) -> Part<Candidate> {
     if end == End::Oldest {
         found.reverse();
@@ -166,9 +169,10 @@ pub(super) fn in_direction(mut found: Vec<Candidate>, count: usize, end: End) ->
     Part::of(found, count, Candidate::place)
 }
 
-/// The first `count` of all, each once.
+/// The first `count` candidates of all parts, each once.
 ///
-/// The first items of a union are among the first items of its parts: nothing is missing up to where the shortest part ends.
+/// The first items of a union are among the first items of its parts. So nothing is missing up to where the shortest part
+/// ends.
 pub(super) fn merged(parts: Vec<Part<Candidate>>, count: usize, end: End) -> Part<Candidate> {
     let ends = parts.iter().filter_map(|part| part.more);
     let mut more = match end {
@@ -214,7 +218,7 @@ mod tests {
     }
 
     proptest! {
-        /// As one list that has all of them, asked for the same.
+        /// The result is what one list that has all of them would have given.
         #[test]
         fn parts_are_merged_into_what_the_whole_list_would_have_given(
             lists in proptest::collection::vec(proptest::collection::btree_set(1_u8.., 0..12), 1..4),
@@ -274,7 +278,7 @@ mod tests {
             let (above, _, more) = shortened(Cursor::BOTTOM, below, span, End::Newest, now);
             steps += 1;
             let Some(more) = more else { break };
-            // What is asked next is below `more`, and this asked for what is above `above`.
+            // The next question asks for what is below `more`. This one asked for what is above `above`.
             assert!(more == above.above() && more < below);
             (below, span) = (more, span * LONGER);
         }

@@ -1,8 +1,8 @@
 //! The home timeline: every post and repost by its owner and by the accounts that the owner follows now.
 //!
-//! Above the floor the entries that were written for the owner are complete, except for large accounts, whose posts
-//! are looked up and merged in. Below the floor the posts of all followees are looked up, without end. What of all this
-//! is shown is decided by the posts, authors and follows as they are when the page is read.
+//! Above the floor, no entry is missing, except for the posts of large accounts. A page finds those when it is read, and
+//! merges them in. Below the floor, a page finds the posts of all followees when it is read (fan-out on read), without end.
+//! The posts, authors and follows at that time decide what is shown.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost};
 use views::{End, Header, RelationId};
 
-/// How a visit is treated.
+/// How visits of owners are handled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HomeSettings {
-    /// A visit is written down if the last one that was is older.
+    /// A visit is recorded if the last recorded visit is older than this.
     pub(crate) note_visit_every: Duration,
-    /// How far above the present the floor of an owner who comes back is put.
+    /// How far above the present time the floor is put when an owner comes back.
     pub(crate) wake_margin: Duration,
 }
 
@@ -34,18 +34,18 @@ pub(crate) struct Home<'a> {
     owner: UserId,
     settings: HomeSettings,
     clock: &'a SharedClock,
-    /// Whether this is the owner, whose visit counts; else somebody looks who must leave no trace.
+    /// Whether the reader is the owner, whose visit counts. Any other reader must leave no trace.
     visits: bool,
     /// What the header said at the last look.
     state: Option<State>,
-    /// The owner and everybody whom the owner follows now; read when a page first reaches below the floor.
+    /// The owner and everybody whom the owner follows now. They are read when a page first reaches below the floor.
     sources: Option<Authors>,
 }
 
-/// What the header says, made ready for reading.
+/// What the header says, prepared for reading.
 #[derive(Debug)]
 struct State {
-    /// Entries are complete above this place. TOP if there are none that count.
+    /// No entry is missing above this place. TOP if no entries count.
     floor: Cursor,
     /// Large accounts that the owner follows now.
     large: Authors,
@@ -71,7 +71,7 @@ impl<'a> Home<'a> {
         }
     }
 
-    /// Writes the visit down, if that is due. That it fails harms nobody: the next visit will be.
+    /// Records the visit, if that is due. A failure does no harm: the next visit will be recorded.
     pub(crate) async fn note_visit(&self) {
         if !self.state.as_ref().is_some_and(|state| state.note_visit) {
             return;
@@ -83,11 +83,11 @@ impl<'a> Home<'a> {
             .await
         {
             self.read_model.metrics.visits_not_noted.inc();
-            tracing::warn!(%error, owner = %self.owner, "a visit could not be written down");
+            tracing::warn!(%error, owner = %self.owner, "a visit could not be recorded");
         }
     }
 
-    /// Reads the first entries between two places, and the header by which they count. An idle owner is woken.
+    /// Reads the first entries between two places, and the header that says whether they count. Wakes an idle owner.
     async fn look(
         &mut self,
         above: Cursor,
@@ -127,10 +127,11 @@ impl<'a> Home<'a> {
         ))
     }
 
-    /// That it fails, or comes too late, harms nobody: the page goes without entries, and the next visit will wake the owner.
+    /// Wakes an idle owner. It does no harm if this fails or comes too late: the page continues without entries, and the next
+    /// visit wakes the owner.
     async fn wake(&self) {
         let timelines = &self.read_model.views.home_timelines;
-        // The time is taken when the write may begin: what came before may have taken as long as the margin.
+        // Take the time when the write may begin. The wait before it may have taken as long as the margin.
         let wake = async {
             timelines
                 .wake(self.owner, self.clock.now(), self.settings.wake_margin)
@@ -147,7 +148,7 @@ impl<'a> Home<'a> {
         header.last_read.is_some_and(|last| self.clock.now() - last < every)
     }
 
-    /// Those of the accounts that the owner follows now. Headers only ever gain names.
+    /// Those of the accounts that the owner follows now. A header never loses a name, so it may name others too.
     async fn followed(&self, accounts: Vec<UserId>) -> Result<Vec<UserId>, ReadError> {
         if accounts.is_empty() {
             return Ok(accounts);
@@ -178,7 +179,7 @@ impl<'a> Home<'a> {
         Ok(merged(vec![entries, by_large], count, end))
     }
 
-    /// What the owner and everybody whom the owner follows has posted, between two places.
+    /// What the owner and everybody whom the owner follows have posted, between two places.
     async fn by_all_sources(
         &mut self,
         between: (Cursor, Cursor),
@@ -216,7 +217,7 @@ impl Listing for Home<'_> {
     }
 
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
-        // The floor only rises: what once lay below it needs no second look.
+        // The floor only rises, so a place that was once below it needs no second look.
         if self.state.is_none() || below > self.floor().above() {
             let entries = self.look(Cursor::BOTTOM, below, count, End::Newest).await?;
             let floor = self.floor();
@@ -240,13 +241,14 @@ impl Listing for Home<'_> {
         }
         let mut part = self.by_all_sources((above, floor.above()), count, End::Oldest).await?;
         if part.more.is_none() && floor < Cursor::TOP {
-            // The look began below the floor; and by the next one the floor may be higher.
+            // This look began below the floor, and the floor may be higher by the next one.
             part.more = Some(floor);
         }
         Ok(part)
     }
 
-    /// Entries don't say by which event; the posts do, and are in memory if they were on a page just now.
+    /// Entries don't contain the position of their event, but posts do. The posts are in memory if a page has just shown
+    /// them.
     async fn appearances(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
         let ids = candidates.iter().map(|it| it.id).collect();
         let positions = self.read_model.positions_of(ids).await?;

@@ -1,4 +1,4 @@
-//! Lists of posts that an index has in their order: one user's, everybody's, and the answers to a post.
+//! Lists of posts that an index has in order: one user's posts, everybody's posts, and the replies to a post.
 
 use model::ids::{PostId, UserId};
 
@@ -17,18 +17,18 @@ pub(crate) enum Which {
     By(UserId),
     /// Public posts and replies of all users, without reposts.
     Public,
-    /// Direct answers to a post.
+    /// Direct replies to a post.
     AnswersTo(PostId),
 }
 
-/// Posts, newest first, as far as the viewer may see them.
+/// The posts that the viewer may see, newest first.
 #[derive(Debug)]
 pub(crate) struct Posts<'a> {
     read_model: &'a ReadModel,
     which: Which,
     viewer: Option<UserId>,
-    /// Whether posts for followers may be among them; looked up with the first candidates, because what is asked before
-    /// the page is begun may be older than what the page takes for known.
+    /// Whether posts for followers may be among them. This is looked up with the first candidates: what is read before the
+    /// page begins may be older than what the page takes for known.
     closed_too: Option<bool>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Posts<'a> {
         }
     }
 
-    /// Who can see none of the posts for followers is served by an index that has none.
+    /// A viewer who can see no posts for followers is served by an index that has none.
     async fn closed_too(&mut self) -> Result<bool, ReadError> {
         if let Some(known) = self.closed_too {
             return Ok(known);
@@ -59,7 +59,7 @@ impl<'a> Posts<'a> {
         Ok(closed_too)
     }
 
-    /// Newest first, from whichever end.
+    /// Reads from either end of the range. The result is newest first.
     async fn read(&mut self, range: Range<PostId>) -> Result<Vec<Candidate>, ReadError> {
         let closed_too = self.closed_too().await?;
         let posts = &self.read_model.views.posts;

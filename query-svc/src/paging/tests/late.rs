@@ -1,5 +1,5 @@
-//! Who polls a list in which items come late: events are committed in another order than that of their ids, the views
-//! handle partitions side by side, and checkpoints come after the rows.
+//! Tests of a client that polls a list in which items arrive late. Events are committed in another order than that of their
+//! ids. The views handle partitions side by side. Checkpoints come after the rows.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,18 +10,18 @@ use super::*;
 
 const PARTITIONS: u8 = 3;
 const OVERLAP: i64 = 10;
-/// Ids are at most so many seconds older than their event's position.
+/// The most seconds by which an id is older than the position of its event.
 const MOST_BEHIND: i64 = 8;
 
-/// An item, and what it takes for it to be shown.
+/// An item, and what decides whether it is shown.
 #[derive(Debug, Clone, Copy)]
 struct Item {
     place: Cursor,
     position: Position,
-    /// As of rows that a scan has written, or a release before positions were stored.
+    /// False for a row that a scan has written, or a release that did not store positions yet.
     position_is_stored: bool,
     author: UserId,
-    /// Of a repost: the place of its original, and whose that is.
+    /// For a repost: the place of its original, and the author of the original.
     original: Option<(Cursor, UserId)>,
     hidden: bool,
 }
@@ -78,7 +78,7 @@ impl World {
         self.queues[usize::from(partition)].push_back(item);
     }
 
-    /// The rows of the next events of a partition.
+    /// Writes the rows of the next events of a partition.
     fn handle(&mut self, partition: u8, count: usize) {
         let partition = usize::from(partition);
         for _ in 0..count {
@@ -166,13 +166,14 @@ impl Listing for &World {
     }
 }
 
-/// A client that polls, and keeps no more than the last `prev`, as text.
+/// A client that polls. It keeps only the last `prev`, as text.
 #[derive(Debug)]
 struct Poller {
     limit: usize,
     budget: Budget,
     since: Option<String>,
-    /// What was got, and whether it may come again: it was not sure then, or later by another reader, that everybody sees it.
+    /// The items that the client has got, and whether each may come again. An item may come again if it was not certain that
+    /// every reader shows it, either when it came or at a later poll of another reader.
     got: BTreeMap<Cursor, (Item, bool)>,
     again: usize,
 }
@@ -188,11 +189,11 @@ impl Poller {
         }
     }
 
-    /// Whether there may be more at once: the page is full, or a look for what came late goes on.
+    /// Polls once. Returns whether there may be more at once: the page is full, or a look for late items continues.
     fn poll(&mut self, world: &World) -> bool {
         let since: Option<Since> = self.since.as_ref().map(|text| text.parse().unwrap());
         let resumed = since.as_ref().and_then(|since| since.seen.as_ref()?.resumed.clone());
-        // What counts is what the views held when the look began, and what they hold where it goes on.
+        // An item is certain if the views held it when the look began, and hold it now, where the look continues.
         let held = resumed.map_or_else(|| world.held(), |resumed| resumed.handled.min(&world.held()));
         let start = since.map_or(Start::Newest, Start::After);
         let arrival = Arrival::Late {
@@ -244,7 +245,7 @@ enum Step {
         seconds: i64,
     },
     Poll,
-    /// By way of a reader that shows the views as they were at the last `CatchUp`, or at the beginning.
+    /// Polls a reader that shows the views as they were at the last `CatchUp`, or at the beginning.
     PollBehind,
     CatchUp,
 }
@@ -264,8 +265,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Every item that appears after the first page is got, in whatever order all this happens, and though some pages are
-    /// made by a reader that is behind; and what comes again was not sure to be seen.
+    /// The client gets every item that appears after the first page, in whatever order all this happens, even if a reader
+    /// that is behind makes some of the pages. An item comes again only if it was not certain that every reader shows it.
     #[test]
     fn who_polls_misses_nothing(
         before in proptest::collection::vec(step(), 0..20),
@@ -277,7 +278,7 @@ proptest! {
         let mut poller = Poller::new(limit, Budget { decided, read: decided * 2, parts: 3 });
         let mut committed: Vec<Item> = Vec::new();
         let mut behind = world.clone();
-        // By way of which reader to poll, if that is to be done.
+        // The reader to poll, if the step is a poll.
         let mut take = |world: &mut World, step: Step| -> Option<World> {
             match step {
                 Step::Commit { partition, behind, repost, hidden, stored } => {
@@ -313,7 +314,7 @@ proptest! {
     }
 }
 
-/// Ten items a second, twenty a page, and a partition whose checkpoint stands.
+/// Ten items a second, twenty on a page, and a partition whose checkpoint stands still.
 #[test]
 fn a_poller_is_up_to_date_at_a_high_rate_while_a_checkpoint_stands() {
     let mut world = World::new();
@@ -339,7 +340,7 @@ fn a_poller_is_up_to_date_at_a_high_rate_while_a_checkpoint_stands() {
     }
     assert_eq!((poller.got.len(), poller.again), (3_000, 0));
     assert!(longest <= 160, "{longest} characters");
-    // What the partition had is late by five minutes, and comes all the same.
+    // The items of that partition are late by five minutes, and they still arrive.
     for _ in 0..50 {
         world.commit(0, MOST_BEHIND, None, (false, true));
     }
@@ -348,7 +349,8 @@ fn a_poller_is_up_to_date_at_a_high_rate_while_a_checkpoint_stands() {
     assert_eq!((poller.got.len(), poller.again), (3_050, 0));
 }
 
-/// Rows are written, and no checkpoint says so: they come again with each look, and keep nobody from what is new.
+/// Rows are written, but no checkpoint covers them. They come again with each look, but they do not keep the client from new
+/// items.
 #[test]
 fn what_comes_again_does_not_fill_every_page() {
     for uncertain in [19, 20, 40, 50] {
@@ -373,7 +375,8 @@ fn what_comes_again_does_not_fill_every_page() {
     }
 }
 
-/// Ten items a second, twice as many places on pages, and a checkpoint that stands: a page reads ten items, and nothing settles.
+/// Ten items a second, twice as many places on pages, and a checkpoint that stands still. A page reads ten items, and nothing
+/// settles.
 #[test]
 fn a_poller_gets_on_though_a_look_takes_many_pages() {
     let mut world = World::new();
@@ -419,7 +422,7 @@ fn prev_is_not_above_what_is_settled() {
         (since.settled, since.seen.unwrap().up_to),
         (settled(&world), *world.rows.keys().next().unwrap())
     );
-    // As time passes, the item settles, and there is no more to be said.
+    // As time passes, the item settles. Then `prev` is only the settled place.
     world.now += 30;
     world.settle();
     let mut poller = Poller::new(3, Budget::PAGE);
