@@ -110,7 +110,7 @@ fn it_installs_on_the_versions_it_is_checked_for_and_on_newer_ones() {
     }
 }
 
-/// The keys that are in the schema, but in none of the values. The opposite needs no test: Helm refuses a default that the schema does not have.
+/// The keys that are in the schema, but in none of the values. The opposite needs no test: Helm refuses a default that is not in it.
 fn undocumented(root: &Value, schema: &Value, values: &[&Value], at: &str) -> Vec<String> {
     // These contain keys of Kubernetes objects, or of the programs' configuration.
     const FREE: [&str; 5] = ["global", "config", "resources", "behavior", "tls"];
