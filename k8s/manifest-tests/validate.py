@@ -1,9 +1,9 @@
-"""Validates objects by the schemas of Kubernetes, strictly: no unknown field passes.
+"""Validates objects strictly against the schemas of Kubernetes: it refuses unknown fields.
 
 validate.py VERSION[,VERSION...] CRD.yaml... < OBJECTS.json
 
-Reads a JSON list of objects. Built-in kinds are judged by the schemas that kubernetes-validate brings, for each version; others by the
-definitions given. Prints a line for each fault, and ends with 1 if there is one.
+Reads a JSON list of objects. It checks built-in kinds against the schemas that come with kubernetes-validate, for each version, and other
+kinds against the given CustomResourceDefinitions. Prints one line for each fault. The exit code is 1 if there is a fault.
 """
 
 import copy
@@ -18,7 +18,7 @@ import yaml
 
 
 def built_in(version):
-    """A function from an object to its validator, or None if the version does not know its kind."""
+    """Returns a function that gives the validator of an object, or None if this version does not know its kind."""
     directory = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}-local-strict"
     assert directory.is_dir(), f"kubernetes-validate does not know Kubernetes {version}"
     definitions = json.loads((directory / "_definitions.json").read_text())
@@ -41,7 +41,7 @@ def built_in(version):
 
 
 def strict(schema):
-    """A structural schema as JSON Schema that refuses what the API server would silently drop."""
+    """Converts a structural schema to a JSON Schema that refuses fields that the API server would silently drop."""
     if isinstance(schema, list):
         return [strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -51,14 +51,14 @@ def strict(schema):
     if schema.pop("x-kubernetes-int-or-string", False):
         schema.pop("type", None)
     if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
-        # Of `oneOf` and its like, the parts name properties too, and not all of them.
+        # The parts of `oneOf` and similar keywords also have properties, but not all of them; these parts stay open.
         if schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
     return schema
 
 
 def custom(paths):
-    """Validators by (group/version, kind)."""
+    """Returns the validators by (group/version, kind)."""
     known = {}
     for path in paths:
         with open(path) as file:
@@ -83,7 +83,7 @@ def main():
             validator = crds.get((item["apiVersion"], item["kind"])) or validator_of(item)
             title = f"{item['kind']}/{item['metadata']['name']}"
             if validator is None:
-                print(f"{title}: Kubernetes {version} and the definitions given know no {item['apiVersion']} {item['kind']}")
+                print(f"{title}: Kubernetes {version} and the given definitions do not know {item['apiVersion']} {item['kind']}")
                 faults += 1
                 continue
             for error in validator.iter_errors(item):

@@ -1,7 +1,7 @@
-{{/* From values to the environment variables that the programs read. */}}
+{{/* The environment variables of the programs, made from the values. */}}
 
 {{/*
-The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes first, so that `config` can decide otherwise.
+The map MICROBLOG__SECTION__KEY: text, as YAML. The chart's own settings come first, so that `config` can override them.
 */}}
 {{- define "microblog.environment" -}}
 {{- $environment := dict
@@ -10,7 +10,7 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes fir
       "MICROBLOG__PROJECTOR__LISTEN" "0.0.0.0:8083"
       "MICROBLOG__OPERATOR__LISTEN" "0.0.0.0:8084" -}}
 {{- if .Values.operator.enabled -}}
-{{- /* A Job of the operator's does the rebuilding, with memory of its own. */ -}}
+{{- /* The operator's Job does the rebuild, with its own memory. */ -}}
 {{- $_ := set $environment "MICROBLOG__REBUILD__HOSTED" "false" -}}
 {{- end -}}
 {{- range $section, $keys := .Values.config -}}
@@ -21,7 +21,7 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes fir
 {{- $_ := set $environment (printf "%s__%s" $name (upper $inner)) (include "microblog.text" $innerValue) -}}
 {{- end -}}
 {{- else if kindIs "invalid" $value -}}
-{{- /* null: leave it to the program. */ -}}
+{{- /* null means the program's own default. */ -}}
 {{- $_ := unset $environment $name -}}
 {{- else -}}
 {{- $_ := set $environment $name (include "microblog.text" $value) -}}
@@ -31,7 +31,7 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes fir
 {{- toYaml $environment }}
 {{- end }}
 
-{{/* A value as the programs read it: lists with commas, and whole numbers without an exponent. */}}
+{{/* A value in the form that the programs read: lists separated by commas, whole numbers without an exponent. */}}
 {{- define "microblog.text" -}}
 {{- if kindIs "slice" . -}}
 {{- join "," . }}
@@ -42,7 +42,7 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes fir
 {{- end }}
 {{- end }}
 
-{{/* Where the database is. */}}
+{{/* The address of the database. */}}
 {{- define "microblog.mongodbEnv" -}}
 - name: MICROBLOG__MONGODB__URI
   valueFrom:
@@ -57,7 +57,7 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. What the chart decides comes fir
       optional: true
 {{- end }}
 
-{{/* Whose signatures are good. A former key stays among them until its last token has ended. */}}
+{{/* The public keys that are accepted. After a rotation, the old key stays in the list until its last token has expired. */}}
 {{- define "microblog.publicKeysEnv" -}}
 - name: MICROBLOG__AUTH__PUBLIC_KEYS
   valueFrom:

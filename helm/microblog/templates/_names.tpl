@@ -4,7 +4,10 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's name, with the chart's where it does not hold it. 40 characters, so that a component's name can follow. */}}
+{{/*
+The release's name, followed by the chart's name unless the release's name contains it. At most 40 characters, so that a component's name
+can follow.
+*/}}
 {{- define "microblog.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
@@ -18,7 +21,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What a selector names: never changes. Called with (list $ "component"). */}}
+{{/* The labels of selectors, which must never change. Called with (list $ "component"). */}}
 {{- define "microblog.selectorLabels" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: {{ include "microblog.name" $root }}
@@ -27,7 +30,8 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
 {{/*
-The labels of pods: no versions, so that a new version of the chart rolls only the pods that it changes. Called with (list $ "component").
+The labels of pods. They contain no version, so that a new version of the chart rolls only the pods that it changes. Called with
+(list $ "component").
 */}}
 {{- define "microblog.podLabels" -}}
 {{ include "microblog.selectorLabels" . }}
@@ -37,7 +41,7 @@ app.kubernetes.io/part-of: microblog
 {{- end }}
 {{- end }}
 
-{{/* The labels of every object. Called with (list $ "component"). */}}
+{{/* The labels of all objects. Called with (list $ "component"). */}}
 {{- define "microblog.labels" -}}
 {{- $root := index . 0 -}}
 {{ include "microblog.selectorLabels" . }}

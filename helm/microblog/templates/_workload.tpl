@@ -1,6 +1,6 @@
-{{/* What the four Deployments, the Jobs and the smoke test have in common. */}}
+{{/* Templates that the four Deployments, the rebuild's Job and the smoke test share. */}}
 
-{{/* The restricted Pod Security Standard, for a pod. */}}
+{{/* What the restricted Pod Security Standard requires of a pod. */}}
 {{- define "microblog.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -10,7 +10,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* The same, for a container; and a file system that nobody writes to. */}}
+{{/* The same for a container, and a read-only root file system. */}}
 {{- define "microblog.securityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -19,8 +19,8 @@ capabilities:
 {{- end }}
 
 {{/*
-The values of a workload: `defaults`, and over them its own, as YAML. Called with (list $ "component"). A release that was upgraded by
-`helm upgrade --reuse-values` has no `defaults`, but all keys in each workload.
+The values of a workload, as YAML: its own values override `defaults`. Called with (list $ "component"). After
+`helm upgrade --reuse-values`, a release may have no `defaults`; then each workload has all keys itself.
 */}}
 {{- define "microblog.values" -}}
 {{- $values := dict -}}
@@ -31,7 +31,8 @@ The values of a workload: `defaults`, and over them its own, as YAML. Called wit
 {{- end }}
 
 {{/*
-Writes one map over another, as Helm does it with files of values. mergeOverwrite would not remove what is null. Called with (list $into $from).
+Merges one map into another, as Helm merges values files. The function mergeOverwrite is not used, because it does not remove keys that are
+null. Called with (list $into $from).
 */}}
 {{- define "microblog.override" -}}
 {{- $into := index . 0 -}}
@@ -48,7 +49,7 @@ Writes one map over another, as Helm does it with files of values. mergeOverwrit
 {{- end -}}
 {{- end }}
 
-{{/* Over nodes and zones, each version for itself. Called with (list $ "component" $values). */}}
+{{/* Spreads the pods over nodes and zones, each version of a Deployment separately. Called with (list $ "component" $values). */}}
 {{- define "microblog.topologySpread" -}}
 {{- $root := index . 0 }}
 {{- $component := index . 1 }}
@@ -67,13 +68,13 @@ Writes one map over another, as Helm does it with files of values. mergeOverwrit
 {{/*
 A Deployment. Called with a dict:
   root       the chart's context
-  component  command, query, projector or operator: also the key of its values
+  component  command, query, projector or operator; also the key of its values
   program    the name of its image
-  port       where it answers
-  scaler     the key of its values that may leave the number of replicas to something else (optional)
-  token      whether it speaks to the API server
-  volumes    volumes and mounts (optional): a map with both
-  annotations  of the pods, beside those of the values (optional)
+  port       the port on which it listens
+  scaler     the key of the autoscaler in its values; an enabled autoscaler sets the number of replicas (optional)
+  token      whether the pods get a token for the API server
+  volumes    a map with volumes and mounts (optional)
+  annotations  annotations of the pods, in addition to those from the values (optional)
 */}}
 {{- define "microblog.deployment" -}}
 {{- $root := .root -}}
@@ -101,7 +102,7 @@ spec:
   {{- end }}
   revisionHistoryLimit: 3
   minReadySeconds: {{ $values.minReadySeconds }}
-  # A new pod is ready before an old one goes: nothing is refused during an update, not even with one replica.
+  # A new pod is ready before an old pod stops. So a rolling update refuses no request, even with one replica.
   strategy:
     type: RollingUpdate
     rollingUpdate:
@@ -118,7 +119,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       annotations:
-        {{- /* A changed ConfigMap or address rolls the pods. */}}
+        {{- /* A change of the ConfigMap or of an address rolls the pods. */}}
         checksum/config: {{ include "microblog.environment" $root | sha256sum }}
         checksum/secrets: {{ include "microblog.secretsChecksum" $root }}
         {{- with .annotations }}
@@ -131,7 +132,7 @@ spec:
       serviceAccountName: {{ $fullname }}-{{ $component }}
       automountServiceAccountToken: {{ .token }}
       enableServiceLinks: false
-      # Longer than shutdown.drain_delay (5 s) and shutdown.grace (20 s) together: the program ends by itself.
+      # Longer than shutdown.drain_delay (5 s) and shutdown.grace (20 s) together, so that the program ends before Kubernetes kills it.
       terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
       {{- with $root.Values.imagePullSecrets }}
       imagePullSecrets:
@@ -158,7 +159,8 @@ spec:
             {{- with $values.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-          # The process answers /livez as soon as it listens, and whatever its database does: restarting would not mend that.
+          # The process answers /livez as soon as it listens. The answer does not depend on the database, because a restart of the pod would
+          # not repair the database.
           startupProbe:
             httpGet:
               path: /livez
@@ -166,7 +168,7 @@ spec:
             periodSeconds: 2
             timeoutSeconds: 2
             failureThreshold: 60
-          # Patient: a process that has too much to do answers late, and a restart would give the others more.
+          # The limits are generous. An overloaded process answers late, and a restart would move its load to the other pods.
           livenessProbe:
             httpGet:
               path: /livez
@@ -174,8 +176,8 @@ spec:
             periodSeconds: 10
             timeoutSeconds: 10
             failureThreshold: 6
-          # Asking the database may take 3 s (http.check_timeout). All pods ask the same one: they are not taken out for a short outage, which
-          # would last longer for it.
+          # The check of the database may take 3 s (http.check_timeout). All pods use the same database. A short outage of it must not make
+          # all pods unready, because the outage would then last longer for clients.
           readinessProbe:
             httpGet:
               path: /readyz
@@ -214,8 +216,9 @@ spec:
 {{- end }}
 
 {{/*
-The addresses that the values hold, and what is in Secrets of the user's own, as far as the cluster can be asked (not by helm template or
-GitOps). Generated passwords and keys are no part of it: they never change, and before the first release they are not there.
+The checksum of the addresses in the values and of the content of the user's own Secrets. The content is only known if Helm can read the
+cluster (`helm template` and GitOps tools can't). Generated passwords and keys are not included: they never change, and they do not exist
+before the first release.
 */}}
 {{- define "microblog.secretsChecksum" -}}
 {{- $mongodb := .Values.mongodb -}}
@@ -228,7 +231,7 @@ GitOps). Generated passwords and keys are no part of it: they never change, and 
 {{- $known | toJson | sha256sum }}
 {{- end }}
 
-{{/* What the database's certificate is checked with, and who we are: a map of volumes and mounts, as YAML. */}}
+{{/* The CA of the database's certificate, and the client's own certificate: a map of volumes and mounts, as YAML. */}}
 {{- define "microblog.mongodbTls" -}}
 {{- $sources := list -}}
 {{- with .Values.mongodb.tls.caSecret -}}
@@ -242,7 +245,7 @@ GitOps). Generated passwords and keys are no part of it: they never change, and 
 volumes:
   - name: mongodb-tls
     projected:
-      # For the group that the pod runs as, and for nobody else.
+      # Only the pod's group (fsGroup) can read the files.
       defaultMode: 0440
       sources:
         {{- toYaml . | nindent 8 }}

@@ -1,4 +1,4 @@
-//! What checks of the Kubernetes manifests are made of: rendering them, reading them, and judging what NetworkPolicies allow.
+//! Parts for the checks of the Kubernetes manifests: they render and read the manifests, and judge what NetworkPolicies allow.
 
 pub mod manifests;
 pub mod network;

@@ -1,16 +1,16 @@
-//! Rendered manifests, and what can be found in them.
+//! Rendered manifests, and functions that find objects in them.
 
 use serde_json::Value;
 
-/// Objects of Kubernetes, in the order in which they were rendered.
+/// Kubernetes objects, in the order in which they were rendered.
 #[derive(Debug, Clone)]
 pub struct Manifests(Vec<Value>);
 
 impl Manifests {
-    /// From documents of YAML; empty ones are left out.
+    /// Parses YAML documents, and leaves out empty ones.
     ///
     /// # Errors
-    /// When a document is no YAML.
+    /// If a document is not YAML.
     pub fn parse(yaml: &str) -> Result<Self, serde_saphyr::Error> {
         let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
         Ok(Self(
@@ -31,7 +31,7 @@ impl Manifests {
             .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
 
-    /// The same with what is rendered into a ConfigMap for the operator: the Job of a rebuild.
+    /// These manifests, and the Job of a rebuild, whose template is in a ConfigMap for the operator.
     #[must_use]
     pub fn with_nested(mut self) -> Self {
         let nested: Vec<Value> = self
@@ -39,7 +39,7 @@ impl Manifests {
             .filter_map(|object| Some((object, object["data"]["rebuild-job.yaml"].as_str()?)))
             .map(|(object, yaml)| {
                 let mut job: Value = serde_saphyr::from_str(yaml).expect("the Job of a rebuild is YAML");
-                // The operator says these.
+                // The operator sets the name and the namespace.
                 job["metadata"]["name"] = "views-rebuild-2".into();
                 job["metadata"]["namespace"] = object["metadata"]["namespace"].clone();
                 job
@@ -49,7 +49,7 @@ impl Manifests {
         self
     }
 
-    /// Every pod that these objects make: of which object, with which labels and annotations, and what it is.
+    /// All pods that these objects create: the owner, the metadata and the spec of each.
     pub fn pods(&self) -> impl Iterator<Item = Pod<'_>> {
         self.iter().filter_map(|object| {
             let template = match object["kind"].as_str()? {
@@ -66,7 +66,7 @@ impl Manifests {
     }
 }
 
-/// A pod as something that makes it describes it.
+/// A pod, as the object that creates it describes it.
 #[derive(Debug, Clone)]
 pub struct Pod<'a> {
     pub owner: String,

@@ -1,8 +1,7 @@
-//! What NetworkPolicies allow, by the rules of `networking.k8s.io/v1`: a pod that no policy selects may do everything in that direction; one
-//! that is selected may do what any of the policies that select it says.
+//! Judges what NetworkPolicies allow, by the rules of `networking.k8s.io/v1`. If no policy selects a pod in a direction, all traffic in
+//! that direction is allowed. Otherwise, the traffic is allowed if any of the policies that select the pod allows it.
 //!
-//! Policies are judged as they are written, wherever they come from: rendered, or listed from a cluster; and so are flows, declared in a
-//! test or observed.
+//! The policies may be rendered, or listed from a cluster. The flows may be declared in a test, or observed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,11 +11,11 @@ use serde_json::Value;
 
 pub type Labels = BTreeMap<String, String>;
 
-/// Who speaks, or is spoken to.
+/// One end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
     Pod(Pod),
-    /// Whatever is no pod of the cluster: a client, a database elsewhere, the API server.
+    /// Everything that is not a pod of the cluster: a client, an external database, the API server.
     Address(IpAddr),
 }
 
@@ -25,12 +24,12 @@ pub struct Pod {
     pub namespace: String,
     pub namespace_labels: Labels,
     pub labels: Labels,
-    /// Where it is known: peers may be given as blocks of addresses.
+    /// The address, if it is known. A policy may give its peers as IP blocks.
     pub address: Option<IpAddr>,
 }
 
 impl Pod {
-    /// A pod in a namespace that has only the label that Kubernetes gives it.
+    /// A pod in a namespace with only the label that Kubernetes itself sets.
     pub fn new<'a>(namespace: &str, labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let text = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         Self {
@@ -52,7 +51,7 @@ pub enum Protocol {
     Sctp,
 }
 
-/// The first packet of a connection. The port is the pod's, not the Service's: policies are enforced behind Services.
+/// The first packet of a connection. The port is the pod's port, not the Service's, because policies are enforced behind Services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     pub from: Peer,
@@ -64,7 +63,7 @@ pub struct Flow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Allowed,
-    /// The policies that select the pod in that direction, none of which allows it.
+    /// The policies that select the pod in this direction. None of them allows the flow.
     Denied {
         direction: Direction,
         by: Vec<String>,
@@ -77,15 +76,15 @@ pub enum Direction {
     Egress,
 }
 
-/// NetworkPolicies. A field that this module does not know is refused, not ignored.
+/// NetworkPolicies. This module refuses fields that it does not know; it does not ignore them.
 #[derive(Debug, Clone)]
 pub struct Policies(Vec<Policy>);
 
 impl Policies {
-    /// From objects; those of other kinds are left out.
+    /// Takes the policies from a list of objects, and leaves out objects of other kinds.
     ///
     /// # Errors
-    /// When a policy has a field that is not known here.
+    /// If a policy has a field that this module does not know.
     pub fn parse<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Result<Self, serde_json::Error> {
         let policies = objects.into_iter().filter(|object| object["kind"] == "NetworkPolicy");
         policies
@@ -143,10 +142,10 @@ struct Spec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
-    /// Nobody named: everybody.
+    /// An empty list means all peers.
     #[serde(default, alias = "from", alias = "to")]
     peers: Vec<PeerRule>,
-    /// No port named: every port.
+    /// An empty list means all ports.
     #[serde(default)]
     ports: Vec<PortRule>,
 }
@@ -167,7 +166,7 @@ struct Block {
     except: Vec<Cidr>,
 }
 
-/// By number. A port's name would need the containers of the pod: ours have numbers.
+/// Ports by number. A named port could only be resolved with the containers of the pod, and our policies use numbers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PortRule {
@@ -270,7 +269,7 @@ impl PortRule {
 }
 
 impl Selector {
-    /// An empty one matches everything.
+    /// An empty selector matches everything.
     fn matches(&self, labels: &Labels) -> bool {
         self.match_labels
             .iter()
@@ -311,7 +310,7 @@ impl TryFrom<String> for Cidr {
             let longest = if network.is_ipv4() { 32 } else { 128 };
             (prefix <= longest).then_some(Self { network, prefix })
         });
-        parsed.ok_or_else(|| format!("{text:?} is no block of addresses"))
+        parsed.ok_or_else(|| format!("{text:?} is not an IP block"))
     }
 }
 

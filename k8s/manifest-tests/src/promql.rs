@@ -1,10 +1,10 @@
-//! Which metrics an expression of PromQL names, and by which labels it chooses and groups them.
+//! Finds the metrics that a PromQL expression names, and the labels by which it selects them.
 
-/// A metric that an expression names.
+/// A metric in an expression.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Selector {
     pub metric: String,
-    /// The labels between its braces.
+    /// The labels between the braces.
     pub labels: Vec<String>,
 }
 
@@ -23,7 +23,7 @@ const KEYWORDS: [&str; 12] = [
     "atan2",
 ];
 
-/// The selectors of an expression that promtool has found to be right.
+/// The selectors of an expression. promtool has checked that the expression is correct.
 pub fn selectors(expression: &str) -> Vec<Selector> {
     let mut found = Vec::new();
     let mut rest = expression;
@@ -33,12 +33,12 @@ pub fn selectors(expression: &str) -> Vec<Selector> {
             rest = after;
             let next = rest.trim_start();
             match word {
-                // The list of labels behind it names no metric.
+                // The list of labels after this word contains no metric.
                 "by" | "without" | "on" | "ignoring" | "group_left" | "group_right" if next.starts_with('(') => {
                     rest = skip_to(next, ')');
                 }
                 word if KEYWORDS.contains(&word) || next.starts_with('(') => {}
-                // An aggregation that says first how it groups: sum by (job) (…).
+                // An aggregation whose grouping comes first: sum by (job) (…).
                 _ if ["by", "without"].contains(&split_word(next).0) => {}
                 metric => {
                     let labels = if next.starts_with('{') {
@@ -58,7 +58,7 @@ pub fn selectors(expression: &str) -> Vec<Selector> {
         } else if first == '[' {
             rest = skip_to(rest, ']');
         } else if first.is_ascii_digit() {
-            // A number or a duration, as in 15m.
+            // A number, or a duration such as 15m.
             rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.');
         } else {
             rest = &rest[first.len_utf8()..];
@@ -74,7 +74,7 @@ fn split_word(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// What follows the closing character; one inside of quotes closes nothing.
+/// The text after the closing character. A closing character inside quotes does not count.
 fn skip_to(text: &str, closing: char) -> &str {
     let mut quoted = false;
     for (at, c) in text.char_indices() {
@@ -87,7 +87,7 @@ fn skip_to(text: &str, closing: char) -> &str {
     ""
 }
 
-/// The names before the operators, in what stands between braces.
+/// The label names in the text between braces: the words before the operators.
 fn labels(mut text: &str) -> Vec<String> {
     let mut found = Vec::new();
     loop {
@@ -97,7 +97,7 @@ fn labels(mut text: &str) -> Vec<String> {
         }
         let (name, after) = split_word(text);
         found.push(name.to_owned());
-        // A value holds no quotes here.
+        // Values in our expressions contain no quotes.
         let Some((_, value)) = after.split_once('"') else {
             return found;
         };

@@ -10,18 +10,19 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::manifests::Manifests;
 
-/// The namespace and the name that everything is rendered with: those of the kustomizations.
+/// The namespace and the release name for all rendered manifests. The kustomizations use the same.
 pub const NAMESPACE: &str = "microblog";
 pub const RELEASE: &str = "microblog";
 
-/// The oldest and the newest Kubernetes that is supported; `kubeVersion` in Chart.yaml says the same.
+/// The oldest and the newest Kubernetes version that is supported. `kubeVersion` in Chart.yaml has the oldest, too.
 pub const OLDEST_KUBERNETES: &str = "1.32.0";
 pub const NEWEST_KUBERNETES: &str = "1.37.0";
 
-/// The repository that the working directory is in: not where this was compiled, which may be another clone with the same build cache.
+/// The repository that contains the working directory. This is not always the clone where this code was compiled, because clones can share
+/// a build cache.
 ///
 /// # Panics
-/// Outside of it.
+/// If the working directory is not in the repository.
 pub fn repository() -> PathBuf {
     let here = env::current_dir().expect("there is a working directory");
     let repository = here
@@ -36,10 +37,10 @@ pub fn chart() -> PathBuf {
     repository().join("helm/microblog")
 }
 
-/// A tool by its variable in `.ci/versions`.
+/// The path of a tool, by its variable in `.ci/versions`.
 ///
 /// # Panics
-/// When it is not installed.
+/// If the tool is not installed.
 pub fn tool(variable: &str) -> PathBuf {
     let output = Command::new("sh")
         .args(["-c", &format!(". .ci/versions; printf %s \"${variable}\"")])
@@ -55,7 +56,7 @@ pub fn tool(variable: &str) -> PathBuf {
     path
 }
 
-/// What a tool printed, and whether it was content.
+/// What a tool printed, and whether it succeeded.
 #[derive(Debug)]
 pub struct Ran {
     pub success: bool,
@@ -64,10 +65,10 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// What it printed.
+    /// The standard output of the tool.
     ///
     /// # Panics
-    /// When it failed.
+    /// If the tool failed.
     #[track_caller]
     pub fn succeeded(self) -> String {
         assert!(self.success, "{self}");
@@ -81,10 +82,10 @@ impl fmt::Display for Ran {
     }
 }
 
-/// Runs a tool to its end.
+/// Runs a tool, and waits until it ends.
 ///
 /// # Panics
-/// When it can't be started.
+/// If the tool can't be started.
 pub fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
     let program = program.as_ref();
     let output = Command::new(program)
@@ -100,7 +101,7 @@ pub fn run(program: impl AsRef<Path>, arguments: impl IntoIterator<Item = impl A
     }
 }
 
-/// Values that the chart is rendered with: a name and files, later ones before earlier ones.
+/// Values for rendering the chart: a name and a list of files. Later files override earlier ones.
 #[derive(Debug, Clone)]
 pub struct Values {
     pub name: String,
@@ -108,7 +109,7 @@ pub struct Values {
 }
 
 impl Values {
-    /// One of `helm/microblog/ci`.
+    /// An example from `helm/microblog/ci`.
     pub fn example(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -116,7 +117,7 @@ impl Values {
         }
     }
 
-    /// All of `helm/microblog/ci`, and what the tests on a real cluster install.
+    /// All examples from `helm/microblog/ci`, and the values of the tests on a real cluster.
     pub fn all() -> Vec<Self> {
         let directory = chart().join("ci");
         let mut all: Vec<Self> = std::fs::read_dir(&directory)
@@ -135,12 +136,12 @@ impl Values {
         all
     }
 
-    /// `--values FILE` for each.
+    /// `--values=FILE` for each file.
     pub fn arguments(&self) -> impl Iterator<Item = String> {
         self.files.iter().map(|file| format!("--values={}", file.display()))
     }
 
-    /// `helm template`, with further arguments.
+    /// Runs `helm template` with these values and additional arguments.
     pub fn template(&self, further: &[&str]) -> Ran {
         let chart = chart();
         let fixed = [
@@ -151,7 +152,7 @@ impl Values {
             NAMESPACE,
         ]
         .map(str::to_owned);
-        // Helm built without its release process believes in an ancient Kubernetes.
+        // A Helm that was not built by its release process assumes a very old Kubernetes version.
         let version = format!("--kube-version={NEWEST_KUBERNETES}");
         let further = further.iter().copied().map(str::to_owned);
         run(
@@ -164,14 +165,14 @@ impl Values {
         )
     }
 
-    /// Everything that the chart renders with these values; once for a whole run of tests.
+    /// Renders the chart with these values, only once for a whole run of tests.
     ///
     /// # Panics
-    /// When it can't be rendered.
+    /// If rendering fails.
     #[track_caller]
     pub fn render(&self) -> Manifests {
         static RENDERED: Mutex<BTreeMap<String, Manifests>> = Mutex::new(BTreeMap::new());
-        // A test that panicked while it held this has left nothing half done.
+        // If a test panicked while it held this lock, the map is still consistent.
         let known = || RENDERED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(rendered) = known().get(&self.name) {
             return rendered.clone();
@@ -181,10 +182,10 @@ impl Values {
         rendered
     }
 
-    /// The same, with what is random made anew.
+    /// Renders the chart again, with new random values.
     ///
     /// # Panics
-    /// When it can't be rendered.
+    /// If rendering fails.
     #[track_caller]
     pub fn render_anew(&self) -> Manifests {
         Manifests::parse(&self.template(&[]).succeeded()).expect("Helm renders YAML")

@@ -1,4 +1,4 @@
-//! The chart by itself: what it accepts, what it refuses, and that what is generated is what is committed.
+//! Tests of the chart itself: what it accepts, what it refuses, and that the generated files are up to date.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::rendered;
 
-/// The sections of the values that `defaults` is for.
+/// The sections of the values to which `defaults` applies.
 const WORKLOADS: [&str; 4] = ["command", "query", "projector", "operator"];
 
 fn default_values() -> Value {
@@ -45,7 +45,7 @@ fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
         operator.projection.generation=0 -> '/operator/projection/generation': minimum: got 0, want 1
         query.service.trafficDistribution=PreferTuesday -> '/query/service/trafficDistribution': value must be one of
         defaults.nodeSelectr.disk=fast -> '/defaults': additional properties 'nodeSelectr' not allowed";
-    // Each workload refuses what only others have. Nobody but Prometheus calls the last two.
+    // Each workload refuses keys that only others have. Only Prometheus calls the Services of projector and operator.
     const OTHERS: &str = "
         defaults.replicas=3 query.keda.enabled=true projector.autoscaling.enabled=true operator.keda.enabled=true
         projector.service.trafficDistribution=PreferSameNode operator.service.trafficDistribution=PreferSameNode";
@@ -68,8 +68,8 @@ fn a_release_without_a_database_is_refused() {
     assert!(refused.stderr.contains("where is the database?"), "{}", refused.stderr);
 }
 
-/// What a manifest names, each `helm upgrade`, `helm rollback`, `kubectl apply` and GitOps controller sets again: whoever patches the projection
-/// as docs/KUBERNETES.md says would lose the patch, or Helm 4 would find a conflict.
+/// `helm upgrade`, `helm rollback`, `kubectl apply` and GitOps controllers set all keys in a manifest again. So a user who patches the
+/// Projection, as docs/KUBERNETES.md says, would lose the patch, or Helm 4 would report a conflict.
 #[test]
 fn generation_and_pause_are_in_the_manifests_only_if_they_are_set() {
     let spec = |set: &[&str]| {
@@ -89,7 +89,7 @@ fn generation_and_pause_are_in_the_manifests_only_if_they_are_set() {
     let base = fs::read_to_string(repository().join("k8s/base/operator.yaml")).unwrap();
     let base = Manifests::parse(&base).unwrap();
     assert_eq!(base.find("Projection", "views").unwrap()["spec"], json!({}));
-    // Nor does the definition refuse a generation that is lower than the one before.
+    // The CustomResourceDefinition does not refuse a generation that is lower than the previous one either.
     let definition = fs::read_to_string(chart().join("crds/projections.yaml")).unwrap();
     assert!(!definition.contains("oldSelf"), "{definition}");
 }
@@ -100,7 +100,7 @@ fn it_installs_on_the_versions_it_is_checked_for_and_on_newer_ones() {
     for (version, accepted) in [
         (format!("1.{}.9", minor(OLDEST_KUBERNETES) - 1), false),
         (OLDEST_KUBERNETES.to_owned(), true),
-        // As Amazon and others write theirs.
+        // Amazon and others write their versions like this.
         (format!("1.{}.4-eks-1", minor(NEWEST_KUBERNETES)), true),
         // An upper bound would block the upgrade of a cluster.
         (format!("1.{}.0", minor(NEWEST_KUBERNETES) + 1), true),
@@ -110,14 +110,14 @@ fn it_installs_on_the_versions_it_is_checked_for_and_on_newer_ones() {
     }
 }
 
-/// The keys that a schema knows and none of the values has. The other way round, Helm refuses a default that the schema does not know.
+/// The keys that are in the schema, but in none of the values. The opposite needs no test: Helm refuses a default that is not in it.
 fn undocumented(root: &Value, schema: &Value, values: &[&Value], at: &str) -> Vec<String> {
-    // Keys of Kubernetes' own objects, and of the programs' configuration.
+    // These contain keys of Kubernetes objects, or of the programs' configuration.
     const FREE: [&str; 5] = ["global", "config", "resources", "behavior", "tls"];
     let schema = match schema["$ref"].as_str() {
         Some(reference) => root
             .pointer(reference.trim_start_matches('#'))
-            .expect("a reference leads somewhere"),
+            .expect("a reference has a target"),
         None => schema,
     };
     let properties = schema["properties"].as_object().into_iter().flatten();
@@ -141,7 +141,7 @@ fn the_schema_and_the_values_have_the_same_keys() {
     let schema = fs::read_to_string(chart().join("values.schema.json")).unwrap();
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let mut missing = undocumented(&schema, &schema, &[&values], "");
-    // No workload repeats what `defaults` has.
+    // Workloads do not repeat the keys of `defaults`.
     let workloads: Vec<&Value> = WORKLOADS
         .iter()
         .map(|name| &values[name])
@@ -199,7 +199,7 @@ fn a_workload_overrides_what_all_have_in_common() {
     assert_eq!(spec("command")["minReadySeconds"], 0);
     assert!(find("PodDisruptionBudget", "command").is_none());
     assert!(find("HorizontalPodAutoscaler", "command").is_none());
-    // Whoever scales decides about the number of pods, and the projector has no such autoscaler.
+    // An autoscaler sets the number of pods; the projector does not have this autoscaler.
     assert_eq!(spec("command")["replicas"], 1);
     assert!(spec("query")["replicas"].is_null());
     assert_eq!(spec("projector")["replicas"], 1);
@@ -219,7 +219,8 @@ fn a_workload_overrides_what_all_have_in_common() {
     assert_eq!(last_variable("operator"), "A");
 }
 
-/// `helm upgrade --reuse-values` takes the place of values.yaml by what the release before was made of: every key in each workload, no defaults.
+/// `helm upgrade --reuse-values` replaces values.yaml by the values of the previous release. In these, each workload has all keys,
+/// and there is no `defaults`.
 #[test]
 fn the_values_of_a_release_before_there_were_defaults_render_the_same() {
     let mut reused = json!({ "defaults": null });
@@ -263,7 +264,7 @@ fn the_readme_is_generated_from_the_values() {
 fn nothing_is_rendered_twice() {
     for values in Values::all() {
         let mut seen = BTreeSet::new();
-        // A hook may stand in the place of an object that it lets go first.
+        // A hook may have the same name as the object that it deletes first.
         let is_hook = |object: &&Value| object["metadata"]["annotations"]["helm.sh/hook"].is_string();
         for object in values.render().iter().filter(|object| !is_hook(object)) {
             assert!(seen.insert(title(object)), "{}: {}", values.name, title(object));
@@ -294,7 +295,7 @@ fn keys_and_passwords_are_generated_and_fit_together() {
     let password = secret(&one, "microblog-mongodb", "password");
     let expected = format!("mongodb://microblog:{password}@microblog-mongodb:27017/");
     assert!(uri.starts_with(&expected), "{uri}");
-    // Whoever rolls pods by their secrets would do so at each upgrade.
+    // If the annotations depended on the random secrets, each upgrade would roll the pods.
     for (one, other) in one.pods().zip(other.pods()) {
         assert_eq!(
             one.metadata["annotations"], other.metadata["annotations"],

@@ -1,15 +1,15 @@
-//! What checkov thinks of the manifests. What it is not to say is here, each with the reason.
+//! Checks the manifests with checkov. The exceptions are listed here, each with its reason.
 
 use std::fs;
 
 use manifest_tests::render::{Values, run, tool};
 use serde_json::Value;
 
-/// A check that is not to speak about some objects: those whose example and name contain a text.
+/// A check that some objects may fail: those whose file and name contain the text `on`.
 struct Exception {
     check: &'static str,
     on: &'static str,
-    #[expect(dead_code, reason = "it is for those who read this")]
+    #[expect(dead_code, reason = "only for readers of the code")]
     because: &'static str,
 }
 
@@ -18,10 +18,10 @@ const fn except(check: &'static str, on: &'static str, because: &'static str) ->
 }
 
 const NO_CPU_LIMIT: &str =
-    "a limit would throttle and add latency; requests share the CPU fairly, and memory is limited";
+    "a CPU limit would throttle and add latency; CPU requests share the CPU fairly, and memory is limited";
 const TAGS_STAY: &str =
-    "tags are versions and are never moved, and images that were loaded into a cluster have no registry to ask";
-const OFFICIAL_MONGO: &str = "the official image's user is 999; it is for development";
+    "tags are versions and are never moved; images that were loaded into a cluster have no registry";
+const OFFICIAL_MONGO: &str = "the user of the official image is 999; the database is for development";
 
 const EXCEPTIONS: &[Exception] = &[
     except("CKV_K8S_11", "", NO_CPU_LIMIT),
@@ -29,35 +29,31 @@ const EXCEPTIONS: &[Exception] = &[
     except(
         "CKV_K8S_43",
         "",
-        "five images have one version: a digest for each would have to be given at each update",
+        "five images share one version; with digests, each update would have to set five of them",
     ),
     except(
         "CKV_K8S_35",
         "",
-        "the programs read their environment; in the images is no shell to show it to, and who may see a pod's environment may see its files",
+        "the programs read environment variables; the images have no shell, and who can see a pod's environment can also see its files",
     ),
-    except(
-        "CKV_K8S_38",
-        "microblog-operator",
-        "the operator speaks to the API server",
-    ),
+    except("CKV_K8S_38", "microblog-operator", "the operator uses the API server"),
     except("CKV_K8S_40", "microblog-mongodb", OFFICIAL_MONGO),
     except(
         "CKV_K8S_8",
         "microblog-mongodb",
-        "the container that makes the replica set sleeps when it is done",
+        "the sidecar that creates the replica set only sleeps afterwards",
     ),
     except(
         "CKV_K8S_8",
         "Pod.microblog.microblog-smoke",
-        "it runs for seconds and ends",
+        "it ends after a few seconds",
     ),
-    except("CKV_K8S_9", "Pod.microblog.microblog-smoke", "nobody calls it"),
+    except("CKV_K8S_9", "Pod.microblog.microblog-smoke", "nobody connects to it"),
 ];
 
 #[test]
 fn it_finds_nothing_else() {
-    // checkov looks into no directory that is hidden.
+    // checkov skips hidden directories.
     let directory = tempfile::Builder::new().prefix("manifests").tempdir().unwrap();
     for values in Values::all() {
         let documents = values.render().with_nested();
@@ -110,7 +106,7 @@ fn it_finds_nothing_else() {
         let raised = objections.iter().any(|objection| covers(exception, objection));
         assert!(
             raised,
-            "nobody raises {} on {:?} any more",
+            "checkov no longer reports {} on {:?}",
             exception.check, exception.on
         );
     }

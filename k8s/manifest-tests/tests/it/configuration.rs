@@ -1,4 +1,4 @@
-//! The environment that pods get, read as the programs read it.
+//! Reads the environment variables of the pods in the same way as the programs do.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 use service::auth::generate_signing_key_pem;
 use service::config::{ConfigError, Environment, SECTIONS, Shutdown, load};
 
-/// The environment of a container; a Secret's values are made up.
+/// The environment variables of a container. The values of Secrets are invented.
 pub(crate) fn environment(manifests: &Manifests, container: &Value) -> Environment {
     let mut environment = Vec::new();
     for source in container["envFrom"].as_array().into_iter().flatten() {
         let name = source["configMapRef"]["name"]
             .as_str()
-            .expect("only ConfigMaps are taken as a whole");
+            .expect("envFrom only names ConfigMaps");
         let config = manifests
             .find("ConfigMap", name)
-            .unwrap_or_else(|| panic!("there is no ConfigMap {name}"));
+            .unwrap_or_else(|| panic!("the ConfigMap {name} does not exist"));
         for (key, value) in config["data"].as_object().expect("a ConfigMap has data") {
-            environment.push((key.clone(), value.as_str().expect("a ConfigMap holds texts").to_owned()));
+            environment.push((key.clone(), value.as_str().expect("a ConfigMap has strings").to_owned()));
         }
     }
     for variable in container["env"].as_array().into_iter().flatten() {
@@ -32,7 +32,7 @@ pub(crate) fn environment(manifests: &Manifests, container: &Value) -> Environme
             (_, Some("refresh-secret")) => "r".repeat(64),
             (_, Some("views-uri" | "public-keys")) => continue,
             (_, None) if from["fieldRef"].is_object() => continue,
-            _ => panic!("nobody knows what {variable} is"),
+            _ => panic!("this test does not know the variable {variable}"),
         };
         environment.push((name, value));
     }
@@ -46,7 +46,7 @@ fn read(pod: &Pod<'_>, environment: &Environment) -> Result<(String, Shutdown), 
     let port = |address: std::net::SocketAddr| {
         assert!(
             address.ip().is_unspecified(),
-            "{} listens where nobody reaches it",
+            "{} listens on an address that nobody can reach",
             pod.owner
         );
         address.port().to_string()
@@ -61,7 +61,7 @@ fn read(pod: &Pod<'_>, environment: &Environment) -> Result<(String, Shutdown), 
             let config: query_svc::Config = load(None, environment)?;
             assert!(
                 config.auth.signing_key.is_none(),
-                "query-svc has no business with the private key"
+                "query-svc must not get the private key"
             );
             (port(config.query.listen), config.shutdown)
         }
@@ -75,7 +75,7 @@ fn read(pod: &Pod<'_>, environment: &Environment) -> Result<(String, Shutdown), 
             config.check()?;
             (port(config.operator.listen), config.shutdown)
         }
-        other => panic!("nobody knows the component {other}"),
+        other => panic!("this test does not know the component {other}"),
     })
 }
 
@@ -106,7 +106,7 @@ fn the_programs_accept_what_is_rendered_and_have_time_to_end() {
             let ends = shutdown.drain_delay + shutdown.grace;
             assert!(
                 grace > ends,
-                "{}, {}: killed after {grace:?}, done after {ends:?}",
+                "{}, {}: Kubernetes kills it after {grace:?}, but it ends only after {ends:?}",
                 values.name,
                 pod.owner
             );

@@ -1,4 +1,4 @@
-//! Whether everything that can be there at once fits the machine that terraform-ec2 starts.
+//! Tests that all pods that can run at the same time fit on the machine that terraform-ec2 starts.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use manifest_tests::manifests::Manifests;
 use manifest_tests::render::{Values, repository};
 use serde_json::Value;
 
-/// Thousandths of a processor, and MiB.
+/// CPU in thousandths of a processor, and memory in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Size {
     cpu: u64,
@@ -36,10 +36,10 @@ const T3_LARGE: Size = Size {
     cpu: 2000,
     memory: 8192,
 };
-/// What the pods that k3s brings ask for: CoreDNS and metrics-server 100m and 70 MiB each; Traefik, its load balancer and the provisioner of
-/// volumes ask for nothing (manifests/ in k3s).
+/// The requests of the pods of k3s: CoreDNS and metrics-server request 100m and 70 MiB each. Traefik, its load balancer and the volume
+/// provisioner request nothing (manifests/ in k3s).
 const OF_K3S: Size = Size { cpu: 200, memory: 140 };
-/// The system, k3s itself and Traefik: they ask nobody. k3s' documentation says 1.6 GB for a server with an agent.
+/// Memory for the system, k3s itself and Traefik, which have no requests. The documentation of k3s says 1.6 GB for a server with an agent.
 const BESIDE_PODS: u64 = 1800;
 
 fn quantity(text: &Value, unit: &[(&str, u64)]) -> u64 {
@@ -47,7 +47,7 @@ fn quantity(text: &Value, unit: &[(&str, u64)]) -> u64 {
     let (suffix, factor) = unit
         .iter()
         .find(|(suffix, _)| text.ends_with(suffix))
-        .unwrap_or_else(|| panic!("nobody knows the unit of {text}"));
+        .unwrap_or_else(|| panic!("this test does not know the unit of {text}"));
     text.trim_end_matches(suffix).parse::<u64>().unwrap() * factor
 }
 
@@ -59,7 +59,7 @@ fn requested(resources: &Value) -> Size {
     }
 }
 
-/// Pods of a kind, with the one more that an update starts before an old one goes.
+/// The maximum number of pods of a component, including the additional pod that a rolling update starts before an old pod stops.
 fn most(manifests: &Manifests, owner: &str, component: &str) -> u64 {
     let name = format!("microblog-{component}");
     if !owner.starts_with("Deployment/") {
@@ -80,7 +80,7 @@ fn all_that_can_be_there_at_once_fits_the_machine() {
     let (instance, _) = instance.split_once("\n}").unwrap();
     assert!(
         instance.contains("\"t3.large\""),
-        "another machine has another size: {instance}"
+        "the instance type has changed, so this test needs the new size: {instance}"
     );
 
     let manifests = Values::example("ec2").render().with_nested();

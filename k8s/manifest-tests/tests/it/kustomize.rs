@@ -1,4 +1,4 @@
-//! The base is generated from the chart, and with the overlays kustomize gives the same objects as Helm.
+//! Tests that the base is generated from the chart, and that kustomize builds the same objects from the overlays as Helm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use manifest_tests::manifests::{Manifests, title};
 use manifest_tests::render::{Values, repository, run, tool};
 use serde_json::{Map, Value};
 
-/// Builds an overlay, in a copy of `k8s` where the documented command has made its Secrets.
+/// Builds an overlay in a copy of `k8s`, where the documented command has created the Secrets.
 fn build(overlay: &str) -> String {
     let copy = tempfile::tempdir().unwrap();
     for directory in ["base", "components", "overlays", "make-secrets"] {
@@ -23,7 +23,7 @@ fn copy_all(from: &Path, to: &Path) {
         std::fs::copy(from, to).unwrap();
         return;
     }
-    // Secrets that somebody has made here stay here.
+    // Secrets that somebody has created in the repository are not copied.
     if from.ends_with("secrets") {
         return;
     }
@@ -34,7 +34,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// Objects by their titles, without what has to differ: Helm's labels and annotations, its hooks, and what a Secret holds.
+/// The objects by title, without the parts that must differ: Helm's labels, annotations and hooks, and the contents of Secrets.
 fn comparable(yaml: &str) -> BTreeMap<String, Value> {
     let only_helms = [
         "helm.sh/chart:",
@@ -53,7 +53,7 @@ fn comparable(yaml: &str) -> BTreeMap<String, Value> {
         .cloned()
         .map(|mut object| {
             for metadata in ["/metadata", "/spec/template/metadata"] {
-                // Nothing is left of them.
+                // Keys from which everything was removed are null.
                 if let Some(Value::Object(metadata)) = object.pointer_mut(metadata) {
                     metadata.retain(|_, value| !value.is_null());
                 }
@@ -63,7 +63,7 @@ fn comparable(yaml: &str) -> BTreeMap<String, Value> {
                 let keys = fields.iter().flatten().filter_map(Value::as_object).flat_map(Map::keys);
                 object["keys"] = keys.map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
             }
-            // The comments in it differ.
+            // The comments in this text differ.
             if let Some(nested) = object["data"]["rebuild-job.yaml"].as_str() {
                 object["data"]["rebuild-job.yaml"] = serde_saphyr::from_str(nested).unwrap();
             }
@@ -75,10 +75,10 @@ fn comparable(yaml: &str) -> BTreeMap<String, Value> {
 #[track_caller]
 fn same(overlay: &str) {
     let mut helm = comparable(&Values::example(overlay).template(&[]).succeeded());
-    // What the pod of `helm test` may do on the network.
+    // Only Helm has the pod of `helm test`, so only Helm needs its NetworkPolicy.
     helm.remove("NetworkPolicy/microblog-smoke").unwrap();
     let mut kustomize = comparable(&build(overlay));
-    // Helm is told its namespace, and does not make it.
+    // Helm does not create its namespace.
     let namespace = kustomize.remove("Namespace/microblog").unwrap();
     let standard = &namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"];
     assert_eq!(standard, "restricted");
@@ -108,7 +108,7 @@ fn the_base_is_generated_from_the_chart() {
     let committed = run(repository().join("k8s/make-base"), ["--check"]);
     assert!(committed.success, "{committed}");
 
-    // Neither a missing file, nor one too many, nor a changed chart passes; and generating them again mends that.
+    // The check fails for a missing file, an additional file and a changed chart. After generating again, it passes.
     let copy = tempfile::tempdir().unwrap();
     let at = |path: &str| copy.path().join(path);
     for directory in [".ci", "helm", "k8s"] {

@@ -1,4 +1,4 @@
-//! What the chart renders depends on what it finds in the cluster: Secrets and Projections.
+//! Tests output that depends on objects in the cluster: Secrets and Projections.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,7 +10,7 @@ use manifest_tests::manifests::Manifests;
 use manifest_tests::render::{NAMESPACE, Values};
 use serde_json::{Value, json};
 
-/// As much of an API server as `lookup` asks, by path: what the two kinds are called, and these objects.
+/// The responses of an API server that `lookup` needs, by path: the descriptions of the two kinds, and the given objects.
 fn answers(objects: &[Value]) -> BTreeMap<String, Value> {
     let mut answers = BTreeMap::new();
     let kinds = [
@@ -47,7 +47,7 @@ fn answer(stream: &mut TcpStream, answers: &BTreeMap<String, Value>) -> std::io:
     )
 }
 
-/// What is rendered in a cluster with these objects.
+/// Renders the chart for a cluster with these objects.
 #[track_caller]
 fn rendered_in(objects: &[Value], set: &str) -> Manifests {
     let answers = Arc::new(answers(objects));
@@ -94,11 +94,11 @@ fn what_was_generated_is_found_again() {
         passwords
     );
 
-    // A key whose other half is lost is of no use.
+    // A private key without its public key is useless, so the chart generates a new pair.
     let half = json!({ "signing-key": "b25l", "refresh-secret": "dGhyZWU=" });
     let rendered = rendered_in(&[secret("microblog-auth", half)], "");
     let data = &rendered.find("Secret", "microblog-auth").unwrap()["data"];
-    // "-----BEGIN PRIVATE KEY" and "-----BEGIN CERTIFICAT", as base64.
+    // "-----BEGIN PRIVATE KEY" and "-----BEGIN CERTIFICAT" in base64.
     assert!(
         data["signing-key"]
             .as_str()

@@ -1,8 +1,8 @@
-//! The manifests as they are rendered, judged by the tools that judge manifests and by what this project promises.
+//! Checks the rendered manifests with tools for manifests, and against the promises of this project.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "in tests, what helps them included, a panic is an answer"
+    reason = "in tests and their helpers, a panic is a correct way to fail"
 )]
 
 mod chart;
@@ -21,7 +21,7 @@ mod templates;
 use manifest_tests::manifests::Manifests;
 use manifest_tests::render::Values;
 
-/// What the chart renders with its defaults and these values.
+/// Renders the chart with its defaults and these values.
 #[track_caller]
 fn rendered(values: &serde_json::Value) -> Manifests {
     let file = tempfile::NamedTempFile::new().unwrap();

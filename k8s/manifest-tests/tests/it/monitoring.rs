@@ -1,4 +1,4 @@
-//! Alerts and dashboards: promtool finds them right, the alerts fire when they should, and what they name is really exported.
+//! Tests alerts and dashboards: promtool accepts them, the alerts fire when they should, and the programs export the metrics in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,21 +15,21 @@ use serde_json::{Value, json};
 use service::auth::generate_signing_key_pem;
 use service::config::Environment;
 
-/// On a machine that does other things too, everything takes its time; more than this is a hang.
+/// On a busy machine, everything takes longer. If it takes longer than this, it hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// What Prometheus itself adds: `up`, and the labels of whom it asked.
+/// The labels that Prometheus itself adds for each target.
 const OF_THE_TARGET: [&str; 4] = ["namespace", "job", "pod", "instance"];
 
 fn rendered() -> Manifests {
     Values::example("production").render()
 }
 
-/// The alerts as Prometheus reads them. JSON is YAML.
+/// The alerts in Prometheus' file format. JSON is also YAML.
 fn rules(manifests: &Manifests) -> Value {
     let rule = manifests
         .find("PrometheusRule", "microblog")
-        .expect("the example has alerts");
+        .expect("the example has a PrometheusRule");
     json!({ "groups": rule["spec"]["groups"] })
 }
 
@@ -44,7 +44,7 @@ fn alerts(manifests: &Manifests) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Every expression of the dashboards, with the values of its variables, and where it is.
+/// The expressions of the dashboards with their variables replaced, and the place of each expression.
 fn panels(manifests: &Manifests) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for object in manifests.of_kind("ConfigMap") {
@@ -65,7 +65,7 @@ fn panels(manifests: &Manifests) -> Vec<(String, String)> {
                         .replace("$__rate_interval", "5m");
                     assert!(
                         !expression.contains('$'),
-                        "{file}: nobody knows the variable in {expression}"
+                        "{file}: this test does not know the variable in {expression}"
                     );
                     found.push((format!("{file}, {}", panel["title"].as_str().unwrap()), expression));
                 }
@@ -109,7 +109,7 @@ fn alerts_fire_when_they_should() {
     let ran = run(tool("PROMTOOL"), ["test", "rules", &path.display().to_string()]);
     assert!(ran.success, "{ran}");
 
-    // Each of them, and each once without firing.
+    // The tests show each alert both firing and silent.
     let tests: Value = serde_saphyr::from_str(&tests).unwrap();
     let mut expected: BTreeMap<String, BTreeSet<bool>> = BTreeMap::new();
     for test in tests["tests"].as_array().unwrap() {
@@ -125,7 +125,7 @@ fn alerts_fire_when_they_should() {
         assert_eq!(
             expected.get(&alert),
             Some(&[false, true].into()),
-            "{alert}: seen firing and silent"
+            "{alert}: it must be tested both firing (true) and silent (false)"
         );
     }
 }
@@ -148,7 +148,7 @@ fn every_alert_is_explained() {
     }
 }
 
-/// Metrics by the name of a sample, each with its labels, from the text that `/metrics` shows.
+/// Collects the samples in the text of `/metrics`: the name of each sample, with its labels.
 fn samples(text: &str, into: &mut BTreeMap<String, BTreeSet<String>>) {
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, _value)) = line.rsplit_once(' ') else {
@@ -156,7 +156,7 @@ fn samples(text: &str, into: &mut BTreeMap<String, BTreeSet<String>>) {
         };
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         let known = into.entry(name.to_owned()).or_default();
-        // No value of ours holds a comma behind a quote.
+        // None of our label values contains a quote followed by a comma.
         known.extend(
             labels
                 .trim_end_matches('}')
@@ -166,7 +166,7 @@ fn samples(text: &str, into: &mut BTreeMap<String, BTreeSet<String>>) {
     }
 }
 
-/// What the three programs show after somebody has used them.
+/// The metrics that the three programs export after somebody has used them.
 async fn exported() -> BTreeMap<String, BTreeSet<String>> {
     event_log::crypto::install_provider();
     let database = TestDatabase::new().await;
@@ -219,7 +219,7 @@ async fn exported() -> BTreeMap<String, BTreeSet<String>> {
     let seen = posted.consistency_token.clone().unwrap();
     let home = Call::get("/v1/timelines/home").bearer(token).consistency_token(&seen);
     query.call(&home).await.unwrap().success::<Value>().unwrap();
-    // One login a minute: this is one too many.
+    // Only one login per minute is allowed, so this one is refused.
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let refused = http
         .post(format!("{}/v1/sessions", stack.command_url()))
@@ -245,7 +245,7 @@ async fn exported() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// The names that a source registers, and the same with what a counter gets.
+/// The names of the metrics that a source file registers, each also with the suffix of counters.
 fn registered(source: &'static str) -> impl Iterator<Item = String> {
     let literals = source
         .split("register(")
@@ -254,8 +254,8 @@ fn registered(source: &'static str) -> impl Iterator<Item = String> {
     literals.flat_map(|name| [name.to_owned(), format!("{name}_total")])
 }
 
-/// What cannot be provoked here: what a subscription shows only when something goes wrong, and what the operator shows, which runs in a
-/// cluster only. Their names are read where they are registered.
+/// Adds metrics that this test can't produce: those that a subscription exports only after a failure, and those of the operator, which runs
+/// only in a cluster. Their names come from the source files that register them.
 fn seen_only_elsewhere(into: &mut BTreeMap<String, BTreeSet<String>>) {
     let labels = into["subscription_lag_seconds"].clone();
     for name in registered(include_str!("../../../../shared/event-log/src/subscription/metrics.rs")) {
@@ -283,12 +283,12 @@ async fn what_alerts_and_panels_name_is_exported() {
     for (title, expression) in all {
         for Selector { metric, labels } in selectors(&expression) {
             let Some(known) = exported.get(&metric) else {
-                wrong.push(format!("{title}: nobody exports {metric}"));
+                wrong.push(format!("{title}: no program exports {metric}"));
                 continue;
             };
             for label in labels {
                 if !known.contains(&label) && !OF_THE_TARGET.contains(&label.as_str()) {
-                    wrong.push(format!("{title}: {metric} has no label {label}, but {known:?}"));
+                    wrong.push(format!("{title}: {metric} has no label {label}; it has {known:?}"));
                 }
             }
         }

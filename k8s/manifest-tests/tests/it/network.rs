@@ -1,4 +1,4 @@
-//! Who may speak to whom: the flows that there are, and those that there must not be, judged by the rendered policies.
+//! Tests which flows the rendered NetworkPolicies allow, and which flows they deny.
 
 use std::net::IpAddr;
 
@@ -49,7 +49,7 @@ fn policies(manifests: &Manifests) -> Policies {
 fn judge(values: &str, allowed: Vec<Flow>, denied: Vec<Flow>) {
     let manifests = Values::example(values).render().with_nested();
     let policies = policies(&manifests);
-    // The flows below speak of pods as the chart labels them.
+    // All components in the flows must be components of the chart's pods.
     let components: Vec<&str> = manifests.pods().map(|pod| pod.component()).collect();
     for flow in allowed.iter().chain(&denied) {
         for peer in [&flow.from, &flow.to] {
@@ -58,7 +58,7 @@ fn judge(values: &str, allowed: Vec<Flow>, denied: Vec<Flow>) {
             {
                 assert!(
                     components.contains(&component.as_str()) || component == "mongodb",
-                    "{values} has no {component}"
+                    "{values} has no component {component}"
                 );
             }
         }
@@ -71,7 +71,7 @@ fn judge(values: &str, allowed: Vec<Flow>, denied: Vec<Flow>) {
     }
 }
 
-/// Those that every release has.
+/// The flows that are the same for all releases: allowed ones and denied ones.
 fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
     let mut allowed = vec![
         tcp(pod("monitoring"), ours("command"), 8081),
@@ -91,7 +91,7 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
                 protocol,
                 port: 53,
             });
-            // NodeLocal DNSCache, which is no pod's address.
+            // NodeLocal DNSCache. Its address is not the address of a pod.
             allowed.push(Flow {
                 from: ours(component),
                 to: address("169.254.20.10"),
@@ -101,10 +101,10 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         }
     }
     let mut denied = vec![
-        // The two sides share nothing but events.
+        // command-svc and query-svc share only events.
         tcp(ours("query"), ours("command"), 8081),
         tcp(ours("command"), ours("query"), 8082),
-        // Nobody calls who has no API.
+        // Nobody may call a component that has no API.
         tcp(ours("command"), ours("projector"), 8083),
         tcp(ours("operator"), ours("projector"), 8083),
         tcp(pod("default"), ours("projector"), 8083),
@@ -113,7 +113,7 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         tcp(address(INTERNET), ours("operator"), 8084),
         tcp(pod("monitoring"), ours("rebuild"), 8083),
         tcp(pod("monitoring"), ours("smoke"), 8081),
-        // Other ports of those who have one.
+        // Other ports of components that have an allowed port.
         tcp(pod("monitoring"), ours("projector"), 22),
         tcp(address(INTERNET), ours("command"), 8082),
         // The smoke test is a client.
@@ -166,7 +166,7 @@ fn in_production() {
         denied.push(tcp(ours(component), pod("default"), 4317));
     }
     for component in ["command", "query", "projector", "operator", "rebuild"] {
-        // That example says where names are resolved.
+        // This example restricts the DNS servers.
         denied.push(tcp(ours(component), address(INTERNET), 53));
     }
     allowed.push(tcp(pod("gateways"), ours("command"), 8081));
@@ -175,26 +175,26 @@ fn in_production() {
         denied.push(tcp(stranger.clone(), ours("command"), 8081));
         denied.push(tcp(stranger, ours("query"), 8082));
     }
+    // Of the namespaces `gateways` and `monitoring`, only `monitoring` may connect to the projector.
     denied.push(tcp(pod("gateways"), ours("projector"), 8083));
-    // Of the two, monitoring alone may.
     denied.push(tcp(ours("operator"), address(INTERNET), 443));
     judge("production", allowed, denied);
 }
 
-/// The Pod that a component's manifest makes is the one that a policy selects: no pod of ours is without a policy.
+/// For each component there is a policy that selects its pods. So none of our pods is without a policy.
 #[test]
 fn every_pod_has_a_policy_of_its_own() {
     for values in Values::all() {
         let manifests = values.render().with_nested();
         if manifests.of_kind("NetworkPolicy").next().is_none() {
-            assert_eq!(values.name, "ingress", "only that example switches them off");
+            assert_eq!(values.name, "ingress", "only that example disables the NetworkPolicies");
             continue;
         }
         for pod in manifests.pods() {
             let name = format!("microblog-{}", pod.component());
             let policy = manifests
                 .find("NetworkPolicy", &name)
-                .unwrap_or_else(|| panic!("{}: there is no {name}", values.name));
+                .unwrap_or_else(|| panic!("{}: the NetworkPolicy {name} does not exist", values.name));
             let selector = policy["spec"]["podSelector"]["matchLabels"].as_object().unwrap();
             assert!(
                 selector

@@ -1,10 +1,10 @@
-//! What is promised of every pod.
+//! Tests the promises for all pods.
 
 use manifest_tests::manifests::{Pod, title};
 use manifest_tests::render::Values;
 use serde_json::{Value, json};
 
-/// What the restricted Pod Security Standard demands and checkov does not look at.
+/// Requirements of the restricted Pod Security Standard that checkov does not check.
 #[test]
 fn no_pod_is_root_or_mounts_what_is_the_nodes() {
     for values in Values::all() {
@@ -33,7 +33,7 @@ fn no_pod_is_root_or_mounts_what_is_the_nodes() {
     }
 }
 
-/// The official image says `glibc.pthread.rseq=0`, with which mongod 8.0 ends at its start on newer kernels.
+/// The official image sets `glibc.pthread.rseq=0`. With this, mongod 8.0 ends when it starts on newer kernels.
 #[test]
 fn the_official_mongodb_image_is_given_rseq_back() {
     let mut seen = 0;
@@ -47,7 +47,7 @@ fn the_official_mongodb_image_is_given_rseq_back() {
             seen += 1;
         }
     }
-    assert!(seen >= 2, "{seen} databases");
+    assert!(seen >= 2, "only {seen} databases were seen");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn services_and_budgets_select_pods_that_there_are() {
             );
             seen += 1;
         }
-        assert!(seen >= 9, "{}: {seen} selectors", values.name);
+        assert!(seen >= 9, "{}: only {seen} selectors were seen", values.name);
     }
 }
 
@@ -95,7 +95,7 @@ fn updates_drains_and_short_outages_refuse_nothing() {
                 budget.is_some_and(|budget| !budget["spec"]["maxUnavailable"].is_null()),
                 "{at}"
             );
-            // A pod that can't serve for a while is not restarted for that.
+            // A pod that can't serve for a while must not be restarted.
             let container = &deployment["spec"]["template"]["spec"]["containers"][0];
             let probes = ["startupProbe", "livenessProbe", "readinessProbe"];
             let paths = probes.map(|probe| &container[probe]["httpGet"]["path"]);
@@ -104,7 +104,8 @@ fn updates_drains_and_short_outages_refuse_nothing() {
     }
 }
 
-/// Whoever scales a Deployment decides about its pods, and keeps another one for when one is lost.
+/// If an autoscaler scales a Deployment, only the autoscaler sets the number of pods. It keeps at least two,
+/// so that one is left if one is lost.
 #[test]
 fn one_alone_decides_how_many_pods_there_are() {
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! `make publish`, with stand-ins for what pushes: what it refuses, and that the chart it pushes names the images that it has pushed.
+//! Tests `make publish` with stand-ins for the programs that push: what it refuses, and that its chart names the images that it has pushed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -11,11 +11,11 @@ use tempfile::TempDir;
 
 const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator", "microblog"];
 
-/// Stands for buildah, helm and cargo-cyclonedx, by the name it is called by.
+/// Replaces buildah, helm and cargo-cyclonedx. The name by which it is called says which one.
 const STAND_IN: &str = r#"#!/bin/bash
 echo "${0##*/} $*" >>"$HERE/calls"
 case "${0##*/} $*" in
-    # The digest of an image is that of its name.
+    # The digest of an image is the digest of its name.
     "buildah push"*) echo "sha256:$(printf %s "${*: -1}" | sha256sum | cut -c 1-64)" | tr -d '\n' >"${*: -2:1}" ;;
     "helm push"*) ;;
     "helm "*) exec "$REAL_HELM" "$@" ;;
@@ -65,7 +65,7 @@ impl Clone {
         fs::write(clone.path("stand-in"), STAND_IN).unwrap();
         fs::set_permissions(clone.path("stand-in"), fs::Permissions::from_mode(0o755)).unwrap();
         symlink(clone.path("stand-in"), clone.path("tools/buildah")).unwrap();
-        // Where .ci/versions looks for the others.
+        // .ci/versions has the paths of the other two.
         for variable in ["HELM", "CARGO_CYCLONEDX"] {
             let script = format!(". .ci/versions; printf %s \"${variable}\"");
             let shell = Command::new("sh")
@@ -135,7 +135,7 @@ fn the_chart_that_is_pushed_names_the_images_that_are_pushed() {
         );
     }
     assert!(images.iter().all(|image| image.contains("@sha256:")), "{images:?}");
-    // Another tag is another image.
+    // Another tag means other images, so the digests do not apply.
     let other = [
         "template",
         "microblog",
@@ -151,7 +151,7 @@ fn the_chart_that_is_pushed_names_the_images_that_are_pushed() {
     for program in PROGRAMS {
         assert!(
             out.join(format!("{program}.cdx.json")).is_file(),
-            "no list of {program}"
+            "{program} has no bill of materials"
         );
     }
 }
@@ -160,7 +160,7 @@ fn the_chart_that_is_pushed_names_the_images_that_are_pushed() {
 fn what_could_not_be_found_again_is_not_published() {
     let clone = Clone::new();
     for (prefix, tag, why) in [
-        ("localhost/microblog", "1.2.3", "IMAGE_PREFIX must say where to"),
+        ("localhost/microblog", "1.2.3", "IMAGE_PREFIX must name a registry"),
         ("registry.example.org", "1.2.3", "IMAGE_PREFIX must be REGISTRY/PATH"),
         ("registry.example.org/microblog", "dev", "IMAGE_TAG must be a version"),
     ] {
@@ -169,6 +169,6 @@ fn what_could_not_be_found_again_is_not_published() {
     }
     fs::write(clone.path("clone/helm/microblog/values.yaml"), "{}").unwrap();
     let (success, said) = clone.publish("registry.example.org/microblog", "1.2.3");
-    assert!(!success && said.contains("no commit has"), "{said}");
+    assert!(!success && said.contains("uncommitted changes"), "{said}");
     assert_eq!(clone.calls(), "");
 }

@@ -1,4 +1,5 @@
-//! Every object against the schemas of the oldest and the newest Kubernetes, and of the definitions that others publish.
+//! Checks all objects against the schemas of the oldest and the newest Kubernetes version, and against the CustomResourceDefinitions of
+//! other projects.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -8,7 +9,7 @@ use manifest_tests::manifests::Manifests;
 use manifest_tests::render::{NEWEST_KUBERNETES, OLDEST_KUBERNETES, Values, repository, tool};
 use serde_json::{Value, json};
 
-/// The faults that `validate.py` finds, one a line.
+/// The faults that `validate.py` finds, one per line.
 fn faults(objects: &[&Value]) -> String {
     let mut crds: Vec<_> = std::fs::read_dir(tool("CRDS"))
         .unwrap()
@@ -62,7 +63,7 @@ fn everything_rendered_is_valid_for_the_oldest_and_the_newest_kubernetes() {
     assert!(found.is_empty(), "{found}");
 }
 
-/// The judge is one.
+/// Tests the validator itself.
 #[test]
 fn what_is_wrong_is_found() {
     let config_map = json!({

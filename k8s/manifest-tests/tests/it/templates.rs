@@ -1,4 +1,4 @@
-//! What the templates make of the values.
+//! Tests what the templates render from the values.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn values_become_what_the_programs_read() {
         "rate_limit": { "enabled": false, "read": { "burst": 1_000_000 } },
         "telemetry": { "sample_ratio": 0.05 },
         "http": { "workers": null },
-        // What the chart itself decides.
+        // The chart sets these itself, and `config` overrides them.
         "query": { "listen": "[::]:8082" },
         "rebuild": { "hosted": true },
     }}));
@@ -55,7 +55,7 @@ fn images_come_from_where_the_values_say() {
             assert_eq!(pod.spec["containers"][0]["image"], expected.replace("PROGRAM", program));
         }
     }
-    // No tag: the chart's version of the programs, which is a label too.
+    // Without a tag, the chart uses its appVersion, which is also a label.
     let defaults = Values::example("minikube").render();
     let query = defaults.find("Deployment", "microblog-query").unwrap();
     let version = query["metadata"]["labels"]["app.kubernetes.io/version"]
@@ -79,7 +79,7 @@ fn names_leave_room_for_what_is_added_to_them() {
     assert!(rendered.contains(&format!("name: {}-command\n", name[..40].trim_end_matches('-'))));
 }
 
-/// The Secrets that are named anywhere in a pod, each with its key.
+/// All Secrets that a pod names, each with its key.
 fn secrets(value: &Value) -> BTreeSet<String> {
     let inner: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
@@ -129,13 +129,13 @@ fn every_program_gets_the_secrets_that_it_needs_and_no_others() {
         }
         let made: Vec<&Value> = manifests.of_kind("Secret").collect();
         assert_eq!(made.len(), if example == "production" { 0 } else { 2 });
-        // Without them the data and all tokens would be lost.
+        // Without these Secrets, the data and all tokens would be lost.
         assert!(
             made.iter()
                 .all(|secret| secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep")
         );
     }
-    // What can be had again goes with the release.
+    // Helm deletes this Secret together with the release, because the user can provide its content again.
     let ingress = Values::example("ingress").render();
     let address = ingress.find("Secret", "microblog-mongodb").unwrap();
     let keys: Vec<&String> = address["stringData"].as_object().unwrap().keys().collect();
@@ -156,7 +156,7 @@ fn whoever_watches_secrets_finds_every_deployment() {
     }
 }
 
-/// One that is paused has a finalizer, which only an operator removes.
+/// A paused Projection has a finalizer, which only the operator removes.
 #[test]
 fn projections_go_before_the_operator_does() {
     let hooks = |manifests: &Manifests| -> Vec<Value> {
@@ -186,7 +186,8 @@ fn a_service_chooses_pods_of_the_same_node_only_if_asked() {
     assert!(preference("microblog-command").is_null());
 }
 
-/// Where the route sends a request: an exact path comes before a prefix, a longer path before a shorter one, and paths before methods.
+/// The service to which the route sends a request. An exact path wins over a prefix, a longer path over a shorter one, and paths over
+/// methods.
 fn routed(route: &Value, method: &str, path: &str) -> Option<String> {
     let rules = route["spec"]["rules"].as_array().unwrap().iter();
     let matches = rules.flat_map(|rule| rule["matches"].as_array().unwrap().iter().map(move |one| (rule, one)));
@@ -218,7 +219,7 @@ fn one_host_routes_by_method_and_path() {
             for (path, service) in [
                 ("/v1/posts", by_method),
                 ("/v1/users/me/posts", by_method),
-                // Accounts and sessions are in no view, and the public keys belong to who signs.
+                // The views do not contain accounts and sessions, and command-svc, which signs the tokens, has the public keys.
                 ("/v1/users/me", command),
                 ("/v1/sessions/1", command),
                 ("/.well-known/jwks.json", command),
@@ -244,7 +245,7 @@ fn each_service_has_a_host_of_its_own_behind_an_ingress() {
         .as_array()
         .unwrap();
     let shared = ["/v1", "/docs", "/openapi.json"];
-    // Neither probes nor metrics.
+    // Probes and metrics are not routed.
     let expected = [
         ("command", [shared.as_slice(), &["/.well-known"]].concat()),
         ("query", shared.to_vec()),
