@@ -11,7 +11,7 @@ use crate::home::e2e;
 use crate::stack::{Person, Stack};
 
 /// How many requests of each kind are generated for each operation.
-const EXAMPLES: &str = "20";
+const EXAMPLES: &str = "10";
 /// The same seed makes the same requests. `SCHEMATHESIS_SEED` sets another seed.
 const SEED: &str = "1";
 

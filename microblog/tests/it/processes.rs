@@ -3,6 +3,7 @@
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
@@ -64,6 +65,9 @@ impl Writing {
     }
 }
 
+/// Between two rounds of one person.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// All people post, edit, repost, delete, follow and unfollow until they are told to stop.
 pub(crate) async fn keep_writing(stack: &Stack, people: &[Person], writing: &Writing) {
     let writers = people.iter().enumerate().map(|(number, person)| async move {
@@ -84,6 +88,8 @@ pub(crate) async fn keep_writing(stack: &Stack, people: &[Person], writing: &Wri
                 _ => stack.like(other, post.id).await,
             }
             writing.commands.fetch_add(3, Ordering::SeqCst);
+            // A pause, so that there is not more to read and to verify the slower a machine is.
+            tokio::time::sleep(PAUSE).await;
         }
     });
     join_all(writers).await;
