@@ -136,19 +136,19 @@ impl ReadModel {
         let relations = relations.collect();
         let (posts, profiles, relations) =
             futures_util::try_join!(self.posts(posts), self.profiles(profiles), self.relations(relations))?;
-        let shelf = Shelf {
+        let loaded = Loaded {
             posts,
             profiles,
             relations,
             viewer,
             authors,
         };
-        Ok(candidates.iter().map(|candidate| shelf.shown(candidate)).collect())
+        Ok(candidates.iter().map(|candidate| loaded.shown(candidate)).collect())
     }
 }
 
 /// What was loaded for some candidates.
-struct Shelf {
+struct Loaded {
     posts: Found<PostId, MaybePost>,
     profiles: Found<UserId, MaybeProfile>,
     relations: Found<RelationId, bool>,
@@ -156,7 +156,7 @@ struct Shelf {
     authors: AuthorFilter,
 }
 
-impl Shelf {
+impl Loaded {
     fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
         let (post, author) = self.live(candidate.id, candidate.author)?;
         let follows = || {
@@ -368,8 +368,8 @@ mod tests {
         }
     }
 
-    fn shelf(viewer: Option<UserId>, authors: AuthorFilter) -> Shelf {
-        Shelf {
+    fn loaded(viewer: Option<UserId>, authors: AuthorFilter) -> Loaded {
+        Loaded {
             posts: Found::default(),
             profiles: Found::default(),
             relations: Found::default(),
@@ -378,7 +378,7 @@ mod tests {
         }
     }
 
-    impl Shelf {
+    impl Loaded {
         fn with(mut self, post: &Post) -> Self {
             self.posts.insert(post.id, Some(Arc::new(post.clone())));
             self.profiles.insert(post.author, Some(profile(post.author)));
@@ -403,9 +403,11 @@ mod tests {
         let (viewer, author, reposter) = (user(), user(), user());
         let original = post(author, Visibility::Public);
         let repost = repost(reposter, &original);
-        let mut shelf = shelf(Some(viewer), AuthorFilter::Anybody).with(&original).with(&repost);
-        shelf.relations.insert(RelationId::like(viewer, original.id), true);
-        let shown = shelf.shown(&Candidate::from(&repost)).unwrap();
+        let mut loaded = loaded(Some(viewer), AuthorFilter::Anybody)
+            .with(&original)
+            .with(&repost);
+        loaded.relations.insert(RelationId::like(viewer, original.id), true);
+        let shown = loaded.shown(&Candidate::from(&repost)).unwrap();
         let json = serde_json::to_string(&shown).unwrap();
         let parsed: api::Post = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
@@ -477,11 +479,11 @@ mod tests {
         let author = user();
         let post = post(author, visibility);
         let viewer = viewer.map(|is_author| if is_author { author } else { user() });
-        let mut shelf = shelf(viewer, authors).with(&post);
+        let mut loaded = loaded(viewer, authors).with(&post);
         if let Some(viewer) = viewer {
-            shelf.relations.insert(RelationId::follow(viewer, author), follows);
+            loaded.relations.insert(RelationId::follow(viewer, author), follows);
         }
-        assert_eq!(shelf.shown(&Candidate::from(&post)).is_some(), shown);
+        assert_eq!(loaded.shown(&Candidate::from(&post)).is_some(), shown);
     }
 
     #[test]
@@ -489,25 +491,25 @@ mod tests {
         let (author, reposter) = (user(), user());
         let original = post(author, Visibility::Public);
         let repost = repost(reposter, &original);
-        let whole = || shelf(None, AuthorFilter::Anybody).with(&original).with(&repost);
+        let whole = || loaded(None, AuthorFilter::Anybody).with(&original).with(&repost);
         let candidate = Candidate::from(&repost);
         assert!(whole().shown(&candidate).is_some());
         for gone in [original.id, repost.id] {
-            let mut shelf = whole();
-            shelf.posts.insert(gone, None);
-            assert!(shelf.shown(&candidate).is_none());
+            let mut loaded = whole();
+            loaded.posts.insert(gone, None);
+            assert!(loaded.shown(&candidate).is_none());
         }
         for gone in [author, reposter] {
-            let mut shelf = whole();
-            shelf.profiles.insert(gone, None);
-            assert!(shelf.shown(&candidate).is_none());
+            let mut loaded = whole();
+            loaded.profiles.insert(gone, None);
+            assert!(loaded.shown(&candidate).is_none());
         }
     }
 
     #[test]
     fn without_a_token_there_are_no_flags() {
         let post = post(user(), Visibility::Public);
-        let shown = shelf(None, AuthorFilter::Anybody)
+        let shown = loaded(None, AuthorFilter::Anybody)
             .with(&post)
             .shown(&Candidate::from(&post))
             .unwrap();
