@@ -105,7 +105,7 @@ async fn views_that_are_lost_while_no_stream_is_open_are_not_served() {
     .await;
     assert_eq!(service.home(ada, 10).await, texts([post]), "from the database");
     leases(&service).remove().await.unwrap();
-    expect_refusal(&service, ada, "lost what it held").await;
+    expect_refusal(&service, ada, "has lost data").await;
     service.stop().await;
 }
 
