@@ -379,7 +379,7 @@ async fn a_database_that_hangs_is_taken_for_what_it_is() {
     signal("-STOP");
     eventually("closed", async || {
         let body = service.get_now("/readyz", Caller::Nobody).await.body;
-        body["checks"].to_string().contains("said nothing")
+        body["checks"].to_string().contains("sent nothing")
     })
     .await;
     let answer = service.get_now("/v1/timelines/home", Caller::User(ada)).await;
