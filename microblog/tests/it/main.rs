@@ -20,3 +20,4 @@ mod starting;
 mod tools;
 mod traces;
 mod up;
+mod upgrades;

@@ -36,9 +36,8 @@ pub(crate) struct Stack {
     http: reqwest::Client,
     /// The positions of everything that was answered.
     seen: Mutex<Option<ConsistencyToken>>,
-    /// The last field, so that it is dropped after the programs that use it.
-    #[expect(dead_code, reason = "dropping it removes the databases")]
-    database: TestDatabase,
+    /// The last field, so that it is dropped after the programs that use it. Dropping it removes the databases.
+    pub(crate) database: TestDatabase,
 }
 
 /// A running program.
@@ -94,8 +93,11 @@ impl Stack {
     }
 
     pub(crate) async fn start_without_projector(overrides: &[(&str, &str)]) -> Self {
+        Self::start_on(TestDatabase::new().await, overrides).await
+    }
+
+    pub(crate) async fn start_on(database: TestDatabase, overrides: &[(&str, &str)]) -> Self {
         event_log::crypto::install_provider();
-        let database = TestDatabase::new().await;
         let mut environment = Environment::default();
         for (key, value) in [
             ("mongodb.uri", database.uri()),
