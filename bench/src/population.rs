@@ -60,7 +60,7 @@ pub(crate) struct Rows {
 }
 
 impl Population {
-    pub(crate) async fn begin(stack: &Stack) -> Result<Self> {
+    pub(crate) async fn begin(stack: &mut Stack) -> Result<Self> {
         #[derive(serde::Deserialize)]
         struct Section {
             auth: Auth,
@@ -83,6 +83,8 @@ impl Population {
             .send(&Call::post("/v1/posts", json!({ "text": text })).by(&author.token))
             .await?;
         let token = posted.token.as_deref().context("a command answers with a token")?;
+        // With the first event, a new store's views are to be filled. Until they are, nothing is answered.
+        stack.wait_for_query().await?;
         let mut query = Connection::to(&stack.query.address).await?;
         let home = Call::get("/v1/timelines/home").by(&reader.token).after(token);
         let shown = query.send(&home).await?.json()?;

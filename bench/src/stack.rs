@@ -81,6 +81,11 @@ impl Stack {
         Ok(stack)
     }
 
+    /// Waits until query-svc is ready.
+    pub(crate) async fn wait_for_query(&mut self) -> Result<()> {
+        wait_until_ready(&mut self.query).await.map(drop)
+    }
+
     /// Starts query-svc again, with nothing in memory. Returns how long it took to be ready.
     pub(crate) async fn restart_query(&mut self) -> Result<Duration> {
         let mut started = start(&self.programs, self.logs.path(), &self.variables, "query-svc")?;
