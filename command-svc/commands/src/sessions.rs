@@ -301,8 +301,8 @@ fn hash(token: &RefreshToken) -> bson::Binary {
     }
 }
 
-/// For what meets the transaction of a new password: it conflicts while that lasts. (MongoDB lets reads pass; other servers of its
-/// protocol let them conflict too.)
+/// Retries a question or a change that fails for a moment. Both may conflict with the transaction of a new password. (On MongoDB, a read
+/// never conflicts. On other servers of its protocol it may.)
 pub(crate) async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() -> F) -> Result<T, Error> {
     attempt
         .retry(
@@ -313,7 +313,9 @@ pub(crate) async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: im
                 .with_jitter(),
         )
         .when(is_transient)
-        .notify(|error, _| tracing::warn!(%error, "a change of a session got no answer; trying again"))
+        .notify(
+            |error, _| tracing::warn!(%error, "a question about a session, or a change of it, failed; trying again"),
+        )
         .await
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn keep_writing(stack: &Stack, people: &[Person], writing: &Wri
                 _ => stack.like(other, post.id).await,
             }
             writing.commands.fetch_add(3, Ordering::SeqCst);
-            // A pause, so that there is not more to read and to verify the slower a machine is.
+            // A slow machine must not have more to read and to verify than a fast one.
             tokio::time::sleep(PAUSE).await;
         }
     });

@@ -120,8 +120,8 @@ impl Default for Retries {
     }
 }
 
-/// After another write of a companion's document came first. The delays are random, because otherwise the same two writers would
-/// conflict again and again. In total they last about four seconds, about as long as a client waits for a command.
+/// The delays after a transaction that conflicts with another write of the same document. They are random, because otherwise the same two
+/// writers would conflict again and again. In total they last about four seconds, nearly as long as a command may take.
 const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
     .with_min_delay(Duration::from_millis(2))
     .with_max_delay(Duration::from_millis(100))

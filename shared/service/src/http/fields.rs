@@ -81,7 +81,9 @@ pub(super) fn named(path: &str, message: &str, whole: &str) -> (String, String) 
     if let Some(name) = named("missing field `") {
         (below(name), "is missing".to_owned())
     } else if let Some(name) = named("unknown field `") {
-        (below(name), "is not known here".to_owned())
+        let known = message.rsplit_once("`, expected ");
+        let expected = known.map_or(String::new(), |(_, known)| format!("; expected {known}"));
+        (below(name), format!("is not known here{expected}"))
     } else if let Some(name) = named("duplicate field `") {
         (below(name), "is given twice".to_owned())
     } else if path.is_empty() {

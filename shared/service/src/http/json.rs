@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(field_of("{}"), expected(422, "text", "is missing"));
         assert_eq!(
             field_of(r#"{"text":"a","txet":1}"#),
-            expected(422, "txet", "is not known here")
+            expected(422, "txet", "is not known here; expected one of `text`, `inner`, `id`")
         );
         assert_eq!(
             field_of(r#"{"text":"a","text":"b"}"#),
@@ -244,7 +244,7 @@ mod tests {
         );
         assert_eq!(
             field_of(r#"{"text":"a","inner":{"x":1}}"#),
-            expected(422, "inner.x", "is not known here")
+            expected(422, "inner.x", "is not known here; expected `count`")
         );
         assert_eq!(
             field_of(r#"{"text":"a","inner":{"count":256}}"#),

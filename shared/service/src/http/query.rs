@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn slips_are_named() {
-        assert_eq!(refused::<PageQuery<PostId>>("limt=5").0, "limt");
+        let expected = "is not known here; expected one of `limit`, `before`, `after`";
+        assert_eq!(refused::<PageQuery<PostId>>("limt=5"), ("limt".into(), expected.into()));
         assert_eq!(
             refused::<PageQuery<PostId>>("limit=5&limit=5"),
             ("limit".into(), "is given more than once".into())
