@@ -102,7 +102,8 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Any answer, whatever its status. The client returns no 429, and a 5xx only when it gives up.
+/// Any answer, whatever its status. The client returns no 429, and repeats a call that is answered 408 (a server ends a connection that was
+/// idle while the request was on its way) or 5xx.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -213,7 +214,7 @@ impl ApiClient {
                     tokio::time::sleep(spread(retry_after(&headers).unwrap_or(DEFAULT_RETRY_AFTER))).await;
                     continue;
                 }
-                Ok((status, headers, body)) if status.is_server_error() => {
+                Ok((status, headers, body)) if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
                     let answer = Answer {
                         status,
                         consistency_token: None,

@@ -103,7 +103,7 @@ impl Client {
         loop {
             let replica = &replicas[self.turn.fetch_add(1, Ordering::Relaxed) % replicas.len()];
             let unanswered = match self.attempt(call, replica).await {
-                Ok((status, ..)) if status == StatusCode::SERVICE_UNAVAILABLE => status.to_string(),
+                Ok((status, ..)) if is_unanswered(status) => status.to_string(),
                 Ok((status, token, body)) => {
                     assert!(
                         !status.is_server_error(),
@@ -153,4 +153,10 @@ impl Client {
         let token = token.map(str::to_owned);
         Ok((answer.status(), token, answer.text().await?))
     }
+}
+
+/// Says that the request was not carried out. 408 also comes from a replica that was stopped while a connection was idle: the time for a
+/// request has run out when it goes on, and the request that has just arrived is not read.
+fn is_unanswered(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT)
 }
