@@ -82,6 +82,8 @@ pub enum Unavailable {
     Deadline,
     #[error("too many commands at once")]
     Saturated,
+    #[error("an upgrade is under way: not every program can read the event yet")]
+    Upgrading,
     #[error(transparent)]
     Clock(#[from] ClockUnsure),
 }
@@ -113,7 +115,11 @@ impl From<DatabaseError> for CommandError {
 
 impl From<DecodeError> for CommandError {
     fn from(error: DecodeError) -> Self {
-        Broken::from(error).into()
+        match error {
+            DecodeError::Malformed { .. } => Broken::from(error).into(),
+            // A newer program has written it.
+            DecodeError::UnknownType(_) | DecodeError::UnknownSchema { .. } => Unavailable::Upgrading.into(),
+        }
     }
 }
 
@@ -166,6 +172,7 @@ pub(super) fn append_failed(error: AppendError) -> CommandError {
         AppendError::Taken(Unique::Document) => Broken::IdTaken.into(),
         AppendError::Conflict => Refusal::Contended.into(),
         AppendError::KeyUsed(_) => Refusal::KeyReused.into(),
+        AppendError::TooNew => Unavailable::Upgrading.into(),
         // Commands that use up a code can name the field better.
         AppendError::Spent => Refusal::CodeNotGood("code").into(),
     }

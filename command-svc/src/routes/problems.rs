@@ -9,6 +9,8 @@ use commands::{CommandError, Refusal, Unavailable};
 /// How long it takes until a database is back after a failed election or a restart.
 const DATABASE_BACK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
+/// A rebuild takes minutes, but this asks again soon enough to notice its end.
+const UPGRADED: Duration = Duration::from_secs(10);
 
 pub(super) fn problem(error: CommandError) -> Problem {
     match error {
@@ -76,6 +78,10 @@ fn not_now(unavailable: &Unavailable) -> Problem {
             Problem::unavailable("It took too long, but may still have been carried out.", DATABASE_BACK)
         }
         Unavailable::Saturated => Problem::unavailable("Too many commands at the same time.", SOON),
+        Unavailable::Upgrading => Problem::unavailable(
+            "An upgrade is under way. This is possible when every program runs the new version, and the views are rebuilt.",
+            UPGRADED,
+        ),
         Unavailable::Clock(_) => Problem::unavailable("The clock of this service may be wrong.", DATABASE_BACK),
     }
 }

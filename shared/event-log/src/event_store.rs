@@ -12,6 +12,7 @@ mod marks;
 mod recorded;
 mod scan;
 mod setup;
+mod writable;
 
 use bson::raw::RawDocumentBuf;
 use bson::{Document, doc};
@@ -23,6 +24,7 @@ use mongodb::{ClientSession, Collection, Database};
 pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries, Unique};
 pub use self::recorded::{BodyHash, Envelope, RecordedEvent, Unreadable};
 pub use self::scan::EventScan;
+use self::writable::Allowed;
 use crate::consistency::StoreId;
 use model::clock::SharedClock;
 use model::events::StreamId;
@@ -33,6 +35,9 @@ use model::values::IdempotencyKey;
 pub const EVENTS: &str = "events";
 /// The collection of marks.
 pub const MARKS: &str = "marks";
+
+/// The collection of the store's own document, and that document's `_id`.
+const STORE: &str = "store";
 
 /// The type of the events that [`EventStore::find_repost`] reads. A partial index holds only these.
 const REPOSTED: &str = "repost.reposted";
@@ -46,6 +51,7 @@ pub struct EventStore {
     marks: Collection<Document>,
     clock: SharedClock,
     retries: Retries,
+    allowed: Allowed,
 }
 
 impl EventStore {
@@ -59,6 +65,7 @@ impl EventStore {
             database,
             clock,
             retries,
+            allowed: Allowed::default(),
         })
     }
 

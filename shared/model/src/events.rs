@@ -12,8 +12,10 @@ use crate::entities::Entities;
 use crate::ids::{EventId, Partition, PostId, UserId};
 use crate::values::{Handle, Visibility};
 
-/// The version of the shapes below. A later shape gets a new number, and [`Event::decode`] gets an upcast.
-pub const SCHEMA: i32 = 1;
+/// The highest schema of an event that this program can read. See [`Event::schema`].
+pub const SCHEMA: i32 = 2;
+/// The schema of the first version. Every program can read it.
+pub const FIRST_SCHEMA: i32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
@@ -112,6 +114,11 @@ trait Aggregate {
     /// The user whose audience a change concerns. A follow and the posts that race with it have the same audience, so they meet in commit
     /// order.
     fn audience(&self) -> UserId;
+
+    /// The lowest schema that has everything in this state. See [`Event::schema`].
+    fn schema(&self) -> i32 {
+        FIRST_SCHEMA
+    }
 }
 
 impl Aggregate for User {
@@ -174,9 +181,9 @@ impl Aggregate for Bookmark {
     }
 }
 
-/// Makes [`Event`] from the aggregates below and the events of each.
+/// Makes [`Event`] from the aggregates below and the events of each. `since` is the schema that brought a type, if it was not the first.
 macro_rules! events {
-    ($($aggregate:ident { $($(#[$about:meta])* $variant:ident => $name:literal,)+ })+) => {
+    ($($aggregate:ident { $($(#[$about:meta])* $variant:ident => $name:literal $(since $schema:literal)?,)+ })+) => {
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Event {
             $($($(#[$about])* $variant($aggregate),)+)+
@@ -199,6 +206,11 @@ macro_rules! events {
 
             pub fn state(&self) -> State<'_> {
                 match self { $($(Event::$variant(state) => State::$aggregate(state),)+)+ }
+            }
+
+            /// The schema that brought the event's type.
+            fn since(&self) -> i32 {
+                match self { $($(Event::$variant(_) => [$($schema,)? FIRST_SCHEMA][0],)+)+ }
             }
 
             fn aggregate(&self) -> &dyn Aggregate {
@@ -260,6 +272,12 @@ impl Event {
     /// Whether this program can read events of a type and schema.
     pub fn knows(event_type: &str, schema: i32) -> bool {
         schema <= SCHEMA && Self::TYPES.contains(&event_type)
+    }
+
+    /// The lowest schema that a program must know to read this event without losing anything. An event without new fields keeps the first
+    /// schema, so that programs of the version before go on reading it.
+    pub fn schema(&self) -> i32 {
+        self.since().max(self.aggregate().schema())
     }
 
     /// The stream the event belongs to.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{BodyHash, EventStore, RecordedEvent, missing_operation_time};
 use crate::mongo::{is_duplicate_key, is_transient, is_write_conflict, majority};
 use crate::position::Position;
-use model::events::{Event, SCHEMA, StreamId};
+use model::events::{Event, StreamId};
 use model::ids::{EventId, Partition, UserId};
 use model::values::IdempotencyKey;
 
@@ -100,6 +100,9 @@ pub enum AppendError {
     /// The document that a companion consumes does not exist, or no longer.
     #[error("the document to consume does not exist")]
     Spent,
+    /// A program of an earlier version, which can't read the event, may still be running.
+    #[error("not every program can read the event yet")]
+    TooNew,
     #[error(transparent)]
     Database(#[from] Error),
 }
@@ -144,6 +147,7 @@ impl EventStore {
     /// If the outcome is unknown, the identical document is inserted again. If its own `_id` exists then, the first insert succeeded.
     pub async fn append(&self, session: &mut ClientSession, new: NewEvent) -> Result<Appended, AppendError> {
         let recorded = self.record(new)?;
+        self.check_allowed(session, recorded.schema).await?;
         let mut delays = self.retries.delays();
         loop {
             let insert = self.events.insert_one(&recorded).session(&mut *session).await;
@@ -175,6 +179,7 @@ impl EventStore {
         companions: &[Companion],
     ) -> Result<Appended, AppendError> {
         let recorded = self.record(new)?;
+        self.check_allowed(session, recorded.schema).await?;
         let mut delays = self.retries.delays();
         let mut after_conflict = AFTER_CONFLICT.build();
         loop {
@@ -223,7 +228,7 @@ impl EventStore {
             stream: new.event.stream(),
             version: new.expected_version + 1,
             event_type: new.event.event_type().to_owned(),
-            schema: SCHEMA,
+            schema: new.event.schema(),
             partition: new.event.partition(),
             actor: new.actor,
             command_id: new.metadata.command_id,

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClusteredIndex, IndexOptions};
+use model::events::SCHEMA;
 use mongodb::{Database, IndexModel};
 use uuid::Uuid;
 
-use super::{EVENTS, MARKS, REPOSTED};
+use super::{EVENTS, MARKS, REPOSTED, STORE};
 use crate::consistency::StoreId;
 use crate::mongo::is_duplicate_key;
 
@@ -75,14 +76,15 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
 }
 
 async fn store_id(database: &Database) -> Result<StoreId, Error> {
-    let store = database.collection::<Document>("store");
-    let fresh = doc! { "_id": "store", "uuid": bson::Uuid::from(Uuid::new_v4()) };
+    let store = database.collection::<Document>(STORE);
+    // No program of an earlier version has used a new store, so everything may be written.
+    let fresh = doc! { "_id": STORE, "uuid": bson::Uuid::from(Uuid::new_v4()), "schema": SCHEMA };
     match store.insert_one(fresh).await {
         Ok(_) => {}
         Err(error) if is_duplicate_key(&error) => {}
         Err(error) => return Err(error),
     }
-    let document = store.find_one(doc! { "_id": "store" }).await?;
+    let document = store.find_one(doc! { "_id": STORE }).await?;
     match document.as_ref().and_then(|document| document.get("uuid")) {
         Some(bson::Bson::Binary(binary)) => {
             let uuid = binary
