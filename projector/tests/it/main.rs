@@ -9,4 +9,5 @@ mod owners;
 mod projection;
 mod rebuild;
 mod sweep;
+mod upgrade;
 mod world;

@@ -237,7 +237,7 @@ async fn second_generation(service: &mut Service, ada: UserId) -> (Generations, 
     service.store.rename(ada, "New");
     next.deliver(&service.store.log).await;
     Leases::new(service.database.clone(), "views-g2")
-        .ensure(service.next_position())
+        .ensure(service.next_position(), views::SHAPE)
         .await
         .unwrap();
     assert_eq!(generations.request_rebuild().await.unwrap(), 2);

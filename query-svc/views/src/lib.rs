@@ -117,6 +117,14 @@ pub fn subscribed_generation(subscription: &str) -> Option<i64> {
 
 const SUBSCRIPTION: &str = "views-g";
 
+/// What the views contain in this version of the program: see [`Handler::shape`](event_log::subscription::Handler::shape). It is raised with
+/// each change after which a generation that an earlier version wrote lacks something. Then a rebuild starts by itself.
+///
+/// | shape | adds |
+/// |---|---|
+/// | 0 | what versions before 0.3 write |
+pub const SHAPE: i32 = 1;
+
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {
     let options = CollectionOptions::builder()
