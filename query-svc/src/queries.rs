@@ -134,9 +134,9 @@ impl Queries {
             futures_util::try_join!(read_model.profiles(others.to_vec()), read_model.relations(both_ways))?;
         let existing = others.iter().filter(|id| profiles[id].is_some());
         let relationships = existing.map(|&id| api::Relationship {
-            id,
             following: follows[&RelationId::follow(viewer, id)],
             followed_by: follows[&RelationId::follow(id, viewer)],
+            ..api::Relationship::none(id)
         });
         Ok(relationships.collect())
     }

@@ -285,6 +285,7 @@ struct UserJson<'a> {
     handle: &'a str,
     display_name: &'a str,
     bio: &'a str,
+    protected: bool,
     #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
     counts: api::UserCounts,
@@ -303,6 +304,7 @@ impl Serialize for ShownUser {
             handle: &profile.handle,
             display_name: &profile.display_name,
             bio: &profile.bio,
+            protected: profile.protected,
             created_at: profile.created_at,
             counts,
         }
@@ -337,6 +339,7 @@ mod tests {
             display_name: "Ada \"the first\"".to_owned(),
             bio: "Line\nbreak".to_owned(),
             created_at: DateTime::UNIX_EPOCH,
+            protected: true,
             counts: ProfileCounts {
                 posts: 2,
                 followers: -1,

@@ -51,8 +51,8 @@ pub(super) async fn unfollow(
 fn standing(caller: &Caller, id: UserId, commands: &Commands, done: &Done<Standing>) -> HttpResponse {
     let Standing { following, followed_by } = done.answer;
     caller.sent.answer(StatusCode::OK, commands, done).json(Relationship {
-        id,
         following,
         followed_by,
+        ..Relationship::none(id)
     })
 }

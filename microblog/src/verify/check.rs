@@ -427,6 +427,7 @@ impl Checker<'_> {
             handle: facts.handle.to_string(),
             display_name: facts.display_name.to_string(),
             bio: facts.bio.to_string(),
+            protected: facts.protected,
             created_at: facts.created_at,
             counts: Some(api::UserCounts {
                 posts: counts.posts,

@@ -23,6 +23,7 @@ pub(super) struct UserFacts {
     pub(super) handle: Box<str>,
     pub(super) display_name: Box<str>,
     pub(super) bio: Box<str>,
+    pub(super) protected: bool,
     pub(super) created_at: DateTime<Utc>,
 }
 
@@ -88,6 +89,7 @@ impl Facts {
                         handle: user.handle.as_str().into(),
                         display_name: user.display_name.as_deref().unwrap_or_default().into(),
                         bio: user.bio.as_deref().unwrap_or_default().into(),
+                        protected: user.protected,
                         created_at: user.created_at,
                     };
                 }
@@ -136,6 +138,7 @@ impl Facts {
                     *known = facts;
                 }
             }
+            State::Block(_) | State::Mute(_) => {}
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,

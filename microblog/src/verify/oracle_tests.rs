@@ -47,6 +47,7 @@ impl Given {
                 bio: name,
                 created_at: at(n),
                 deleted,
+                protected: false,
             }),
         );
     }
@@ -94,6 +95,7 @@ impl Given {
                 follower,
                 followee,
                 active,
+                requested: false,
             }),
         );
     }

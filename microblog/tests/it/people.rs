@@ -47,8 +47,8 @@ e2e! {
         assert_eq!(
             stands.items,
             [
-                Relationship { id: bob.id, following: false, followed_by: true },
-                Relationship { id: eve.id, following: true, followed_by: true },
+                Relationship { followed_by: true, ..Relationship::none(bob.id) },
+                Relationship { following: true, followed_by: true, ..Relationship::none(eve.id) },
             ]
         );
         let followers: Vec<User> = stack.list(&format!("/v1/users/{}/followers", ann.id), None, 1).await;

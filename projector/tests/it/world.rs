@@ -176,6 +176,7 @@ impl World {
             bio: Some(String::new()),
             created_at: self.clock.now(),
             deleted: false,
+            protected: false,
         };
         self.users.lock().unwrap().insert(user.id, user.clone());
         let id = user.id;
@@ -255,6 +256,7 @@ impl World {
             follower,
             followee,
             active: true,
+            requested: false,
         }))
         .await
     }
@@ -264,6 +266,7 @@ impl World {
             follower,
             followee,
             active: false,
+            requested: false,
         }))
         .await
     }

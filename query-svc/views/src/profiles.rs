@@ -23,6 +23,9 @@ pub struct Profile {
     pub bio: String,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub created_at: DateTime<Utc>,
+    /// Rows of the first schema do not have it.
+    #[serde(default)]
+    pub protected: bool,
     #[serde(default)]
     pub counts: ProfileCounts,
     #[serde(default)]

@@ -215,7 +215,7 @@ impl Changes {
             State::Follow(follow) => self.follow(follow, recorded),
             State::Like(like) => self.like(like, recorded),
             State::Repost(repost) => self.repost(repost, recorded),
-            State::Bookmark(_) => {}
+            State::Bookmark(_) | State::Block(_) | State::Mute(_) => {}
         }
         Ok(())
     }
@@ -227,6 +227,7 @@ impl Changes {
                 "display_name": display_name,
                 "bio": bio,
                 "created_at": bson::DateTime::from_chrono(user.created_at),
+                "protected": user.protected,
             }),
             // The user is deleted, or a deletion has redacted this earlier event.
             _ => None,
@@ -237,7 +238,7 @@ impl Changes {
             change.content = Some(content_of(
                 version,
                 content,
-                &["handle", "display_name", "bio", "created_at"],
+                &["handle", "display_name", "bio", "created_at", "protected"],
             ));
         }
     }

@@ -27,6 +27,9 @@ pub struct User {
     pub handle: String,
     pub display_name: String,
     pub bio: String,
+    /// Whoever wants to follow the user has to ask, and only followers see the user's posts.
+    #[serde(default)]
+    pub protected: bool,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
     /// Absent in the answers of commands, which count nothing.
@@ -96,8 +99,38 @@ pub struct Relationship {
     pub id: UserId,
     /// The caller follows the other.
     pub following: bool,
+    /// The caller has asked to follow the other, and waits for an answer.
+    pub requested: bool,
     /// The other follows the caller.
     pub followed_by: bool,
+    /// The other has asked to follow the caller, and waits for an answer.
+    pub requested_by: bool,
+    /// The caller blocks the other.
+    pub blocking: bool,
+    /// The other blocks the caller.
+    pub blocked_by: bool,
+    /// The caller mutes the other.
+    pub muting: bool,
+    /// When the mute is over. Null if there is none, or if it has no end.
+    #[serde(serialize_with = "time")]
+    pub muted_until: Option<DateTime<Utc>>,
+}
+
+impl Relationship {
+    /// Neither of the two has anything to do with the other.
+    pub fn none(id: UserId) -> Self {
+        Self {
+            id,
+            following: false,
+            requested: false,
+            followed_by: false,
+            requested_by: false,
+            blocking: false,
+            blocked_by: false,
+            muting: false,
+            muted_until: None,
+        }
+    }
 }
 
 /// One page of a list, newest first. The cursors go into `before` and `after`.

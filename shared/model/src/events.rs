@@ -27,6 +27,9 @@ pub struct User {
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub created_at: DateTime<Utc>,
     pub deleted: bool,
+    /// Whoever wants to follow has to ask, and only followers see the posts.
+    #[serde(default)]
+    pub protected: bool,
 }
 
 /// The post that a reply answers. It includes the author, so that nobody has to look the author up.
@@ -62,7 +65,11 @@ pub struct Post {
 pub struct Follow {
     pub follower: UserId,
     pub followee: UserId,
+    /// The follower follows. A request that waits is not a follow.
     pub active: bool,
+    /// The follower has asked to follow, and waits for an answer. Then `active` is false.
+    #[serde(default)]
+    pub requested: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +98,38 @@ pub struct Bookmark {
     pub user: UserId,
     pub post: PostId,
     pub active: bool,
+}
+
+/// While it is active, neither of the two sees the other, or follows the other. Only the blocker is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    pub blocker: UserId,
+    pub blocked: UserId,
+    pub active: bool,
+    pub ends: EndedFollows,
+}
+
+/// The follows and requests that a block ends: those up to these versions, even if the block is taken back at once. As long as the block is
+/// active, it ends later ones too. A version is 0 if the stream had no event when the block was decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedFollows {
+    /// In the stream of the blocker, who follows the blocked user.
+    pub by_blocker: i64,
+    /// In the stream of the blocked user, who follows the blocker.
+    pub by_blocked: i64,
+}
+
+/// The muter does not want to read the muted user, except where the muter looks for them. Nobody else can see that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mute {
+    pub muter: UserId,
+    pub muted: UserId,
+    pub active: bool,
+    /// The mute is over at this time. Without it, the mute lasts until it is taken back.
+    #[serde(with = "optional_datetime")]
+    pub until: Option<DateTime<Utc>>,
+    /// What the muted user does still makes notifications.
+    pub notifications: bool,
 }
 
 /// The event can't be decoded.
@@ -129,6 +168,10 @@ impl Aggregate for User {
     fn audience(&self) -> UserId {
         self.id
     }
+
+    fn schema(&self) -> i32 {
+        if self.protected { 2 } else { FIRST_SCHEMA }
+    }
 }
 
 impl Aggregate for Post {
@@ -148,6 +191,10 @@ impl Aggregate for Follow {
 
     fn audience(&self) -> UserId {
         self.followee
+    }
+
+    fn schema(&self) -> i32 {
+        if self.requested { 2 } else { FIRST_SCHEMA }
     }
 }
 
@@ -178,6 +225,26 @@ impl Aggregate for Bookmark {
 
     fn audience(&self) -> UserId {
         self.user
+    }
+}
+
+impl Aggregate for Block {
+    fn stream(&self) -> StreamId {
+        StreamId::block(self.blocker, self.blocked)
+    }
+
+    fn audience(&self) -> UserId {
+        self.blocker
+    }
+}
+
+impl Aggregate for Mute {
+    fn stream(&self) -> StreamId {
+        StreamId::mute(self.muter, self.muted)
+    }
+
+    fn audience(&self) -> UserId {
+        self.muter
     }
 }
 
@@ -243,6 +310,10 @@ events! {
         UserProfileChanged => "user.profile_changed",
         /// The password or the e-mail address has changed. Neither is in the event.
         UserCredentialsChanged => "user.credentials_changed",
+        /// From now on, whoever wants to follow has to ask. What else the same command changes is in the event too.
+        UserProtected => "user.protected" since 2,
+        /// From now on, everybody may follow. The requests that wait are accepted.
+        UserUnprotected => "user.unprotected" since 2,
         UserDeleted => "user.deleted",
     }
     Post {
@@ -253,6 +324,13 @@ events! {
     Follow {
         Followed => "follow.followed",
         Unfollowed => "follow.unfollowed",
+        FollowRequested => "follow.requested" since 2,
+        FollowAccepted => "follow.accepted" since 2,
+        FollowRejected => "follow.rejected" since 2,
+        /// The follower has withdrawn the request.
+        FollowCancelled => "follow.cancelled" since 2,
+        /// The followee has removed the follower, or a block has ended the follow or the request.
+        FollowRemoved => "follow.removed" since 2,
     }
     Like {
         PostLiked => "like.liked",
@@ -265,6 +343,14 @@ events! {
     Bookmark {
         PostBookmarked => "bookmark.bookmarked",
         PostUnbookmarked => "bookmark.unbookmarked",
+    }
+    Block {
+        UserBlocked => "block.blocked" since 2,
+        UserUnblocked => "block.unblocked" since 2,
+    }
+    Mute {
+        UserMuted => "mute.muted" since 2,
+        UserUnmuted => "mute.unmuted" since 2,
     }
 }
 
@@ -330,6 +416,14 @@ impl StreamId {
 
     pub fn bookmark(user: UserId, post: PostId) -> Self {
         Self(format!("bookmark-{user}-{post}"))
+    }
+
+    pub fn block(blocker: UserId, blocked: UserId) -> Self {
+        Self(format!("block-{blocker}-{blocked}"))
+    }
+
+    pub fn mute(muter: UserId, muted: UserId) -> Self {
+        Self(format!("mute-{muter}-{muted}"))
     }
 
     /// The name in a document of the event store.

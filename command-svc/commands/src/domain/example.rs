@@ -30,6 +30,7 @@ pub(crate) fn user(n: u8) -> User {
         bio: Some("A life.".to_owned()),
         created_at: time(0),
         deleted: false,
+        protected: false,
     }
 }
 

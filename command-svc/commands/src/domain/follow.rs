@@ -15,7 +15,13 @@ pub struct Oneself;
 
 pub fn evolve(event: Event) -> Option<Follow> {
     match event {
-        Event::Followed(follow) | Event::Unfollowed(follow) => Some(follow),
+        Event::Followed(follow)
+        | Event::Unfollowed(follow)
+        | Event::FollowRequested(follow)
+        | Event::FollowAccepted(follow)
+        | Event::FollowRejected(follow)
+        | Event::FollowCancelled(follow)
+        | Event::FollowRemoved(follow) => Some(follow),
         _ => None,
     }
 }
@@ -31,11 +37,13 @@ pub fn decide(state: Option<&Follow>, command: Command) -> Result<Option<Event>,
             follower,
             followee,
             active: true,
+            requested: false,
         })),
         Command::Unfollow { .. } if active => Some(Event::Unfollowed(Follow {
             follower,
             followee,
             active: false,
+            requested: false,
         })),
         Command::Follow { .. } | Command::Unfollow { .. } => None,
     })
@@ -51,6 +59,7 @@ mod tests {
             follower: user_id(1),
             followee: user_id(2),
             active,
+            requested: false,
         }
     }
 

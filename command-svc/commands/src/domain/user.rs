@@ -35,6 +35,8 @@ pub fn evolve(event: Event) -> Option<User> {
         Event::UserRegistered(user)
         | Event::UserProfileChanged(user)
         | Event::UserCredentialsChanged(user)
+        | Event::UserProtected(user)
+        | Event::UserUnprotected(user)
         | Event::UserDeleted(user) => Some(user),
         _ => None,
     }
@@ -59,6 +61,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                 bio: Some(String::new()),
                 created_at: at,
                 deleted: false,
+                protected: false,
             })))
         }
         (Some(_), Command::Register { .. }) => Err(Refusal::AlreadyRegistered),

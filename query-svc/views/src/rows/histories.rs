@@ -118,6 +118,7 @@ impl Author {
             bio: Some(String::new()),
             created_at: self.now(),
             deleted: false,
+            protected: false,
         };
         self.users.insert(number, (1, user.clone()));
         self.append(1, Event::UserRegistered(user));
@@ -199,6 +200,7 @@ impl Author {
                     follower,
                     followee,
                     active,
+                    requested: false,
                 };
                 self.append(
                     version,

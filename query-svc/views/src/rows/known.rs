@@ -57,7 +57,7 @@ impl Keys {
                     keys.relations.insert(RelationId::repost(repost.user, repost.post));
                     keys.posts.insert(repost.id);
                 }
-                State::Bookmark(_) => {}
+                State::Bookmark(_) | State::Block(_) | State::Mute(_) => {}
             }
         }
         keys

@@ -119,6 +119,7 @@ fn only_a_row_that_changes_sides_counts() {
         follower,
         followee,
         active,
+        requested: false,
     };
     let counted = |state, version, active| {
         let known = Known {
@@ -173,6 +174,7 @@ fn how_an_account_reaches_its_followers_includes_what_the_batch_adds() {
             follower: UserId::new(at()),
             followee,
             active,
+            requested: false,
         };
         recorded(1, Event::Followed(follow))
     };

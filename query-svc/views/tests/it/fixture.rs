@@ -125,6 +125,7 @@ impl Store {
             bio: Some(String::new()),
             created_at: self.clock.now(),
             deleted: false,
+            protected: false,
         };
         self.users.insert(id, user.clone());
         self.record(Event::UserRegistered(user));
@@ -194,6 +195,7 @@ impl Store {
             follower,
             followee,
             active: true,
+            requested: false,
         }))
     }
 
@@ -202,6 +204,7 @@ impl Store {
             follower,
             followee,
             active: false,
+            requested: false,
         }))
     }
 

@@ -45,6 +45,7 @@ pub(crate) fn followed(follower: UserId, followee: UserId, active: bool) -> Even
         follower,
         followee,
         active,
+        requested: false,
     };
     if active {
         Event::Followed(follow)
