@@ -48,7 +48,7 @@ pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
 pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
 pub use self::projection::ViewProjection;
 pub use self::range::{End, Range};
-pub use self::relations::{Relation, RelationId, RelationKind, Relations};
+pub use self::relations::{Relation, RelationId, RelationKind, Relations, Standing};
 pub use self::settings::Timelines;
 
 /// The collections of one generation.
@@ -122,7 +122,8 @@ const SUBSCRIPTION: &str = "views-g";
 ///
 /// | shape | adds |
 /// |---|---|
-/// | 0 | what versions before 0.3 write |
+/// | 0 | what the first version writes |
+/// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations` |
 pub const SHAPE: i32 = 1;
 
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
