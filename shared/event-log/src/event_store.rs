@@ -42,6 +42,9 @@ const STORE: &str = "store";
 /// The type of the events that [`EventStore::find_repost`] reads. A partial index holds only these.
 const REPOSTED: &str = "repost.reposted";
 
+/// The type of the events that [`EventStore::requests_to`] reads. A partial index holds only these.
+const REQUESTED: &str = "follow.requested";
+
 /// The one writer of the events and the marks.
 #[derive(Debug, Clone)]
 pub struct EventStore {

@@ -1,28 +1,27 @@
-//! How many accounts a user follows, from the streams alone.
+//! How many accounts a user follows, and who has asked to follow, from the streams alone.
 
 use std::time::Duration;
 
-use bson::doc;
+use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::ClientSession;
 use mongodb::error::Error;
 
-use super::EventStore;
+use super::{EventStore, REQUESTED, RecordedEvent};
 use model::events::StreamId;
-use model::ids::UserId;
+use model::ids::{EventId, UserId};
 
 /// How long the server may count. A command gives up after seconds, but the server would go on without this limit.
 const COUNTED_FOR: Duration = Duration::from_secs(2);
 
 impl EventStore {
-    /// Whether a user follows fewer than `max` accounts, as the session sees it.
+    /// Whether a user follows fewer than `max` accounts, as the session sees it. An account that was asked counts too: it may accept.
     ///
-    /// Two queries answer this, both from the index of streams and versions. The first counts the user's events up to `max`. Nearly every
-    /// user has fewer, and needs no second query. In a stream, follow and unfollow alternate from version 1 on. So the second query counts
-    /// the streams that end in an odd version.
+    /// Two queries answer this. The first counts the user's events up to `max`, from the index of streams and versions. Nearly every user
+    /// has fewer, and needs no second query. The second counts the streams whose last event is a follow or a request.
     ///
-    /// It costs one step in the index for each account that was ever followed, however often: the server goes from the end of a stream to
-    /// the end of the next (`DISTINCT_SCAN`). It ends at `max` accounts, and fails after [`COUNTED_FOR`].
+    /// It costs one step in the index, and one event, for each account that was ever followed, however often: the server goes from the end
+    /// of a stream to the end of the next (`DISTINCT_SCAN`). It ends at `max` accounts, and fails after [`COUNTED_FOR`].
     pub async fn follows_fewer_than(
         &self,
         session: &mut ClientSession,
@@ -44,13 +43,62 @@ impl EventStore {
             doc! { "$match": streams },
             // Only with this order and this group does the server read just the last event of each stream.
             doc! { "$sort": { "stream": -1, "version": -1 } },
-            doc! { "$group": { "_id": "$stream", "version": { "$first": "$version" } } },
-            doc! { "$match": { "version": { "$mod": [2, 1] } } },
+            doc! { "$group": {
+                "_id": "$stream",
+                "active": { "$first": "$data.active" },
+                "requested": { "$first": "$data.requested" },
+            } },
+            doc! { "$match": { "$or": [{ "active": true }, { "requested": true }] } },
             doc! { "$skip": i64::from(max.saturating_sub(1)) },
             doc! { "$limit": 1 },
         ];
         let counting = self.events.aggregate(pipeline).max_time(COUNTED_FOR);
         let mut found = counting.session(&mut *session).await?;
         Ok(found.stream(session).try_next().await?.is_none())
+    }
+
+    /// The requests to follow that a user has received, answered or not: at most `limit` in the order of their ids, from the first one after
+    /// `after` on. All that were acknowledged before this call are there.
+    pub async fn requests_to(
+        &self,
+        followee: UserId,
+        after: Option<EventId>,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, Error> {
+        let mut filter = doc! { "type": REQUESTED, "data.followee": followee };
+        if let Some(after) = after {
+            filter.insert("_id", doc! { "$gt": after });
+        }
+        self.requests(followee, filter, doc! { "_id": 1 }, limit).await
+    }
+
+    /// The requests to follow that a user has made, answered or not: at most `limit` in the order of their streams, from the first stream
+    /// after `after` on. The last stream may be incomplete.
+    pub async fn requests_by(
+        &self,
+        follower: UserId,
+        after: Option<&StreamId>,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, Error> {
+        let [first, last] = StreamId::follows_of(follower);
+        let streams = doc! { "$gt": after.unwrap_or(&first).as_str(), "$lt": last.as_str() };
+        let filter = doc! { "stream": streams, "type": REQUESTED };
+        self.requests(follower, filter, doc! { "stream": 1, "version": 1 }, limit)
+            .await
+    }
+
+    /// A mark comes first: a primary that was just elected may not show yet what the former one has acknowledged.
+    async fn requests(
+        &self,
+        of: UserId,
+        filter: Document,
+        order: Document,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, Error> {
+        let mut session = self.session().await?;
+        self.mark_in(&mut session, Some(of.partition()), false).await?;
+        let found = self.events.find(filter).sort(order).limit(limit);
+        let mut found = found.session(&mut session).await?;
+        found.stream(&mut session).try_collect().await
     }
 }
