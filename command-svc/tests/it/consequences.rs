@@ -143,18 +143,34 @@ async fn requests_are_found_by_who_asks_and_by_who_is_asked() {
     for (follower, followee) in [(&bob, &ada), (&bob, &eve), (&eve, &ada), (&ada, &bob)] {
         world.service.follow(follower, followee).await;
     }
+    // One is answered, and one was withdrawn and made again.
+    let accepted = format!("/v1/follow-requests/{}/accept", eve.id);
+    let accepted = world.service.post(&accepted, &ada.token, json!({})).await;
+    accepted.expect(StatusCode::OK);
+    let withdrawn = format!("/v1/users/{}/follow", eve.id);
+    world
+        .service
+        .delete(&withdrawn, &bob.token)
+        .await
+        .expect(StatusCode::OK);
+    world.service.follow(&bob, &eve).await;
     let (ada, bob, eve) = (id(&ada), id(&bob), id(&eve));
-    let mut asked = Vec::new();
-    let mut after = None;
-    while let Some(request) = world.store.requests_to(ada, after, 1).await.unwrap().pop() {
-        asked.push(request.stream.clone());
-        after = Some(request.id);
+    let (mut asked, mut seen, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = world.store.requests_to(ada, after, 1).await.unwrap();
+        asked.extend(page.waiting.into_iter().map(|request| request.stream));
+        let Some((last, _)) = page.last else { break };
+        (seen, after) = (seen + 1, Some(last));
     }
-    assert_eq!(asked, [StreamId::follow(bob, ada), StreamId::follow(eve, ada)]);
-    let (mut made, mut after) = (Vec::new(), None);
-    while let Some(request) = world.store.requests_by(bob, after.as_ref(), 1).await.unwrap().pop() {
-        made.push(request.stream.clone());
-        after = Some(request.stream);
+    assert_eq!((asked, seen), (vec![StreamId::follow(bob, ada)], 2));
+    for limit in [1, 2, 100] {
+        let (mut made, mut after) = (Vec::new(), None);
+        loop {
+            let page = world.store.requests_by(bob, after.as_ref(), limit).await.unwrap();
+            made.extend(page.waiting.into_iter().map(|request| request.stream));
+            let Some((_, last)) = page.last else { break };
+            after = Some(last);
+        }
+        assert_eq!(made, [StreamId::follow(bob, ada), StreamId::follow(bob, eve)]);
     }
-    assert_eq!(made, [StreamId::follow(bob, ada), StreamId::follow(bob, eve)]);
 }

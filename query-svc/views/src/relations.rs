@@ -25,6 +25,10 @@ pub enum RelationKind {
     Like,
     /// The target is a post.
     Repost,
+    /// The target is a user.
+    Block,
+    /// The target is a user.
+    Mute,
 }
 
 impl RelationKind {
@@ -33,6 +37,8 @@ impl RelationKind {
             RelationKind::Follow => "follow",
             RelationKind::Like => "like",
             RelationKind::Repost => "repost",
+            RelationKind::Block => "block",
+            RelationKind::Mute => "mute",
         }
     }
 
@@ -41,6 +47,8 @@ impl RelationKind {
             RelationKind::Follow => b'F',
             RelationKind::Like => b'L',
             RelationKind::Repost => b'R',
+            RelationKind::Block => b'B',
+            RelationKind::Mute => b'M',
         }
     }
 
@@ -49,6 +57,8 @@ impl RelationKind {
             b'F' => Some(RelationKind::Follow),
             b'L' => Some(RelationKind::Like),
             b'R' => Some(RelationKind::Repost),
+            b'B' => Some(RelationKind::Block),
+            b'M' => Some(RelationKind::Mute),
             _ => None,
         }
     }
@@ -252,6 +262,17 @@ impl Relations {
         range: Range<EventId>,
     ) -> Result<Vec<Relation>, Error> {
         self.list(doc! { "target": post, "kind": kind.as_str(), "live": true }, range)
+            .await
+    }
+
+    /// Who follows, blocks or mutes a user, newest first.
+    pub async fn of_user(
+        &self,
+        user: UserId,
+        kind: RelationKind,
+        range: Range<EventId>,
+    ) -> Result<Vec<Relation>, Error> {
+        self.list(doc! { "target": user, "kind": kind.as_str(), "live": true }, range)
             .await
     }
 

@@ -22,6 +22,7 @@ use mongodb::options::{FindOneOptions, SessionOptions};
 use mongodb::{ClientSession, Collection, Database};
 
 pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries, Unique};
+pub use self::follows::RequestPage;
 pub use self::recorded::{BodyHash, Envelope, RecordedEvent, Unreadable};
 pub use self::scan::EventScan;
 use self::writable::Allowed;
