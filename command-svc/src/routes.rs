@@ -1,14 +1,17 @@
 //! What HTTP clients can ask for: the table of all routes, and one file for each resource.
 
+mod blocks;
 mod bookmarks;
 mod documentation;
 mod follows;
 mod keys;
 mod me;
+mod mutes;
 mod password_resets;
 mod posts;
 mod problems;
 mod reactions;
+mod relationships;
 mod request;
 mod sessions;
 mod users;
@@ -38,6 +41,19 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
                 .route(put().to(follows::follow))
                 .route(delete().to(follows::unfollow)),
         )
+        .service(
+            resource("/v1/users/{id}/block")
+                .route(put().to(blocks::block))
+                .route(delete().to(blocks::unblock)),
+        )
+        .service(
+            resource("/v1/users/{id}/mute")
+                .route(put().to(mutes::mute))
+                .route(delete().to(mutes::unmute)),
+        )
+        .service(resource("/v1/follow-requests/{user}/accept").route(post().to(follows::accept)))
+        .service(resource("/v1/follow-requests/{user}/reject").route(post().to(follows::reject)))
+        .service(resource("/v1/followers/{id}").route(delete().to(follows::remove)))
         .service(
             resource("/v1/sessions")
                 .route(get().to(sessions::list))

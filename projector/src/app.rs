@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use commands::Retractions;
+use commands::{Consequences, Retractions};
 use event_log::event_store::{EventStore, Retries};
 use event_log::mongo::{Databases, refused};
 use event_log::subscription::SubscriptionMetrics;
@@ -25,11 +25,12 @@ use crate::config::Config;
 use crate::discards::Discards;
 use crate::health::Health;
 use crate::leadership::{Leadership, Pace};
-use crate::metrics::{RebuildMetrics, SweepMetrics};
+use crate::metrics::{ConsequenceMetrics, RebuildMetrics, SweepMetrics};
 use crate::rebuild::{self, Rebuilder};
 use crate::subscriptions::Subscriptions;
-use crate::sweep::{Items, Sweeper};
+use crate::sweep::Sweeper;
 use crate::upkeep::Upkeep;
+use crate::{consequences, sweep};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -68,6 +69,7 @@ struct Metrics {
     views: ViewMetrics,
     rebuild: RebuildMetrics,
     sweep: SweepMetrics,
+    consequences: ConsequenceMetrics,
 }
 
 /// Runs the program until a signal stops it.
@@ -93,6 +95,7 @@ impl App {
             views,
             rebuild: RebuildMetrics::register(&registry),
             sweep: SweepMetrics::register(&registry),
+            consequences: ConsequenceMetrics::register(&registry),
         };
         let readiness = Readiness::default();
         let mut edge = Edge::new(registry, readiness.clone());
@@ -213,6 +216,7 @@ struct Work {
     /// `None` if the rebuild runs in a process of its own.
     rebuild: Option<(Leadership, Rebuilder)>,
     sweep: (Leadership, Sweeper),
+    consequences: (Leadership, consequences::Worker),
     upkeep: (Leadership, Upkeep),
 }
 
@@ -223,7 +227,7 @@ impl Work {
         let pace = Pace::of(&config.subscriptions);
         let seat = |name| Leadership::new(databases, name, owner.clone(), pace);
         let generations = Generations::new(views.clone(), clock.clone());
-        let items = Items::new(views);
+        let (sweeps, noted) = (sweep::Items::new(views), consequences::Items::new(views));
         let subscriptions = Subscriptions {
             generations: generations.clone(),
             store: store.clone(),
@@ -233,7 +237,8 @@ impl Work {
             metrics: metrics.subscriptions.clone(),
             view_metrics: metrics.views.clone(),
             discards: Arc::new(Discards::new(views)),
-            items: items.clone(),
+            sweeps: sweeps.clone(),
+            consequences: noted.clone(),
             clock: clock.clone(),
             look_every: config.projector.look_every,
         };
@@ -246,14 +251,23 @@ impl Work {
             metrics.views.clone(),
         );
         let sweeper = Sweeper {
-            items,
+            items: sweeps,
             generations: generations.clone(),
             retractions: Retractions::new(store.clone(), config.mongodb.operation_timeout),
-            store,
+            store: store.clone(),
             databases: databases.clone(),
             config: config.sweep.clone(),
             clock: clock.clone(),
             metrics: metrics.sweep.clone(),
+        };
+        let worker = consequences::Worker {
+            items: noted,
+            consequences: Consequences::new(store.clone(), config.mongodb.operation_timeout),
+            store,
+            databases: databases.clone(),
+            config: config.sweep.clone(),
+            clock: clock.clone(),
+            metrics: metrics.consequences.clone(),
         };
         let upkeep = Upkeep {
             generations,
@@ -267,6 +281,7 @@ impl Work {
             subscriptions,
             rebuild: config.rebuild.hosted.then(|| (seat(rebuild::SEAT), rebuilder)),
             sweep: (seat("sweep"), sweeper),
+            consequences: (seat("consequences"), worker),
             upkeep: (seat("upkeep"), upkeep),
         }
     }
@@ -277,6 +292,7 @@ impl Work {
             subscriptions,
             rebuild,
             sweep,
+            consequences,
             upkeep,
         } = self;
         let stop = stop.child_token();
@@ -292,6 +308,11 @@ impl Work {
             let (seat, sweeper) = &sweep;
             seat.lead(&told, |_, stop| async move { sweeper.run(&stop).await })
                 .await;
+        });
+        let told = stop.clone();
+        parts.spawn(async move {
+            let (seat, worker) = &consequences;
+            seat.lead(&told, |_, stop| async move { worker.run(&stop).await }).await;
         });
         let told = stop.clone();
         parts.spawn(async move {

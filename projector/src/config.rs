@@ -144,14 +144,14 @@ impl Default for Rebuild {
     }
 }
 
-/// The deletion sweep: retracting what belongs to deleted users.
+/// The deletion sweep: retracting what belongs to deleted users. What follows from blocks and from ends of protections has the same pace.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sweep {
-    /// How often the process in charge checks for users to sweep.
+    /// How often the process in charge checks for work.
     #[serde(with = "humantime_serde")]
     pub look_every: Duration,
-    /// The time from the deletion to the second look. It must be longer than any command takes: a command may read the user just before the
+    /// The time from the event to the second look. It must be longer than any command takes: a command may read the user just before a
     /// deletion, and write just after it. A command has `command.deadline`, and its last request to the database has
     /// `mongodb.operation_timeout`.
     #[serde(with = "humantime_serde")]
@@ -165,7 +165,7 @@ pub struct Sweep {
     /// The pause from a failure to the next attempt.
     #[serde(with = "humantime_serde")]
     pub retry_after: Duration,
-    /// How many commands are sent at the same time for one user.
+    /// How many commands are sent at the same time for one event.
     pub concurrency: usize,
 }
 

@@ -1,4 +1,4 @@
-//! One process at a time: the rebuild, the deletion sweep and the upkeep have a seat each. The process that holds the seat does the work.
+//! One process at a time: the rebuild, the deletion sweep, the consequences and the upkeep have a seat each. The process that holds the seat does the work.
 //!
 //! A seat is a document with an owner, a fencing number that every new owner raises, and a beat that the owner raises while it lives. No
 //! clocks are compared: a candidate that sees the same beat for the duration of the lease takes the seat. An owner that could not raise the

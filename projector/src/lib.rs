@@ -1,4 +1,5 @@
-//! The projector: writes views from events, rebuilds them, and sweeps up after deleted users.
+//! The projector: writes views from events, rebuilds them, sweeps up after deleted users, and does what follows from blocks and from the end
+//! of protections.
 //!
 //! Several of these processes share the work. What they must know of each other is in the views' database: leases (which process works on
 //! which partition, and how far it is), seats (which process does the work that only one may do), and the control document of the
@@ -7,10 +8,12 @@
 mod app;
 mod barrier;
 mod config;
+pub mod consequences;
 mod discards;
 mod health;
 pub mod leadership;
 mod metrics;
+mod noting;
 mod rebuild;
 mod subscriptions;
 pub mod sweep;

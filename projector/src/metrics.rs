@@ -93,3 +93,33 @@ impl SweepMetrics {
         }
     }
 }
+
+#[derive(Debug, Clone, Default)]
+pub struct ConsequenceMetrics {
+    /// Blocks and ends of protections whose consequences are not complete.
+    pub(crate) open: Gauge,
+    pub(crate) ended: Counter,
+    pub(crate) accepted: Counter,
+}
+
+impl ConsequenceMetrics {
+    pub(crate) fn register(registry: &MetricsRegistry) -> Self {
+        Self {
+            open: registry.register(
+                "consequences_open",
+                "Blocks and ends of protections whose consequences are not complete",
+                Gauge::default(),
+            ),
+            ended: registry.register(
+                "consequences_follows_ended",
+                "Follows and requests that were ended because of a block",
+                Counter::default(),
+            ),
+            accepted: registry.register(
+                "consequences_requests_accepted",
+                "Requests to follow that were accepted because the account is no longer protected",
+                Counter::default(),
+            ),
+        }
+    }
+}

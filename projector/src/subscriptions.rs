@@ -23,7 +23,8 @@ use views::generation::Generations;
 use views::{ViewMetrics, ViewProjection, Views, subscription_name};
 
 use crate::discards::{Discards, WithoutDiscarded};
-use crate::sweep::{self, Deletions, Items};
+use crate::noting::{self, Notes};
+use crate::{consequences, sweep};
 
 /// How many instances of a subscription there are.
 enum Scope {
@@ -50,8 +51,8 @@ const SUBSCRIPTIONS: [Entry; 2] = [
         },
     },
     Entry {
-        scope: Scope::Store(sweep::SUBSCRIPTION),
-        handler: |it, _| Arc::new(Deletions::new(it.items.clone())),
+        scope: Scope::Store(noting::SUBSCRIPTION),
+        handler: |it, _| Arc::new(Notes::new(it.sweeps.clone(), it.consequences.clone())),
     },
 ];
 
@@ -66,7 +67,8 @@ pub(crate) struct Subscriptions {
     pub metrics: SubscriptionMetrics,
     pub view_metrics: ViewMetrics,
     pub discards: Arc<Discards>,
-    pub items: Items,
+    pub sweeps: sweep::Items,
+    pub consequences: consequences::Items,
     pub clock: SharedClock,
     pub look_every: Duration,
 }

@@ -29,6 +29,7 @@ use crate::{codes, credentials, origins, sessions};
 pub struct Changes {
     pub display_name: Option<DisplayName>,
     pub bio: Option<Bio>,
+    pub protected: Option<bool>,
     pub email: Option<Email>,
     pub password: Option<Password>,
 }
@@ -137,6 +138,7 @@ impl Command for ChangeUser {
         let change = user::Command::Change {
             display_name: self.changes.display_name.clone(),
             bio: self.changes.bio.clone(),
+            protected: self.changes.protected,
             credentials: !companions.is_empty(),
         };
         match user::decide(Some(&known.state), change)? {
@@ -232,6 +234,7 @@ impl Command for ResetPassword {
         let change = user::Command::Change {
             display_name: None,
             bio: None,
+            protected: None,
             credentials: true,
         };
         let event = user::decide(Some(&known.state), change)?.ok_or(Refusal::CodeNotGood("code"))?;

@@ -4,9 +4,11 @@
 //! changes, or a refusal. An event carries the whole new state. So `evolve` only takes the state out, and loading an aggregate means
 //! reading its last event.
 
+pub mod block;
 pub mod bookmark;
 pub mod follow;
 pub mod like;
+pub mod mute;
 pub mod post;
 pub mod repost;
 pub mod user;

@@ -6,7 +6,7 @@ use event_log::event_store::{AppendError, Unique};
 use model::events::DecodeError;
 use mongodb::error::Error as DatabaseError;
 
-use crate::domain::{follow, post, repost, user};
+use crate::domain::{follow, post, repost, user, visibility};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
@@ -34,8 +34,17 @@ pub enum Refusal {
     NotPublic,
     #[error("a repost has no text of its own")]
     RepostHasNoText,
-    #[error("users can't follow themselves")]
-    Oneself,
+    /// What the user wants to do, as a verb.
+    #[error("users can't {0} themselves")]
+    Oneself(&'static str),
+    #[error("one of the two users blocks the other")]
+    Blocked,
+    #[error("the user has not asked to follow")]
+    NotRequested,
+    #[error("a protected account can't write public posts")]
+    AuthorProtected,
+    #[error("the mute would be over already")]
+    MuteOver,
     #[error("a user can follow at most {0} accounts")]
     TooManyFollows(u32),
     #[error("the handle is taken")]
@@ -151,9 +160,18 @@ impl From<post::Refusal> for CommandError {
     }
 }
 
-impl From<follow::Oneself> for CommandError {
-    fn from(_: follow::Oneself) -> Self {
-        Refusal::Oneself.into()
+impl From<follow::Refusal> for CommandError {
+    fn from(refusal: follow::Refusal) -> Self {
+        match refusal {
+            follow::Refusal::Oneself => Refusal::Oneself("follow").into(),
+            follow::Refusal::NotRequested => Refusal::NotRequested.into(),
+        }
+    }
+}
+
+impl From<visibility::AuthorProtected> for CommandError {
+    fn from(_: visibility::AuthorProtected) -> Self {
+        Refusal::AuthorProtected.into()
     }
 }
 

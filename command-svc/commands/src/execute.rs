@@ -166,6 +166,18 @@ impl Executor {
         Err(Refusal::Contended.into())
     }
 
+    /// For a command that a process gives.
+    pub(super) async fn execute_within<C: Command>(
+        &self,
+        deadline: Duration,
+        command: &C,
+        cause: &Cause,
+    ) -> Result<Done<C::Answer>, CommandError> {
+        timeout(deadline, self.execute(command, cause.clone()))
+            .await
+            .map_err(|_| Unavailable::Deadline)?
+    }
+
     async fn append(
         &self,
         session: &mut mongodb::ClientSession,

@@ -1,10 +1,11 @@
 //! All commands of the write side, without HTTP.
 //!
-//! The routes call [`Commands`]. The sweep after a user's deletion calls [`Retractions`]. Both carry out ordinary commands: load, decide
-//! (see [`domain`]), append one event.
+//! The routes call [`Commands`]. The sweep after a user's deletion calls [`Retractions`]. What follows from a block and from the end of a
+//! protection calls [`Consequences`]. All carry out ordinary commands: load, decide (see [`domain`]), append one event.
 
 mod account;
 pub mod codes;
+mod consequences;
 mod credentials;
 pub mod domain;
 mod error;
@@ -17,6 +18,7 @@ mod passwords;
 mod posts;
 mod reactions;
 mod read;
+mod relationships;
 mod retractions;
 mod sessions;
 mod settings;
@@ -48,14 +50,16 @@ use tracing::Instrument;
 
 pub use self::account::Changes;
 use self::account::{Account, Owner};
+pub use self::consequences::{Consequences, Waited};
 pub use self::error::{Broken, CommandError, Refusal, Unavailable};
 use self::execute::Command;
 use self::execute::Executor;
 pub use self::execute::{Cause, Done};
 pub use self::logins::{Attempt, Login, SessionInfo};
 pub use self::posts::NewPost;
-pub use self::reactions::Standing;
 pub use self::read::Versioned;
+use self::relationships::{Change, Relate};
+pub use self::relationships::{NewMute, Standing};
 pub use self::retractions::Retractions;
 pub use self::sessions::{RefreshTokens, refresh_tokens};
 pub use self::settings::{CommandSettings, FollowSettings, RegistrationPolicy};
@@ -356,31 +360,57 @@ impl Commands {
     }
 
     pub async fn follow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
-        let follower = cause.actor;
-        self.execute(
-            "follow",
-            reactions::SetFollow {
-                follower,
-                followee,
-                following: Some(self.0.max_follows),
-            },
-            cause,
-        )
-        .await
+        let max = self.0.max_follows;
+        self.relate("follow", followee, Change::Follow { max }, cause).await
     }
 
     pub async fn unfollow(&self, followee: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
-        let follower = cause.actor;
-        self.execute(
-            "unfollow",
-            reactions::SetFollow {
-                follower,
-                followee,
-                following: None,
-            },
-            cause,
-        )
-        .await
+        self.relate("unfollow", followee, Change::Unfollow, cause).await
+    }
+
+    pub async fn accept_follow(&self, follower: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("accept_follow", follower, Change::Accept, cause).await
+    }
+
+    pub async fn reject_follow(&self, follower: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("reject_follow", follower, Change::Reject, cause).await
+    }
+
+    pub async fn remove_follower(&self, follower: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("remove_follower", follower, Change::Remove, cause).await
+    }
+
+    pub async fn block(&self, blocked: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("block", blocked, Change::Block, cause).await
+    }
+
+    pub async fn unblock(&self, blocked: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("unblock", blocked, Change::Unblock, cause).await
+    }
+
+    pub async fn mute(&self, muted: UserId, mute: NewMute, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("mute", muted, Change::Mute(mute), cause).await
+    }
+
+    pub async fn unmute(&self, muted: UserId, cause: Cause) -> Result<Done<Standing>, CommandError> {
+        self.relate("unmute", muted, Change::Unmute, cause).await
+    }
+
+    async fn relate(
+        &self,
+        name: &'static str,
+        other: UserId,
+        change: Change,
+        cause: Cause,
+    ) -> Result<Done<Standing>, CommandError> {
+        let (actor, now) = (cause.actor, self.0.clock.now());
+        let relate = Relate {
+            actor,
+            other,
+            change,
+            now,
+        };
+        self.execute(name, relate, cause).await
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

@@ -9,21 +9,24 @@ use model::values::{IdempotencyKey, PostText, Visibility};
 use super::execute::{Command, Plan};
 use super::read::{Named, Reader, Versioned};
 use super::{Broken, CommandError, ExpectedVersions, Refusal};
-use crate::domain::{post, repost};
+use crate::domain::{post, repost, visibility};
 
 /// A new post, before it is written.
 #[derive(Debug, Clone)]
 pub struct NewPost {
     pub text: PostText,
     pub in_reply_to: Option<PostId>,
-    pub visibility: Visibility,
+    /// What the author asks for.
+    pub visibility: Option<Visibility>,
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
 impl NewPost {
     /// Requests with the same hash are the same request, no matter how their bodies were written.
     fn body_hash(&self) -> BodyHash {
-        let body = serde_json::json!([self.text.as_str(), self.in_reply_to, self.visibility]);
+        // The author may have protected the account since the first request, and then the default is another. It is still the same request.
+        let visibility = self.visibility.unwrap_or_default();
+        let body = serde_json::json!([self.text.as_str(), self.in_reply_to, visibility]);
         BodyHash::of(body.to_string().as_bytes())
     }
 }
@@ -34,7 +37,7 @@ pub(super) struct CreatePost {
     author: UserId,
     text: PostText,
     in_reply_to: Option<PostId>,
-    visibility: Visibility,
+    visibility: Option<Visibility>,
     idempotency: Option<Idempotency>,
 }
 
@@ -56,18 +59,27 @@ impl Command for CreatePost {
     type Answer = Versioned<Post>;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
-        // A new post needs no read: its insert finds out whether the key was used. A reply is different. The post that it answers may be
-        // gone when the request is repeated, so the key has to be looked up first.
+        // A post for followers needs no read: its insert finds out whether the key was used. What the others read may be another when the
+        // request is repeated, so the key has to be looked up first.
+        let reads = self.in_reply_to.is_some() || visibility::depends_on_protection(self.visibility);
+        if reads
+            && let Some(idempotency) = &self.idempotency
+            && let Some(earlier) = read.by_idempotency_key(self.author, &idempotency.key).await?
+        {
+            return Ok(Plan::Replay(earlier));
+        }
+        let author = match self.in_reply_to {
+            Some(_) => Some(read.live_actor(self.author).await?),
+            // Nobody sees what a deleted author writes, until the deletion sweep takes it back.
+            None if reads => read.user(self.author).await?,
+            None => None,
+        };
+        let protected = author.is_some_and(|author| author.state.protected);
+        let visibility = visibility::of_new_post(self.visibility, protected)?;
         let in_reply_to = match self.in_reply_to {
             None => None,
             Some(answered) => {
-                if let Some(idempotency) = &self.idempotency
-                    && let Some(earlier) = read.by_idempotency_key(self.author, &idempotency.key).await?
-                {
-                    return Ok(Plan::Replay(earlier));
-                }
-                read.live_actor(self.author).await?;
-                let answered = read.seen_by(self.author, answered).await?.state;
+                let answered = read.seen_by(self.author, answered).await?.post.state;
                 Some(ReplyTo {
                     post: answered.id,
                     author: answered.author,
@@ -79,7 +91,7 @@ impl Command for CreatePost {
             author: self.author,
             text: self.text.clone(),
             in_reply_to,
-            visibility: self.visibility,
+            visibility,
             at: self.id.time(),
         };
         let event = post::decide(None, create)?.ok_or(Broken::IdTaken)?;
@@ -200,7 +212,7 @@ async fn own(read: &mut Reader<'_>, post: Versioned<Post>, by: UserId) -> Result
     if post.state.author == by {
         Ok(post)
     } else {
-        read.check_seen_by(by, post).await
+        Ok(read.check_seen_by(by, post).await?.post)
     }
 }
 
@@ -208,7 +220,7 @@ async fn own_repost(read: &mut Reader<'_>, repost: &Repost, by: UserId) -> Resul
     if repost.user == by {
         return Ok(());
     }
-    read.reposter_is_live(repost).await?;
+    read.check_repost_seen_by(by, repost).await?;
     let original = read.post(repost.post).await?.ok_or(Refusal::NoSuchPost)?;
     read.check_seen_by(by, original).await?;
     Err(Refusal::NotTheAuthor.into())

@@ -1,16 +1,16 @@
-//! Commands on what people do with posts and with each other: like, repost, bookmark, follow, and their opposites.
+//! Commands on what people do with posts: like, repost, bookmark, and their opposites.
 //!
 //! If the state is already as requested, the answer is the same, and no event is written. Users can take back their own reaction even if
-//! they can't see the post any more because they no longer follow its author.
+//! they can't see the post any more because they no longer follow its author, or because of a block.
 
 use chrono::{DateTime, Utc};
 use model::events::{Event, Post};
 use model::ids::{Partition, PostId, UserId};
 
 use super::execute::{Command, Plan};
-use super::read::{Named, Reader, Versioned, state_of};
+use super::read::{Named, Reader, Seen, Versioned, state_of};
 use super::{CommandError, Refusal};
-use crate::domain::{bookmark, follow, like, repost};
+use crate::domain::{bookmark, like, repost};
 
 #[derive(Debug)]
 pub(super) struct Like {
@@ -23,7 +23,7 @@ impl Command for Like {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
         read.live_actor(self.user).await?;
-        let post = read.seen_by(self.user, self.post).await?.state;
+        let post = read.seen_by(self.user, self.post).await?.post.state;
         let loaded = read.like(self.user, post.id).await?;
         let (state, version) = state_of(loaded.as_ref());
         let like = like::Command::Like {
@@ -66,7 +66,8 @@ impl Command for MakeRepost {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
         read.live_actor(self.user).await?;
-        let post = read.seen_by(self.user, self.post).await?.state;
+        let Seen { post, author } = read.seen_by(self.user, self.post).await?;
+        let post = post.state;
         let loaded = read.repost(self.user, post.id).await?;
         let (state, version) = state_of(loaded.as_ref());
         let id = PostId::new(self.now);
@@ -74,6 +75,7 @@ impl Command for MakeRepost {
             id,
             user: self.user,
             post: &post,
+            protected: author.protected,
             at: id.time(),
         };
         Ok(planned(repost::decide(state, repost)?, version, self.user.partition()))
@@ -110,7 +112,7 @@ impl Command for Bookmark {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
         read.live_actor(self.user).await?;
-        let (user, post) = (self.user, read.seen_by(self.user, self.post).await?.state.id);
+        let (user, post) = (self.user, read.seen_by(self.user, self.post).await?.post.state.id);
         let loaded = read.bookmark(user, post).await?;
         let (state, version) = state_of(loaded.as_ref());
         let event = bookmark::decide(state, bookmark::Command::Bookmark { user, post });
@@ -134,58 +136,6 @@ impl Command for Unbookmark {
         let event = bookmark::decide(state, bookmark::Command::Unbookmark);
         check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
         Ok(planned(event, version, self.user.partition()))
-    }
-}
-
-/// How two users are related, from the view of the user who gave the command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    pub following: bool,
-    pub followed_by: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct SetFollow {
-    pub(super) follower: UserId,
-    pub(super) followee: UserId,
-    /// `Some`: follow, if the user then follows at most so many accounts. `None`: unfollow.
-    pub(super) following: Option<u32>,
-}
-
-impl Command for SetFollow {
-    type Answer = Standing;
-
-    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Standing>, CommandError> {
-        let Self {
-            follower,
-            followee,
-            following,
-        } = *self;
-        let loaded = read.follow(follower, followee).await?;
-        let (state, version) = state_of(loaded.as_ref());
-        let command = match following {
-            Some(_) => follow::Command::Follow { follower, followee },
-            None => follow::Command::Unfollow { follower, followee },
-        };
-        let event = follow::decide(state, command)?;
-        if following.is_some() {
-            read.live_actor(follower).await?;
-        }
-        read.live_user(followee).await?;
-        if let (Some(max), Some(_)) = (following, &event) {
-            read.follows_fewer_than(follower, max).await?;
-        }
-        let answer = Standing {
-            following: following.is_some(),
-            followed_by: read.is_following(followee, follower).await?,
-        };
-        Ok(match event {
-            Some(event) => Plan::append(event, version, answer),
-            None => Plan::Nothing {
-                partition: followee.partition(),
-                answer,
-            },
-        })
     }
 }
 

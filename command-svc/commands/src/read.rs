@@ -1,14 +1,14 @@
 //! What a command reads before it decides, in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Bookmark, Event, Follow, Like, Post, Repost, StreamId, User};
+use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Post, Repost, StreamId, User};
 use model::ids::{PostId, SessionId, UserId};
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
-use crate::domain::{bookmark, follow, like, post, repost, user, visibility};
+use crate::domain::{block, bookmark, follow, like, mute, post, repost, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -24,6 +24,13 @@ pub(super) enum Named {
     Post(Versioned<Post>),
     /// A repost that is not retracted. Its original is not loaded yet.
     Repost(Repost),
+}
+
+/// A post that somebody may see, and its author.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) post: Versioned<Post>,
+    pub(super) author: User,
 }
 
 #[derive(Debug)]
@@ -73,6 +80,18 @@ impl<'a> Reader<'a> {
         self.load(StreamId::bookmark(user, post), bookmark::evolve).await
     }
 
+    pub(super) async fn block(
+        &mut self,
+        blocker: UserId,
+        blocked: UserId,
+    ) -> Result<Option<Versioned<Block>>, CommandError> {
+        self.load(StreamId::block(blocker, blocked), block::evolve).await
+    }
+
+    pub(super) async fn mute(&mut self, muter: UserId, muted: UserId) -> Result<Option<Versioned<Mute>>, CommandError> {
+        self.load(StreamId::mute(muter, muted), mute::evolve).await
+    }
+
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
     }
@@ -96,7 +115,21 @@ impl<'a> Reader<'a> {
             .is_some_and(|follow| follow.state.active))
     }
 
-    /// Fails if the user can't follow one more account. It does not count follows that the same user makes at the same moment.
+    /// Whether one of the two blocks the other.
+    async fn is_blocked(&mut self, one: UserId, other: UserId) -> Result<bool, CommandError> {
+        for (blocker, blocked) in [(one, other), (other, one)] {
+            if self
+                .block(blocker, blocked)
+                .await?
+                .is_some_and(|block| block.state.active)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Fails if the user can't follow one more account, or ask to. It does not count follows that the same user makes at the same moment.
     pub(super) async fn follows_fewer_than(&mut self, follower: UserId, max: u32) -> Result<(), CommandError> {
         let fewer = self.store.follows_fewer_than(self.session, follower, max).await?;
         Ok(fewer.then_some(()).ok_or(Refusal::TooManyFollows(max))?)
@@ -141,40 +174,45 @@ impl<'a> Reader<'a> {
     }
 
     /// The post that an id means, for a user who wants to like, answer or repost it. The id of a repost means its original.
-    pub(super) async fn seen_by(&mut self, viewer: UserId, id: PostId) -> Result<Versioned<Post>, CommandError> {
+    pub(super) async fn seen_by(&mut self, viewer: UserId, id: PostId) -> Result<Seen, CommandError> {
         match self.named(id).await? {
             Named::Post(post) => self.check_seen_by(viewer, post).await,
             Named::Repost(repost) => {
-                self.reposter_is_live(&repost).await?;
+                self.check_repost_seen_by(viewer, &repost).await?;
                 let original = self.post(repost.post).await?.ok_or(Refusal::NoSuchPost)?;
                 self.check_seen_by(viewer, original).await
             }
         }
     }
 
-    /// Users who deleted their account hide their reposts with it.
-    pub(super) async fn reposter_is_live(&mut self, repost: &Repost) -> Result<(), CommandError> {
-        match self.live_user(repost.user).await {
-            Ok(_) => Ok(()),
-            Err(CommandError::Refused(Refusal::NoSuchUser)) => Err(Refusal::NoSuchPost.into()),
-            Err(error) => Err(error),
+    /// Fails if the viewer may not see what the reposter does. Whether the viewer may see the original is another question.
+    pub(super) async fn check_repost_seen_by(&mut self, viewer: UserId, repost: &Repost) -> Result<(), CommandError> {
+        let reposter = self.user(repost.user).await?.ok_or(Refusal::NoSuchPost)?.state;
+        let relation = visibility::Relation {
+            follows: visibility::repost_depends_on_follow(viewer, &reposter)
+                && self.is_following(viewer, reposter.id).await?,
+            blocked: viewer != reposter.id && self.is_blocked(viewer, reposter.id).await?,
+        };
+        if visibility::may_see_repost(viewer, &reposter, relation) {
+            Ok(())
+        } else {
+            Err(Refusal::NoSuchPost.into())
         }
     }
 
     /// Returns the post if the viewer may see it. A post that the viewer may not see is reported as missing.
-    pub(super) async fn check_seen_by(
-        &mut self,
-        viewer: UserId,
-        post: Versioned<Post>,
-    ) -> Result<Versioned<Post>, CommandError> {
+    pub(super) async fn check_seen_by(&mut self, viewer: UserId, post: Versioned<Post>) -> Result<Seen, CommandError> {
         if post.state.deleted {
             return Err(Refusal::NoSuchPost.into());
         }
-        let author = self.user(post.state.author).await?.ok_or(Refusal::NoSuchPost)?;
-        let follows =
-            visibility::depends_on_follow(viewer, &post.state) && self.is_following(viewer, post.state.author).await?;
-        if visibility::may_see(viewer, &post.state, &author.state, follows) {
-            Ok(post)
+        let author = self.user(post.state.author).await?.ok_or(Refusal::NoSuchPost)?.state;
+        let relation = visibility::Relation {
+            follows: visibility::depends_on_follow(viewer, &post.state, &author)
+                && self.is_following(viewer, author.id).await?,
+            blocked: viewer != author.id && self.is_blocked(viewer, author.id).await?,
+        };
+        if visibility::may_see(viewer, &post.state, &author, relation) {
+            Ok(Seen { post, author })
         } else {
             Err(Refusal::NoSuchPost.into())
         }

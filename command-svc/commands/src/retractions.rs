@@ -7,12 +7,11 @@ use event_log::event_store::EventStore;
 use event_log::position::Position;
 use model::events::Event;
 use model::ids::{PostId, UserId};
-use tokio::time::timeout;
 
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
-use super::{CommandError, Unavailable, posts};
-use crate::domain::{bookmark, follow, like, post, repost};
+use super::{CommandError, posts};
+use crate::domain::{block, bookmark, follow, like, mute, post, repost};
 use crate::metrics::Metrics;
 
 /// The most commands at a time.
@@ -34,7 +33,8 @@ impl Retractions {
         }
     }
 
-    /// Returns the position of the event, or `None` if nothing was left to take back. The other methods do the same.
+    /// Ends a follow, or withdraws a request. Returns the position of the event, or `None` if nothing was left to take back. The other
+    /// methods do the same.
     pub async fn unfollow(
         &self,
         follower: UserId,
@@ -62,6 +62,19 @@ impl Retractions {
         self.retract(Retracted::Bookmark { user, post }, cause).await
     }
 
+    pub async fn unblock(
+        &self,
+        blocker: UserId,
+        blocked: UserId,
+        cause: &Cause,
+    ) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Block { blocker, blocked }, cause).await
+    }
+
+    pub async fn unmute(&self, muter: UserId, muted: UserId, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Mute { muter, muted }, cause).await
+    }
+
     pub async fn delete_post(&self, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
         self.retract(Retracted::Post(post), cause).await
     }
@@ -71,10 +84,7 @@ impl Retractions {
             what,
             actor: cause.actor,
         };
-        let execute = self.executor.execute(&retraction, cause.clone());
-        let done = timeout(self.deadline, execute)
-            .await
-            .map_err(|_| Unavailable::Deadline)??;
+        let done = self.executor.execute_within(self.deadline, &retraction, cause).await?;
         Ok(done.answer.then_some(done.position))
     }
 }
@@ -85,6 +95,8 @@ enum Retracted {
     Like { user: UserId, post: PostId },
     Repost { user: UserId, post: PostId },
     Bookmark { user: UserId, post: PostId },
+    Block { blocker: UserId, blocked: UserId },
+    Mute { muter: UserId, muted: UserId },
     Post(PostId),
 }
 
@@ -122,6 +134,16 @@ impl Command for Retraction {
                 let loaded = read.bookmark(user, post).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (bookmark::decide(state, bookmark::Command::Unbookmark), version)
+            }
+            Retracted::Block { blocker, blocked } => {
+                let loaded = read.block(blocker, blocked).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (block::decide(state, block::Command::Unblock), version)
+            }
+            Retracted::Mute { muter, muted } => {
+                let loaded = read.mute(muter, muted).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (mute::decide(state, mute::Command::Unmute), version)
             }
             Retracted::Post(id) => match read.post(id).await? {
                 Some(post) if !post.state.deleted => {

@@ -7,7 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
-use super::{bookmarks, follows, keys, me, password_resets, posts, reactions, sessions, users};
+use super::{blocks, bookmarks, follows, keys, me, mutes, password_resets, posts, reactions, sessions, users};
 
 /// What every command may be answered, besides what its own description says.
 #[derive(IntoResponses)]
@@ -84,6 +84,18 @@ pub(super) struct NotTheAuthor(Problem);
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct NoSuchUser(Problem);
 
+/// The user has not asked to follow, or no longer does.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct NoSuchRequest(Problem);
+
+/// You block the user, or the user blocks you.
+#[derive(IntoResponses)]
+#[response(status = 403, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct Blocked(Problem);
+
 /// The current password is wrong.
 #[derive(IntoResponses)]
 #[response(status = 403, content_type = "application/problem+json")]
@@ -108,7 +120,9 @@ pub(super) struct Versions {
     paths(
         users::register, password_resets::reset,
         me::show, me::change, me::delete,
-        follows::follow, follows::unfollow,
+        follows::follow, follows::unfollow, follows::accept, follows::reject, follows::remove,
+        blocks::block, blocks::unblock,
+        mutes::mute, mutes::unmute,
         sessions::log_in, sessions::list, sessions::refresh, sessions::log_out, sessions::end,
         posts::create, posts::edit, posts::delete,
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,

@@ -55,6 +55,9 @@ pub(super) struct ChangeRequest {
     display_name: Option<String>,
     #[schema(example = "Notes on an engine.", max_length = 300)]
     bio: Option<String>,
+    /// Whoever wants to follow a protected account has to ask, and only its followers see its posts, also those that are public. When an
+    /// account is no longer protected, all requests that wait are accepted in the minutes after that.
+    protected: Option<bool>,
     #[schema(example = "ada@example.net", format = "email", max_length = 254)]
     email: Option<String>,
     /// Ends all other sessions.
@@ -71,6 +74,7 @@ impl ChangeRequest {
         let changes = Changes {
             display_name: fields.parse_optional("display_name", self.display_name.as_deref(), DisplayName::parse),
             bio: fields.parse_optional("bio", self.bio.as_deref(), Bio::parse),
+            protected: self.protected,
             email: fields.parse_optional("email", self.email.as_deref(), Email::parse),
             password: fields.parse_optional("password", self.password.as_deref(), Password::parse),
         };

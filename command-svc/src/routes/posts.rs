@@ -26,7 +26,8 @@ pub(super) struct CreateRequest {
     text: String,
     /// The post that this answers. The id of a repost means its original.
     in_reply_to: Option<PostId>,
-    /// By default `public`. It never changes.
+    /// By default `public`, and `followers` if the account is protected. It never changes. A protected account can't write what others than
+    /// its followers see.
     visibility: Option<Visibility>,
 }
 
@@ -50,7 +51,7 @@ pub(super) async fn create(
     let new = NewPost {
         text: text(&request.text)?,
         in_reply_to: request.in_reply_to,
-        visibility: request.visibility.unwrap_or_default(),
+        visibility: request.visibility,
         idempotency_key,
     };
     let done = commands.create_post(new, caller.cause()).await.map_err(problem)?;

@@ -29,8 +29,16 @@ fn refused(refusal: Refusal) -> Problem {
             .with_type("not-public", "Only public posts can be reposted"),
         Refusal::RepostHasNoText => Problem::invalid_field("id", "is the id of a repost")
             .with_type("repost-has-no-text", "A repost has no text of its own"),
-        Refusal::Oneself => Problem::invalid_field("id", "must be the id of another user")
-            .with_type("follow-oneself", "You can't follow yourself"),
+        Refusal::Oneself(verb) => Problem::invalid_field("id", "must be the id of another user")
+            .with_type(&format!("{verb}-oneself"), format!("You can't {verb} yourself")),
+        Refusal::Blocked => Problem::forbidden("You block this user, or this user blocks you.")
+            .with_type("blocked", "A block is between you"),
+        Refusal::NotRequested => Problem::not_found("This user has not asked to follow you, or no longer does."),
+        Refusal::AuthorProtected => Problem::invalid_field(
+            "visibility",
+            "must be 'followers', or absent: your account is protected",
+        ),
+        Refusal::MuteOver => Problem::invalid_field("until", "must be in the future"),
         Refusal::TooManyFollows(max) => {
             Problem::invalid_field("id", format!("can't be followed: you already follow {max} accounts"))
                 .with_type("too-many-follows", "You follow too many accounts")

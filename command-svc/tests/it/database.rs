@@ -42,6 +42,13 @@ impl Stored {
             .collect()
     }
 
+    /// The state in the only event of this type.
+    pub(crate) async fn state(&self, event_type: &str) -> Document {
+        let mut events = self.all("events", doc! { "type": event_type }).await;
+        assert_eq!(events.len(), 1);
+        events.remove(0).get_document("data").unwrap().clone()
+    }
+
     /// Whether a text occurs anywhere in the database.
     pub(crate) async fn mentions(&self, text: &str) -> bool {
         for collection in self.0.list_collection_names().await.unwrap() {

@@ -10,7 +10,19 @@ use crate::service::Service;
 async fn following_says_how_two_users_stand() {
     let service = Service::start().await;
     let (ada, bob) = (service.user("ada").await, service.user("bob").await);
-    let relationship = |id: &str, following: bool, followed_by: bool| json!({ "id": id, "following": following, "followed_by": followed_by });
+    let relationship = |id: &str, following: bool, followed_by: bool| {
+        json!({
+            "id": id,
+            "following": following,
+            "requested": false,
+            "followed_by": followed_by,
+            "requested_by": false,
+            "blocking": false,
+            "blocked_by": false,
+            "muting": false,
+            "muted_until": null,
+        })
+    };
     let (to_bob, to_ada) = (
         format!("/v1/users/{}/follow", bob.id),
         format!("/v1/users/{}/follow", ada.id),

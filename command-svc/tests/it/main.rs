@@ -4,6 +4,7 @@
 mod accounts;
 mod answers;
 mod codes;
+mod consequences;
 mod contention;
 mod database;
 mod documentation;
@@ -14,6 +15,7 @@ mod limits;
 mod lost_replies;
 mod outages;
 mod own_account;
+mod people;
 mod posts;
 mod program;
 mod proxy;

@@ -29,6 +29,20 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
             .await
             .expect(StatusCode::OK);
     }
+    let eve = service.user("eve").await;
+    for who in [&ada, &eve] {
+        let protected = service.patch("/v1/users/me", &who.token, json!({ "protected": true }));
+        protected.await.expect(StatusCode::OK);
+    }
+    service.follow(&ada, &eve).await;
+    service.follow(&eve, &ada).await;
+    let bob_s_page = format!("/v1/users/{}", bob.id);
+    for what in ["block", "mute"] {
+        service
+            .put(&format!("{bob_s_page}/{what}"), &ada.token)
+            .await
+            .expect(StatusCode::OK);
+    }
     // Now neither of them can see the other any more.
     service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
@@ -47,7 +61,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
         .unwrap();
     let cause = Cause::of(&tombstone);
     let retractions = Retractions::new(store.clone(), Duration::from_secs(10));
-    let (ada_id, bob_id) = (user(&ada.id), user(&bob.id));
+    let (ada_id, bob_id, eve_id) = (user(&ada.id), user(&bob.id), user(&eve.id));
     for (round, expected) in [("first", true), ("second", false)] {
         // Spawned, as in the projector.
         let (retractions, cause, own, others) = (retractions.clone(), cause.clone(), post(&own), post(&others));
@@ -55,6 +69,10 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
             [
                 retractions.unfollow(ada_id, bob_id, &cause).await.unwrap(),
                 retractions.unfollow(bob_id, ada_id, &cause).await.unwrap(),
+                retractions.unfollow(ada_id, eve_id, &cause).await.unwrap(),
+                retractions.unfollow(eve_id, ada_id, &cause).await.unwrap(),
+                retractions.unblock(ada_id, bob_id, &cause).await.unwrap(),
+                retractions.unmute(ada_id, bob_id, &cause).await.unwrap(),
                 retractions.unlike(ada_id, others, &cause).await.unwrap(),
                 retractions.unrepost(ada_id, others, &cause).await.unwrap(),
                 retractions.delete_post(own, &cause).await.unwrap(),
@@ -67,7 +85,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
     assert!(!stored.mentions("a secret").await);
     let written =
         doc! { "causation_id": tombstone.id, "actor": tombstone.actor, "correlation_id": &tombstone.correlation_id };
-    assert_eq!(stored.count("events", written).await, 5);
+    assert_eq!(stored.count("events", written).await, 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]

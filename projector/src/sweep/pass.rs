@@ -3,9 +3,10 @@
 use std::future::Future;
 
 use commands::{Cause, CommandError, Retractions};
-use event_log::event_store::EventStore;
+use event_log::event_store::{EventStore, RecordedEvent};
 use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use model::events::{DecodeError, Follow, State};
 use model::ids::{EventId, PostId, UserId};
 use mongodb::error::Error;
 use views::{Range, RelationKind, Views};
@@ -19,6 +20,10 @@ const PAGE: u32 = 1_000;
 pub(super) enum PassError {
     #[error("the event {0} that deleted the user is not in the event store")]
     NoTombstone(EventId),
+    #[error("the event {0} is no request to follow")]
+    NoRequest(EventId),
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
     #[error(transparent)]
     Command(#[from] CommandError),
     #[error(transparent)]
@@ -56,8 +61,28 @@ impl Pass<'_> {
             self.retractions.unfollow(user, UserId::from_uuid(target), cause).await
         })
         .await?;
-        self.followers(user, &mut found, |follower| {
+        self.by_others(RelationKind::Follow, user, &mut found, |follower| {
             self.retractions.unfollow(follower, user, cause)
+        })
+        .await?;
+        self.requests(user, &mut found, |request| {
+            self.retractions.unfollow(request.follower, request.followee, cause)
+        })
+        .await?;
+        self.relations(RelationKind::Block, user, &mut found, |target| async move {
+            self.retractions.unblock(user, UserId::from_uuid(target), cause).await
+        })
+        .await?;
+        self.by_others(RelationKind::Block, user, &mut found, |blocker| {
+            self.retractions.unblock(blocker, user, cause)
+        })
+        .await?;
+        self.relations(RelationKind::Mute, user, &mut found, |target| async move {
+            self.retractions.unmute(user, UserId::from_uuid(target), cause).await
+        })
+        .await?;
+        self.by_others(RelationKind::Mute, user, &mut found, |muter| {
+            self.retractions.unmute(muter, user, cause)
         })
         .await?;
         self.relations(RelationKind::Like, user, &mut found, |target| async move {
@@ -98,8 +123,10 @@ impl Pass<'_> {
         }
     }
 
-    async fn followers<F>(
+    /// What others have to do with the user.
+    async fn by_others<F>(
         &self,
+        kind: RelationKind,
         user: UserId,
         found: &mut Found,
         retract: impl Fn(UserId) -> F,
@@ -109,12 +136,43 @@ impl Pass<'_> {
     {
         let mut range = Range::newest(PAGE);
         loop {
-            let page = self.views.relations.followers(user, range).await?;
+            let page = self.views.relations.of_user(user, kind, range).await?;
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.order, PAGE);
             let commands = page.iter().map(|relation| retract(relation.viewer())).collect();
             self.all(commands, found).await?;
         }
+    }
+
+    /// Withdraws the requests by and to the user. They are read from the event store, so none of them is a row.
+    async fn requests<F>(
+        &self,
+        user: UserId,
+        found: &mut Found,
+        withdraw: impl Fn(Follow) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut withdrawn = Found::default();
+        let mut after = None;
+        loop {
+            let page = self.store.requests_by(user, after.as_ref(), PAGE).await?;
+            let Some((_, last)) = page.last else { break };
+            after = Some(last);
+            let commands = requested(&page.waiting)?.into_iter().map(&withdraw).collect();
+            self.all(commands, &mut withdrawn).await?;
+        }
+        let mut after = None;
+        loop {
+            let page = self.store.requests_to(user, after, PAGE).await?;
+            let Some((last, _)) = page.last else { break };
+            after = Some(last);
+            let commands = requested(&page.waiting)?.into_iter().map(&withdraw).collect();
+            self.all(commands, &mut withdrawn).await?;
+        }
+        found.retracted += withdrawn.retracted;
+        Ok(())
     }
 
     async fn bookmarks<F>(
@@ -163,4 +221,13 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// The requests that these events have made.
+fn requested(events: &[RecordedEvent]) -> Result<Vec<Follow>, PassError> {
+    let request = |recorded: &RecordedEvent| match recorded.event()?.state() {
+        State::Follow(follow) => Ok(*follow),
+        _ => Err(PassError::NoRequest(recorded.id)),
+    };
+    events.iter().map(request).collect()
 }

@@ -1,6 +1,7 @@
 //! The projector against a database: from events to views, by processes that share the work and die.
 #![expect(clippy::unwrap_used, reason = "a test that meets an error should panic")]
 
+mod consequences;
 mod dead_letters;
 mod generations;
 mod leadership;

@@ -48,6 +48,8 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     let [gone, friend, fan, other] = users[..] else {
         unreachable!()
     };
+    world.request(gone, fan).await;
+    world.request(other, gone).await;
     world.follow(gone, friend).await;
     world.follow(fan, gone).await;
     world.follow(fan, friend).await;
@@ -65,6 +67,8 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     world.caught_up().await;
     let swept = retractions(&world, tombstone.id).await;
     let expected = [
+        "follow.cancelled",
+        "follow.cancelled",
         "follow.unfollowed",
         "follow.unfollowed",
         "like.unliked",

@@ -12,7 +12,7 @@ use event_log::subscription::leases::Leases;
 use local_mongodb::{TestDatabase, wait_in_drop};
 use model::clock::{Clock, OffsetClock};
 use model::entities::Entities;
-use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, User};
+use model::events::{Block, EndedFollows, Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, User};
 use model::ids::{PARTITIONS, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
 use mongodb::Database;
@@ -269,6 +269,51 @@ impl World {
             requested: false,
         }))
         .await
+    }
+
+    pub(crate) async fn request(&self, follower: UserId, followee: UserId) -> RecordedEvent {
+        self.append(Event::FollowRequested(Follow {
+            follower,
+            followee,
+            active: false,
+            requested: true,
+        }))
+        .await
+    }
+
+    pub(crate) async fn protect(&self, user: UserId, protected: bool) -> RecordedEvent {
+        let mut user = self.users.lock().unwrap().get(&user).unwrap().clone();
+        user.protected = protected;
+        self.users.lock().unwrap().insert(user.id, user.clone());
+        self.append(match protected {
+            true => Event::UserProtected(user),
+            false => Event::UserUnprotected(user),
+        })
+        .await
+    }
+
+    /// `ends`: the versions of the follows by the blocker and by the blocked user.
+    pub(crate) async fn block(&self, blocker: UserId, blocked: UserId, active: bool, ends: [i64; 2]) -> RecordedEvent {
+        let block = Block {
+            blocker,
+            blocked,
+            active,
+            ends: EndedFollows {
+                by_blocker: ends[0],
+                by_blocked: ends[1],
+            },
+        };
+        self.append(match active {
+            true => Event::UserBlocked(block),
+            false => Event::UserUnblocked(block),
+        })
+        .await
+    }
+
+    /// The type of the last event of a follow, whoever has written it.
+    pub(crate) async fn last_of_follow(&self, follower: UserId, followee: UserId) -> String {
+        let stream = self.store.read_stream(&StreamId::follow(follower, followee)).await;
+        stream.unwrap().pop().unwrap().event_type
     }
 
     pub(crate) async fn like(&self, user: UserId, post: PostId) {

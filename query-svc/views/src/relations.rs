@@ -318,6 +318,17 @@ impl Relations {
             .await
     }
 
+    /// Who follows, blocks or mutes a user, newest first.
+    pub async fn of_user(
+        &self,
+        user: UserId,
+        kind: RelationKind,
+        range: Range<EventId>,
+    ) -> Result<Vec<Relation>, Error> {
+        self.list(doc! { "target": user, "kind": kind.as_str(), "live": true }, range)
+            .await
+    }
+
     /// All users whom the viewer follows now, in no order.
     pub async fn followees(&self, viewer: UserId) -> Result<Vec<UserId>, Error> {
         let live = doc! { "viewer": viewer, "kind": RelationKind::Follow.as_str(), "live": true };

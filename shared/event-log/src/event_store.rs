@@ -22,6 +22,7 @@ use mongodb::options::{FindOneOptions, SessionOptions};
 use mongodb::{ClientSession, Collection, Database};
 
 pub use self::append::{AppendError, Appended, Companion, Idempotency, Metadata, NewEvent, Retries, Unique};
+pub use self::follows::RequestPage;
 pub use self::recorded::{BodyHash, Envelope, RecordedEvent, Unreadable};
 pub use self::scan::EventScan;
 use self::writable::Allowed;
@@ -41,6 +42,9 @@ const STORE: &str = "store";
 
 /// The type of the events that [`EventStore::find_repost`] reads. A partial index holds only these.
 const REPOSTED: &str = "repost.reposted";
+
+/// The type of the events that [`EventStore::requests_to`] reads. A partial index holds only these.
+const REQUESTED: &str = "follow.requested";
 
 /// The one writer of the events and the marks.
 #[derive(Debug, Clone)]

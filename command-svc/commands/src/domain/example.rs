@@ -10,7 +10,7 @@ pub(crate) fn time(minutes: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::minutes(minutes)
 }
 
-pub(crate) fn user_id(n: u8) -> UserId {
+pub(crate) const fn user_id(n: u8) -> UserId {
     UserId::from_bytes([n; 16])
 }
 

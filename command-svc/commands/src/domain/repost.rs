@@ -1,4 +1,4 @@
-//! A user shows a public post to their followers. Each repost has a new id.
+//! A user shows a public post to their followers. Each repost has a new id. The posts of a protected account are not public.
 
 use chrono::{DateTime, Utc};
 use model::events::{Event, Post, Repost};
@@ -12,6 +12,8 @@ pub enum Command<'a> {
         id: PostId,
         user: UserId,
         post: &'a Post,
+        /// The author of the post is protected.
+        protected: bool,
         at: DateTime<Utc>,
     },
     Unrepost,
@@ -32,7 +34,14 @@ pub fn decide(state: Option<&Repost>, command: Command<'_>) -> Result<Option<Eve
     let active = state.filter(|repost| repost.active);
     Ok(match (active, command) {
         (_, Command::Repost { post, .. }) if post.visibility != Visibility::Public => return Err(NotPublic),
-        (None, Command::Repost { id, user, post, at }) => Some(Event::PostReposted(Repost {
+        // The author's own followers are those who see the post anyway.
+        (
+            _,
+            Command::Repost {
+                user, post, protected, ..
+            },
+        ) if protected && user != post.author => return Err(NotPublic),
+        (None, Command::Repost { id, user, post, at, .. }) => Some(Event::PostReposted(Repost {
             id,
             user,
             post: post.id,
@@ -69,6 +78,7 @@ mod tests {
             id: post_id(id),
             user: user_id(1),
             post,
+            protected: false,
             at: time(1),
         }
     }
@@ -98,6 +108,20 @@ mod tests {
         assert_eq!(decide(Some(&reposted(3, true)), repost(4, &post(9, 2))), Ok(None));
         assert_eq!(decide(Some(&reposted(3, false)), Command::Unrepost), Ok(None));
         assert_eq!(decide(None, Command::Unrepost), Ok(None));
+    }
+
+    #[test]
+    fn given_a_protected_author_when_reposting_then_refused_except_to_the_author() {
+        let post = post(9, 2);
+        let by = |user| Command::Repost {
+            id: post_id(3),
+            user: user_id(user),
+            post: &post,
+            protected: true,
+            at: time(1),
+        };
+        assert_eq!(decide(None, by(1)), Err(NotPublic));
+        assert!(decide(None, by(2)).is_ok_and(|event| event.is_some()));
     }
 
     #[test]

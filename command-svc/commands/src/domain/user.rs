@@ -16,6 +16,7 @@ pub enum Command {
     Change {
         display_name: Option<DisplayName>,
         bio: Option<Bio>,
+        protected: Option<bool>,
         /// Whether the password or the e-mail address changes. Neither enters an event.
         credentials: bool,
     },
@@ -72,6 +73,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
             Command::Change {
                 display_name,
                 bio,
+                protected,
                 credentials,
             },
         ) => {
@@ -80,16 +82,18 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                     .map(DisplayName::into_string)
                     .or_else(|| user.display_name.clone()),
                 bio: bio.map(Bio::into_string).or_else(|| user.bio.clone()),
+                protected: protected.unwrap_or(user.protected),
                 ..user.clone()
             };
-            if credentials {
-                // One command is one event. The event has the whole state, so a profile change in the same command is not lost.
-                Ok(Some(Event::UserCredentialsChanged(changed)))
-            } else if changed == *user {
-                Ok(None)
-            } else {
-                Ok(Some(Event::UserProfileChanged(changed)))
-            }
+            // One command is one event. The event has the whole state, so nothing that changes in the same command is lost. Its type is
+            // that of the change which a process waits for.
+            Ok(match (user.protected, changed.protected) {
+                (false, true) => Some(Event::UserProtected(changed)),
+                (true, false) => Some(Event::UserUnprotected(changed)),
+                _ if credentials => Some(Event::UserCredentialsChanged(changed)),
+                _ if changed == *user => None,
+                _ => Some(Event::UserProfileChanged(changed)),
+            })
         }
         (Some(user), Command::Delete) => Ok(Some(Event::UserDeleted(User {
             display_name: None,
@@ -118,6 +122,16 @@ mod tests {
         Command::Change {
             display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
             bio: bio.map(|bio| Bio::parse(bio).unwrap()),
+            protected: None,
+            credentials,
+        }
+    }
+
+    fn protect(protected: bool, display_name: Option<&str>, credentials: bool) -> Command {
+        Command::Change {
+            display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
+            bio: None,
+            protected: Some(protected),
             credentials,
         }
     }
@@ -183,6 +197,31 @@ mod tests {
             ..user(1)
         };
         assert_eq!(event, Some(Event::UserCredentialsChanged(changed)));
+    }
+
+    #[test]
+    fn given_a_user_when_protected_or_not_any_more_then_that_names_the_event() {
+        let guarded = User {
+            protected: true,
+            ..user(1)
+        };
+        for (display_name, credentials) in [(None, false), (Some("Other"), false), (Some("Other"), true)] {
+            let renamed = |user: &User| User {
+                display_name: display_name.map(str::to_owned).or_else(|| user.display_name.clone()),
+                ..user.clone()
+            };
+            assert_eq!(
+                decide(Some(&user(1)), protect(true, display_name, credentials)),
+                Ok(Some(Event::UserProtected(renamed(&guarded))))
+            );
+            assert_eq!(
+                decide(Some(&guarded), protect(false, display_name, credentials)),
+                Ok(Some(Event::UserUnprotected(renamed(&user(1)))))
+            );
+        }
+        assert_eq!(decide(Some(&guarded), protect(true, None, false)), Ok(None));
+        let renamed = decide(Some(&guarded), change(Some("Other"), None, false)).unwrap();
+        assert!(renamed.and_then(evolve).unwrap().protected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use mongodb::options::{ClusteredIndex, IndexOptions};
 use mongodb::{Database, IndexModel};
 use uuid::Uuid;
 
-use super::{EVENTS, MARKS, REPOSTED, STORE};
+use super::{EVENTS, MARKS, REPOSTED, REQUESTED, STORE};
 use crate::consistency::StoreId;
 use crate::mongo::is_duplicate_key;
 
@@ -53,6 +53,16 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
                     IndexOptions::builder()
                         .name("repost_id".to_owned())
                         .partial_filter_expression(doc! { "type": REPOSTED })
+                        .build(),
+                )
+                .build(),
+            // Finds the requests to follow a user. Only requests are in this index.
+            IndexModel::builder()
+                .keys(doc! { "data.followee": 1, "_id": 1 })
+                .options(
+                    IndexOptions::builder()
+                        .name("requests_to".to_owned())
+                        .partial_filter_expression(doc! { "type": REQUESTED })
                         .build(),
                 )
                 .build(),

@@ -37,8 +37,41 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
+/// The same, for a request that needs no body. Without one, and without a `Content-Type`, it is the default.
+#[derive(Debug, Clone)]
+pub struct OptionalJson<T>(pub T);
+
+impl<T: Default + DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if request.headers().contains_key(CONTENT_TYPE) {
+            let body = read_body(request, payload);
+            return async move { Ok(Self(parse(&body.await?)?)) }.boxed_local();
+        }
+        let arrival = arrival(request, payload);
+        async move {
+            match arrival.await?.is_empty() {
+                true => Ok(Self(T::default())),
+                false => Err(not_json()),
+            }
+        }
+        .boxed_local()
+    }
+}
+
 fn read_body(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
     let checked = check_head(request);
+    let arrival = arrival(request, payload);
+    async move {
+        let coding = checked?;
+        coding.decode(arrival.await?)
+    }
+}
+
+/// The body as it was sent.
+fn arrival(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
     let edge = EdgeState::of(request);
     let timeout = edge.map_or(DEFAULT_BODY_TIMEOUT, |edge| edge.body_timeout);
     let waiter = edge.map(|edge| {
@@ -47,15 +80,17 @@ fn read_body(request: &HttpRequest, payload: &mut Payload) -> impl Future<Output
     });
     let payload = payload.take();
     async move {
-        let coding = checked?;
         let arrival = tokio::time::timeout(timeout, collect(payload));
         let arrived = match &waiter {
             Some(waiter) => waiter.wait(arrival).await?,
             None => arrival.await,
         };
-        let body = arrived.unwrap_or_else(|_| Err(Problem::request_timeout()))?;
-        coding.decode(body)
+        arrived.unwrap_or_else(|_| Err(Problem::request_timeout()))
     }
+}
+
+fn not_json() -> Problem {
+    Problem::unsupported_media_type("Send JSON, with `Content-Type: application/json`.")
 }
 
 async fn collect(mut payload: Payload) -> Result<Bytes, Problem> {
@@ -128,9 +163,7 @@ fn check_head(request: &HttpRequest) -> Result<Coding, Problem> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     if !is_json(content_type) {
-        return Err(Problem::unsupported_media_type(
-            "Send JSON, with `Content-Type: application/json`.",
-        ));
+        return Err(not_json());
     }
     let coding = Coding::of(request)?;
     let length = request

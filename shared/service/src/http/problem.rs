@@ -268,7 +268,7 @@ impl Problem {
 
     /// A more specific type, so that programs can tell problems apart: `handle-taken`.
     #[must_use]
-    pub fn with_type(mut self, slug: &str, title: &'static str) -> Self {
+    pub fn with_type(mut self, slug: &str, title: impl Into<Cow<'static, str>>) -> Self {
         self.r#type = format!("urn:microblog:problem:{slug}").into();
         self.title = title.into();
         self
