@@ -99,8 +99,8 @@ impl From<&Post> for Candidate {
 pub(crate) enum AuthorFilter {
     /// The posts of the viewer, and of accounts that the viewer follows now and does not mute.
     Followed,
-    /// The posts of everybody whom the viewer does not mute.
-    NotMuted,
+    /// The public posts of everybody whom the viewer does not mute. While an account is protected, it has none.
+    Public,
     Anybody,
 }
 
@@ -321,14 +321,18 @@ impl Loaded {
     fn seen(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
         let post = self.posts.get(&post)?.clone()?;
         let profile = self.profiles.get(&author)?.clone()?;
+        let closed = is_closed(&post, &profile);
         let Some(viewer) = self.viewer else {
-            return (!is_closed(&post, &profile)).then_some((post, profile));
+            return (!closed).then_some((post, profile));
         };
+        if self.authors == AuthorFilter::Public && closed {
+            return None;
+        }
         if viewer == author {
             return Some((post, profile));
         }
         let denied = blocks(viewer, author).into_iter().any(|block| self.holds(block))
-            || is_closed(&post, &profile) && !self.holds(RelationId::follow(viewer, author));
+            || closed && !self.holds(RelationId::follow(viewer, author));
         let unwanted = self.authors != AuthorFilter::Anybody && self.holds(RelationId::mute(viewer, author));
         (!denied && !unwanted).then_some((post, profile))
     }

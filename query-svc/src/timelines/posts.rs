@@ -103,7 +103,7 @@ impl Listing for Posts<'_> {
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let authors = match self.which {
-            Which::Public => AuthorFilter::NotMuted,
+            Which::Public => AuthorFilter::Public,
             Which::By(_) | Which::AnswersTo(_) => AuthorFilter::Anybody,
         };
         self.read_model.show(candidates, self.viewer, authors).await

@@ -145,7 +145,9 @@ async fn a_scan_that_finds_an_unknown_event_moves_no_checkpoint() {
     let behind = world.follow(author).await;
     let recorder = Recorder::new();
     let running = world.start(&recorder);
-    world.is_given_back(author.partition(), ("post.created", SCHEMA + 1), 0).await;
+    world
+        .is_given_back(author.partition(), ("post.created", SCHEMA + 1), 0)
+        .await;
     running.stop().await;
     assert!(!recorder.handled().contains(&behind));
     assert_eq!(world.checkpoint(author.partition()).await, Position::ORIGIN);
