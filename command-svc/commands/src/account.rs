@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use event_log::event_store::Companion;
 use model::events::{StreamId, User};
 use model::ids::{SessionId, UserId};
-use model::values::{Bio, DisplayName, Email, Password};
+use model::values::{Bio, DisplayName, Email, Password, ProfileField};
 
 use super::execute::{Command, Plan};
 use super::read::{Reader, Versioned};
@@ -29,6 +29,8 @@ use crate::{codes, credentials, origins, sessions};
 pub struct Changes {
     pub display_name: Option<DisplayName>,
     pub bio: Option<Bio>,
+    /// All of them.
+    pub fields: Option<Vec<ProfileField>>,
     pub email: Option<Email>,
     pub password: Option<Password>,
 }
@@ -137,6 +139,7 @@ impl Command for ChangeUser {
         let change = user::Command::Change {
             display_name: self.changes.display_name.clone(),
             bio: self.changes.bio.clone(),
+            fields: self.changes.fields.clone(),
             credentials: !companions.is_empty(),
         };
         match user::decide(Some(&known.state), change)? {
@@ -232,6 +235,7 @@ impl Command for ResetPassword {
         let change = user::Command::Change {
             display_name: None,
             bio: None,
+            fields: None,
             credentials: true,
         };
         let event = user::decide(Some(&known.state), change)?.ok_or(Refusal::CodeNotGood("code"))?;

@@ -91,6 +91,8 @@ pub(super) fn user(user: events::User) -> api::User {
         handle: user.handle.as_str().to_owned(),
         display_name: user.display_name.unwrap_or_default(),
         bio: user.bio.unwrap_or_default(),
+        fields: user.fields,
+        avatar: None,
         created_at: user.created_at,
         counts: None,
     }

@@ -5,6 +5,7 @@ mod accounts;
 mod answers;
 mod codes;
 mod contention;
+mod contents;
 mod database;
 mod documentation;
 mod follows;

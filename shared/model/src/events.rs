@@ -40,7 +40,7 @@ pub struct ReplyTo {
 }
 
 /// The text of a post and what it refers to. A deletion removes it from every event of the stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostContent {
     pub text: String,
     pub entities: Entities,

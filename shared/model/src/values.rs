@@ -291,7 +291,8 @@ fn is_space_separator(c: char) -> bool {
     )
 }
 
-/// Who may see a post. It never changes. The author always sees it.
+/// Who may see a post. It never changes, and the author always sees the post. `public`: everybody. `unlisted`: everybody, but it is not in
+/// the public timeline. `followers`: who follows the author now, and whom the post mentions. `mentioned`: whom the post mentions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Visibility {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use model::events::{Event, User};
 use model::ids::UserId;
-use model::values::{Bio, DisplayName, Handle};
+use model::values::{Bio, DisplayName, Handle, ProfileField};
 
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -16,6 +16,8 @@ pub enum Command {
     Change {
         display_name: Option<DisplayName>,
         bio: Option<Bio>,
+        /// All of them.
+        fields: Option<Vec<ProfileField>>,
         /// Whether the password or the e-mail address changes. Neither enters an event.
         credentials: bool,
     },
@@ -57,6 +59,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                 handle,
                 display_name: Some(display_name.into_string()),
                 bio: Some(String::new()),
+                fields: Vec::new(),
                 created_at: at,
                 deleted: false,
             })))
@@ -69,6 +72,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
             Command::Change {
                 display_name,
                 bio,
+                fields,
                 credentials,
             },
         ) => {
@@ -77,6 +81,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                     .map(DisplayName::into_string)
                     .or_else(|| user.display_name.clone()),
                 bio: bio.map(Bio::into_string).or_else(|| user.bio.clone()),
+                fields: fields.unwrap_or_else(|| user.fields.clone()),
                 ..user.clone()
             };
             if credentials {
@@ -91,6 +96,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
         (Some(user), Command::Delete) => Ok(Some(Event::UserDeleted(User {
             display_name: None,
             bio: None,
+            fields: Vec::new(),
             deleted: true,
             ..user.clone()
         }))),
@@ -115,7 +121,22 @@ mod tests {
         Command::Change {
             display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
             bio: bio.map(|bio| Bio::parse(bio).unwrap()),
+            fields: None,
             credentials,
+        }
+    }
+
+    fn pronouns() -> ProfileField {
+        ProfileField {
+            name: "Pronouns".to_owned(),
+            value: "she/her".to_owned(),
+        }
+    }
+
+    fn with_fields() -> User {
+        User {
+            fields: vec![pronouns()],
+            ..user(1)
         }
     }
 
@@ -164,6 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn given_a_user_when_fields_are_given_then_they_replace_all_and_else_they_stay() {
+        let to = |fields: Vec<ProfileField>| Command::Change {
+            display_name: None,
+            bio: None,
+            fields: Some(fields),
+            credentials: false,
+        };
+        let event = decide(Some(&user(1)), to(vec![pronouns()]));
+        assert_eq!(event, Ok(Some(Event::UserProfileChanged(with_fields()))));
+        assert_eq!(decide(Some(&with_fields()), to(vec![pronouns()])), Ok(None));
+        let event = decide(Some(&with_fields()), to(Vec::new()));
+        assert_eq!(event, Ok(Some(Event::UserProfileChanged(user(1)))));
+        let event = decide(Some(&with_fields()), change(Some("Other"), None, false)).unwrap();
+        assert_eq!(event.and_then(evolve).unwrap().fields, [pronouns()]);
+    }
+
+    #[test]
     fn given_a_user_when_nothing_changes_then_nothing_happens() {
         assert_eq!(
             decide(Some(&user(1)), change(Some("A Name"), Some("A life."), false)),
@@ -185,7 +223,7 @@ mod tests {
     #[test]
     fn given_a_user_when_deleted_then_a_tombstone_keeps_the_handle_and_no_words() {
         assert_eq!(
-            decide(Some(&user(1)), Command::Delete),
+            decide(Some(&with_fields()), Command::Delete),
             Ok(Some(Event::UserDeleted(deleted())))
         );
     }

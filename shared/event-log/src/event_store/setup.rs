@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
+use model::events::SCHEMA;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ClusteredIndex, IndexOptions};
-use model::events::SCHEMA;
 use mongodb::{Database, IndexModel};
 use uuid::Uuid;
 

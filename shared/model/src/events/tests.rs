@@ -119,5 +119,8 @@ fn what_is_new_is_read_as_it_was_written() {
     };
     assert!(post.mentions(bob) && !post.mentions(post.author));
     let event = user(vec![field()]);
-    assert_eq!(Event::decode("user.profile_changed", 2, &event.encode().unwrap()).unwrap(), event);
+    assert_eq!(
+        Event::decode("user.profile_changed", 2, &event.encode().unwrap()).unwrap(),
+        event
+    );
 }
