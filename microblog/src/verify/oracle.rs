@@ -4,14 +4,16 @@
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use model::events::{Bookmark, Event, Like, State};
+use model::events::{Bookmark, Event, Like, Post, State};
 use model::ids::{EventId, PostId, UserId};
-use model::values::Visibility;
+use model::values::{ProfileField, Visibility};
 
+use super::said::Said;
 use super::timeline::{Entry, HomeTimeline};
+
+mod sight;
 
 /// The index of a user in the oracle. It is much smaller than an id, so that half a billion follows fit in memory.
 pub(super) type UserIndex = u32;
@@ -23,6 +25,7 @@ pub(super) struct UserFacts {
     pub(super) handle: Box<str>,
     pub(super) display_name: Box<str>,
     pub(super) bio: Box<str>,
+    pub(super) fields: Box<[ProfileField]>,
     pub(super) created_at: DateTime<Utc>,
 }
 
@@ -32,7 +35,9 @@ pub(super) struct PostFacts {
     pub(super) live: bool,
     pub(super) author: UserIndex,
     pub(super) visibility: Visibility,
-    pub(super) text_hash: u64,
+    pub(super) said: Said,
+    /// Whom it mentions, if not everybody may see it.
+    mentioned: Box<[UserIndex]>,
     pub(super) in_reply_to: Option<PostId>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
@@ -88,6 +93,7 @@ impl Facts {
                         handle: user.handle.as_str().into(),
                         display_name: user.display_name.as_deref().unwrap_or_default().into(),
                         bio: user.bio.as_deref().unwrap_or_default().into(),
+                        fields: user.fields.clone().into(),
                         created_at: user.created_at,
                     };
                 }
@@ -98,7 +104,8 @@ impl Facts {
                     live: !post.deleted,
                     author: self.user(post.author),
                     visibility: post.visibility,
-                    text_hash: post.content.as_ref().map_or(0, |content| text_hash(&content.text)),
+                    said: post.content.as_ref().map(Said::from).unwrap_or_default(),
+                    mentioned: self.mentioned_by(post),
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
@@ -152,6 +159,15 @@ impl Facts {
         }
     }
 
+    fn mentioned_by(&mut self, post: &Post) -> Box<[UserIndex]> {
+        if matches!(post.visibility, Visibility::Public | Visibility::Unlisted) {
+            return Box::default();
+        }
+        let mentions = post.content.iter().flat_map(|content| &content.entities.mentions);
+        let mentioned = mentions.filter_map(|mention| mention.user);
+        mentioned.map(|id| self.user(id)).collect()
+    }
+
     fn user(&mut self, id: UserId) -> UserIndex {
         *self.index.entry(id).or_insert_with(|| {
             self.users.push((id, UserFacts::default()));
@@ -189,7 +205,7 @@ impl Facts {
             if self
                 .posts
                 .get(&original)
-                .is_some_and(|post| post.live && live(post.author))
+                .is_some_and(|post| post.live && live(post.author) && post.is_open())
             {
                 entries[user as usize].push(Entry {
                     id: repost.id,
@@ -329,26 +345,14 @@ impl Oracle {
     }
 
     /// Every undeleted post that this user may see, and every repost of one, by the user or by their followees.
-    pub(super) fn home_timeline(&self, user: UserIndex) -> HomeTimeline<'_> {
-        let followees = self.following[user as usize].iter().map(|&(_, followee)| followee);
-        // A follower of an author, and the author, may see all posts of the author. Followers-only posts are never reposted.
-        let authors = std::iter::once(user).chain(followees.filter(|&followee| followee != user));
-        HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())))
-    }
-
-    /// The users whom a user follows. A viewer without an account follows nobody.
-    pub(super) fn followees(&self, viewer: Option<UserIndex>) -> HashSet<UserIndex> {
-        let following = viewer.map_or(&[][..], |viewer| self.following(viewer));
-        following.iter().map(|&(_, followee)| followee).collect()
-    }
-
-    /// Whether a post exists and is visible to this viewer, who follows `followees`.
-    pub(super) fn shows(&self, post: PostId, viewer: Option<UserIndex>, followees: &HashSet<UserIndex>) -> bool {
-        self.posts.get(&post).is_some_and(|post| {
-            let admitted = || viewer == Some(post.author) || followees.contains(&post.author);
-            let live = post.live && self.users[post.author as usize].1.live;
-            live && (post.visibility == Visibility::Public || admitted())
-        })
+    pub(super) fn home_timeline(&self, user: UserIndex) -> impl Iterator<Item = (UserIndex, Entry)> {
+        let followees = self.followees(Some(user));
+        let others = followees.iter().copied().filter(|&followee| followee != user);
+        let authors: Vec<UserIndex> = std::iter::once(user).chain(others).collect();
+        let entries = authors
+            .into_iter()
+            .map(|author| (author, self.entries[author as usize].as_slice()));
+        HomeTimeline::merge(entries).filter(move |(_, entry)| self.shows_entry(*entry, Some(user), &followees))
     }
 
     /// A user's posts and reposts that this viewer, who follows `followees`, may see.
@@ -360,7 +364,7 @@ impl Oracle {
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let entries = self.entries[user as usize].iter().copied();
         entries
-            .filter(move |entry| self.shows(entry.original.unwrap_or(entry.id), viewer, followees))
+            .filter(move |&entry| self.shows_entry(entry, viewer, followees))
             .map(move |entry| (user, entry))
     }
 
@@ -456,11 +460,6 @@ impl Oracle {
     pub(super) fn followers(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
         &self.followers[user as usize]
     }
-
-    /// One user who followed the user once, and does not any more.
-    pub(super) fn former_follower(&self, user: UserIndex) -> Option<UserIndex> {
-        self.former_followers.get(&user).copied()
-    }
 }
 
 /// The lists of people that belong to a post.
@@ -468,13 +467,6 @@ impl Oracle {
 pub(super) struct PostPeople {
     pub(super) likers: Vec<(EventId, UserIndex)>,
     pub(super) reposters: Vec<(EventId, UserIndex)>,
-}
-
-/// Compares texts without keeping them. It does not resist deliberate collisions.
-pub(super) fn text_hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
