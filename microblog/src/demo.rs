@@ -52,8 +52,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut posts = Vec::with_capacity(POSTS.len());
     for (index, post) in POSTS.iter().enumerate() {
-        let mut body =
-            json!({ "text": post.text, "visibility": if post.followers_only { "followers" } else { "public" } });
+        let mut body = json!({ "text": post.text, "visibility": post.visibility });
+        for (field, value) in [("warning", post.warning), ("language", post.language)] {
+            if let Some(value) = value {
+                body[field] = json!(value);
+            }
+        }
         if let Some(to) = post.reply_to {
             body["in_reply_to"] = posts
                 .get(to)
@@ -113,7 +117,12 @@ async fn register_and_log_in(api: &Api) -> anyhow::Result<HashMap<&'static str, 
             .await
             .with_context(|| format!("cannot log in as @{handle}; does someone else have this handle?"))?;
         let token = text(&answer, "access_token")?;
-        let profile = Call::patch("/v1/users/me", json!({ "bio": person.bio }));
+        let fields: Vec<Value> = person
+            .fields
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": value }))
+            .collect();
+        let profile = Call::patch("/v1/users/me", json!({ "bio": person.bio, "fields": fields }));
         let me = api.command(profile.bearer(&token)).await?;
         sessions.insert(
             handle,

@@ -17,6 +17,7 @@ mod history;
 mod oracle;
 mod posts;
 mod report;
+mod said;
 mod served;
 mod sight;
 mod timeline;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
+use model::entities::Mention;
 use model::ids::{PostId, UserId};
 
 use crate::bus::{Change, Listener};
@@ -228,10 +229,11 @@ impl Weight for Post {
             + entities
                 .mentions
                 .iter()
-                .map(|mention| mention.handle.len() + 40)
+                .map(|mention| mention.handle.len() + size_of::<Mention>())
                 .sum::<usize>()
             + entities.links.iter().map(|link| link.url.len() + 40).sum::<usize>();
-        size_of::<Self>() + self.text.len() + names
+        let said = [&self.warning, &self.language].map(|said| said.as_ref().map_or(0, String::len));
+        size_of::<Self>() + self.text.len() + said.iter().sum::<usize>() + names
     }
 
     const TYPICAL: usize = size_of::<Self>() + 160;
@@ -239,7 +241,9 @@ impl Weight for Post {
 
 impl Weight for Profile {
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.handle.len() + self.display_name.len() + self.bio.len()
+        let fields = self.fields.iter();
+        let fields = fields.map(|field| size_of_val(field) + field.name.len() + field.value.len());
+        size_of::<Self>() + self.handle.len() + self.display_name.len() + self.bio.len() + fields.sum::<usize>()
     }
 
     const TYPICAL: usize = size_of::<Self>() + 64;

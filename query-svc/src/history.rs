@@ -11,13 +11,15 @@ use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
 
-/// The text of a post from some time on.
+/// What a post said from some time on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Version {
     /// 1 for the first text. Numbers may be skipped.
     version: i64,
     text: String,
     entities: Entities,
+    warning: Option<String>,
+    language: Option<String>,
     #[serde(serialize_with = "model::api::time")]
     at: chrono::DateTime<chrono::Utc>,
 }
@@ -28,6 +30,8 @@ impl From<PostVersion> for Version {
             version: row.version,
             text: row.text,
             entities: row.entities,
+            warning: row.warning,
+            language: row.language,
             at: row.at,
         }
     }

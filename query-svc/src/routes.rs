@@ -68,7 +68,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
             Send `prev` as `after` to poll: the answer has the items that are new since then, or that arrive late. No item is missed. \
             An item is repeated only after an edit, or if it was not certain that all processes already showed it. An empty page \
             has a `prev` to poll with, too. The `Link` header has both as addresses. \
-            Send the `Consistency-Token` of a command's answer, and the query waits until it shows what the command did.",
+            Send the `Consistency-Token` of a command's answer, and the query waits until it shows what the command did.\n\n\
+            Later versions add fields to answers, and values to enumerations such as `visibility`: clients ignore those that they \
+            don't know.",
     ),
     paths(
         timelines::home,

@@ -4,13 +4,15 @@
 //!
 //! - The post and its author must be live. For a repost, the original and its author must be live too, and seen by the viewer.
 //! - Nobody sees posts of somebody whom they block, or who blocks them.
-//! - A post for followers is shown only to its author and to those who follow the author now. While an account is protected,
-//!   that holds for all its posts and reposts.
+//! - A post that not everybody may see is shown to its author and to those whom it mentions. A post for followers is also shown
+//!   to those who follow the author now. While an account is protected, all its posts and reposts are at most for followers.
 //! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
 //!
 //! A denial is written in the partition of the author's posts: a block by the author, the end of a follow, protection. So what
 //! the stream has shown up to a post includes what was denied before it. Posts may be read ahead of the stream; then what
 //! denies is read again, after the post and not from memory ([`ReadModel::show`]).
+//!
+//! The write side has the same rules (`commands/src/domain/visibility.rs`).
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use event_log::position::Position;
 use model::api;
 use model::entities::Entities;
 use model::ids::{PostId, UserId};
-use model::values::Visibility;
+use model::values::{ProfileField, Visibility};
 use serde::{Serialize, Serializer};
 
 use crate::cursor::Cursor;
@@ -296,8 +298,8 @@ impl Loaded {
         let original = match candidate.original {
             Some(original) => {
                 let (post, author) = self.seen(original.post, original.author)?;
-                // Only public posts can be reposted. If an original is ever not public, a repost must not reveal it.
-                if post.visibility != Visibility::Public {
+                // Only posts that everybody may see can be reposted. If an original is ever another one, a repost must not reveal it.
+                if !post.visibility.is_open() {
                     return None;
                 }
                 Some((post, author))
@@ -321,25 +323,33 @@ impl Loaded {
     fn seen(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
         let post = self.posts.get(&post)?.clone()?;
         let profile = self.profiles.get(&author)?.clone()?;
-        let closed = is_closed(&post, &profile);
-        let Some(viewer) = self.viewer else {
-            return (!closed).then_some((post, profile));
-        };
-        if self.authors == AuthorFilter::Public && closed {
+        let visibility = visibility_now(&post, &profile);
+        if self.authors == AuthorFilter::Public && visibility != Visibility::Public {
             return None;
         }
+        let Some(viewer) = self.viewer else {
+            return visibility.is_open().then_some((post, profile));
+        };
         if viewer == author {
             return Some((post, profile));
         }
-        let denied = blocks(viewer, author).into_iter().any(|block| self.holds(block))
-            || closed && !self.holds(RelationId::follow(viewer, author));
+        let admitted = match visibility {
+            Visibility::Public | Visibility::Unlisted => true,
+            Visibility::Followers => post.entities.mention(viewer) || self.follows(author),
+            Visibility::Mentioned => post.entities.mention(viewer),
+        };
+        let blocked = blocks(viewer, author).into_iter().any(|block| self.holds(block));
         let unwanted = self.authors != AuthorFilter::Anybody && self.holds(RelationId::mute(viewer, author));
-        (!denied && !unwanted).then_some((post, profile))
+        (admitted && !blocked && !unwanted).then_some((post, profile))
+    }
+
+    fn follows(&self, author: UserId) -> bool {
+        self.viewer
+            .is_some_and(|viewer| self.holds(RelationId::follow(viewer, author)))
     }
 
     fn is_own_or_followed(&self, author: UserId) -> bool {
-        self.viewer
-            .is_some_and(|viewer| viewer == author || self.holds(RelationId::follow(viewer, author)))
+        self.viewer == Some(author) || self.follows(author)
     }
 
     fn holds(&self, relation: RelationId) -> bool {
@@ -347,9 +357,13 @@ impl Loaded {
     }
 }
 
-/// Whether only followers see the post.
-fn is_closed(post: &Post, author: &Profile) -> bool {
-    post.visibility == Visibility::Followers || author.protected
+/// The visibility that a post has now. While its author is protected, at most followers see it.
+fn visibility_now(post: &Post, author: &Profile) -> Visibility {
+    if author.protected && post.visibility.is_open() {
+        Visibility::Followers
+    } else {
+        post.visibility
+    }
 }
 
 impl ShownPost {
@@ -366,6 +380,9 @@ struct PostJson<'a> {
     author: AuthorJson<'a>,
     text: &'a str,
     entities: &'a Entities,
+    warning: Option<&'a str>,
+    language: Option<&'a str>,
+    attachments: [api::Media; 0],
     in_reply_to: Option<PostId>,
     repost_of: Option<&'a PostJson<'a>>,
     visibility: Visibility,
@@ -407,6 +424,9 @@ impl<'a> PostJson<'a> {
             },
             text: &post.text,
             entities: &post.entities,
+            warning: post.warning.as_deref(),
+            language: post.language.as_deref(),
+            attachments: [],
             in_reply_to: post.in_reply_to.map(|parent| parent.post),
             repost_of: original,
             visibility: post.visibility,
@@ -436,6 +456,8 @@ struct UserJson<'a> {
     display_name: &'a str,
     bio: &'a str,
     protected: bool,
+    fields: &'a [ProfileField],
+    avatar: Option<api::Media>,
     #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -456,6 +478,8 @@ impl Serialize for ShownUser {
             display_name: &profile.display_name,
             bio: if self.blocks_viewer { "" } else { &profile.bio },
             protected: profile.protected,
+            fields: if self.blocks_viewer { &[] } else { &profile.fields },
+            avatar: None,
             created_at: profile.created_at,
             counts: (!self.blocks_viewer).then_some(counts),
         }
@@ -469,211 +493,4 @@ fn count(stored: i64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono::TimeDelta;
-    use model::ids::uuid_v7;
-    use model::values::PostText;
-    use rstest::rstest;
-
-    use super::*;
-    use views::{PostCounts, ProfileCounts};
-
-    fn user() -> UserId {
-        UserId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH))
-    }
-
-    fn profile(id: UserId) -> Arc<Profile> {
-        Arc::new(Profile {
-            id,
-            version: 1,
-            handle: "ada".to_owned(),
-            display_name: "Ada \"the first\"".to_owned(),
-            bio: "Line\nbreak".to_owned(),
-            created_at: DateTime::UNIX_EPOCH,
-            protected: false,
-            counts: ProfileCounts {
-                posts: 2,
-                followers: -1,
-                following: 3,
-            },
-            audience: None,
-        })
-    }
-
-    fn post(author: UserId, visibility: Visibility) -> Post {
-        let text = PostText::parse("hello #world @bob https://example.org").unwrap();
-        Post {
-            id: PostId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH)),
-            version: 2,
-            author,
-            entities: Entities::of(&text),
-            text: text.into_string(),
-            in_reply_to: None,
-            repost_of: None,
-            visibility,
-            created_at: DateTime::UNIX_EPOCH,
-            edited_at: Some(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_234)),
-            position: None,
-            counts: PostCounts {
-                likes: 5,
-                reposts: -2,
-                replies: 1,
-            },
-        }
-    }
-
-    fn loaded(viewer: Option<UserId>, authors: AuthorFilter) -> Loaded {
-        Loaded {
-            posts: Found::default(),
-            profiles: Found::default(),
-            relations: Found::default(),
-            viewer,
-            authors,
-            now: DateTime::UNIX_EPOCH,
-        }
-    }
-
-    impl Loaded {
-        fn with(mut self, post: &Post) -> Self {
-            self.posts.insert(post.id, Some(Arc::new(post.clone())));
-            self.profiles.insert(post.author, Some(profile(post.author)));
-            self
-        }
-    }
-
-    fn repost(author: UserId, original: &Post) -> Post {
-        let repost_of = Some(PostReference {
-            post: original.id,
-            author: original.author,
-        });
-        Post {
-            repost_of,
-            text: String::new(),
-            ..post(author, Visibility::Public)
-        }
-    }
-
-    #[test]
-    fn borrowed_json_is_that_of_the_api_types() {
-        let (viewer, author, reposter) = (user(), user(), user());
-        let original = post(author, Visibility::Public);
-        let repost = repost(reposter, &original);
-        let mut loaded = loaded(Some(viewer), AuthorFilter::Anybody)
-            .with(&original)
-            .with(&repost);
-        loaded
-            .relations
-            .insert(RelationId::like(viewer, original.id), Held::Yes);
-        let shown = loaded.shown(&Candidate::from(&repost)).unwrap();
-        let json = serde_json::to_string(&shown).unwrap();
-        let parsed: api::Post = serde_json::from_str(&json).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
-        let inner = parsed.repost_of.unwrap();
-        assert_eq!(
-            (inner.id, inner.author.id, parsed.author.id),
-            (original.id, author, reposter)
-        );
-        assert_eq!(
-            inner.counts,
-            Some(api::PostCounts {
-                likes: 5,
-                reposts: 0,
-                replies: 1
-            })
-        );
-        assert_eq!((parsed.counts, parsed.viewer), (inner.counts, inner.viewer));
-        assert_eq!(
-            inner.viewer,
-            Some(api::PostViewer {
-                liked: true,
-                reposted: false
-            })
-        );
-
-        let json = serde_json::to_string(&ShownUser::from(profile(author))).unwrap();
-        let parsed: api::User = serde_json::from_str(&json).unwrap();
-        assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
-        assert_eq!(
-            parsed.counts,
-            Some(api::UserCounts {
-                posts: 2,
-                followers: 0,
-                following: 3
-            })
-        );
-    }
-
-    #[rstest]
-    #[case::anybody_sees_public_posts(AuthorFilter::Anybody, Visibility::Public, None, false, true)]
-    #[case::a_stranger_sees_public_posts(AuthorFilter::Anybody, Visibility::Public, Some(false), false, true)]
-    #[case::nobody_sees_posts_for_followers_without_a_token(
-        AuthorFilter::Anybody,
-        Visibility::Followers,
-        None,
-        false,
-        false
-    )]
-    #[case::a_stranger_does_not_see_posts_for_followers(
-        AuthorFilter::Anybody,
-        Visibility::Followers,
-        Some(false),
-        false,
-        false
-    )]
-    #[case::a_follower_sees_posts_for_followers(AuthorFilter::Anybody, Visibility::Followers, Some(false), true, true)]
-    #[case::the_author_sees_them(AuthorFilter::Anybody, Visibility::Followers, Some(true), false, true)]
-    #[case::home_has_nothing_by_strangers(AuthorFilter::Followed, Visibility::Public, Some(false), false, false)]
-    #[case::home_has_what_one_follows(AuthorFilter::Followed, Visibility::Followers, Some(false), true, true)]
-    #[case::home_has_ones_own_posts(AuthorFilter::Followed, Visibility::Public, Some(true), false, true)]
-    fn who_sees_what(
-        #[case] authors: AuthorFilter,
-        #[case] visibility: Visibility,
-        // None: no token. Some(true): the author's.
-        #[case] viewer: Option<bool>,
-        #[case] follows: bool,
-        #[case] shown: bool,
-    ) {
-        let author = user();
-        let post = post(author, visibility);
-        let viewer = viewer.map(|is_author| if is_author { author } else { user() });
-        let mut loaded = loaded(viewer, authors).with(&post);
-        if let Some(viewer) = viewer {
-            loaded.relations.insert(
-                RelationId::follow(viewer, author),
-                if follows { Held::Yes } else { Held::No },
-            );
-        }
-        assert_eq!(loaded.shown(&Candidate::from(&post)).is_some(), shown);
-    }
-
-    #[test]
-    fn what_is_not_live_is_not_shown() {
-        let (author, reposter) = (user(), user());
-        let original = post(author, Visibility::Public);
-        let repost = repost(reposter, &original);
-        let whole = || loaded(None, AuthorFilter::Anybody).with(&original).with(&repost);
-        let candidate = Candidate::from(&repost);
-        assert!(whole().shown(&candidate).is_some());
-        for gone in [original.id, repost.id] {
-            let mut loaded = whole();
-            loaded.posts.insert(gone, None);
-            assert!(loaded.shown(&candidate).is_none());
-        }
-        for gone in [author, reposter] {
-            let mut loaded = whole();
-            loaded.profiles.insert(gone, None);
-            assert!(loaded.shown(&candidate).is_none());
-        }
-    }
-
-    #[test]
-    fn without_a_token_there_are_no_flags() {
-        let post = post(user(), Visibility::Public);
-        let shown = loaded(None, AuthorFilter::Anybody)
-            .with(&post)
-            .shown(&Candidate::from(&post))
-            .unwrap();
-        let json = serde_json::to_value(&shown).unwrap();
-        assert!(json.get("viewer").is_none(), "{json}");
-    }
-}
+mod tests;

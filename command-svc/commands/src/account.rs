@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use event_log::event_store::Companion;
 use model::events::{StreamId, User};
 use model::ids::{SessionId, UserId};
-use model::values::{Bio, DisplayName, Email, Password};
+use model::values::{Bio, DisplayName, Email, Password, ProfileField};
 
 use super::execute::{Command, Plan};
 use super::read::{Reader, Versioned};
@@ -30,6 +30,8 @@ pub struct Changes {
     pub display_name: Option<DisplayName>,
     pub bio: Option<Bio>,
     pub protected: Option<bool>,
+    /// All of them.
+    pub fields: Option<Vec<ProfileField>>,
     pub email: Option<Email>,
     pub password: Option<Password>,
 }
@@ -139,6 +141,7 @@ impl Command for ChangeUser {
             display_name: self.changes.display_name.clone(),
             bio: self.changes.bio.clone(),
             protected: self.changes.protected,
+            fields: self.changes.fields.clone(),
             credentials: !companions.is_empty(),
         };
         match user::decide(Some(&known.state), change)? {
@@ -235,6 +238,7 @@ impl Command for ResetPassword {
             display_name: None,
             bio: None,
             protected: None,
+            fields: None,
             credentials: true,
         };
         let event = user::decide(Some(&known.state), change)?.ok_or(Refusal::CodeNotGood("code"))?;

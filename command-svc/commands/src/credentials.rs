@@ -4,10 +4,12 @@
 //! document for each handle ever given and each address in use, and reserves it by its `_id`. Both change only in the transaction of a
 //! user's event, as its [`Companion`]s.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use bson::doc;
+use bson::{Bson, doc};
 use event_log::event_store::{Companion, EventStore, Unique};
+use futures_util::TryStreamExt;
 use model::ids::UserId;
 use model::values::{Email, Handle};
 use mongodb::error::Error;
@@ -103,6 +105,31 @@ pub(crate) async fn load(
         .find_one(doc! { "_id": user })
         .session(session)
         .await
+}
+
+/// Those of these handles that users have who are not deleted.
+pub(crate) async fn users_of(
+    store: &EventStore,
+    session: &mut ClientSession,
+    handles: impl IntoIterator<Item = &str>,
+) -> Result<HashMap<String, UserId>, Error> {
+    #[derive(Deserialize)]
+    struct Owner {
+        #[serde(rename = "_id")]
+        user: UserId,
+        handle: String,
+    }
+
+    let handles: Vec<Bson> = handles.into_iter().map(Bson::from).collect();
+    let mut found = store
+        .database()
+        .collection::<Owner>(CREDENTIALS)
+        .find(doc! { "handle": { "$in": handles } })
+        .projection(doc! { "handle": 1 })
+        .session(&mut *session)
+        .await?;
+    let owners = found.stream(session).map_ok(|owner| (owner.handle, owner.user));
+    owners.try_collect().await
 }
 
 pub(crate) fn register(user: UserId, handle: &Handle, email: &Email, password_hash: &str) -> [Companion; 3] {

@@ -30,7 +30,7 @@ pub enum Refusal {
     NoSuchUser,
     #[error("the post belongs to another user")]
     NotTheAuthor,
-    #[error("only public posts can be reposted")]
+    #[error("only public and unlisted posts can be reposted")]
     NotPublic,
     #[error("a repost has no text of its own")]
     RepostHasNoText,

@@ -38,7 +38,7 @@ use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
 use model::events::{Post, User};
 use model::ids::{PostId, SessionId, UserId};
-use model::values::{Password, PostText};
+use model::values::Password;
 use mongodb::Database;
 use mongodb::error::Error;
 use service::auth::Signer;
@@ -56,7 +56,7 @@ use self::execute::Command;
 use self::execute::Executor;
 pub use self::execute::{Cause, Done};
 pub use self::logins::{Attempt, Login, SessionInfo};
-pub use self::posts::NewPost;
+pub use self::posts::{NewPost, PostChanges};
 pub use self::read::Versioned;
 use self::relationships::{Change, Relate};
 pub use self::relationships::{NewMute, Standing};
@@ -300,17 +300,12 @@ impl Commands {
     pub async fn edit_post(
         &self,
         id: PostId,
-        text: PostText,
+        changes: PostChanges,
         if_match: ExpectedVersions,
         cause: Cause,
     ) -> Result<Done<Versioned<Post>>, CommandError> {
-        let edit = posts::EditPost {
-            id,
-            by: cause.actor,
-            text,
-            if_match,
-            at: milliseconds(self.0.clock.now()),
-        };
+        let at = milliseconds(self.0.clock.now());
+        let edit = posts::EditPost::new(id, cause.actor, changes, if_match, at);
         self.execute("edit_post", edit, cause).await
     }
 

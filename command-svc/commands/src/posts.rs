@@ -4,17 +4,21 @@ use chrono::{DateTime, Utc};
 use event_log::event_store::{BodyHash, Companion, Idempotency};
 use model::events::{Event, Post, ReplyTo, Repost};
 use model::ids::{PostId, UserId};
-use model::values::{IdempotencyKey, PostText, Visibility};
+use model::values::{IdempotencyKey, Language, PostText, Visibility, Warning};
+use serde_json::json;
 
 use super::execute::{Command, Plan};
 use super::read::{Named, Reader, Versioned};
 use super::{Broken, CommandError, ExpectedVersions, Refusal};
+use crate::domain::post::{Text, Written};
 use crate::domain::{post, repost, visibility};
 
 /// A new post, before it is written.
 #[derive(Debug, Clone)]
 pub struct NewPost {
     pub text: PostText,
+    pub warning: Option<Warning>,
+    pub language: Option<Language>,
     pub in_reply_to: Option<PostId>,
     /// What the author asks for.
     pub visibility: Option<Visibility>,
@@ -22,20 +26,37 @@ pub struct NewPost {
 }
 
 impl NewPost {
-    /// Requests with the same hash are the same request, no matter how their bodies were written.
+    /// Requests with the same hash are the same request, no matter how their bodies were written. A request without the fields that came
+    /// later has the hash that it always had.
     fn body_hash(&self) -> BodyHash {
         // The author may have protected the account since the first request, and then the default is another. It is still the same request.
         let visibility = self.visibility.unwrap_or_default();
-        let body = serde_json::json!([self.text.as_str(), self.in_reply_to, visibility]);
+        let (text, warning, language) = (
+            self.text.as_str(),
+            self.warning.as_ref().map(Warning::as_str),
+            self.language.as_ref().map(Language::as_str),
+        );
+        let body = match (warning, language) {
+            (None, None) => json!([text, self.in_reply_to, visibility]),
+            _ => json!([text, self.in_reply_to, visibility, warning, language]),
+        };
         BodyHash::of(body.to_string().as_bytes())
     }
+}
+
+/// What an author changes. `None` leaves it as it is, and `Some(None)` removes it.
+#[derive(Debug, Clone, Default)]
+pub struct PostChanges {
+    pub text: Option<PostText>,
+    pub warning: Option<Option<Warning>>,
+    pub language: Option<Option<Language>>,
 }
 
 #[derive(Debug)]
 pub(super) struct CreatePost {
     id: PostId,
     author: UserId,
-    text: PostText,
+    written: Written,
     in_reply_to: Option<PostId>,
     visibility: Option<Visibility>,
     idempotency: Option<Idempotency>,
@@ -47,7 +68,11 @@ impl CreatePost {
         Self {
             id: PostId::new(now),
             author,
-            text: post.text,
+            written: Written {
+                text: Text::of(post.text),
+                warning: post.warning,
+                language: post.language,
+            },
             in_reply_to: post.in_reply_to,
             visibility: post.visibility,
             idempotency: post.idempotency_key.map(|key| Idempotency { key, body_hash }),
@@ -89,7 +114,10 @@ impl Command for CreatePost {
         let create = post::Command::Create {
             id: self.id,
             author: self.author,
-            text: self.text.clone(),
+            written: Written {
+                text: read.resolved(&self.written.text).await?,
+                ..self.written.clone()
+            },
             in_reply_to,
             visibility,
             at: self.id.time(),
@@ -120,11 +148,50 @@ impl Command for CreatePost {
 
 #[derive(Debug)]
 pub(super) struct EditPost {
-    pub(super) id: PostId,
-    pub(super) by: UserId,
-    pub(super) text: PostText,
-    pub(super) if_match: ExpectedVersions,
-    pub(super) at: DateTime<Utc>,
+    id: PostId,
+    by: UserId,
+    changes: post::Changes,
+    if_match: ExpectedVersions,
+    at: DateTime<Utc>,
+}
+
+impl EditPost {
+    pub(super) fn new(
+        id: PostId,
+        by: UserId,
+        changes: PostChanges,
+        if_match: ExpectedVersions,
+        at: DateTime<Utc>,
+    ) -> Self {
+        let PostChanges {
+            text,
+            warning,
+            language,
+        } = changes;
+        Self {
+            id,
+            by,
+            changes: post::Changes {
+                text: text.map(Text::of),
+                warning,
+                language,
+            },
+            if_match,
+            at,
+        }
+    }
+
+    /// The changes, with the users whom a new text mentions.
+    async fn changes(&self, read: &mut Reader<'_>, post: &Post) -> Result<post::Changes, CommandError> {
+        let mut changes = self.changes.clone();
+        let now = post.content.as_ref().map(|content| content.text.as_str());
+        if let Some(text) = &mut changes.text
+            && now != Some(text.as_str())
+        {
+            *text = read.resolved(text).await?;
+        }
+        Ok(changes)
+    }
 }
 
 impl Command for EditPost {
@@ -140,7 +207,7 @@ impl Command for EditPost {
         };
         let edit = post::Command::Edit {
             by: self.by,
-            text: self.text.clone(),
+            changes: self.changes(&mut read, &post.state).await?,
             at: self.at,
         };
         let event = post::decide(Some(&post.state), edit)?;
@@ -229,4 +296,30 @@ async fn own_repost(read: &mut Reader<'_>, repost: &Repost, by: UserId) -> Resul
 fn answer(event: &Event, version: i64) -> Result<Versioned<Post>, CommandError> {
     let state = post::evolve(event.clone()).ok_or_else(|| Broken::Stream(event.stream().to_string()))?;
     Ok(Versioned { version, state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request that an earlier program has carried out may be repeated to this one.
+    #[test]
+    fn a_request_without_new_fields_keeps_its_hash() {
+        let parsed = |warning: Option<&str>, language: Option<&str>| NewPost {
+            text: PostText::parse("Hello").unwrap(),
+            warning: warning.map(|raw| Warning::parse(raw).unwrap()),
+            language: language.map(|raw| Language::parse(raw).unwrap()),
+            in_reply_to: None,
+            visibility: Some(Visibility::Followers),
+            idempotency_key: None,
+        };
+        let hash = |new: NewPost| new.body_hash();
+        let before = BodyHash::of(br#"["Hello",null,"followers"]"#);
+        assert_eq!(hash(parsed(None, None)), before);
+        let others = [(Some("en"), None), (None, Some("en")), (Some("en"), Some("en"))];
+        let others = others.map(|(warning, language)| hash(parsed(warning, language)));
+        assert!(others.iter().all(|hash| *hash != before));
+        assert!(others[0] != others[1] && others[1] != others[2]);
+        assert_eq!(hash(parsed(None, Some("EN"))), others[1]);
+    }
 }

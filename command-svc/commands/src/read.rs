@@ -8,6 +8,7 @@ use mongodb::ClientSession;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
+use crate::domain::post::Text;
 use crate::domain::{block, bookmark, follow, like, mute, post, repost, user, visibility};
 use crate::sessions::{self, Session};
 
@@ -94,6 +95,16 @@ impl<'a> Reader<'a> {
 
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
+    }
+
+    /// The text, with the users whom it mentions now. One read, if it has mentions.
+    pub(super) async fn resolved(&mut self, text: &Text) -> Result<Text, CommandError> {
+        let handles = text.handles();
+        if handles.is_empty() {
+            return Ok(text.clone());
+        }
+        let users = credentials::users_of(self.store, self.session, handles).await?;
+        Ok(text.clone().resolved(&users))
     }
 
     pub(super) async fn session(&mut self, id: SessionId) -> Result<Option<Session>, CommandError> {

@@ -115,7 +115,7 @@ pub(super) struct Versions {
 #[openapi(
     info(
         title = "Microblog commands",
-        description = "The write side. Commands that change users, posts or follows answer with a `Consistency-Token`. A query with this token shows the change. Errors are problem+json (RFC 9457).",
+        description = "The write side. Commands that change users, posts or follows answer with a `Consistency-Token`. A query with this token shows the change. Errors are problem+json (RFC 9457). Later versions add fields to answers, and values to enumerations such as `visibility`: clients ignore those that they don't know.",
     ),
     paths(
         users::register, password_resets::reset,

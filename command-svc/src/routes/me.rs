@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::web::Data;
 use model::api;
-use model::values::{Bio, DisplayName, Email, Password};
+use model::values::{Bio, DisplayName, Email, Password, ProfileField};
 use serde::{Deserialize, Serialize};
 use service::http::{Authenticated, Class, Fields, IfMatch, Json, Key, Limits, Problem, etag};
 use utoipa::ToSchema;
@@ -58,6 +58,9 @@ pub(super) struct ChangeRequest {
     /// Whoever wants to follow a protected account has to ask, and only its followers see its posts, also those that are public. When an
     /// account is no longer protected, all requests that wait are accepted in the minutes after that.
     protected: Option<bool>,
+    /// At most 4. They replace all that there are. A name has at most 64 characters, a value at most 256.
+    #[schema(max_items = 4)]
+    fields: Option<Vec<FieldRequest>>,
     #[schema(example = "ada@example.net", format = "email", max_length = 254)]
     email: Option<String>,
     /// Ends all other sessions.
@@ -68,6 +71,49 @@ pub(super) struct ChangeRequest {
     current_password: Option<String>,
 }
 
+/// A name and a value in a profile.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FieldRequest {
+    #[schema(example = "Pronouns", min_length = 1, max_length = 64)]
+    name: String,
+    #[schema(example = "she/her", min_length = 1, max_length = 256)]
+    value: String,
+}
+
+impl FieldRequest {
+    /// The fields without those that are refused.
+    fn parse_all(all: &[Self], fields: &mut Fields) -> Vec<ProfileField> {
+        if all.len() > ProfileField::MAX {
+            fields.refuse(
+                "fields",
+                format!("must have at most {} items, it has {}", ProfileField::MAX, all.len()),
+            );
+        }
+        let parsed = all
+            .iter()
+            .take(ProfileField::MAX)
+            .enumerate()
+            .filter_map(|(index, raw)| {
+                let name = fields.parse(
+                    &format!("fields[{index}].name"),
+                    raw.name.as_str(),
+                    ProfileField::parse_name,
+                );
+                let value = fields.parse(
+                    &format!("fields[{index}].value"),
+                    raw.value.as_str(),
+                    ProfileField::parse_value,
+                );
+                Some(ProfileField {
+                    name: name?,
+                    value: value?,
+                })
+            });
+        parsed.collect()
+    }
+}
+
 impl ChangeRequest {
     fn parse(&self) -> Result<Changes, Problem> {
         let mut fields = Fields::default();
@@ -75,6 +121,10 @@ impl ChangeRequest {
             display_name: fields.parse_optional("display_name", self.display_name.as_deref(), DisplayName::parse),
             bio: fields.parse_optional("bio", self.bio.as_deref(), Bio::parse),
             protected: self.protected,
+            fields: self
+                .fields
+                .as_deref()
+                .map(|all| FieldRequest::parse_all(all, &mut fields)),
             email: fields.parse_optional("email", self.email.as_deref(), Email::parse),
             password: fields.parse_optional("password", self.password.as_deref(), Password::parse),
         };

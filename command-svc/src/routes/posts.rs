@@ -7,15 +7,15 @@ use actix_web::web::Data;
 use model::api;
 use model::events;
 use model::ids::PostId;
-use model::values::{PostText, Visibility};
-use serde::Deserialize;
-use service::http::{IfMatch, Json, KeyHeader, Path, Problem, etag};
+use model::values::{IdempotencyKey, Language, PostText, Visibility, Warning};
+use serde::{Deserialize, Deserializer};
+use service::http::{Fields, IfMatch, Json, KeyHeader, Path, Problem, etag};
 use utoipa::ToSchema;
 
 use super::documentation::{Failures, NoGoodToken, NotTheAuthor, NotThere, OtherVersion, Versions};
 use super::problems::problem;
 use super::request::Caller;
-use commands::{Commands, ExpectedVersions, NewPost};
+use commands::{Commands, ExpectedVersions, NewPost, PostChanges};
 
 /// A post, or a reply to one.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -24,6 +24,12 @@ pub(super) struct CreateRequest {
     /// 1 to 500 characters as a reader counts them, and at most 16 KiB. It is trimmed.
     #[schema(example = "Hello, @ada! #firstpost", min_length = 1)]
     text: String,
+    /// What the post warns of. Clients show it first, and the text to those who want to see it.
+    #[schema(example = "Spoilers", min_length = 1)]
+    warning: Option<String>,
+    /// The language of the text, as a tag of BCP 47 without extensions.
+    #[schema(example = "en", min_length = 1, max_length = 35)]
+    language: Option<String>,
     /// The post that this answers. The id of a repost means its original.
     in_reply_to: Option<PostId>,
     /// By default `public`, and `followers` if the account is protected. It never changes. A protected account can't write what others than
@@ -31,7 +37,27 @@ pub(super) struct CreateRequest {
     visibility: Option<Visibility>,
 }
 
+impl CreateRequest {
+    fn parse(&self, idempotency_key: Option<IdempotencyKey>) -> Result<NewPost, Problem> {
+        let mut fields = Fields::default();
+        let text = fields.parse("text", self.text.as_str(), PostText::parse);
+        let warning = fields.parse_optional("warning", self.warning.as_deref(), Warning::parse);
+        let language = fields.parse_optional("language", self.language.as_deref(), Language::parse);
+        fields.finish()?;
+        Ok(NewPost {
+            text: Fields::take(text)?,
+            warning,
+            language,
+            in_reply_to: self.in_reply_to,
+            visibility: self.visibility.unwrap_or_default(),
+            idempotency_key,
+        })
+    }
+}
+
 /// Write a post or a reply
+///
+/// An `@handle` in the text mentions the user who has this handle now. Who is mentioned sees the post even if it is only for followers.
 #[utoipa::path(
     post, path = "/v1/posts", tag = "posts", operation_id = "createPost", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key and body gets the same answer as the first one, and writes nothing")),
@@ -48,12 +74,7 @@ pub(super) async fn create(
     commands: Data<Commands>,
     Json(request): Json<CreateRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let new = NewPost {
-        text: text(&request.text)?,
-        in_reply_to: request.in_reply_to,
-        visibility: request.visibility,
-        idempotency_key,
-    };
+    let new = request.parse(idempotency_key)?;
     let done = commands.create_post(new, caller.cause()).await.map_err(problem)?;
     Ok(caller
         .sent
@@ -63,16 +84,51 @@ pub(super) async fn create(
         .json(post(done.answer.state, caller.author())))
 }
 
+/// The changes. A field that is not given stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EditRequest {
-    #[schema(example = "Hello, @ada! #secondthoughts", min_length = 1)]
-    text: String,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, example = "Hello, @ada! #secondthoughts", min_length = 1)]
+    text: Option<String>,
+    /// Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "Spoilers", min_length = 1)]
+    warning: Option<Option<String>>,
+    /// Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, example = "en", min_length = 1, max_length = 35)]
+    language: Option<Option<String>>,
+}
+
+/// Tells a field that is null from one that is not there.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl EditRequest {
+    fn parse(&self) -> Result<PostChanges, Problem> {
+        let mut fields = Fields::default();
+        let changes = PostChanges {
+            text: fields.parse_optional("text", self.text.as_deref(), PostText::parse),
+            warning: self
+                .warning
+                .as_ref()
+                .map(|raw| fields.parse_optional("warning", raw.as_deref(), Warning::parse)),
+            language: self
+                .language
+                .as_ref()
+                .map(|raw| fields.parse_optional("language", raw.as_deref(), Language::parse)),
+        };
+        fields.finish()?;
+        Ok(changes)
+    }
 }
 
 /// Edit a post
 ///
-/// Only the author can. The former text stays in the post's history. The same text again changes nothing.
+/// Only the author can. What was there before stays in the post's history. The same text again changes nothing, and mentions whom it
+/// mentioned before. Another text mentions the users who have its handles now; who sees the post may change with that.
 #[utoipa::path(
     patch, path = "/v1/posts/{id}", tag = "posts", operation_id = "editPost", security(("bearer" = [])),
     params(("id" = PostId, Path), Versions),
@@ -89,9 +145,9 @@ pub(super) async fn edit(
     commands: Data<Commands>,
     Json(request): Json<EditRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let text = text(&request.text)?;
+    let changes = request.parse()?;
     let done = commands
-        .edit_post(id, text, ExpectedVersions(if_match.0), caller.cause())
+        .edit_post(id, changes, ExpectedVersions(if_match.0), caller.cause())
         .await
         .map_err(problem)?;
     Ok(caller
@@ -125,20 +181,16 @@ pub(super) async fn delete(
     Ok(caller.sent.answer(StatusCode::NO_CONTENT, &commands, &done).finish())
 }
 
-fn text(raw: &str) -> Result<PostText, Problem> {
-    PostText::parse(raw).map_err(|error| Problem::invalid_field("text", error))
-}
-
 fn post(post: events::Post, author: api::Author) -> api::Post {
-    let (text, entities) = post
-        .content
-        .map(|content| (content.text, content.entities))
-        .unwrap_or_default();
+    let content = post.content.unwrap_or_default();
     api::Post {
         id: post.id,
         author,
-        text,
-        entities,
+        text: content.text,
+        entities: content.entities,
+        warning: content.warning,
+        language: content.language,
+        attachments: Vec::new(),
         in_reply_to: post.in_reply_to.map(|answered| answered.post),
         repost_of: None,
         visibility: post.visibility,

@@ -25,8 +25,8 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::NoSuchPost => Problem::not_found("There is no such post, or you can't see it."),
         Refusal::NoSuchUser => Problem::not_found("There is no such user, or the user is deleted."),
         Refusal::NotTheAuthor => Problem::forbidden("The post belongs to another user."),
-        Refusal::NotPublic => Problem::forbidden("The post is visible to followers only.")
-            .with_type("not-public", "Only public posts can be reposted"),
+        Refusal::NotPublic => Problem::forbidden("Not everybody may see the post.")
+            .with_type("not-public", "Only public and unlisted posts can be reposted"),
         Refusal::RepostHasNoText => Problem::invalid_field("id", "is the id of a repost")
             .with_type("repost-has-no-text", "A repost has no text of its own"),
         Refusal::Oneself(verb) => Problem::invalid_field("id", "must be the id of another user")

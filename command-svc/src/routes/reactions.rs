@@ -67,14 +67,14 @@ pub(super) async fn unlike(
 
 /// Repost a post
 ///
-/// Only public posts can be reposted. A repost has a new id each time.
+/// Only public and unlisted posts can be reposted. A repost has a new id each time.
 #[utoipa::path(
     put, path = "/v1/posts/{id}/repost", tag = "posts", operation_id = "repost", security(("bearer" = [])),
     params(("id" = PostId, Path, description = "The id of a repost means its original")),
     responses(
         (status = 200, description = "Reposted, by this request or an earlier one", body = Reposted, headers(("Consistency-Token" = String))),
         NoGoodToken,
-        (status = 403, description = "The post is visible to followers only", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not everybody may see the post", body = Problem, content_type = "application/problem+json"),
         NotThere, Failures,
     ),
 )]

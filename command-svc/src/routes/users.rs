@@ -92,6 +92,8 @@ pub(super) fn user(user: events::User) -> api::User {
         display_name: user.display_name.unwrap_or_default(),
         bio: user.bio.unwrap_or_default(),
         protected: user.protected,
+        fields: user.fields,
+        avatar: None,
         created_at: user.created_at,
         counts: None,
     }

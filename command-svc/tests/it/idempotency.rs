@@ -30,7 +30,7 @@ async fn a_repeated_request_is_answered_as_the_first_one_was() {
     // The same body, written in another way.
     for body in [
         json!({ "text": "Hello" }),
-        json!({ "visibility": "public", "text": " Hello ", "in_reply_to": null }),
+        json!({ "visibility": "public", "text": " Hello ", "in_reply_to": null, "warning": null, "language": null }),
     ] {
         let again = create(&service, &ada.token, "k1", body)
             .await
@@ -61,6 +61,8 @@ async fn the_same_key_with_another_body_is_refused() {
     for body in [
         json!({ "text": "Other" }),
         json!({ "text": "Hello", "visibility": "followers" }),
+        json!({ "text": "Hello", "warning": "spoilers" }),
+        json!({ "text": "Hello", "language": "en" }),
     ] {
         let refused = create(&service, &ada.token, "k1", body)
             .await

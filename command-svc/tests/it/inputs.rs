@@ -88,6 +88,43 @@ async fn every_bad_field_is_named() {
         ),
         (Method::PATCH, "/v1/users/me", json!({ "handle": "another" }), "handle"),
         (Method::PATCH, "/v1/users/me", json!({ "bio": 1 }), "bio"),
+        (
+            Method::PATCH,
+            "/v1/users/me",
+            json!({ "fields": [{ "name": "Web", "value": "x" }, { "name": " ", "value": "x" }] }),
+            "fields[1].name",
+        ),
+        (
+            Method::PATCH,
+            "/v1/users/me",
+            json!({ "fields": [{ "name": long(65), "value": "x" }] }),
+            "fields[0].name",
+        ),
+        (
+            Method::PATCH,
+            "/v1/users/me",
+            json!({ "fields": [{ "name": "Web", "value": long(257) }] }),
+            "fields[0].value",
+        ),
+        (
+            Method::PATCH,
+            "/v1/users/me",
+            json!({ "fields": [{ "name": "Web", "value": "two\nlines" }] }),
+            "fields[0].value",
+        ),
+        (
+            Method::PATCH,
+            "/v1/users/me",
+            json!({ "fields": [{ "name": "Web" }] }),
+            "fields[0].value",
+        ),
+        (
+            Method::PATCH,
+            "/v1/users/me",
+            json!({ "fields": vec![json!({ "name": "Web", "value": "x" }); 5] }),
+            "fields",
+        ),
+        (Method::PATCH, "/v1/users/me", json!({ "fields": {} }), "fields"),
         (Method::POST, "/v1/sessions", json!({ "password": PASSWORD }), "handle"),
         (
             Method::POST,
@@ -159,7 +196,34 @@ async fn every_bad_field_is_named() {
             json!({ "text": "Hello", "visibility": "public" }),
             "visibility",
         ),
-        (Method::PATCH, &edit, json!({}), "text"),
+        (Method::PATCH, &edit, json!({ "text": null }), "text"),
+        (Method::PATCH, &edit, json!({ "warning": "" }), "warning"),
+        (Method::PATCH, &edit, json!({ "warning": long(501) }), "warning"),
+        (Method::PATCH, &edit, json!({ "language": "english" }), "language"),
+        (
+            Method::POST,
+            "/v1/posts",
+            json!({ "text": "Hello", "warning": " " }),
+            "warning",
+        ),
+        (
+            Method::POST,
+            "/v1/posts",
+            json!({ "text": "Hello", "warning": "bell \u{7}" }),
+            "warning",
+        ),
+        (
+            Method::POST,
+            "/v1/posts",
+            json!({ "text": "Hello", "language": "en_US" }),
+            "language",
+        ),
+        (
+            Method::POST,
+            "/v1/posts",
+            json!({ "text": "Hello", "language": 5 }),
+            "language",
+        ),
     ];
     for (method, path, body, field) in cases {
         let case = format!("{method} {path} {body:.200}");

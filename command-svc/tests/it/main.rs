@@ -6,6 +6,7 @@ mod answers;
 mod codes;
 mod consequences;
 mod contention;
+mod contents;
 mod database;
 mod documentation;
 mod follows;

@@ -169,10 +169,16 @@ async fn anothers_post_is_left_alone() {
 async fn a_deleted_post_is_gone_with_its_words() {
     let service = Service::start().await;
     let (ada, bob) = (service.user("ada").await, service.user("bob").await);
-    let post = service.write(&ada, "a first secret").await;
+    let body = json!({ "text": "a first secret", "warning": "of a secret love" });
+    let post = service.post("/v1/posts", &ada.token, body).await;
+    let post = post.expect(StatusCode::CREATED).text("id");
     let path = format!("/v1/posts/{post}");
     service
-        .patch(&path, &ada.token, json!({ "text": "another secret" }))
+        .patch(
+            &path,
+            &ada.token,
+            json!({ "text": "another secret", "warning": "of a secret" }),
+        )
         .await
         .expect(StatusCode::OK);
     let answer = service.delete(&path, &ada.token).await.expect(StatusCode::NO_CONTENT);
@@ -248,6 +254,12 @@ async fn a_command_reads_no_more_than_it_decides_on() {
         proxy.asked(),
         ["find events", "insert events"],
         "the actor, who may be protected"
+    );
+    service.write(&ada, "Hello @bob, @ada, @nobody and @bob").await;
+    assert_eq!(
+        proxy.asked(),
+        ["find events", "find credentials", "insert events"],
+        "whom it mentions, too"
     );
     let reply = json!({ "text": "Hello yourself", "in_reply_to": post });
     service

@@ -2,7 +2,7 @@
 
 use bson::doc;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::service::{PASSWORD, Service, send};
 
@@ -98,6 +98,36 @@ async fn a_profile_is_changed_field_by_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_fields_of_a_profile_are_replaced_together() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let change = async |body: Value| {
+        service
+            .patch("/v1/users/me", &ada.token, body)
+            .await
+            .expect(StatusCode::OK)
+    };
+    let fields = json!([{ "name": " Web ", "value": "https://example.org" }, { "name": "Web", "value": "two" }]);
+    let answer = change(json!({ "fields": fields })).await;
+    let kept = json!([{ "name": "Web", "value": "https://example.org" }, { "name": "Web", "value": "two" }]);
+    assert_eq!((&answer.body["fields"], &answer.body["avatar"]), (&kept, &json!(null)));
+    assert_eq!(change(json!({ "bio": "Notes." })).await.body["fields"], kept);
+    assert_eq!(change(json!({ "fields": [] })).await.body["fields"], json!([]));
+    let stored = service.stored().await;
+    let stream = doc! { "stream": format!("user-{}", ada.id) };
+    let mut schemas: Vec<(i64, i32)> = Vec::new();
+    for event in stored.all("events", stream).await {
+        schemas.push((event.get_i64("version").unwrap(), event.get_i32("schema").unwrap()));
+    }
+    schemas.sort_unstable();
+    assert_eq!(
+        schemas,
+        [(1, 1), (2, 2), (3, 2), (4, 1)],
+        "only a profile with fields needs the new schema"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_to_what_is_there_writes_nothing() {
     let service = Service::start().await;
     let ada = service.user("ada").await;
@@ -190,7 +220,8 @@ async fn a_new_password_ends_the_other_sessions() {
 async fn who_is_deleted_leaves_a_handle_and_nothing_else() {
     let service = Service::start().await;
     let ada = service.user("ada").await;
-    let change = json!({ "display_name": "Countess", "bio": "Notes on an engine." });
+    let fields = json!([{ "name": "Kin", "value": "Byron" }]);
+    let change = json!({ "display_name": "Countess", "bio": "Notes on an engine.", "fields": fields });
     service
         .patch("/v1/users/me", &ada.token, change)
         .await
@@ -201,7 +232,7 @@ async fn who_is_deleted_leaves_a_handle_and_nothing_else() {
     let stored = service.stored().await;
     let stream = stored.stream(&format!("user-{}", ada.id)).await;
     assert_eq!(stream, ["user.registered", "user.profile_changed", "user.deleted"]);
-    for gone in ["Countess", "engine", "example.org", "argon2"] {
+    for gone in ["Countess", "engine", "Kin", "Byron", "example.org", "argon2"] {
         assert!(!stored.mentions(gone).await, "{gone}");
     }
     assert_eq!(stored.count("sessions", doc! {}).await, 0);

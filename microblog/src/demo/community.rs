@@ -1,9 +1,13 @@
 //! The people and what they say. All of it is made up.
 
+use model::values::Visibility;
+
 pub(super) struct Person {
     pub(super) handle: &'static str,
     pub(super) display_name: &'static str,
     pub(super) bio: &'static str,
+    /// Names and values.
+    pub(super) fields: &'static [(&'static str, &'static str)],
 }
 
 pub(super) struct Post {
@@ -11,7 +15,25 @@ pub(super) struct Post {
     pub(super) text: &'static str,
     /// The index of an earlier post.
     pub(super) reply_to: Option<usize>,
-    pub(super) followers_only: bool,
+    pub(super) visibility: Visibility,
+    pub(super) warning: Option<&'static str>,
+    pub(super) language: Option<&'static str>,
+}
+
+impl Post {
+    const fn to(self, visibility: Visibility) -> Self {
+        Self { visibility, ..self }
+    }
+
+    const fn warning_of(self, warning: &'static str) -> Self {
+        let warning = Some(warning);
+        Self { warning, ..self }
+    }
+
+    const fn in_language(self, language: &'static str) -> Self {
+        let language = Some(language);
+        Self { language, ..self }
+    }
 }
 
 const fn person(handle: &'static str, display_name: &'static str, bio: &'static str) -> Person {
@@ -19,6 +41,13 @@ const fn person(handle: &'static str, display_name: &'static str, bio: &'static 
         handle,
         display_name,
         bio,
+        fields: &[],
+    }
+}
+
+impl Person {
+    const fn with(self, fields: &'static [(&'static str, &'static str)]) -> Self {
+        Self { fields, ..self }
     }
 }
 
@@ -27,25 +56,16 @@ const fn post(author: &'static str, text: &'static str) -> Post {
         author,
         text,
         reply_to: None,
-        followers_only: false,
+        visibility: Visibility::Public,
+        warning: None,
+        language: None,
     }
 }
 
 const fn reply(author: &'static str, reply_to: usize, text: &'static str) -> Post {
     Post {
-        author,
-        text,
         reply_to: Some(reply_to),
-        followers_only: false,
-    }
-}
-
-const fn to_followers(author: &'static str, text: &'static str) -> Post {
-    Post {
-        author,
-        text,
-        reply_to: None,
-        followers_only: true,
+        ..post(author, text)
     }
 }
 
@@ -54,7 +74,8 @@ pub(super) const PEOPLE: &[Person] = &[
         "ada",
         "Ada Birk",
         "Bicycles, compilers, bread. In that order on Sundays.",
-    ),
+    )
+    .with(&[("Pronouns", "she/her"), ("Workshop", "https://bicycles.example/ada")]),
     person("benno", "Benno Okafor", "Runs the tool library on Mill Street."),
     person("chen", "Chen Lihua 陈丽华", "Botanist. 植物不说谎。"),
     person("dora", "Dora Sandoval", "Night trains and where they go."),
@@ -64,7 +85,11 @@ pub(super) const PEOPLE: &[Person] = &[
     person("hana", "Hana Mori 森 花", "Draws one thing every day."),
     person("ivo", "Ivo Castellani", "Choir, second bass."),
     person("juno", "Juno Abara", "Goalkeeper of the Harbour Herons."),
-    person("kofi", "Kofi Mensah", "Weather, measured on my own roof."),
+    person("kofi", "Kofi Mensah", "Weather, measured on my own roof.").with(&[
+        ("Station", "Roof, 31 m"),
+        ("Since", "2009"),
+        ("Rain gauge", "200 cm²"),
+    ]),
     person("lina", "Lina Weber", "Books with maps in the front."),
 ];
 
@@ -84,6 +109,7 @@ pub(super) const FOLLOWS: &[(&str, &str)] = &[
     ("lina", "goran hana chen dora ivo"),
 ];
 
+/// A later version adds posts at the end, and changes none: people may have loaded the others.
 pub(super) const POSTS: &[Post] = &[
     /* 0 */
     post(
@@ -160,10 +186,11 @@ pub(super) const POSTS: &[Post] = &[
         "Same with the workshop: threw out half the shelves, found everything.",
     ),
     /* 21 */
-    to_followers(
+    post(
         "ada",
         "For those who know me: the allotment key is under the blue pot this week. Please take tomatoes.",
-    ),
+    )
+    .to(Visibility::Followers),
     /* 22 */
     post(
         "chen",
@@ -182,6 +209,23 @@ pub(super) const POSTS: &[Post] = &[
         "emil",
         "Open until noon tomorrow. There will be cinnamon knots, until there won't.",
     ),
+    /* 28 */
+    post(
+        "benno",
+        "@ada @emil I found the 14 mm spanner. It was in my own coat. Not a word to anybody.",
+    )
+    .to(Visibility::Mentioned),
+    /* 29 */
+    post("ivo", "Prova ancora: il do basso esce solo la mattina presto.")
+        .in_language("it")
+        .to(Visibility::Unlisted),
+    /* 30 */
+    post(
+        "lina",
+        "The lighthouse was never there. The cartographer drew it so that his brother would come looking for it.",
+    )
+    .warning_of("Spoilers: how the novel with the false map ends")
+    .in_language("en"),
 ];
 
 /// Who likes which post.
@@ -236,7 +280,11 @@ mod tests {
             assert!(post.reply_to.is_none_or(|to| to < index), "{}", post.text);
         }
         for post in LIKES.iter().chain(REPOSTS).map(|(_, post)| *post) {
-            assert!(!POSTS[post].followers_only, "not everyone may see {}", POSTS[post].text);
+            assert!(
+                POSTS[post].visibility.is_open(),
+                "not everyone may see {}",
+                POSTS[post].text
+            );
         }
     }
 

@@ -12,7 +12,8 @@ use service::auth::{SCOPE_VERIFY, Signer, Subject};
 
 use super::compare::{Comparison, Fault, Step};
 use super::history::Dependency;
-use super::oracle::{Oracle, PostFacts, UserIndex, text_hash};
+use super::oracle::{Oracle, PostFacts, UserIndex};
+use super::said::Said;
 use super::served::{Paged, ReadError, Reader};
 use super::timeline::Entry;
 use super::viewers::Eyes;
@@ -370,7 +371,10 @@ impl Checker<'_> {
         served: &api::Post,
         field: &mut impl FnMut(&str, bool),
     ) {
-        field("text", text_hash(&served.text) == facts.text_hash);
+        let said = Said::of(&served.text, served.warning.as_deref(), served.language.as_deref());
+        field("text", said.text == facts.said.text);
+        field("warning", said.warning == facts.said.warning);
+        field("language", said.language == facts.said.language);
         field("visibility", served.visibility == facts.visibility);
         field("in_reply_to", served.in_reply_to == facts.in_reply_to);
         field("created_at", served.created_at == facts.created_at);
@@ -492,6 +496,8 @@ impl Checker<'_> {
             display_name: facts.display_name.to_string(),
             bio: facts.bio.to_string(),
             protected: facts.protected,
+            fields: facts.fields.to_vec(),
+            avatar: None,
             created_at: facts.created_at,
             counts: Some(api::UserCounts {
                 posts: counts.posts,

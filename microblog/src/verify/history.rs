@@ -12,7 +12,8 @@ use model::ids::{EventId, PostId, UserId, uuid_v7_floor};
 use mongodb::Database;
 use mongodb::error::Error;
 
-use super::oracle::{Facts, text_hash};
+use super::oracle::Facts;
+use super::said::Said;
 
 /// An event may reach the store later than its id says: clocks differ, and a write may be repeated for seconds.
 const LATE: TimeDelta = TimeDelta::minutes(2);
@@ -82,11 +83,11 @@ impl Observation {
     }
 }
 
-/// The text of a post from a point in time on.
+/// What a post said from a point in time on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextVersion {
     pub(super) version: i64,
-    pub(super) text_hash: u64,
+    pub(super) said: Said,
     pub(super) at: DateTime<Utc>,
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn texts_of(
         {
             texts.push(TextVersion {
                 version: recorded.version,
-                text_hash: text_hash(&content.text),
+                said: Said::from(&content),
                 at: post.edited_at.unwrap_or(post.created_at),
             });
         }

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
-use model::events::{Bookmark, Event, Like, State};
+use model::events::{Bookmark, Event, Like, Post, State};
 use model::ids::{EventId, PostId, UserId};
-use model::values::Visibility;
+use model::values::{ProfileField, Visibility};
 
+use super::said::Said;
 use super::sight::Sight;
 use super::timeline::{Entry, HomeTimeline};
 
@@ -25,6 +26,7 @@ pub(super) struct UserFacts {
     pub(super) display_name: Box<str>,
     pub(super) bio: Box<str>,
     pub(super) protected: bool,
+    pub(super) fields: Box<[ProfileField]>,
     pub(super) created_at: DateTime<Utc>,
 }
 
@@ -34,7 +36,9 @@ pub(super) struct PostFacts {
     pub(super) live: bool,
     pub(super) author: UserIndex,
     pub(super) visibility: Visibility,
-    pub(super) text_hash: u64,
+    pub(super) said: Said,
+    /// Whom it mentions, if not everybody may see it.
+    pub(super) mentioned: Box<[UserIndex]>,
     pub(super) in_reply_to: Option<PostId>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
@@ -100,6 +104,7 @@ impl Facts {
                         display_name: user.display_name.as_deref().unwrap_or_default().into(),
                         bio: user.bio.as_deref().unwrap_or_default().into(),
                         protected: user.protected,
+                        fields: user.fields.clone().into(),
                         created_at: user.created_at,
                     };
                 }
@@ -110,7 +115,8 @@ impl Facts {
                     live: !post.deleted,
                     author: self.user(post.author),
                     visibility: post.visibility,
-                    text_hash: post.content.as_ref().map_or(0, |content| text_hash(&content.text)),
+                    said: post.content.as_ref().map(Said::from).unwrap_or_default(),
+                    mentioned: self.mentioned_by(post),
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
@@ -193,6 +199,15 @@ impl Facts {
         }
     }
 
+    fn mentioned_by(&mut self, post: &Post) -> Box<[UserIndex]> {
+        if matches!(post.visibility, Visibility::Public | Visibility::Unlisted) {
+            return Box::default();
+        }
+        let mentions = post.content.iter().flat_map(|content| &content.entities.mentions);
+        let mentioned = mentions.filter_map(|mention| mention.user);
+        mentioned.map(|id| self.user(id)).collect()
+    }
+
     fn user(&mut self, id: UserId) -> UserIndex {
         *self.index.entry(id).or_insert_with(|| {
             self.users.push((id, UserFacts::default()));
@@ -230,7 +245,7 @@ impl Facts {
             if self
                 .posts
                 .get(&original)
-                .is_some_and(|post| post.live && live(post.author))
+                .is_some_and(|post| post.live && live(post.author) && post.is_open())
             {
                 entries[user as usize].push(Entry {
                     id: repost.id,
@@ -355,16 +370,16 @@ pub(super) struct Oracle {
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
     /// What each user wrote and reposted, newest first, without anything deleted.
-    entries: Vec<Vec<Entry>>,
+    pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
     followers: Vec<Vec<(EventId, UserIndex)>>,
     requests_to: Vec<Vec<(EventId, UserIndex)>>,
     requests_of: Vec<Vec<(EventId, UserIndex)>>,
     blocking: Vec<Vec<(EventId, UserIndex)>>,
-    blocked_by: Vec<Vec<UserIndex>>,
+    pub(super) blocked_by: Vec<Vec<UserIndex>>,
     muting: Vec<Vec<Mute>>,
     /// One user who followed this user once, and does not any more.
-    former_followers: HashMap<UserIndex, UserIndex>,
+    pub(super) former_followers: HashMap<UserIndex, UserIndex>,
     /// The replies to a post that are not deleted, newest first.
     replies: HashMap<PostId, Vec<PostId>>,
     counts: Vec<Counts>,
@@ -515,15 +530,6 @@ impl Oracle {
         &self.blocking[user as usize]
     }
 
-    /// One user who blocks this user.
-    pub(super) fn blocker_of(&self, user: UserIndex) -> Option<UserIndex> {
-        self.blocked_by[user as usize]
-            .iter()
-            .copied()
-            .filter(|&it| self.user(it).1.live)
-            .min()
-    }
-
     /// Whom a user blocks, and who blocks the user.
     pub(super) fn blocked_with(&self, user: UserIndex) -> impl Iterator<Item = UserIndex> {
         let blocking = self.blocking[user as usize].iter().map(|&(_, blocked)| blocked);
@@ -544,11 +550,6 @@ impl Oracle {
     pub(super) fn followers(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
         &self.followers[user as usize]
     }
-
-    /// One user who followed the user once, and does not any more.
-    pub(super) fn former_follower(&self, user: UserIndex) -> Option<UserIndex> {
-        self.former_followers.get(&user).copied()
-    }
 }
 
 /// The lists of people that belong to a post.
@@ -556,13 +557,6 @@ impl Oracle {
 pub(super) struct PostPeople {
     pub(super) likers: Vec<(EventId, UserIndex)>,
     pub(super) reposters: Vec<(EventId, UserIndex)>,
-}
-
-/// Compares texts without keeping them. It does not resist deliberate collisions.
-pub(super) fn text_hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Given events, then lists.
 
-use model::entities::Entities;
+use model::entities::{Entities, Mention};
 use model::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
 use model::values::Handle;
 
@@ -46,6 +46,7 @@ impl Given {
                 handle: Handle::parse(&format!("u{n}")).unwrap(),
                 display_name: name.clone(),
                 bio: name,
+                fields: Vec::new(),
                 created_at: at(n),
                 deleted,
                 protected: false,
@@ -66,16 +67,16 @@ impl Given {
         visibility: Visibility,
         parent: Option<u128>,
     ) {
-        let text = format!("post {n} version {version}");
+        let content = PostContent {
+            text: format!("post {n} version {version}"),
+            ..PostContent::default()
+        };
         self.event(
             version,
             &Event::PostCreated(Post {
                 id: post_id(n),
                 author: user_id(author),
-                content: (!deleted).then(|| PostContent {
-                    text,
-                    entities: Entities::default(),
-                }),
+                content: (!deleted).then_some(content),
                 in_reply_to: parent.map(|parent| ReplyTo {
                     post: post_id(parent),
                     author: user_id(1),
@@ -84,6 +85,36 @@ impl Given {
                 created_at: at(n),
                 edited_at: None,
                 deleted,
+            }),
+        );
+    }
+
+    /// A post that mentions one user.
+    fn mention(&mut self, n: u128, author: u128, version: i64, visibility: Visibility, mentioned: u128) {
+        let mention = Mention {
+            handle: format!("u{mentioned}"),
+            start: 0,
+            end: 2,
+            user: Some(user_id(mentioned)),
+        };
+        let entities = Entities {
+            mentions: vec![mention],
+            ..Entities::default()
+        };
+        self.event(
+            version,
+            &Event::PostEdited(Post {
+                id: post_id(n),
+                author: user_id(author),
+                content: Some(PostContent {
+                    entities,
+                    ..PostContent::default()
+                }),
+                in_reply_to: None,
+                visibility,
+                created_at: at(n),
+                edited_at: None,
+                deleted: false,
             }),
         );
     }
@@ -201,8 +232,8 @@ fn the_highest_version_counts_in_whatever_order_it_comes() {
     assert_eq!(home(&oracle, 1), [11]);
     assert_eq!(home(&oracle, 3), []);
     assert_eq!(
-        oracle.post(post_id(11)).unwrap().text_hash,
-        text_hash("post 11 version 2")
+        oracle.post(post_id(11)).unwrap().said,
+        Said::of("post 11 version 2", None, None)
     );
 }
 
@@ -334,6 +365,54 @@ fn posts_for_followers_are_expected_by_those_alone_who_follow_now() {
     }
     assert_eq!(differences(&of_ann(None), &everything), ["unexpected 11"]);
     assert_eq!(oracle.former_follower(ann), oracle.find_user(user_id(3)));
+}
+
+/// Ann's posts of each visibility, which mention Cat and then another. Bob follows Ann.
+#[test]
+fn each_visibility_is_expected_by_its_viewers_alone() {
+    use Visibility::{Followers, Mentioned, Public, Unlisted};
+    let mut given = three_users();
+    given.user(4, 1, false);
+    given.follow(2, 1, 1, true);
+    for (n, visibility) in [(10, Public), (11, Unlisted), (12, Followers), (13, Mentioned)] {
+        given.mention(n, 1, 1, visibility, 3);
+    }
+    // Edited out, and Dan and Bob edited in.
+    given.mention(14, 1, 1, Mentioned, 3);
+    given.mention(14, 1, 2, Mentioned, 4);
+    given.mention(15, 1, 1, Mentioned, 2);
+    // Nobody can make such a repost. It would be shown to nobody.
+    given.repost(20, 2, 12, 1, true);
+    given.repost(21, 2, 11, 1, true);
+    let oracle = given.oracle();
+    let ann = oracle.find_user(user_id(1)).unwrap();
+    for (viewer, expected) in [
+        (Some(1), &[15, 14, 13, 12, 11, 10][..]),
+        (Some(2), &[15, 12, 11, 10]),
+        (Some(3), &[13, 12, 11, 10]),
+        (Some(4), &[14, 11, 10]),
+        (None, &[11, 10]),
+    ] {
+        let shown = seen_by(&oracle, viewer, |viewer, followees| {
+            let posts = oracle.posts_of(ann, viewer, followees);
+            posts.map(|(_, entry)| entry.id).collect()
+        });
+        assert_eq!(shown, expected, "{viewer:?}");
+    }
+    assert_eq!(home(&oracle, 1), [15, 14, 13, 12, 11, 10]);
+    assert_eq!(home(&oracle, 2), [21, 15, 12, 11, 10]);
+    assert_eq!(home(&oracle, 3), []);
+    let public = oracle.public_timeline();
+    assert_eq!(
+        public.iter().map(|(_, entry)| entry.id).collect::<Vec<_>>(),
+        [post_id(10)]
+    );
+    let index = |n| oracle.find_user(user_id(n));
+    assert_eq!(
+        (oracle.mentioned(post_id(13)), oracle.mentioned(post_id(11))),
+        (index(3), None)
+    );
+    assert_eq!(oracle.mentioned_by(ann), index(3), "who does not follow comes first");
 }
 
 #[test]

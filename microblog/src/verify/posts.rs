@@ -8,7 +8,8 @@ use reqwest::StatusCode;
 
 use super::check::{Checker, Difference, Findings, PeopleList, PostList, unblocked};
 use super::history::TextVersion;
-use super::oracle::{PostPeople, UserIndex, text_hash};
+use super::oracle::{PostPeople, UserIndex};
+use super::said::Said;
 use super::served::{ReadError, Thread, Version};
 use super::timeline::Entry;
 use super::viewers::Eyes;
@@ -30,6 +31,9 @@ impl Checker<'_> {
         };
         let author = facts.author;
         let mut all_eyes = self.others(author)?;
+        if let Some(mentioned) = self.oracle.mentioned(id) {
+            all_eyes.push(self.eyes(Some(mentioned), "the user whom it mentions")?);
+        }
         if self.oracle.user(author).1.live {
             all_eyes.push(self.eyes(Some(author), "its author")?);
         }
@@ -184,7 +188,7 @@ impl Look<'_> {
         let take = |version: Version| {
             served.push(TextVersion {
                 version: version.version,
-                text_hash: text_hash(&version.text),
+                said: Said::of(&version.text, version.warning.as_deref(), version.language.as_deref()),
                 at: version.at,
             });
         };

@@ -51,11 +51,13 @@ impl Paged for Thread {
     }
 }
 
-/// The text of a post from a point in time on.
+/// What a post said from a point in time on.
 #[derive(Debug, Deserialize)]
 pub(super) struct Version {
     pub(super) version: i64,
     pub(super) text: String,
+    pub(super) warning: Option<String>,
+    pub(super) language: Option<String>,
     pub(super) at: DateTime<Utc>,
 }
 

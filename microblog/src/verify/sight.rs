@@ -21,14 +21,34 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// Whether the viewer may see a post of this author. `closed`: only followers may.
-    fn admits(&self, author: UserIndex, closed: bool) -> bool {
-        let open = !self.blocks.contains(&author) && (!closed || self.followees.contains(&author));
-        self.viewer == Some(author) || open
+    /// Whether the viewer may see a post of this author, if it was written for these.
+    fn admits(&self, author: UserIndex, visibility: Visibility, mentioned: &[UserIndex]) -> bool {
+        let is_mentioned = || self.viewer.is_some_and(|viewer| mentioned.contains(&viewer));
+        let admitted = || match visibility {
+            Visibility::Public | Visibility::Unlisted => true,
+            Visibility::Followers => self.followees.contains(&author) || is_mentioned(),
+            Visibility::Mentioned => is_mentioned(),
+        };
+        self.viewer == Some(author) || !self.blocks.contains(&author) && admitted()
     }
 
     pub(super) fn mutes(&self, author: UserIndex) -> bool {
         self.viewer != Some(author) && self.mutes.contains(&author)
+    }
+}
+
+impl PostFacts {
+    /// Whether it was written for everybody.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.visibility, Visibility::Public | Visibility::Unlisted)
+    }
+}
+
+/// What a post of this visibility counts as now.
+fn at_most(visibility: Visibility, author: &UserFacts) -> Visibility {
+    match visibility {
+        Visibility::Public | Visibility::Unlisted if author.protected => Visibility::Followers,
+        _ => visibility,
     }
 }
 
@@ -54,8 +74,8 @@ impl Oracle {
     fn seen(&self, post: PostId, sight: &Sight) -> Option<&PostFacts> {
         let post = self.post(post)?;
         let author = self.live(post.author)?;
-        let closed = post.visibility == Visibility::Followers || author.protected;
-        (post.live && sight.admits(post.author, closed)).then_some(post)
+        let visibility = at_most(post.visibility, author);
+        (post.live && sight.admits(post.author, visibility, &post.mentioned)).then_some(post)
     }
 
     fn live(&self, user: UserIndex) -> Option<&UserFacts> {
@@ -69,8 +89,37 @@ impl Oracle {
         };
         let reposter = self.live(author)?;
         let original = self.seen(original, sight)?;
-        let shown = sight.admits(author, reposter.protected) && original.visibility == Visibility::Public;
-        shown.then_some(original.author)
+        let visibility = at_most(Visibility::Public, reposter);
+        (sight.admits(author, visibility, &[]) && original.is_open()).then_some(original.author)
+    }
+
+    /// One user who followed the user once, and does not any more.
+    pub(super) fn former_follower(&self, user: UserIndex) -> Option<UserIndex> {
+        self.former_followers.get(&user).copied()
+    }
+
+    /// One user who blocks this user.
+    pub(super) fn blocker_of(&self, user: UserIndex) -> Option<UserIndex> {
+        let blockers = self.blocked_by[user as usize].iter().copied();
+        blockers.filter(|&blocker| self.live(blocker).is_some()).min()
+    }
+
+    /// One user whom a post mentions that not everybody may see. It is not its author.
+    pub(super) fn mentioned(&self, post: PostId) -> Option<UserIndex> {
+        let post = self.post(post).filter(|post| post.live)?;
+        let others = post.mentioned.iter().copied().filter(|&user| user != post.author);
+        others.filter(|&user| self.live(user).is_some()).min()
+    }
+
+    /// One user whom some post of an author mentions that not everybody may see, if possible one who does not follow the author.
+    pub(super) fn mentioned_by(&self, author: UserIndex) -> Option<UserIndex> {
+        let followers: HashSet<UserIndex> = self.followers(author).iter().map(|&(_, user)| user).collect();
+        let posts = self.entries[author as usize]
+            .iter()
+            .filter(|entry| entry.original.is_none());
+        posts
+            .filter_map(|entry| self.mentioned(entry.id))
+            .min_by_key(|user| (followers.contains(user), *user))
     }
 
     pub(super) fn shows_entry(&self, author: UserIndex, entry: Entry, sight: &Sight) -> bool {

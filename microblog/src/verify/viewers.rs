@@ -42,8 +42,8 @@ impl Checker<'_> {
     }
 
     /// The viewers to whom something by an author is shown or not: a visitor without an account, a follower, a former follower, somebody
-    /// whom the author blocks, somebody who blocks the author, and a stranger who has nothing to do with the author. A kind of viewer that
-    /// does not exist is left out.
+    /// whom the author blocks, somebody who blocks the author, somebody whom a post of the author mentions, and a stranger who has nothing to
+    /// do with the author. A kind of viewer that does not exist is left out.
     pub(super) fn others(&self, author: UserIndex) -> anyhow::Result<Vec<Eyes>> {
         let followers = self.oracle.followers(author);
         let follower = chosen(self.seed, author, followers.len()).map(|index| followers[index].1);
@@ -55,6 +55,7 @@ impl Checker<'_> {
             (self.oracle.former_follower(author), "the former follower"),
             (blocked, "the blocked"),
             (self.oracle.blocker_of(author), "the blocker"),
+            (self.oracle.mentioned_by(author), "the mentioned user"),
             (self.stranger_to(author), "the stranger"),
         ] {
             if viewer.is_some() {

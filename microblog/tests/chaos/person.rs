@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use model::events::StreamId;
 use model::ids::{PostId, UserId};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
+use rand::seq::{IndexedRandom as _, IteratorRandom as _};
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ impl Crowd {
             stop: AtomicBool::new(false),
         });
         for person in &mut people {
-            let post = person.post(&common, None).await;
+            let post = person.post(&common, None, "public").await;
             person.kept.push(post);
             common.keep(post);
         }
@@ -200,13 +200,19 @@ impl Person {
         answer
     }
 
-    fn text(&mut self) -> String {
-        format!("{} says {:x}", self.id, self.random.random::<u64>())
+    /// A text that mentions somebody.
+    fn text(&mut self, common: &Common) -> String {
+        let other = self.random.random_range(0..common.users.len());
+        format!("{} says {:x} to @person{other}", self.id, self.random.random::<u64>())
     }
 
-    async fn post(&mut self, common: &Common, in_reply_to: Option<PostId>) -> PostId {
-        let text = self.text();
-        let mut body = json!({ "text": text });
+    async fn post(&mut self, common: &Common, in_reply_to: Option<PostId>, visibility: &str) -> PostId {
+        let text = self.text(common);
+        let mut body = json!({ "text": text, "visibility": visibility });
+        if self.random.random_bool(0.2) {
+            body["warning"] = json!("of nothing");
+            body["language"] = json!("en");
+        }
         if let Some(answered) = in_reply_to {
             body["in_reply_to"] = json!(answered);
         }
@@ -263,11 +269,16 @@ impl Person {
 
     async fn write(&mut self, common: &Common) {
         let answered = self.random.random_bool(0.25).then(|| common.any_kept(&mut self.random));
-        let post = self.post(common, answered).await;
         if self.random.random() {
+            // Others like, answer and repost it.
+            let visibility = ["public", "unlisted"].choose(&mut self.random).expect("two");
+            let post = self.post(common, answered, visibility).await;
             self.kept.push(post);
             common.keep(post);
         } else {
+            let all = ["public", "unlisted", "followers", "mentioned"];
+            let visibility = all.choose(&mut self.random).expect("four");
+            let post = self.post(common, answered, visibility).await;
             self.scratch.push(post);
         }
     }
@@ -280,8 +291,9 @@ impl Person {
     }
 
     async fn edit(&mut self, common: &Common) {
-        let post = *self.kept.choose(&mut self.random).expect("one's first post is kept");
-        let text = self.text();
+        let posts = self.kept.iter().chain(&self.scratch);
+        let post = *posts.choose(&mut self.random).expect("one's first post is kept");
+        let text = self.text(common);
         let call = Call::new(Method::PATCH, format!("/v1/posts/{post}")).body(json!({ "text": text }));
         let answer = self.must(common, call).await;
         self.ledger

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::home::e2e;
-use crate::stack::Stack;
+use crate::stack::{Person, Stack};
 
 /// The help of a command at a terminal of 100 columns.
 fn help(words: &[&str]) -> String {
@@ -128,6 +128,26 @@ e2e! {
         ])
         .await;
         visibility("followers").await.unwrap();
+
+        // Takes one user for another whom a post mentions, and forgets what it warns of.
+        let body = json!({ "text": "@dan only", "visibility": "mentioned", "warning": "spoilers" });
+        let whisper: Post = stack.command(Method::POST, "/v1/posts", Some(&ann), Some(body)).await;
+        stack.assert_verified().await;
+        let mentioned = |user: &Person| {
+            let change = doc! { "entities.mentions.0.user": user.id, "mentioned": [user.id] };
+            posts.update_one(doc! { "_id": whisper.id }, doc! { "$set": change })
+        };
+        mentioned(&cat).await.unwrap();
+        told(&[
+            &format!("seen by the mentioned user @dan ({}): missing: post {}", dan.id, whisper.id),
+            &format!("seen by the former follower @cat ({}): unexpected: post {}", cat.id, whisper.id),
+        ])
+        .await;
+        mentioned(&dan).await.unwrap();
+        let warning = |to: &str| posts.update_one(doc! { "_id": whisper.id }, doc! { "$set": { "warning": to } });
+        warning("nothing").await.unwrap();
+        told(&[&format!("wrong warning of {}", whisper.id)]).await;
+        warning("spoilers").await.unwrap();
 
         // Loses an unfollow.
         let follow = doc! { "viewer": cat.id, "kind": "follow", "live": false };

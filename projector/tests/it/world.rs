@@ -174,6 +174,7 @@ impl World {
             handle: Handle::parse(handle).unwrap(),
             display_name: Some(handle.to_uppercase()),
             bio: Some(String::new()),
+            fields: Vec::new(),
             created_at: self.clock.now(),
             deleted: false,
             protected: false,
@@ -228,6 +229,7 @@ impl World {
             content: Some(PostContent {
                 entities: Entities::of(&text),
                 text: text.into_string(),
+                ..PostContent::default()
             }),
             in_reply_to,
             visibility: Visibility::Public,

@@ -154,7 +154,7 @@ pub(super) async fn reposts(
 
 /// The history of a post
 ///
-/// All texts that the post has had, the current one first.
+/// All texts that the post has had, each with its warning and language, the current one first.
 #[utoipa::path(
     get, path = "/v1/posts/{id}/history", tag = "posts", security((), ("bearer" = [])),
     params(("id" = PostId, Path), PageQuery<String>, Seen),

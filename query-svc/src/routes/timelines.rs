@@ -13,7 +13,7 @@ use crate::since::Since;
 
 /// The caller's home timeline
 ///
-/// Every post and repost by the caller and by the accounts that the caller follows now, newest first, without end.
+/// Every post and repost by the caller and by the accounts that the caller follows now, if the caller may see it, newest first, without end.
 #[utoipa::path(
     get, path = "/v1/timelines/home", tag = "timelines", security(("bearer" = [])),
     params(PageQuery<String>, Seen),
@@ -39,7 +39,7 @@ pub(super) async fn home(
 
 /// The public timeline
 ///
-/// Everybody's public posts and replies, without reposts, newest first.
+/// Everybody's public posts and replies, without reposts, newest first. Unlisted posts are not among them.
 #[utoipa::path(
     get, path = "/v1/timelines/public", tag = "timelines", security((), ("bearer" = [])),
     params(PageQuery<String>, Seen),

@@ -42,7 +42,8 @@ pub(super) async fn user(
 
 /// What a user has posted and reposted
 ///
-/// Newest first. Posts for followers are included only if the caller is the user or follows the user.
+/// Newest first. Posts for followers are included only if the caller is the user, follows the user, or is mentioned. Posts for those whom
+/// they mention are included only if the caller is the user or is mentioned.
 #[utoipa::path(
     get, path = "/v1/users/{id}/posts", tag = "users", security((), ("bearer" = [])),
     params(UserPath, PageQuery<String>, Seen),

@@ -28,7 +28,7 @@ pub(crate) struct Posts<'a> {
     read_model: &'a ReadModel,
     which: Which,
     viewer: Option<UserId>,
-    /// Whether posts for followers may be among them. This is looked up with the first candidates: what is read before the
+    /// Whether posts that not everybody may see are among the candidates. This is looked up with the first candidates: what is read before the
     /// page begins may be older than what the page takes for known.
     closed_too: Option<bool>,
 }
@@ -43,7 +43,7 @@ impl<'a> Posts<'a> {
         }
     }
 
-    /// A viewer who can see no posts for followers is served by an index that has none.
+    /// A viewer who can see few of those posts, or none, is served by indexes that leave the others out.
     async fn closed_too(&mut self) -> Result<bool, ReadError> {
         if let Some(known) = self.closed_too {
             return Ok(known);
@@ -66,7 +66,11 @@ impl<'a> Posts<'a> {
         let posts = &self.read_model.views.posts;
         let heads = match self.which {
             Which::By(author) if closed_too => self.read_model.ask(posts.heads_of_authors(&[author], range)).await?,
-            Which::By(author) => self.read_model.ask(posts.public_heads_of_author(author, range)).await?,
+            Which::By(author) => {
+                self.read_model
+                    .ask(posts.heads_of_author_for(author, self.viewer, range))
+                    .await?
+            }
             Which::Public => self.read_model.ask(posts.public_heads(range)).await?,
             Which::AnswersTo(post) => {
                 self.read_model

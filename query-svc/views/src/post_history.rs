@@ -23,6 +23,10 @@ pub struct PostVersion {
     pub version: i64,
     pub text: String,
     pub entities: Entities,
+    #[serde(default)]
+    pub warning: Option<String>,
+    #[serde(default)]
+    pub language: Option<String>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub at: DateTime<Utc>,
 }

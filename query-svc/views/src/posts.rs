@@ -17,6 +17,10 @@ use super::range::Range;
 
 pub const NAME: &str = "posts";
 
+/// The field with the users whom a post mentions that not everybody sees. Only lists need it: whether somebody is mentioned is in
+/// [`Post::entities`].
+pub(super) const MENTIONED: &str = "mentioned";
+
 /// A live post, reply or repost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
@@ -29,6 +33,10 @@ pub struct Post {
     pub text: String,
     #[serde(default)]
     pub entities: Entities,
+    #[serde(default)]
+    pub warning: Option<String>,
+    #[serde(default)]
+    pub language: Option<String>,
     #[serde(default)]
     pub in_reply_to: Option<PostReference>,
     /// The post that a repost shows.
@@ -107,7 +115,7 @@ impl Posts {
                     doc! { "in_reply_to.post": 1, "_id": -1 },
                     partial("in_reply_to.post"),
                 ),
-                // For readers who don't follow the author, so that their lists need not skip posts for followers.
+                // For readers who don't follow the author, so that their lists need not skip posts for others.
                 super::index(
                     "author_visibility",
                     doc! { "author": 1, "visibility": 1, "_id": -1 },
@@ -117,6 +125,11 @@ impl Posts {
                     "replies_visibility",
                     doc! { "in_reply_to.post": 1, "visibility": 1, "_id": -1 },
                     partial("in_reply_to.post"),
+                ),
+                super::index(
+                    "author_mentioned",
+                    doc! { "author": 1, MENTIONED: 1, "_id": -1 },
+                    partial(MENTIONED),
                 ),
                 super::index("public", doc! { "public": 1, "_id": -1 }, partial("public")),
             ])

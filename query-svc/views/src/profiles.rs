@@ -6,6 +6,7 @@ use bson::{Bson, doc};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use model::ids::UserId;
+use model::values::ProfileField;
 use mongodb::error::Error;
 use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,8 @@ pub struct Profile {
     pub handle: String,
     pub display_name: String,
     pub bio: String,
+    #[serde(default)]
+    pub fields: Vec<ProfileField>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub created_at: DateTime<Utc>,
     /// Rows of the first schema do not have it.

@@ -8,13 +8,14 @@ mod known;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{Bson, Document, doc};
-use model::events::{Block, Follow, Like, Mute, Post, Repost, State, User};
+use model::events::{Block, Follow, Like, Mute, Post, PostContent, Repost, State, User};
 use model::ids::{PostId, UserId};
 use model::values::Visibility;
 
 pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
 use super::post_history::history_id;
+use super::posts::MENTIONED;
 use super::relations::RelationId;
 
 /// New content and changed counts of one row.
@@ -231,6 +232,11 @@ impl Changes {
                 "handle": user.handle.as_str(),
                 "display_name": display_name,
                 "bio": bio,
+                "fields": user
+                    .fields
+                    .iter()
+                    .map(|field| doc! { "name": &field.name, "value": &field.value })
+                    .collect::<Vec<_>>(),
                 "created_at": bson::DateTime::from_chrono(user.created_at),
                 "protected": user.protected,
             }),
@@ -243,7 +249,7 @@ impl Changes {
             change.content = Some(content_of(
                 version,
                 content,
-                &["handle", "display_name", "bio", "created_at", "protected"],
+                &["handle", "display_name", "bio", "fields", "created_at", "protected"],
             ));
         }
     }
@@ -254,20 +260,19 @@ impl Changes {
         let entities = content
             .map(|content| bson::serialize_to_bson(&content.entities))
             .transpose()?;
-        let history = content.zip(entities.clone()).map(|(content, entities)| {
-            doc! {
-                "post": post.id,
-                "version": version,
-                "text": &content.text,
-                "entities": entities,
-                "at": bson::DateTime::from_chrono(post.edited_at.unwrap_or(post.created_at)),
-            }
+        let words = content
+            .zip(entities)
+            .map(|(content, entities)| (content, words_of(content, entities)));
+        let history = words.clone().map(|(_, mut row)| {
+            row.insert("post", post.id);
+            row.insert("version", version);
+            let at = post.edited_at.unwrap_or(post.created_at);
+            row.insert("at", bson::DateTime::from_chrono(at));
+            row
         });
-        let row = content.zip(entities).map(|(content, entities)| {
+        let row = words.map(|(content, words)| {
             let mut row = doc! {
                 "author": post.author,
-                "text": &content.text,
-                "entities": entities,
                 "visibility": visibility(post.visibility),
                 "created_at": bson::DateTime::from_chrono(post.created_at),
             };
@@ -280,6 +285,11 @@ impl Changes {
             if post.visibility == Visibility::Public {
                 row.insert("public", true);
             }
+            let mentioned: BTreeSet<UserId> = content.entities.mentioned().collect();
+            if !post.visibility.is_open() && !mentioned.is_empty() {
+                row.insert(MENTIONED, mentioned.into_iter().map(Bson::from).collect::<Vec<_>>());
+            }
+            row.extend(words);
             row
         });
         let passed = self.post_row(post.id, post.author, recorded, row);
@@ -351,15 +361,18 @@ impl Changes {
 
     /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 10] = [
+        const FIELDS: [&str; 13] = [
             "author",
             "text",
             "entities",
+            "warning",
+            "language",
             "visibility",
             "created_at",
             "edited_at",
             "in_reply_to",
             "public",
+            MENTIONED,
             "repost_of",
             POSITION,
         ];
@@ -443,10 +456,23 @@ fn content_of(version: i64, content: Option<Document>, all: &[&'static str]) -> 
     (row, gone)
 }
 
+/// What the author wrote: these fields are in the post's row and in its history.
+fn words_of(content: &PostContent, entities: Bson) -> Document {
+    let mut words = doc! { "text": &content.text, "entities": entities };
+    for (field, value) in [("warning", &content.warning), ("language", &content.language)] {
+        if let Some(value) = value {
+            words.insert(field, value);
+        }
+    }
+    words
+}
+
 fn visibility(visibility: Visibility) -> &'static str {
     match visibility {
         Visibility::Public => "public",
+        Visibility::Unlisted => "unlisted",
         Visibility::Followers => "followers",
+        Visibility::Mentioned => "mentioned",
     }
 }
 

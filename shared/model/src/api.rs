@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::entities::Entities;
 use crate::ids::{PostId, UserId};
-use crate::values::Visibility;
+use crate::values::{ProfileField, Visibility};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
 /// sorts as they do.
@@ -30,6 +30,10 @@ pub struct User {
     /// Whoever wants to follow the user has to ask, and only followers see the user's posts.
     #[serde(default)]
     pub protected: bool,
+    /// At most four.
+    pub fields: Vec<ProfileField>,
+    /// Always null in this version.
+    pub avatar: Option<Media>,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
     /// Absent in the answers of commands, which count nothing.
@@ -44,6 +48,10 @@ pub struct UserCounts {
     pub followers: u64,
     pub following: u64,
 }
+
+/// A picture or another medium. No user and no post has one in this version; a later one describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Media {}
 
 /// The author of a post.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -63,6 +71,12 @@ pub struct Post {
     /// Empty for a repost. The text is in the original.
     pub text: String,
     pub entities: Entities,
+    /// What the post warns of. Clients show it first, and the text to those who want to see it.
+    pub warning: Option<String>,
+    /// The language of the text, as a tag of BCP 47.
+    pub language: Option<String>,
+    /// Always empty in this version.
+    pub attachments: Vec<Media>,
     pub in_reply_to: Option<PostId>,
     #[schema(no_recursion)]
     pub repost_of: Option<Box<Post>>,

@@ -12,6 +12,7 @@ use twitter_text::extractor::{Extract, Extractor};
 use unicode_normalization::char::is_combining_mark;
 use utoipa::ToSchema;
 
+use crate::ids::UserId;
 use crate::values::{Handle, PostText};
 
 /// The position of an entity in the text, in Unicode scalar values: from `start` up to, but not including, `end`. The sign before the name
@@ -36,6 +37,9 @@ pub struct Mention {
     pub handle: String,
     pub start: u32,
     pub end: u32,
+    /// The user who had this handle when the text was written. Null if there was none.
+    #[serde(default)]
+    pub user: Option<UserId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -63,6 +67,16 @@ impl Entities {
         }
         entities.mentions = mentions(text, &taken);
         entities
+    }
+
+    /// Whether the text mentions this user.
+    pub fn mention(&self, user: UserId) -> bool {
+        self.mentioned().any(|mentioned| mentioned == user)
+    }
+
+    /// The users whom the text mentions. A user may occur twice.
+    pub fn mentioned(&self) -> impl Iterator<Item = UserId> {
+        self.mentions.iter().filter_map(|mention| mention.user)
     }
 
     /// Returns the spans that they take.
@@ -154,6 +168,7 @@ fn mentions(text: &str, taken: &[Span]) -> Vec<Mention> {
                 handle: handle.as_str().to_owned(),
                 start,
                 end,
+                user: None,
             });
         }
     }

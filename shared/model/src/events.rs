@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entities::Entities;
 use crate::ids::{EventId, Partition, PostId, UserId};
-use crate::values::{Handle, Visibility};
+use crate::values::{Handle, ProfileField, Visibility};
 
 /// The highest schema of an event that this program can read. See [`Event::schema`].
 pub const SCHEMA: i32 = 2;
@@ -24,6 +24,9 @@ pub struct User {
     /// Absent once the user is deleted, from every event of the stream.
     pub display_name: Option<String>,
     pub bio: Option<String>,
+    /// Empty once the user is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<ProfileField>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub created_at: DateTime<Utc>,
     pub deleted: bool,
@@ -40,10 +43,16 @@ pub struct ReplyTo {
 }
 
 /// The text of a post and what it refers to. A deletion removes it from every event of the stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostContent {
     pub text: String,
     pub entities: Entities,
+    /// What the post warns of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// A language tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +68,15 @@ pub struct Post {
     #[serde(with = "optional_datetime")]
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
+}
+
+impl Post {
+    /// Whether the text mentions this user.
+    pub fn mentions(&self, user: UserId) -> bool {
+        self.content
+            .as_ref()
+            .is_some_and(|content| content.entities.mention(user))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,7 +188,11 @@ impl Aggregate for User {
     }
 
     fn schema(&self) -> i32 {
-        if self.protected { 2 } else { FIRST_SCHEMA }
+        if self.protected || !self.fields.is_empty() {
+            2
+        } else {
+            FIRST_SCHEMA
+        }
     }
 }
 
@@ -181,6 +203,16 @@ impl Aggregate for Post {
 
     fn audience(&self) -> UserId {
         self.author
+    }
+
+    /// Users whom the text mentions need no higher schema. A program that loses them shows the post to fewer people, not to more.
+    fn schema(&self) -> i32 {
+        let says_more = |content: &PostContent| content.warning.is_some() || content.language.is_some();
+        match self.visibility {
+            Visibility::Unlisted | Visibility::Mentioned => 2,
+            Visibility::Public | Visibility::Followers if self.content.as_ref().is_some_and(says_more) => 2,
+            Visibility::Public | Visibility::Followers => FIRST_SCHEMA,
+        }
     }
 }
 
@@ -460,3 +492,6 @@ pub mod optional_datetime {
         Ok(Option::<bson::DateTime>::deserialize(deserializer)?.map(bson::DateTime::to_chrono))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@ pub(crate) fn user(n: u8) -> User {
         handle: Handle::parse(&format!("user{n}")).unwrap(),
         display_name: Some("A Name".to_owned()),
         bio: Some("A life.".to_owned()),
+        fields: Vec::new(),
         created_at: time(0),
         deleted: false,
         protected: false,
@@ -41,6 +42,8 @@ pub(crate) fn post(n: u8, author: u8) -> Post {
         content: Some(PostContent {
             text: "Hello".to_owned(),
             entities: Entities::default(),
+            warning: None,
+            language: None,
         }),
         in_reply_to: None,
         visibility: Visibility::Public,

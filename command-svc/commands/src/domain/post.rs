@@ -1,24 +1,105 @@
 //! A post or a reply: created, edited by its author, deleted for good.
 
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{DateTime, Utc};
 use model::entities::Entities;
 use model::events::{Event, Post, PostContent, ReplyTo};
 use model::ids::{PostId, UserId};
-use model::values::{PostText, Visibility};
+use model::values::{Language, PostText, Visibility, Warning};
+
+/// A text, and what it refers to.
+#[derive(Debug, Clone)]
+pub struct Text {
+    text: PostText,
+    entities: Entities,
+}
+
+impl Text {
+    /// Without the users whom it mentions: see [`Text::resolved`].
+    pub fn of(text: PostText) -> Self {
+        let entities = Entities::of(&text);
+        Self { text, entities }
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.text.as_str()
+    }
+
+    /// The handles that it mentions, each one once.
+    pub fn handles(&self) -> BTreeSet<&str> {
+        let mentions = self.entities.mentions.iter();
+        mentions.map(|mention| mention.handle.as_str()).collect()
+    }
+
+    /// The same text, with the users who have these handles.
+    pub fn resolved(mut self, users: &HashMap<String, UserId>) -> Self {
+        for mention in &mut self.entities.mentions {
+            mention.user = users.get(&mention.handle).copied();
+        }
+        self
+    }
+}
+
+/// What an author writes.
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub text: Text,
+    pub warning: Option<Warning>,
+    pub language: Option<Language>,
+}
+
+impl From<Written> for PostContent {
+    fn from(written: Written) -> Self {
+        Self {
+            text: written.text.text.into_string(),
+            entities: written.text.entities,
+            warning: written.warning.map(Warning::into_string),
+            language: written.language.map(Language::into_string),
+        }
+    }
+}
+
+/// What an author changes. `None` leaves it as it is, and `Some(None)` removes it.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    pub text: Option<Text>,
+    pub warning: Option<Option<Warning>>,
+    pub language: Option<Option<Language>>,
+}
+
+impl Changes {
+    /// The same text again mentions whom it mentioned before, whoever has those handles now.
+    fn of(self, now: &PostContent) -> PostContent {
+        let mut content = now.clone();
+        if let Some(Text { text, entities }) = self.text
+            && text.as_str() != now.text
+        {
+            (content.text, content.entities) = (text.into_string(), entities);
+        }
+        if let Some(warning) = self.warning {
+            content.warning = warning.map(Warning::into_string);
+        }
+        if let Some(language) = self.language {
+            content.language = language.map(Language::into_string);
+        }
+        content
+    }
+}
 
 #[derive(Debug, Clone)]
 pub enum Command {
     Create {
         id: PostId,
         author: UserId,
-        text: PostText,
+        written: Written,
         in_reply_to: Option<ReplyTo>,
         visibility: Visibility,
         at: DateTime<Utc>,
     },
     Edit {
         by: UserId,
-        text: PostText,
+        changes: Changes,
         at: DateTime<Utc>,
     },
     Delete {
@@ -50,7 +131,7 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
             Command::Create {
                 id,
                 author,
-                text,
+                written,
                 in_reply_to,
                 visibility,
                 at,
@@ -58,7 +139,7 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
         ) => Ok(Some(Event::PostCreated(Post {
             id,
             author,
-            content: Some(content(text)),
+            content: Some(written.into()),
             in_reply_to,
             visibility,
             created_at: at,
@@ -71,16 +152,14 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
         (Some(post), Command::Edit { by, .. } | Command::Delete { by }) if post.author != by => {
             Err(Refusal::NotTheAuthor)
         }
-        (Some(post), Command::Edit { text, at, .. }) => {
-            if post
-                .content
-                .as_ref()
-                .is_some_and(|content| content.text == text.as_str())
-            {
+        (Some(post), Command::Edit { changes, at, .. }) => {
+            let now = post.content.as_ref().ok_or(Refusal::Gone)?;
+            let content = changes.of(now);
+            if content == *now {
                 return Ok(None);
             }
             Ok(Some(Event::PostEdited(Post {
-                content: Some(content(text)),
+                content: Some(content),
                 edited_at: Some(at),
                 ..post.clone()
             })))
@@ -93,14 +172,6 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
     }
 }
 
-fn content(text: PostText) -> PostContent {
-    let entities = Entities::of(&text);
-    PostContent {
-        text: text.into_string(),
-        entities,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +181,11 @@ mod tests {
         Command::Create {
             id: post_id(9),
             author: user_id(1),
-            text: text(raw),
+            written: Written {
+                text: Text::of(text(raw)),
+                warning: None,
+                language: None,
+            },
             in_reply_to: None,
             visibility: Visibility::Public,
             at: time(0),
@@ -118,11 +193,36 @@ mod tests {
     }
 
     fn edit(by: u8, raw: &str) -> Command {
+        let text = Some(Text::of(text(raw)));
+        changed(
+            by,
+            Changes {
+                text,
+                ..Changes::default()
+            },
+        )
+    }
+
+    fn changed(by: u8, changes: Changes) -> Command {
         Command::Edit {
             by: user_id(by),
-            text: text(raw),
+            changes,
             at: time(5),
         }
+    }
+
+    fn warning(raw: &str) -> Option<Warning> {
+        Some(Warning::parse(raw).unwrap())
+    }
+
+    fn language(raw: &str) -> Option<Language> {
+        Some(Language::parse(raw).unwrap())
+    }
+
+    /// Who is mentioned after an edit.
+    fn mentioned(event: Result<Option<Event>, Refusal>) -> Vec<UserId> {
+        let post = event.unwrap().and_then(evolve).unwrap();
+        post.content.unwrap().entities.mentioned().collect()
     }
 
     fn deleted() -> Post {
@@ -164,6 +264,69 @@ mod tests {
     #[test]
     fn given_a_post_when_edited_to_the_same_text_then_nothing_happens() {
         assert_eq!(decide(Some(&post(9, 1)), edit(1, "Hello")), Ok(None));
+    }
+
+    #[test]
+    fn given_handles_when_a_text_is_resolved_then_it_names_their_users() {
+        let text = Text::of(text("@bob @eve @bob"));
+        assert_eq!(text.handles().into_iter().collect::<Vec<_>>(), ["bob", "eve"]);
+        let users = HashMap::from([("bob".to_owned(), user_id(2)), ("zoe".to_owned(), user_id(3))]);
+        let text = text.resolved(&users);
+        let users: Vec<_> = text.entities.mentions.iter().map(|mention| mention.user).collect();
+        assert_eq!(users, [Some(user_id(2)), None, Some(user_id(2))]);
+    }
+
+    #[test]
+    fn given_a_mention_when_edited_out_or_in_then_others_are_mentioned() {
+        let users = HashMap::from([("bob".to_owned(), user_id(2)), ("eve".to_owned(), user_id(3))]);
+        let to = |raw: &str| Changes {
+            text: Some(Text::of(text(raw)).resolved(&users)),
+            ..Changes::default()
+        };
+        let before = decide(Some(&post(9, 1)), changed(1, to("@bob"))).unwrap();
+        let before = before.and_then(evolve).unwrap();
+        assert_eq!(mentioned(decide(Some(&before), changed(1, to("@eve")))), [user_id(3)]);
+        assert_eq!(mentioned(decide(Some(&before), changed(1, to("nobody")))), []);
+        // Nobody has the handle now. The text is the same, and so is the user whom it means.
+        assert_eq!(decide(Some(&before), edit(1, "@bob")), Ok(None));
+        let warned = Changes {
+            text: Some(Text::of(text("@bob"))),
+            warning: Some(warning("spoilers")),
+            ..Changes::default()
+        };
+        assert_eq!(mentioned(decide(Some(&before), changed(1, warned))), [user_id(2)]);
+    }
+
+    #[test]
+    fn given_a_post_when_warning_and_language_change_then_what_is_not_given_stays() {
+        let both = Changes {
+            warning: Some(warning("spoilers")),
+            language: Some(language("EN")),
+            ..Changes::default()
+        };
+        let content = |event: Result<Option<Event>, Refusal>| event.unwrap().and_then(evolve).unwrap().content.unwrap();
+        let first = Post {
+            content: Some(content(decide(Some(&post(9, 1)), changed(1, both.clone())))),
+            ..post(9, 1)
+        };
+        let (warning, language) = (Some("spoilers".to_owned()), Some("en".to_owned()));
+        let expected = PostContent {
+            warning: warning.clone(),
+            language: language.clone(),
+            ..post(9, 1).content.unwrap()
+        };
+        assert_eq!(first.content, Some(expected));
+        assert_eq!(decide(Some(&first), changed(1, both)), Ok(None));
+        assert_eq!(decide(Some(&first), changed(1, Changes::default())), Ok(None));
+        let edited = content(decide(Some(&first), edit(1, "Other")));
+        assert_eq!((edited.warning, edited.language), (warning, language.clone()));
+        let removed = Changes {
+            warning: Some(None),
+            ..Changes::default()
+        };
+        let removed = content(decide(Some(&first), changed(1, removed)));
+        assert_eq!((removed.warning, removed.language), (None, language));
+        assert_eq!(removed.text, "Hello");
     }
 
     #[test]

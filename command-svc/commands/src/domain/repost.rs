@@ -1,9 +1,9 @@
-//! A user shows a public post to their followers. Each repost has a new id. The posts of a protected account are not public.
+//! A user shows a post that everybody may see to their followers. Each repost has a new id. Not everybody may see the posts of a protected
+//! account.
 
 use chrono::{DateTime, Utc};
 use model::events::{Event, Post, Repost};
 use model::ids::{PostId, UserId};
-use model::values::Visibility;
 
 #[derive(Debug, Clone, Copy)]
 pub enum Command<'a> {
@@ -20,7 +20,7 @@ pub enum Command<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("only public posts can be reposted")]
+#[error("only public and unlisted posts can be reposted")]
 pub struct NotPublic;
 
 pub fn evolve(event: Event) -> Option<Repost> {
@@ -33,7 +33,7 @@ pub fn evolve(event: Event) -> Option<Repost> {
 pub fn decide(state: Option<&Repost>, command: Command<'_>) -> Result<Option<Event>, NotPublic> {
     let active = state.filter(|repost| repost.active);
     Ok(match (active, command) {
-        (_, Command::Repost { post, .. }) if post.visibility != Visibility::Public => return Err(NotPublic),
+        (_, Command::Repost { post, .. }) if !post.visibility.is_open() => return Err(NotPublic),
         // The author's own followers are those who see the post anyway.
         (
             _,
@@ -59,6 +59,8 @@ pub fn decide(state: Option<&Repost>, command: Command<'_>) -> Result<Option<Eve
 
 #[cfg(test)]
 mod tests {
+    use model::values::Visibility;
+
     use super::*;
     use crate::domain::example::{post, post_id, time, user_id};
 
@@ -125,11 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn given_a_post_for_followers_when_reposting_then_refused_even_to_its_author() {
-        let post = Post {
-            visibility: Visibility::Followers,
-            ..post(9, 1)
+    fn given_a_post_for_some_when_reposting_then_refused_even_to_its_author() {
+        let decided = |visibility| {
+            let post = Post {
+                visibility,
+                ..post(9, 1)
+            };
+            decide(None, repost(3, &post)).map(|event| event.is_some())
         };
-        assert_eq!(decide(None, repost(3, &post)), Err(NotPublic));
+        for closed in [Visibility::Followers, Visibility::Mentioned] {
+            assert_eq!(decided(closed), Err(NotPublic));
+        }
+        assert_eq!(decided(Visibility::Unlisted), Ok(true));
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use model::events::{Event, User};
 use model::ids::UserId;
-use model::values::{Bio, DisplayName, Handle};
+use model::values::{Bio, DisplayName, Handle, ProfileField};
 
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -17,6 +17,8 @@ pub enum Command {
         display_name: Option<DisplayName>,
         bio: Option<Bio>,
         protected: Option<bool>,
+        /// All of them.
+        fields: Option<Vec<ProfileField>>,
         /// Whether the password or the e-mail address changes. Neither enters an event.
         credentials: bool,
     },
@@ -60,6 +62,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                 handle,
                 display_name: Some(display_name.into_string()),
                 bio: Some(String::new()),
+                fields: Vec::new(),
                 created_at: at,
                 deleted: false,
                 protected: false,
@@ -74,6 +77,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                 display_name,
                 bio,
                 protected,
+                fields,
                 credentials,
             },
         ) => {
@@ -83,6 +87,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                     .or_else(|| user.display_name.clone()),
                 bio: bio.map(Bio::into_string).or_else(|| user.bio.clone()),
                 protected: protected.unwrap_or(user.protected),
+                fields: fields.unwrap_or_else(|| user.fields.clone()),
                 ..user.clone()
             };
             // One command is one event. The event has the whole state, so nothing that changes in the same command is lost. Its type is
@@ -98,6 +103,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
         (Some(user), Command::Delete) => Ok(Some(Event::UserDeleted(User {
             display_name: None,
             bio: None,
+            fields: Vec::new(),
             deleted: true,
             ..user.clone()
         }))),
@@ -123,6 +129,7 @@ mod tests {
             display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
             bio: bio.map(|bio| Bio::parse(bio).unwrap()),
             protected: None,
+            fields: None,
             credentials,
         }
     }
@@ -132,7 +139,22 @@ mod tests {
             display_name: display_name.map(|name| DisplayName::parse(name).unwrap()),
             bio: None,
             protected: Some(protected),
+            fields: None,
             credentials,
+        }
+    }
+
+    fn pronouns() -> ProfileField {
+        ProfileField {
+            name: "Pronouns".to_owned(),
+            value: "she/her".to_owned(),
+        }
+    }
+
+    fn with_fields() -> User {
+        User {
+            fields: vec![pronouns()],
+            ..user(1)
         }
     }
 
@@ -178,6 +200,24 @@ mod tests {
                 ..user(1)
             }))
         );
+    }
+
+    #[test]
+    fn given_a_user_when_fields_are_given_then_they_replace_all_and_else_they_stay() {
+        let to = |fields: Vec<ProfileField>| Command::Change {
+            protected: None,
+            display_name: None,
+            bio: None,
+            fields: Some(fields),
+            credentials: false,
+        };
+        let event = decide(Some(&user(1)), to(vec![pronouns()]));
+        assert_eq!(event, Ok(Some(Event::UserProfileChanged(with_fields()))));
+        assert_eq!(decide(Some(&with_fields()), to(vec![pronouns()])), Ok(None));
+        let event = decide(Some(&with_fields()), to(Vec::new()));
+        assert_eq!(event, Ok(Some(Event::UserProfileChanged(user(1)))));
+        let event = decide(Some(&with_fields()), change(Some("Other"), None, false)).unwrap();
+        assert_eq!(event.and_then(evolve).unwrap().fields, [pronouns()]);
     }
 
     #[test]
@@ -227,7 +267,7 @@ mod tests {
     #[test]
     fn given_a_user_when_deleted_then_a_tombstone_keeps_the_handle_and_no_words() {
         assert_eq!(
-            decide(Some(&user(1)), Command::Delete),
+            decide(Some(&with_fields()), Command::Delete),
             Ok(Some(Event::UserDeleted(deleted())))
         );
     }

@@ -1,4 +1,6 @@
 //! Who may see a post. Only they may like it, reply to it, or repost it.
+//!
+//! What a list shows is decided by query-svc, by the same rules (`query-svc/src/shown.rs`).
 
 use model::events::{Post, User};
 use model::ids::UserId;
@@ -33,13 +35,14 @@ fn now(post: &Post, author: &User) -> Visibility {
 
 fn at_most_followers(visibility: Visibility) -> Visibility {
     match visibility {
-        Visibility::Public | Visibility::Followers => Visibility::Followers,
+        Visibility::Public | Visibility::Unlisted | Visibility::Followers => Visibility::Followers,
+        Visibility::Mentioned => Visibility::Mentioned,
     }
 }
 
 /// Whether the result of [`may_see`] depends on whether the viewer follows the author.
 pub fn depends_on_follow(viewer: UserId, post: &Post, author: &User) -> bool {
-    now(post, author) == Visibility::Followers && author.id != viewer
+    now(post, author) == Visibility::Followers && author.id != viewer && !post.mentions(viewer)
 }
 
 /// How a viewer and the author of a post are related now.
@@ -52,10 +55,12 @@ pub struct Relation {
 }
 
 pub fn may_see(viewer: UserId, post: &Post, author: &User, relation: Relation) -> bool {
-    !post.deleted
-        && !author.deleted
-        && !relation.blocked
-        && (relation.follows || !depends_on_follow(viewer, post, author))
+    let admitted = || match now(post, author) {
+        Visibility::Public | Visibility::Unlisted => true,
+        Visibility::Followers => relation.follows || post.mentions(viewer),
+        Visibility::Mentioned => post.mentions(viewer),
+    };
+    !post.deleted && !author.deleted && !relation.blocked && (author.id == viewer || admitted())
 }
 
 /// Whether the result of [`may_see_repost`] depends on whether the viewer follows the reposter.
@@ -70,17 +75,14 @@ pub fn may_see_repost(viewer: UserId, reposter: &User, relation: Relation) -> bo
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::example::{post, user, user_id};
+    use std::collections::HashMap;
 
-    const STRANGER: Relation = Relation {
-        follows: false,
-        blocked: false,
-    };
-    const FOLLOWER: Relation = Relation {
-        follows: true,
-        blocked: false,
-    };
+    use super::*;
+    use crate::domain::example::{post, text, user, user_id};
+    use crate::domain::post::{Text, Written};
+    use Visibility::{Followers, Mentioned, Public, Unlisted};
+
+    const ALL: [Visibility; 4] = [Public, Unlisted, Followers, Mentioned];
 
     fn guarded() -> User {
         User {
@@ -89,38 +91,71 @@ mod tests {
         }
     }
 
-    fn to_followers() -> Post {
+    fn related(follows: bool) -> Relation {
+        Relation {
+            follows,
+            blocked: false,
+        }
+    }
+
+    /// A post by 2, which mentions 3.
+    fn mentioning(visibility: Visibility) -> Post {
+        let users = HashMap::from([("user3".to_owned(), user_id(3))]);
+        let written = Written {
+            text: Text::of(text("Hi @user3")).resolved(&users),
+            warning: None,
+            language: None,
+        };
         Post {
-            visibility: Visibility::Followers,
+            visibility,
+            content: Some(written.into()),
             ..post(9, 2)
         }
     }
 
     #[test]
-    fn everybody_sees_a_public_post() {
-        assert!(may_see(user_id(1), &post(9, 2), &user(2), STRANGER));
+    fn each_visibility_admits_its_viewers_and_protection_admits_at_most_followers() {
+        // A stranger, a follower, somebody mentioned, somebody mentioned who follows, the author.
+        let viewers = [(1, false), (1, true), (3, false), (3, true), (2, false)];
+        let (open, to_followers) = ([true; 5], [false, true, true, true, true]);
+        for (visibility, expected, while_protected) in [
+            (Public, open, to_followers),
+            (Unlisted, open, to_followers),
+            (Followers, to_followers, to_followers),
+            (
+                Mentioned,
+                [false, false, true, true, true],
+                [false, false, true, true, true],
+            ),
+        ] {
+            let post = mentioning(visibility);
+            for (author, expected) in [(user(2), expected), (guarded(), while_protected)] {
+                let seen = viewers.map(|(viewer, follows)| may_see(user_id(viewer), &post, &author, related(follows)));
+                assert_eq!(seen, expected, "{visibility:?}, protected: {}", author.protected);
+            }
+        }
     }
 
     #[test]
-    fn only_followers_and_the_author_see_a_post_for_followers() {
-        assert!(!may_see(user_id(1), &to_followers(), &user(2), STRANGER));
-        assert!(may_see(user_id(1), &to_followers(), &user(2), FOLLOWER));
-        assert!(may_see(user_id(2), &to_followers(), &user(2), STRANGER));
-    }
-
-    #[test]
-    fn only_followers_and_the_author_see_a_public_post_while_its_author_is_protected() {
-        assert!(!may_see(user_id(1), &post(9, 2), &guarded(), STRANGER));
-        assert!(may_see(user_id(1), &post(9, 2), &guarded(), FOLLOWER));
-        assert!(may_see(user_id(2), &post(9, 2), &guarded(), STRANGER));
+    fn a_follow_is_looked_up_only_where_it_decides() {
+        for visibility in ALL {
+            for author in [user(2), guarded()] {
+                let post = mentioning(visibility);
+                for viewer in [1, 2, 3] {
+                    let seen = [false, true].map(|follows| may_see(user_id(viewer), &post, &author, related(follows)));
+                    let depends = depends_on_follow(user_id(viewer), &post, &author);
+                    assert_eq!(depends, seen[0] != seen[1], "{visibility:?} {viewer}");
+                }
+            }
+        }
     }
 
     #[test]
     fn a_block_hides_every_post() {
-        for follows in [false, true] {
+        for (visibility, follows) in ALL.into_iter().flat_map(|it| [(it, false), (it, true)]) {
             let relation = Relation { follows, blocked: true };
-            for post in [post(9, 2), to_followers()] {
-                assert!(!may_see(user_id(1), &post, &user(2), relation));
+            for viewer in [1, 3] {
+                assert!(!may_see(user_id(viewer), &mentioning(visibility), &user(2), relation));
             }
         }
     }
@@ -132,11 +167,11 @@ mod tests {
             blocked: true,
         };
         for (viewer, reposter, relation, expected) in [
-            (1, user(2), STRANGER, true),
+            (1, user(2), related(false), true),
             (1, user(2), blocked, false),
-            (1, guarded(), STRANGER, false),
-            (1, guarded(), FOLLOWER, true),
-            (2, guarded(), STRANGER, true),
+            (1, guarded(), related(false), false),
+            (1, guarded(), related(true), true),
+            (2, guarded(), related(false), true),
         ] {
             assert_eq!(may_see_repost(user_id(viewer), &reposter, relation), expected);
         }
@@ -148,26 +183,28 @@ mod tests {
             deleted: true,
             ..post(9, 2)
         };
-        assert!(!may_see(user_id(2), &deleted, &user(2), FOLLOWER));
+        assert!(!may_see(user_id(2), &deleted, &user(2), related(true)));
         let gone = User {
             deleted: true,
             ..user(2)
         };
-        assert!(!may_see(user_id(1), &post(9, 2), &gone, FOLLOWER));
+        assert!(!may_see(user_id(1), &post(9, 2), &gone, related(true)));
     }
 
     #[test]
-    fn a_protected_account_writes_to_its_followers() {
-        let (public, followers) = (Visibility::Public, Visibility::Followers);
+    fn a_protected_account_writes_to_its_followers_or_to_whom_it_mentions() {
         for (asked, protected, expected) in [
-            (None, false, Ok(public)),
-            (None, true, Ok(followers)),
-            (Some(public), false, Ok(public)),
-            (Some(public), true, Err(AuthorProtected)),
-            (Some(followers), false, Ok(followers)),
-            (Some(followers), true, Ok(followers)),
+            (None, false, Ok(Public)),
+            (None, true, Ok(Followers)),
+            (Some(Public), true, Err(AuthorProtected)),
+            (Some(Unlisted), true, Err(AuthorProtected)),
+            (Some(Followers), true, Ok(Followers)),
+            (Some(Mentioned), true, Ok(Mentioned)),
         ] {
             assert_eq!(of_new_post(asked, protected), expected, "{asked:?}");
+        }
+        for asked in ALL.map(Some).into_iter().chain([None]) {
+            assert_eq!(of_new_post(asked, false), Ok(asked.unwrap_or_default()));
             let depends = of_new_post(asked, true) != of_new_post(asked, false);
             assert_eq!(depends_on_protection(asked), depends, "{asked:?}");
         }

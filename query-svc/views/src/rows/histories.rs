@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use bson::{Bson, Document, doc};
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
-use model::entities::Entities;
+use model::entities::{Entities, Mention};
 use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, User};
 use model::ids::{EventId, PostId, UserId};
-use model::values::Visibility;
+use model::values::{ProfileField, Visibility};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -30,9 +30,10 @@ enum Deed {
         user: u8,
         post: u8,
         reply_to: Option<u8>,
-        followers_only: bool,
+        visibility: Visibility,
+        saying: Saying,
     },
-    Edit(u8),
+    Edit(u8, Saying),
     DeletePost(u8),
     Follow {
         follower: u8,
@@ -48,20 +49,46 @@ enum Deed {
     },
 }
 
+/// What a post says besides its text.
+#[derive(Debug, Clone, Copy)]
+struct Saying {
+    warning: bool,
+    language: bool,
+    mentioned: Option<u8>,
+}
+
+fn saying() -> impl Strategy<Value = Saying> {
+    (any::<bool>(), any::<bool>(), proptest::option::of(0..USERS)).prop_map(|(warning, language, mentioned)| Saying {
+        warning,
+        language,
+        mentioned,
+    })
+}
+
+fn visibility() -> impl Strategy<Value = Visibility> {
+    prop_oneof![
+        Just(Visibility::Public),
+        Just(Visibility::Unlisted),
+        Just(Visibility::Followers),
+        Just(Visibility::Mentioned),
+    ]
+}
+
 fn deed() -> impl Strategy<Value = Deed> {
     let (user, post) = (|| 0..USERS, || 0..POSTS);
     prop_oneof![
         user().prop_map(Deed::ChangeProfile),
         user().prop_map(Deed::DeleteUser),
-        (user(), post(), proptest::option::of(post()), any::<bool>()).prop_map(
-            |(user, post, reply_to, followers_only)| Deed::Write {
+        (user(), post(), proptest::option::of(post()), visibility(), saying()).prop_map(
+            |(user, post, reply_to, visibility, saying)| Deed::Write {
                 user,
                 post,
                 reply_to,
-                followers_only
+                visibility,
+                saying
             }
         ),
-        post().prop_map(Deed::Edit),
+        (post(), saying()).prop_map(|(post, saying)| Deed::Edit(post, saying)),
         post().prop_map(Deed::DeletePost),
         (user(), user()).prop_map(|(follower, followee)| Deed::Follow { follower, followee }),
         (user(), post()).prop_map(|(user, post)| Deed::Like { user, post }),
@@ -116,6 +143,7 @@ impl Author {
             handle: format!("user{number}").parse().unwrap(),
             display_name: Some("A name".to_owned()),
             bio: Some(String::new()),
+            fields: Vec::new(),
             created_at: self.now(),
             deleted: false,
             protected: false,
@@ -131,6 +159,12 @@ impl Author {
                 let Some((version, user)) = self.users.get_mut(&number).filter(|(_, user)| !user.deleted) else {
                     return;
                 };
+                let field = ProfileField {
+                    name: "Now".to_owned(),
+                    value: bio.clone(),
+                };
+                // Every other change takes the fields back.
+                user.fields = Some(field).filter(|_| user.fields.is_empty()).into_iter().collect();
                 (*version, user.bio) = (*version + 1, Some(bio));
                 let (version, user) = (*version, user.clone());
                 self.append(version, Event::UserProfileChanged(user));
@@ -141,6 +175,7 @@ impl Author {
                 };
                 *version += 1;
                 (user.display_name, user.bio, user.deleted) = (None, None, true);
+                user.fields.clear();
                 let (version, user) = (*version, user.clone());
                 self.append(version, Event::UserDeleted(user));
             }
@@ -148,7 +183,8 @@ impl Author {
                 user,
                 post,
                 reply_to,
-                followers_only,
+                visibility,
+                saying,
             } => {
                 let in_reply_to = reply_to
                     .and_then(|parent| self.posts.get(&parent))
@@ -159,13 +195,9 @@ impl Author {
                 let written = Post {
                     id: self.fresh_post(),
                     author: user_id(user),
-                    content: Some(content("First")),
+                    content: Some(content("First", saying)),
                     in_reply_to,
-                    visibility: if followers_only {
-                        Visibility::Followers
-                    } else {
-                        Visibility::Public
-                    },
+                    visibility,
                     created_at: self.now(),
                     edited_at: None,
                     deleted: false,
@@ -173,12 +205,12 @@ impl Author {
                 self.posts.insert(post, (1, written.clone()));
                 self.append(1, Event::PostCreated(written));
             }
-            Deed::Edit(number) => {
+            Deed::Edit(number, saying) => {
                 let (now, text) = (self.now(), format!("Edit {}", self.history.len()));
                 let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
                     return;
                 };
-                (*version, post.content, post.edited_at) = (*version + 1, Some(content(&text)), Some(now));
+                (*version, post.content, post.edited_at) = (*version + 1, Some(content(&text, saying)), Some(now));
                 let (version, post) = (*version, post.clone());
                 self.append(version, Event::PostEdited(post));
             }
@@ -262,10 +294,21 @@ impl Author {
     }
 }
 
-fn content(text: &str) -> PostContent {
+fn content(text: &str, saying: Saying) -> PostContent {
+    let mentions = saying.mentioned.map(|number| Mention {
+        handle: format!("user{number}"),
+        start: 0,
+        end: 6,
+        user: Some(user_id(number)),
+    });
     PostContent {
         text: text.to_owned(),
-        entities: Entities::default(),
+        entities: Entities {
+            mentions: mentions.into_iter().collect(),
+            ..Entities::default()
+        },
+        warning: saying.warning.then(|| format!("Of {text}")),
+        language: saying.language.then(|| "en".to_owned()),
     }
 }
 
@@ -438,6 +481,7 @@ fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
                 .any(|other| matches!(&other.event, Event::UserDeleted(deleted) if deleted.id == user.id)) =>
         {
             (user.display_name, user.bio) = (None, None);
+            user.fields.clear();
         }
         _ => {}
     }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use model::entities::Entities;
 use model::events::{Event, PostContent, ReplyTo};
 use model::ids::EventId;
+use model::values::PostText;
 
 use super::*;
 use crate::profiles::Audience;
@@ -19,6 +20,8 @@ fn post(id: PostId, text: Option<&str>) -> Post {
         content: text.map(|text| PostContent {
             text: text.to_owned(),
             entities: Entities::default(),
+            warning: None,
+            language: None,
         }),
         in_reply_to: None,
         visibility: Visibility::Public,
@@ -66,6 +69,83 @@ fn a_batch_writes_a_row_once_and_keeps_every_version() {
     assert_eq!(writes.posts.inserts[0].get_str("text").unwrap(), "two");
     assert_eq!(writes.history.inserts.len(), 2);
     assert_eq!(writes.profiles.updates.len(), 1);
+}
+
+#[test]
+fn a_row_lists_whom_a_post_mentions_that_not_everybody_sees() {
+    let (bob, eve) = (UserId::new(at()), UserId::new(at()));
+    let mut content = post(PostId::new(at()), Some("@eve @bob @zoe @bob")).content.unwrap();
+    content.entities = Entities::of(&PostText::parse(&content.text).unwrap());
+    for (mention, user) in content
+        .entities
+        .mentions
+        .iter_mut()
+        .zip([Some(eve), Some(bob), None, Some(bob)])
+    {
+        mention.user = user;
+    }
+    let row = |visibility| {
+        let written = Post {
+            visibility,
+            content: Some(content.clone()),
+            ..post(PostId::new(at()), Some(""))
+        };
+        let events = [recorded(1, Event::PostCreated(written))];
+        decide(Known::default(), &events).into_writes().posts.inserts.remove(0)
+    };
+    let both: BTreeSet<UserId> = BTreeSet::from([bob, eve]);
+    let both: Vec<Bson> = both.into_iter().map(Bson::from).collect();
+    for (visibility, name, public, lists) in [
+        (Visibility::Public, "public", true, false),
+        (Visibility::Unlisted, "unlisted", false, false),
+        (Visibility::Followers, "followers", false, true),
+        (Visibility::Mentioned, "mentioned", false, true),
+    ] {
+        let row = row(visibility);
+        assert_eq!(row.get_str("visibility").unwrap(), name);
+        assert_eq!(
+            (row.contains_key("public"), row.contains_key(MENTIONED)),
+            (public, lists)
+        );
+        if lists {
+            assert_eq!(row.get_array(MENTIONED).unwrap(), &both);
+        }
+        // As the driver writes it, a reader finds the same.
+        let mut row = row;
+        row.insert("_id", PostId::new(at()));
+        let bytes = bson::serialize_to_vec(&row).unwrap();
+        let read: crate::Post = bson::deserialize_from_slice(&bytes).unwrap();
+        assert_eq!((read.visibility, &read.entities), (visibility, &content.entities));
+    }
+}
+
+#[test]
+fn a_warning_and_a_language_that_are_taken_back_leave_the_row() {
+    let id = PostId::new(at());
+    let created = post(id, Some("one"));
+    let warned = PostContent {
+        warning: Some("spoilers".to_owned()),
+        language: Some("en".to_owned()),
+        ..created.content.clone().unwrap()
+    };
+    let warned = Post {
+        content: Some(warned),
+        ..created.clone()
+    };
+    let writes = decide(Known::default(), &[recorded(1, Event::PostCreated(warned))]).into_writes();
+    for row in [&writes.posts.inserts[0], &writes.history.inserts[0]] {
+        let said = ["warning", "language"].map(|field| row.get_str(field).unwrap());
+        assert_eq!(said, ["spoilers", "en"]);
+    }
+    let known = Known {
+        posts: HashMap::from([(id, there(1, true))]),
+        ..Known::default()
+    };
+    let writes = decide(known, &[recorded(2, Event::PostEdited(created))]).into_writes();
+    let (_, update) = writes.posts.updates[0].parts();
+    let unset = update.get_document("$unset").unwrap();
+    assert!(unset.contains_key("warning") && unset.contains_key("language"));
+    assert!(!writes.history.inserts[0].contains_key("warning"));
 }
 
 #[test]

@@ -5,14 +5,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use event_log::subscription::Delivery;
 use model::events::Event;
 use model::ids::{PostId, UserId};
+use model::values::Visibility;
 
-/// Every live post and repost of a live post, by the owner or somebody the owner follows, newest first.
+/// Every live post and repost of a live post, by the owner or somebody the owner follows, newest first. A post for those whom it mentions
+/// is among them only if it is by the owner or mentions the owner.
 pub(crate) fn home_timeline(log: &[Delivery], owner: UserId) -> Vec<PostId> {
     let state = State::of(log);
     let shown: BTreeSet<PostId> = state
         .posts
         .iter()
-        .filter(|(_, post)| state.sees(owner, post.author))
+        .filter(|(_, post)| state.sees(owner, post.author) && post.admits(owner))
         .filter(|(_, post)| post.original.is_none_or(|original| state.is_live(original)))
         .map(|(&id, _)| id)
         .collect();
@@ -29,6 +31,18 @@ pub(crate) fn live_users(log: &[Delivery]) -> Vec<UserId> {
 struct Shown {
     author: UserId,
     original: Option<PostId>,
+    /// Whom the post mentions, if nobody else sees it.
+    only_for: Option<HashSet<UserId>>,
+}
+
+impl Shown {
+    fn admits(&self, owner: UserId) -> bool {
+        owner == self.author
+            || self
+                .only_for
+                .as_ref()
+                .is_none_or(|mentioned| mentioned.contains(&owner))
+    }
 }
 
 #[derive(Default)]
@@ -51,11 +65,14 @@ impl State {
                     state.users.insert(user.id);
                 }
                 Event::PostCreated(post) | Event::PostEdited(post) => {
+                    let mentions = post.content.iter().flat_map(|content| &content.entities.mentions);
+                    let mentioned = mentions.filter_map(|mention| mention.user).collect();
                     state.posts.insert(
                         post.id,
                         Shown {
                             author: post.author,
                             original: None,
+                            only_for: (post.visibility == Visibility::Mentioned).then_some(mentioned),
                         },
                     );
                 }
@@ -68,6 +85,7 @@ impl State {
                         Shown {
                             author: repost.user,
                             original: Some(repost.post),
+                            only_for: None,
                         },
                     );
                 }

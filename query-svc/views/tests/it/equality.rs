@@ -39,9 +39,11 @@ const MOST_TURNS: u8 = 80;
 /// What a user does. Numbers choose among the existing users and posts. An action that makes no sense is skipped.
 #[derive(Debug, Clone, Copy)]
 enum Action {
-    Post(u8),
+    /// Who writes it, who may see it, and who is mentioned.
+    Post(u8, Visibility, u8),
     Reply(u8, u8),
-    Edit(u8),
+    /// Afterwards another user may be mentioned.
+    Edit(u8, u8),
     Delete(u8),
     Like(u8, u8),
     Repost(u8, u8),
@@ -81,9 +83,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     // The first users write most, and have most followers.
     let writer = prop_oneof![3 => 0_u8..2, 1 => 0..USERS];
     let action = prop_oneof![
-        14 => writer.clone().prop_map(Action::Post),
+        14 => (writer.clone(), visibility(), user.clone()).prop_map(|(user, to, other)| Action::Post(user, to, other)),
         2 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Reply(user, post)),
-        2 => any::<u8>().prop_map(Action::Edit),
+        2 => (any::<u8>(), user.clone()).prop_map(|(post, other)| Action::Edit(post, other)),
         2 => any::<u8>().prop_map(Action::Delete),
         3 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Like(user, post)),
         4 => (writer.clone(), any::<u8>()).prop_map(|(user, post)| Action::Repost(user, post)),
@@ -96,6 +98,15 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
     vec(action, 20..70)
+}
+
+fn visibility() -> impl Strategy<Value = Visibility> {
+    prop_oneof![
+        4 => Just(Visibility::Public),
+        1 => Just(Visibility::Unlisted),
+        1 => Just(Visibility::Followers),
+        2 => Just(Visibility::Mentioned),
+    ]
 }
 
 fn schedule() -> impl Strategy<Value = Vec<Step>> {
@@ -134,14 +145,10 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     };
     for (n, &action) in actions.iter().enumerate() {
         match action {
-            Action::Post(user) => {
-                let visibility = if n % 7 == 0 {
-                    Visibility::Followers
-                } else {
-                    Visibility::Public
-                };
+            Action::Post(user, visibility, other) => {
                 let Some(user) = live(store, user) else { continue };
-                posts.push(store.write(user, &format!("post {n} #tag"), None, visibility));
+                let text = format!("[warning {n}] post {n} #tag @user{other}");
+                posts.push(store.write(user, &text, None, visibility));
             }
             Action::Reply(user, parent) => {
                 let (Some(user), Some(parent)) = (live(store, user), pick(&posts, &deleted, parent)) else {
@@ -149,11 +156,11 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                 };
                 posts.push(store.write(user, &format!("reply {n}"), Some(parent), Visibility::Public));
             }
-            Action::Edit(post) => {
+            Action::Edit(post, other) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
                     continue;
                 };
-                store.edit(post, &format!("edited {n}"));
+                store.edit(post, &format!("edited {n} @user{other}"));
             }
             Action::Delete(post) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
@@ -176,7 +183,7 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                 let (Some(user), Some(post)) = (live(store, user), pick(&posts, &deleted, post)) else {
                     continue;
                 };
-                if store.posts[&post].visibility != Visibility::Public {
+                if !store.posts[&post].visibility.is_open() {
                     continue;
                 }
                 if store.reposts.get(&(user, post)).is_some_and(|repost| repost.active) {

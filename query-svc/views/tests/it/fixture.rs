@@ -123,6 +123,7 @@ impl Store {
             handle: Handle::parse(handle).unwrap(),
             display_name: Some(format!("The {handle}")),
             bio: Some(String::new()),
+            fields: Vec::new(),
             created_at: self.clock.now(),
             deleted: false,
             protected: false,
@@ -142,6 +143,7 @@ impl Store {
     pub(crate) fn delete_user(&mut self, user: UserId) -> Delivery {
         let user = self.users.get_mut(&user).unwrap();
         (user.deleted, user.display_name, user.bio) = (true, None, None);
+        user.fields.clear();
         let user = user.clone();
         self.record(Event::UserDeleted(user))
     }
@@ -160,7 +162,7 @@ impl Store {
         let post = Post {
             id: PostId::new(self.clock.now()),
             author,
-            content: Some(content(text)),
+            content: Some(self.content(text)),
             in_reply_to: parent.map(|post| ReplyTo {
                 post,
                 author: self.posts[&post].author,
@@ -176,11 +178,31 @@ impl Store {
     }
 
     pub(crate) fn edit(&mut self, post: PostId, text: &str) -> Delivery {
-        let now = self.clock.now();
+        let (now, content) = (self.clock.now(), self.content(text));
         let post = self.posts.get_mut(&post).unwrap();
-        (post.content, post.edited_at) = (Some(content(text)), Some(now));
+        (post.content, post.edited_at) = (Some(content), Some(now));
         let post = post.clone();
         self.record(Event::PostEdited(post))
+    }
+
+    /// The text, with the users whom it mentions. It warns of what stands in brackets before it.
+    fn content(&self, text: &str) -> PostContent {
+        let (warning, text) = match text.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+            Some((warning, text)) => (Some(warning.to_owned()), text),
+            None => (None, text),
+        };
+        let mut entities = Entities::of(&PostText::parse(text).unwrap());
+        for mention in &mut entities.mentions {
+            let mut live = self.users.values().filter(|user| !user.deleted);
+            let named = live.find(|user| user.handle.as_str() == mention.handle);
+            mention.user = named.map(|user| user.id);
+        }
+        PostContent {
+            text: text.to_owned(),
+            entities,
+            warning,
+            language: None,
+        }
     }
 
     pub(crate) fn delete_post(&mut self, post: PostId) -> Delivery {
@@ -297,13 +319,6 @@ impl Store {
     /// The delivery of the last event.
     pub(crate) fn last(&self) -> Delivery {
         self.log.last().unwrap().clone()
-    }
-}
-
-fn content(text: &str) -> PostContent {
-    PostContent {
-        text: text.to_owned(),
-        entities: Entities::of(&PostText::parse(text).unwrap()),
     }
 }
 

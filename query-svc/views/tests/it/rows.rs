@@ -257,7 +257,7 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
         let replies = read.heads_of_replies(posts[0], closed_too, Range::newest(4)).await;
         assert_eq!(ids(replies.unwrap()), expected);
     }
-    let open = read.public_heads_of_author(ada, Range::newest(2)).await.unwrap();
+    let open = read.heads_of_author_for(ada, None, Range::newest(2)).await.unwrap();
     assert_eq!(ids(open), [posts[4], posts[3]]);
     store.delete_post(closed);
     projected.deliver(&[store.last()]).await;
@@ -298,6 +298,49 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
         .await
         .unwrap();
     assert_eq!(following.iter().map(|row| row.target_user()).collect::<Vec<_>>(), [ada]);
+}
+
+#[tokio::test]
+async fn who_does_not_follow_reads_what_is_open_and_what_mentions_them() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let projected = Projected::new(&views, 1, clock).await;
+    let ada = store.register("ada");
+    let fans: Vec<UserId> = (0..4).map(|n| store.register(&format!("fan{n}"))).collect();
+    let posts: Vec<_> = (0..5).map(|n| store.post(ada, &format!("post {n}"))).collect();
+    store.write(ada, "for followers", None, Visibility::Followers);
+    let quiet = store.write(ada, "unlisted", None, Visibility::Unlisted);
+    let to_one = store.write(ada, "@fan3 only", None, Visibility::Mentioned);
+    let to_two = store.write(ada, "@fan3 and followers", None, Visibility::Followers);
+    projected.deliver(&store.log).await;
+    let read = &projected.views.posts;
+    let ids = |posts: Vec<views::PostHead>| posts.iter().map(|post| post.id).collect::<Vec<_>>();
+    for (viewer, range, expected) in [
+        (None, Range::newest(2), vec![quiet, posts[4]]),
+        (Some(fans[2]), Range::newest(3), vec![quiet, posts[4], posts[3]]),
+        (Some(fans[3]), Range::newest(4), vec![to_two, to_one, quiet, posts[4]]),
+        (Some(fans[3]), Range::before(to_two, 2), vec![to_one, quiet]),
+        (Some(fans[3]), Range::after(posts[3], 2), vec![quiet, posts[4]]),
+        (
+            Some(fans[3]),
+            Range::after(posts[3], 9),
+            vec![to_two, to_one, quiet, posts[4]],
+        ),
+    ] {
+        let heads = read.heads_of_author_for(ada, viewer, range).await.unwrap();
+        assert_eq!(ids(heads), expected, "{viewer:?} {range:?}");
+    }
+    assert_eq!(
+        ids(read.public_heads(Range::newest(2)).await.unwrap()),
+        [posts[4], posts[3]],
+        "unlisted posts are in nobody's list of all posts"
+    );
+    // Editing a mention out takes the post off the list.
+    let edited = store.edit(to_two, "followers only");
+    projected.deliver(&[edited]).await;
+    let heads = read.heads_of_author_for(ada, Some(fans[3]), Range::newest(1)).await;
+    assert_eq!(ids(heads.unwrap()), [to_one]);
 }
 
 /// Two processes, each with several busy partitions, write the same profiles.

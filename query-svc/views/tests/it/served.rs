@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::clock::Clock;
 use model::ids::{PostId, UserId};
-use views::{Entry, Range, Views};
+use model::values::Visibility;
+use views::{Entry, Post, Range, Views};
 
 use crate::fixture::{Projected, timelines};
 
@@ -82,7 +83,7 @@ pub(crate) async fn home_timeline(
             candidates.extend(below.map(|head| (head.id, Entry::from(head))));
         }
         let candidates: Vec<Entry> = candidates.into_values().rev().take(page as usize).collect();
-        shown.extend(visible(views, &authors, &candidates).await);
+        shown.extend(visible(views, owner, &authors, &candidates).await);
         match candidates.get(page as usize - 1) {
             Some(last) => before = Some(last.id),
             None => return shown,
@@ -91,7 +92,7 @@ pub(crate) async fn home_timeline(
 }
 
 /// The candidates of a page that are shown at present.
-async fn visible(views: &Views, authors: &[UserId], candidates: &[Entry]) -> Vec<PostId> {
+async fn visible(views: &Views, owner: UserId, authors: &[UserId], candidates: &[Entry]) -> Vec<PostId> {
     let mut posts: HashSet<PostId> = HashSet::new();
     let mut users: HashSet<UserId> = HashSet::new();
     for entry in candidates {
@@ -126,8 +127,11 @@ async fn visible(views: &Views, authors: &[UserId], candidates: &[Entry]) -> Vec
             let original = entry
                 .repost_of
                 .is_none_or(|original| posts.contains_key(&original.post) && users.contains(&original.author));
+            let admits = |post: &Post| {
+                post.visibility != Visibility::Mentioned || post.author == owner || post.entities.mention(owner)
+            };
             original
-                && posts.contains_key(&entry.id)
+                && posts.get(&entry.id).is_some_and(admits)
                 && users.contains(&entry.author)
                 && authors.contains(&entry.author)
         })

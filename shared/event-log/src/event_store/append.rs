@@ -368,9 +368,18 @@ impl EventStore {
             }
             Companion::Redact { stream } => {
                 let earlier = doc! { "stream": stream.as_str(), "version": { "$lt": recorded.version } };
-                let nothing =
-                    doc! { "$unset": { "data.content": "", "data.display_name": "", "data.bio": "", "body_hash": "" } };
-                self.events.update_many(earlier, nothing).session(session).await?;
+                let words = [
+                    "data.content",
+                    "data.display_name",
+                    "data.bio",
+                    "data.fields",
+                    "body_hash",
+                ];
+                let words: Document = words.into_iter().map(|field| (field.to_owned(), "".into())).collect();
+                self.events
+                    .update_many(earlier, doc! { "$unset": words })
+                    .session(session)
+                    .await?;
                 Ok(())
             }
         }

@@ -31,6 +31,7 @@ pub(crate) fn post_created(author: UserId, text: &str) -> Event {
         content: Some(PostContent {
             entities: Entities::of(&text),
             text: text.into_string(),
+            ..PostContent::default()
         }),
         in_reply_to: None,
         visibility: Visibility::Public,
