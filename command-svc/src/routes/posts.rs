@@ -49,7 +49,7 @@ impl CreateRequest {
             warning,
             language,
             in_reply_to: self.in_reply_to,
-            visibility: self.visibility.unwrap_or_default(),
+            visibility: self.visibility,
             idempotency_key,
         })
     }

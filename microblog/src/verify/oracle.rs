@@ -4,7 +4,6 @@
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
 use model::events::{Bookmark, Event, Like, Post, State};

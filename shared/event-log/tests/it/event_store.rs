@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use local_mongodb::TestDatabase;
 use model::clock::{Clock, SystemClock};
 use model::entities::Entities;
-use model::events::{Event, Follow, Post, PostContent, StreamId};
+use model::events::{Event, FIRST_SCHEMA, Follow, Post, PostContent, SCHEMA, StreamId};
 use model::ids::{PostId, UserId};
 use model::values::{IdempotencyKey, PostText, Visibility};
 use uuid::Uuid;
@@ -244,4 +244,32 @@ async fn positions_are_the_commit_order_of_the_change_stream() {
         );
         before = committed;
     }
+}
+
+/// A store of the first version does not say what may be written.
+#[tokio::test]
+async fn an_event_that_not_every_program_can_read_is_refused_until_the_store_allows_it() {
+    let database = TestDatabase::new().await;
+    let (store, other) = (open(&database).await, open(&database).await);
+    let documents = store.database().collection::<Document>("store");
+    let earlier = documents.update_one(doc! {}, doc! { "$unset": { "schema": "" } }).await;
+    assert_eq!(earlier.unwrap().modified_count, 1);
+
+    let (ada, bob) = (user(), user());
+    let asked = Event::FollowRequested(Follow {
+        follower: ada,
+        followee: bob,
+        active: false,
+        requested: true,
+    });
+    let mut session = store.session().await.unwrap();
+    let refused = store.append(&mut session, new_event(asked.clone(), 0)).await;
+    assert!(matches!(refused, Err(AppendError::TooNew)), "{refused:?}");
+    append(&store, followed(bob, ada, true), 0).await;
+    other.allow(SCHEMA).await.unwrap();
+    append(&store, asked, 0).await;
+    // It is never taken back.
+    other.allow(FIRST_SCHEMA).await.unwrap();
+    let anew = open(&database).await;
+    assert!(anew.allows(&mut session, SCHEMA).await.unwrap());
 }
