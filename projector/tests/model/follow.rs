@@ -57,7 +57,8 @@ enum What {
 struct Command {
     what: What,
     follow: (u8, Relation),
-    blocked: Option<bool>,
+    /// Whether there is a block, and which version the last one has named.
+    blocked: Option<(bool, u8)>,
     /// Whether the followee is protected. `None` if a user is deleted.
     accounts: Option<Option<bool>>,
     /// The items whose events came while the command was under way, as bits.
@@ -93,7 +94,7 @@ struct State {
     /// How many events the process was to look at.
     noted: usize,
     workers: [Option<Work>; WORKERS],
-    /// The highest version that a block has named. Only the properties read it.
+    /// The highest version that a block has named.
     named: u8,
     ended_wrongly: bool,
     accepted_wrongly: bool,
@@ -316,7 +317,7 @@ impl State {
     }
 
     fn step(&mut self, place: usize) {
-        let is_blocked = self.is_blocked();
+        let blocked_now = (self.is_blocked(), self.named);
         let accounts = (!self.deleted.contains(&true)).then_some(self.protected);
         let command = self.commands[place].as_mut().unwrap();
         match command {
@@ -324,7 +325,7 @@ impl State {
                 what: What::Follow | What::Accept,
                 blocked: blocked @ None,
                 ..
-            } => *blocked = Some(is_blocked),
+            } => *blocked = Some(blocked_now),
             Command {
                 accounts: read @ None, ..
             } => *read = Some(accounts),
@@ -353,9 +354,12 @@ impl State {
             }
             return;
         }
-        if command.blocked == Some(true) || version != self.follow.version {
+        let (blocked, named) = command.blocked.unwrap();
+        if blocked || version != self.follow.version {
             return;
         }
+        // `Between::load`: what a block has named is over.
+        let relation = if version <= named { Relation::None } else { relation };
         match (command.what, relation) {
             (What::Follow, Relation::None | Relation::Requested) if !protected => self.append(Relation::Following),
             (What::Follow, Relation::None) => self.append(Relation::Requested),
