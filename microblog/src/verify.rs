@@ -18,6 +18,7 @@ mod oracle;
 mod posts;
 mod report;
 mod served;
+mod sight;
 mod timeline;
 mod upwards;
 mod viewers;

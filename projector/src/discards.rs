@@ -83,6 +83,10 @@ impl<H: Handler> Handler for WithoutDiscarded<H> {
         self.handler.prepare().await
     }
 
+    fn shape(&self) -> i32 {
+        self.handler.shape()
+    }
+
     async fn session(&self) -> Result<Option<bson::Uuid>, Error> {
         self.handler.session().await
     }

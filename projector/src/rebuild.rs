@@ -168,6 +168,7 @@ impl Rebuilder {
     async fn step(&self, term: &Term, stop: &CancellationToken) -> Result<(), RebuildError> {
         let control = self.generations.ensure_first().await?;
         self.metrics.show(&control);
+        self.generations.request_if_outdated().await?;
         if let Some(retiring) = &control.retiring {
             self.retire(retiring, stop).await?;
         }
@@ -216,7 +217,7 @@ impl Rebuilder {
                     self.fill(term, &mut building, &views, stop).await?;
                     // The leases must exist before a projector follows: a subscription without leases begins with the first event ever.
                     Leases::new(self.views.clone(), &subscription_name(generation))
-                        .ensure(building.horizon)
+                        .ensure(building.horizon, building.shape())
                         .await?;
                     self.enter(term, &mut building, Phase::CatchingUp, 0).await?;
                 }

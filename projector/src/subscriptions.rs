@@ -15,6 +15,7 @@ use event_log::mongo::Databases;
 use event_log::subscription::{Handler, Subscription, SubscriptionMetrics, SubscriptionSettings};
 use futures_util::future::join_all;
 use model::clock::SharedClock;
+use model::events::SCHEMA;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use views::Timelines;
@@ -92,6 +93,7 @@ impl Subscriptions {
     /// Runs until `shutdown`, then drains every subscription.
     pub(crate) async fn run(&self, shutdown: &CancellationToken) {
         let (mut running, mut followed) = (BTreeMap::new(), Vec::new());
+        let mut upgraded = false;
         let connections = &self.databases.connections;
         loop {
             match connections.until_lost(self.generations.ensure_first()).await {
@@ -103,6 +105,15 @@ impl Subscriptions {
             if let Err(error) = connections.until_lost(self.discards.look()).await {
                 tracing::warn!(%error, "could not read which events were discarded");
             }
+            if !upgraded {
+                upgraded = connections
+                    .until_lost(self.finish_upgrade())
+                    .await
+                    .unwrap_or_else(|error| {
+                        tracing::warn!(%error, "could not find out whether every program is upgraded");
+                        false
+                    });
+            }
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = tokio::time::sleep(self.look_every) => {}
@@ -112,6 +123,15 @@ impl Subscriptions {
             .iter_mut()
             .map(|(name, running): (&String, &mut Running)| running.stop(name));
         join_all(stopping).await;
+    }
+
+    /// Allows what this version brings, as soon as every program can read it.
+    async fn finish_upgrade(&self) -> Result<bool, mongodb::error::Error> {
+        let upgraded = self.generations.all_are_upgraded().await?;
+        if upgraded {
+            self.store.allow(SCHEMA).await?;
+        }
+        Ok(upgraded)
     }
 
     async fn adjust(&self, running: &mut BTreeMap<String, Running>, generations: &[i64]) {

@@ -212,6 +212,7 @@ impl Follower {
             uses,
             gate: self.read_models.gate.clone(),
             metrics: self.read_models.metrics.clone(),
+            clock: self.read_models.clock.clone(),
         }));
         for lease in begin {
             positions.advance(lease.partition, lease.position);

@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use event_log::position::Position;
 use model::ids::{PostId, UserId};
 
@@ -11,20 +12,50 @@ pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
-use views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
+use views::{Post, PostCounts, Profile, ProfileCounts, RelationId, Standing};
 
 /// A live post, or none.
 pub(crate) type MaybePost = Option<Arc<Post>>;
 /// A live profile, or none.
 pub(crate) type MaybeProfile = Option<Arc<Profile>>;
 
+/// Whether a relation is live.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Held {
+    #[default]
+    No,
+    Yes,
+    /// A mute that runs out.
+    Until(DateTime<Utc>),
+}
+
+impl Held {
+    pub(crate) fn at(self, now: DateTime<Utc>) -> bool {
+        match self {
+            Held::No => false,
+            Held::Yes => true,
+            Held::Until(end) => now < end,
+        }
+    }
+}
+
+impl From<&Standing> for Held {
+    fn from(standing: &Standing) -> Self {
+        match (standing.live, standing.until) {
+            (false, _) => Held::No,
+            (true, None) => Held::Yes,
+            (true, Some(end)) => Held::Until(end),
+        }
+    }
+}
+
 /// The caches of one change stream.
 #[derive(Debug)]
 pub(crate) struct Documents {
     posts: Cache<PostId, MaybePost>,
     profiles: Cache<UserId, MaybeProfile>,
-    /// Whether the relation is live. Nothing else of it is needed.
-    relations: Cache<RelationId, bool>,
+    /// Nothing else of a relation is needed.
+    relations: Cache<RelationId, Held>,
 }
 
 impl Documents {
@@ -95,11 +126,11 @@ impl ReadModel {
     }
 
     /// Which of these relations are live. An id may occur twice.
-    pub(crate) async fn relations(&self, ids: Vec<RelationId>) -> Result<Found<RelationId, bool>, ReadError> {
+    pub(crate) async fn relations(&self, ids: Vec<RelationId>) -> Result<Found<RelationId, Held>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.relations);
         self.load(cache, CacheLabels::RELATIONS, ids, |missing| async move {
-            let relations = self.ask(self.views.relations.live_by_ids(&missing)).await?;
-            Ok(relations.into_iter().map(|id| (id, true)).collect())
+            let standings = self.ask(self.views.relations.standings(&missing)).await?;
+            Ok(standings.iter().map(|it| (it.id, Held::from(it))).collect())
         })
         .await
     }
@@ -160,7 +191,7 @@ impl ReadModel {
 }
 
 /// A relation has no counts.
-impl Counted for bool {
+impl Counted for Held {
     fn set_counts(&mut self, _: &Counts) {}
 }
 
@@ -214,7 +245,7 @@ impl Weight for Profile {
     const TYPICAL: usize = size_of::<Self>() + 64;
 }
 
-impl Weight for bool {
+impl Weight for Held {
     fn weight(&self) -> usize {
         0
     }

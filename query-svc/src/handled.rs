@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use event_log::position::Position;
 use event_log::subscription::leases::Lease;
 use model::ids::{PARTITIONS, Partition, UserId};
+use views::Post;
+
+/// More than any two clocks differ by.
+const CLOCKS_AGREE: TimeDelta = TimeDelta::minutes(5);
 
 /// For each partition, the position up to which its events were handled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +37,16 @@ impl Handled {
     pub(crate) fn shows(&self, appearance: &Appearance) -> bool {
         let of = |user: UserId| self.0[user.partition().index()];
         appearance.audiences.iter().all(|&user| appearance.position <= of(user))
+    }
+
+    /// Whether a stream that has shown this much has shown everything that the author did before this version of the post.
+    pub(crate) fn covers(&self, post: &Post) -> bool {
+        let shown = self.0[post.author.partition().index()];
+        match post.position {
+            Some(position) => position <= shown,
+            // A scan has found the post. The clock that dated it is not the database's.
+            None => post.edited_at.unwrap_or(post.created_at) + CLOCKS_AGREE < shown.time(),
+        }
     }
 
     /// Whether `leases`, which are all leases, say less than this. Checkpoints never go back. So if the leases were read

@@ -29,6 +29,13 @@ mod shown;
 mod since;
 mod timelines;
 
+#[cfg(test)]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../views/tests/it/fixture.rs"]
+mod fixture;
+#[cfg(test)]
+mod shown_tests;
+
 pub use app::{App, AppError, run};
 pub use config::Config;
 pub use cursor::{Cursor, InvalidCursor};

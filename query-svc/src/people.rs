@@ -1,5 +1,7 @@
-//! Lists of users: who follows a user, whom a user follows, who likes a post, and who reposted it.
+//! Lists of users: who follows a user, whom a user follows, who likes a post, and who reposted it. And what only its owner
+//! sees: requests to follow, blocks and mutes.
 
+use chrono::{DateTime, Utc};
 use event_log::position::Position;
 use model::ids::{EventId, PostId, UserId};
 
@@ -17,6 +19,12 @@ pub(crate) enum Which {
     FollowedBy(UserId),
     LikersOf(PostReference),
     RepostersOf(PostId),
+    /// Who has asked to follow the viewer.
+    RequestsTo(UserId),
+    /// Whom the viewer has asked to follow.
+    RequestsOf(UserId),
+    BlockedBy(UserId),
+    MutedBy(UserId),
 }
 
 /// Users in the order in which they followed, liked or reposted, the latest first.
@@ -24,6 +32,7 @@ pub(crate) enum Which {
 pub(crate) struct People<'a> {
     pub(crate) read_model: &'a ReadModel,
     pub(crate) which: Which,
+    pub(crate) viewer: Option<UserId>,
 }
 
 /// A user in a list.
@@ -31,6 +40,8 @@ pub(crate) struct People<'a> {
 pub(crate) struct Listed {
     order: EventId,
     user: UserId,
+    /// For a mute: when it is over.
+    until: Option<DateTime<Utc>>,
     position: Option<Position>,
 }
 
@@ -55,24 +66,49 @@ impl People<'_> {
                     .ask(relations.of_post(post, RelationKind::Repost, range))
                     .await?
             }
+            Which::RequestsTo(user) => self.read_model.ask(relations.requests_to(user, range)).await?,
+            Which::RequestsOf(user) => self.read_model.ask(relations.requests_of(user, range)).await?,
+            Which::BlockedBy(user) => {
+                self.read_model
+                    .ask(relations.of_viewer(user, RelationKind::Block, range))
+                    .await?
+            }
+            Which::MutedBy(user) => {
+                self.read_model
+                    .ask(relations.of_viewer(user, RelationKind::Mute, range))
+                    .await?
+            }
         };
         let listed = |relation: &Relation| Listed {
             order: relation.order,
             user: match self.which {
-                Which::FollowedBy(_) => relation.followee(),
-                _ => relation.viewer(),
+                Which::FollowersOf(_) | Which::LikersOf(_) | Which::RepostersOf(_) | Which::RequestsTo(_) => {
+                    relation.viewer()
+                }
+                Which::FollowedBy(_) | Which::RequestsOf(_) | Which::BlockedBy(_) | Which::MutedBy(_) => {
+                    relation.target_user()
+                }
             },
+            until: relation.until,
             position: relation.position,
         };
         Ok(found.iter().map(listed).collect())
     }
 
+    /// A list that its owner made. It shows also those whom a block hides elsewhere.
+    fn is_own(&self) -> bool {
+        matches!(
+            self.which,
+            Which::RequestsTo(_) | Which::RequestsOf(_) | Which::BlockedBy(_) | Which::MutedBy(_)
+        )
+    }
+
     /// The user whose audience the event of the relation concerns.
     fn audience(&self, listed: &Listed) -> UserId {
         match self.which {
-            Which::FollowersOf(followee) => followee,
+            Which::FollowersOf(user) | Which::RequestsTo(user) | Which::BlockedBy(user) | Which::MutedBy(user) => user,
             Which::LikersOf(post) => post.author,
-            Which::FollowedBy(_) | Which::RepostersOf(_) => listed.user,
+            Which::FollowedBy(_) | Which::RequestsOf(_) | Which::RepostersOf(_) => listed.user,
         }
     }
 }
@@ -122,13 +158,21 @@ impl Listing for People<'_> {
     }
 
     async fn admit(&mut self, listed: &[Listed]) -> Result<Vec<Option<ShownUser>>, ReadError> {
-        let profiles = self
-            .read_model
-            .profiles(listed.iter().map(|it| it.user).collect())
-            .await?;
-        Ok(listed
-            .iter()
-            .map(|it| profiles[&it.user].clone().map(ShownUser))
-            .collect())
+        let users = || listed.iter().map(|it| it.user);
+        let (profiles, blocked) = futures_util::try_join!(
+            self.read_model.profiles(users().collect()),
+            self.read_model.blocks_with(self.viewer, users()),
+        )?;
+        let now = self.read_model.clock.now();
+        let admitted = listed.iter().map(|it| {
+            let profile = profiles[&it.user].clone()?;
+            let is_over = it.until.is_some_and(|end| end <= now);
+            let hidden = !self.is_own() && blocked.either_way(it.user);
+            (!is_over && !hidden).then(|| ShownUser {
+                profile,
+                blocks_viewer: blocked.by(it.user),
+            })
+        });
+        Ok(admitted.collect())
     }
 }

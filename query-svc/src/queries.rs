@@ -3,6 +3,7 @@
 //! A query reads one [`ReadModel`] and answers for one viewer. `None` means that there is no such post or user, or that the
 //! viewer may not see it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -10,9 +11,10 @@ use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
 use model::ids::{PostId, UserId};
-use views::{Post, PostReference, Profile, RelationId};
+use views::{Post, PostReference, Profile, RelationId, Standing};
 
 use crate::bookmarks::Bookmarks;
+use crate::documents::Held;
 use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
 use crate::paging::{self, Arrival, Listing, Page, PageRequest};
@@ -79,8 +81,21 @@ impl Queries {
         self.page(read_model, &mut Bookmarks { read_model, user }, page).await
     }
 
-    pub(crate) async fn user(&self, read_model: &ReadModel, name: UserName) -> Result<Option<ShownUser>, ReadError> {
-        Ok(self.profile(read_model, name).await?.map(ShownUser))
+    /// Somebody whom the user blocks sees the name and the handle.
+    pub(crate) async fn user(
+        &self,
+        read_model: &ReadModel,
+        name: UserName,
+        viewer: Option<UserId>,
+    ) -> Result<Option<ShownUser>, ReadError> {
+        let Some(profile) = self.profile(read_model, name).await? else {
+            return Ok(None);
+        };
+        let blocks = read_model.blocks_with(viewer, [profile.id].into_iter()).await?;
+        Ok(Some(ShownUser {
+            blocks_viewer: blocks.by(profile.id),
+            profile,
+        }))
     }
 
     pub(crate) async fn posts_of(
@@ -90,7 +105,7 @@ impl Queries {
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownPost>>, ReadError> {
-        let Some(author) = self.profile(read_model, author).await? else {
+        let Some(author) = self.open_profile(read_model, author, viewer).await? else {
             return Ok(None);
         };
         let posts = self.posts(read_model, WhichPosts::By(author.id), viewer, page);
@@ -101,22 +116,40 @@ impl Queries {
         &self,
         read_model: &InUse,
         user: UserName,
+        viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let user = self.profile(read_model, user).await?;
+        let user = self.open_profile(read_model, user, viewer).await?;
         let which = user.map(|user| WhichPeople::FollowersOf(user.id));
-        self.people(read_model, which, page).await
+        self.people(read_model, which, viewer, page).await
     }
 
     pub(crate) async fn following(
         &self,
         read_model: &InUse,
         user: UserName,
+        viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let user = self.profile(read_model, user).await?;
+        let user = self.open_profile(read_model, user, viewer).await?;
         let which = user.map(|user| WhichPeople::FollowedBy(user.id));
-        self.people(read_model, which, page).await
+        self.people(read_model, which, viewer, page).await
+    }
+
+    /// A list that only its owner sees.
+    pub(crate) async fn own_people(
+        &self,
+        read_model: &InUse,
+        which: fn(UserId) -> WhichPeople,
+        owner: UserId,
+        page: PageRequest,
+    ) -> Result<Page<ShownUser>, ReadError> {
+        let mut people = People {
+            read_model,
+            which: which(owner),
+            viewer: Some(owner),
+        };
+        self.page(read_model, &mut people, page).await
     }
 
     /// One relationship for each user who exists, in the order of `others`.
@@ -126,17 +159,40 @@ impl Queries {
         viewer: UserId,
         others: &[UserId],
     ) -> Result<Vec<api::Relationship>, ReadError> {
-        let both_ways = others
+        let ids: Vec<RelationId> = others
             .iter()
-            .flat_map(|&id| [RelationId::follow(viewer, id), RelationId::follow(id, viewer)])
+            .flat_map(|&other| {
+                [
+                    RelationId::follow(viewer, other),
+                    RelationId::follow(other, viewer),
+                    RelationId::block(viewer, other),
+                    RelationId::block(other, viewer),
+                    RelationId::mute(viewer, other),
+                ]
+            })
             .collect();
-        let (profiles, follows) =
-            futures_util::try_join!(read_model.profiles(others.to_vec()), read_model.relations(both_ways))?;
+        let (profiles, standings) = futures_util::try_join!(
+            read_model.profiles(others.to_vec()),
+            read_model.ask(read_model.views.relations.standings(&ids)),
+        )?;
+        let standings: HashMap<RelationId, Standing> = standings.into_iter().map(|it| (it.id, it)).collect();
+        let now = self.clock.now();
+        let holds = |id| standings.get(&id).is_some_and(|it| Held::from(it).at(now));
+        let waits = |id| standings.get(&id).is_some_and(|it| it.requested);
         let existing = others.iter().filter(|id| profiles[id].is_some());
-        let relationships = existing.map(|&id| api::Relationship {
-            following: follows[&RelationId::follow(viewer, id)],
-            followed_by: follows[&RelationId::follow(id, viewer)],
-            ..api::Relationship::none(id)
+        let relationships = existing.map(|&id| {
+            let mute = RelationId::mute(viewer, id);
+            api::Relationship {
+                id,
+                following: holds(RelationId::follow(viewer, id)),
+                requested: waits(RelationId::follow(viewer, id)),
+                followed_by: holds(RelationId::follow(id, viewer)),
+                requested_by: waits(RelationId::follow(id, viewer)),
+                blocking: holds(RelationId::block(viewer, id)),
+                blocked_by: holds(RelationId::block(id, viewer)),
+                muting: holds(mute),
+                muted_until: standings.get(&mute).filter(|_| holds(mute)).and_then(|it| it.until),
+            }
         });
         Ok(relationships.collect())
     }
@@ -194,7 +250,7 @@ impl Queries {
                 author: post.author,
             })
         });
-        self.people(read_model, which, page).await
+        self.people(read_model, which, viewer, page).await
     }
 
     pub(crate) async fn reposters(
@@ -206,7 +262,7 @@ impl Queries {
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
         let post = self.target(read_model, id, viewer).await?;
         let which = post.map(|post| WhichPeople::RepostersOf(post.id));
-        self.people(read_model, which, page).await
+        self.people(read_model, which, viewer, page).await
     }
 
     pub(crate) async fn history(
@@ -231,6 +287,20 @@ impl Queries {
             Some(id) => Ok(read_model.profiles(vec![id]).await?.remove(&id).flatten()),
             None => Ok(None),
         }
+    }
+
+    /// A user whose lists the viewer may see. A block in either direction closes them.
+    async fn open_profile(
+        &self,
+        read_model: &ReadModel,
+        name: UserName,
+        viewer: Option<UserId>,
+    ) -> Result<Option<Arc<Profile>>, ReadError> {
+        let Some(profile) = self.profile(read_model, name).await? else {
+            return Ok(None);
+        };
+        let blocks = read_model.blocks_with(viewer, [profile.id].into_iter()).await?;
+        Ok((!blocks.either_way(profile.id)).then_some(profile))
     }
 
     /// The post that likes, reposts and replies refer to.
@@ -259,13 +329,18 @@ impl Queries {
         &self,
         read_model: &InUse,
         which: Option<WhichPeople>,
+        viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownUser>>, ReadError> {
         match which {
-            Some(which) => self
-                .page(read_model, &mut People { read_model, which }, page)
-                .await
-                .map(Some),
+            Some(which) => {
+                let mut people = People {
+                    read_model,
+                    which,
+                    viewer,
+                };
+                self.page(read_model, &mut people, page).await.map(Some)
+            }
             None => Ok(None),
         }
     }

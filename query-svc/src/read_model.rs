@@ -58,6 +58,7 @@ pub(crate) struct ReadModel {
     pub(crate) uses: TaskTracker,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: SharedClock,
 }
 
 impl ReadModel {
@@ -115,7 +116,7 @@ pub(crate) struct ReadModels {
     store: OnceCell<StoreId>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) metrics: Arc<Metrics>,
-    clock: SharedClock,
+    pub(crate) clock: SharedClock,
     max_wait: Duration,
     max_skew: Duration,
 }
@@ -385,6 +386,7 @@ impl ReadModels {
                     uses: read_model.uses.clone(),
                     gate: read_model.gate.clone(),
                     metrics: read_model.metrics.clone(),
+                    clock: read_model.clock.clone(),
                 }));
             }
         });
@@ -421,7 +423,14 @@ mod tests {
         let gate = Arc::new(Gate::new(1, second));
         let metrics = Arc::new(Metrics::register(&MetricsRegistry::default()));
         let clock = SystemClock::shared();
-        let read_models = ReadModels::new(database.clone(), gate.clone(), metrics.clone(), clock, second, second);
+        let read_models = ReadModels::new(
+            database.clone(),
+            gate.clone(),
+            metrics.clone(),
+            clock.clone(),
+            second,
+            second,
+        );
         read_models.set_usable_until(Instant::now() + Duration::from_secs(60));
         let (positions, uses) = (Arc::new(Positions::new()), TaskTracker::new());
         let open_stream = || {
@@ -432,6 +441,7 @@ mod tests {
                 uses: uses.clone(),
                 gate: gate.clone(),
                 metrics: metrics.clone(),
+                clock: clock.clone(),
             }))
         };
         let advance = |to| Partition::all().for_each(|it| positions.advance(it, Position::from_u64(to)));

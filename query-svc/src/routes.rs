@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod documentation;
+mod own_people;
 mod posts;
 mod relationships;
 mod timelines;
@@ -45,6 +46,10 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/users/{id}/following", users::following))
         .service(get("/v1/bookmarks", bookmarks::bookmarks))
         .service(get("/v1/relationships", relationships::relationships))
+        .service(get("/v1/follow-requests", own_people::requests))
+        .service(get("/v1/follow-requests/sent", own_people::requests_sent))
+        .service(get("/v1/blocks", own_people::blocks))
+        .service(get("/v1/mutes", own_people::mutes))
         .service(get("/v1/posts/{id}", posts::post))
         .service(get("/v1/posts/{id}/thread", posts::thread))
         .service(get("/v1/posts/{id}/likes", posts::likes))
@@ -73,6 +78,10 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         users::followers,
         users::following,
         relationships::relationships,
+        own_people::requests,
+        own_people::requests_sent,
+        own_people::blocks,
+        own_people::mutes,
         posts::post,
         posts::thread,
         posts::likes,

@@ -1,8 +1,18 @@
 //! Which posts and users are shown to whom, and as which JSON.
 //!
-//! Only this module decides who may see a post. The post and its author must be live. For a repost, the original and its
-//! author must be live too. A post for followers is shown only to its author and to those who follow the author now.
+//! Only this module decides who may see a post, and every list asks it:
+//!
+//! - The post and its author must be live. For a repost, the original and its author must be live too, and seen by the viewer.
+//! - Nobody sees posts of somebody whom they block, or who blocks them.
+//! - A post for followers is shown only to its author and to those who follow the author now. While an account is protected,
+//!   that holds for all its posts and reposts.
+//! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
+//!
+//! A denial is written in the partition of the author's posts: a block by the author, the end of a follow, protection. So what
+//! the stream has shown up to a post includes what was denied before it. Posts may be read ahead of the stream; then what
+//! denies is read again, after the post and not from memory ([`ReadModel::show`]).
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -14,8 +24,8 @@ use model::values::Visibility;
 use serde::{Serialize, Serializer};
 
 use crate::cursor::Cursor;
-use crate::documents::{Found, MaybePost, MaybeProfile};
-use crate::handled::Appearance;
+use crate::documents::{Found, Held, MaybePost, MaybeProfile};
+use crate::handled::{Appearance, Handled};
 use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
 use views::{Entry, Post, PostReference, Profile, RelationId};
@@ -87,8 +97,10 @@ impl From<&Post> for Candidate {
 /// Whose posts a list may contain. Whether the viewer may see a post is another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthorFilter {
-    /// The posts of the viewer, and of accounts that the viewer follows now.
+    /// The posts of the viewer, and of accounts that the viewer follows now and does not mute.
     Followed,
+    /// The public posts of everybody whom the viewer does not mute. While an account is protected, it has none.
+    Public,
     Anybody,
 }
 
@@ -101,9 +113,22 @@ pub(crate) struct ShownPost {
     viewer: Option<api::PostViewer>,
 }
 
-/// A user.
+/// A user, as a viewer sees them.
 #[derive(Debug, Clone)]
-pub(crate) struct ShownUser(pub(crate) Arc<Profile>);
+pub(crate) struct ShownUser {
+    pub(crate) profile: Arc<Profile>,
+    /// The user blocks the viewer, who sees the name and the handle only.
+    pub(crate) blocks_viewer: bool,
+}
+
+impl From<Arc<Profile>> for ShownUser {
+    fn from(profile: Arc<Profile>) -> Self {
+        Self {
+            profile,
+            blocks_viewer: false,
+        }
+    }
+}
 
 impl ReadModel {
     /// What `viewer` sees of each candidate, in the same order. Everything that is needed is loaded at once.
@@ -126,58 +151,159 @@ impl ReadModel {
             .collect();
         let relations = viewer.into_iter().flat_map(|viewer| {
             candidates.iter().flat_map(move |candidate| {
-                let follow = (candidate.author != viewer).then(|| RelationId::follow(viewer, candidate.author));
                 let target = candidate.target();
-                follow
-                    .into_iter()
+                let authors = [
+                    Some(candidate.author),
+                    candidate.original.map(|original| original.author),
+                ];
+                let to_authors = authors.into_iter().flatten().filter(move |&author| author != viewer);
+                to_authors
+                    .flat_map(move |author| {
+                        deciding(viewer, author)
+                            .into_iter()
+                            .chain([RelationId::mute(viewer, author)])
+                    })
                     .chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
             })
         });
         let relations = relations.collect();
+        // Before the relations: what the stream shows later may be missing from them.
+        let streamed = self.documents.as_ref().map(|_| self.positions.handled());
         let (posts, profiles, relations) =
             futures_util::try_join!(self.posts(posts), self.profiles(profiles), self.relations(relations))?;
-        let loaded = Loaded {
+        let mut loaded = Loaded {
             posts,
             profiles,
             relations,
             viewer,
             authors,
+            now: self.clock.now(),
         };
+        self.look_again(&mut loaded, candidates, streamed.as_ref()).await?;
         Ok(candidates.iter().map(|candidate| loaded.shown(candidate)).collect())
     }
+
+    /// Reads what denies, from the database, for all posts that `streamed` does not cover. Without a stream, that is all of them.
+    async fn look_again(
+        &self,
+        loaded: &mut Loaded,
+        candidates: &[Candidate],
+        streamed: Option<&Handled>,
+    ) -> Result<(), ReadError> {
+        let parts = candidates.iter().flat_map(|candidate| {
+            let original = candidate.original.map(|original| original.post);
+            [Some(candidate.id), original].into_iter().flatten()
+        });
+        let posts = parts.filter_map(|id| loaded.posts.get(&id)?.as_deref());
+        let ahead = posts.filter(|post| !streamed.is_some_and(|streamed| streamed.covers(post)));
+        let authors: BTreeSet<UserId> = ahead.map(|post| post.author).collect();
+        if authors.is_empty() {
+            return Ok(());
+        }
+        let authors: Vec<UserId> = authors.into_iter().collect();
+        let others = authors.iter().filter(|&&author| Some(author) != loaded.viewer);
+        let relations: Vec<RelationId> = others
+            .flat_map(|&author| {
+                loaded
+                    .viewer
+                    .into_iter()
+                    .flat_map(move |viewer| deciding(viewer, author))
+            })
+            .collect();
+        let (profiles, standings) = futures_util::try_join!(
+            self.ask(self.views.profiles.live_by_ids(&authors)),
+            self.ask(self.views.relations.standings(&relations)),
+        )?;
+        loaded.profiles.extend(authors.into_iter().map(|author| (author, None)));
+        loaded
+            .profiles
+            .extend(profiles.into_iter().map(|it| (it.id, Some(Arc::new(it)))));
+        loaded.relations.extend(relations.into_iter().map(|id| (id, Held::No)));
+        loaded
+            .relations
+            .extend(standings.iter().map(|it| (it.id, Held::from(it))));
+        Ok(())
+    }
+
+    /// The blocks between the viewer and these users.
+    pub(crate) async fn blocks_with(
+        &self,
+        viewer: Option<UserId>,
+        users: impl Iterator<Item = UserId>,
+    ) -> Result<Blocks, ReadError> {
+        let Some(viewer) = viewer else {
+            return Ok(Blocks::default());
+        };
+        let blocks = users
+            .filter(|&user| user != viewer)
+            .flat_map(|user| blocks(viewer, user));
+        let held = self.relations(blocks.collect()).await?;
+        let now = self.clock.now();
+        let held = held.into_iter().filter(|(_, held)| held.at(now));
+        let (by_viewer, by_others): (Vec<RelationId>, _) = held.map(|(id, _)| id).partition(|id| id.viewer() == viewer);
+        Ok(Blocks {
+            by_viewer: by_viewer.iter().map(RelationId::target_user).collect(),
+            by_others: by_others.iter().map(RelationId::viewer).collect(),
+        })
+    }
+}
+
+/// Who is blocked by the viewer, and who blocks the viewer.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks {
+    by_viewer: HashSet<UserId>,
+    by_others: HashSet<UserId>,
+}
+
+impl Blocks {
+    /// Whether this user blocks the viewer.
+    pub(crate) fn by(&self, user: UserId) -> bool {
+        self.by_others.contains(&user)
+    }
+
+    pub(crate) fn either_way(&self, user: UserId) -> bool {
+        self.by(user) || self.by_viewer.contains(&user)
+    }
+}
+
+/// The blocks between a viewer and somebody else.
+fn blocks(viewer: UserId, other: UserId) -> [RelationId; 2] {
+    [RelationId::block(viewer, other), RelationId::block(other, viewer)]
+}
+
+/// What decides, besides the post and its author, whether somebody may see a post of somebody else.
+fn deciding(viewer: UserId, author: UserId) -> [RelationId; 3] {
+    let [one, other] = blocks(viewer, author);
+    [RelationId::follow(viewer, author), one, other]
 }
 
 /// What was loaded for some candidates.
 struct Loaded {
     posts: Found<PostId, MaybePost>,
     profiles: Found<UserId, MaybeProfile>,
-    relations: Found<RelationId, bool>,
+    relations: Found<RelationId, Held>,
     viewer: Option<UserId>,
     authors: AuthorFilter,
+    now: DateTime<Utc>,
 }
 
 impl Loaded {
     fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
-        let (post, author) = self.live(candidate.id, candidate.author)?;
-        let follows = || {
-            self.viewer.is_some_and(|viewer| {
-                viewer == candidate.author || self.holds(RelationId::follow(viewer, candidate.author))
-            })
-        };
-        if (self.authors == AuthorFilter::Followed || post.visibility == Visibility::Followers) && !follows() {
+        let (post, author) = self.seen(candidate.id, candidate.author)?;
+        if self.authors == AuthorFilter::Followed && !self.is_own_or_followed(candidate.author) {
             return None;
         }
         let original = match candidate.original {
             Some(original) => {
-                let (post, author) = self.live(original.post, original.author)?;
+                let (post, author) = self.seen(original.post, original.author)?;
                 // Only public posts can be reposted. If an original is ever not public, a repost must not reveal it.
-                Some((post, author)).filter(|(post, _)| post.visibility == Visibility::Public)
+                if post.visibility != Visibility::Public {
+                    return None;
+                }
+                Some((post, author))
             }
             None => None,
         };
-        if original.is_some() != candidate.original.is_some() {
-            return None;
-        }
         let target = candidate.target();
         let viewer = self.viewer.map(|viewer| api::PostViewer {
             liked: self.holds(RelationId::like(viewer, target)),
@@ -191,15 +317,39 @@ impl Loaded {
         })
     }
 
-    fn live(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
+    /// A post and its author, if both are live, and the viewer may see the post and wants to see it in this list.
+    fn seen(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
         let post = self.posts.get(&post)?.clone()?;
-        let author = self.profiles.get(&author)?.clone()?;
-        Some((post, author))
+        let profile = self.profiles.get(&author)?.clone()?;
+        let closed = is_closed(&post, &profile);
+        let Some(viewer) = self.viewer else {
+            return (!closed).then_some((post, profile));
+        };
+        if self.authors == AuthorFilter::Public && closed {
+            return None;
+        }
+        if viewer == author {
+            return Some((post, profile));
+        }
+        let denied = blocks(viewer, author).into_iter().any(|block| self.holds(block))
+            || closed && !self.holds(RelationId::follow(viewer, author));
+        let unwanted = self.authors != AuthorFilter::Anybody && self.holds(RelationId::mute(viewer, author));
+        (!denied && !unwanted).then_some((post, profile))
+    }
+
+    fn is_own_or_followed(&self, author: UserId) -> bool {
+        self.viewer
+            .is_some_and(|viewer| viewer == author || self.holds(RelationId::follow(viewer, author)))
     }
 
     fn holds(&self, relation: RelationId) -> bool {
-        self.relations.get(&relation).copied().unwrap_or(false)
+        self.relations.get(&relation).copied().unwrap_or_default().at(self.now)
     }
+}
+
+/// Whether only followers see the post.
+fn is_closed(post: &Post, author: &Profile) -> bool {
+    post.visibility == Visibility::Followers || author.protected
 }
 
 impl ShownPost {
@@ -288,12 +438,13 @@ struct UserJson<'a> {
     protected: bool,
     #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
-    counts: api::UserCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<api::UserCounts>,
 }
 
 impl Serialize for ShownUser {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let profile = &self.0;
+        let profile = &self.profile;
         let counts = api::UserCounts {
             posts: count(profile.counts.posts),
             followers: count(profile.counts.followers),
@@ -303,10 +454,10 @@ impl Serialize for ShownUser {
             id: profile.id,
             handle: &profile.handle,
             display_name: &profile.display_name,
-            bio: &profile.bio,
+            bio: if self.blocks_viewer { "" } else { &profile.bio },
             protected: profile.protected,
             created_at: profile.created_at,
-            counts,
+            counts: (!self.blocks_viewer).then_some(counts),
         }
         .serialize(serializer)
     }
@@ -339,7 +490,7 @@ mod tests {
             display_name: "Ada \"the first\"".to_owned(),
             bio: "Line\nbreak".to_owned(),
             created_at: DateTime::UNIX_EPOCH,
-            protected: true,
+            protected: false,
             counts: ProfileCounts {
                 posts: 2,
                 followers: -1,
@@ -378,6 +529,7 @@ mod tests {
             relations: Found::default(),
             viewer,
             authors,
+            now: DateTime::UNIX_EPOCH,
         }
     }
 
@@ -409,7 +561,9 @@ mod tests {
         let mut loaded = loaded(Some(viewer), AuthorFilter::Anybody)
             .with(&original)
             .with(&repost);
-        loaded.relations.insert(RelationId::like(viewer, original.id), true);
+        loaded
+            .relations
+            .insert(RelationId::like(viewer, original.id), Held::Yes);
         let shown = loaded.shown(&Candidate::from(&repost)).unwrap();
         let json = serde_json::to_string(&shown).unwrap();
         let parsed: api::Post = serde_json::from_str(&json).unwrap();
@@ -436,7 +590,7 @@ mod tests {
             })
         );
 
-        let json = serde_json::to_string(&ShownUser(profile(author))).unwrap();
+        let json = serde_json::to_string(&ShownUser::from(profile(author))).unwrap();
         let parsed: api::User = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
         assert_eq!(
@@ -484,7 +638,10 @@ mod tests {
         let viewer = viewer.map(|is_author| if is_author { author } else { user() });
         let mut loaded = loaded(viewer, authors).with(&post);
         if let Some(viewer) = viewer {
-            loaded.relations.insert(RelationId::follow(viewer, author), follows);
+            loaded.relations.insert(
+                RelationId::follow(viewer, author),
+                if follows { Held::Yes } else { Held::No },
+            );
         }
         assert_eq!(loaded.shown(&Candidate::from(&post)).is_some(), shown);
     }

@@ -211,10 +211,7 @@ impl Look<'_> {
     async fn observe(&self) -> Result<(Observed, JobState), ReconcileError> {
         let observed = self.context.views.observe().await?;
         self.context.metrics.show(&self.name, &observed);
-        let wanted = observed
-            .control
-            .as_ref()
-            .and_then(|control| wanted_job(&self.projection.spec, control));
+        let wanted = wanted_job(&self.projection.spec, &observed);
         let job = match wanted {
             Some(generation) => self.job(&job::name(self.projection, generation)).await?,
             None => JobState::Absent,

@@ -31,10 +31,18 @@ pub(crate) enum JobState {
 
 /// The generation that needs a Job, if there is work to do.
 ///
-/// That includes a generation that somebody requested by `microblog rebuild`, and a generation that must still be removed.
-pub(crate) fn wanted_job(spec: &ProjectionSpec, control: &Control) -> Option<i64> {
-    let wanted = spec.generation.max(control.highest_known());
+/// That includes a generation that somebody requested by `microblog rebuild`, one that replaces the views of an earlier version, and a
+/// generation that must still be removed.
+pub(crate) fn wanted_job(spec: &ProjectionSpec, observed: &Observed) -> Option<i64> {
+    let control = observed.control.as_ref()?;
+    let wanted = wanted(spec, observed, control);
     (wanted > control.active || control.retiring.is_some()).then_some(wanted)
+}
+
+/// The generation that is to be read.
+fn wanted(spec: &ProjectionSpec, observed: &Observed, control: &Control) -> i64 {
+    let upgraded = if observed.outdated { control.active + 1 } else { 0 };
+    spec.generation.max(control.highest_known()).max(upgraded)
 }
 
 /// The steps to take now, in this order. `job` is the state of the Job of [`wanted_job`].
@@ -48,7 +56,7 @@ pub(crate) fn steps(spec: &ProjectionSpec, observed: &Observed, job: &JobState) 
         steps.push(Step::Pause(spec.paused));
     }
     // A generation catches up only while projectors follow it. So no build begins while they are paused.
-    if let Some(generation) = wanted_job(spec, control)
+    if let Some(generation) = wanted_job(spec, observed)
         && *job == JobState::Absent
         && !spec.paused
     {
@@ -114,7 +122,7 @@ impl Told<'_> {
         };
         if control.paused {
             Phase::Paused
-        } else if self.spec.generation.max(control.highest_known()) > control.active {
+        } else if wanted(self.spec, observed, control) > control.active {
             Phase::Rebuilding
         } else if control.retiring.is_some() {
             Phase::Retiring
@@ -158,12 +166,8 @@ impl Told<'_> {
     }
 
     fn progressing(&self) -> Verdict {
-        let control = self
-            .observed
-            .as_ref()
-            .ok()
-            .and_then(|observed| observed.control.as_ref());
-        let Some(control) = control else {
+        let observed = self.observed.as_ref().ok();
+        let Some((observed, control)) = observed.and_then(|it| Some((it, it.control.as_ref()?))) else {
             return Verdict::no("Unknown", "the state of the generations is unknown");
         };
         if let JobState::CannotStart(reason) = &self.job {
@@ -178,7 +182,11 @@ impl Told<'_> {
                 "Retiring",
                 format!("generation {} is being removed", retiring.generation),
             ),
-            (None, None) => match wanted_job(self.spec, control) {
+            (None, None) => match wanted_job(self.spec, observed) {
+                Some(generation) if observed.outdated => Verdict::yes(
+                    "Upgrading",
+                    format!("generation {generation} adds what this version brings"),
+                ),
                 Some(generation) => Verdict::yes("Waiting", format!("generation {generation} is requested")),
                 None => Verdict::no("Nothing", "no generation is being built or removed"),
             },

@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Observed {
     /// None if no projector has opened the database yet.
     pub control: Option<Control>,
+    /// An earlier version has written part of the generation that is read.
+    pub outdated: bool,
     /// The lowest checkpoint.
     pub position: Option<Position>,
     /// The lowest checkpoint of a generation that catches up.
@@ -66,6 +68,7 @@ impl Views {
         let Some(control) = self.generations.current().await? else {
             return Ok(Observed {
                 control: None,
+                outdated: false,
                 position: None,
                 catching_up: None,
                 lag: None,
@@ -87,6 +90,7 @@ impl Views {
             dead_letters: i64::try_from(self.dead_letters.waiting(&subscription_name(control.active)).await?)
                 .unwrap_or(i64::MAX),
             lag,
+            outdated: self.generations.is_outdated(&control).await?,
             control: Some(control),
         })
     }

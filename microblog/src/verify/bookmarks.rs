@@ -20,10 +20,10 @@ impl Checker<'_> {
     pub(super) async fn bookmarks(&self, user: UserIndex, own: &Eyes, findings: &mut Findings) -> anyhow::Result<()> {
         let order: HashMap<PostId, EventId> = self
             .oracle
-            .bookmarks(user, &own.followees)
+            .bookmarks(&own.sight)
             .map(|(event, post)| (post, event))
             .collect();
-        let mut comparison = Comparison::new(self.oracle.bookmarks(user, &own.followees));
+        let mut comparison = Comparison::new(self.oracle.bookmarks(&own.sight));
         let mut faults = Vec::new();
         let pages = self
             .reader(own)

@@ -67,10 +67,11 @@ pub(super) struct PostList<'l> {
 }
 
 /// A list of people: whom it should show, newest first.
+#[derive(Clone)]
 pub(super) struct PeopleList<'l> {
     pub(super) place: String,
-    pub(super) path: &'l str,
-    pub(super) expected: &'l [(EventId, UserIndex)],
+    pub(super) path: String,
+    pub(super) expected: Vec<(EventId, UserIndex)>,
     /// What decides whether the list exists at all.
     pub(super) depends_on: Vec<Dependency>,
     /// The stream that decides whether a user is on the list.
@@ -97,7 +98,7 @@ impl Checker<'_> {
             eyes: &own,
             depends_on: vec![stream_of(id)],
         };
-        self.posts::<api::Page<_>>(&home, self.oracle.home_timeline(index), &mut findings)
+        self.posts::<api::Page<_>>(&home, self.oracle.home_timeline(&own.sight), &mut findings)
             .await?;
         let path = format!("/v1/users/{id}/posts");
         for eyes in std::iter::once(own.clone()).chain(self.others(index)?) {
@@ -107,34 +108,62 @@ impl Checker<'_> {
                 eyes: &eyes,
                 depends_on: vec![stream_of(id)],
             };
-            let expected = self.oracle.posts_of(index, eyes.viewer, &eyes.followees);
+            if eyes.sight.blocks.contains(&index) {
+                self.closed(&posts, &mut findings).await?;
+                continue;
+            }
+            let expected = self.oracle.posts_of(index, &eyes.sight);
             self.posts::<api::Page<_>>(&posts, expected, &mut findings).await?;
         }
-        for (what, expected, of_follow) in [
-            ("followers", self.oracle.followers(index), true),
-            ("following", self.oracle.following(index), false),
+        let (to_user, from_user) = (
+            |other: UserId| StreamId::follow(other, id),
+            |other: UserId| StreamId::follow(id, other),
+        );
+        let (block, mute) = (
+            |other: UserId| StreamId::block(id, other),
+            |other: UserId| StreamId::mute(id, other),
+        );
+        let of_user = |what: &str| format!("/v1/users/{id}/{what}");
+        let live = |list: &[(EventId, UserIndex)]| {
+            let live = list.iter().copied().filter(|&(_, user)| self.oracle.user(user).1.live);
+            live.collect::<Vec<_>>()
+        };
+        let muted: Vec<_> = self.oracle.muted_by(index, self.now).collect();
+        let list = |what, path, expected, relation| PeopleList {
+            place: whose(what),
+            path,
+            expected,
+            depends_on: vec![stream_of(id)],
+            relation,
+        };
+        let relations: [&(dyn Fn(UserId) -> StreamId + Sync); 4] = [&to_user, &from_user, &block, &mute];
+        let [to_user, from_user, block, mute] = relations;
+        let followers = unblocked(self.oracle.followers(index), &own);
+        let following = unblocked(self.oracle.following(index), &own);
+        let (received, sent) = (
+            live(self.oracle.requests_to(index)),
+            live(self.oracle.requests_of(index)),
+        );
+        for list in [
+            list("followers", of_user("followers"), followers, to_user),
+            list("following", of_user("following"), following, from_user),
+            list("requests to", "/v1/follow-requests".to_owned(), received, to_user),
+            list("requests", "/v1/follow-requests/sent".to_owned(), sent, from_user),
+            list(
+                "blocks",
+                "/v1/blocks".to_owned(),
+                live(self.oracle.blocked_by(index)),
+                block,
+            ),
+            list("mutes", "/v1/mutes".to_owned(), live(&muted), mute),
         ] {
-            let relation = |other: UserId| {
-                if of_follow {
-                    StreamId::follow(other, id)
-                } else {
-                    StreamId::follow(id, other)
-                }
-            };
-            let list = PeopleList {
-                place: whose(what),
-                path: &format!("/v1/users/{id}/{what}"),
-                expected,
-                depends_on: vec![stream_of(id)],
-                relation: &relation,
-            };
             self.people(&own, &list, &mut findings).await?;
             if upwards {
                 self.people_upwards(&own, &list, &mut findings).await?;
             }
         }
         if upwards {
-            self.posts_upwards::<api::Page<_>>(&home, self.oracle.home_timeline(index), &mut findings)
+            self.posts_upwards::<api::Page<_>>(&home, self.oracle.home_timeline(&own.sight), &mut findings)
                 .await?;
         }
         self.bookmarks(index, &own, &mut findings).await?;
@@ -154,9 +183,9 @@ impl Checker<'_> {
                 eyes: &eyes,
                 depends_on: Vec::new(),
             };
-            let expected = || self.oracle.public_timeline().into_iter();
+            let expected = || self.oracle.public_timeline(&eyes.sight).into_iter();
             self.posts::<api::Page<_>>(&list, expected(), &mut findings).await?;
-            if eyes.viewer.is_none() {
+            if eyes.sight.viewer.is_none() {
                 self.posts_upwards::<api::Page<_>>(&list, expected(), &mut findings)
                     .await?;
             }
@@ -202,6 +231,32 @@ impl Checker<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// A block closes the list to this viewer.
+    async fn closed(&self, list: &PostList<'_>, findings: &mut Findings) -> anyhow::Result<()> {
+        let answer = self
+            .reader(list.eyes)
+            .get::<serde_json::Value>(list.path.to_owned())
+            .await;
+        let what = match answer {
+            Err(ReadError::Status {
+                status: StatusCode::NOT_FOUND,
+                ..
+            }) => return Ok(()),
+            Err(ReadError::Call(error)) => return Err(error.into()),
+            Err(error) => error.to_string(),
+            Ok(_) => "it is shown".to_owned(),
+        };
+        let others = list.eyes.sight.viewer.map(|viewer| self.oracle.user(viewer).0);
+        let mut depends_on = list.depends_on.clone();
+        depends_on.extend(others.map(stream_of));
+        findings.differences.push(Difference {
+            place: list.place.clone(),
+            what: format!("a block is between the two: {what}"),
+            depends_on,
+        });
+        Ok(())
     }
 
     pub(super) async fn posts<P: Paged<Item = api::Post>>(
@@ -255,7 +310,7 @@ impl Checker<'_> {
         Difference {
             place: list.place.clone(),
             what: format!("{how}: {kind} {} by {}", entry.id, self.name_of(author)),
-            depends_on: self.dependencies(list.eyes.viewer, author, entry),
+            depends_on: self.dependencies(list.eyes.sight.viewer, author, entry),
         }
     }
 
@@ -277,7 +332,7 @@ impl Checker<'_> {
         match (entry.original, &served.repost_of) {
             (None, None) => {
                 if let Some(facts) = self.oracle.post(entry.id) {
-                    self.compare_post(facts, list.eyes.viewer, served, &mut field);
+                    self.compare_post(facts, list.eyes.sight.viewer, served, &mut field);
                 }
             }
             (Some(original), Some(shown)) => {
@@ -287,14 +342,14 @@ impl Checker<'_> {
                         "original's author",
                         self.is_author(&shown.author, self.oracle.user(facts.author).0),
                     );
-                    self.compare_post(facts, list.eyes.viewer, shown, &mut field);
+                    self.compare_post(facts, list.eyes.sight.viewer, shown, &mut field);
                 }
             }
             (expected, _) => field("kind", expected.is_none() == served.repost_of.is_none()),
         }
-        let viewer = list.eyes.viewer.map(|viewer| self.oracle.user(viewer).0);
+        let viewer = list.eyes.sight.viewer.map(|viewer| self.oracle.user(viewer).0);
         let difference = |what| {
-            let mut depends_on = self.dependencies(list.eyes.viewer, author, entry);
+            let mut depends_on = self.dependencies(list.eyes.sight.viewer, author, entry);
             let target = entry.original.unwrap_or(entry.id);
             depends_on.push(Dependency::PostCounts(target));
             depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::like(viewer, target))));
@@ -346,17 +401,26 @@ impl Checker<'_> {
     /// Everything that decides whether `viewer` sees the entry, and how it looks.
     pub(super) fn dependencies(&self, viewer: Option<UserIndex>, author: UserId, entry: Entry) -> Vec<Dependency> {
         let mut streams = vec![StreamId::user(author)];
+        let mut writer = None;
         match entry.original {
             None => streams.push(StreamId::post(entry.id)),
             Some(original) => {
                 streams.extend([StreamId::repost(author, original), StreamId::post(original)]);
-                let writer = self.oracle.post(original).map(|facts| self.oracle.user(facts.author).0);
+                writer = self.oracle.post(original).map(|facts| self.oracle.user(facts.author).0);
                 streams.extend(writer.map(StreamId::user));
             }
         }
         if let Some(viewer) = viewer {
             let viewer = self.oracle.user(viewer).0;
-            streams.extend([StreamId::user(viewer), StreamId::follow(viewer, author)]);
+            streams.push(StreamId::user(viewer));
+            for author in [Some(author), writer].into_iter().flatten() {
+                streams.extend([
+                    StreamId::follow(viewer, author),
+                    StreamId::block(viewer, author),
+                    StreamId::block(author, viewer),
+                    StreamId::mute(viewer, author),
+                ]);
+            }
         }
         streams.into_iter().map(Dependency::Stream).collect()
     }
@@ -377,7 +441,7 @@ impl Checker<'_> {
         let mut faults = Vec::new();
         let pages = self
             .reader(eyes)
-            .each::<api::Page<api::User>>(list.path, |served| {
+            .each::<api::Page<api::User>>(&list.path, |served| {
                 findings.items += 1;
                 match order.get(&served.id) {
                     Some(&event) => faults.extend(comparison.served(event, served.id).faults),
@@ -455,6 +519,12 @@ impl Checker<'_> {
             None => id.to_string(),
         }
     }
+}
+
+/// The people on a list whom a block does not hide from this viewer.
+pub(super) fn unblocked(list: &[(EventId, UserIndex)], eyes: &Eyes) -> Vec<(EventId, UserIndex)> {
+    let list = list.iter().copied();
+    list.filter(|(_, user)| !eyes.sight.blocks.contains(user)).collect()
 }
 
 pub(super) fn stream_of(user: UserId) -> Dependency {

@@ -3,7 +3,7 @@
 //!
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
@@ -11,6 +11,7 @@ use model::events::{Bookmark, Event, Like, State};
 use model::ids::{EventId, PostId, UserId};
 use model::values::Visibility;
 
+use super::sight::Sight;
 use super::timeline::{Entry, HomeTimeline};
 
 /// The index of a user in the oracle. It is much smaller than an id, so that half a billion follows fit in memory.
@@ -43,6 +44,7 @@ pub(super) struct PostFacts {
 struct FollowFacts {
     version: i64,
     active: bool,
+    requested: bool,
     /// The event that set this state. Lists are ordered by it.
     event: EventId,
 }
@@ -55,7 +57,13 @@ struct RepostFacts {
     event: EventId,
 }
 
-/// A like or a bookmark.
+#[derive(Debug, Clone, Copy)]
+struct MuteFacts {
+    state: LikeFacts,
+    until: Option<DateTime<Utc>>,
+}
+
+/// A like, a bookmark or a block.
 #[derive(Debug, Clone, Copy)]
 struct LikeFacts {
     version: i64,
@@ -73,6 +81,8 @@ pub(super) struct Facts {
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
     bookmarks: HashMap<(UserIndex, PostId), LikeFacts>,
+    blocks: HashMap<(UserIndex, UserIndex), LikeFacts>,
+    mutes: HashMap<(UserIndex, UserIndex), MuteFacts>,
 }
 
 impl Facts {
@@ -115,6 +125,7 @@ impl Facts {
                 let facts = FollowFacts {
                     version,
                     active: follow.active,
+                    requested: follow.requested,
                     event: id,
                 };
                 let known = self.follows.entry(key).or_insert(facts);
@@ -138,7 +149,34 @@ impl Facts {
                     *known = facts;
                 }
             }
-            State::Block(_) | State::Mute(_) => {}
+            State::Block(block) => {
+                let key = (self.user(block.blocker), self.user(block.blocked));
+                let facts = LikeFacts {
+                    version,
+                    active: block.active,
+                    event: id,
+                };
+                let known = self.blocks.entry(key).or_insert(facts);
+                if known.version < version {
+                    *known = facts;
+                }
+            }
+            State::Mute(mute) => {
+                let key = (self.user(mute.muter), self.user(mute.muted));
+                let state = LikeFacts {
+                    version,
+                    active: mute.active,
+                    event: id,
+                };
+                let facts = MuteFacts {
+                    state,
+                    until: mute.until,
+                };
+                let known = self.mutes.entry(key).or_insert(facts);
+                if known.state.version < version {
+                    *known = facts;
+                }
+            }
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,
@@ -214,8 +252,13 @@ impl Facts {
         }
         let mut following: Vec<Vec<(EventId, UserIndex)>> = vec![Vec::new(); count];
         let mut followers = following.clone();
+        let (mut requests_to, mut requests_of) = (following.clone(), following.clone());
         let mut former_followers = HashMap::new();
         for (&(follower, followee), follow) in &self.follows {
+            if follow.requested && live(follower) && live(followee) {
+                requests_of[follower as usize].push((follow.event, followee));
+                requests_to[followee as usize].push((follow.event, follower));
+            }
             if !follow.active {
                 if live(follower) && follower != followee {
                     // The order of a map is random. The minimum makes the choice the same each time.
@@ -238,7 +281,25 @@ impl Facts {
         for list in replies.values_mut() {
             list.sort_unstable_by(|one, other| other.cmp(one));
         }
-        for list in following.iter_mut().chain(&mut followers) {
+        let mut blocking: Vec<Vec<(EventId, UserIndex)>> = vec![Vec::new(); count];
+        let mut blocked_by: Vec<Vec<UserIndex>> = vec![Vec::new(); count];
+        for (&(blocker, blocked), block) in self.blocks.iter().filter(|(_, block)| block.active) {
+            blocked_by[blocked as usize].push(blocker);
+            blocking[blocker as usize].push((block.event, blocked));
+        }
+        let mut muting: Vec<Vec<Mute>> = vec![Vec::new(); count];
+        for (&(muter, muted), mute) in self.mutes.iter().filter(|(_, mute)| mute.state.active) {
+            muting[muter as usize].push((mute.state.event, muted, mute.until));
+        }
+        for list in &mut muting {
+            list.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        let people = following.iter_mut().chain(&mut followers);
+        for list in people
+            .chain(&mut blocking)
+            .chain(&mut requests_to)
+            .chain(&mut requests_of)
+        {
             list.sort_unstable_by(|one, other| other.cmp(one));
         }
         Oracle {
@@ -251,6 +312,11 @@ impl Facts {
             entries,
             following,
             followers,
+            requests_to,
+            requests_of,
+            blocking,
+            blocked_by,
+            muting,
             former_followers,
             replies,
             counts,
@@ -258,6 +324,9 @@ impl Facts {
         }
     }
 }
+
+/// The event of a mute, whom it mutes, and when it is over.
+type Mute = (EventId, UserIndex, Option<DateTime<Utc>>);
 
 /// `counts` of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -289,6 +358,11 @@ pub(super) struct Oracle {
     entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
     followers: Vec<Vec<(EventId, UserIndex)>>,
+    requests_to: Vec<Vec<(EventId, UserIndex)>>,
+    requests_of: Vec<Vec<(EventId, UserIndex)>>,
+    blocking: Vec<Vec<(EventId, UserIndex)>>,
+    blocked_by: Vec<Vec<UserIndex>>,
+    muting: Vec<Vec<Mute>>,
     /// One user who followed this user once, and does not any more.
     former_followers: HashMap<UserIndex, UserIndex>,
     /// The replies to a post that are not deleted, newest first.
@@ -331,78 +405,52 @@ impl Oracle {
         self.reposts.get(&(user, post)).is_some_and(|repost| repost.active)
     }
 
-    /// Every undeleted post that this user may see, and every repost of one, by the user or by their followees.
-    pub(super) fn home_timeline(&self, user: UserIndex) -> HomeTimeline<'_> {
-        let followees = self.following[user as usize].iter().map(|&(_, followee)| followee);
-        // A follower of an author, and the author, may see all posts of the author. Followers-only posts are never reposted.
-        let authors = std::iter::once(user).chain(followees.filter(|&followee| followee != user));
-        HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())))
+    /// Every post and repost by the viewer or by whom the viewer follows, without what the viewer may not see or mutes. Empty without an
+    /// account.
+    pub(super) fn home_timeline<'o>(&'o self, sight: &'o Sight) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
+        let followees = sight.followees.iter().copied();
+        let authors = sight
+            .viewer
+            .into_iter()
+            .chain(followees.filter(|&followee| Some(followee) != sight.viewer));
+        let merged = HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())));
+        merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
     }
 
-    /// The users whom a user follows. A viewer without an account follows nobody.
-    pub(super) fn followees(&self, viewer: Option<UserIndex>) -> HashSet<UserIndex> {
-        let following = viewer.map_or(&[][..], |viewer| self.following(viewer));
-        following.iter().map(|&(_, followee)| followee).collect()
-    }
-
-    /// Whether a post exists and is visible to this viewer, who follows `followees`.
-    pub(super) fn shows(&self, post: PostId, viewer: Option<UserIndex>, followees: &HashSet<UserIndex>) -> bool {
-        self.posts.get(&post).is_some_and(|post| {
-            let admitted = || viewer == Some(post.author) || followees.contains(&post.author);
-            let live = post.live && self.users[post.author as usize].1.live;
-            live && (post.visibility == Visibility::Public || admitted())
-        })
-    }
-
-    /// A user's posts and reposts that this viewer, who follows `followees`, may see.
+    /// A user's posts and reposts that this viewer may see.
     pub(super) fn posts_of<'o>(
         &'o self,
         user: UserIndex,
-        viewer: Option<UserIndex>,
-        followees: &'o HashSet<UserIndex>,
+        sight: &'o Sight,
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
-        let entries = self.entries[user as usize].iter().copied();
-        entries
-            .filter(move |entry| self.shows(entry.original.unwrap_or(entry.id), viewer, followees))
-            .map(move |entry| (user, entry))
+        let entries = self.entries[user as usize].iter().map(move |&entry| (user, entry));
+        entries.filter(|&(user, entry)| self.shows_entry(user, entry, sight))
     }
 
-    /// The bookmarks of a user that the user may see, who follows `followees`. The latest is first.
-    pub(super) fn bookmarks<'o>(
-        &'o self,
-        user: UserIndex,
-        followees: &'o HashSet<UserIndex>,
-    ) -> impl Iterator<Item = (EventId, PostId)> + 'o {
-        let bookmarks = self.bookmarks[user as usize].iter().copied();
-        bookmarks.filter(move |&(_, post)| self.shows(post, Some(user), followees))
+    /// The bookmarks of the viewer that the viewer may see. The latest is first.
+    pub(super) fn bookmarks<'o>(&'o self, sight: &'o Sight) -> impl Iterator<Item = (EventId, PostId)> + 'o {
+        let bookmarks = sight.viewer.map_or(&[][..], |viewer| &self.bookmarks[viewer as usize]);
+        bookmarks.iter().copied().filter(|&(_, post)| self.shows(post, sight))
     }
 
     /// The direct replies to a post that this viewer may see, newest first.
     pub(super) fn replies<'o>(
         &'o self,
         post: PostId,
-        viewer: Option<UserIndex>,
-        followees: &'o HashSet<UserIndex>,
+        sight: &'o Sight,
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let replies = self.replies.get(&post).map_or(&[][..], Vec::as_slice).iter().copied();
         replies
-            .filter(move |&reply| self.shows(reply, viewer, followees))
+            .filter(|&reply| self.shows(reply, sight))
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
     }
 
-    /// The chain of posts that a post replies to, the oldest first. It ends at the beginning, at a post that this viewer may not see, or
-    /// after `most` posts.
-    pub(super) fn ancestors(
-        &self,
-        post: PostId,
-        viewer: Option<UserIndex>,
-        followees: &HashSet<UserIndex>,
-        most: usize,
-    ) -> Vec<(UserIndex, Entry)> {
+    /// The posts above this one, the oldest first. The list ends at the first post that the viewer may not see.
+    pub(super) fn ancestors(&self, post: PostId, sight: &Sight, most: usize) -> Vec<(UserIndex, Entry)> {
         let parent = |post: &PostId| self.posts.get(post)?.in_reply_to;
         let chain = std::iter::successors(parent(&post), parent);
         let mut ancestors: Vec<_> = chain
-            .take_while(|&id| self.shows(id, viewer, followees))
+            .take_while(|&id| self.shows(id, sight))
             .take(most)
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
             .collect();
@@ -439,17 +487,54 @@ impl Oracle {
         posts
     }
 
-    /// All public posts and replies of everybody, newest first, without reposts.
-    pub(super) fn public_timeline(&self) -> Vec<(UserIndex, Entry)> {
-        let shown = |post: &PostFacts| {
-            post.live && post.visibility == Visibility::Public && self.users[post.author as usize].1.live
-        };
-        let posts = self.posts.iter().filter(|(_, post)| shown(post));
-        let mut entries: Vec<_> = posts
-            .map(|(&id, post)| (post.author, Entry { id, original: None }))
+    /// All public posts and replies that this viewer may see and of authors whom the viewer does not mute, newest first, without reposts.
+    pub(super) fn public_timeline(&self, sight: &Sight) -> Vec<(UserIndex, Entry)> {
+        let public = self
+            .posts
+            .iter()
+            .filter(|(_, post)| post.visibility == Visibility::Public);
+        let entries = public.map(|(&id, post)| (post.author, Entry { id, original: None }));
+        let mut shown: Vec<_> = entries
+            .filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
             .collect();
-        entries.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.id));
-        entries
+        shown.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.id));
+        shown
+    }
+
+    /// Who has asked to follow the user, and waits.
+    pub(super) fn requests_to(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
+        &self.requests_to[user as usize]
+    }
+
+    /// Whom the user has asked to follow.
+    pub(super) fn requests_of(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
+        &self.requests_of[user as usize]
+    }
+
+    pub(super) fn blocked_by(&self, user: UserIndex) -> &[(EventId, UserIndex)] {
+        &self.blocking[user as usize]
+    }
+
+    /// One user who blocks this user.
+    pub(super) fn blocker_of(&self, user: UserIndex) -> Option<UserIndex> {
+        self.blocked_by[user as usize]
+            .iter()
+            .copied()
+            .filter(|&it| self.user(it).1.live)
+            .min()
+    }
+
+    /// Whom a user blocks, and who blocks the user.
+    pub(super) fn blocked_with(&self, user: UserIndex) -> impl Iterator<Item = UserIndex> {
+        let blocking = self.blocking[user as usize].iter().map(|&(_, blocked)| blocked);
+        blocking.chain(self.blocked_by[user as usize].iter().copied())
+    }
+
+    /// Whom a user mutes at this time, the last mute first.
+    pub(super) fn muted_by(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = (EventId, UserIndex)> {
+        let mutes = self.muting[user as usize].iter();
+        let lasting = mutes.filter(move |(_, _, until)| until.is_none_or(|end| now < end));
+        lasting.map(|&(event, muted, _)| (event, muted))
     }
 
     pub(super) fn following(&self, user: UserIndex) -> &[(EventId, UserIndex)] {

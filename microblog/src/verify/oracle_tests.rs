@@ -5,6 +5,7 @@ use model::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
 use model::values::Handle;
 
 use super::super::compare::{Comparison, Fault};
+use super::super::sight::Sight;
 use super::*;
 
 /// Ids and times in the order of their numbers.
@@ -132,13 +133,9 @@ impl Given {
 }
 
 /// What a list of posts shows to this viewer. `None` is a viewer without an account.
-fn seen_by(
-    oracle: &Oracle,
-    viewer: Option<u128>,
-    list: impl Fn(Option<UserIndex>, &HashSet<UserIndex>) -> Vec<PostId>,
-) -> Vec<u128> {
+fn seen_by(oracle: &Oracle, viewer: Option<u128>, list: impl Fn(&Sight) -> Vec<PostId>) -> Vec<u128> {
     let viewer = viewer.map(|viewer| oracle.find_user(user_id(viewer)).unwrap());
-    let posts = list(viewer, &oracle.followees(viewer));
+    let posts = list(&oracle.sight(viewer, at(0)));
     posts.into_iter().map(|id| id.as_uuid().as_u128()).collect()
 }
 
@@ -157,7 +154,7 @@ fn differences(expected: &[u128], served: &[u128]) -> Vec<String> {
 fn home(oracle: &Oracle, user: u128) -> Vec<u128> {
     let user = oracle.find_user(user_id(user)).unwrap();
     oracle
-        .home_timeline(user)
+        .home_timeline(&oracle.sight(Some(user), at(0)))
         .map(|(_, entry)| entry.id.as_uuid().as_u128())
         .collect()
 }
@@ -252,7 +249,7 @@ fn a_deleted_user_takes_all_that_is_theirs_out_of_sight() {
     assert_eq!(users(&oracle, oracle.following(one)), [2]);
     // The deletion sweep's own events correct the counts, not the tombstone.
     assert_eq!(oracle.counts(one).following, 2);
-    assert_eq!(oracle.public_timeline().len(), 1);
+    assert_eq!(oracle.public_timeline(&Sight::default()).len(), 1);
 }
 
 #[test]
@@ -276,7 +273,7 @@ fn followers_only_posts_are_in_home_timelines_but_not_in_the_public_one() {
     let oracle = given.oracle();
     assert_eq!(home(&oracle, 1), [11, 10]);
     let public: Vec<u128> = oracle
-        .public_timeline()
+        .public_timeline(&Sight::default())
         .iter()
         .map(|(_, entry)| entry.id.as_uuid().as_u128())
         .collect();
@@ -315,11 +312,8 @@ fn posts_for_followers_are_expected_by_those_alone_who_follow_now() {
     let oracle = given.oracle();
     let ann = oracle.find_user(user_id(1)).unwrap();
     let of_ann = |viewer| {
-        seen_by(&oracle, viewer, |viewer, followees| {
-            oracle
-                .posts_of(ann, viewer, followees)
-                .map(|(_, entry)| entry.id)
-                .collect()
+        seen_by(&oracle, viewer, |sight| {
+            oracle.posts_of(ann, sight).map(|(_, entry)| entry.id).collect()
         })
     };
     let everything = [12, 11, 10];
@@ -370,17 +364,14 @@ fn a_thread_ends_where_the_viewer_may_not_look() {
     given.write(15, 2, 2, true, Visibility::Public, Some(12));
     let oracle = given.oracle();
     let ancestors = |viewer, most| {
-        seen_by(&oracle, viewer, |viewer, followees| {
-            let ancestors = oracle.ancestors(post_id(13), viewer, followees, most);
+        seen_by(&oracle, viewer, |sight| {
+            let ancestors = oracle.ancestors(post_id(13), sight, most);
             ancestors.into_iter().map(|(_, entry)| entry.id).collect()
         })
     };
     let replies = |viewer| {
-        seen_by(&oracle, viewer, |viewer, followees| {
-            oracle
-                .replies(post_id(12), viewer, followees)
-                .map(|(_, entry)| entry.id)
-                .collect()
+        seen_by(&oracle, viewer, |sight| {
+            oracle.replies(post_id(12), sight).map(|(_, entry)| entry.id).collect()
         })
     };
     assert_eq!(
@@ -391,9 +382,9 @@ fn a_thread_ends_where_the_viewer_may_not_look() {
     assert_eq!(ancestors(Some(3), 2), [11, 12], "the nearest ones");
     assert_eq!(differences(&replies(None), &replies(Some(3))), ["unexpected 14"]);
     assert_eq!(differences(&replies(Some(3)), &[15, 14, 13]), ["unexpected 15"]);
-    let nobody = HashSet::new();
-    assert!(!oracle.shows(post_id(11), None, &nobody) && !oracle.shows(post_id(15), None, &nobody));
-    assert!(!oracle.shows(post_id(99), None, &nobody), "it never was");
+    let nobody = Sight::default();
+    assert!(!oracle.shows(post_id(11), &nobody) && !oracle.shows(post_id(15), &nobody));
+    assert!(!oracle.shows(post_id(99), &nobody), "it never was");
 }
 
 #[test]

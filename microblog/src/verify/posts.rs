@@ -6,7 +6,7 @@ use model::events::StreamId;
 use model::ids::PostId;
 use reqwest::StatusCode;
 
-use super::check::{Checker, Difference, Findings, PeopleList, PostList};
+use super::check::{Checker, Difference, Findings, PeopleList, PostList, unblocked};
 use super::history::TextVersion;
 use super::oracle::{PostPeople, UserIndex, text_hash};
 use super::served::{ReadError, Thread, Version};
@@ -40,7 +40,7 @@ impl Checker<'_> {
                 author,
                 eyes: &eyes,
             };
-            if self.oracle.shows(id, eyes.viewer, &eyes.followees) {
+            if self.oracle.shows(id, &eyes.sight) {
                 look.thread(&mut findings).await?;
                 look.people(people, &mut findings).await?;
                 look.history(texts, &mut findings).await?;
@@ -76,7 +76,7 @@ impl Look<'_> {
             )),
             path,
             eyes: self.eyes,
-            depends_on: self.checker.dependencies(self.eyes.viewer, author, entry),
+            depends_on: self.checker.dependencies(self.eyes.sight.viewer, author, entry),
         }
     }
 
@@ -126,7 +126,7 @@ impl Look<'_> {
         let author = oracle.user(self.author).0;
         let wrong = checker.wrong_in(&list, author, self.entry(), &thread.post);
         findings.differences.extend(wrong);
-        let expected = oracle.ancestors(self.id, self.eyes.viewer, &self.eyes.followees, MOST_ANCESTORS);
+        let expected = oracle.ancestors(self.id, &self.eyes.sight, MOST_ANCESTORS);
         let (served, right) = (
             thread.ancestors.iter().map(|post| post.id),
             expected.iter().map(|(_, entry)| entry.id),
@@ -142,7 +142,7 @@ impl Look<'_> {
             for &id in served.iter().chain(&right) {
                 if let Some(facts) = oracle.post(id) {
                     let (author, entry) = (oracle.user(facts.author).0, Entry { id, original: None });
-                    depends_on.extend(checker.dependencies(self.eyes.viewer, author, entry));
+                    depends_on.extend(checker.dependencies(self.eyes.sight.viewer, author, entry));
                 }
             }
             findings.differences.push(Difference {
@@ -151,7 +151,7 @@ impl Look<'_> {
                 depends_on,
             });
         }
-        let replies = || oracle.replies(self.id, self.eyes.viewer, &self.eyes.followees);
+        let replies = || oracle.replies(self.id, &self.eyes.sight);
         checker.posts::<Thread>(&list, replies(), findings).await?;
         checker.posts_upwards::<Thread>(&list, replies(), findings).await
     }
@@ -166,8 +166,8 @@ impl Look<'_> {
             let relation = |other| relation(other, self.id);
             let list = PeopleList {
                 place,
-                path: &path,
-                expected,
+                path: path.clone(),
+                expected: unblocked(expected, self.eyes),
                 depends_on,
                 relation: &relation,
             };

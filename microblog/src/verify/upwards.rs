@@ -65,12 +65,11 @@ impl Checker<'_> {
         let polled = Polled::new(expected, |&user| user);
         // The order is that of the events, which a page does not show. It is checked when the list is read downwards.
         let faults = self
-            .poll::<api::Page<api::User>, _, UserId>(eyes, list.path, polled, |user| user.id, |_| true, findings)
+            .poll::<api::Page<api::User>, _, UserId>(eyes, &list.path, polled, |user| user.id, |_| true, findings)
             .await?;
         let upwards = PeopleList {
             place: upwards(&list.place),
-            depends_on: list.depends_on.clone(),
-            ..*list
+            ..list.clone()
         };
         findings.differences.extend(faults.map_or_else(
             |what| vec![failed(&upwards.place, what, &upwards.depends_on)],

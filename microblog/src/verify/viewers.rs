@@ -1,10 +1,10 @@
 //! The viewers whose lists are compared. A leak is visible only to viewers who should not see an item.
 
-use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::check::Checker;
 use super::oracle::UserIndex;
+use super::sight::Sight;
 
 /// How many accounts are tried to find a stranger. If nearly everybody follows the author, there may be none.
 const TRIES: u32 = 32;
@@ -12,10 +12,7 @@ const TRIES: u32 = 32;
 /// A viewer.
 #[derive(Debug, Clone)]
 pub(super) struct Eyes {
-    /// None: without an account.
-    pub(super) viewer: Option<UserIndex>,
-    /// Whom the viewer follows.
-    pub(super) followees: HashSet<UserIndex>,
+    pub(super) sight: Sight,
     pub(super) access_token: Option<String>,
     /// Empty if the place already says whose view it is.
     whose: String,
@@ -35,8 +32,7 @@ impl Checker<'_> {
     pub(super) fn eyes(&self, viewer: Option<UserIndex>, whose: &str) -> anyhow::Result<Eyes> {
         let account = viewer.map(|viewer| self.name_of(self.oracle.user(viewer).0));
         Ok(Eyes {
-            viewer,
-            followees: self.oracle.followees(viewer),
+            sight: self.oracle.sight(viewer, self.now),
             access_token: viewer.map(|viewer| self.access_token(viewer)).transpose()?,
             whose: match account {
                 Some(account) if !whose.is_empty() => format!("{whose} {account}"),
@@ -45,15 +41,20 @@ impl Checker<'_> {
         })
     }
 
-    /// The viewers to whom something by an author is shown or not: a visitor without an account, a follower, a former follower, and a
-    /// stranger who has nothing to do with the author. A kind of viewer that does not exist is left out.
+    /// The viewers to whom something by an author is shown or not: a visitor without an account, a follower, a former follower, somebody
+    /// whom the author blocks, somebody who blocks the author, and a stranger who has nothing to do with the author. A kind of viewer that
+    /// does not exist is left out.
     pub(super) fn others(&self, author: UserIndex) -> anyhow::Result<Vec<Eyes>> {
         let followers = self.oracle.followers(author);
         let follower = chosen(self.seed, author, followers.len()).map(|index| followers[index].1);
+        let blocked = self.oracle.blocked_by(author).iter().map(|&(_, blocked)| blocked);
+        let blocked = blocked.filter(|&it| self.oracle.user(it).1.live).min();
         let mut others = vec![self.eyes(None, "a visitor without an account")?];
         for (viewer, whose) in [
             (follower, "the follower"),
             (self.oracle.former_follower(author), "the former follower"),
+            (blocked, "the blocked"),
+            (self.oracle.blocker_of(author), "the blocker"),
             (self.stranger_to(author), "the stranger"),
         ] {
             if viewer.is_some() {

@@ -10,6 +10,7 @@ mod ec2;
 mod home;
 mod import;
 mod large_authors;
+mod leaks;
 mod minikube;
 mod people;
 mod postman;

@@ -11,10 +11,12 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use futures_util::TryStreamExt as _;
 use local_mongodb::TestDatabase;
+use model::clock::SystemClock;
 use mongodb::Database;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use views::generation::Generations;
 
 use crate::home::e2e;
 use crate::stack::{Stack, eventually};
@@ -156,6 +158,15 @@ e2e! {
         let mut stack = Stack::start_on(database, &[]).await;
         stack.add_projector().await;
         stack.wait_until_ready().await;
+        // Reads go on while the views are rebuilt.
+        stack.assert_verified().await;
+        let databases = stack.databases().await;
+        let generations = Generations::new(databases.views.clone(), SystemClock::shared());
+        eventually("the views are rebuilt, and every program may write what this version brings", || async {
+            generations.all_are_upgraded().await.expect("the database answers").then_some(())
+        })
+        .await;
+        assert_eq!(generations.current().await.expect("an answer").expect("a state").active, 2);
         stack.assert_verified().await;
         let [newcomer] = stack.people(["newcomer"]).await;
         let greeting = stack.post(&newcomer, "hello").await;

@@ -10,4 +10,5 @@ mod owners;
 mod projection;
 mod rebuild;
 mod sweep;
+mod upgrade;
 mod world;

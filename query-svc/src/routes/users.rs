@@ -13,6 +13,9 @@ use crate::handles::UserName;
 use crate::since::Since;
 
 /// A user
+///
+/// Whoever is blocked by the user sees the name and the handle, without the bio and the counts. The lists of a user are 404 if a block is
+/// between the user and the caller.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", security((), ("bearer" = [])),
     params(UserPath, Seen),
@@ -20,20 +23,20 @@ use crate::since::Since;
 )]
 pub(super) async fn user(
     service: Data<Service>,
-    // Nobody needs a token here, but an invalid one is refused everywhere.
-    _: MaybeAuthenticated,
+    MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
 ) -> Result<HttpResponse, Problem> {
+    let viewer = viewer(caller.as_ref());
     let user = service
         .ask(token, move |queries, read_model| async move {
-            queries.user(&read_model, name).await
+            queries.user(&read_model, name, viewer).await
         })
         .await?
         .ok_or_else(no_such_user)?;
     Ok(HttpResponse::Ok()
         .content_type(ContentType::json())
-        .insert_header(etag(user.0.version))
+        .insert_header(etag(user.profile.version))
         .body(json(&user, 1)?))
 }
 
@@ -73,16 +76,16 @@ pub(super) async fn posts(
 )]
 pub(super) async fn followers(
     service: Data<Service>,
-    _: MaybeAuthenticated,
+    MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
     Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let page = requested(page)?;
+    let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
         .ask(token, move |queries, read_model| async move {
-            queries.followers(&read_model, name, page).await
+            queries.followers(&read_model, name, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_user)?;
@@ -99,16 +102,16 @@ pub(super) async fn followers(
 )]
 pub(super) async fn following(
     service: Data<Service>,
-    _: MaybeAuthenticated,
+    MaybeAuthenticated(caller): MaybeAuthenticated,
     token: TokenHeader,
     Path(name): Path<UserName>,
     Query(page): Query<PageQuery<Cursor, Since>>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let page = requested(page)?;
+    let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
     let page = service
         .ask(token, move |queries, read_model| async move {
-            queries.following(&read_model, name, page).await
+            queries.following(&read_model, name, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_user)?;

@@ -11,6 +11,7 @@ use model::ids::UserId;
 
 use super::authors::{Authors, in_direction, merged, range};
 use crate::cursor::Cursor;
+use crate::documents::Held;
 use crate::handled::Appearance;
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
@@ -157,7 +158,7 @@ impl<'a> Home<'a> {
         let follows = self.read_model.relations(follows).await?;
         Ok(accounts
             .into_iter()
-            .filter(|&it| follows[&RelationId::follow(self.owner, it)])
+            .filter(|&it| follows[&RelationId::follow(self.owner, it)] == Held::Yes)
             .collect())
     }
 

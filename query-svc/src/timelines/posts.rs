@@ -4,6 +4,7 @@ use model::ids::{PostId, UserId};
 
 use super::authors::range;
 use crate::cursor::Cursor;
+use crate::documents::Held;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
@@ -51,7 +52,7 @@ impl<'a> Posts<'a> {
             (_, None) | (Which::Public, _) => false,
             (Which::By(author), Some(viewer)) if author != viewer => {
                 let follow = RelationId::follow(viewer, author);
-                self.read_model.relations(vec![follow]).await?[&follow]
+                self.read_model.relations(vec![follow]).await?[&follow] == Held::Yes
             }
             (Which::By(_) | Which::AnswersTo(_), Some(_)) => true,
         };
@@ -101,8 +102,10 @@ impl Listing for Posts<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
-        self.read_model
-            .show(candidates, self.viewer, AuthorFilter::Anybody)
-            .await
+        let authors = match self.which {
+            Which::Public => AuthorFilter::Public,
+            Which::By(_) | Which::AnswersTo(_) => AuthorFilter::Anybody,
+        };
+        self.read_model.show(candidates, self.viewer, authors).await
     }
 }

@@ -58,7 +58,7 @@ async fn a_lost_database_is_served_again_when_it_is_filled() {
     // The projector creates everything again, and scans.
     expect_refusal(&service, ada, FILLED).await;
     service.projected.views.ensure().await.unwrap();
-    leases(&service).ensure(Position::ORIGIN).await.unwrap();
+    leases(&service).ensure(Position::ORIGIN, views::SHAPE).await.unwrap();
     expect_refusal(&service, ada, FILLED).await;
     let second = Instance::start(&service.environment, service.clock.clone()).await;
     eventually("refused by a process that knows nothing of before", async || {
@@ -121,7 +121,7 @@ async fn a_new_and_empty_store_is_ready_at_once() {
         texts::<&str>([])
     );
     // New leases make no difference until there is something to scan.
-    leases(&service).ensure(Position::ORIGIN).await.unwrap();
+    leases(&service).ensure(Position::ORIGIN, views::SHAPE).await.unwrap();
     assert_eq!(service.fetch(&public, Caller::Nobody, None).await.status, 200);
     service.store.register("ada");
     append_all(&service).await;

@@ -14,6 +14,7 @@ mod histories;
 mod home;
 mod loads;
 mod operation;
+mod people;
 mod posts;
 mod service;
 mod users;

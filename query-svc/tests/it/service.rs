@@ -187,7 +187,7 @@ impl Service {
             increment: 1,
         });
         Leases::new(database.clone(), "views-g1")
-            .ensure(position)
+            .ensure(position, views::SHAPE)
             .await
             .unwrap();
 

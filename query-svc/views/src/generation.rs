@@ -16,16 +16,20 @@ use bson::{Document, doc};
 use chrono::{DateTime, Utc};
 use event_log::mongo::is_duplicate_key;
 use event_log::position::Position;
+use event_log::subscription::leases::Leases;
 use futures_util::TryStreamExt;
 use model::clock::SharedClock;
+use model::events::SCHEMA;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
 use serde::Deserialize;
 
+use crate::{SHAPE, subscription_name};
+
 mod control;
 
-pub use control::{Building, Control, Phase, Retiring};
+pub use control::{Building, Control, Phase, Retiring, Stamp};
 
 const CONTROL: &str = "control";
 const VIEWS: &str = "views";
@@ -160,6 +164,45 @@ impl Generations {
         Ok(updated.matched_count == 1)
     }
 
+    /// Whether the generation that is read lacks what this program writes, because an earlier version has written part of it. A rebuild
+    /// adds that.
+    pub async fn is_outdated(&self, control: &Control) -> Result<bool, Error> {
+        let leases = Leases::new(self.database.clone(), &subscription_name(control.active));
+        Ok(leases.shape().await?.is_some_and(|shape| shape < SHAPE))
+    }
+
+    /// Requests a rebuild if the generation that is read is outdated and nothing else is under way.
+    pub async fn request_if_outdated(&self) -> Result<(), Error> {
+        let Some(control) = self.current().await? else {
+            return Ok(());
+        };
+        if control.is_at_rest() && self.is_outdated(&control).await? {
+            let next = control.highest_known() + 1;
+            if self.put_request(&control, next).await? {
+                tracing::info!(
+                    generation = next,
+                    "an earlier version wrote the views; they are rebuilt"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every program reads events up to [`SCHEMA`], and the generation that is read has everything that this program writes. So
+    /// nothing that a new event forbids is shown by a program that does not know the event.
+    pub async fn all_are_upgraded(&self) -> Result<bool, Error> {
+        let control = self.ensure_first().await?;
+        let earlier = doc! { "reads": { "$not": { "$gte": SCHEMA } } };
+        let living = living(self.clock.now());
+        Ok(control.is_at_rest()
+            && !self.is_outdated(&control).await?
+            && self
+                .readers
+                .find_one(doc! { "$and": [living, earlier] })
+                .await?
+                .is_none())
+    }
+
     /// Tells the projectors to stop following events, or to continue. Each projector does so at its next check.
     pub async fn pause(&self, paused: bool) -> Result<(), Error> {
         self.ensure_first().await?;
@@ -189,6 +232,10 @@ impl Generations {
             started_at: self.clock.now(),
             owner: term.owner.clone(),
             fence: term.fence,
+            stamp: Some(Stamp {
+                shape: SHAPE,
+                fence: term.fence,
+            }),
         };
         // Without the guard, a process that slept until its leadership had ended would begin a build that its successor has already begun
         // or even finished. A number is requested only once.
@@ -203,23 +250,32 @@ impl Generations {
         let Some(building) = self.current().await?.and_then(|control| control.building) else {
             return Ok(None);
         };
-        // Without the guard, a process that slept until its leadership had ended would take the work back from its successor. An equal
-        // fence is this very term: the response to an earlier write was lost.
-        let earlier = doc! {
-            "_id": VIEWS,
-            "building.generation": building.generation,
-            "building.fence": { "$lte": term.fence },
+        let superseded = GenerationError::Superseded {
+            generation: building.generation,
         };
-        let adopt = doc! { "$set": { "building.owner": &term.owner, "building.fence": term.fence } };
+        if building.fence > term.fence {
+            return Err(superseded);
+        }
+        let stamp = Stamp {
+            shape: building.shape().min(SHAPE),
+            fence: term.fence,
+        };
+        // Without the guard, a process that slept until its leadership had ended would take the work back from its successor, or stamp
+        // what its predecessor has not written. An equal fence is this very term: the response to an earlier write was lost.
+        let unchanged =
+            doc! { "_id": VIEWS, "building.generation": building.generation, "building.fence": building.fence };
+        let adopt = doc! { "$set": {
+            "building.owner": &term.owner,
+            "building.fence": term.fence,
+            "building.stamp": bson::serialize_to_bson(&stamp).map_err(Error::from)?,
+        } };
         let adopted = self
             .control
-            .find_one_and_update(earlier, adopt)
+            .find_one_and_update(unchanged, adopt)
             .return_document(ReturnDocument::After)
             .await?
             .and_then(|control| control.building)
-            .ok_or(GenerationError::Superseded {
-                generation: building.generation,
-            })?;
+            .ok_or(superseded)?;
         Ok(Some(adopted))
     }
 
@@ -298,6 +354,7 @@ impl Generations {
                 "generation": generation,
                 "seen_at": bson::DateTime::from_chrono(now),
                 "expires_at": bson::DateTime::from_chrono(now + valid_for),
+                "reads": SCHEMA,
             },
         };
         self.readers
@@ -315,11 +372,8 @@ impl Generations {
 
     /// Whether every reader that is alive at `now` reads `generation` or a later one.
     pub async fn readers_confirmed(&self, generation: i64, now: DateTime<Utc>) -> Result<bool, Error> {
-        let behind = doc! {
-            "_id": { "$gt": READERS, "$lt": READERS_END },
-            "generation": { "$lt": generation },
-            "expires_at": { "$gt": bson::DateTime::from_chrono(now) },
-        };
+        let mut behind = living(now);
+        behind.insert("generation", doc! { "$lt": generation });
         Ok(self.readers.find_one(behind).await?.is_none())
     }
 
@@ -386,13 +440,9 @@ impl Generations {
 
     /// The readers that are alive, with the generation that each has confirmed. It shows an operator what a rebuild waits for.
     pub async fn readers(&self, now: DateTime<Utc>) -> Result<Vec<Reader>, Error> {
-        let living = doc! {
-            "_id": { "$gt": READERS, "$lt": READERS_END },
-            "expires_at": { "$gt": bson::DateTime::from_chrono(now) },
-        };
         self.readers
             .clone_with_type::<Reader>()
-            .find(living)
+            .find(living(now))
             .await?
             .try_collect()
             .await
@@ -407,6 +457,14 @@ pub struct Reader {
     pub generation: i64,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub seen_at: DateTime<Utc>,
+}
+
+/// Finds the readers that are alive.
+fn living(now: DateTime<Utc>) -> Document {
+    doc! {
+        "_id": { "$gt": READERS, "$lt": READERS_END },
+        "expires_at": { "$gt": bson::DateTime::from_chrono(now) },
+    }
 }
 
 fn reader_id(instance: &str) -> String {

@@ -48,7 +48,7 @@ pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
 pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
 pub use self::projection::ViewProjection;
 pub use self::range::{End, Range};
-pub use self::relations::{Relation, RelationId, RelationKind, Relations};
+pub use self::relations::{Relation, RelationId, RelationKind, Relations, Standing};
 pub use self::settings::Timelines;
 
 /// The collections of one generation.
@@ -116,6 +116,15 @@ pub fn subscribed_generation(subscription: &str) -> Option<i64> {
 }
 
 const SUBSCRIPTION: &str = "views-g";
+
+/// What the views contain in this version of the program: see [`Handler::shape`](event_log::subscription::Handler::shape). It is raised with
+/// each change after which a generation that an earlier version wrote lacks something. Then a rebuild starts by itself.
+///
+/// | shape | adds |
+/// |---|---|
+/// | 0 | what the first version writes |
+/// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations` |
+pub const SHAPE: i32 = 1;
 
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {

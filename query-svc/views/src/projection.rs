@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use event_log::subscription::{Delivery, Handler, HandlerError};
 use model::clock::SharedClock;
 
-use super::Views;
 use super::distribution::Distribution;
 use super::metrics::ViewMetrics;
 use super::row_writer::{Committed, GROUP, RowWriter};
+use super::{SHAPE, Views};
 
 /// Writes the views of one generation from events. A process has one of them, for all its partitions.
 ///
@@ -64,6 +64,10 @@ impl Handler for ViewProjection {
 
     async fn prepare(&self) -> Result<(), mongodb::error::Error> {
         self.views.ensure().await
+    }
+
+    fn shape(&self) -> i32 {
+        SHAPE
     }
 
     async fn session(&self) -> Result<Option<bson::Uuid>, mongodb::error::Error> {

@@ -1,9 +1,10 @@
-//! `relations`: who follows whom, who likes which post, and who has reposted which post.
+//! `relations`: who follows, blocks or mutes whom, who has asked to follow whom, who likes which post, and who has reposted which post.
 
 use std::fmt;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
+use chrono::{DateTime, Utc};
 use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt};
 use model::ids::{EventId, PostId, UserId};
@@ -81,6 +82,14 @@ impl RelationId {
         Self::new(user, RelationKind::Repost, post.as_bytes())
     }
 
+    pub fn block(blocker: UserId, blocked: UserId) -> Self {
+        Self::new(blocker, RelationKind::Block, blocked.as_bytes())
+    }
+
+    pub fn mute(muter: UserId, muted: UserId) -> Self {
+        Self::new(muter, RelationKind::Mute, muted.as_bytes())
+    }
+
     fn new(viewer: UserId, kind: RelationKind, target: &[u8; 16]) -> Self {
         let mut bytes = [0; 33];
         bytes[..16].copy_from_slice(viewer.as_bytes());
@@ -99,6 +108,11 @@ impl RelationId {
 
     pub fn target(&self) -> Uuid {
         Uuid::from_bytes(self.part(17))
+    }
+
+    /// The target of a follow, a block or a mute.
+    pub fn target_user(&self) -> UserId {
+        UserId::from_uuid(self.target())
     }
 
     fn part(&self, start: usize) -> [u8; 16] {
@@ -152,7 +166,7 @@ impl<'de> Deserialize<'de> for RelationId {
     }
 }
 
-/// A live relation.
+/// A relation of a list: a live one, or a request to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     #[serde(rename = "_id")]
@@ -163,6 +177,9 @@ pub struct Relation {
     /// For a repost: its id as a post.
     #[serde(default)]
     pub repost: Option<PostId>,
+    /// For a mute: when it is over.
+    #[serde(default, with = "model::events::optional_datetime")]
+    pub until: Option<DateTime<Utc>>,
     /// The position of that event in the commit order. Unknown if a scan has found the event.
     #[serde(default)]
     pub position: Option<Position>,
@@ -173,15 +190,29 @@ impl Relation {
         self.id.viewer()
     }
 
-    /// The target of a follow.
-    pub fn followee(&self) -> UserId {
-        UserId::from_uuid(self.id.target())
+    /// The target of a follow, a request, a block or a mute.
+    pub fn target_user(&self) -> UserId {
+        self.id.target_user()
     }
 
     /// The target of a like or a repost.
     pub fn post(&self) -> PostId {
         PostId::from_uuid(self.id.target())
     }
+}
+
+/// What holds between two users, or between a user and a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Standing {
+    #[serde(rename = "_id")]
+    pub id: RelationId,
+    pub live: bool,
+    /// For a follow that is not live: the viewer has asked for it.
+    #[serde(default)]
+    pub requested: bool,
+    /// For a mute: when it is over.
+    #[serde(default, with = "model::events::optional_datetime")]
+    pub until: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -195,6 +226,7 @@ struct IdOnly {
 pub struct Relations {
     database: Database,
     relations: Collection<Relation>,
+    standings: Collection<Standing>,
     ids: Collection<IdOnly>,
 }
 
@@ -203,6 +235,7 @@ impl Relations {
         Self {
             database: database.clone(),
             relations: super::collection(database, name),
+            standings: super::collection(database, name),
             ids: super::collection(database, name),
         }
     }
@@ -217,24 +250,34 @@ impl Relations {
             .create_indexes([
                 super::index("target", doc! { "target": 1, "kind": 1, "live": 1, "order": -1 }, None),
                 super::index("viewer", doc! { "viewer": 1, "kind": 1, "live": 1, "order": -1 }, None),
+                super::index(
+                    "requests_received",
+                    doc! { "target": 1, "order": -1 },
+                    Some(doc! { "requested": true }),
+                ),
+                super::index(
+                    "requests_sent",
+                    doc! { "viewer": 1, "order": -1 },
+                    Some(doc! { "requested": true }),
+                ),
             ])
             .await?;
         Ok(())
     }
 
-    /// The live ones among these relations, in no order.
-    pub async fn live_by_ids(&self, ids: &[RelationId]) -> Result<Vec<RelationId>, Error> {
+    /// How things stand by each of these relations that was ever made, in no order.
+    pub async fn standings(&self, ids: &[RelationId]) -> Result<Vec<Standing>, Error> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let batch = super::one_batch(ids.len());
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
-        let live = self.ids.find(doc! { "_id": { "$in": ids }, "live": true });
-        let found = live.projection(doc! { "_id": 1 }).batch_size(batch).await?;
-        found.map_ok(|row| row.id).try_collect().await
+        let found = self.standings.find(doc! { "_id": { "$in": ids } });
+        let fields = doc! { "live": 1, "requested": 1, "until": 1 };
+        found.projection(fields).batch_size(batch).await?.try_collect().await
     }
 
-    /// What a user follows, likes or has reposted, newest first.
+    /// What a user follows, blocks, mutes, likes or has reposted, newest first.
     pub async fn of_viewer(
         &self,
         viewer: UserId,
@@ -252,6 +295,16 @@ impl Relations {
             range,
         )
         .await
+    }
+
+    /// The requests to follow a user that wait for an answer, newest first.
+    pub async fn requests_to(&self, user: UserId, range: Range<EventId>) -> Result<Vec<Relation>, Error> {
+        self.list(doc! { "target": user, "requested": true }, range).await
+    }
+
+    /// The requests of a user that wait for an answer, newest first.
+    pub async fn requests_of(&self, user: UserId, range: Range<EventId>) -> Result<Vec<Relation>, Error> {
+        self.list(doc! { "viewer": user, "requested": true }, range).await
     }
 
     /// Who likes a post or has reposted it, newest first.

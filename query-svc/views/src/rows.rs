@@ -8,15 +8,14 @@ mod known;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{Bson, Document, doc};
-use model::events::{Follow, Like, Post, Repost, State, User};
+use model::events::{Block, Follow, Like, Mute, Post, Repost, State, User};
 use model::ids::{PostId, UserId};
 use model::values::Visibility;
-use uuid::Uuid;
 
 pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
 use super::post_history::history_id;
-use super::relations::{RelationId, RelationKind};
+use super::relations::RelationId;
 
 /// New content and changed counts of one row.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -109,6 +108,10 @@ const COUNTS: &str = "counts";
 /// The field with the position of the event from which a live row comes.
 const POSITION: &str = "position";
 const POSTED: &str = "posted";
+/// Fields of relations.
+const REPOST: &str = "repost";
+const REQUESTED: &str = "requested";
+const UNTIL: &str = "until";
 const FOLLOWERS: &str = "counts.followers";
 
 /// The writes to one collection, in the order of the rows' ids.
@@ -215,7 +218,9 @@ impl Changes {
             State::Follow(follow) => self.follow(follow, recorded),
             State::Like(like) => self.like(like, recorded),
             State::Repost(repost) => self.repost(repost, recorded),
-            State::Bookmark(_) | State::Block(_) | State::Mute(_) => {}
+            State::Block(block) => self.block(block, recorded),
+            State::Mute(mute) => self.mute(mute, recorded),
+            State::Bookmark(_) => {}
         }
         Ok(())
     }
@@ -304,31 +309,34 @@ impl Changes {
 
     fn follow(&mut self, follow: &Follow, recorded: &Recorded) {
         let id = RelationId::follow(follow.follower, follow.followee);
-        let by = self.relation(id, follow.followee.as_uuid(), follow.active, None, recorded);
+        let more = follow.requested.then_some((REQUESTED, Bson::Boolean(true)));
+        let by = self.relation(id, follow.active, more.as_slice(), &[REQUESTED], recorded);
         self.count_profile(follow.follower, "counts.following", by);
         self.count_profile(follow.followee, FOLLOWERS, by);
     }
 
     fn like(&mut self, like: &Like, recorded: &Recorded) {
-        let by = self.relation(
-            RelationId::like(like.user, like.post),
-            like.post.as_uuid(),
-            like.active,
-            None,
-            recorded,
-        );
+        let by = self.relation(RelationId::like(like.user, like.post), like.active, &[], &[], recorded);
         self.count_post(like.post, "counts.likes", by);
+    }
+
+    fn block(&mut self, block: &Block, recorded: &Recorded) {
+        let id = RelationId::block(block.blocker, block.blocked);
+        self.relation(id, block.active, &[], &[], recorded);
+    }
+
+    fn mute(&mut self, mute: &Mute, recorded: &Recorded) {
+        let id = RelationId::mute(mute.muter, mute.muted);
+        let until = mute.until.filter(|_| mute.active);
+        let until = until.map(|at| (UNTIL, bson::DateTime::from_chrono(at).into()));
+        self.relation(id, mute.active, until.as_slice(), &[UNTIL], recorded);
     }
 
     /// A repost is two rows: the relation from its author to the original, and a post of its own.
     fn repost(&mut self, repost: &Repost, recorded: &Recorded) {
-        let by = self.relation(
-            RelationId::repost(repost.user, repost.post),
-            repost.post.as_uuid(),
-            repost.active,
-            Some(repost.id),
-            recorded,
-        );
+        let id = RelationId::repost(repost.user, repost.post);
+        let more = repost.active.then_some((REPOST, repost.id.into()));
+        let by = self.relation(id, repost.active, more.as_slice(), &[REPOST], recorded);
         self.count_post(repost.post, "counts.reposts", by);
         let row = repost.active.then(|| {
             doc! {
@@ -371,12 +379,13 @@ impl Changes {
         Some(by)
     }
 
+    /// `more` are further fields of the row, which are some of `all`. Returns by how much the counts of a live row change.
     fn relation(
         &mut self,
         id: RelationId,
-        target: Uuid,
         live: bool,
-        repost: Option<PostId>,
+        more: &[(&'static str, Bson)],
+        all: &[&'static str],
         recorded: &Recorded,
     ) -> i64 {
         let state = self.known.relations.entry(id).or_default();
@@ -388,23 +397,16 @@ impl Changes {
             "live": live,
             "viewer": id.viewer(),
             "kind": id.kind().as_str(),
-            "target": bson::Uuid::from(target),
+            "target": bson::Uuid::from(id.target()),
             "order": recorded.id,
         };
-        let mut gone = Vec::new();
-        match repost.filter(|_| live) {
-            Some(repost) => {
-                row.insert("repost", repost);
-            }
-            None if id.kind() == RelationKind::Repost => gone.push("repost"),
-            None => {}
+        // A row that is in a list has the position by which its list is polled.
+        if let Some(position) = recorded.position.filter(|_| live || !more.is_empty()) {
+            row.insert(POSITION, position);
         }
-        match recorded.position.filter(|_| live) {
-            Some(position) => {
-                row.insert(POSITION, position);
-            }
-            None => gone.push(POSITION),
-        }
+        row.extend(more.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
+        let optional = all.iter().copied().chain([POSITION]);
+        let gone = optional.filter(|field| !row.contains_key(field)).collect();
         self.relations.entry(id).or_default().content = Some((row, gone));
         by
     }

@@ -29,6 +29,7 @@ fn building(generation: i64, phase: generation::Phase) -> Building {
         started_at: std::time::SystemTime::UNIX_EPOCH.into(),
         owner: "job".to_owned(),
         fence: 1,
+        stamp: None,
     }
 }
 
@@ -38,6 +39,7 @@ fn seen(control: Control) -> Observed {
         catching_up: None,
         lag: (!control.paused).then_some(Duration::from_millis(20)),
         dead_letters: 0,
+        outdated: false,
         control: Some(control),
     }
 }
@@ -80,6 +82,7 @@ fn what_is_as_wanted_is_left_alone() {
 #[test]
 fn before_the_first_projector_there_is_nothing_to_do() {
     let nothing = Observed {
+        outdated: false,
         control: None,
         position: None,
         catching_up: None,
@@ -109,6 +112,13 @@ fn a_raised_generation_gets_one_job() {
 
 #[test]
 fn what_somebody_else_asked_for_and_what_is_left_over_get_their_job_too() {
+    // So are views that an earlier version has written.
+    let outdated = Observed {
+        outdated: true,
+        ..seen(control(3))
+    };
+    assert_eq!(steps(&spec(1, false), &outdated, &JobState::Absent), [Step::Build(4)]);
+    assert_eq!(steps(&spec(1, true), &outdated, &JobState::Absent), [Step::Pause(true)]);
     let mut asked = control(1);
     asked.requested = Some(4);
     assert_eq!(

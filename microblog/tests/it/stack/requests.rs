@@ -26,6 +26,10 @@ fn password(handle: &str) -> String {
 }
 
 impl Stack {
+    pub(crate) fn password_of(person: &Person) -> String {
+        password(&person.handle)
+    }
+
     /// Registers a user and logs in.
     pub(crate) async fn person(&self, handle: &str) -> Person {
         let password = password(handle);
@@ -123,7 +127,7 @@ impl Stack {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {error} in {text}"))
     }
 
-    async fn send_command(
+    pub(crate) async fn send_command(
         &self,
         method: Method,
         path: &str,
@@ -185,6 +189,16 @@ impl Stack {
         let (status, text) = self.try_read(path, viewer).await;
         assert!(status.is_success(), "GET {path} was answered {status}: {text}");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("GET {path}: {error} in {text}"))
+    }
+
+    /// Reads what the views hold now.
+    pub(crate) async fn read_without_token(&self, path: &str, viewer: Option<&Person>) -> (StatusCode, String) {
+        let mut request = self.http.get(format!("{}{path}", self.queries[0].url));
+        if let Some(viewer) = viewer {
+            request = request.bearer_auth(&viewer.token);
+        }
+        let answer = request.send().await.expect("query-svc answers");
+        (answer.status(), answer.text().await.expect("a body"))
     }
 
     pub(crate) async fn try_read(&self, path: &str, viewer: Option<&Person>) -> (StatusCode, String) {

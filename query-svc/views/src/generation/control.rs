@@ -38,6 +38,11 @@ impl Control {
         followed
     }
 
+    /// Nothing is requested, built, or retired, and projectors follow the generation that is read.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.requested.is_none() && self.building.is_none() && self.retiring.is_none() && !self.paused
+    }
+
     /// The lowest generation whose collections somebody may still need.
     pub fn lowest_needed(&self) -> i64 {
         self.retiring
@@ -72,6 +77,25 @@ pub struct Building {
     pub owner: String,
     /// The fencing number of its lease.
     pub fence: i64,
+    #[serde(default)]
+    pub stamp: Option<Stamp>,
+}
+
+/// What every builder of the generation has written so far. A program that does not know stamps takes the work over without renewing the
+/// stamp, and then the fences differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub shape: i32,
+    /// The fencing number of the builder that wrote this.
+    pub fence: i64,
+}
+
+impl Building {
+    /// The [`SHAPE`](crate::SHAPE) that all builders of this generation have written, 0 if one of them does not know shapes.
+    pub fn shape(&self) -> i32 {
+        let stamp = self.stamp.filter(|stamp| stamp.fence == self.fence);
+        stamp.map_or(0, |stamp| stamp.shape)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

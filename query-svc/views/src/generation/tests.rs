@@ -11,6 +11,7 @@ fn building(phase: Phase) -> Building {
         started_at: DateTime::UNIX_EPOCH,
         owner: "one".to_owned(),
         fence: 1,
+        stamp: None,
     }
 }
 

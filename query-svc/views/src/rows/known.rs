@@ -57,7 +57,13 @@ impl Keys {
                     keys.relations.insert(RelationId::repost(repost.user, repost.post));
                     keys.posts.insert(repost.id);
                 }
-                State::Bookmark(_) | State::Block(_) | State::Mute(_) => {}
+                State::Block(block) => {
+                    keys.relations.insert(RelationId::block(block.blocker, block.blocked));
+                }
+                State::Mute(mute) => {
+                    keys.relations.insert(RelationId::mute(mute.muter, mute.muted));
+                }
+                State::Bookmark(_) => {}
             }
         }
         keys

@@ -30,7 +30,7 @@ use crate::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
 /// How many cases each test run has. They are always the same.
-const CASES: u32 = 12;
+const CASES: u32 = 16;
 /// A case takes half a second. So of the new cases that `PROPTEST_CASES` asks for, only one in this many runs.
 const ONE_IN: u32 = 40;
 /// The most turns that a process needs for a few events. Each answer of the database is a turn, and so is each wait for another lane.
@@ -48,6 +48,12 @@ enum Action {
     Follow(u8, u8),
     /// If true, the user follows again right after.
     Unfollow(u8, u8, bool),
+    /// Asks to follow, or takes the request back.
+    Request(u8, u8),
+    /// Begins to block, or ends it.
+    Block(u8, u8),
+    /// Begins to mute, with an end if true, or ends it.
+    Mute(u8, u8, bool),
     Rename(u8),
     DeleteUser(u8),
 }
@@ -83,6 +89,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => (writer.clone(), any::<u8>()).prop_map(|(user, post)| Action::Repost(user, post)),
         10 => (user.clone(), writer.clone()).prop_map(|(a, b)| Action::Follow(a, b)),
         4 => (user.clone(), writer, any::<bool>()).prop_map(|(a, b, again)| Action::Unfollow(a, b, again)),
+        1 => (user.clone(), user.clone()).prop_map(|(a, b)| Action::Request(a, b)),
+        1 => (user.clone(), user.clone()).prop_map(|(a, b)| Action::Block(a, b)),
+        1 => (user.clone(), user.clone(), any::<bool>()).prop_map(|(a, b, ends)| Action::Mute(a, b, ends)),
         1 => user.clone().prop_map(Action::Rename),
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
@@ -109,6 +118,12 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     let mut deleted: HashSet<PostId> = HashSet::new();
     let mut likes: HashSet<(UserId, PostId)> = HashSet::new();
     let mut follows: HashSet<(UserId, UserId)> = HashSet::new();
+    let (mut requests, mut blocks, mut mutes) = (follows.clone(), follows.clone(), follows.clone());
+    let toggle = |all: &mut HashSet<(UserId, UserId)>, pair: (u8, u8)| {
+        let pair = (users[usize::from(pair.0)], users[usize::from(pair.1)]);
+        let begins = all.insert(pair) || !all.remove(&pair);
+        (pair, begins)
+    };
     let live = |store: &Store, user: u8| {
         let id = users[usize::from(user)];
         (!store.users[&id].deleted).then_some(id)
@@ -175,6 +190,7 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     continue;
                 };
                 if follower != followee && follows.insert((follower, followee)) {
+                    requests.remove(&(follower, followee));
                     store.follow(follower, followee);
                 }
             }
@@ -187,6 +203,21 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                         store.follow(follower, followee);
                     }
                 }
+            }
+            Action::Request(follower, followee) => {
+                if follows.contains(&(users[usize::from(follower)], users[usize::from(followee)])) {
+                    continue;
+                }
+                let ((follower, followee), requested) = toggle(&mut requests, (follower, followee));
+                store.request(follower, followee, requested);
+            }
+            Action::Block(blocker, blocked) => {
+                let ((blocker, blocked), active) = toggle(&mut blocks, (blocker, blocked));
+                store.block(blocker, blocked, active);
+            }
+            Action::Mute(muter, muted, ends) => {
+                let ((muter, muted), active) = toggle(&mut mutes, (muter, muted));
+                store.mute(muter, muted, active, ends);
             }
             Action::Rename(user) => {
                 let Some(user) = live(store, user) else { continue };

@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
-use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, SCHEMA, User};
+use model::events::{Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, SCHEMA, User};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
 use mongodb::Database;
@@ -206,6 +206,57 @@ impl Store {
             active: false,
             requested: false,
         }))
+    }
+
+    pub(crate) fn request(&mut self, follower: UserId, followee: UserId, requested: bool) -> Delivery {
+        let follow = Follow {
+            follower,
+            followee,
+            active: false,
+            requested,
+        };
+        self.record(match requested {
+            true => Event::FollowRequested(follow),
+            false => Event::FollowCancelled(follow),
+        })
+    }
+
+    pub(crate) fn block(&mut self, blocker: UserId, blocked: UserId, active: bool) -> Delivery {
+        let block = Block {
+            blocker,
+            blocked,
+            active,
+            ends: EndedFollows::default(),
+        };
+        self.record(match active {
+            true => Event::UserBlocked(block),
+            false => Event::UserUnblocked(block),
+        })
+    }
+
+    pub(crate) fn mute(&mut self, muter: UserId, muted: UserId, active: bool, ends: bool) -> Delivery {
+        let until = ends.then(|| self.clock.now() + Duration::from_secs(600));
+        let mute = Mute {
+            muter,
+            muted,
+            active,
+            until: until.filter(|_| active),
+            notifications: false,
+        };
+        self.record(match active {
+            true => Event::UserMuted(mute),
+            false => Event::UserUnmuted(mute),
+        })
+    }
+
+    pub(crate) fn protect(&mut self, user: UserId, protected: bool) -> Delivery {
+        let user = self.users.get_mut(&user).unwrap();
+        user.protected = protected;
+        let user = user.clone();
+        self.record(match protected {
+            true => Event::UserProtected(user),
+            false => Event::UserUnprotected(user),
+        })
     }
 
     pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {

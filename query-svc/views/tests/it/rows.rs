@@ -297,7 +297,7 @@ async fn lists_are_read_from_either_end_of_a_cursor() {
         .of_viewer(fans[2], RelationKind::Follow, Range::newest(9))
         .await
         .unwrap();
-    assert_eq!(following.iter().map(|row| row.followee()).collect::<Vec<_>>(), [ada]);
+    assert_eq!(following.iter().map(|row| row.target_user()).collect::<Vec<_>>(), [ada]);
 }
 
 /// Two processes, each with several busy partitions, write the same profiles.

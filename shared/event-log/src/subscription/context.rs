@@ -41,7 +41,7 @@ impl Context {
     pub(super) async fn make_missing(&self, leases: &Leases) -> Result<(), Error> {
         self.dead_letters.ensure().await?;
         self.handler.prepare().await?;
-        leases.ensure(Position::ORIGIN).await
+        leases.ensure(Position::ORIGIN, self.handler.shape()).await
     }
 
     /// Calls the handler. A panic counts as a refusal. The handler does not wait for answers on connections that are lost.

@@ -44,6 +44,12 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// What it writes, as a number: each version of the program that writes more has a higher one. What an earlier version has handled lacks
+    /// that, whoever continues. So the leases keep the shape with which they were made, and no process takes one that is above its own.
+    fn shape(&self) -> i32 {
+        0
+    }
+
     /// The server session of its transactions, if it always uses the same one. When this process dies, the successor ends the transaction
     /// that is open there.
     async fn session(&self) -> Result<Option<bson::Uuid>, Error> {

@@ -70,7 +70,7 @@ impl Keeper {
         handed_over: CancellationToken,
     ) -> Self {
         Self {
-            holdings: Holdings::new(owner, context.settings.lease_duration),
+            holdings: Holdings::new(owner, context.settings.lease_duration, context.handler.shape()),
             context,
             leases,
             prepared,
@@ -108,7 +108,7 @@ impl Keeper {
             let mut available = Available::new();
             if occasion == Occasion::Look && !self.holdings.leaving {
                 // If this fails, nothing is available. Renewing reports a database that does not answer.
-                let reading = self.leases.available();
+                let reading = self.leases.available(self.holdings.shape);
                 available = self.context.connections.until_lost(reading).await.unwrap_or_default();
                 if !gave_back && (available.is_empty() || available == left_to_others) {
                     continue;
@@ -170,7 +170,7 @@ impl Keeper {
         let now = Instant::now();
         let all = connections.until_lost(self.leases.all()).await?;
         let nobodys = all.iter().filter(|lease| lease.owner.is_none());
-        self.waiting = nobodys.filter(|lease| lease.is_beyond_us()).count();
+        self.waiting = nobodys.filter(|lease| lease.is_beyond(self.holdings.shape)).count();
         let lost = self.holdings.observe(&all, now);
         let (takeovers, mut due): (Vec<_>, Vec<_>) = self
             .holdings
@@ -292,6 +292,8 @@ impl Keeper {
 struct Holdings {
     owner: Owner,
     lease_duration: Duration,
+    /// What the handler writes.
+    shape: i32,
     /// The leases held, with their fencing numbers.
     held: BTreeMap<Partition, i64>,
     /// This process is to end: it takes no more leases.
@@ -304,10 +306,11 @@ struct Holdings {
 }
 
 impl Holdings {
-    fn new(owner: Owner, lease_duration: Duration) -> Self {
+    fn new(owner: Owner, lease_duration: Duration, shape: i32) -> Self {
         Self {
             owner,
             lease_duration,
+            shape,
             held: BTreeMap::new(),
             leaving: false,
             outdated: false,
@@ -366,7 +369,7 @@ impl Holdings {
         let mut available = Vec::new();
         for lease in all {
             if self.is_free(lease, now) || lease.is_offered() {
-                if !lease.is_beyond_us() {
+                if !lease.is_beyond(self.shape) {
                     available.push(lease);
                 }
             } else if let Some(owner) = lease.owner.as_deref() {

@@ -17,7 +17,7 @@ use crate::event_store::RecordedEvent;
 use crate::mongo::is_duplicate_key;
 use crate::position::Position;
 use model::events::Event;
-use model::ids::Partition;
+use model::ids::{PARTITIONS, Partition};
 
 /// The collection, in the views' database.
 pub const LEASES: &str = "leases";
@@ -46,7 +46,14 @@ pub struct Lease {
     /// Set if the last owner did not know the next event: only a process that knows it takes the lease. See [`Lease::needed`].
     #[serde(default)]
     pub needs: Option<Needs>,
+    /// What the subscription has written so far, for all events up to `position`: see
+    /// [`Handler::shape`](super::Handler::shape). Only a process whose handler writes as much takes the lease.
+    #[serde(default)]
+    pub shape: i32,
 }
+
+/// The name in [`Needs`] that keeps programs away that do not know [`Lease::shape`]: it is no event type that any of them knows.
+pub(super) const SHAPE: &str = "shape";
 
 /// What a program has to know to work on an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +76,7 @@ impl Needs {
     }
 
     fn is_met(&self) -> bool {
-        Event::knows(&self.event_type, self.schema)
+        self.event_type == SHAPE || Event::knows(&self.event_type, self.schema)
     }
 }
 
@@ -82,12 +89,13 @@ impl Lease {
     /// What the next event needs, if no process has held the lease since that was written. An earlier version of the program takes a
     /// lease without clearing it, and may have gone on.
     pub(super) fn needed(&self) -> Option<&Needs> {
-        self.needs.as_ref().filter(|needs| needs.fence == self.fence)
+        let needs = self.needs.as_ref();
+        needs.filter(|needs| needs.fence == self.fence && needs.event_type != SHAPE)
     }
 
-    /// Whether only a newer program can go on with the partition.
-    pub(super) fn is_beyond_us(&self) -> bool {
-        self.needed().is_some_and(|needs| !needs.is_met())
+    /// Whether only a newer program can go on with the partition. `shape` is what this one writes.
+    pub(super) fn is_beyond(&self, shape: i32) -> bool {
+        self.shape > shape || self.needed().is_some_and(|needs| !needs.is_met())
     }
 }
 
@@ -137,9 +145,9 @@ impl Leases {
     }
 
     /// Makes the leases that are missing, to begin after `position`. Their fences begin with the clock's milliseconds, so that they differ
-    /// from those of earlier leases: writes that owners of those have under way are refused.
-    pub async fn ensure(&self, position: Position) -> Result<(), Error> {
-        if self.all().await?.len() == Partition::all().count() {
+    /// from those of earlier leases: writes that owners of those have under way are refused. `shape`: what is written up to `position`.
+    pub async fn ensure(&self, position: Position, shape: i32) -> Result<(), Error> {
+        if self.all().await?.len() == usize::from(PARTITIONS) {
             return Ok(());
         }
         let fence = bson::DateTime::now().timestamp_millis();
@@ -153,7 +161,12 @@ impl Leases {
             fence,
             beat: 0,
             position,
-            needs: None,
+            needs: (shape > 0).then(|| Needs {
+                event_type: SHAPE.to_owned(),
+                schema: shape,
+                fence,
+            }),
+            shape,
         });
         match self.collection.insert_many(leases).ordered(false).await {
             Err(error) if !is_duplicate_key(&error) => Err(error),
@@ -168,12 +181,17 @@ impl Leases {
 
     /// The leases that can be acquired, with their owners: those that are offered, given back, or were never taken. Leases that wait for
     /// a newer program are not among them.
-    pub(super) async fn available(&self) -> Result<Available, Error> {
+    pub(super) async fn available(&self, shape: i32) -> Result<Available, Error> {
         let offered = doc! { "$expr": { "$eq": ["$owner", "$offered_by"] } };
         let available = doc! { "_id": self.range(), "$or": [{ "owner": null }, offered] };
         let leases: Vec<Lease> = self.collection.find(available).await?.try_collect().await?;
-        let leases = leases.into_iter().filter(|lease| !lease.is_beyond_us());
+        let leases = leases.into_iter().filter(|lease| !lease.is_beyond(shape));
         Ok(leases.map(|lease| (lease.partition, lease.owner)).collect())
+    }
+
+    /// What the subscription has written for every event that it has handled. None if leases are missing.
+    pub async fn shape(&self) -> Result<Option<i32>, Error> {
+        Ok(shape_of(&self.all().await?))
     }
 
     /// The ids of one subscription are a range of the index of `_id`.
@@ -226,11 +244,18 @@ impl Leases {
             return Ok(Vec::new());
         }
         let unchanged: Vec<Document> = acquisitions.iter().map(Acquisition::unchanged).collect();
-        let ours = doc! {
-            "$set": { "owner": owner.as_str(), "session": owner.session, "needs": null },
-            "$inc": { "fence": 1, "beat": 1 },
-        };
-        self.collection.update_many(doc! { "$or": unchanged }, ours).await?;
+        let fence = doc! { "$add": ["$fence", 1_i64] };
+        let shape = doc! { "type": SHAPE, "schema": "$shape", "fence": &fence };
+        let ours = doc! { "$set": {
+            "owner": { "$literal": owner.as_str() },
+            "session": owner.session,
+            "needs": { "$cond": [{ "$gt": ["$shape", 0] }, shape, null] },
+            "fence": fence,
+            "beat": { "$add": ["$beat", 1_i64] },
+        } };
+        self.collection
+            .update_many(doc! { "$or": unchanged }, vec![ours])
+            .await?;
         // No other process writes our name. If it is there with the fencing number that we wrote, we took the lease.
         let mut taken = self.all().await?;
         taken.retain(|lease| {
@@ -314,6 +339,12 @@ impl Leases {
     fn id(&self, partition: Partition) -> String {
         format!("{}/{:02}", self.subscription, partition.number())
     }
+}
+
+/// What a subscription has written for every event that it has handled. None if some of its leases are missing.
+pub fn shape_of(leases: &[Lease]) -> Option<i32> {
+    let complete = leases.len() == usize::from(PARTITIONS);
+    leases.iter().map(|lease| lease.shape).min().filter(|_| complete)
 }
 
 /// A lease to acquire, as it was read.

@@ -313,7 +313,7 @@ async fn a_handler_of_some_types_gets_no_others_and_keeps_up() {
 async fn leases_that_are_made_again_have_new_fences() {
     let world = World::new().await;
     let fences = async || {
-        world.leases().ensure(Position::ORIGIN).await.unwrap();
+        world.leases().ensure(Position::ORIGIN, 0).await.unwrap();
         let all = world.leases().all().await.unwrap();
         all.into_iter().map(|lease| lease.fence).max().unwrap()
     };

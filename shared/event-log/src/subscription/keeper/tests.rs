@@ -1,12 +1,12 @@
 use std::time::Duration;
 
-use super::super::leases::Needs;
+use super::super::leases::{Needs, SHAPE};
 use super::super::settings::SubscriptionSettings;
 use super::*;
-use model::events::SCHEMA;
+use model::events::{Event, SCHEMA};
 
 fn holdings() -> Holdings {
-    Holdings::new(Owner::random(None), SubscriptionSettings::default().lease_duration)
+    Holdings::new(Owner::random(None), SubscriptionSettings::default().lease_duration, 1)
 }
 
 fn leases(owner_of: impl Fn(u8) -> Option<String>) -> Vec<Lease> {
@@ -22,6 +22,7 @@ fn leases(owner_of: impl Fn(u8) -> Option<String>) -> Vec<Lease> {
             beat: 1,
             position: Position::ORIGIN,
             needs: None,
+            shape: 0,
         })
         .collect()
 }
@@ -143,6 +144,30 @@ fn a_lease_that_was_given_back_is_taken_by_a_process_that_knows_its_next_event()
     assert!(count(&holdings.acquisitions(&all, now)).1 > 0);
     holdings.outdated = true;
     assert_eq!(count(&holdings.acquisitions(&all, now)), (1, 0));
+}
+
+#[test]
+fn a_lease_is_left_to_processes_that_write_as_much_as_its_former_owners() {
+    let mut holdings = holdings();
+    let now = Instant::now();
+    let mut all = leases(|_| None);
+    all[0].shape = holdings.shape;
+    all[1].shape = holdings.shape + 1;
+    for lease in &mut all[..2] {
+        lease.needs = Some(Needs {
+            event_type: SHAPE.to_owned(),
+            schema: lease.shape,
+            fence: lease.fence,
+        });
+    }
+    holdings.observe(&all, now);
+    let taken = holdings.acquisitions(&all, now);
+    assert!(taken.iter().all(|it| it.lease().id != all[1].id));
+    assert_eq!(count(&taken), (63, 0));
+    // It is no reason to take more than a fair share.
+    assert!(all[0].needed().is_none());
+    // A program that does not know shapes finds that it does not know the next event.
+    assert!(!Event::knows(SHAPE, 0));
 }
 
 /// The answer to the command that took it was lost.

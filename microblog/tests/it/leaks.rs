@@ -1,0 +1,410 @@
+//! The matrix of denials and paths: nothing is seen that may not be, and everything else still is.
+//!
+//! Each case is one denial, with an author, a viewer and a friend of both. Each column is one path by which the viewer could see something
+//! of the author. Before the denial the viewer sees every column. Afterwards the columns of the case are empty, and the others are not: at
+//! once with the token of the command, and without a token when the views have passed it. A path of the API that is in no column fails the
+//! test.
+
+use std::collections::BTreeSet;
+
+use model::api::Post;
+use model::ids::PostId;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::home::e2e;
+use crate::stack::{Person, Stack, eventually};
+
+/// A path, and by what one sees that it shows something of the author.
+struct Column {
+    name: &'static str,
+    path: &'static str,
+    trace: &'static str,
+    /// Whether the path is only for the viewer.
+    own: bool,
+}
+
+const fn column(name: &'static str, path: &'static str, trace: &'static str) -> Column {
+    Column {
+        name,
+        path,
+        trace,
+        own: false,
+    }
+}
+
+const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Column {
+    Column {
+        own: true,
+        ..column(name, path, trace)
+    }
+}
+
+/// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
+/// author likes, reposts and answers.
+const COLUMNS: [Column; 18] = [
+    own("home", "/v1/timelines/home?limit=100", "text of direct"),
+    own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
+    column("public", "/v1/timelines/public?limit=100", "text of direct"),
+    column("posts", "/v1/users/{author}/posts", "text of direct"),
+    column("posts of the reposter", "/v1/users/{friend}/posts", "text of reposted"),
+    column("post", "/v1/posts/{direct}", "text of direct"),
+    column("thread", "/v1/posts/{direct}/thread", "text of direct"),
+    column("history", "/v1/posts/{direct}/history", "text of direct"),
+    own("bookmarks", "/v1/bookmarks", "text of direct"),
+    column("an answer in a thread", "/v1/posts/{shared}/thread", "text of answer"),
+    column("likers of a post", "/v1/posts/{direct}/likes", "{friend}"),
+    column("likes", "/v1/posts/{shared}/likes", "{author}"),
+    column("reposts", "/v1/posts/{shared}/reposts", "{author}"),
+    column("followers", "/v1/users/{friend}/followers", "{author}"),
+    column("following", "/v1/users/{friend}/following", "{author}"),
+    column("followers of the author", "/v1/users/{author}/followers", "{friend}"),
+    column("whom the author follows", "/v1/users/{author}/following", "{friend}"),
+    column("profile", "/v1/users/{author}", "text of bio"),
+];
+
+/// Paths that show nothing but what the viewer did, or asks for by an id.
+const OWN_DOING: [&str; 5] = [
+    "/v1/blocks",
+    "/v1/mutes",
+    "/v1/follow-requests",
+    "/v1/follow-requests/sent",
+    "/v1/relationships",
+];
+
+#[derive(Clone, Copy)]
+enum Who {
+    Author,
+    Viewer,
+}
+
+type Act = (Who, Method, &'static str, &'static str);
+
+struct Case {
+    name: &'static str,
+    /// Of `{direct}` and the answer.
+    visibility: &'static str,
+    denial: &'static [Act],
+    hides: &'static [&'static [&'static str]],
+    /// A visitor without an account sees as little.
+    visitors_too: bool,
+    /// A process does a part of it, soon.
+    soon: bool,
+}
+
+/// By the posts that are `{direct}`.
+const DIRECT: &[&str] = &[
+    "home",
+    "posts",
+    "post",
+    "thread",
+    "history",
+    "bookmarks",
+    "likers of a post",
+];
+const ANSWER: &[&str] = &["an answer in a thread"];
+const PUBLIC: &[&str] = &["public"];
+const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter"];
+const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following"];
+const OF_AUTHOR: &[&str] = &["followers of the author", "whom the author follows"];
+const PROFILE: &[&str] = &["profile"];
+
+const BLOCK: &str = "/v1/users/{author}/block";
+const FOLLOW: &str = "/v1/users/{author}/follow";
+const MUTE: &str = "/v1/users/{author}/mute";
+const ME: &str = "/v1/users/me";
+const PROTECT: Act = (Who::Author, Method::PATCH, ME, r#"{ "protected": true }"#);
+const UNFOLLOW: Act = (Who::Viewer, Method::DELETE, FOLLOW, "");
+const REMOVE: Act = (Who::Author, Method::DELETE, "/v1/followers/{viewer}", "");
+
+const CASES: [Case; 14] = [
+    Case {
+        name: "the viewer blocks",
+        visibility: "public",
+        denial: &[(Who::Viewer, Method::PUT, BLOCK, "")],
+        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED, PEOPLE, OF_AUTHOR],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "the author blocks",
+        visibility: "public",
+        denial: &[(Who::Author, Method::PUT, "/v1/users/{viewer}/block", "")],
+        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a block that is over",
+        visibility: "public",
+        denial: &[
+            (Who::Viewer, Method::PUT, BLOCK, ""),
+            (Who::Viewer, Method::DELETE, BLOCK, ""),
+        ],
+        hides: &[&["home"]],
+        visitors_too: false,
+        soon: true,
+    },
+    Case {
+        name: "the viewer mutes",
+        visibility: "public",
+        denial: &[(Who::Viewer, Method::PUT, MUTE, "{}")],
+        hides: &[PUBLIC, &["home", "home by a repost"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a mute that is over",
+        visibility: "public",
+        denial: &[
+            (Who::Viewer, Method::PUT, MUTE, "{}"),
+            (Who::Viewer, Method::DELETE, MUTE, ""),
+        ],
+        hides: &[],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "unfollow",
+        visibility: "public",
+        denial: &[UNFOLLOW],
+        hides: &[&["home"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "removed from the followers",
+        visibility: "public",
+        denial: &[REMOVE],
+        hides: &[&["home"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "unfollow of posts for followers",
+        visibility: "followers",
+        denial: &[UNFOLLOW],
+        hides: &[DIRECT, ANSWER],
+        visitors_too: true,
+        soon: false,
+    },
+    Case {
+        name: "removed from the followers, of posts for followers",
+        visibility: "followers",
+        denial: &[REMOVE],
+        hides: &[DIRECT, ANSWER],
+        visitors_too: true,
+        soon: false,
+    },
+    Case {
+        name: "protected, and followed",
+        visibility: "public",
+        denial: &[PROTECT],
+        hides: &[PUBLIC],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "protected, and not followed any more",
+        visibility: "public",
+        denial: &[PROTECT, UNFOLLOW],
+        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED],
+        visitors_too: true,
+        soon: false,
+    },
+    Case {
+        name: "protected, and a request that waits",
+        visibility: "public",
+        denial: &[PROTECT, UNFOLLOW, (Who::Viewer, Method::PUT, FOLLOW, "")],
+        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED],
+        visitors_too: true,
+        soon: false,
+    },
+    Case {
+        name: "a deleted post",
+        visibility: "public",
+        denial: &[(Who::Author, Method::DELETE, "/v1/posts/{direct}", "")],
+        hides: &[DIRECT, PUBLIC],
+        visitors_too: true,
+        soon: false,
+    },
+    Case {
+        name: "a deleted author",
+        visibility: "public",
+        denial: &[(
+            Who::Author,
+            Method::DELETE,
+            ME,
+            r#"{ "current_password": "{password}" }"#,
+        )],
+        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        visitors_too: true,
+        soon: false,
+    },
+];
+
+/// The people and the posts of one case.
+struct Scene<'s> {
+    stack: &'s Stack,
+    author: Person,
+    viewer: Person,
+    friend: Person,
+    direct: PostId,
+    shared: PostId,
+    number: usize,
+}
+
+impl<'s> Scene<'s> {
+    async fn set(stack: &'s Stack, number: usize, visibility: &str) -> Self {
+        let handles = ["author", "viewer", "friend"].map(|role| format!("{role}{number}"));
+        let [author, viewer, friend] = stack.people(handles.each_ref().map(String::as_str)).await;
+        for (follower, followee) in [
+            (&viewer, &author),
+            (&viewer, &friend),
+            (&friend, &author),
+            (&author, &friend),
+        ] {
+            stack.follow(follower, followee).await;
+        }
+        let text = |what: &str| format!("text of {what} {number}.");
+        let bio = json!({ "bio": text("bio") });
+        let _: Value = stack.command(Method::PATCH, ME, Some(&author), Some(bio)).await;
+        let shared = stack.post(&friend, "shared").await.id;
+        let write = async |what: &str, visibility: &str, in_reply_to: Option<PostId>| -> PostId {
+            let body = json!({ "text": text(what), "visibility": visibility, "in_reply_to": in_reply_to });
+            let post: Post = stack
+                .command(Method::POST, "/v1/posts", Some(&author), Some(body))
+                .await;
+            post.id
+        };
+        let direct = write("direct", visibility, None).await;
+        write("answer", visibility, Some(shared)).await;
+        let reposted = write("reposted", "public", None).await;
+        stack.repost(&friend, reposted).await;
+        stack.like(&friend, direct).await;
+        stack.like(&author, shared).await;
+        stack.repost(&author, shared).await;
+        let bookmark = format!("/v1/posts/{direct}/bookmark");
+        let _: Value = stack.command(Method::PUT, &bookmark, Some(&viewer), None).await;
+        Self {
+            stack,
+            author,
+            viewer,
+            friend,
+            direct,
+            shared,
+            number,
+        }
+    }
+
+    fn fill(&self, template: &str) -> String {
+        [
+            ("{author}", self.author.id.to_string()),
+            ("{viewer}", self.viewer.id.to_string()),
+            ("{friend}", self.friend.id.to_string()),
+            ("{direct}", self.direct.to_string()),
+            ("{shared}", self.shared.to_string()),
+            ("{password}", Stack::password_of(&self.author)),
+        ]
+        .iter()
+        .fold(template.to_owned(), |filled, (name, value)| filled.replace(name, value))
+    }
+
+    async fn act(&self, (who, method, path, body): &Act) {
+        let actor = match who {
+            Who::Author => &self.author,
+            Who::Viewer => &self.viewer,
+        };
+        let body = (!body.is_empty()).then(|| serde_json::from_str(&self.fill(body)).expect("JSON"));
+        let answer = self
+            .stack
+            .send_command(method.clone(), &self.fill(path), Some(actor), body)
+            .await;
+        let status = answer.status();
+        assert!(status.is_success(), "{method} {path} was answered {status}");
+    }
+
+    /// The columns that show something of the author, to the viewer or to a visitor.
+    async fn seen(&self, viewer: Option<&Person>, with_token: bool) -> BTreeSet<&'static str> {
+        let columns = COLUMNS.iter().filter(|column| viewer.is_some() || !column.own);
+        let reads = columns.map(async |column| {
+            let path = self.fill(column.path);
+            let (status, body) = match with_token {
+                true => self.stack.try_read(&path, viewer).await,
+                false => self.stack.read_without_token(&path, viewer).await,
+            };
+            assert!(
+                matches!(status, StatusCode::OK | StatusCode::NOT_FOUND),
+                "{path} was answered {status}: {body}"
+            );
+            let trace = match column.trace.starts_with('{') {
+                true => format!("\"id\":\"{}\"", self.fill(column.trace)),
+                false => format!("{} {}.", column.trace, self.number),
+            };
+            body.contains(&trace).then_some(column.name)
+        });
+        let seen = futures_util::future::join_all(reads).await;
+        seen.into_iter().flatten().collect()
+    }
+}
+
+fn names(columns: impl Iterator<Item = &'static Column>) -> BTreeSet<&'static str> {
+    columns.map(|column| column.name).collect()
+}
+
+e2e! {
+    async fn nothing_is_seen_that_may_not_be_by_any_path() {
+        let described: Value = serde_json::to_value(query_svc::openapi()).expect("JSON");
+        let described = described["paths"].as_object().expect("paths").keys();
+        let columns: BTreeSet<String> = COLUMNS.iter().map(|column| without_names(column.path)).collect();
+        let missing: Vec<_> = described
+            .filter(|path| !OWN_DOING.contains(&path.as_str()) && !columns.contains(&without_names(path)))
+            .collect();
+        assert!(missing.is_empty(), "no column has these paths: {missing:?}");
+
+        let stack = Stack::start().await;
+        let mut cells = 0;
+        for (number, case) in CASES.iter().enumerate() {
+            let scene = Scene::set(&stack, number, case.visibility).await;
+            let mut before = names(COLUMNS.iter());
+            if case.visibility != "public" {
+                before.remove("public");
+            }
+            let seen = scene.seen(Some(&scene.viewer), true).await;
+            assert_eq!(seen, before, "{}: before the denial", case.name);
+            for act in case.denial {
+                scene.act(act).await;
+            }
+            let hidden: BTreeSet<&str> = case.hides.iter().copied().flatten().copied().collect();
+            let unknown: Vec<_> = hidden.difference(&before).collect();
+            assert!(unknown.is_empty(), "{}: no columns: {unknown:?}", case.name);
+            let expected: BTreeSet<&str> = before.difference(&hidden).copied().collect();
+            if case.soon {
+                eventually(case.name, || async {
+                    (scene.seen(Some(&scene.viewer), true).await == expected).then_some(())
+                })
+                .await;
+            }
+            assert_eq!(scene.seen(Some(&scene.viewer), true).await, expected, "{}: with the token", case.name);
+            let seen = scene.seen(Some(&scene.viewer), false).await;
+            assert_eq!(seen, expected, "{}: without a token", case.name);
+            cells += 3 * COLUMNS.len();
+            if case.visitors_too {
+                let expected = &expected - &names(COLUMNS.iter().filter(|column| column.own));
+                assert_eq!(scene.seen(None, true).await, expected, "{}: a visitor", case.name);
+                cells += COLUMNS.len();
+            }
+        }
+        println!("{} cases, {} columns, {cells} cells", CASES.len(), COLUMNS.len());
+        stack.assert_verified().await;
+    }
+}
+
+/// The path without its query, and with all names in it the same.
+fn without_names(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let parts = path
+        .split('/')
+        .map(|part| if part.starts_with('{') { "{}" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}

@@ -1,0 +1,104 @@
+//! Posts that are read ahead of the change stream, while memory holds what was allowed before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::position::Position;
+use event_log::subscription::Delivery;
+use model::ids::{Partition, PostId, UserId};
+use model::values::Visibility;
+use service::telemetry::MetricsRegistry;
+use tokio_util::task::TaskTracker;
+
+use crate::documents::Documents;
+use crate::fixture::{Projected, Store, clock, database};
+use crate::metrics::Metrics;
+use crate::positions::Positions;
+use crate::read_model::{Gate, ReadModel};
+use crate::shown::{AuthorFilter, Candidate};
+
+/// Up to here the stream has shown everything.
+const SHOWN: u64 = 100;
+
+/// A store, its views, and a read model whose stream has come to a halt.
+struct Halted {
+    store: Store,
+    projected: Projected,
+    read_model: ReadModel,
+    handled: usize,
+}
+
+impl Halted {
+    async fn project(&mut self, at: u64) {
+        let new: Vec<Delivery> = self.store.log[self.handled..]
+            .iter()
+            .map(|delivery| Delivery {
+                position: Some(Position::from_u64(at)),
+                ..delivery.clone()
+            })
+            .collect();
+        self.handled = self.store.log.len();
+        self.projected.deliver(&new).await;
+    }
+
+    async fn shows(&self, post: PostId, viewer: UserId) -> bool {
+        let row = self.read_model.posts(vec![post]).await.unwrap()[&post].clone().unwrap();
+        let candidates = [Candidate::from(row.as_ref())];
+        let shown = self.read_model.show(&candidates, Some(viewer), AuthorFilter::Anybody);
+        shown.await.unwrap()[0].is_some()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let projected = Projected::new(&views, 1, clock.clone()).await;
+    let positions = Arc::new(Positions::new());
+    Partition::all().for_each(|partition| positions.advance(partition, Position::from_u64(SHOWN)));
+    let read_model = ReadModel {
+        views: projected.views.clone(),
+        documents: Some(Arc::new(Documents::new(1_000_000))),
+        positions,
+        uses: TaskTracker::new(),
+        gate: Arc::new(Gate::new(8, Duration::from_secs(20))),
+        metrics: Arc::new(Metrics::register(&MetricsRegistry::default())),
+        clock: clock.clone(),
+    };
+    let mut halted = Halted {
+        store: Store::new(clock),
+        projected,
+        read_model,
+        handled: 0,
+    };
+    let [ada, bob, eve] = ["ada", "bob", "eve"].map(|handle| halted.store.register(handle));
+    halted.store.follow(bob, ada);
+    halted.store.follow(eve, ada);
+    let before = halted.store.write(ada, "before", None, Visibility::Followers);
+    halted.project(SHOWN).await;
+    for viewer in [bob, eve] {
+        assert!(halted.shows(before, viewer).await);
+    }
+
+    halted.store.block(ada, bob, true);
+    let blocked = halted.store.post(ada, "after the block");
+    halted.store.unfollow(eve, ada);
+    let closed = halted
+        .store
+        .write(ada, "after the end of the follow", None, Visibility::Followers);
+    halted.store.protect(ada, true);
+    let protected = halted.store.post(ada, "after the protection");
+    let repost = halted.store.repost(eve, blocked);
+    halted.project(SHOWN + 1).await;
+    for (post, viewer, shown) in [
+        (blocked, bob, false),
+        (repost, bob, false),
+        (closed, eve, false),
+        (protected, eve, false),
+        (protected, ada, true),
+        // Memory may still show what it showed.
+        (before, bob, true),
+    ] {
+        assert_eq!(halted.shows(post, viewer).await, shown, "{post} to {viewer}");
+    }
+}
