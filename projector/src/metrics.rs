@@ -87,7 +87,7 @@ impl SweepMetrics {
             ),
             retracted: registry.register(
                 "sweep_retracted",
-                "Follows, likes, reposts and posts of deleted users that were retracted",
+                "Follows, requests, blocks, mutes, likes, reposts, bookmarks and posts of deleted users that were retracted",
                 Counter::default(),
             ),
         }

@@ -225,6 +225,9 @@ impl Relate {
 }
 
 /// Everything between an actor and another user. The streams of follows are read first, then those of blocks: see [`Block::ends`].
+///
+/// What a block has named is over, also if the block was taken back before the process has ended it. Otherwise somebody who follows again
+/// at once would be told that this is so already, and the process would end it.
 #[derive(Debug)]
 struct Between {
     follows: Option<Versioned<Follow>>,
@@ -236,13 +239,23 @@ struct Between {
 
 impl Between {
     async fn load(read: &mut Reader<'_>, actor: UserId, other: UserId) -> Result<Self, CommandError> {
-        Ok(Self {
+        let mut between = Self {
             follows: read.follow(actor, other).await?,
             followed: read.follow(other, actor).await?,
             blocks: read.block(actor, other).await?,
             blocked: read.block(other, actor).await?,
             mutes: read.mute(actor, other).await?,
-        })
+        };
+        for block in [&between.blocks, &between.blocked].into_iter().flatten() {
+            let Block { blocker, ends, .. } = block.state;
+            let (by_blocker, by_blocked) = match blocker == actor {
+                true => (&mut between.follows, &mut between.followed),
+                false => (&mut between.followed, &mut between.follows),
+            };
+            end_named(by_blocker.as_mut(), ends.by_blocker);
+            end_named(by_blocked.as_mut(), ends.by_blocked);
+        }
+        Ok(between)
     }
 
     fn states(&self) -> impl Iterator<Item = State<'_>> {
@@ -259,5 +272,11 @@ impl Between {
             .into_iter()
             .flatten()
             .any(|block| block.state.active)
+    }
+}
+
+fn end_named(follow: Option<&mut Versioned<Follow>>, named: i64) {
+    if let Some(follow) = follow.filter(|follow| follow.version <= named) {
+        (follow.state.active, follow.state.requested) = (false, false);
     }
 }

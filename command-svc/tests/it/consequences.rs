@@ -104,6 +104,24 @@ async fn a_block_that_was_taken_back_ends_what_it_named_and_nothing_later() {
     assert_eq!(world.consequences.end_follows(&block, &cause).await.unwrap(), 1);
 }
 
+/// Somebody who blocks by mistake, takes it back and follows again, all before the process has seen the block.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_again_after_a_block_goes_on_to_follow() {
+    let world = World::start().await;
+    let (ada, bob) = (world.service.user("ada").await, world.service.user("bob").await);
+    world.service.follow(&ada, &bob).await;
+    world.service.follow(&bob, &ada).await;
+    let (block, cause) = world.block(&ada, &bob).await;
+    world.unblock(&ada, &bob).await;
+    let path = format!("/v1/users/{}/follow", bob.id);
+    let again = world.service.put(&path, &ada.token).await.expect(StatusCode::OK);
+    assert_eq!(again.body["following"], true);
+    assert_eq!(again.body["followed_by"], false);
+    assert_eq!(world.consequences.end_follows(&block, &cause).await.unwrap(), 1);
+    assert_eq!(world.follows(&ada, &bob).await, ["follow.followed", "follow.followed"]);
+    assert_eq!(world.follows(&bob, &ada).await, ["follow.followed", "follow.removed"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_accepted_as_long_as_the_account_is_not_protected() {
     let world = World::start().await;

@@ -273,8 +273,9 @@ async fn a_block_names_the_follows_of_its_time() {
     let (ada, bob) = (service.guarded("ada").await, service.user("bob").await);
     service.follow(&bob, &ada).await;
     service.block(&bob, &ada).await;
+    // The block has ended the request.
     let refused = service.answer_request(&bob, &ada, "accept").await;
-    assert_eq!(refused.expect(StatusCode::FORBIDDEN).problem(), "blocked");
+    refused.expect(StatusCode::NOT_FOUND);
     let block = service.stored().await.state("block.blocked").await;
     assert_eq!(
         block.get_document("ends").unwrap(),
@@ -290,6 +291,8 @@ async fn a_mute_lasts_as_long_as_it_says() {
     let muted = service.put(&path, &ada.token).await.expect(StatusCode::OK);
     assert_eq!(true_fields(&muted), ["muting"]);
     assert_eq!(muted.body["muted_until"], Value::Null);
+    let muted = service.mute(&ada, &bob, Value::Null).await.expect(StatusCode::OK);
+    assert_eq!(true_fields(&muted), ["muting"]);
     let until = (Utc::now() + TimeDelta::hours(1)).format("%Y-%m-%dT%H:%M:%S.000Z");
     let body = json!({ "until": until.to_string(), "notifications": true });
     for _ in 0..2 {
@@ -320,6 +323,12 @@ async fn a_mute_needs_an_end_that_can_come() {
         let answer = service.mute(&ada, &bob, json!({ "until": until })).await;
         answer.expect_field(422, "until");
     }
+    for bad in [json!([]), json!("1h")] {
+        service.mute(&ada, &bob, bad).await.expect_field(422, "body");
+    }
+    let text = service.request(Method::PUT, &format!("/v1/users/{}/mute", bob.id));
+    let text = send(text.bearer_auth(&ada.token).body("until tomorrow")).await;
+    text.expect(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     let unknown = service.mute(&ada, &bob, json!({ "for": "1h" })).await;
     unknown.expect_field(422, "for");
     assert_eq!(service.events_of("mute", &ada, &bob).await, [""; 0]);

@@ -1,4 +1,4 @@
-//! Models of the two protocols that correctness depends on. A checker visits every state that they can reach within given bounds, and
+//! Models of the three protocols that correctness depends on. A checker visits every state that they can reach within given bounds, and
 //! checks in each what `docs/CORRECTNESS.md` promises.
 //!
 //! A model repeats the code's protocol in small, step by step. Each action names the function that it stands for. If you change one, change
@@ -6,5 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a check that can't continue should panic")]
 
 mod check;
+mod follow;
 mod leases;
 mod timeline;

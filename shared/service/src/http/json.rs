@@ -37,7 +37,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// The same, for a request that needs no body. Without one, and without a `Content-Type`, it is the default.
+/// The same, for a request that needs no body: without one, and without a `Content-Type`, it is the default. So is `null`.
 #[derive(Debug, Clone)]
 pub struct OptionalJson<T>(pub T);
 
@@ -48,7 +48,14 @@ impl<T: Default + DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if request.headers().contains_key(CONTENT_TYPE) {
             let body = read_body(request, payload);
-            return async move { Ok(Self(parse(&body.await?)?)) }.boxed_local();
+            return async move {
+                let body = body.await?;
+                match body.trim_ascii() {
+                    b"null" => Ok(Self(T::default())),
+                    _ => Ok(Self(parse(&body)?)),
+                }
+            }
+            .boxed_local();
         }
         let arrival = arrival(request, payload);
         async move {
