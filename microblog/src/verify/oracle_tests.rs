@@ -393,8 +393,8 @@ fn each_visibility_is_expected_by_its_viewers_alone() {
         (Some(4), &[14, 11, 10]),
         (None, &[11, 10]),
     ] {
-        let shown = seen_by(&oracle, viewer, |viewer, followees| {
-            let posts = oracle.posts_of(ann, viewer, followees);
+        let shown = seen_by(&oracle, viewer, |sight| {
+            let posts = oracle.posts_of(ann, sight);
             posts.map(|(_, entry)| entry.id).collect()
         });
         assert_eq!(shown, expected, "{viewer:?}");
@@ -402,7 +402,7 @@ fn each_visibility_is_expected_by_its_viewers_alone() {
     assert_eq!(home(&oracle, 1), [15, 14, 13, 12, 11, 10]);
     assert_eq!(home(&oracle, 2), [21, 15, 12, 11, 10]);
     assert_eq!(home(&oracle, 3), []);
-    let public = oracle.public_timeline();
+    let public = oracle.public_timeline(&Sight::default());
     assert_eq!(
         public.iter().map(|(_, entry)| entry.id).collect::<Vec<_>>(),
         [post_id(10)]
