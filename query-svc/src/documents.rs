@@ -9,8 +9,10 @@ use model::ids::{PostId, UserId};
 use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
+use crate::handled::Appearance;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
+use crate::shown::Candidate;
 use views::{Post, PostCounts, Profile, ProfileCounts, RelationId};
 
 /// A live post, or none.
@@ -79,6 +81,20 @@ impl ReadModel {
         let heads = self.ask(self.views.posts.live_heads_by_ids(&missing)).await?;
         known.extend(heads.into_iter().filter_map(|head| Some((head.id, head.position?))));
         Ok(known)
+    }
+
+    /// The events by which posts and reposts appeared in lists, for candidates whose rows were not read. The posts are in memory if a page has
+    /// just shown them.
+    pub(crate) async fn appearances_of(&self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        let ids = candidates.iter().map(|it| it.id).collect();
+        let positions = self.positions_of(ids).await?;
+        Ok(candidates
+            .iter()
+            .map(|candidate| {
+                let position = positions.get(&candidate.id).copied();
+                Candidate { position, ..*candidate }.appearance()
+            })
+            .collect())
     }
 
     /// Those of these users who are live. An id may occur twice.
@@ -189,6 +205,7 @@ impl Counted for Profile {
 impl Weight for Post {
     fn weight(&self) -> usize {
         let entities = &self.entities;
+        let tags = self.tags.iter().map(|tag| tag.as_str().len() + 24).sum::<usize>();
         let names = entities
             .hashtags
             .iter()
@@ -200,7 +217,7 @@ impl Weight for Post {
                 .map(|mention| mention.handle.len() + 40)
                 .sum::<usize>()
             + entities.links.iter().map(|link| link.url.len() + 40).sum::<usize>();
-        size_of::<Self>() + self.text.len() + names
+        size_of::<Self>() + self.text.len() + names + tags
     }
 
     const TYPICAL: usize = size_of::<Self>() + 160;

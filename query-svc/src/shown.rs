@@ -10,6 +10,7 @@ use event_log::position::Position;
 use model::api;
 use model::entities::Entities;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use serde::{Serialize, Serializer};
 
@@ -17,8 +18,9 @@ use crate::cursor::Cursor;
 use crate::documents::{Found, MaybePost, MaybeProfile};
 use crate::handled::Appearance;
 use crate::read_model::{ReadError, ReadModel};
+use crate::timelines::TagFilter;
 use views::posts::PostHead;
-use views::{Entry, Post, PostReference, Profile, RelationId};
+use views::{Entry, Post, PostReference, Profile, RelationId, TaggedPost};
 
 /// A post or repost that may be shown. It names everything that must be loaded to decide whether it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,17 @@ impl From<PostHead> for Candidate {
     }
 }
 
+impl From<TaggedPost> for Candidate {
+    fn from(tagged: TaggedPost) -> Self {
+        Self {
+            id: tagged.post,
+            author: tagged.author,
+            original: None,
+            position: None,
+        }
+    }
+}
+
 impl From<&Post> for Candidate {
     fn from(post: &Post) -> Self {
         Self {
@@ -84,12 +97,30 @@ impl From<&Post> for Candidate {
     }
 }
 
-/// Whose posts a list may contain. Whether the viewer may see a post is another question.
+/// Which posts a list may contain. Whether the viewer may see a post is another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AuthorFilter {
-    /// The posts of the viewer, and of accounts that the viewer follows now.
-    Followed,
+pub(crate) enum AuthorFilter<'a> {
+    /// The posts of the viewer, and of accounts that the viewer follows now, and public posts with one of these tags. The viewer follows the
+    /// tags now.
+    Followed(&'a [TagKey]),
+    /// Public posts with these tags.
+    Tagged(&'a TagFilter),
     Anybody,
+}
+
+impl AuthorFilter<'_> {
+    /// Whether the list may contain a post. Tags find neither reposts nor posts that are not public, whatever the post's row says.
+    fn lists(self, post: &Post, follows: impl Fn() -> bool) -> bool {
+        let tags = || match (post.visibility, post.repost_of) {
+            (Visibility::Public, None) => &post.tags[..],
+            _ => &[],
+        };
+        match self {
+            AuthorFilter::Followed(followed) => follows() || followed.iter().any(|tag| tags().contains(tag)),
+            AuthorFilter::Tagged(filter) => filter.admits(tags()),
+            AuthorFilter::Anybody => true,
+        }
+    }
 }
 
 /// A post, as a viewer sees it.
@@ -111,7 +142,7 @@ impl ReadModel {
         &self,
         candidates: &[Candidate],
         viewer: Option<UserId>,
-        authors: AuthorFilter,
+        authors: AuthorFilter<'_>,
     ) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let originals = || candidates.iter().filter_map(|candidate| candidate.original);
         let posts = candidates
@@ -148,15 +179,15 @@ impl ReadModel {
 }
 
 /// What was loaded for some candidates.
-struct Loaded {
+struct Loaded<'a> {
     posts: Found<PostId, MaybePost>,
     profiles: Found<UserId, MaybeProfile>,
     relations: Found<RelationId, bool>,
     viewer: Option<UserId>,
-    authors: AuthorFilter,
+    authors: AuthorFilter<'a>,
 }
 
-impl Loaded {
+impl Loaded<'_> {
     fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
         let (post, author) = self.live(candidate.id, candidate.author)?;
         let follows = || {
@@ -164,7 +195,7 @@ impl Loaded {
                 viewer == candidate.author || self.holds(RelationId::follow(viewer, candidate.author))
             })
         };
-        if (self.authors == AuthorFilter::Followed || post.visibility == Visibility::Followers) && !follows() {
+        if !self.authors.lists(&post, follows) || (post.visibility == Visibility::Followers && !follows()) {
             return None;
         }
         let original = match candidate.original {
@@ -319,6 +350,7 @@ fn count(stored: i64) -> u64 {
 mod tests {
     use chrono::TimeDelta;
     use model::ids::uuid_v7;
+    use model::tags::Tag;
     use model::values::PostText;
     use rstest::rstest;
 
@@ -352,6 +384,7 @@ mod tests {
             id: PostId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH)),
             version: 2,
             author,
+            tags: Entities::of(&text).tags().into_iter().collect(),
             entities: Entities::of(&text),
             text: text.into_string(),
             in_reply_to: None,
@@ -368,7 +401,7 @@ mod tests {
         }
     }
 
-    fn loaded(viewer: Option<UserId>, authors: AuthorFilter) -> Loaded {
+    fn loaded(viewer: Option<UserId>, authors: AuthorFilter<'_>) -> Loaded<'_> {
         Loaded {
             posts: Found::default(),
             profiles: Found::default(),
@@ -378,7 +411,7 @@ mod tests {
         }
     }
 
-    impl Loaded {
+    impl Loaded<'_> {
         fn with(mut self, post: &Post) -> Self {
             self.posts.insert(post.id, Some(Arc::new(post.clone())));
             self.profiles.insert(post.author, Some(profile(post.author)));
@@ -394,6 +427,7 @@ mod tests {
         Post {
             repost_of,
             text: String::new(),
+            tags: Vec::new(),
             ..post(author, Visibility::Public)
         }
     }
@@ -465,11 +499,11 @@ mod tests {
     )]
     #[case::a_follower_sees_posts_for_followers(AuthorFilter::Anybody, Visibility::Followers, Some(false), true, true)]
     #[case::the_author_sees_them(AuthorFilter::Anybody, Visibility::Followers, Some(true), false, true)]
-    #[case::home_has_nothing_by_strangers(AuthorFilter::Followed, Visibility::Public, Some(false), false, false)]
-    #[case::home_has_what_one_follows(AuthorFilter::Followed, Visibility::Followers, Some(false), true, true)]
-    #[case::home_has_ones_own_posts(AuthorFilter::Followed, Visibility::Public, Some(true), false, true)]
+    #[case::home_has_nothing_by_strangers(AuthorFilter::Followed(&[]), Visibility::Public, Some(false), false, false)]
+    #[case::home_has_what_one_follows(AuthorFilter::Followed(&[]), Visibility::Followers, Some(false), true, true)]
+    #[case::home_has_ones_own_posts(AuthorFilter::Followed(&[]), Visibility::Public, Some(true), false, true)]
     fn who_sees_what(
-        #[case] authors: AuthorFilter,
+        #[case] authors: AuthorFilter<'_>,
         #[case] visibility: Visibility,
         // None: no token. Some(true): the author's.
         #[case] viewer: Option<bool>,
@@ -484,6 +518,43 @@ mod tests {
             loaded.relations.insert(RelationId::follow(viewer, author), follows);
         }
         assert_eq!(loaded.shown(&Candidate::from(&post)).is_some(), shown);
+    }
+
+    #[test]
+    fn a_tag_shows_public_posts_that_have_it_and_nothing_else() {
+        let (author, reposter) = (user(), user());
+        let (world, other) = ([TagKey::of("World")], [TagKey::of("other")]);
+        let filter = |tag: &str| TagFilter::new(&Tag::parse(tag).unwrap(), &[], &[], &[]);
+        let (tagged, others) = (filter("WORLD"), filter("other"));
+        let public = post(author, Visibility::Public);
+        // Such a row never has tags.
+        let closed = post(author, Visibility::Followers);
+        let repost = Post {
+            tags: world.to_vec(),
+            ..repost(reposter, &public)
+        };
+        let shows = |authors: AuthorFilter<'_>, follows: bool, shown: &Post| {
+            let viewer = user();
+            let mut loaded = loaded(Some(viewer), authors).with(&public).with(shown);
+            loaded.relations.insert(RelationId::follow(viewer, author), follows);
+            loaded.shown(&Candidate::from(shown)).is_some()
+        };
+        assert!(shows(AuthorFilter::Followed(&world), false, &public));
+        assert!(!shows(AuthorFilter::Followed(&other), false, &public));
+        assert!(
+            shows(AuthorFilter::Followed(&other), true, &public),
+            "the author is followed"
+        );
+        assert!(!shows(AuthorFilter::Followed(&world), false, &closed));
+        assert!(shows(AuthorFilter::Followed(&world), true, &closed));
+        assert!(!shows(AuthorFilter::Followed(&world), false, &repost));
+        assert!(shows(AuthorFilter::Tagged(&tagged), false, &public));
+        assert!(!shows(AuthorFilter::Tagged(&others), false, &public));
+        assert!(
+            !shows(AuthorFilter::Tagged(&tagged), true, &closed),
+            "for followers too"
+        );
+        assert!(!shows(AuthorFilter::Tagged(&tagged), true, &repost));
     }
 
     #[test]

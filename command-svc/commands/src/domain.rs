@@ -9,6 +9,7 @@ pub mod follow;
 pub mod like;
 pub mod post;
 pub mod repost;
+pub mod tag;
 pub mod user;
 pub mod visibility;
 

@@ -138,6 +138,7 @@ impl Checker<'_> {
                 .await?;
         }
         self.bookmarks(index, &own, &mut findings).await?;
+        self.followed_tags(index, &own, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
             .await?;
         Ok(findings)
@@ -357,6 +358,8 @@ impl Checker<'_> {
         if let Some(viewer) = viewer {
             let viewer = self.oracle.user(viewer).0;
             streams.extend([StreamId::user(viewer), StreamId::follow(viewer, author)]);
+            let tags = self.oracle.post(entry.id).map_or(&[][..], |post| &post.tags);
+            streams.extend(tags.iter().map(|tag| StreamId::tag(viewer, tag)));
         }
         streams.into_iter().map(Dependency::Stream).collect()
     }

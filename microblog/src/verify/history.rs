@@ -158,6 +158,6 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
         }
-        State::Bookmark(_) => {}
+        State::Bookmark(_) | State::TagFollow(_) => {}
     }
 }

@@ -3,14 +3,18 @@
 //!
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
+mod tags;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chrono::{DateTime, Utc};
 use model::events::{Bookmark, Event, Like, State};
 use model::ids::{EventId, PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 
+use self::tags::{TagFacts, TagLists};
 use super::timeline::{Entry, HomeTimeline};
 
 /// The index of a user in the oracle. It is much smaller than an id, so that half a billion follows fit in memory.
@@ -33,6 +37,7 @@ pub(super) struct PostFacts {
     pub(super) author: UserIndex,
     pub(super) visibility: Visibility,
     pub(super) text_hash: u64,
+    pub(super) tags: Box<[TagKey]>,
     pub(super) in_reply_to: Option<PostId>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
@@ -72,6 +77,7 @@ pub(super) struct Facts {
     reposts: HashMap<(UserIndex, PostId), RepostFacts>,
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
     bookmarks: HashMap<(UserIndex, PostId), LikeFacts>,
+    tags: TagFacts,
 }
 
 impl Facts {
@@ -99,6 +105,7 @@ impl Facts {
                     author: self.user(post.author),
                     visibility: post.visibility,
                     text_hash: post.content.as_ref().map_or(0, |content| text_hash(&content.text)),
+                    tags: tags::tags_of(post),
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
@@ -135,6 +142,10 @@ impl Facts {
                 if known.version < version {
                     *known = facts;
                 }
+            }
+            State::TagFollow(follow) => {
+                let user = self.user(follow.user);
+                self.tags.apply(user, id, version, follow);
             }
             State::Repost(repost) => {
                 let facts = RepostFacts {
@@ -239,6 +250,7 @@ impl Facts {
             list.sort_unstable_by(|one, other| other.cmp(one));
         }
         Oracle {
+            tags: self.tags.into_lists(&self.posts, live),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -282,6 +294,7 @@ pub(super) struct Oracle {
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
+    tags: TagLists,
     /// What each user wrote and reposted, newest first, without anything deleted.
     entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -328,12 +341,14 @@ impl Oracle {
         self.reposts.get(&(user, post)).is_some_and(|repost| repost.active)
     }
 
-    /// Every undeleted post that this user may see, and every repost of one, by the user or by their followees.
+    /// Every undeleted post that this user may see, and every repost of one, by the user or by their followees, and every public post with a
+    /// tag that the user follows.
     pub(super) fn home_timeline(&self, user: UserIndex) -> HomeTimeline<'_> {
         let followees = self.following[user as usize].iter().map(|&(_, followee)| followee);
         // A follower of an author, and the author, may see all posts of the author. Followers-only posts are never reposted.
         let authors = std::iter::once(user).chain(followees.filter(|&followee| followee != user));
-        HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())))
+        let entries = authors.map(|author| (author, self.entries[author as usize].as_slice()));
+        HomeTimeline::merge(entries, self.found_by_tags(user))
     }
 
     /// The users whom a user follows. A viewer without an account follows nobody.

@@ -7,6 +7,7 @@ use event_log::event_store::EventStore;
 use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::ids::{EventId, PostId, UserId};
+use model::tags::TagKey;
 use mongodb::error::Error;
 use views::{Range, RelationKind, Views};
 
@@ -70,6 +71,8 @@ impl Pass<'_> {
         .await?;
         self.bookmarks(user, &mut found, |post| self.retractions.unbookmark(user, post, cause))
             .await?;
+        self.followed_tags(user, &mut found, |tag| self.retractions.unfollow_tag(user, tag, cause))
+            .await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
         if found.retracted > 0 {
@@ -132,6 +135,25 @@ impl Pass<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.order, PAGE);
             let commands = page.iter().map(|bookmark| retract(bookmark.post)).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    async fn followed_tags<F>(
+        &self,
+        user: UserId,
+        found: &mut Found,
+        retract: impl Fn(TagKey) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.followed_tags.of_user(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.order, PAGE);
+            let commands = page.iter().map(|follow| retract(follow.key.clone())).collect();
             self.all(commands, found).await?;
         }
     }

@@ -16,4 +16,5 @@ mod loads;
 mod operation;
 mod posts;
 mod service;
+mod tags;
 mod users;

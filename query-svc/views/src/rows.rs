@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use bson::{Bson, Document, doc};
 use model::events::{Follow, Like, Post, Repost, State, User};
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
 use super::post_history::history_id;
 use super::relations::{RelationId, RelationKind};
+use super::tagged;
 
 /// New content and changed counts of one row.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -116,6 +118,8 @@ const FOLLOWERS: &str = "counts.followers";
 pub(super) struct Writes {
     pub(super) inserts: Vec<Document>,
     pub(super) updates: Vec<Update>,
+    /// The ids of rows that are removed.
+    pub(super) removals: Vec<Bson>,
 }
 
 /// The writes to all collections.
@@ -125,6 +129,7 @@ pub(super) struct RowWrites {
     pub(super) posts: Writes,
     pub(super) relations: Writes,
     pub(super) history: Writes,
+    pub(super) tagged: Writes,
     pub(super) forgotten: BTreeSet<PostId>,
 }
 
@@ -135,6 +140,8 @@ pub(super) struct Changes {
     profiles: BTreeMap<UserId, Change>,
     posts: BTreeMap<PostId, Change>,
     relations: BTreeMap<RelationId, Change>,
+    /// The author and the tags of each post that takes new content.
+    tags: BTreeMap<PostId, (UserId, BTreeSet<TagKey>)>,
     pub(super) history: BTreeMap<(PostId, i64), HistoryRow>,
     /// Posts whose history is removed with them.
     pub(super) forgotten: BTreeSet<PostId>,
@@ -181,6 +188,7 @@ impl Changes {
             profiles,
             posts,
             relations,
+            tags,
             history,
             forgotten,
             ..
@@ -200,6 +208,10 @@ impl Changes {
         for (id, change) in relations {
             change.write(id, exists(known.relations.get(&id)), &mut writes.relations);
         }
+        for (post, (author, tags)) in tags {
+            let former = known.tags.get(&post).unwrap_or(const { &BTreeSet::new() });
+            tagged::change(post, author, [former, &tags], TagKey::prefix, &mut writes.tagged);
+        }
         for ((post, version), row) in history {
             let mut document = doc! { "_id": history_id(post, version) };
             document.extend(row.fields);
@@ -215,7 +227,7 @@ impl Changes {
             State::Follow(follow) => self.follow(follow, recorded),
             State::Like(like) => self.like(like, recorded),
             State::Repost(repost) => self.repost(repost, recorded),
-            State::Bookmark(_) => {}
+            State::Bookmark(_) | State::TagFollow(_) => {}
         }
         Ok(())
     }
@@ -257,6 +269,7 @@ impl Changes {
                 "at": bson::DateTime::from_chrono(post.edited_at.unwrap_or(post.created_at)),
             }
         });
+        let tags = tagged::tags_of(post);
         let row = content.zip(entities).map(|(content, entities)| {
             let mut row = doc! {
                 "author": post.author,
@@ -274,9 +287,16 @@ impl Changes {
             if post.visibility == Visibility::Public {
                 row.insert("public", true);
             }
+            if !tags.is_empty() {
+                let tags: Vec<&str> = tags.iter().map(TagKey::as_str).collect();
+                row.insert("tags", tags);
+            }
             row
         });
         let passed = self.post_row(post.id, post.author, recorded, row);
+        if passed.is_some() {
+            self.tags.insert(post.id, (post.author, tags));
+        }
         if let Some(by) = passed
             && by != 0
         {
@@ -342,7 +362,7 @@ impl Changes {
 
     /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 10] = [
+        const FIELDS: [&str; 11] = [
             "author",
             "text",
             "entities",
@@ -351,6 +371,7 @@ impl Changes {
             "edited_at",
             "in_reply_to",
             "public",
+            "tags",
             "repost_of",
             POSITION,
         ];

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entities::Entities;
 use crate::ids::{EventId, Partition, PostId, UserId};
+use crate::tags::TagKey;
 use crate::values::{Handle, Visibility};
 
 /// The highest schema of an event that this program can read. See [`Event::schema`].
@@ -90,6 +91,15 @@ pub struct Repost {
 pub struct Bookmark {
     pub user: UserId,
     pub post: PostId,
+    pub active: bool,
+}
+
+/// A user follows a tag. Nobody else can see that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagFollow {
+    pub user: UserId,
+    /// As the user has written it. Another spelling of the same tag is in the same stream.
+    pub tag: String,
     pub active: bool,
 }
 
@@ -174,6 +184,16 @@ impl Aggregate for Repost {
 impl Aggregate for Bookmark {
     fn stream(&self) -> StreamId {
         StreamId::bookmark(self.user, self.post)
+    }
+
+    fn audience(&self) -> UserId {
+        self.user
+    }
+}
+
+impl Aggregate for TagFollow {
+    fn stream(&self) -> StreamId {
+        StreamId::tag(self.user, &TagKey::of(&self.tag))
     }
 
     fn audience(&self) -> UserId {
@@ -266,6 +286,10 @@ events! {
         PostBookmarked => "bookmark.bookmarked",
         PostUnbookmarked => "bookmark.unbookmarked",
     }
+    TagFollow {
+        TagFollowed => "tag.followed" since 2,
+        TagUnfollowed => "tag.unfollowed" since 2,
+    }
 }
 
 impl Event {
@@ -330,6 +354,17 @@ impl StreamId {
 
     pub fn bookmark(user: UserId, post: PostId) -> Self {
         Self(format!("bookmark-{user}-{post}"))
+    }
+
+    /// A tag may have any characters, so its hash is in the name.
+    pub fn tag(user: UserId, tag: &TagKey) -> Self {
+        let hash: String = tag.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("tag-{user}-{hash}"))
+    }
+
+    /// Between these two names are the streams of all tags that the user has ever followed, and no others.
+    pub fn tags_of(user: UserId) -> [Self; 2] {
+        [Self(format!("tag-{user}-")), Self(format!("tag-{user}."))]
     }
 
     /// The name in a document of the event store.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use event_log::position::Position;
 use model::events::{Event, State};
 use model::ids::{EventId, PostId, UserId};
+use model::tags::TagKey;
 
 use crate::profiles::Audience;
 use crate::relations::RelationId;
@@ -57,7 +58,7 @@ impl Keys {
                     keys.relations.insert(RelationId::repost(repost.user, repost.post));
                     keys.posts.insert(repost.id);
                 }
-                State::Bookmark(_) => {}
+                State::Bookmark(_) | State::TagFollow(_) => {}
             }
         }
         keys
@@ -93,5 +94,7 @@ pub(crate) struct Known {
     pub(crate) reaches: HashMap<UserId, Reach>,
     pub(crate) profiles: HashMap<UserId, RowState>,
     pub(crate) posts: HashMap<PostId, RowState>,
+    /// The tags of posts that have rows in `tagged`.
+    pub(crate) tags: HashMap<PostId, BTreeSet<TagKey>>,
     pub(crate) relations: HashMap<RelationId, RowState>,
 }

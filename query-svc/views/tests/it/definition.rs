@@ -5,14 +5,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use event_log::subscription::Delivery;
 use model::events::Event;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
+use model::values::Visibility;
 
-/// Every live post and repost of a live post, by the owner or somebody the owner follows, newest first.
+/// Every live post and repost of a live post, by the owner or somebody the owner follows, and every live public post with a tag that the
+/// owner follows, newest first.
 pub(crate) fn home_timeline(log: &[Delivery], owner: UserId) -> Vec<PostId> {
     let state = State::of(log);
     let shown: BTreeSet<PostId> = state
         .posts
         .iter()
-        .filter(|(_, post)| state.sees(owner, post.author))
+        .filter(|(_, post)| state.sees(owner, post.author) || state.finds(owner, post))
         .filter(|(_, post)| post.original.is_none_or(|original| state.is_live(original)))
         .map(|(&id, _)| id)
         .collect();
@@ -29,12 +32,15 @@ pub(crate) fn live_users(log: &[Delivery]) -> Vec<UserId> {
 struct Shown {
     author: UserId,
     original: Option<PostId>,
+    /// Those of a public post.
+    tags: BTreeSet<TagKey>,
 }
 
 #[derive(Default)]
 struct State {
     users: HashSet<UserId>,
     follows: HashSet<(UserId, UserId)>,
+    followed_tags: HashSet<(UserId, TagKey)>,
     posts: HashMap<PostId, Shown>,
 }
 
@@ -51,16 +57,22 @@ impl State {
                     state.users.insert(user.id);
                 }
                 Event::PostCreated(post) | Event::PostEdited(post) => {
+                    let content = post.content.as_ref();
+                    let tags = content.filter(|_| post.visibility == Visibility::Public);
                     state.posts.insert(
                         post.id,
                         Shown {
                             author: post.author,
                             original: None,
+                            tags: tags.map(|content| content.entities.tags()).unwrap_or_default(),
                         },
                     );
                 }
                 Event::Followed(follow) => {
                     state.follows.insert((follow.follower, follow.followee));
+                }
+                Event::TagFollowed(follow) => {
+                    state.followed_tags.insert((follow.user, TagKey::of(&follow.tag)));
                 }
                 Event::PostReposted(repost) => {
                     state.posts.insert(
@@ -68,6 +80,7 @@ impl State {
                         Shown {
                             author: repost.user,
                             original: Some(repost.post),
+                            tags: BTreeSet::new(),
                         },
                     );
                 }
@@ -81,6 +94,11 @@ impl State {
         self.posts
             .get(&post)
             .is_some_and(|post| self.users.contains(&post.author))
+    }
+
+    fn finds(&self, owner: UserId, post: &Shown) -> bool {
+        let followed = |tag: &TagKey| self.followed_tags.contains(&(owner, tag.clone()));
+        self.users.contains(&post.author) && post.tags.iter().any(followed)
     }
 
     fn sees(&self, owner: UserId, author: UserId) -> bool {

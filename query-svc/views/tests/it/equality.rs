@@ -16,6 +16,7 @@ use bson::doc;
 use event_log::subscription::{Delivery, Handler};
 use futures_util::future::{join_all, poll_fn};
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use mongodb::Database;
 use proptest::collection::vec;
@@ -29,6 +30,8 @@ use crate::fixture::{Projected, StandingClock, Store, clock, database, timelines
 use crate::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
+/// Some are spellings of the same tag.
+const TAGS: [&str; 4] = ["Rust", "rust", "東京", "none"];
 /// How many cases each test run has. They are always the same.
 const CASES: u32 = 12;
 /// A case takes half a second. So of the new cases that `PROPTEST_CASES` asks for, only one in this many runs.
@@ -48,6 +51,8 @@ enum Action {
     Follow(u8, u8),
     /// If true, the user follows again right after.
     Unfollow(u8, u8, bool),
+    /// Follows one of the tags, or stops following it.
+    FollowTag(u8, u8),
     Rename(u8),
     DeleteUser(u8),
 }
@@ -83,6 +88,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         4 => (writer.clone(), any::<u8>()).prop_map(|(user, post)| Action::Repost(user, post)),
         10 => (user.clone(), writer.clone()).prop_map(|(a, b)| Action::Follow(a, b)),
         4 => (user.clone(), writer, any::<bool>()).prop_map(|(a, b, again)| Action::Unfollow(a, b, again)),
+        3 => (user.clone(), any::<u8>()).prop_map(|(user, tag)| Action::FollowTag(user, tag)),
         1 => user.clone().prop_map(Action::Rename),
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
@@ -109,6 +115,8 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     let mut deleted: HashSet<PostId> = HashSet::new();
     let mut likes: HashSet<(UserId, PostId)> = HashSet::new();
     let mut follows: HashSet<(UserId, UserId)> = HashSet::new();
+    let mut followed_tags: HashSet<(UserId, TagKey)> = HashSet::new();
+    let tag = |n: usize| TAGS[n % TAGS.len()];
     let live = |store: &Store, user: u8| {
         let id = users[usize::from(user)];
         (!store.users[&id].deleted).then_some(id)
@@ -126,19 +134,24 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     Visibility::Public
                 };
                 let Some(user) = live(store, user) else { continue };
-                posts.push(store.write(user, &format!("post {n} #tag"), None, visibility));
+                posts.push(store.write(user, &format!("post {n} #{}", tag(n)), None, visibility));
             }
             Action::Reply(user, parent) => {
                 let (Some(user), Some(parent)) = (live(store, user), pick(&posts, &deleted, parent)) else {
                     continue;
                 };
-                posts.push(store.write(user, &format!("reply {n}"), Some(parent), Visibility::Public));
+                posts.push(store.write(
+                    user,
+                    &format!("reply {n} #{}", tag(n)),
+                    Some(parent),
+                    Visibility::Public,
+                ));
             }
             Action::Edit(post) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
                     continue;
                 };
-                store.edit(post, &format!("edited {n}"));
+                store.edit(post, &format!("edited {n} #{} #{}", tag(n), tag(n / 2)));
             }
             Action::Delete(post) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
@@ -187,6 +200,15 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                         store.follow(follower, followee);
                     }
                 }
+            }
+            Action::FollowTag(user, number) => {
+                let Some(user) = live(store, user) else { continue };
+                let followed = (user, TagKey::of(tag(number.into())));
+                let active = followed_tags.insert(followed.clone());
+                if !active {
+                    followed_tags.remove(&followed);
+                }
+                store.follow_tag(user, tag(number.into()), active);
             }
             Action::Rename(user) => {
                 let Some(user) = live(store, user) else { continue };
@@ -445,6 +467,7 @@ fn any_schedule_gives_the_same_views() {
         ("crossing", cases.metrics.crossings.get()),
         ("post of a large account", cases.metrics.large_posts.get()),
         ("large account read", cases.met.large),
+        ("followed tag read", cases.met.tags),
         ("below the floor", cases.met.below_the_floor),
         ("trim", cases.metrics.trims.get()),
         ("removal", cases.metrics.trimmed_entries.get()),

@@ -1,4 +1,4 @@
-//! How many accounts a user follows, from the streams alone.
+//! How many accounts and tags a user follows, from the streams alone.
 
 use std::time::Duration;
 
@@ -16,20 +16,40 @@ const COUNTED_FOR: Duration = Duration::from_secs(2);
 
 impl EventStore {
     /// Whether a user follows fewer than `max` accounts, as the session sees it.
-    ///
-    /// Two queries answer this, both from the index of streams and versions. The first counts the user's events up to `max`. Nearly every
-    /// user has fewer, and needs no second query. In a stream, follow and unfollow alternate from version 1 on. So the second query counts
-    /// the streams that end in an odd version.
-    ///
-    /// It costs one step in the index for each account that was ever followed, however often: the server goes from the end of a stream to
-    /// the end of the next (`DISTINCT_SCAN`). It ends at `max` accounts, and fails after [`COUNTED_FOR`].
     pub async fn follows_fewer_than(
         &self,
         session: &mut ClientSession,
         follower: UserId,
         max: u32,
     ) -> Result<bool, Error> {
-        let [first, last] = StreamId::follows_of(follower);
+        self.active_fewer_than(session, StreamId::follows_of(follower), max)
+            .await
+    }
+
+    /// Whether a user follows fewer than `max` tags, as the session sees it.
+    pub async fn follows_fewer_tags_than(
+        &self,
+        session: &mut ClientSession,
+        user: UserId,
+        max: u32,
+    ) -> Result<bool, Error> {
+        self.active_fewer_than(session, StreamId::tags_of(user), max).await
+    }
+
+    /// Whether fewer than `max` streams between two names are active.
+    ///
+    /// Two queries answer this, both from the index of streams and versions. The first counts the user's events up to `max`. Nearly every
+    /// user has fewer, and needs no second query. In a stream, follow and unfollow alternate from version 1 on. So the second query counts
+    /// the streams that end in an odd version.
+    ///
+    /// It costs one step in the index for each stream, however long it is: the server goes from the end of a stream to the end of the next
+    /// (`DISTINCT_SCAN`). It ends at `max` streams, and fails after [`COUNTED_FOR`].
+    async fn active_fewer_than(
+        &self,
+        session: &mut ClientSession,
+        [first, last]: [StreamId; 2],
+        max: u32,
+    ) -> Result<bool, Error> {
         let streams = doc! { "stream": { "$gt": first.as_str(), "$lt": last.as_str() } };
         let events = self
             .events
