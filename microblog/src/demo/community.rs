@@ -84,6 +84,14 @@ pub(super) const FOLLOWS: &[(&str, &str)] = &[
     ("lina", "goran hana chen dora ivo"),
 ];
 
+/// Which tags each of them follows.
+pub(super) const TAGS: &[(&str, &str)] = &[
+    ("ada", "Maps radio"),
+    ("dora", "maps"),
+    ("juno", "weather bread"),
+    ("lina", "maps"),
+];
+
 pub(super) const POSTS: &[Post] = &[
     /* 0 */
     post(
@@ -213,6 +221,12 @@ pub(super) const REPOSTS: &[(&str, usize)] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use model::entities::Entities;
+    use model::tags::TagKey;
+    use model::values::PostText;
+
     use super::*;
 
     fn is_person(handle: &str) -> bool {
@@ -237,6 +251,18 @@ mod tests {
         }
         for post in LIKES.iter().chain(REPOSTS).map(|(_, post)| *post) {
             assert!(!POSTS[post].followers_only, "not everyone may see {}", POSTS[post].text);
+        }
+    }
+
+    #[test]
+    fn every_tag_that_is_followed_is_in_a_post() {
+        let texts = POSTS.iter().map(|post| PostText::parse(post.text).unwrap());
+        let written: BTreeSet<TagKey> = texts.flat_map(|text| Entities::of(&text).tags()).collect();
+        for (follower, tags) in TAGS {
+            assert!(is_person(follower), "{follower}");
+            for tag in tags.split(' ') {
+                assert!(written.contains(&TagKey::of(tag)), "{tag}");
+            }
         }
     }
 

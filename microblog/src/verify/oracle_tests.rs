@@ -1,7 +1,7 @@
 //! Given events, then lists.
 
-use model::entities::Entities;
-use model::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, User};
+use model::entities::{Entities, Hashtag};
+use model::events::{Follow, Like, Post, PostContent, ReplyTo, Repost, TagFollow, User};
 use model::values::Handle;
 
 use super::super::compare::{Comparison, Fault};
@@ -415,4 +415,70 @@ fn who_likes_or_reposted_a_post_comes_newest_first_as_long_as_it_lasts() {
     assert_eq!(users(&oracle, likers), [1, 3]);
     assert_eq!(users(&oracle, reposters), [3, 1]);
     assert!(people[&post_id(11)].likers.is_empty());
+}
+
+impl Given {
+    fn write_tagged(&mut self, n: u128, version: i64, tags: &[&str], visibility: Visibility) {
+        let hashtag = |tag: &&str| Hashtag {
+            tag: (*tag).to_owned(),
+            start: 0,
+            end: 1,
+        };
+        let entities = Entities {
+            hashtags: tags.iter().map(hashtag).collect(),
+            ..Entities::default()
+        };
+        self.event(
+            version,
+            &Event::PostCreated(Post {
+                id: post_id(n),
+                author: user_id(2),
+                content: Some(PostContent {
+                    text: String::new(),
+                    entities,
+                }),
+                in_reply_to: None,
+                visibility,
+                created_at: at(n),
+                edited_at: None,
+                deleted: false,
+            }),
+        );
+    }
+
+    fn follow_tag(&mut self, user: u128, tag: &str, version: i64, active: bool) {
+        let (user, tag) = (user_id(user), tag.to_owned());
+        self.event(version, &Event::TagFollowed(TagFollow { user, tag, active }));
+    }
+}
+
+#[test]
+fn a_followed_tag_brings_public_posts_that_have_it_now_and_each_once() {
+    let mut given = three_users();
+    given.write_tagged(10, 1, &["Rust"], Visibility::Public);
+    given.write_tagged(11, 1, &["rust", "go"], Visibility::Public);
+    given.write_tagged(12, 1, &["rust"], Visibility::Followers);
+    given.write_tagged(13, 2, &[], Visibility::Public);
+    given.write_tagged(13, 1, &["rust"], Visibility::Public);
+    given.repost(20, 2, 10, 1, true);
+    given.follow_tag(1, "RUST", 1, true);
+    given.follow_tag(1, "Go", 1, true);
+    given.follow_tag(3, "rust", 2, false);
+    given.follow_tag(3, "rust", 1, true);
+    given.follow_tag(2, "rust", 1, true);
+    let oracle = given.oracle();
+    let tagged = |tag: &str| {
+        let tag = TagKey::of(tag);
+        let posts = oracle.tag_timeline(&tag);
+        let ids = posts.map(|(_, entry)| entry.id.as_uuid().as_u128());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!((tagged("rust"), tagged("GO")), (vec![11, 10], vec![11]));
+    assert_eq!(oracle.tags(), ["go", "rust"].map(TagKey::of));
+    let followed = oracle.followed_tags(oracle.find_user(user_id(1)).unwrap());
+    let names: Vec<&str> = followed.iter().map(|follow| follow.name.as_str()).collect();
+    assert_eq!(names, ["Go", "RUST"]);
+    assert_eq!(home(&oracle, 1), [11, 10]);
+    assert_eq!(home(&oracle, 2), [20, 13, 12, 11, 10], "their own, each once");
+    assert_eq!(home(&oracle, 3), [0; 0]);
 }

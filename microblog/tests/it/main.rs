@@ -17,6 +17,7 @@ mod processes;
 mod rebuild;
 mod stack;
 mod starting;
+mod tags;
 mod tools;
 mod traces;
 mod up;

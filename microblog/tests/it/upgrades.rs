@@ -153,9 +153,17 @@ e2e! {
         assert!(archive.len() < MOST_BYTES, "{} bytes", archive.len());
         let database = TestDatabase::new().await;
         restore(&database, &archive).await.expect("it is restored");
-        let mut stack = Stack::start_on(database, &[]).await;
+        let often = [
+            ("rebuild.look_every", "100ms"), ("rebuild.reader_grace", "100ms"), ("projector.look_every", "100ms"),
+        ];
+        let mut stack = Stack::start_on(database, &often).await;
         stack.add_projector().await;
         stack.wait_until_ready().await;
+        // The views of the version before have no tags.
+        let mut rebuild = stack.microblog();
+        rebuild.arg("rebuild");
+        let rebuilt = tokio::task::spawn_blocking(move || rebuild.output().expect("it runs")).await.expect("no panic");
+        assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
         stack.assert_verified().await;
         let [newcomer] = stack.people(["newcomer"]).await;
         let greeting = stack.post(&newcomer, "hello").await;

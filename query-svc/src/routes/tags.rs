@@ -105,7 +105,8 @@ pub(super) async fn timeline(
 
 /// A tag
 ///
-/// Whether the caller follows it. Any tag can be asked for, whether a post has it or not.
+/// Whether the caller follows it. Any tag can be asked for, whether a post has it or not. Only `followed` can't: that address is the list of
+/// followed tags.
 #[utoipa::path(
     get, path = "/v1/tags/{tag}", operation_id = "tag", tag = "tags", security((), ("bearer" = [])),
     params(TagPath, Seen),
