@@ -68,7 +68,8 @@ e2e! {
 e2e! {
     async fn who_deletes_the_account_takes_the_followed_tags_along() {
         let stack = Stack::start_with(&[("sweep.look_every", "100ms")]).await;
-        let bob = stack.person("bob").await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.post(&ann, "#東京").await;
         stack.follow_tag(Method::PUT, &bob, "東京").await;
         stack.delete_user(&bob).await;
         let events = stack.databases().await.events;

@@ -85,10 +85,10 @@ async fn a_timeline_may_want_other_tags_too_or_not_at_all() {
     }
     // The links keep the other tags.
     let page = service
-        .get(&format!("{RUST}?limit=1&all=go&none=東京"), Caller::Nobody)
+        .get(&format!("{RUST}?limit=1&any=go&none=東京"), Caller::Nobody)
         .await;
     let link = page.header("link").unwrap();
-    assert!(link.contains("all=go&none=%E6%9D%B1%E4%BA%AC&before="), "{link}");
+    assert!(link.contains("any=go&none=%E6%9D%B1%E4%BA%AC&before="), "{link}");
     service.stop().await;
 }
 
