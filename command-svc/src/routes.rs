@@ -14,6 +14,7 @@ mod reactions;
 mod relationships;
 mod request;
 mod sessions;
+mod tags;
 mod users;
 
 use actix_web::http::Method;
@@ -82,6 +83,11 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
             resource("/v1/posts/{id}/bookmark")
                 .route(put().to(bookmarks::bookmark))
                 .route(delete().to(bookmarks::unbookmark)),
+        )
+        .service(
+            resource("/v1/tags/{tag}/follow")
+                .route(put().to(tags::follow))
+                .route(delete().to(tags::unfollow)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }

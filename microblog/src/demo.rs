@@ -16,11 +16,11 @@ use crate::{
     terminal::{Endpoints, say},
 };
 use client::Api;
-use community::{FOLLOWS, LIKES, PEOPLE, POSTS, REPOSTS};
+use community::{FOLLOWS, LIKES, PEOPLE, POSTS, REPOSTS, TAGS};
 
 /// Load a small made-up community
 ///
-/// Twelve people with profiles. They follow each other, post, reply, like and repost. Loading them again changes nothing. Each person's
+/// Twelve people with profiles. They follow each other and some tags, post, reply, like and repost. Loading them again changes nothing. Each person's
 /// password is `demo-HANDLE-password`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -47,6 +47,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for (follower, followees) in FOLLOWS {
         for followee in followees.split_whitespace() {
             let path = format!("/v1/users/{}/follow", session(followee)?.id);
+            api.command(Call::put(path).bearer(&session(follower)?.token)).await?;
+        }
+    }
+    for (follower, tags) in TAGS {
+        for tag in tags.split_whitespace() {
+            let path = format!("/v1/tags/{tag}/follow");
             api.command(Call::put(path).bearer(&session(follower)?.token)).await?;
         }
     }

@@ -20,12 +20,13 @@ mod report;
 mod said;
 mod served;
 mod sight;
+mod tags;
 mod timeline;
 mod upwards;
 mod viewers;
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::io;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ use event_log::subscription::dead_letters::DeadLetters;
 use futures_util::{Stream, StreamExt, stream};
 use model::clock::SystemClock;
 use model::ids::{EventId, Partition, PostId};
+use model::tags::TagKey;
 use mongodb::Database;
 use reqwest::Url;
 use service::auth::Signer;
@@ -56,13 +58,15 @@ use crate::progress::Progress;
 const ENOUGH: usize = 20_000;
 /// Each post is read as up to five different viewers, with about ten requests for each.
 const DEFAULT_POSTS: usize = 200;
+/// Each timeline of a tag is read three times.
+const DEFAULT_TAGS: usize = 200;
 /// Polling reads a home timeline twice.
 const DEFAULT_POLLED: usize = 50;
 
 /// Recompute every timeline from the events and compare it with what is served
 ///
 /// Reads all events from the event store, and computes by brute force what every user should see (home timeline, posts, followers,
-/// following, profile with its counts, and the public timeline). Then reads all of it from query-svc, page by page to the end, with access
+/// following, bookmarks, followed tags, profile with its counts, the public timeline, and timelines of tags). Then reads all of it from query-svc, page by page to the end, with access
 /// tokens that it signs itself. Prints each difference.
 ///
 /// Also reads as other viewers: every user's posts as a follower, a former follower, a stranger and a visitor without an account see them.
@@ -93,6 +97,10 @@ pub(crate) struct Arguments {
     /// Check the thread, likes, reposts and history of so many random posts
     #[arg(long, value_name = "N", default_value_t = DEFAULT_POSTS)]
     posts: usize,
+
+    /// Check the timelines of so many random tags
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_TAGS)]
+    tags: usize,
 
     /// Poll the lists of so many users upwards, spread evenly over the checked users
     #[arg(long, value_name = "N", default_value_t = DEFAULT_POLLED)]
@@ -128,6 +136,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let options = Options {
         users: arguments.users,
         posts: arguments.posts,
+        tags: arguments.tags,
         polled: arguments.polled,
         seed: arguments.seed.unwrap_or_else(any_seed),
         concurrency: arguments.concurrency,
@@ -158,6 +167,8 @@ pub struct Options {
     pub users: Option<NonZeroUsize>,
     /// For so many random posts, everything is read.
     pub posts: usize,
+    /// So many random tags have their timelines read.
+    pub tags: usize,
     /// The lists of so many users are also polled upwards.
     pub polled: usize,
     /// The same seed makes the same random choices.
@@ -174,6 +185,7 @@ impl Default for Options {
         Self {
             users: None,
             posts: DEFAULT_POSTS,
+            tags: DEFAULT_TAGS,
             polled: DEFAULT_POLLED,
             seed: any_seed(),
             concurrency,
@@ -244,6 +256,7 @@ async fn verify_with(
             options.users.map_or(usize::MAX, NonZeroUsize::get),
         ),
         posts: by_chance(options.seed, oracle.posts(), options.posts),
+        tags: by_chance(options.seed, oracle.tags(), options.tags),
         polled: options.polled,
         concurrency: options.concurrency,
     };
@@ -325,9 +338,9 @@ fn sample<T: Copy>(all: Vec<T>, limit: usize) -> Vec<T> {
     (0..limit).map(|number| all[number * all.len() / limit]).collect()
 }
 
-/// Takes `count` random posts, each with the same probability.
-fn by_chance(seed: u64, mut all: Vec<PostId>, count: usize) -> Vec<PostId> {
-    all.sort_by_cached_key(|id| viewers::chance(seed, id));
+/// Takes `count` random items, each with the same probability.
+fn by_chance<T: Hash>(seed: u64, mut all: Vec<T>, count: usize) -> Vec<T> {
+    all.sort_by_cached_key(|item| viewers::chance(seed, item));
     all.truncate(count);
     all
 }
@@ -336,6 +349,7 @@ fn by_chance(seed: u64, mut all: Vec<PostId>, count: usize) -> Vec<PostId> {
 struct Looks {
     users: Vec<UserIndex>,
     posts: Vec<PostId>,
+    tags: Vec<TagKey>,
     /// For so many users, lists are polled.
     polled: usize,
     concurrency: NonZeroUsize,
@@ -362,6 +376,10 @@ impl Looks {
         });
         let posts = posts.buffer_unordered(self.concurrency.get());
         gather(&mut all, posts, "posts", self.posts.len(), progress).await?;
+
+        let tags = stream::iter(&self.tags).map(|tag| checker.tag_timeline(tag));
+        let tags = tags.buffer_unordered(self.concurrency.get());
+        gather(&mut all, tags, "tags", self.tags.len(), progress).await?;
         Ok(all)
     }
 }

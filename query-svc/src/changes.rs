@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bson::{Document, doc};
-use event_log::subscription::leases::{LEASES, Leases};
+use event_log::subscription::leases::{LEASES, Leases, shape_of};
 use mongodb::Database;
 use mongodb::change_stream::ChangeStream;
 use mongodb::change_stream::event::ChangeStreamEvent;
@@ -207,6 +207,8 @@ impl Follower {
         let documents = Arc::new(Documents::new(self.settings.cache_bytes));
         let replaced = self.read_models.replace(Arc::new(ReadModel {
             views: Views::new(&self.database, generation),
+            // Whoever makes the leases that are missing makes them with its own shape.
+            shape: shape_of(&begin).unwrap_or(views::SHAPE),
             documents: Some(documents.clone()),
             positions: positions.clone(),
             uses,

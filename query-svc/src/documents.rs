@@ -11,8 +11,10 @@ use model::ids::{PostId, UserId};
 use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
+use crate::handled::Appearance;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
+use crate::shown::Candidate;
 use views::{Post, PostCounts, Profile, ProfileCounts, RelationId, Standing};
 
 /// A live post, or none.
@@ -111,6 +113,20 @@ impl ReadModel {
         let heads = self.ask(self.views.posts.live_heads_by_ids(&missing)).await?;
         known.extend(heads.into_iter().filter_map(|head| Some((head.id, head.position?))));
         Ok(known)
+    }
+
+    /// The events by which posts and reposts appeared in lists, for candidates whose rows were not read. The posts are in memory if a page has
+    /// just shown them.
+    pub(crate) async fn appearances_of(&self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
+        let ids = candidates.iter().map(|it| it.id).collect();
+        let positions = self.positions_of(ids).await?;
+        Ok(candidates
+            .iter()
+            .map(|candidate| {
+                let position = positions.get(&candidate.id).copied();
+                Candidate { position, ..*candidate }.appearance()
+            })
+            .collect())
     }
 
     /// Those of these users who are live. An id may occur twice.
@@ -221,6 +237,7 @@ impl Counted for Profile {
 impl Weight for Post {
     fn weight(&self) -> usize {
         let entities = &self.entities;
+        let tags = self.tags.iter().map(|tag| tag.as_str().len() + 24).sum::<usize>();
         let names = entities
             .hashtags
             .iter()
@@ -233,7 +250,7 @@ impl Weight for Post {
                 .sum::<usize>()
             + entities.links.iter().map(|link| link.url.len() + 40).sum::<usize>();
         let said = [&self.warning, &self.language].map(|said| said.as_ref().map_or(0, String::len));
-        size_of::<Self>() + self.text.len() + said.iter().sum::<usize>() + names
+        size_of::<Self>() + self.text.len() + said.iter().sum::<usize>() + names + tags
     }
 
     const TYPICAL: usize = size_of::<Self>() + 160;

@@ -27,6 +27,7 @@ mod read_model;
 mod routes;
 mod shown;
 mod since;
+mod tags;
 mod timelines;
 
 #[cfg(test)]

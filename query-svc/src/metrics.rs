@@ -32,6 +32,8 @@ impl HomeStep {
     pub(crate) const STORED: Self = Self { kind: "stored" };
     /// Posts of accounts that are too large to be fanned out.
     pub(crate) const LARGE: Self = Self { kind: "large" };
+    /// Posts with followed tags.
+    pub(crate) const TAGS: Self = Self { kind: "tags" };
     /// Posts of all followees, below the floor.
     pub(crate) const BELOW_FLOOR: Self = Self { kind: "below_floor" };
     /// The owner was idle.

@@ -11,6 +11,7 @@ use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
 use model::ids::{PostId, UserId};
+use model::tags::Tag;
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
 use crate::bookmarks::Bookmarks;
@@ -21,7 +22,8 @@ use crate::paging::{self, Arrival, Listing, Page, PageRequest};
 use crate::people::{People, Which as WhichPeople};
 use crate::read_model::{InUse, ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost, ShownUser};
-use crate::timelines::{Home, HomeSettings, Posts, Which as WhichPosts};
+use crate::tags::FollowedTags;
+use crate::timelines::{Home, HomeSettings, Posts, TagFilter, Tagged, Which as WhichPosts};
 
 /// The most ancestors in an answer, the nearest ones. To go further back, a client reads the thread of the oldest of them.
 const MAX_ANCESTORS: usize = 50;
@@ -70,6 +72,58 @@ impl Queries {
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
         self.posts(read_model, WhichPosts::Public, viewer, page).await
+    }
+
+    pub(crate) async fn tagged(
+        &self,
+        read_model: &InUse,
+        filter: TagFilter,
+        viewer: Option<UserId>,
+        page: PageRequest,
+    ) -> Result<Page<ShownPost>, ReadError> {
+        read_model.check_has_tags()?;
+        let mut tagged = Tagged {
+            read_model,
+            filter,
+            viewer,
+        };
+        self.page(read_model, &mut tagged, page).await
+    }
+
+    /// A tag, named as the viewer wrote it: in the follow, or here.
+    pub(crate) async fn tag(
+        &self,
+        read_model: &ReadModel,
+        tag: &Tag,
+        viewer: Option<UserId>,
+    ) -> Result<api::Tag, ReadError> {
+        read_model.check_has_tags()?;
+        let asked = || tag.as_str().to_owned();
+        let Some(viewer) = viewer else {
+            return Ok(api::Tag {
+                name: asked(),
+                following: None,
+            });
+        };
+        let key = tag.key();
+        let follow = read_model
+            .ask(read_model.views.followed_tags.find(viewer, &key))
+            .await?;
+        Ok(api::Tag {
+            following: Some(follow.is_some()),
+            name: follow.map_or_else(asked, |follow| follow.tag),
+        })
+    }
+
+    pub(crate) async fn followed_tags(
+        &self,
+        read_model: &InUse,
+        user: UserId,
+        page: PageRequest,
+    ) -> Result<Page<api::Tag>, ReadError> {
+        read_model.check_has_tags()?;
+        self.page(read_model, &mut FollowedTags { read_model, user }, page)
+            .await
     }
 
     pub(crate) async fn bookmarks(

@@ -26,7 +26,7 @@ use crate::documents::Documents;
 use crate::handled::Handled;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
-use views::{Views, subscription_name};
+use views::{SHAPE_WITH_TAGS, Views, subscription_name};
 
 /// Why something could not be read. A document that doesn't exist is an absence, not an error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -49,6 +49,8 @@ pub(crate) enum ReadError {
 #[derive(Debug)]
 pub(crate) struct ReadModel {
     pub(crate) views: Views,
+    /// What every projector has written to them, when the stream was opened: see [`views::SHAPE`].
+    pub(crate) shape: i32,
     /// None while no change stream is open: nothing would say that a document changed.
     pub(crate) documents: Option<Arc<Documents>>,
     /// They belong to the generation and outlive the stream: a position that was reached stays reached, unless the views are
@@ -65,6 +67,16 @@ impl ReadModel {
     /// Asks the database. First waits until not too many other questions are running.
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, ReadError> {
         self.gate.ask(question).await
+    }
+
+    /// Refuses views that an earlier version wrote: they lack the tags of the posts. Every query that is about tags calls this first.
+    pub(crate) fn check_has_tags(&self) -> Result<(), ReadError> {
+        if self.shape < SHAPE_WITH_TAGS {
+            return Err(ReadError::NotReady(
+                "tags are being built by a rebuild, because an earlier version wrote the views".to_owned(),
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -381,6 +393,7 @@ impl ReadModels {
             if let Some(read_model) = present.read_model.take() {
                 present.read_model = Some(Arc::new(ReadModel {
                     views: read_model.views.clone(),
+                    shape: read_model.shape,
                     documents: None,
                     positions: read_model.positions.clone(),
                     uses: read_model.uses.clone(),
@@ -436,6 +449,7 @@ mod tests {
         let open_stream = || {
             read_models.replace(Arc::new(ReadModel {
                 views: Views::new(&database, 1),
+                shape: views::SHAPE,
                 documents: Some(Arc::new(Documents::new(1_000_000))),
                 positions: positions.clone(),
                 uses: uses.clone(),

@@ -5,6 +5,7 @@ mod documentation;
 mod own_people;
 mod posts;
 mod relationships;
+mod tags;
 mod timelines;
 mod users;
 
@@ -40,6 +41,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .app_data(Data::from(service.clone()))
         .service(get("/v1/timelines/home", timelines::home))
         .service(get("/v1/timelines/public", timelines::public))
+        .service(get("/v1/timelines/tags/{tag}", tags::timeline))
+        .service(get("/v1/tags/followed", tags::followed))
+        .service(get("/v1/tags/{tag}", tags::tag))
         .service(get("/v1/users/{id}", users::user))
         .service(get("/v1/users/{id}/posts", users::posts))
         .service(get("/v1/users/{id}/followers", users::followers))
@@ -75,6 +79,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
     paths(
         timelines::home,
         timelines::public,
+        tags::timeline,
+        tags::tag,
+        tags::followed,
         users::user,
         users::posts,
         users::followers,

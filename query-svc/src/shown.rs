@@ -22,6 +22,7 @@ use event_log::position::Position;
 use model::api;
 use model::entities::Entities;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::{ProfileField, Visibility};
 use serde::{Serialize, Serializer};
 
@@ -30,7 +31,7 @@ use crate::documents::{Found, Held, MaybePost, MaybeProfile};
 use crate::handled::{Appearance, Handled};
 use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
-use views::{Entry, Post, PostReference, Profile, RelationId};
+use views::{Entry, Post, PostReference, Profile, RelationId, TaggedPost};
 
 /// A post or repost that may be shown. It names everything that must be loaded to decide whether it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,17 @@ impl From<PostHead> for Candidate {
     }
 }
 
+impl From<TaggedPost> for Candidate {
+    fn from(tagged: TaggedPost) -> Self {
+        Self {
+            id: tagged.post,
+            author: tagged.author,
+            original: None,
+            position: None,
+        }
+    }
+}
+
 impl From<&Post> for Candidate {
     fn from(post: &Post) -> Self {
         Self {
@@ -96,11 +108,12 @@ impl From<&Post> for Candidate {
     }
 }
 
-/// Whose posts a list may contain. Whether the viewer may see a post is another question.
+/// Which posts a list may contain. Whether the viewer may see a post is another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AuthorFilter {
-    /// The posts of the viewer, and of accounts that the viewer follows now and does not mute.
-    Followed,
+pub(crate) enum AuthorFilter<'a> {
+    /// The posts of the viewer, and of accounts that the viewer follows now; and public posts with one of these tags, which the viewer
+    /// follows now. Nothing of whom the viewer mutes.
+    Followed(&'a [TagKey]),
     /// The public posts of everybody whom the viewer does not mute. While an account is protected, it has none.
     Public,
     Anybody,
@@ -138,7 +151,7 @@ impl ReadModel {
         &self,
         candidates: &[Candidate],
         viewer: Option<UserId>,
-        authors: AuthorFilter,
+        authors: AuthorFilter<'_>,
     ) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let originals = || candidates.iter().filter_map(|candidate| candidate.original);
         let posts = candidates
@@ -188,7 +201,7 @@ impl ReadModel {
     /// Reads what denies, from the database, for all posts that `streamed` does not cover. Without a stream, that is all of them.
     async fn look_again(
         &self,
-        loaded: &mut Loaded,
+        loaded: &mut Loaded<'_>,
         candidates: &[Candidate],
         streamed: Option<&Handled>,
     ) -> Result<(), ReadError> {
@@ -280,19 +293,22 @@ fn deciding(viewer: UserId, author: UserId) -> [RelationId; 3] {
 }
 
 /// What was loaded for some candidates.
-struct Loaded {
+struct Loaded<'a> {
     posts: Found<PostId, MaybePost>,
     profiles: Found<UserId, MaybeProfile>,
     relations: Found<RelationId, Held>,
     viewer: Option<UserId>,
-    authors: AuthorFilter,
+    authors: AuthorFilter<'a>,
     now: DateTime<Utc>,
 }
 
-impl Loaded {
+impl Loaded<'_> {
     fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
         let (post, author) = self.seen(candidate.id, candidate.author)?;
-        if self.authors == AuthorFilter::Followed && !self.is_own_or_followed(candidate.author) {
+        if let AuthorFilter::Followed(tags) = self.authors
+            && !self.is_own_or_followed(candidate.author)
+            && !is_found_by(tags, &post, &author)
+        {
             return None;
         }
         let original = match candidate.original {
@@ -364,6 +380,11 @@ fn visibility_now(post: &Post, author: &Profile) -> Visibility {
     } else {
         post.visibility
     }
+}
+
+/// Whether one of these tags brings a post home. Only public posts can be found by a tag.
+fn is_found_by(tags: &[TagKey], post: &Post, author: &Profile) -> bool {
+    visibility_now(post, author) == Visibility::Public && tags.iter().any(|tag| post.tags.contains(tag))
 }
 
 impl ShownPost {

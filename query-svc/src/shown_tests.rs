@@ -6,6 +6,7 @@ use std::time::Duration;
 use event_log::position::Position;
 use event_log::subscription::Delivery;
 use model::ids::{Partition, PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use service::telemetry::MetricsRegistry;
 use tokio_util::task::TaskTracker;
@@ -42,9 +43,13 @@ impl Halted {
     }
 
     async fn shows(&self, post: PostId, viewer: UserId) -> bool {
+        self.lists(post, viewer, AuthorFilter::Anybody).await
+    }
+
+    async fn lists(&self, post: PostId, viewer: UserId, authors: AuthorFilter<'_>) -> bool {
         let row = self.read_model.posts(vec![post]).await.unwrap()[&post].clone().unwrap();
         let candidates = [Candidate::from(row.as_ref())];
-        let shown = self.read_model.show(&candidates, Some(viewer), AuthorFilter::Anybody);
+        let shown = self.read_model.show(&candidates, Some(viewer), authors);
         shown.await.unwrap()[0].is_some()
     }
 }
@@ -58,6 +63,7 @@ async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
     Partition::all().for_each(|partition| positions.advance(partition, Position::from_u64(SHOWN)));
     let read_model = ReadModel {
         views: projected.views.clone(),
+        shape: views::SHAPE,
         documents: Some(Arc::new(Documents::new(1_000_000))),
         positions,
         uses: TaskTracker::new(),
@@ -71,23 +77,30 @@ async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
         read_model,
         handled: 0,
     };
-    let [ada, bob, eve] = ["ada", "bob", "eve"].map(|handle| halted.store.register(handle));
+    let [ada, bob, eve, zoe] = ["ada", "bob", "eve", "zoe"].map(|handle| halted.store.register(handle));
     halted.store.follow(bob, ada);
     halted.store.follow(eve, ada);
     let before = halted.store.write(ada, "before", None, Visibility::Followers);
+    let tagged = halted.store.post(ada, "before #rust");
     halted.project(SHOWN).await;
+    // Zoe follows nobody, and the tag. So memory holds an author who is not protected.
+    let rust = [TagKey::of("rust")];
+    let of_tags = [AuthorFilter::Followed(&rust), AuthorFilter::Public];
+    for authors in of_tags {
+        assert!(halted.lists(tagged, zoe, authors).await, "{authors:?}");
+    }
     for viewer in [bob, eve] {
         assert!(halted.shows(before, viewer).await);
     }
 
     halted.store.block(ada, bob, true);
-    let blocked = halted.store.post(ada, "after the block");
+    let blocked = halted.store.post(ada, "after the block #rust");
     halted.store.unfollow(eve, ada);
     let closed = halted
         .store
         .write(ada, "after the end of the follow", None, Visibility::Followers);
     halted.store.protect(ada, true);
-    let protected = halted.store.post(ada, "after the protection");
+    let protected = halted.store.post(ada, "after the protection #rust");
     let repost = halted.store.repost(eve, blocked);
     halted.project(SHOWN + 1).await;
     for (post, viewer, shown) in [
@@ -100,5 +113,13 @@ async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
         (before, bob, true),
     ] {
         assert_eq!(halted.shows(post, viewer).await, shown, "{post} to {viewer}");
+    }
+    for authors in of_tags {
+        for (post, viewer) in [(blocked, bob), (protected, zoe)] {
+            assert!(
+                !halted.lists(post, viewer, authors).await,
+                "{post} to {viewer} by {authors:?}"
+            );
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod authors;
 mod home;
 mod posts;
+mod tags;
 
 pub(crate) use self::home::{Home, HomeSettings};
 pub(crate) use self::posts::{Posts, Which};
+pub(crate) use self::tags::{TagFilter, Tagged};

@@ -11,6 +11,7 @@ pub mod like;
 pub mod mute;
 pub mod post;
 pub mod repost;
+pub mod tag;
 pub mod user;
 pub mod visibility;
 

@@ -47,6 +47,8 @@ pub enum Refusal {
     MuteOver,
     #[error("a user can follow at most {0} accounts")]
     TooManyFollows(u32),
+    #[error("a user can follow at most {0} tags")]
+    TooManyTags(u32),
     #[error("the handle is taken")]
     HandleTaken,
     #[error("the e-mail address is taken")]

@@ -23,6 +23,7 @@ mod retractions;
 mod sessions;
 mod settings;
 mod setup;
+mod tags;
 mod users;
 
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
 use model::events::{Post, User};
 use model::ids::{PostId, SessionId, UserId};
+use model::tags::Tag;
 use model::values::Password;
 use mongodb::Database;
 use mongodb::error::Error;
@@ -63,6 +65,7 @@ pub use self::relationships::{NewMute, Standing};
 pub use self::retractions::Retractions;
 pub use self::sessions::{RefreshTokens, refresh_tokens};
 pub use self::settings::{CommandSettings, FollowSettings, RegistrationPolicy};
+pub use self::tags::TagStanding;
 pub use self::users::Registration;
 use crate::codes::Codes;
 use crate::credentials::CredentialStore;
@@ -116,6 +119,8 @@ struct Inner {
     max_queueing: Duration,
     /// The most accounts that one user may follow.
     max_follows: u32,
+    /// The most tags that one user may follow.
+    max_followed_tags: u32,
     metrics: Metrics,
     deadline: Duration,
     /// The runtime of the database client. A command that has started there runs to its end, even if its client hangs up.
@@ -158,6 +163,7 @@ impl Commands {
             clock_guard,
             max_queueing: settings.max_queueing,
             max_follows: follows.max.get(),
+            max_followed_tags: follows.max_tags.get(),
             metrics,
             deadline: settings.deadline,
             runtime: Handle::current(),
@@ -406,6 +412,24 @@ impl Commands {
             now,
         };
         self.execute(name, relate, cause).await
+    }
+
+    pub async fn follow_tag(&self, tag: Tag, cause: Cause) -> Result<Done<TagStanding>, CommandError> {
+        let follow = tags::SetTagFollow {
+            user: cause.actor,
+            tag,
+            following: Some(self.0.max_followed_tags),
+        };
+        self.execute("follow_tag", follow, cause).await
+    }
+
+    pub async fn unfollow_tag(&self, tag: Tag, cause: Cause) -> Result<Done<TagStanding>, CommandError> {
+        let unfollow = tags::SetTagFollow {
+            user: cause.actor,
+            tag,
+            following: None,
+        };
+        self.execute("unfollow_tag", unfollow, cause).await
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

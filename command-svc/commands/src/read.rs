@@ -1,15 +1,16 @@
 //! What a command reads before it decides, in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Post, Repost, StreamId, User};
+use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Post, Repost, StreamId, TagFollow, User};
 use model::ids::{PostId, SessionId, UserId};
+use model::tags::TagKey;
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, post, repost, user, visibility};
+use crate::domain::{block, bookmark, follow, like, mute, post, repost, tag, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -93,6 +94,14 @@ impl<'a> Reader<'a> {
         self.load(StreamId::mute(muter, muted), mute::evolve).await
     }
 
+    pub(super) async fn tag_follow(
+        &mut self,
+        user: UserId,
+        tag: &TagKey,
+    ) -> Result<Option<Versioned<TagFollow>>, CommandError> {
+        self.load(StreamId::tag(user, tag), tag::evolve).await
+    }
+
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
     }
@@ -144,6 +153,12 @@ impl<'a> Reader<'a> {
     pub(super) async fn follows_fewer_than(&mut self, follower: UserId, max: u32) -> Result<(), CommandError> {
         let fewer = self.store.follows_fewer_than(self.session, follower, max).await?;
         Ok(fewer.then_some(()).ok_or(Refusal::TooManyFollows(max))?)
+    }
+
+    /// Fails if the user can't follow one more tag. It does not count follows that the same user makes at the same moment.
+    pub(super) async fn follows_fewer_tags_than(&mut self, user: UserId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.follows_fewer_tags_than(self.session, user, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyTags(max))?)
     }
 
     /// A user who is not deleted.

@@ -7,11 +7,12 @@ use event_log::event_store::EventStore;
 use event_log::position::Position;
 use model::events::Event;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
 use super::{CommandError, posts};
-use crate::domain::{block, bookmark, follow, like, mute, post, repost};
+use crate::domain::{block, bookmark, follow, like, mute, post, repost, tag};
 use crate::metrics::Metrics;
 
 /// The most commands at a time.
@@ -75,6 +76,15 @@ impl Retractions {
         self.retract(Retracted::Mute { muter, muted }, cause).await
     }
 
+    pub async fn unfollow_tag(
+        &self,
+        user: UserId,
+        tag: TagKey,
+        cause: &Cause,
+    ) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::TagFollow { user, tag }, cause).await
+    }
+
     pub async fn delete_post(&self, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
         self.retract(Retracted::Post(post), cause).await
     }
@@ -89,7 +99,7 @@ impl Retractions {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Retracted {
     Follow { follower: UserId, followee: UserId },
     Like { user: UserId, post: PostId },
@@ -97,6 +107,7 @@ enum Retracted {
     Bookmark { user: UserId, post: PostId },
     Block { blocker: UserId, blocked: UserId },
     Mute { muter: UserId, muted: UserId },
+    TagFollow { user: UserId, tag: TagKey },
     Post(PostId),
 }
 
@@ -111,8 +122,8 @@ impl Command for Retraction {
     type Answer = bool;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<bool>, CommandError> {
-        let (event, version) = match self.what {
-            Retracted::Follow { follower, followee } => {
+        let (event, version) = match &self.what {
+            &Retracted::Follow { follower, followee } => {
                 let loaded = read.follow(follower, followee).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (
@@ -120,32 +131,37 @@ impl Command for Retraction {
                     version,
                 )
             }
-            Retracted::Like { user, post } => {
+            &Retracted::Like { user, post } => {
                 let loaded = read.like(user, post).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (like::decide(state, like::Command::Unlike), version)
             }
-            Retracted::Repost { user, post } => {
+            &Retracted::Repost { user, post } => {
                 let loaded = read.repost(user, post).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (repost::decide(state, repost::Command::Unrepost)?, version)
             }
-            Retracted::Bookmark { user, post } => {
+            &Retracted::Bookmark { user, post } => {
                 let loaded = read.bookmark(user, post).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (bookmark::decide(state, bookmark::Command::Unbookmark), version)
             }
-            Retracted::Block { blocker, blocked } => {
+            &Retracted::Block { blocker, blocked } => {
                 let loaded = read.block(blocker, blocked).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (block::decide(state, block::Command::Unblock), version)
             }
-            Retracted::Mute { muter, muted } => {
+            &Retracted::Mute { muter, muted } => {
                 let loaded = read.mute(muter, muted).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (mute::decide(state, mute::Command::Unmute), version)
             }
-            Retracted::Post(id) => match read.post(id).await? {
+            Retracted::TagFollow { user, tag } => {
+                let loaded = read.tag_follow(*user, tag).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (tag::decide(state, tag::Command::Unfollow), version)
+            }
+            &Retracted::Post(id) => match read.post(id).await? {
                 Some(post) if !post.state.deleted => {
                     let by = post.state.author;
                     (

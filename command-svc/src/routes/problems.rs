@@ -43,6 +43,10 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::invalid_field("id", format!("can't be followed: you already follow {max} accounts"))
                 .with_type("too-many-follows", "You follow too many accounts")
         }
+        Refusal::TooManyTags(max) => {
+            Problem::invalid_field("tag", format!("can't be followed: you already follow {max} tags"))
+                .with_type("too-many-tags", "You follow too many tags")
+        }
         Refusal::HandleTaken => Problem::conflict("Another user has or had this handle.")
             .with_type("handle-taken", "The handle is taken")
             .with_field("handle", "is taken"),

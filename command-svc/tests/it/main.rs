@@ -24,6 +24,7 @@ mod reactions;
 mod retractions;
 mod service;
 mod sessions;
+mod tags;
 mod tokens;
 mod users;
 mod visibility;

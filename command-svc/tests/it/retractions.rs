@@ -8,6 +8,7 @@ use event_log::event_store::{EventStore, Retries};
 use model::clock::SystemClock;
 use model::events::StreamId;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -43,6 +44,10 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
             .await
             .expect(StatusCode::OK);
     }
+    service
+        .put("/v1/tags/Rust/follow", &ada.token)
+        .await
+        .expect(StatusCode::OK);
     // Now neither of them can see the other any more.
     service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
@@ -75,6 +80,10 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
                 retractions.unmute(ada_id, bob_id, &cause).await.unwrap(),
                 retractions.unlike(ada_id, others, &cause).await.unwrap(),
                 retractions.unrepost(ada_id, others, &cause).await.unwrap(),
+                retractions
+                    .unfollow_tag(ada_id, TagKey::of("rust"), &cause)
+                    .await
+                    .unwrap(),
                 retractions.delete_post(own, &cause).await.unwrap(),
             ]
         });
@@ -85,7 +94,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
     assert!(!stored.mentions("a secret").await);
     let written =
         doc! { "causation_id": tombstone.id, "actor": tombstone.actor, "correlation_id": &tombstone.correlation_id };
-    assert_eq!(stored.count("events", written).await, 9);
+    assert_eq!(stored.count("events", written).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

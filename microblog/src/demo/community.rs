@@ -109,6 +109,14 @@ pub(super) const FOLLOWS: &[(&str, &str)] = &[
     ("lina", "goran hana chen dora ivo"),
 ];
 
+/// Which tags each of them follows.
+pub(super) const TAGS: &[(&str, &str)] = &[
+    ("ada", "Maps radio"),
+    ("dora", "maps"),
+    ("juno", "weather bread"),
+    ("lina", "maps"),
+];
+
 /// A later version adds posts at the end, and changes none: people may have loaded the others.
 pub(super) const POSTS: &[Post] = &[
     /* 0 */
@@ -257,6 +265,12 @@ pub(super) const REPOSTS: &[(&str, usize)] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use model::entities::Entities;
+    use model::tags::TagKey;
+    use model::values::PostText;
+
     use super::*;
 
     fn is_person(handle: &str) -> bool {
@@ -285,6 +299,18 @@ mod tests {
                 "not everyone may see {}",
                 POSTS[post].text
             );
+        }
+    }
+
+    #[test]
+    fn every_tag_that_is_followed_is_in_a_post() {
+        let texts = POSTS.iter().map(|post| PostText::parse(post.text).unwrap());
+        let written: BTreeSet<TagKey> = texts.flat_map(|text| Entities::of(&text).tags()).collect();
+        for (follower, tags) in TAGS {
+            assert!(is_person(follower), "{follower}");
+            for tag in tags.split(' ') {
+                assert!(written.contains(&TagKey::of(tag)), "{tag}");
+            }
         }
     }
 

@@ -168,6 +168,7 @@ impl Checker<'_> {
                 .await?;
         }
         self.bookmarks(index, &own, &mut findings).await?;
+        self.followed_tags(index, &own, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
             .await?;
         Ok(findings)
@@ -425,6 +426,8 @@ impl Checker<'_> {
                     StreamId::mute(viewer, author),
                 ]);
             }
+            let tags = self.oracle.post(entry.id).map_or(&[][..], |post| &post.tags);
+            streams.extend(tags.iter().map(|tag| StreamId::tag(viewer, tag)));
         }
         streams.into_iter().map(Dependency::Stream).collect()
     }

@@ -159,6 +159,6 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
         }
-        State::Bookmark(_) | State::Block(_) | State::Mute(_) => {}
+        State::Bookmark(_) | State::TagFollow(_) | State::Block(_) | State::Mute(_) => {}
     }
 }

@@ -3,13 +3,17 @@
 //!
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
+mod tags;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use model::events::{Bookmark, Event, Like, Post, State};
 use model::ids::{EventId, PostId, UserId};
+use model::tags::TagKey;
 use model::values::{ProfileField, Visibility};
 
+use self::tags::{TagFacts, TagLists};
 use super::said::Said;
 use super::sight::Sight;
 use super::timeline::{Entry, HomeTimeline};
@@ -38,6 +42,7 @@ pub(super) struct PostFacts {
     pub(super) said: Said,
     /// Whom it mentions, if not everybody may see it.
     pub(super) mentioned: Box<[UserIndex]>,
+    pub(super) tags: Box<[TagKey]>,
     pub(super) in_reply_to: Option<PostId>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
@@ -86,6 +91,7 @@ pub(super) struct Facts {
     bookmarks: HashMap<(UserIndex, PostId), LikeFacts>,
     blocks: HashMap<(UserIndex, UserIndex), LikeFacts>,
     mutes: HashMap<(UserIndex, UserIndex), MuteFacts>,
+    tags: TagFacts,
 }
 
 impl Facts {
@@ -116,6 +122,7 @@ impl Facts {
                     visibility: post.visibility,
                     said: post.content.as_ref().map(Said::from).unwrap_or_default(),
                     mentioned: self.mentioned_by(post),
+                    tags: tags::tags_of(post),
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
@@ -181,6 +188,10 @@ impl Facts {
                 if known.state.version < version {
                     *known = facts;
                 }
+            }
+            State::TagFollow(follow) => {
+                let user = self.user(follow.user);
+                self.tags.apply(user, id, version, follow);
             }
             State::Repost(repost) => {
                 let facts = RepostFacts {
@@ -317,6 +328,7 @@ impl Facts {
             list.sort_unstable_by(|one, other| other.cmp(one));
         }
         Oracle {
+            tags: self.tags.into_lists(&self.posts, live),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -368,6 +380,7 @@ pub(super) struct Oracle {
     likes: HashMap<(UserIndex, PostId), LikeFacts>,
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
+    tags: TagLists,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -419,15 +432,16 @@ impl Oracle {
         self.reposts.get(&(user, post)).is_some_and(|repost| repost.active)
     }
 
-    /// Every post and repost by the viewer or by whom the viewer follows, without what the viewer may not see or mutes. Empty without an
-    /// account.
+    /// Every post and repost by the viewer or by whom the viewer follows, and every public post with a tag that the viewer follows, without
+    /// what the viewer may not see or mutes. Empty without an account.
     pub(super) fn home_timeline<'o>(&'o self, sight: &'o Sight) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let followees = sight.followees.iter().copied();
         let authors = sight
             .viewer
             .into_iter()
             .chain(followees.filter(|&followee| Some(followee) != sight.viewer));
-        let merged = HomeTimeline::merge(authors.map(|author| (author, self.entries[author as usize].as_slice())));
+        let entries = authors.map(|author| (author, self.entries[author as usize].as_slice()));
+        let merged = HomeTimeline::merge(entries, self.found_by_tags(sight));
         merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
     }
 
@@ -503,13 +517,10 @@ impl Oracle {
 
     /// All public posts and replies that this viewer may see and of authors whom the viewer does not mute, newest first, without reposts.
     pub(super) fn public_timeline(&self, sight: &Sight) -> Vec<(UserIndex, Entry)> {
-        let public = self
-            .posts
-            .iter()
-            .filter(|(_, post)| post.visibility == Visibility::Public);
-        let entries = public.map(|(&id, post)| (post.author, Entry { id, original: None }));
+        let entries = self.posts.iter();
+        let entries = entries.map(|(&id, post)| (post.author, Entry { id, original: None }));
         let mut shown: Vec<_> = entries
-            .filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
+            .filter(|&(author, entry)| self.shows_in_public(author, entry, sight))
             .collect();
         shown.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.id));
         shown

@@ -8,6 +8,9 @@ use super::super::compare::{Comparison, Fault};
 use super::super::sight::Sight;
 use super::*;
 
+#[path = "oracle_tests/tags.rs"]
+mod tags;
+
 /// Ids and times in the order of their numbers.
 fn uuid(n: u128) -> uuid::Uuid {
     uuid::Uuid::from_u128(n)
@@ -25,6 +28,20 @@ fn at(n: u128) -> DateTime<Utc> {
     DateTime::from_timestamp(i64::try_from(n).unwrap(), 0).unwrap()
 }
 
+fn user(n: u128, deleted: bool) -> User {
+    let name = (!deleted).then(|| format!("User {n}"));
+    User {
+        id: user_id(n),
+        handle: Handle::parse(&format!("u{n}")).unwrap(),
+        display_name: name.clone(),
+        bio: name,
+        fields: Vec::new(),
+        created_at: at(n),
+        deleted,
+        protected: false,
+    }
+}
+
 #[derive(Default)]
 struct Given {
     facts: Facts,
@@ -38,20 +55,14 @@ impl Given {
     }
 
     fn user(&mut self, n: u128, version: i64, deleted: bool) {
-        let name = (!deleted).then(|| format!("User {n}"));
-        self.event(
-            version,
-            &Event::UserRegistered(User {
-                id: user_id(n),
-                handle: Handle::parse(&format!("u{n}")).unwrap(),
-                display_name: name.clone(),
-                bio: name,
-                fields: Vec::new(),
-                created_at: at(n),
-                deleted,
-                protected: false,
-            }),
-        );
+        let user = user(n, deleted);
+        self.event(version, &Event::UserRegistered(user));
+    }
+
+    fn protect(&mut self, n: u128, version: i64) {
+        let protected = true;
+        let user = user(n, false);
+        self.event(version, &Event::UserProtected(User { protected, ..user }));
     }
 
     fn post(&mut self, n: u128, author: u128, version: i64, deleted: bool) {

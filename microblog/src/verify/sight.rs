@@ -126,6 +126,12 @@ impl Oracle {
         self.writer_shown(author, entry, sight).is_some()
     }
 
+    /// The same, for a list of public posts, which leaves out whom the viewer mutes. While an account is protected, it has none.
+    pub(super) fn shows_in_public(&self, author: UserIndex, entry: Entry, sight: &Sight) -> bool {
+        let is_public = |post: &PostFacts| at_most(post.visibility, self.user(post.author).1) == Visibility::Public;
+        self.post(entry.id).is_some_and(is_public) && self.shows_unmuted(author, entry, sight)
+    }
+
     /// The same, for a list that leaves out whom the viewer mutes.
     pub(super) fn shows_unmuted(&self, author: UserIndex, entry: Entry, sight: &Sight) -> bool {
         let writer = self.writer_shown(author, entry, sight);

@@ -1,6 +1,6 @@
 //! A home timeline, merged entry by entry from the lists of its authors, so that the whole timeline is never in memory.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use model::ids::PostId;
 
@@ -13,21 +13,29 @@ pub(super) struct Entry {
     pub(super) original: Option<PostId>,
 }
 
-/// Entries of several authors, newest first.
+/// Entries of several authors and others, each once, newest first.
 #[derive(Debug)]
 pub(super) struct HomeTimeline<'a> {
     /// The next entry of each author, the newest on top.
     heads: BinaryHeap<(Entry, UserIndex, &'a [Entry])>,
+    /// Entries by any authors.
+    others: BTreeSet<(Entry, UserIndex)>,
 }
 
 impl<'a> HomeTimeline<'a> {
     /// Each author's entries come newest first.
-    pub(super) fn merge(authors: impl IntoIterator<Item = (UserIndex, &'a [Entry])>) -> Self {
+    pub(super) fn merge(
+        authors: impl IntoIterator<Item = (UserIndex, &'a [Entry])>,
+        others: BTreeSet<(Entry, UserIndex)>,
+    ) -> Self {
         let heads = authors.into_iter().filter_map(|(author, entries)| {
             let (&first, rest) = entries.split_first()?;
             Some((first, author, rest))
         });
-        Self { heads: heads.collect() }
+        Self {
+            heads: heads.collect(),
+            others,
+        }
     }
 }
 
@@ -35,7 +43,12 @@ impl Iterator for HomeTimeline<'_> {
     type Item = (UserIndex, Entry);
 
     fn next(&mut self) -> Option<(UserIndex, Entry)> {
+        let head = self.heads.peek().map(|&(entry, author, _)| (entry, author));
+        if self.others.last().copied() > head {
+            return self.others.pop_last().map(|(entry, author)| (author, entry));
+        }
         let (entry, author, rest) = self.heads.pop()?;
+        self.others.remove(&(entry, author));
         if let Some((&next, rest)) = rest.split_first() {
             self.heads.push((next, author, rest));
         }

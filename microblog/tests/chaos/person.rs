@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use model::events::StreamId;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, IteratorRandom as _};
 use rand::{Rng as _, SeedableRng as _};
@@ -18,6 +19,9 @@ use uuid::Uuid;
 use crate::client::{Answer, Call, Client};
 use crate::ledger::Ledger;
 use crate::world::{World, eventually};
+
+/// What people write about.
+const TAGS: [&str; 4] = ["weather", "Bread", "東京", "İstanbul"];
 
 /// All people, and what they share.
 #[derive(Debug)]
@@ -62,6 +66,7 @@ struct Person {
     follows: BTreeSet<UserId>,
     likes: BTreeSet<PostId>,
     bookmarks: BTreeSet<PostId>,
+    tags: BTreeSet<&'static str>,
     reposts: BTreeSet<PostId>,
 }
 
@@ -162,6 +167,7 @@ impl Person {
             follows: BTreeSet::new(),
             likes: BTreeSet::new(),
             bookmarks: BTreeSet::new(),
+            tags: BTreeSet::new(),
             reposts: BTreeSet::new(),
         }
     }
@@ -174,7 +180,8 @@ impl Person {
             48..58 => self.delete(common).await,
             58..65 => self.like(common).await,
             65..68 => self.bookmark(common).await,
-            68..78 => self.follow(common).await,
+            68..70 => self.follow_tag(common).await,
+            70..78 => self.follow(common).await,
             78..86 => self.repost(common).await,
             _ => self.be_refused(common).await,
         }
@@ -200,10 +207,12 @@ impl Person {
         answer
     }
 
-    /// A text that mentions somebody.
+    /// A text that mentions somebody, and has a tag.
     fn text(&mut self, common: &Common) -> String {
         let other = self.random.random_range(0..common.users.len());
-        format!("{} says {:x} to @person{other}", self.id, self.random.random::<u64>())
+        let tag = TAGS.choose(&mut self.random).expect("there are tags");
+        let words = self.random.random::<u64>();
+        format!("{} says {words:x} to @person{other} #{tag}", self.id)
     }
 
     async fn post(&mut self, common: &Common, in_reply_to: Option<PostId>, visibility: &str) -> PostId {
@@ -358,6 +367,23 @@ impl Person {
         }
         self.ledger
             .acknowledged(&StreamId::bookmark(self.id, post), event_type, None);
+    }
+
+    async fn follow_tag(&mut self, common: &Common) {
+        let tag = *TAGS.choose(&mut self.random).expect("there are tags");
+        let follows = !self.tags.remove(tag);
+        let (method, event_type) = if follows {
+            (Method::PUT, "tag.followed")
+        } else {
+            (Method::DELETE, "tag.unfollowed")
+        };
+        self.must(common, Call::new(method, format!("/v1/tags/{tag}/follow")))
+            .await;
+        if follows {
+            self.tags.insert(tag);
+        }
+        self.ledger
+            .acknowledged(&StreamId::tag(self.id, &TagKey::of(tag)), event_type, None);
     }
 
     async fn repost(&mut self, common: &Common) {

@@ -41,11 +41,17 @@ const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Col
 }
 
 /// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
-/// author likes, reposts and answers.
-const COLUMNS: [Column; 18] = [
+/// author likes, reposts and answers. `{tag}` is the tag of `{direct}`. The viewer follows the author, and the tag of another post.
+const COLUMNS: [Column; 20] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
+    own(
+        "home by a followed tag",
+        "/v1/timelines/home?limit=100",
+        "text of tagged",
+    ),
     column("public", "/v1/timelines/public?limit=100", "text of direct"),
+    column("tag", "/v1/timelines/tags/{tag}?limit=100", "text of direct"),
     column("posts", "/v1/users/{author}/posts", "text of direct"),
     column("posts of the reposter", "/v1/users/{friend}/posts", "text of reposted"),
     column("post", "/v1/posts/{direct}", "text of direct"),
@@ -64,12 +70,14 @@ const COLUMNS: [Column; 18] = [
 ];
 
 /// Paths that show nothing but what the viewer did, or asks for by an id.
-const OWN_DOING: [&str; 5] = [
+const OWN_DOING: [&str; 7] = [
     "/v1/blocks",
     "/v1/mutes",
     "/v1/follow-requests",
     "/v1/follow-requests/sent",
     "/v1/relationships",
+    "/v1/tags/followed",
+    "/v1/tags/{tag}",
 ];
 
 #[derive(Clone, Copy)]
@@ -82,7 +90,7 @@ type Act = (Who, Method, &'static str, &'static str);
 
 struct Case {
     name: &'static str,
-    /// Of `{direct}` and the answer.
+    /// Of `{direct}`, the answer, and the post with the followed tag.
     visibility: &'static str,
     denial: &'static [Act],
     hides: &'static [&'static [&'static str]],
@@ -103,7 +111,9 @@ const DIRECT: &[&str] = &[
     "likers of a post",
 ];
 const ANSWER: &[&str] = &["an answer in a thread"];
-const PUBLIC: &[&str] = &["public"];
+/// Lists of public posts.
+const PUBLIC: &[&str] = &["public", "tag"];
+const TAGGED: &[&str] = &["home by a followed tag"];
 const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter"];
 const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following"];
 const OF_AUTHOR: &[&str] = &["followers of the author", "whom the author follows"];
@@ -117,12 +127,12 @@ const PROTECT: Act = (Who::Author, Method::PATCH, ME, r#"{ "protected": true }"#
 const UNFOLLOW: Act = (Who::Viewer, Method::DELETE, FOLLOW, "");
 const REMOVE: Act = (Who::Author, Method::DELETE, "/v1/followers/{viewer}", "");
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 17] = [
     Case {
         name: "the viewer blocks",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, BLOCK, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED, PEOPLE, OF_AUTHOR],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR],
         visitors_too: false,
         soon: false,
     },
@@ -130,7 +140,7 @@ const CASES: [Case; 16] = [
         name: "the author blocks",
         visibility: "public",
         denial: &[(Who::Author, Method::PUT, "/v1/users/{viewer}/block", "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
         visitors_too: false,
         soon: false,
     },
@@ -149,7 +159,7 @@ const CASES: [Case; 16] = [
         name: "the viewer mutes",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, MUTE, "{}")],
-        hides: &[PUBLIC, &["home", "home by a repost"]],
+        hides: &[PUBLIC, TAGGED, &["home", "home by a repost"]],
         visitors_too: false,
         soon: false,
     },
@@ -184,7 +194,7 @@ const CASES: [Case; 16] = [
         name: "unfollow of posts for followers",
         visibility: "followers",
         denial: &[UNFOLLOW],
-        hides: &[DIRECT, ANSWER],
+        hides: &[DIRECT, ANSWER, TAGGED],
         visitors_too: true,
         soon: false,
     },
@@ -192,7 +202,7 @@ const CASES: [Case; 16] = [
         name: "removed from the followers, of posts for followers",
         visibility: "followers",
         denial: &[REMOVE],
-        hides: &[DIRECT, ANSWER],
+        hides: &[DIRECT, ANSWER, TAGGED],
         visitors_too: true,
         soon: false,
     },
@@ -202,6 +212,14 @@ const CASES: [Case; 16] = [
         denial: &[],
         hides: &[],
         visitors_too: true,
+        soon: false,
+    },
+    Case {
+        name: "unfollow of unlisted posts",
+        visibility: "unlisted",
+        denial: &[UNFOLLOW],
+        hides: &[&["home"], TAGGED],
+        visitors_too: false,
         soon: false,
     },
     Case {
@@ -229,7 +247,7 @@ const CASES: [Case; 16] = [
         name: "protected, and not followed any more",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW],
-        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED],
         visitors_too: true,
         soon: false,
     },
@@ -237,7 +255,7 @@ const CASES: [Case; 16] = [
         name: "protected, and a request that waits",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW, (Who::Viewer, Method::PUT, FOLLOW, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED],
         visitors_too: true,
         soon: false,
     },
@@ -258,7 +276,7 @@ const CASES: [Case; 16] = [
             ME,
             r#"{ "current_password": "{password}" }"#,
         )],
-        hides: &[DIRECT, ANSWER, PUBLIC, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
         visitors_too: true,
         soon: false,
     },
@@ -287,7 +305,7 @@ impl<'s> Scene<'s> {
         ] {
             stack.follow(follower, followee).await;
         }
-        let text = |what: &str| format!("text of {what} {number}.");
+        let text = |what: &str| format!("text of {what} {number}. #{what}{number}");
         let bio = json!({ "bio": text("bio") });
         let _: Value = stack.command(Method::PATCH, ME, Some(&author), Some(bio)).await;
         let shared = stack.post(&friend, "shared").await.id;
@@ -304,6 +322,9 @@ impl<'s> Scene<'s> {
         };
         let direct = write("direct", visibility, None).await;
         write("answer", visibility, Some(shared)).await;
+        write("tagged", visibility, None).await;
+        let followed = format!("/v1/tags/tagged{number}/follow");
+        let _: Value = stack.command(Method::PUT, &followed, Some(&viewer), None).await;
         let reposted = write("reposted", "public", None).await;
         stack.repost(&friend, reposted).await;
         stack.like(&friend, direct).await;
@@ -330,6 +351,7 @@ impl<'s> Scene<'s> {
             ("{direct}", self.direct.to_string()),
             ("{shared}", self.shared.to_string()),
             ("{number}", self.number.to_string()),
+            ("{tag}", format!("direct{}", self.number)),
             ("{password}", Stack::password_of(&self.author)),
         ]
         .iter()
@@ -393,7 +415,7 @@ e2e! {
             let scene = Scene::set(&stack, number, case.visibility).await;
             let mut before = names(COLUMNS.iter());
             if case.visibility != "public" {
-                before.remove("public");
+                before.retain(|list| !PUBLIC.contains(list));
             }
             let seen = scene.seen(Some(&scene.viewer), true).await;
             assert_eq!(seen, before, "{}: before the denial", case.name);

@@ -19,6 +19,7 @@ mod processes;
 mod rebuild;
 mod stack;
 mod starting;
+mod tags;
 mod tools;
 mod traces;
 mod up;

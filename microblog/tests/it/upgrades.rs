@@ -155,7 +155,10 @@ e2e! {
         assert!(archive.len() < MOST_BYTES, "{} bytes", archive.len());
         let database = TestDatabase::new().await;
         restore(&database, &archive).await.expect("it is restored");
-        let mut stack = Stack::start_on(database, &[]).await;
+        let often = [
+            ("rebuild.look_every", "100ms"), ("rebuild.reader_grace", "100ms"), ("projector.look_every", "100ms"),
+        ];
+        let mut stack = Stack::start_on(database, &often).await;
         stack.add_projector().await;
         stack.wait_until_ready().await;
         // Reads go on while the views are rebuilt.

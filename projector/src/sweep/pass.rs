@@ -8,6 +8,7 @@ use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::events::{DecodeError, Follow, State};
 use model::ids::{EventId, PostId, UserId};
+use model::tags::TagKey;
 use mongodb::error::Error;
 use views::{Range, RelationKind, Views};
 
@@ -94,6 +95,8 @@ impl Pass<'_> {
         })
         .await?;
         self.bookmarks(user, &mut found, |post| self.retractions.unbookmark(user, post, cause))
+            .await?;
+        self.followed_tags(user, &mut found, |tag| self.retractions.unfollow_tag(user, tag, cause))
             .await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
@@ -190,6 +193,25 @@ impl Pass<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.order, PAGE);
             let commands = page.iter().map(|bookmark| retract(bookmark.post)).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    async fn followed_tags<F>(
+        &self,
+        user: UserId,
+        found: &mut Found,
+        retract: impl Fn(TagKey) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.followed_tags.of_user(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.order, PAGE);
+            let commands = page.iter().map(|follow| retract(follow.key.clone())).collect();
             self.all(commands, found).await?;
         }
     }

@@ -58,6 +58,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     world.reply(gone, "hello to you", answered).await;
     world.like(gone, answered).await;
     world.repost(gone, answered).await;
+    world.follow_tag(gone, "Rust").await;
     // What others did to the user's posts stays, because it is not the user's.
     world.like(fan, theirs).await;
 
@@ -75,6 +76,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
         "post.deleted",
         "post.deleted",
         "repost.unreposted",
+        "tag.unfollowed",
     ];
     assert_eq!(swept, expected);
     Oracle::of(&world.store)

@@ -12,7 +12,9 @@ use event_log::subscription::leases::Leases;
 use local_mongodb::{TestDatabase, wait_in_drop};
 use model::clock::{Clock, OffsetClock};
 use model::entities::Entities;
-use model::events::{Block, EndedFollows, Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, User};
+use model::events::{
+    Block, EndedFollows, Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, TagFollow, User,
+};
 use model::ids::{PARTITIONS, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
 use mongodb::Database;
@@ -279,6 +281,15 @@ impl World {
             followee,
             active: false,
             requested: true,
+        }))
+        .await
+    }
+
+    pub(crate) async fn follow_tag(&self, user: UserId, tag: &str) -> RecordedEvent {
+        self.append(Event::TagFollowed(TagFollow {
+            user,
+            tag: tag.to_owned(),
+            active: true,
         }))
         .await
     }

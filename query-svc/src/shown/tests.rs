@@ -38,6 +38,7 @@ fn post(author: UserId, visibility: Visibility) -> Post {
         id: PostId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH)),
         version: 2,
         author,
+        tags: Entities::of(&text).tags().into_iter().collect(),
         entities: Entities::of(&text),
         text: text.into_string(),
         warning: Some("A \"quoted\" warning".to_owned()),
@@ -56,7 +57,7 @@ fn post(author: UserId, visibility: Visibility) -> Post {
     }
 }
 
-fn loaded(viewer: Option<UserId>, authors: AuthorFilter) -> Loaded {
+fn loaded(viewer: Option<UserId>, authors: AuthorFilter<'_>) -> Loaded<'_> {
     Loaded {
         posts: Found::default(),
         profiles: Found::default(),
@@ -67,7 +68,7 @@ fn loaded(viewer: Option<UserId>, authors: AuthorFilter) -> Loaded {
     }
 }
 
-impl Loaded {
+impl Loaded<'_> {
     fn with(mut self, post: &Post) -> Self {
         self.posts.insert(post.id, Some(Arc::new(post.clone())));
         self.profiles.insert(post.author, Some(profile(post.author)));
@@ -83,6 +84,7 @@ fn repost(author: UserId, original: &Post) -> Post {
     Post {
         repost_of,
         text: String::new(),
+        tags: Vec::new(),
         ..post(author, Visibility::Public)
     }
 }
@@ -160,7 +162,7 @@ const VIEWERS: [Viewer; 6] = [
 
 impl Viewer {
     /// Whether a post of this visibility is shown to the viewer. It mentions @bob.
-    fn is_shown(self, visibility: Visibility, authors: AuthorFilter, protected: bool) -> bool {
+    fn is_shown(self, visibility: Visibility, authors: AuthorFilter<'_>, protected: bool) -> bool {
         let author = user();
         let mut post = post(author, visibility);
         let viewer = match self {
@@ -216,8 +218,49 @@ fn home_has_what_one_sees_by_oneself_and_by_whom_one_follows(
     #[case] visibility: Visibility,
     #[case] expected: [bool; 6],
 ) {
-    let shown = VIEWERS.map(|viewer| viewer.is_shown(visibility, AuthorFilter::Followed, false));
-    assert_eq!(shown, expected);
+    let [world, other] = ["World", "other"].map(|tag| [TagKey::of(tag)]);
+    for tags in [&[], &other[..]] {
+        let shown = VIEWERS.map(|viewer| viewer.is_shown(visibility, AuthorFilter::Followed(tags), false));
+        assert_eq!(shown, expected, "{tags:?}");
+    }
+    // A followed tag adds public posts by anybody, and none of a protected author.
+    let with_tag = match visibility {
+        Visibility::Public => [false, true, true, true, true, true],
+        _ => expected,
+    };
+    for (protected, expected) in [(false, with_tag), (true, expected)] {
+        let shown = VIEWERS[1..]
+            .iter()
+            .map(|viewer| viewer.is_shown(visibility, AuthorFilter::Followed(&world), protected));
+        assert_eq!(shown.collect::<Vec<_>>(), expected[1..], "{protected}");
+    }
+}
+
+#[rstest]
+#[case::a_mute(RelationId::mute, [false, false, true])]
+#[case::a_block(RelationId::block, [false, false, false])]
+#[case::a_block_by_the_author(|viewer, author| RelationId::block(author, viewer), [false, false, false])]
+fn a_tag_brings_nothing_of_whom_one_mutes_or_a_block_hides(
+    #[case] denial: fn(UserId, UserId) -> RelationId,
+    #[case] expected: [bool; 3],
+) {
+    let (viewer, author) = (user(), user());
+    let post = post(author, Visibility::Public);
+    let world = [TagKey::of("World")];
+    let lists = [
+        AuthorFilter::Followed(&world),
+        AuthorFilter::Public,
+        AuthorFilter::Anybody,
+    ];
+    let shown = |held| {
+        lists.map(|authors| {
+            let mut loaded = loaded(Some(viewer), authors).with(&post);
+            loaded.relations.insert(denial(viewer, author), held);
+            loaded.shown(&Candidate::from(&post)).is_some()
+        })
+    };
+    assert_eq!(shown(Held::No), [true; 3]);
+    assert_eq!(shown(Held::Yes), expected);
 }
 
 /// Even if the viewer may see the original itself.

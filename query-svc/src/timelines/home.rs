@@ -1,15 +1,19 @@
-//! The home timeline: every post and repost by its owner and by the accounts that the owner follows now.
+//! The home timeline: every post and repost by its owner and by the accounts that the owner follows now, and every public
+//! post with a tag that the owner follows now.
 //!
 //! Above the floor, no entry is missing, except for the posts of large accounts. A page finds those when it is read, and
 //! merges them in. Below the floor, a page finds the posts of all followees when it is read (fan-out on read), without end.
-//! The posts, authors and follows at that time decide what is shown.
+//! Posts with followed tags are merged in everywhere, because no entries are written for them. The posts, authors and follows
+//! at that time decide what is shown.
 
 use std::time::Duration;
 
 use model::clock::SharedClock;
 use model::ids::UserId;
+use model::tags::TagKey;
 
 use super::authors::{Authors, in_direction, merged, range};
+use super::tags::with_any_of;
 use crate::cursor::Cursor;
 use crate::documents::Held;
 use crate::handled::Appearance;
@@ -50,6 +54,8 @@ struct State {
     floor: Cursor,
     /// Large accounts that the owner follows now.
     large: Authors,
+    /// The tags that the owner follows now.
+    tags: Vec<TagKey>,
     note_visit: bool,
 }
 
@@ -116,9 +122,19 @@ impl<'a> Home<'a> {
             None => Cursor::BOTTOM,
         };
         let large = self.followed(header.large).await?;
+        // Most owners have never followed a tag. For them, the header saves the question.
+        let tags = match header.follows_tags && self.read_model.check_has_tags().is_ok() {
+            true => {
+                self.read_model
+                    .ask(self.read_model.views.followed_tags.all_of_user(self.owner))
+                    .await?
+            }
+            false => Vec::new(),
+        };
         self.state = Some(State {
             floor,
             large: Authors::new(large),
+            tags,
             note_visit,
         });
         Ok(in_direction(
@@ -162,8 +178,8 @@ impl<'a> Home<'a> {
             .collect())
     }
 
-    /// Adds what large accounts have posted above the floor, between two places.
-    async fn with_large(
+    /// Adds what is merged in above the floor, between two places: what large accounts have posted, and followed tags.
+    async fn with_merged(
         &mut self,
         entries: Part<Candidate>,
         between: (Cursor, Cursor),
@@ -172,15 +188,40 @@ impl<'a> Home<'a> {
     ) -> Result<Part<Candidate>, ReadError> {
         let (read_model, now) = (self.read_model, self.clock.now());
         self.count(HomeStep::STORED);
-        let Some(State { large, .. }) = self.state.as_mut().filter(|state| !state.large.is_empty()) else {
-            return Ok(entries);
-        };
-        let by_large = large.part(read_model, between, count, end, now).await?;
-        self.count(HomeStep::LARGE);
-        Ok(merged(vec![entries, by_large], count, end))
+        let mut part = entries;
+        if let Some(State { large, .. }) = self.state.as_mut().filter(|state| !state.large.is_empty()) {
+            let by_large = large.part(read_model, between, count, end, now).await?;
+            self.count(HomeStep::LARGE);
+            part = merged(vec![part, by_large], count, end);
+        }
+        self.with_tags(part, between, count, end).await
     }
 
-    /// What the owner and everybody whom the owner follows have posted, between two places.
+    /// Adds the public posts with followed tags, between the same two places.
+    async fn with_tags(
+        &self,
+        part: Part<Candidate>,
+        between: (Cursor, Cursor),
+        count: usize,
+        end: End,
+    ) -> Result<Part<Candidate>, ReadError> {
+        let tags = self.tags();
+        if tags.is_empty() {
+            return Ok(part);
+        }
+        self.count(HomeStep::TAGS);
+        // The part ends the step, so nothing behind its end is of use.
+        let (above, below) = between;
+        let between = match (part.more, end) {
+            (Some(more), End::Newest) => (above.max(more.below()), below),
+            (Some(more), End::Oldest) => (above, below.min(more.above())),
+            (None, _) => between,
+        };
+        let tagged = with_any_of(self.read_model, tags, between, count, end).await?;
+        Ok(merged(vec![part, tagged], count, end))
+    }
+
+    /// What the owner and everybody whom the owner follows have posted, and followed tags, between two places.
     async fn by_all_sources(
         &mut self,
         between: (Cursor, Cursor),
@@ -197,7 +238,12 @@ impl<'a> Home<'a> {
                 unknown.insert(Authors::new(sources))
             }
         };
-        sources.part(read_model, between, count, end, now).await
+        let part = sources.part(read_model, between, count, end, now).await?;
+        self.with_tags(part, between, count, end).await
+    }
+
+    fn tags(&self) -> &[TagKey] {
+        self.state.as_ref().map_or(&[], |state| &state.tags)
     }
 
     fn floor(&self) -> Cursor {
@@ -223,7 +269,7 @@ impl Listing for Home<'_> {
             let entries = self.look(Cursor::BOTTOM, below, count, End::Newest).await?;
             let floor = self.floor();
             if below > floor.above() {
-                let mut part = self.with_large(entries, (floor, below), count, End::Newest).await?;
+                let mut part = self.with_merged(entries, (floor, below), count, End::Newest).await?;
                 if part.more.is_none() && floor > Cursor::BOTTOM {
                     part.more = Some(floor.above());
                 }
@@ -238,7 +284,9 @@ impl Listing for Home<'_> {
         let entries = self.look(above, Cursor::TOP, count, End::Oldest).await?;
         let floor = self.floor();
         if above >= floor {
-            return self.with_large(entries, (above, Cursor::TOP), count, End::Oldest).await;
+            return self
+                .with_merged(entries, (above, Cursor::TOP), count, End::Oldest)
+                .await;
         }
         let mut part = self.by_all_sources((above, floor.above()), count, End::Oldest).await?;
         if part.more.is_none() && floor < Cursor::TOP {
@@ -248,23 +296,14 @@ impl Listing for Home<'_> {
         Ok(part)
     }
 
-    /// Entries don't contain the position of their event, but posts do. The posts are in memory if a page has just shown
-    /// them.
+    /// Entries don't contain the position of their event, but posts do.
     async fn appearances(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<Appearance>>, ReadError> {
-        let ids = candidates.iter().map(|it| it.id).collect();
-        let positions = self.read_model.positions_of(ids).await?;
-        Ok(candidates
-            .iter()
-            .map(|candidate| {
-                let position = positions.get(&candidate.id).copied();
-                Candidate { position, ..*candidate }.appearance()
-            })
-            .collect())
+        self.read_model.appearances_of(candidates).await
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         self.read_model
-            .show(candidates, Some(self.owner), AuthorFilter::Followed)
+            .show(candidates, Some(self.owner), AuthorFilter::Followed(self.tags()))
             .await
     }
 }

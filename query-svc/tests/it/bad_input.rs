@@ -19,6 +19,8 @@ async fn bad_input_is_400_and_names_the_field() {
     let lists = [
         "/v1/timelines/home".to_owned(),
         "/v1/timelines/public".to_owned(),
+        "/v1/timelines/tags/rust".to_owned(),
+        "/v1/tags/followed".to_owned(),
         "/v1/users/@ada/posts".to_owned(),
         "/v1/users/@ada/followers".to_owned(),
         "/v1/users/@ada/following".to_owned(),
@@ -156,6 +158,9 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
 #[case::home("/v1/timelines/home", true)]
 #[case::relationships("/v1/relationships?id=00000000-0000-7000-8000-000000000000", true)]
 #[case::public("/v1/timelines/public", false)]
+#[case::tag_timeline("/v1/timelines/tags/rust", false)]
+#[case::tag("/v1/tags/rust", false)]
+#[case::followed_tags("/v1/tags/followed", true)]
 #[case::user("/v1/users/@ada", false)]
 #[case::users_posts("/v1/users/@ada/posts", false)]
 #[case::followers("/v1/users/@ada/followers", false)]

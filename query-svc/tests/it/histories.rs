@@ -18,11 +18,21 @@ struct Happening {
     random: StdRng,
     follows: BTreeSet<(UserId, UserId)>,
     reposts: BTreeSet<(UserId, PostId)>,
+    tags: BTreeSet<(UserId, &'static str)>,
 }
+
+/// What people write about.
+const TAGS: [&str; 4] = ["rust", "東京", "İstanbul", "go"];
 
 impl Happening {
     fn one_of<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         (!of.is_empty()).then(|| of[self.random.random_range(0..of.len())])
+    }
+
+    fn text(&mut self) -> String {
+        let tags = [self.one_of(&TAGS), self.one_of(&TAGS)];
+        let tags = tags.into_iter().flatten().filter(|_| self.random.random_bool(0.4));
+        tags.fold("text".to_owned(), |text, tag| format!("{text} #{tag}"))
     }
 
     async fn next(&mut self, service: &mut Service) {
@@ -54,21 +64,35 @@ impl Happening {
                 } else {
                     Visibility::Public
                 };
-                service
-                    .store
-                    .write(user, "text", post.filter(|_| self.random.random_bool(0.2)), visibility);
+                let (text, parent) = (self.text(), post.filter(|_| self.random.random_bool(0.2)));
+                service.store.write(user, &text, parent, visibility);
             }
-            40..65 if user != other && self.follows.insert((user, other)) => {
+            40..48 => {
+                if let Some(tag) = self.one_of(&TAGS) {
+                    let follows = self.tags.insert((user, tag));
+                    if !follows {
+                        self.tags.remove(&(user, tag));
+                    }
+                    service.store.follow_tag(user, tag, follows);
+                }
+            }
+            48..52 => {
+                if let Some(post) = post {
+                    let text = self.text();
+                    service.store.edit(post, &text);
+                }
+            }
+            52..68 if user != other && self.follows.insert((user, other)) => {
                 service.store.follow(user, other);
             }
-            65..72 => {
+            68..73 => {
                 let follows: Vec<_> = self.follows.iter().copied().collect();
                 if let Some((follower, followee)) = self.one_of(&follows) {
                     self.follows.remove(&(follower, followee));
                     service.store.unfollow(follower, followee);
                 }
             }
-            72..82 => {
+            73..82 => {
                 let public = post.filter(|post| service.store.posts[post].visibility == Visibility::Public);
                 if let Some(post) = public.filter(|&post| self.reposts.insert((user, post))) {
                     service.store.repost(user, post);
@@ -116,6 +140,7 @@ async fn after_any_history_every_timeline_is_what_the_definition_says() {
             random,
             follows: BTreeSet::new(),
             reposts: BTreeSet::new(),
+            tags: BTreeSet::new(),
         };
         for _ in 0..90 {
             happening.next(&mut service).await;
@@ -139,7 +164,7 @@ async fn after_any_history_every_timeline_is_what_the_definition_says() {
                 }
             }
         }
-        for kind in ["stored", "below_floor", "large", "idle"] {
+        for kind in ["stored", "below_floor", "large", "tags", "idle"] {
             let name = format!("home_page_steps_total{{kind=\"{kind}\"}}");
             *met.entry(kind).or_default() += service.metric(&name).await;
         }

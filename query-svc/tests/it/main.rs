@@ -17,4 +17,5 @@ mod operation;
 mod people;
 mod posts;
 mod service;
+mod tags;
 mod users;

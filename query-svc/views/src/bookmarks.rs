@@ -1,7 +1,7 @@
 //! `bookmarks`: the posts that each user keeps.
 //!
-//! No count elsewhere depends on a row, so each row is written by itself, outside the transactions of [`super::rows`]. Bookmarks have a
-//! collection of their own, because programs of the previous version read each row of `relations` and would not know this kind.
+//! Bookmarks have a collection of their own, because programs of the previous version read each row of `relations` and would not know this
+//! kind.
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, doc};
@@ -14,7 +14,7 @@ use mongodb::error::Error;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 
-use super::bulk::{self, Update};
+use super::guarded::GuardedRows;
 use super::range::Range;
 
 pub const NAME: &str = "bookmarks";
@@ -70,32 +70,21 @@ impl Bookmarks {
         Ok(range.newest_first(found.await?.try_collect().await?))
     }
 
-    /// Applies the bookmarks among these events to the rows. The first write makes a stub for each row that is missing. The second write
-    /// has the guard: it does not find a row that is newer than its event.
+    /// Applies the bookmarks among these events to the rows.
     pub(super) async fn apply(&self, batch: &[Delivery]) -> Result<(), Error> {
-        let mut stubs = Vec::new();
-        let mut updates = Vec::new();
+        let mut rows = GuardedRows::default();
         for delivery in batch {
             let State::Bookmark(bookmark) = delivery.event.state() else {
                 continue;
             };
-            let (id, version) = (bookmark_id(bookmark.user, bookmark.post), delivery.version());
-            let stub = doc! { "$setOnInsert": { "version": 0_i64, "live": false } };
-            stubs.push(Update::upsert(doc! { "_id": id.clone() }, stub));
-            let mut row = doc! { "version": version, "live": bookmark.active, "user": bookmark.user, "post": bookmark.post, "order": delivery.recorded.id };
-            let mut update = doc! {};
-            match delivery.position {
-                Some(position) => drop(row.insert("position", position)),
-                None => drop(update.insert("$unset", doc! { "position": "" })),
-            }
-            update.insert("$set", row);
-            let older = doc! { "_id": id, "version": { "$lt": version } };
-            updates.push(Update::existing(older, update));
+            let row = doc! { "user": bookmark.user, "post": bookmark.post };
+            rows.add(
+                bookmark_id(bookmark.user, bookmark.post),
+                delivery,
+                bookmark.active,
+                row,
+            );
         }
-        if !updates.is_empty() {
-            bulk::write(&self.database, self.bookmarks.name(), stubs).await?;
-            bulk::write(&self.database, self.bookmarks.name(), updates).await?;
-        }
-        Ok(())
+        rows.write(&self.database, self.bookmarks.name()).await
     }
 }

@@ -137,6 +137,28 @@ pub(super) async fn write(database: &Database, collection: &str, updates: Vec<Up
     .into())
 }
 
+/// Removes rows in a transaction. One command names each `_id` by itself: in a clustered collection, a list of `_id`s would be one scan from
+/// the lowest to the highest.
+pub(super) async fn remove_in(
+    session: &mut ClientSession,
+    database: &Database,
+    collection: &str,
+    ids: &[Bson],
+) -> Result<(), WriteError> {
+    for chunk in ids.chunks(COMMAND) {
+        let deletes: Vec<Bson> = chunk
+            .iter()
+            .map(|id| doc! { "q": { "_id": id }, "limit": 1 }.into())
+            .collect();
+        let command = doc! { "delete": collection, "deletes": deletes, "ordered": true };
+        let reply = database.run_command(command).session(&mut *session).await?;
+        if let Some(error) = Failed::all(&reply).into_iter().next() {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
     /// Another transaction came first. The caller must read and decide again.

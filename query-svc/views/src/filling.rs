@@ -67,15 +67,20 @@ impl Filling {
             .filter(|_| owners.len() == limit as usize)
             .map(|owner| owner.id);
         let filled = owners.len();
+        let ids: Vec<UserId> = owners.iter().map(|owner| owner.id).collect();
+        let tag_followers = self.views.followed_tags.followers_among(&ids).await?;
         stream::iter(owners)
-            .map(|owner| self.fill_one(owner, &large))
+            .map(|owner| {
+                let follows_tags = tag_followers.contains(&owner.id);
+                self.fill_one(owner, &large, follows_tags)
+            })
             .buffer_unordered(CONCURRENCY)
             .try_collect::<()>()
             .await?;
         Ok(Filled { owners: filled, next })
     }
 
-    async fn fill_one(&self, owner: Profile, large: &HashSet<UserId>) -> Result<(), Error> {
+    async fn fill_one(&self, owner: Profile, large: &HashSet<UserId>, follows_tags: bool) -> Result<(), Error> {
         let last_read = self.last_read(&owner).await?;
         let followees = self.views.relations.followees(owner.id).await?;
         let (large, mut small): (Vec<UserId>, Vec<UserId>) =
@@ -83,6 +88,7 @@ impl Filling {
         let mut header = Header {
             last_read: Some(last_read),
             large,
+            follows_tags,
             ..Header::default()
         };
         if self.is_idle(last_read) {

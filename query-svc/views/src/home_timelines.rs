@@ -47,6 +47,8 @@ pub struct Header {
     pub last_read: Option<DateTime<Utc>>,
     /// Large accounts. A page looks up their posts when it is read, if the owner still follows them.
     pub large: Vec<UserId>,
+    /// The owner follows tags, or did. A page looks up which ones, and their posts, when it is read.
+    pub follows_tags: bool,
     /// Entries at this place or lower may be removed, but not before `trim_after`.
     pub(super) trim_below: Option<PostId>,
     pub(super) trim_after: Option<DateTime<Utc>>,
@@ -98,6 +100,8 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     large: Option<Vec<UserId>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    follows_tags: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     trim_below: Option<PostId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trim_after: Option<bson::DateTime>,
@@ -114,6 +118,7 @@ impl Stored {
             idle: None,
             last_read: None,
             large: None,
+            follows_tags: None,
             trim_below: None,
             trim_after: None,
         }
@@ -147,6 +152,7 @@ impl Stored {
             idle: self.idle.unwrap_or(false),
             last_read: self.last_read.map(bson::DateTime::to_chrono),
             large: self.large.unwrap_or_default(),
+            follows_tags: self.follows_tags.unwrap_or(false),
             trim_below: self.trim_below,
             trim_after: self.trim_after.map(bson::DateTime::to_chrono),
         }

@@ -11,6 +11,7 @@
 //! wrote.
 
 pub mod bookmarks;
+pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
 pub mod post_history;
@@ -18,6 +19,7 @@ pub mod posts;
 pub mod profiles;
 pub mod range;
 pub mod relations;
+pub mod tagged;
 
 mod bulk;
 mod combiner;
@@ -25,6 +27,7 @@ mod distribution;
 mod entry_writer;
 mod fan_out;
 mod filling;
+mod guarded;
 mod metrics;
 mod projection;
 mod row_writer;
@@ -41,6 +44,7 @@ use mongodb::{Collection, Database, IndexModel};
 
 pub use self::bookmarks::{Bookmark, Bookmarks};
 pub use self::filling::{Filled, Filling};
+pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
 pub use self::metrics::ViewMetrics;
 pub use self::post_history::{PostHistory, PostVersion};
@@ -50,6 +54,7 @@ pub use self::projection::ViewProjection;
 pub use self::range::{End, Range};
 pub use self::relations::{Relation, RelationId, RelationKind, Relations, Standing};
 pub use self::settings::Timelines;
+pub use self::tagged::{Tagged, TaggedPost};
 
 /// The collections of one generation.
 #[derive(Debug, Clone)]
@@ -62,6 +67,8 @@ pub struct Views {
     pub home_timelines: HomeTimelines,
     pub post_history: PostHistory,
     pub bookmarks: Bookmarks,
+    pub tagged: Tagged,
+    pub followed_tags: FollowedTags,
 }
 
 impl Views {
@@ -75,6 +82,8 @@ impl Views {
             home_timelines: HomeTimelines::new(database, &named(home_timelines::NAME)),
             post_history: PostHistory::new(database, &named(post_history::NAME)),
             bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
+            tagged: Tagged::new(database, &named(tagged::NAME)),
+            followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
             database: database.clone(),
             generation,
         }
@@ -96,7 +105,9 @@ impl Views {
         self.relations.ensure().await?;
         self.home_timelines.ensure().await?;
         self.post_history.ensure().await?;
-        self.bookmarks.ensure().await
+        self.bookmarks.ensure().await?;
+        self.tagged.ensure().await?;
+        self.followed_tags.ensure().await
     }
 }
 
@@ -123,8 +134,11 @@ const SUBSCRIPTION: &str = "views-g";
 /// | shape | adds |
 /// |---|---|
 /// | 0 | what the first version writes |
-/// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations` |
+/// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations`; `tagged` and `followed_tags` |
 pub const SHAPE: i32 = 1;
+
+/// The [`SHAPE`] that brought tags.
+pub const SHAPE_WITH_TAGS: i32 = 1;
 
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {

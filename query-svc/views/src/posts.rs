@@ -8,6 +8,7 @@ use event_log::position::Position;
 use futures_util::TryStreamExt;
 use model::entities::Entities;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use mongodb::error::Error;
 use mongodb::{ClientSession, Collection, Database};
@@ -33,6 +34,9 @@ pub struct Post {
     pub text: String,
     #[serde(default)]
     pub entities: Entities,
+    /// The tags under which the post is listed: those of its text, if it is public.
+    #[serde(default)]
+    pub tags: Vec<TagKey>,
     #[serde(default)]
     pub warning: Option<String>,
     #[serde(default)]

@@ -14,6 +14,7 @@ use event_log::mongo::{is_write_conflict, majority};
 use event_log::subscription::Delivery;
 use futures_util::TryStreamExt;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use mongodb::error::Error;
 use mongodb::{ClientSession, Collection};
 use serde::Deserialize;
@@ -212,7 +213,9 @@ impl Committing {
             read(session, &self.views, self.views.relations.name(), &keys.relations).await?;
         // Profiles are read last. On a sharded cluster, a profile must not be older than an edge that the same transaction has read.
         let profiles: Vec<Row<UserId>> = read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?;
+        let tags = posts.iter().filter(|row| !row.tags.is_empty());
         let known = Known {
+            tags: tags.map(|row| (row.id, row.tags.clone())).collect(),
             reaches: profiles.iter().map(|row| (row.id, row.reach())).collect(),
             profiles: profiles.into_iter().map(Row::into_state).collect(),
             posts: posts.into_iter().map(Row::into_state).collect(),
@@ -230,6 +233,7 @@ impl Committing {
             .await?;
         self.write_to(session, self.views.post_history.name(), writes.history)
             .await?;
+        self.write_to(session, self.views.tagged.name(), writes.tagged).await?;
         for post in writes.forgotten {
             self.views.post_history.forget(session, post).await?;
         }
@@ -237,6 +241,7 @@ impl Committing {
     }
 
     async fn write_to(&self, session: &mut ClientSession, name: &str, writes: Writes) -> Result<(), WriteError> {
+        bulk::remove_in(session, self.views.database(), name, &writes.removals).await?;
         bulk::insert_in(session, self.views.database(), name, writes.inserts).await?;
         bulk::write_in(session, self.views.database(), name, &writes.updates).await
     }
@@ -263,13 +268,15 @@ impl Committing {
     }
 }
 
-/// The fields of a row that decisions need. Only profiles have the last three.
+/// The fields of a row that decisions need. Only posts have `tags`, and only profiles have what follows.
 #[derive(Debug, Deserialize)]
 struct Row<I> {
     #[serde(rename = "_id")]
     id: I,
     version: i64,
     live: bool,
+    #[serde(default)]
+    tags: BTreeSet<TagKey>,
     #[serde(default)]
     counts: ProfileCounts,
     #[serde(default)]
@@ -314,7 +321,7 @@ where
     let rows: Collection<Row<I>> = views.database().collection(collection);
     let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
     let batch = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(101);
-    let fields = doc! { "version": 1, "live": 1, "counts.followers": 1, "audience": 1, "posted": 1 };
+    let fields = doc! { "version": 1, "live": 1, "tags": 1, "counts.followers": 1, "audience": 1, "posted": 1 };
     let found = rows
         .find(doc! { "_id": { "$in": ids } })
         .projection(fields)

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use bson::{Bson, Document, doc};
 use model::events::{Block, Follow, Like, Mute, Post, PostContent, Repost, State, User};
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 
 pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
@@ -17,6 +18,7 @@ use super::bulk::Update;
 use super::post_history::history_id;
 use super::posts::MENTIONED;
 use super::relations::RelationId;
+use super::tagged;
 
 /// New content and changed counts of one row.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -120,6 +122,8 @@ const FOLLOWERS: &str = "counts.followers";
 pub(super) struct Writes {
     pub(super) inserts: Vec<Document>,
     pub(super) updates: Vec<Update>,
+    /// The ids of rows that are removed.
+    pub(super) removals: Vec<Bson>,
 }
 
 /// The writes to all collections.
@@ -129,6 +133,7 @@ pub(super) struct RowWrites {
     pub(super) posts: Writes,
     pub(super) relations: Writes,
     pub(super) history: Writes,
+    pub(super) tagged: Writes,
     pub(super) forgotten: BTreeSet<PostId>,
 }
 
@@ -139,6 +144,8 @@ pub(super) struct Changes {
     profiles: BTreeMap<UserId, Change>,
     posts: BTreeMap<PostId, Change>,
     relations: BTreeMap<RelationId, Change>,
+    /// The author and the tags of each post that takes new content.
+    tags: BTreeMap<PostId, (UserId, BTreeSet<TagKey>)>,
     pub(super) history: BTreeMap<(PostId, i64), HistoryRow>,
     /// Posts whose history is removed with them.
     pub(super) forgotten: BTreeSet<PostId>,
@@ -185,6 +192,7 @@ impl Changes {
             profiles,
             posts,
             relations,
+            tags,
             history,
             forgotten,
             ..
@@ -204,6 +212,10 @@ impl Changes {
         for (id, change) in relations {
             change.write(id, exists(known.relations.get(&id)), &mut writes.relations);
         }
+        for (post, (author, tags)) in tags {
+            let former = known.tags.get(&post).unwrap_or(const { &BTreeSet::new() });
+            tagged::change(post, author, [former, &tags], TagKey::prefix, &mut writes.tagged);
+        }
         for ((post, version), row) in history {
             let mut document = doc! { "_id": history_id(post, version) };
             document.extend(row.fields);
@@ -221,7 +233,7 @@ impl Changes {
             State::Repost(repost) => self.repost(repost, recorded),
             State::Block(block) => self.block(block, recorded),
             State::Mute(mute) => self.mute(mute, recorded),
-            State::Bookmark(_) => {}
+            State::Bookmark(_) | State::TagFollow(_) => {}
         }
         Ok(())
     }
@@ -270,6 +282,7 @@ impl Changes {
             row.insert("at", bson::DateTime::from_chrono(at));
             row
         });
+        let tags = tagged::tags_of(post);
         let row = words.map(|(content, words)| {
             let mut row = doc! {
                 "author": post.author,
@@ -289,10 +302,17 @@ impl Changes {
             if !post.visibility.is_open() && !mentioned.is_empty() {
                 row.insert(MENTIONED, mentioned.into_iter().map(Bson::from).collect::<Vec<_>>());
             }
+            if !tags.is_empty() {
+                let tags: Vec<&str> = tags.iter().map(TagKey::as_str).collect();
+                row.insert("tags", tags);
+            }
             row.extend(words);
             row
         });
         let passed = self.post_row(post.id, post.author, recorded, row);
+        if passed.is_some() {
+            self.tags.insert(post.id, (post.author, tags));
+        }
         if let Some(by) = passed
             && by != 0
         {
@@ -361,7 +381,7 @@ impl Changes {
 
     /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 13] = [
+        const FIELDS: [&str; 14] = [
             "author",
             "text",
             "entities",
@@ -373,6 +393,7 @@ impl Changes {
             "in_reply_to",
             "public",
             MENTIONED,
+            "tags",
             "repost_of",
             POSITION,
         ];

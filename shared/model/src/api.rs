@@ -147,6 +147,17 @@ impl Relationship {
     }
 }
 
+/// A tag, as the caller sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tag {
+    /// Without the `#`, as the caller wrote it: in the follow, if there is one, otherwise in the request.
+    #[schema(example = "Rust")]
+    pub name: String,
+    /// Whether the caller follows it. Absent if no token was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub following: Option<bool>,
+}
+
 /// One page of a list, newest first. The cursors go into `before` and `after`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entities::Entities;
 use crate::ids::{EventId, Partition, PostId, UserId};
+use crate::tags::TagKey;
 use crate::values::{Handle, ProfileField, Visibility};
 
 /// The highest schema of an event that this program can read. See [`Event::schema`].
@@ -150,6 +151,15 @@ pub struct Mute {
     pub notifications: bool,
 }
 
+/// A user follows a tag. Nobody else can see that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagFollow {
+    pub user: UserId,
+    /// As the user has written it. Another spelling of the same tag is in the same stream.
+    pub tag: String,
+    pub active: bool,
+}
+
 /// The event can't be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -280,6 +290,16 @@ impl Aggregate for Mute {
     }
 }
 
+impl Aggregate for TagFollow {
+    fn stream(&self) -> StreamId {
+        StreamId::tag(self.user, &TagKey::of(&self.tag))
+    }
+
+    fn audience(&self) -> UserId {
+        self.user
+    }
+}
+
 /// Makes [`Event`] from the aggregates below and the events of each. `since` is the schema that brought a type, if it was not the first.
 macro_rules! events {
     ($($aggregate:ident { $($(#[$about:meta])* $variant:ident => $name:literal $(since $schema:literal)?,)+ })+) => {
@@ -384,6 +404,10 @@ events! {
         UserMuted => "mute.muted" since 2,
         UserUnmuted => "mute.unmuted" since 2,
     }
+    TagFollow {
+        TagFollowed => "tag.followed" since 2,
+        TagUnfollowed => "tag.unfollowed" since 2,
+    }
 }
 
 impl Event {
@@ -456,6 +480,17 @@ impl StreamId {
 
     pub fn mute(muter: UserId, muted: UserId) -> Self {
         Self(format!("mute-{muter}-{muted}"))
+    }
+
+    /// A tag may have any characters, so its hash is in the name.
+    pub fn tag(user: UserId, tag: &TagKey) -> Self {
+        let hash: String = tag.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("tag-{user}-{hash}"))
+    }
+
+    /// Between these two names are the streams of all tags that the user has ever followed, and no others.
+    pub fn tags_of(user: UserId) -> [Self; 2] {
+        [Self(format!("tag-{user}-")), Self(format!("tag-{user}."))]
     }
 
     /// The name in a document of the event store.

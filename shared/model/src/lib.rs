@@ -7,4 +7,5 @@ pub mod clock;
 pub mod entities;
 pub mod events;
 pub mod ids;
+pub mod tags;
 pub mod values;

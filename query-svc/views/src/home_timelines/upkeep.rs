@@ -102,6 +102,16 @@ impl HomeTimelines {
         .await
     }
 
+    /// From now on, the owners' pages look up which tags the owners follow.
+    pub(crate) async fn tell_of_tags(&self, owners: &[UserId]) -> Result<(), Error> {
+        self.update_headers(
+            owners
+                .iter()
+                .map(|&owner| (owner, doc! { "$set": { "follows_tags": true } })),
+        )
+        .await
+    }
+
     /// Stores a registration as the first visit, so that an owner who never reads becomes idle too.
     pub(crate) async fn note_registrations(&self, users: &[(UserId, DateTime<Utc>)]) -> Result<(), Error> {
         self.update_headers(
@@ -125,7 +135,10 @@ impl HomeTimelines {
 
     /// Writes the header of an owner whose timeline is filled, in a generation that nobody reads yet.
     pub(crate) async fn fill_header(&self, owner: UserId, header: &Header) -> Result<(), Error> {
-        let set = doc! { "idle": header.idle, "owner": owner };
+        let mut set = doc! { "idle": header.idle, "owner": owner };
+        if header.follows_tags {
+            set.insert("follows_tags", true);
+        }
         let mut max = Document::new();
         if let Some(floor) = header.floor {
             max.insert("floor", floor);

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use event_log::position::Position;
 use model::events::{Event, State};
 use model::ids::{EventId, PostId, UserId};
+use model::tags::TagKey;
 
 use crate::profiles::Audience;
 use crate::relations::RelationId;
@@ -63,7 +64,7 @@ impl Keys {
                 State::Mute(mute) => {
                     keys.relations.insert(RelationId::mute(mute.muter, mute.muted));
                 }
-                State::Bookmark(_) => {}
+                State::Bookmark(_) | State::TagFollow(_) => {}
             }
         }
         keys
@@ -99,5 +100,7 @@ pub(crate) struct Known {
     pub(crate) reaches: HashMap<UserId, Reach>,
     pub(crate) profiles: HashMap<UserId, RowState>,
     pub(crate) posts: HashMap<PostId, RowState>,
+    /// The tags of posts that have rows in `tagged`.
+    pub(crate) tags: HashMap<PostId, BTreeSet<TagKey>>,
     pub(crate) relations: HashMap<RelationId, RowState>,
 }

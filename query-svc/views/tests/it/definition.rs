@@ -5,16 +5,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use event_log::subscription::Delivery;
 use model::events::Event;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 
-/// Every live post and repost of a live post, by the owner or somebody the owner follows, newest first. A post for those whom it mentions
-/// is among them only if it is by the owner or mentions the owner.
+/// Every live post and repost of a live post, by the owner or somebody the owner follows, and every live public post with a tag that the
+/// owner follows, newest first. A post for those whom it mentions is among them only if it is by the owner or mentions the owner.
 pub(crate) fn home_timeline(log: &[Delivery], owner: UserId) -> Vec<PostId> {
     let state = State::of(log);
     let shown: BTreeSet<PostId> = state
         .posts
         .iter()
-        .filter(|(_, post)| state.sees(owner, post.author) && post.admits(owner))
+        .filter(|(_, post)| state.sees(owner, post.author) && post.admits(owner) || state.finds(owner, post))
         .filter(|(_, post)| post.original.is_none_or(|original| state.is_live(original)))
         .map(|(&id, _)| id)
         .collect();
@@ -33,6 +34,8 @@ struct Shown {
     original: Option<PostId>,
     /// Whom the post mentions, if nobody else sees it.
     only_for: Option<HashSet<UserId>>,
+    /// Those of a public post.
+    tags: BTreeSet<TagKey>,
 }
 
 impl Shown {
@@ -49,6 +52,7 @@ impl Shown {
 struct State {
     users: HashSet<UserId>,
     follows: HashSet<(UserId, UserId)>,
+    followed_tags: HashSet<(UserId, TagKey)>,
     posts: HashMap<PostId, Shown>,
 }
 
@@ -67,17 +71,23 @@ impl State {
                 Event::PostCreated(post) | Event::PostEdited(post) => {
                     let mentions = post.content.iter().flat_map(|content| &content.entities.mentions);
                     let mentioned = mentions.filter_map(|mention| mention.user).collect();
+                    let content = post.content.as_ref();
+                    let tags = content.filter(|_| post.visibility == Visibility::Public);
                     state.posts.insert(
                         post.id,
                         Shown {
                             author: post.author,
                             original: None,
                             only_for: (post.visibility == Visibility::Mentioned).then_some(mentioned),
+                            tags: tags.map(|content| content.entities.tags()).unwrap_or_default(),
                         },
                     );
                 }
                 Event::Followed(follow) => {
                     state.follows.insert((follow.follower, follow.followee));
+                }
+                Event::TagFollowed(follow) => {
+                    state.followed_tags.insert((follow.user, TagKey::of(&follow.tag)));
                 }
                 Event::PostReposted(repost) => {
                     state.posts.insert(
@@ -86,6 +96,7 @@ impl State {
                             author: repost.user,
                             original: Some(repost.post),
                             only_for: None,
+                            tags: BTreeSet::new(),
                         },
                     );
                 }
@@ -99,6 +110,11 @@ impl State {
         self.posts
             .get(&post)
             .is_some_and(|post| self.users.contains(&post.author))
+    }
+
+    fn finds(&self, owner: UserId, post: &Shown) -> bool {
+        let followed = |tag: &TagKey| self.followed_tags.contains(&(owner, tag.clone()));
+        self.users.contains(&post.author) && post.tags.iter().any(followed)
     }
 
     fn sees(&self, owner: UserId, author: UserId) -> bool {

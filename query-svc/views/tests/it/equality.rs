@@ -16,6 +16,7 @@ use bson::doc;
 use event_log::subscription::{Delivery, Handler};
 use futures_util::future::{join_all, poll_fn};
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use mongodb::Database;
 use proptest::collection::vec;
@@ -29,6 +30,8 @@ use crate::fixture::{Projected, StandingClock, Store, clock, database, timelines
 use crate::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
+/// Some are spellings of the same tag.
+const TAGS: [&str; 4] = ["Rust", "rust", "東京", "none"];
 /// How many cases each test run has. They are always the same.
 const CASES: u32 = 16;
 /// A case takes half a second. So of the new cases that `PROPTEST_CASES` asks for, only one in this many runs.
@@ -56,6 +59,8 @@ enum Action {
     Block(u8, u8),
     /// Begins to mute, with an end if true, or ends it.
     Mute(u8, u8, bool),
+    /// Follows one of the tags, or stops following it.
+    FollowTag(u8, u8),
     Rename(u8),
     DeleteUser(u8),
 }
@@ -94,6 +99,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => (user.clone(), user.clone()).prop_map(|(a, b)| Action::Request(a, b)),
         1 => (user.clone(), user.clone()).prop_map(|(a, b)| Action::Block(a, b)),
         1 => (user.clone(), user.clone(), any::<bool>()).prop_map(|(a, b, ends)| Action::Mute(a, b, ends)),
+        3 => (user.clone(), any::<u8>()).prop_map(|(user, tag)| Action::FollowTag(user, tag)),
         1 => user.clone().prop_map(Action::Rename),
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
@@ -135,6 +141,8 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
         let begins = all.insert(pair) || !all.remove(&pair);
         (pair, begins)
     };
+    let mut followed_tags: HashSet<(UserId, TagKey)> = HashSet::new();
+    let tag = |n: usize| TAGS[n % TAGS.len()];
     let live = |store: &Store, user: u8| {
         let id = users[usize::from(user)];
         (!store.users[&id].deleted).then_some(id)
@@ -147,20 +155,26 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
         match action {
             Action::Post(user, visibility, other) => {
                 let Some(user) = live(store, user) else { continue };
-                let text = format!("[warning {n}] post {n} #tag @user{other}");
+                let text = format!("[warning {n}] post {n} #{} @user{other}", tag(n));
                 posts.push(store.write(user, &text, None, visibility));
             }
             Action::Reply(user, parent) => {
                 let (Some(user), Some(parent)) = (live(store, user), pick(&posts, &deleted, parent)) else {
                     continue;
                 };
-                posts.push(store.write(user, &format!("reply {n}"), Some(parent), Visibility::Public));
+                posts.push(store.write(
+                    user,
+                    &format!("reply {n} #{}", tag(n)),
+                    Some(parent),
+                    Visibility::Public,
+                ));
             }
             Action::Edit(post, other) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
                     continue;
                 };
-                store.edit(post, &format!("edited {n} @user{other}"));
+                let text = format!("edited {n} #{} #{} @user{other}", tag(n), tag(n / 2));
+                store.edit(post, &text);
             }
             Action::Delete(post) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
@@ -225,6 +239,15 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
             Action::Mute(muter, muted, ends) => {
                 let ((muter, muted), active) = toggle(&mut mutes, (muter, muted));
                 store.mute(muter, muted, active, ends);
+            }
+            Action::FollowTag(user, number) => {
+                let Some(user) = live(store, user) else { continue };
+                let followed = (user, TagKey::of(tag(number.into())));
+                let active = followed_tags.insert(followed.clone());
+                if !active {
+                    followed_tags.remove(&followed);
+                }
+                store.follow_tag(user, tag(number.into()), active);
             }
             Action::Rename(user) => {
                 let Some(user) = live(store, user) else { continue };
@@ -483,6 +506,7 @@ fn any_schedule_gives_the_same_views() {
         ("crossing", cases.metrics.crossings.get()),
         ("post of a large account", cases.metrics.large_posts.get()),
         ("large account read", cases.met.large),
+        ("followed tag read", cases.met.tags),
         ("below the floor", cases.met.below_the_floor),
         ("trim", cases.metrics.trims.get()),
         ("removal", cases.metrics.trimmed_entries.get()),

@@ -14,7 +14,9 @@ use futures_util::TryStreamExt;
 use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
-use model::events::{Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, SCHEMA, User};
+use model::events::{
+    Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, SCHEMA, TagFollow, User,
+};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
 use mongodb::Database;
@@ -281,6 +283,19 @@ impl Store {
         })
     }
 
+    pub(crate) fn follow_tag(&mut self, user: UserId, tag: &str, active: bool) -> Delivery {
+        let follow = TagFollow {
+            user,
+            tag: tag.to_owned(),
+            active,
+        };
+        self.record(if active {
+            Event::TagFollowed(follow)
+        } else {
+            Event::TagUnfollowed(follow)
+        })
+    }
+
     pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {
         let like = Like {
             user,
@@ -394,6 +409,8 @@ impl Projected {
             ("posts", self.views.posts.name()),
             ("relations", self.views.relations.name()),
             ("post_history", self.views.post_history.name()),
+            ("tagged", self.views.tagged.name()),
+            ("followed_tags", self.views.followed_tags.name()),
         ] {
             let collection = self.views.database().collection::<Document>(collection);
             let found = collection.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
@@ -415,6 +432,8 @@ impl Projected {
             self.views.relations.name(),
             self.views.home_timelines.name(),
             self.views.post_history.name(),
+            self.views.tagged.name(),
+            self.views.followed_tags.name(),
         ] {
             self.views.database().collection::<Document>(name).drop().await.unwrap();
         }

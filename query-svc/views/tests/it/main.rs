@@ -10,3 +10,4 @@ mod fixture;
 mod home_timelines;
 mod rows;
 mod served;
+mod tags;

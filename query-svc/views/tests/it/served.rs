@@ -1,10 +1,11 @@
-//! A reader that only relies on what the views promise: entries above the floor, lookups of large accounts, and fan-out on read below the
-//! floor. It is slow and simple, so that a difference is the fault of the views.
+//! A reader that only relies on what the views promise: entries above the floor, lookups of large accounts and of followed tags, and fan-out
+//! on read below the floor. It is slow and simple, so that a difference is the fault of the views.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::clock::Clock;
 use model::ids::{PostId, UserId};
+use model::tags::TagKey;
 use model::values::Visibility;
 use views::{Entry, Post, Range, Views};
 
@@ -17,6 +18,7 @@ pub(crate) struct Met {
     pub(crate) idle: u64,
     pub(crate) below_the_floor: u64,
     pub(crate) large: u64,
+    pub(crate) tags: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,22 @@ pub(crate) async fn home_timeline(
             let heads = views.posts.heads_of_authors(&large, range).await.unwrap();
             candidates.extend(heads.iter().map(|head| (head.id, Entry::from(head))));
         }
+        let tags = match header.follows_tags {
+            true => views.followed_tags.all_of_user(owner).await.unwrap(),
+            false => Vec::new(),
+        };
+        for tag in &tags {
+            met.tags += 1;
+            let found = views.tagged.of_tag(tag, range).await.unwrap();
+            candidates.extend(found.into_iter().map(|found| {
+                let entry = Entry {
+                    id: found.post,
+                    author: found.author,
+                    repost_of: None,
+                };
+                (found.post, entry)
+            }));
+        }
         if complete && (header.idle || header.floor.is_some()) {
             met.below_the_floor += 1;
             let heads = views.posts.heads_of_authors(&authors, range).await.unwrap();
@@ -83,7 +101,7 @@ pub(crate) async fn home_timeline(
             candidates.extend(below.map(|head| (head.id, Entry::from(head))));
         }
         let candidates: Vec<Entry> = candidates.into_values().rev().take(page as usize).collect();
-        shown.extend(visible(views, owner, &authors, &candidates).await);
+        shown.extend(visible(views, owner, (&authors, &tags), &candidates).await);
         match candidates.get(page as usize - 1) {
             Some(last) => before = Some(last.id),
             None => return shown,
@@ -92,7 +110,12 @@ pub(crate) async fn home_timeline(
 }
 
 /// The candidates of a page that are shown at present.
-async fn visible(views: &Views, owner: UserId, authors: &[UserId], candidates: &[Entry]) -> Vec<PostId> {
+async fn visible(
+    views: &Views,
+    owner: UserId,
+    (authors, tags): (&[UserId], &[TagKey]),
+    candidates: &[Entry],
+) -> Vec<PostId> {
     let mut posts: HashSet<PostId> = HashSet::new();
     let mut users: HashSet<UserId> = HashSet::new();
     for entry in candidates {
@@ -105,7 +128,7 @@ async fn visible(views: &Views, owner: UserId, authors: &[UserId], candidates: &
     }
     let posts: Vec<PostId> = posts.into_iter().collect();
     let users: Vec<UserId> = users.into_iter().collect();
-    let posts: HashMap<PostId, _> = views
+    let posts: HashMap<PostId, Post> = views
         .posts
         .live_by_ids(&posts)
         .await
@@ -133,7 +156,7 @@ async fn visible(views: &Views, owner: UserId, authors: &[UserId], candidates: &
             original
                 && posts.get(&entry.id).is_some_and(admits)
                 && users.contains(&entry.author)
-                && authors.contains(&entry.author)
+                && (authors.contains(&entry.author) || posts[&entry.id].tags.iter().any(|tag| tags.contains(tag)))
         })
         .map(|entry| entry.id)
         .collect()

@@ -1,4 +1,4 @@
-//! How many accounts a user follows, and who has asked to follow, from the streams alone.
+//! How many accounts and tags a user follows, and who has asked to follow, from the streams alone.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -27,19 +27,39 @@ pub struct RequestPage {
 
 impl EventStore {
     /// Whether a user follows fewer than `max` accounts, as the session sees it. An account that was asked counts too: it may accept.
-    ///
-    /// Two queries answer this. The first counts the user's events up to `max`, from the index of streams and versions. Nearly every user
-    /// has fewer, and needs no second query. The second counts the streams whose last event is a follow or a request.
-    ///
-    /// It costs one step in the index, and one event, for each account that was ever followed, however often: the server goes from the end
-    /// of a stream to the end of the next (`DISTINCT_SCAN`). It ends at `max` accounts, and fails after [`COUNTED_FOR`].
     pub async fn follows_fewer_than(
         &self,
         session: &mut ClientSession,
         follower: UserId,
         max: u32,
     ) -> Result<bool, Error> {
-        let [first, last] = StreamId::follows_of(follower);
+        self.active_fewer_than(session, StreamId::follows_of(follower), max)
+            .await
+    }
+
+    /// Whether a user follows fewer than `max` tags, as the session sees it.
+    pub async fn follows_fewer_tags_than(
+        &self,
+        session: &mut ClientSession,
+        user: UserId,
+        max: u32,
+    ) -> Result<bool, Error> {
+        self.active_fewer_than(session, StreamId::tags_of(user), max).await
+    }
+
+    /// Whether fewer than `max` streams between two names are active.
+    ///
+    /// Two queries answer this. The first counts the user's events up to `max`, from the index of streams and versions. Nearly every user
+    /// has fewer, and needs no second query. The second counts the streams whose last event is a follow or a request.
+    ///
+    /// It costs one step in the index, and one event, for each stream, however long it is: the server goes from the end of a stream to the
+    /// end of the next (`DISTINCT_SCAN`). It ends at `max` streams, and fails after [`COUNTED_FOR`].
+    async fn active_fewer_than(
+        &self,
+        session: &mut ClientSession,
+        [first, last]: [StreamId; 2],
+        max: u32,
+    ) -> Result<bool, Error> {
         let streams = doc! { "stream": { "$gt": first.as_str(), "$lt": last.as_str() } };
         let events = self
             .events
