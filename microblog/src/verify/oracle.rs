@@ -40,7 +40,7 @@ pub(super) struct PostFacts {
     pub(super) author: UserIndex,
     pub(super) visibility: Visibility,
     pub(super) said: Said,
-    /// Whom it mentions, if not everybody may see it.
+    /// Whom it mentions. They may see it even if its author is protected.
     pub(super) mentioned: Box<[UserIndex]>,
     pub(super) tags: Box<[TagKey]>,
     pub(super) in_reply_to: Option<PostId>,
@@ -210,9 +210,6 @@ impl Facts {
     }
 
     fn mentioned_by(&mut self, post: &Post) -> Box<[UserIndex]> {
-        if matches!(post.visibility, Visibility::Public | Visibility::Unlisted) {
-            return Box::default();
-        }
         let mentions = post.content.iter().flat_map(|content| &content.entities.mentions);
         let mentioned = mentions.filter_map(|mention| mention.user);
         mentioned.map(|id| self.user(id)).collect()

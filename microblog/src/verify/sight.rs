@@ -106,7 +106,7 @@ impl Oracle {
 
     /// One user whom a post mentions that not everybody may see. It is not its author.
     pub(super) fn mentioned(&self, post: PostId) -> Option<UserIndex> {
-        let post = self.post(post).filter(|post| post.live)?;
+        let post = self.post(post).filter(|post| post.live && !post.is_open())?;
         let others = post.mentioned.iter().copied().filter(|&user| user != post.author);
         others.filter(|&user| self.live(user).is_some()).min()
     }
