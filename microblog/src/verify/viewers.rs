@@ -46,7 +46,8 @@ impl Checker<'_> {
     }
 
     /// The viewers to whom something by an author is shown or not: a visitor without an account, a follower, a former follower, somebody
-    /// whom a post of the author mentions, and a stranger who has nothing to do with the author. A kind of viewer that does not exist is left out.
+    /// whom a post of the author mentions, and a stranger who has nothing to do with the author. A kind of viewer that does not exist is
+    /// left out.
     pub(super) fn others(&self, author: UserIndex) -> anyhow::Result<Vec<Eyes>> {
         let followers = self.oracle.followers(author);
         let follower = chosen(self.seed, author, followers.len()).map(|index| followers[index].1);
