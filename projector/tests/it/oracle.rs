@@ -40,13 +40,17 @@ impl Oracle {
         let mut oracle = Self::default();
         for recorded in last.into_values() {
             match recorded.event().expect("an event that decodes") {
-                Event::UserRegistered(user) | Event::UserProfileChanged(user) | Event::UserCredentialsChanged(user) => {
+                Event::UserRegistered(user)
+                | Event::UserProfileChanged(user)
+                | Event::UserCredentialsChanged(user)
+                | Event::UserProtected(user)
+                | Event::UserUnprotected(user) => {
                     oracle.users.insert(user.id);
                 }
                 Event::PostCreated(post) | Event::PostEdited(post) if post.content.is_some() => {
                     oracle.posts.insert(post.id, post);
                 }
-                Event::Followed(follow) => oracle.follows.push(follow),
+                Event::Followed(follow) | Event::FollowAccepted(follow) => oracle.follows.push(follow),
                 Event::PostLiked(like) => oracle.likes.push(like),
                 Event::PostReposted(repost) => oracle.reposts.push(repost),
                 _ => {}

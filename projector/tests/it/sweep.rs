@@ -44,12 +44,16 @@ async fn retractions(world: &World, tombstone: EventId) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     let world = World::new().await;
-    let users = world.users(4).await;
-    let [gone, friend, fan, other] = users[..] else {
+    let users = world.users(5).await;
+    let [gone, friend, fan, other, foe] = users[..] else {
         unreachable!()
     };
     world.request(gone, fan).await;
     world.request(other, gone).await;
+    for (one, another) in [(gone, foe), (foe, gone)] {
+        world.block(one, another, true, [0, 0]).await;
+        world.mute(one, another).await;
+    }
     world.follow(gone, friend).await;
     world.follow(fan, gone).await;
     world.follow(fan, friend).await;
@@ -68,11 +72,15 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     world.caught_up().await;
     let swept = retractions(&world, tombstone.id).await;
     let expected = [
+        "block.unblocked",
+        "block.unblocked",
         "follow.cancelled",
         "follow.cancelled",
         "follow.unfollowed",
         "follow.unfollowed",
         "like.unliked",
+        "mute.unmuted",
+        "mute.unmuted",
         "post.deleted",
         "post.deleted",
         "repost.unreposted",

@@ -13,7 +13,7 @@ use local_mongodb::{TestDatabase, wait_in_drop};
 use model::clock::{Clock, OffsetClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Follow, Like, Post, PostContent, ReplyTo, Repost, StreamId, TagFollow, User,
+    Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, StreamId, TagFollow, User,
 };
 use model::ids::{PARTITIONS, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
@@ -321,6 +321,17 @@ impl World {
             false => Event::UserUnblocked(block),
         })
         .await
+    }
+
+    pub(crate) async fn mute(&self, muter: UserId, muted: UserId) {
+        self.append(Event::UserMuted(Mute {
+            muter,
+            muted,
+            active: true,
+            until: None,
+            notifications: false,
+        }))
+        .await;
     }
 
     /// The type of the last event of a follow, whoever has written it.

@@ -28,8 +28,8 @@ pub(crate) struct Posts<'a> {
     read_model: &'a ReadModel,
     which: Which,
     viewer: Option<UserId>,
-    /// Whether posts that not everybody may see are among the candidates. This is looked up with the first candidates: what is read before the
-    /// page begins may be older than what the page takes for known.
+    /// Whether posts that not everybody may see are among the candidates. This is looked up with the first candidates: what is
+    /// read before the page begins may be older than what the page takes for known.
     closed_too: Option<bool>,
 }
 

@@ -92,7 +92,8 @@ impl Distribution {
                     };
                     work.entry(repost.user).or_default().entries.push(entry);
                 }
-                Event::Followed(follow) => {
+                // However the follow came about: at once, or by an answer to a request.
+                Event::Followed(follow) | Event::FollowAccepted(follow) => {
                     work.entry(follow.followee)
                         .or_default()
                         .followers

@@ -65,7 +65,11 @@ impl State {
         let mut state = State::default();
         for delivery in last.into_values() {
             match &delivery.event {
-                Event::UserRegistered(user) | Event::UserProfileChanged(user) | Event::UserCredentialsChanged(user) => {
+                Event::UserRegistered(user)
+                | Event::UserProfileChanged(user)
+                | Event::UserCredentialsChanged(user)
+                | Event::UserProtected(user)
+                | Event::UserUnprotected(user) => {
                     state.users.insert(user.id);
                 }
                 Event::PostCreated(post) | Event::PostEdited(post) => {
@@ -83,7 +87,7 @@ impl State {
                         },
                     );
                 }
-                Event::Followed(follow) => {
+                Event::Followed(follow) | Event::FollowAccepted(follow) => {
                     state.follows.insert((follow.follower, follow.followee));
                 }
                 Event::TagFollowed(follow) => {

@@ -211,8 +211,11 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     continue;
                 };
                 if follower != followee && follows.insert((follower, followee)) {
-                    requests.remove(&(follower, followee));
-                    store.follow(follower, followee);
+                    if requests.remove(&(follower, followee)) {
+                        store.accept(follower, followee);
+                    } else {
+                        store.follow(follower, followee);
+                    }
                 }
             }
             Action::Unfollow(follower, followee, again) => {

@@ -232,6 +232,15 @@ impl Store {
         }))
     }
 
+    pub(crate) fn accept(&mut self, follower: UserId, followee: UserId) -> Delivery {
+        self.record(Event::FollowAccepted(Follow {
+            follower,
+            followee,
+            active: true,
+            requested: false,
+        }))
+    }
+
     pub(crate) fn request(&mut self, follower: UserId, followee: UserId, requested: bool) -> Delivery {
         let follow = Follow {
             follower,

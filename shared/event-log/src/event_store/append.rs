@@ -368,14 +368,9 @@ impl EventStore {
             }
             Companion::Redact { stream } => {
                 let earlier = doc! { "stream": stream.as_str(), "version": { "$lt": recorded.version } };
-                let words = [
-                    "data.content",
-                    "data.display_name",
-                    "data.bio",
-                    "data.fields",
-                    "body_hash",
-                ];
-                let words: Document = words.into_iter().map(|field| (field.to_owned(), "".into())).collect();
+                let words = doc! {
+                    "data.content": "", "data.display_name": "", "data.bio": "", "data.fields": "", "body_hash": "",
+                };
                 self.events
                     .update_many(earlier, doc! { "$unset": words })
                     .session(session)

@@ -271,5 +271,6 @@ async fn an_event_that_not_every_program_can_read_is_refused_until_the_store_all
     // It is never taken back.
     other.allow(FIRST_SCHEMA).await.unwrap();
     let anew = open(&database).await;
+    let mut session = anew.session().await.unwrap();
     assert!(anew.allows(&mut session, SCHEMA).await.unwrap());
 }
