@@ -41,7 +41,9 @@ fn rows_of_tags(posts: &Table) -> Table {
     };
     let mut writes = Writes::default();
     for row in posts.values().filter(|row| row.get_bool("public").unwrap_or(false)) {
-        let entities: Entities = bson::deserialize_from_bson(row.get("entities").unwrap().clone()).unwrap();
+        // From its bytes, as the driver reads it: ids in a document are not what they are in JSON.
+        let entities = bson::serialize_to_vec(row.get_document("entities").unwrap()).unwrap();
+        let entities: Entities = bson::deserialize_from_slice(&entities).unwrap();
         let (post, author) = (PostId::from_uuid(id(row, "_id")), UserId::from_uuid(id(row, "author")));
         let tags = [&BTreeSet::new(), &entities.tags()];
         tagged::change(post, author, tags, TagKey::prefix, &mut writes);
