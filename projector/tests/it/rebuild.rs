@@ -320,7 +320,7 @@ async fn what_nobody_here_knows_is_waited_for() {
         let kind = doc! { "$set": { "type": kind } };
         events.update_one(doc! { "_id": follow.id }, kind).await.unwrap();
     };
-    is_of("follow.requested").await;
+    is_of("follow.foretold").await;
     let generation = world.generations.request_rebuild().await.unwrap();
     let one_by_one = [
         HASTY,
@@ -356,7 +356,7 @@ async fn a_process_that_only_builds_ends_at_what_it_does_not_know() {
     let users = world.users(2).await;
     let follow = world.follow(users[0], users[1]).await;
     let events = world.store.database().collection::<Document>(EVENTS);
-    let unknown = doc! { "$set": { "type": "follow.requested" } };
+    let unknown = doc! { "$set": { "type": "follow.foretold" } };
     events.update_one(doc! { "_id": follow.id }, unknown).await.unwrap();
     world.generations.request_rebuild().await.unwrap();
 
@@ -367,7 +367,7 @@ async fn a_process_that_only_builds_ends_at_what_it_does_not_know() {
     let (clock, stop): (model::clock::SharedClock, _) = (world.clock.clone(), CancellationToken::new());
     let building = projector::host_rebuilds(&config, &clock, &databases, &stop);
     let ended = tokio::time::timeout(DEADLINE, building).await.unwrap().unwrap_err();
-    assert!(ended.to_string().contains("follow.requested"), "{ended}");
+    assert!(ended.to_string().contains("follow.foretold"), "{ended}");
     let seats = world.views.collection::<Document>("seats");
     let seat = seats.find_one(doc! { "_id": "rebuild" }).await.unwrap().unwrap();
     assert_eq!(seat.get("owner"), Some(&bson::Bson::Null));
