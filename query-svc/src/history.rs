@@ -41,10 +41,17 @@ impl From<PostVersion> for Version {
 pub(crate) struct Versions<'a> {
     pub(crate) read_model: &'a ReadModel,
     pub(crate) post: PostId,
+    /// The version that the viewer may see for certain. A later one may be denied by what the page does not know yet.
+    pub(crate) newest: i64,
 }
 
 impl Versions<'_> {
     async fn read(&self, range: Range<i64>) -> Result<Vec<PostVersion>, ReadError> {
+        let above = self.newest + 1;
+        let range = Range {
+            before: Some(range.before.map_or(above, |before| before.min(above))),
+            ..range
+        };
         self.read_model
             .ask(self.read_model.views.post_history.of_post(self.post, range))
             .await

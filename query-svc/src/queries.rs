@@ -332,6 +332,7 @@ impl Queries {
         let mut versions = Versions {
             read_model,
             post: post.id,
+            newest: post.version,
         };
         paging::page(&mut versions, page, &Arrival::InOrder).await.map(Some)
     }

@@ -127,10 +127,28 @@ impl Command for AcceptWaiting {
         }
         let (state, version) = state_of(follow.as_ref().filter(|follow| follow.state.requested));
         let event = match state {
-            Some(_) => follow::decide(state, follow::Command::Accept)?,
-            None => None,
+            Some(_) if !self.is_over(&mut read, version).await? => follow::decide(state, follow::Command::Accept)?,
+            _ => None,
         };
         Ok(planned(event, version, partition, Waited::Accepted, Waited::NotAnyMore))
+    }
+}
+
+impl AcceptWaiting {
+    /// Whether a block has ended this version of the request, or the follower is deleted. Both are carried out by others, perhaps later.
+    async fn is_over(&self, read: &mut Reader<'_>, version: i64) -> Result<bool, CommandError> {
+        let by_followee = read.block(self.followee, self.follower).await?;
+        let by_follower = read.block(self.follower, self.followee).await?;
+        let ended = [
+            by_followee.map(|block| (block.state.active, block.state.ends.by_blocked)),
+            by_follower.map(|block| (block.state.active, block.state.ends.by_blocker)),
+        ];
+        let blocked = ended
+            .into_iter()
+            .flatten()
+            .any(|(active, named)| active || version <= named);
+        let follower = read.user(self.follower).await?;
+        Ok(blocked || follower.is_none_or(|follower| follower.state.deleted))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use model::api;
 use model::events::StreamId;
-use model::ids::PostId;
+use model::ids::{EventId, PostId};
 use reqwest::StatusCode;
 
 use super::check::{Checker, Difference, Findings, PeopleList, PostList, unblocked};
@@ -171,7 +171,10 @@ impl Look<'_> {
             let list = PeopleList {
                 place,
                 path: path.clone(),
-                expected: unblocked(expected, self.eyes),
+                expected: match what {
+                    "reposts" => self.reposters(expected),
+                    _ => unblocked(expected, self.eyes),
+                },
                 depends_on,
                 relation: &relation,
             };
@@ -179,6 +182,17 @@ impl Look<'_> {
             self.checker.people_upwards(self.eyes, &list, findings).await?;
         }
         Ok(())
+    }
+
+    /// The reposts of a protected account are for its followers.
+    fn reposters(&self, all: &[(EventId, UserIndex)]) -> Vec<(EventId, UserIndex)> {
+        let sight = &self.eyes.sight;
+        let mut shown = unblocked(all, self.eyes);
+        shown.retain(|(_, user)| {
+            let protected = self.checker.oracle.user(*user).1.protected;
+            !protected || sight.viewer == Some(*user) || sight.followees.contains(user)
+        });
+        shown
     }
 
     async fn history(&self, texts: &[TextVersion], findings: &mut Findings) -> anyhow::Result<()> {

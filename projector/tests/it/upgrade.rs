@@ -37,7 +37,7 @@ async fn views_of_an_earlier_version_are_rebuilt_and_then_its_last_reader_is_wai
     world.caught_up().await;
     first.stop().await;
     // What an earlier version leaves behind, and one of its readers, which still runs.
-    let earlier = doc! { "$unset": { "shape": "" }, "$set": { "needs": null } };
+    let earlier = doc! { "$set": { "stamp": null, "needs": null } };
     world.set(LEASES, doc! { "subscription": "views-g1" }, earlier).await;
     let stores = world.store.database().collection::<Document>("store");
     let without = doc! { "$unset": { "schema": "" } };
@@ -56,11 +56,13 @@ async fn views_of_an_earlier_version_are_rebuilt_and_then_its_last_reader_is_wai
     .await;
     world.caught_up().await;
     for lease in world.leases("views-g2").await {
-        assert_eq!(lease.shape, SHAPE);
+        assert_eq!(lease.shape(), SHAPE);
         // This keeps programs away that do not know shapes.
         let needs = lease.needs.expect("it is renewed by each owner");
         assert_eq!((needs.event_type.as_str(), needs.fence), ("shape", lease.fence));
     }
+    let minute = Duration::from_secs(60);
+    world.generations.confirm("present", 2, minute).await.unwrap();
     assert!(!world.generations.all_are_upgraded().await.unwrap());
     assert_eq!(world.allowed().await, None);
     control.delete_one(doc! { "_id": READER }).await.unwrap();
@@ -69,6 +71,15 @@ async fn views_of_an_earlier_version_are_rebuilt_and_then_its_last_reader_is_wai
     })
     .await;
     assert_eq!(world.active().await, 2, "one rebuild is enough");
+
+    // This is how an earlier version takes a lease from a living owner: it renews neither the stamp nor what the lease needs.
+    let taken = doc! { "$inc": { "fence": 1_i64 }, "$set": { "owner": null, "needs": null } };
+    world.set(LEASES, doc! { "_id": "views-g2/07" }, taken).await;
+    eventually("what it may have written in part is rebuilt", DEADLINE, async || {
+        let control = world.control().await;
+        control.active == 3 && control.building.is_none()
+    })
+    .await;
     now.stop().await;
 }
 

@@ -16,6 +16,10 @@ use views::End;
 
 /// How many tags of one page are asked for at a time, so that one reader does not take all connections.
 const AT_ONCE: usize = 4;
+/// The most rows that all tags of one step read together, if each may read [`LEAST_OF_A_TAG`]. A page's budget counts what is left after
+/// the merge, so that somebody who follows a hundred tags would cost a hundred times as much.
+const ROWS_AT_ONCE: usize = 5_000;
+const LEAST_OF_A_TAG: usize = 50;
 
 /// The public posts with any of these tags, between two places, from one end on. Each tag is one range of the view, without end.
 pub(super) async fn with_any_of(
@@ -25,7 +29,9 @@ pub(super) async fn with_any_of(
     count: usize,
     end: End,
 ) -> Result<Part<Candidate>, ReadError> {
-    let range = range(above, below, count, end);
+    // A short part says where it ends, and the merge ends there too.
+    let each = count.min((ROWS_AT_ONCE / tags.len().max(1)).max(LEAST_OF_A_TAG));
+    let range = range(above, below, each, end);
     // Collect first. A lazy map that is held across an await is `Send` for one lifetime only, and pages are read in a task.
     let questions: Vec<_> = tags
         .iter()
@@ -37,7 +43,7 @@ pub(super) async fn with_any_of(
         .await?;
     let parts = found.into_iter().map(|posts| {
         let candidates = posts.into_iter().map(Candidate::from).collect();
-        in_direction(candidates, count, end)
+        in_direction(candidates, each, end)
     });
     Ok(merged(parts.collect(), count, end))
 }

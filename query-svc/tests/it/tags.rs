@@ -292,7 +292,7 @@ async fn views_that_an_earlier_version_wrote_are_not_asked_for_tags() {
     assert_eq!(service.home(ada, 10).await, texts([own, tagged]));
     // One lease is enough: its partition's posts have no tags.
     let leases = service.database.collection::<Document>(LEASES);
-    let earlier = doc! { "$set": { "shape": 0 } };
+    let earlier = doc! { "$set": { "stamp": null } };
     leases.update_one(doc! { "_id": "views-g1/17" }, earlier).await.unwrap();
     let second = Instance::start(&service.environment, service.clock.clone()).await;
     service.wait_until_ready(&second.url).await;

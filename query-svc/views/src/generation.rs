@@ -188,19 +188,23 @@ impl Generations {
         Ok(())
     }
 
-    /// Whether every program reads events up to [`SCHEMA`], and the generation that is read has everything that this program writes. So
-    /// nothing that a new event forbids is shown by a program that does not know the event.
+    /// Whether every query-svc reads events up to [`SCHEMA`], and the generation that is read has everything that this program writes. So
+    /// nothing that a new event forbids is shown by a program that does not know the event. Where no query-svc runs, nobody can tell which
+    /// version will start.
     pub async fn all_are_upgraded(&self) -> Result<bool, Error> {
         let control = self.ensure_first().await?;
-        let earlier = doc! { "reads": { "$not": { "$gte": SCHEMA } } };
+        let leases = Leases::new(self.database.clone(), &subscription_name(control.active));
+        if !control.is_at_rest() || leases.shape().await?.is_none_or(|shape| shape < SHAPE) {
+            return Ok(false);
+        }
         let living = living(self.clock.now());
-        Ok(control.is_at_rest()
-            && !self.is_outdated(&control).await?
-            && self
-                .readers
-                .find_one(doc! { "$and": [living, earlier] })
-                .await?
-                .is_none())
+        let reads = |of: Document| doc! { "$and": [&living, of] };
+        let (knows, does_not) = (
+            doc! { "reads": { "$gte": SCHEMA } },
+            doc! { "reads": { "$not": { "$gte": SCHEMA } } },
+        );
+        let earlier = self.readers.find_one(reads(does_not)).await?;
+        Ok(earlier.is_none() && self.readers.find_one(reads(knows)).await?.is_some())
     }
 
     /// Tells the projectors to stop following events, or to continue. Each projector does so at its next check.

@@ -185,7 +185,7 @@ mod tests {
             beat: 1,
             position: at(position),
             needs: None,
-            shape: 0,
+            stamp: None,
         }
     }
 

@@ -409,8 +409,10 @@ impl Holdings {
         };
         for leases in by_owner.values() {
             let spare = leases.len().saturating_sub(most).min(missing);
-            acquisitions.extend(leases.iter().take(spare).map(|lease| Acquisition::TakeOver(lease)));
-            missing -= spare;
+            let ours = leases.iter().filter(|lease| !lease.is_beyond(self.shape)).take(spare);
+            let before = acquisitions.len();
+            acquisitions.extend(ours.map(|lease| Acquisition::TakeOver(lease)));
+            missing -= acquisitions.len() - before;
         }
         acquisitions
     }

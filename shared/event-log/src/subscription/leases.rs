@@ -46,13 +46,20 @@ pub struct Lease {
     /// Set if the last owner did not know the next event: only a process that knows it takes the lease. See [`Lease::needed`].
     #[serde(default)]
     pub needs: Option<Needs>,
-    /// What the subscription has written so far, for all events up to `position`: see
-    /// [`Handler::shape`](super::Handler::shape). Only a process whose handler writes as much takes the lease.
     #[serde(default)]
-    pub shape: i32,
+    pub stamp: Option<Stamp>,
 }
 
-/// The name in [`Needs`] that keeps programs away that do not know [`Lease::shape`]: it is no event type that any of them knows.
+/// What every owner of a lease has written for the events up to its position: see [`Handler::shape`](super::Handler::shape). A program that
+/// does not know stamps takes a lease without renewing the stamp, and then the fences differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub shape: i32,
+    /// The fence of the owner that wrote this.
+    pub fence: i64,
+}
+
+/// The name in [`Needs`] that keeps programs away that do not know stamps: it is no event type that any of them knows.
 pub(super) const SHAPE: &str = "shape";
 
 /// What a program has to know to work on an event.
@@ -93,9 +100,15 @@ impl Lease {
         needs.filter(|needs| needs.fence == self.fence && needs.event_type != SHAPE)
     }
 
+    /// What all owners so far have written, 0 if one of them does not know shapes.
+    pub fn shape(&self) -> i32 {
+        let stamp = self.stamp.filter(|stamp| stamp.fence == self.fence);
+        stamp.map_or(0, |stamp| stamp.shape)
+    }
+
     /// Whether only a newer program can go on with the partition. `shape` is what this one writes.
     pub(super) fn is_beyond(&self, shape: i32) -> bool {
-        self.shape > shape || self.needed().is_some_and(|needs| !needs.is_met())
+        self.shape() > shape || self.needed().is_some_and(|needs| !needs.is_met())
     }
 }
 
@@ -166,7 +179,7 @@ impl Leases {
                 schema: shape,
                 fence,
             }),
-            shape,
+            stamp: (shape > 0).then_some(Stamp { shape, fence }),
         });
         match self.collection.insert_many(leases).ordered(false).await {
             Err(error) if !is_duplicate_key(&error) => Err(error),
@@ -245,11 +258,14 @@ impl Leases {
         }
         let unchanged: Vec<Document> = acquisitions.iter().map(Acquisition::unchanged).collect();
         let fence = doc! { "$add": ["$fence", 1_i64] };
-        let shape = doc! { "type": SHAPE, "schema": "$shape", "fence": &fence };
+        let is_stamped = doc! { "$eq": ["$stamp.fence", "$fence"] };
+        let needs = doc! { "type": SHAPE, "schema": "$stamp.shape", "fence": &fence };
+        let stamp = doc! { "shape": "$stamp.shape", "fence": &fence };
         let ours = doc! { "$set": {
             "owner": { "$literal": owner.as_str() },
             "session": owner.session,
-            "needs": { "$cond": [{ "$gt": ["$shape", 0] }, shape, null] },
+            "needs": { "$cond": [&is_stamped, needs, null] },
+            "stamp": { "$cond": [&is_stamped, stamp, null] },
             "fence": fence,
             "beat": { "$add": ["$beat", 1_i64] },
         } };
@@ -344,7 +360,7 @@ impl Leases {
 /// What a subscription has written for every event that it has handled. None if some of its leases are missing.
 pub fn shape_of(leases: &[Lease]) -> Option<i32> {
     let complete = leases.len() == usize::from(PARTITIONS);
-    leases.iter().map(|lease| lease.shape).min().filter(|_| complete)
+    leases.iter().map(Lease::shape).min().filter(|_| complete)
 }
 
 /// A lease to acquire, as it was read.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::leases::{Needs, SHAPE};
+use super::super::leases::{Needs, SHAPE, Stamp};
 use super::super::settings::SubscriptionSettings;
 use super::*;
 use model::events::{Event, SCHEMA};
@@ -22,7 +22,7 @@ fn leases(owner_of: impl Fn(u8) -> Option<String>) -> Vec<Lease> {
             beat: 1,
             position: Position::ORIGIN,
             needs: None,
-            shape: 0,
+            stamp: None,
         })
         .collect()
 }
@@ -151,13 +151,13 @@ fn a_lease_is_left_to_processes_that_write_as_much_as_its_former_owners() {
     let mut holdings = holdings();
     let now = Instant::now();
     let mut all = leases(|_| None);
-    all[0].shape = holdings.shape;
-    all[1].shape = holdings.shape + 1;
-    for lease in &mut all[..2] {
+    for (lease, shape) in all.iter_mut().zip([holdings.shape, holdings.shape + 1]) {
+        let fence = lease.fence;
+        lease.stamp = Some(Stamp { shape, fence });
         lease.needs = Some(Needs {
             event_type: SHAPE.to_owned(),
-            schema: lease.shape,
-            fence: lease.fence,
+            schema: shape,
+            fence,
         });
     }
     holdings.observe(&all, now);
@@ -166,6 +166,17 @@ fn a_lease_is_left_to_processes_that_write_as_much_as_its_former_owners() {
     assert_eq!(count(&taken), (63, 0));
     // It is no reason to take more than a fair share.
     assert!(all[0].needed().is_none());
+    // Nor does it take such a lease from a living owner.
+    for lease in &mut all {
+        lease.owner = Some("another".to_owned());
+    }
+    holdings.observe(&all, now);
+    let taken = holdings.acquisitions(&all, now);
+    assert_eq!(count(&taken), (0, 32));
+    assert!(taken.iter().all(|it| it.lease().id != all[1].id));
+    // An owner that does not know stamps raises the fence alone.
+    all[0].fence += 1;
+    assert_eq!(all[0].shape(), 0);
     // A program that does not know shapes finds that it does not know the next event.
     assert!(!Event::knows(SHAPE, 0));
 }
