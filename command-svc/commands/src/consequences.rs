@@ -148,7 +148,7 @@ impl AcceptWaiting {
             .flatten()
             .any(|(active, named)| active || version <= named);
         let follower = read.user(self.follower).await?;
-        Ok(blocked || follower.is_none_or(|follower| follower.state.deleted))
+        Ok(blocked || follower.is_some_and(|follower| follower.state.deleted))
     }
 }
 
