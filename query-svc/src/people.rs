@@ -8,12 +8,11 @@ use event_log::position::Position;
 use model::ids::{EventId, PostId, UserId};
 
 use crate::cursor::Cursor;
-use crate::documents::{Found, Held, MaybeProfile};
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::ShownUser;
-use views::{End, PostReference, Range, Relation, RelationId, RelationKind};
+use views::{End, PostReference, Range, Relation, RelationKind};
 
 /// Which users are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,20 +97,6 @@ impl People<'_> {
         Ok(found.iter().map(listed).collect())
     }
 
-    /// Those protected users of a list of reposters whom the viewer follows.
-    async fn follows(&self, profiles: &Found<UserId, MaybeProfile>) -> Result<HashSet<UserId>, ReadError> {
-        let (Which::RepostersOf(_), Some(viewer)) = (self.which, self.viewer) else {
-            return Ok(HashSet::new());
-        };
-        let protected = profiles.values().flatten().filter(|profile| profile.protected);
-        let follows = protected
-            .map(|profile| RelationId::follow(viewer, profile.id))
-            .collect();
-        let held = self.read_model.relations(follows).await?;
-        let held = held.into_iter().filter(|(_, held)| *held == Held::Yes);
-        Ok(held.map(|(id, _)| id.target_user()).collect())
-    }
-
     /// A list that its owner made. It shows also those whom a block hides elsewhere.
     fn is_own(&self) -> bool {
         matches!(
@@ -181,16 +166,18 @@ impl Listing for People<'_> {
             self.read_model.blocks_with(self.viewer, users()),
         )?;
         let now = self.read_model.clock.now();
-        let follows = self.follows(&profiles).await?;
+        let closed = match self.which {
+            Which::RepostersOf(_) => {
+                self.read_model
+                    .closed_to(self.viewer, profiles.values().flatten())
+                    .await?
+            }
+            _ => HashSet::new(),
+        };
         let admitted = listed.iter().map(|it| {
             let profile = profiles[&it.user].clone()?;
             let is_over = it.until.is_some_and(|end| end <= now);
-            // The reposts of a protected account are for its followers.
-            let closed = matches!(self.which, Which::RepostersOf(_))
-                && profile.protected
-                && self.viewer != Some(it.user)
-                && !follows.contains(&it.user);
-            let hidden = closed || !self.is_own() && blocked.either_way(it.user);
+            let hidden = closed.contains(&it.user) || !self.is_own() && blocked.either_way(it.user);
             (!is_over && !hidden).then(|| ShownUser {
                 profile,
                 blocks_viewer: blocked.by(it.user),

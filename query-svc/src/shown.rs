@@ -263,6 +263,27 @@ impl ReadModel {
     }
 }
 
+impl ReadModel {
+    /// The protected accounts among these whose posts and reposts are not for the viewer.
+    pub(crate) async fn closed_to(
+        &self,
+        viewer: Option<UserId>,
+        profiles: impl Iterator<Item = &Arc<Profile>>,
+    ) -> Result<HashSet<UserId>, ReadError> {
+        let protected = profiles.filter(|profile| profile.protected).map(|profile| profile.id);
+        let mut closed: HashSet<UserId> = protected.filter(|&user| Some(user) != viewer).collect();
+        let follows = viewer
+            .into_iter()
+            .flat_map(|viewer| closed.iter().map(move |&user| RelationId::follow(viewer, user)));
+        let follows = self.relations(follows.collect()).await?;
+        closed.retain(|&user| {
+            let follow = viewer.and_then(|viewer| follows.get(&RelationId::follow(viewer, user)));
+            follow.is_none_or(|held| *held != Held::Yes)
+        });
+        Ok(closed)
+    }
+}
+
 /// Who is blocked by the viewer, and who blocks the viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {

@@ -8,12 +8,15 @@ use event_log::subscription::Delivery;
 use model::ids::{Partition, PostId, UserId};
 use model::tags::TagKey;
 use model::values::Visibility;
+use mongodb::Database;
 use service::telemetry::MetricsRegistry;
 use tokio_util::task::TaskTracker;
 
 use crate::documents::Documents;
 use crate::fixture::{Projected, Store, clock, database};
+use crate::history::Versions;
 use crate::metrics::Metrics;
+use crate::paging::{self, Arrival, PageRequest, Start};
 use crate::positions::Positions;
 use crate::read_model::{Gate, ReadModel};
 use crate::shown::{AuthorFilter, Candidate};
@@ -30,6 +33,29 @@ struct Halted {
 }
 
 impl Halted {
+    async fn on(database: &Database) -> Self {
+        let clock = clock();
+        let projected = Projected::new(database, 1, clock.clone()).await;
+        let positions = Arc::new(Positions::new());
+        Partition::all().for_each(|partition| positions.advance(partition, Position::from_u64(SHOWN)));
+        let read_model = ReadModel {
+            views: projected.views.clone(),
+            shape: views::SHAPE,
+            documents: Some(Arc::new(Documents::new(1_000_000))),
+            positions,
+            uses: TaskTracker::new(),
+            gate: Arc::new(Gate::new(8, Duration::from_secs(20))),
+            metrics: Arc::new(Metrics::register(&MetricsRegistry::default())),
+            clock: clock.clone(),
+        };
+        Self {
+            store: Store::new(clock),
+            projected,
+            read_model,
+            handled: 0,
+        }
+    }
+
     async fn project(&mut self, at: u64) {
         let new: Vec<Delivery> = self.store.log[self.handled..]
             .iter()
@@ -54,29 +80,39 @@ impl Halted {
     }
 }
 
+/// The post that was judged is in memory. The edit came after what may deny it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_has_no_version_after_the_one_that_was_judged() {
+    let (_database, views) = database().await;
+    let mut halted = Halted::on(&views).await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| halted.store.register(handle));
+    let post = halted.store.post(ada, "before");
+    halted.project(SHOWN).await;
+    assert!(halted.shows(post, bob).await);
+    halted.store.block(ada, bob, true);
+    halted.store.edit(post, "after the block");
+    halted.project(SHOWN + 1).await;
+    let judged = halted.read_model.posts(vec![post]).await.unwrap()[&post]
+        .clone()
+        .unwrap();
+    let mut versions = Versions {
+        read_model: &halted.read_model,
+        post,
+        newest: judged.version,
+    };
+    let request = PageRequest {
+        limit: 20,
+        start: Start::Newest,
+    };
+    let page = paging::page(&mut versions, request, &Arrival::InOrder).await.unwrap();
+    let json = serde_json::to_string(&page.items).unwrap();
+    assert!(json.contains("before") && !json.contains("after the block"), "{json}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
     let (_database, views) = database().await;
-    let clock = clock();
-    let projected = Projected::new(&views, 1, clock.clone()).await;
-    let positions = Arc::new(Positions::new());
-    Partition::all().for_each(|partition| positions.advance(partition, Position::from_u64(SHOWN)));
-    let read_model = ReadModel {
-        views: projected.views.clone(),
-        shape: views::SHAPE,
-        documents: Some(Arc::new(Documents::new(1_000_000))),
-        positions,
-        uses: TaskTracker::new(),
-        gate: Arc::new(Gate::new(8, Duration::from_secs(20))),
-        metrics: Arc::new(Metrics::register(&MetricsRegistry::default())),
-        clock: clock.clone(),
-    };
-    let mut halted = Halted {
-        store: Store::new(clock),
-        projected,
-        read_model,
-        handled: 0,
-    };
+    let mut halted = Halted::on(&views).await;
     let [ada, bob, eve, zoe] = ["ada", "bob", "eve", "zoe"].map(|handle| halted.store.register(handle));
     halted.store.follow(bob, ada);
     halted.store.follow(eve, ada);

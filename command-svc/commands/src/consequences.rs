@@ -14,6 +14,7 @@ use model::ids::{Partition, UserId};
 use super::CommandError;
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
+use super::relationships::Between;
 use crate::domain::follow;
 use crate::metrics::Metrics;
 
@@ -115,8 +116,9 @@ impl Command for AcceptWaiting {
     type Answer = Waited;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Waited>, CommandError> {
-        let follow = read.follow(self.follower, self.followee).await?;
+        let between = Between::load(&mut read, self.followee, self.follower).await?;
         let followee = read.user(self.followee).await?;
+        let follower = read.user(self.follower).await?;
         let partition = self.followee.partition();
         let open = followee.is_some_and(|followee| !followee.state.protected && !followee.state.deleted);
         if !open {
@@ -125,30 +127,15 @@ impl Command for AcceptWaiting {
                 answer: Waited::Stop,
             });
         }
-        let (state, version) = state_of(follow.as_ref().filter(|follow| follow.state.requested));
+        // A block or a deletion ends the request. The process that writes that may come later.
+        let is_over = between.is_blocked() || follower.is_some_and(|follower| follower.state.deleted);
+        let request = between.followed.filter(|follow| follow.state.requested && !is_over);
+        let (state, version) = state_of(request.as_ref());
         let event = match state {
-            Some(_) if !self.is_over(&mut read, version).await? => follow::decide(state, follow::Command::Accept)?,
-            _ => None,
+            Some(_) => follow::decide(state, follow::Command::Accept)?,
+            None => None,
         };
         Ok(planned(event, version, partition, Waited::Accepted, Waited::NotAnyMore))
-    }
-}
-
-impl AcceptWaiting {
-    /// Whether a block has ended this version of the request, or the follower is deleted. Both are carried out by others, perhaps later.
-    async fn is_over(&self, read: &mut Reader<'_>, version: i64) -> Result<bool, CommandError> {
-        let by_followee = read.block(self.followee, self.follower).await?;
-        let by_follower = read.block(self.follower, self.followee).await?;
-        let ended = [
-            by_followee.map(|block| (block.state.active, block.state.ends.by_blocked)),
-            by_follower.map(|block| (block.state.active, block.state.ends.by_blocker)),
-        ];
-        let blocked = ended
-            .into_iter()
-            .flatten()
-            .any(|(active, named)| active || version <= named);
-        let follower = read.user(self.follower).await?;
-        Ok(blocked || follower.is_some_and(|follower| follower.state.deleted))
     }
 }
 

@@ -234,16 +234,16 @@ impl Relate {
 /// What a block has named is over, also if the block was taken back before the process has ended it. Otherwise somebody who follows again
 /// at once would be told that this is so already, and the process would end it.
 #[derive(Debug)]
-struct Between {
+pub(super) struct Between {
     follows: Option<Versioned<Follow>>,
-    followed: Option<Versioned<Follow>>,
+    pub(super) followed: Option<Versioned<Follow>>,
     blocks: Option<Versioned<Block>>,
     blocked: Option<Versioned<Block>>,
     mutes: Option<Versioned<Mute>>,
 }
 
 impl Between {
-    async fn load(read: &mut Reader<'_>, actor: UserId, other: UserId) -> Result<Self, CommandError> {
+    pub(super) async fn load(read: &mut Reader<'_>, actor: UserId, other: UserId) -> Result<Self, CommandError> {
         let mut between = Self {
             follows: read.follow(actor, other).await?,
             followed: read.follow(other, actor).await?,
@@ -272,7 +272,7 @@ impl Between {
             .chain(self.mutes.iter().map(|mute| State::Mute(&mute.state)))
     }
 
-    fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         [&self.blocks, &self.blocked]
             .into_iter()
             .flatten()

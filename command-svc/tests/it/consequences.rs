@@ -147,6 +147,31 @@ async fn requests_are_accepted_as_long_as_the_account_is_not_protected() {
     assert_eq!(world.follows(&eve, &ada).await, ["follow.requested"]);
 }
 
+/// The account is opened before the process has carried out the block and the deletion.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_a_block_or_a_deletion_has_ended_is_not_accepted() {
+    let world = World::start().await;
+    let [ada, bob, eve] = [
+        world.service.user("ada").await,
+        world.service.user("bob").await,
+        world.service.user("eve").await,
+    ];
+    world.protect(&ada, true).await;
+    world.service.follow(&bob, &ada).await;
+    world.service.follow(&eve, &ada).await;
+    world.block(&ada, &bob).await;
+    world.unblock(&ada, &bob).await;
+    let deleted = world.service.delete_user(&eve.token).await;
+    deleted.expect(StatusCode::NO_CONTENT);
+    world.protect(&ada, false).await;
+    let (_, cause) = world.last(StreamId::user(id(&ada))).await;
+    for follower in [&bob, &eve] {
+        let accepted = world.consequences.accept(id(follower), id(&ada), &cause).await;
+        assert_eq!(accepted.unwrap(), Waited::NotAnyMore);
+        assert_eq!(world.follows(follower, &ada).await, ["follow.requested"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_found_by_who_asks_and_by_who_is_asked() {
     let world = World::start().await;

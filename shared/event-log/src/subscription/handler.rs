@@ -44,8 +44,8 @@ pub trait Handler: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// What it writes, as a number: each version of the program that writes more has a higher one. What an earlier version has handled lacks
-    /// that, whoever continues. So the leases keep the shape with which they were made, and no process takes one that is above its own.
+    /// What it writes, as a number. A version of the program that writes more has a higher one. What an earlier version has handled lacks the
+    /// rest, whoever continues. So each lease says what its owners have written, and no process takes a lease that is above its own shape.
     fn shape(&self) -> i32 {
         0
     }
