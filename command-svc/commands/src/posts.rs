@@ -199,7 +199,7 @@ impl Command for EditPost {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
         let post = match read.named(self.id).await? {
-            Named::Post(post) => own(&mut read, post, self.by).await?,
+            Named::Post(post) => own(&mut read, *post, self.by).await?,
             Named::Repost(repost) => {
                 own_repost(&mut read, &repost, self.by).await?;
                 return Err(Refusal::RepostHasNoText.into());
@@ -238,7 +238,7 @@ impl Command for DeletePost {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
         let post = match read.named(self.id).await? {
-            Named::Post(post) => own(&mut read, post, self.by).await?,
+            Named::Post(post) => own(&mut read, *post, self.by).await?,
             Named::Repost(repost) => return self.retract(&mut read, &repost).await,
         };
         let event = post::decide(Some(&post.state), post::Command::Delete { by: self.by })?;

@@ -142,7 +142,7 @@ impl Command for Unbookmark {
 /// The post that an id means, even if it can't be seen. Deleted posts are not found.
 async fn original(read: &mut Reader<'_>, id: PostId) -> Result<Versioned<Post>, CommandError> {
     let post = match read.named(id).await? {
-        Named::Post(post) => Some(post),
+        Named::Post(post) => Some(*post),
         Named::Repost(repost) => read.post(repost.post).await?,
     };
     match post {

@@ -23,7 +23,7 @@ pub struct Versioned<S> {
 /// What a post id from a client stands for.
 #[derive(Debug)]
 pub(super) enum Named {
-    Post(Versioned<Post>),
+    Post(Box<Versioned<Post>>),
     /// A repost that is not retracted. Its original is not loaded yet.
     Repost(Repost),
 }
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
     /// The post or the repost with this id. It does not check who may see it.
     pub(super) async fn named(&mut self, id: PostId) -> Result<Named, CommandError> {
         if let Some(post) = self.post(id).await? {
-            return Ok(Named::Post(post));
+            return Ok(Named::Post(Box::new(post)));
         }
         // The stream of a repost is named by user and post. Only its event has the id of the repost.
         let made = self
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
     /// The post that an id means, for a user who wants to like, answer or repost it. The id of a repost means its original.
     pub(super) async fn seen_by(&mut self, viewer: UserId, id: PostId) -> Result<Seen, CommandError> {
         match self.named(id).await? {
-            Named::Post(post) => self.check_seen_by(viewer, post).await,
+            Named::Post(post) => self.check_seen_by(viewer, *post).await,
             Named::Repost(repost) => {
                 self.check_repost_seen_by(viewer, &repost).await?;
                 let original = self.post(repost.post).await?.ok_or(Refusal::NoSuchPost)?;

@@ -115,12 +115,7 @@ impl Standing {
                     standing.muting = mute.active && mute.until.is_none_or(|until| until > now);
                     standing.muted_until = mute.until.filter(|_| standing.muting);
                 }
-                State::User(_)
-                | State::Post(_)
-                | State::Like(_)
-                | State::Repost(_)
-                | State::Bookmark(_)
-                | State::TagFollow(_) => {}
+                _ => {}
             }
         }
         if standing.blocking || standing.blocked_by {

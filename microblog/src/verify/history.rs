@@ -145,7 +145,6 @@ async fn scan(
 
 fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
     match event.state() {
-        State::User(_) => {}
         State::Post(post) => {
             touched.insert(Dependency::UserCounts(post.author));
             touched.extend(post.in_reply_to.map(|parent| Dependency::PostCounts(parent.post)));
@@ -159,6 +158,7 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
         }
-        State::Bookmark(_) | State::TagFollow(_) | State::Block(_) | State::Mute(_) => {}
+        // They change no count.
+        _ => {}
     }
 }

@@ -193,6 +193,15 @@ impl Facts {
                 let user = self.user(follow.user);
                 self.tags.apply(user, id, version, follow);
             }
+            State::Pins(_)
+            | State::List(_)
+            | State::ListMember(_)
+            | State::ListTag(_)
+            | State::Filter(_)
+            | State::NotificationsRead(_)
+            | State::NotificationDismissed(_)
+            | State::UserRole(_)
+            | State::Report(_) => {}
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,

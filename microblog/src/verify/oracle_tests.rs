@@ -37,6 +37,7 @@ fn user(n: u128, deleted: bool) -> User {
         bio: name,
         fields: Vec::new(),
         created_at: at(n),
+        suspended: None,
         deleted,
         protected: false,
     }
@@ -95,6 +96,8 @@ impl Given {
                 visibility,
                 created_at: at(n),
                 edited_at: None,
+                quote_of: None,
+                hidden: None,
                 deleted,
             }),
         );
@@ -125,6 +128,8 @@ impl Given {
                 visibility,
                 created_at: at(n),
                 edited_at: None,
+                quote_of: None,
+                hidden: None,
                 deleted: false,
             }),
         );

@@ -178,6 +178,7 @@ impl World {
             bio: Some(String::new()),
             fields: Vec::new(),
             created_at: self.clock.now(),
+            suspended: None,
             deleted: false,
             protected: false,
         };
@@ -237,6 +238,8 @@ impl World {
             visibility: Visibility::Public,
             created_at: self.clock.now(),
             edited_at: None,
+            quote_of: None,
+            hidden: None,
             deleted: false,
         };
         self.posts.lock().unwrap().insert(post.id, post.clone());

@@ -233,7 +233,8 @@ impl Changes {
             State::Repost(repost) => self.repost(repost, recorded),
             State::Block(block) => self.block(block, recorded),
             State::Mute(mute) => self.mute(mute, recorded),
-            State::Bookmark(_) | State::TagFollow(_) => {}
+            // The rows of all other states count for nothing, so the modules of their views write them.
+            _ => {}
         }
         Ok(())
     }

@@ -3,162 +3,30 @@
 //! An event carries the whole new public state of its aggregate. So the highest version wins, in whatever order events arrive, and loading
 //! an aggregate means reading its last event. Secrets and personal contact data never enter an event.
 
+mod accounts;
+mod moderation;
+mod people;
+mod posts;
+mod reading;
+mod stream;
+
 use bson::RawDocument;
 use bson::raw::RawDocumentBuf;
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
-use crate::entities::Entities;
-use crate::ids::{EventId, Partition, PostId, UserId};
-use crate::tags::TagKey;
-use crate::values::{Handle, ProfileField, Visibility};
+pub use self::accounts::{User, UserRole};
+pub use self::moderation::{Moderation, Report};
+pub use self::people::{Block, EndedFollows, Follow, Mute};
+pub use self::posts::{Bookmark, Like, Pins, Post, PostContent, QuoteOf, ReplyTo, Repost};
+pub use self::reading::{
+    Filter, FilterContent, List, ListMember, ListTag, NotificationDismissed, NotificationsRead, TagFollow,
+};
+pub use self::stream::StreamId;
+use crate::ids::{Partition, UserId};
 
 /// The highest schema of an event that this program can read. See [`Event::schema`].
-pub const SCHEMA: i32 = 2;
+pub const SCHEMA: i32 = 3;
 /// The schema of the first version. Every program can read it.
 pub const FIRST_SCHEMA: i32 = 1;
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
-    pub id: UserId,
-    pub handle: Handle,
-    /// Absent once the user is deleted, from every event of the stream.
-    pub display_name: Option<String>,
-    pub bio: Option<String>,
-    /// Empty once the user is deleted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fields: Vec<ProfileField>,
-    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
-    pub created_at: DateTime<Utc>,
-    pub deleted: bool,
-    /// Whoever wants to follow has to ask, and only followers see the posts.
-    #[serde(default)]
-    pub protected: bool,
-}
-
-/// The post that a reply answers. It includes the author, so that nobody has to look the author up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReplyTo {
-    pub post: PostId,
-    pub author: UserId,
-}
-
-/// The text of a post and what it refers to. A deletion removes it from every event of the stream.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PostContent {
-    pub text: String,
-    pub entities: Entities,
-    /// What the post warns of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-    /// A language tag.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Post {
-    pub id: PostId,
-    pub author: UserId,
-    /// Absent once the post is deleted, from every event of the stream.
-    pub content: Option<PostContent>,
-    pub in_reply_to: Option<ReplyTo>,
-    pub visibility: Visibility,
-    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
-    pub created_at: DateTime<Utc>,
-    #[serde(with = "optional_datetime")]
-    pub edited_at: Option<DateTime<Utc>>,
-    pub deleted: bool,
-}
-
-impl Post {
-    /// Whether the text mentions this user.
-    pub fn mentions(&self, user: UserId) -> bool {
-        self.content
-            .as_ref()
-            .is_some_and(|content| content.entities.mention(user))
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Follow {
-    pub follower: UserId,
-    pub followee: UserId,
-    /// The follower follows. A request that waits is not a follow.
-    pub active: bool,
-    /// The follower has asked to follow, and waits for an answer. Then `active` is false.
-    #[serde(default)]
-    pub requested: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Like {
-    pub user: UserId,
-    pub post: PostId,
-    pub post_author: UserId,
-    pub active: bool,
-}
-
-/// A repost has its own id. Each time a user reposts, the id is a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Repost {
-    pub id: PostId,
-    pub user: UserId,
-    pub post: PostId,
-    pub post_author: UserId,
-    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
-    pub created_at: DateTime<Utc>,
-    pub active: bool,
-}
-
-/// A post that a user keeps. Nobody else can see that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bookmark {
-    pub user: UserId,
-    pub post: PostId,
-    pub active: bool,
-}
-
-/// While it is active, neither of the two sees the other, or follows the other. Only the blocker is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Block {
-    pub blocker: UserId,
-    pub blocked: UserId,
-    pub active: bool,
-    pub ends: EndedFollows,
-}
-
-/// The follows and requests that a block ends: those up to these versions, even if the block is taken back at once. As long as the block is
-/// active, it ends later ones too. A version is 0 if the stream had no event when the block was decided.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndedFollows {
-    /// In the stream of the blocker, who follows the blocked user.
-    pub by_blocker: i64,
-    /// In the stream of the blocked user, who follows the blocker.
-    pub by_blocked: i64,
-}
-
-/// The muter does not want to read the muted user, except where the muter looks for them. Nobody else can see that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mute {
-    pub muter: UserId,
-    pub muted: UserId,
-    pub active: bool,
-    /// The mute is over at this time. Without it, the mute lasts until it is taken back.
-    #[serde(with = "optional_datetime")]
-    pub until: Option<DateTime<Utc>>,
-    /// What the muted user does still makes notifications.
-    pub notifications: bool,
-}
-
-/// A user follows a tag. Nobody else can see that.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TagFollow {
-    pub user: UserId,
-    /// As the user has written it. Another spelling of the same tag is in the same stream.
-    pub tag: String,
-    pub active: bool,
-}
 
 /// The event can't be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -185,118 +53,6 @@ trait Aggregate {
     /// The lowest schema that has everything in this state. See [`Event::schema`].
     fn schema(&self) -> i32 {
         FIRST_SCHEMA
-    }
-}
-
-impl Aggregate for User {
-    fn stream(&self) -> StreamId {
-        StreamId::user(self.id)
-    }
-
-    fn audience(&self) -> UserId {
-        self.id
-    }
-
-    fn schema(&self) -> i32 {
-        if self.protected || !self.fields.is_empty() {
-            2
-        } else {
-            FIRST_SCHEMA
-        }
-    }
-}
-
-impl Aggregate for Post {
-    fn stream(&self) -> StreamId {
-        StreamId::post(self.id)
-    }
-
-    fn audience(&self) -> UserId {
-        self.author
-    }
-
-    /// Users whom the text mentions need no higher schema. A program that loses them shows the post to fewer people, not to more.
-    fn schema(&self) -> i32 {
-        let says_more = |content: &PostContent| content.warning.is_some() || content.language.is_some();
-        match self.visibility {
-            Visibility::Unlisted | Visibility::Mentioned => 2,
-            Visibility::Public | Visibility::Followers if self.content.as_ref().is_some_and(says_more) => 2,
-            Visibility::Public | Visibility::Followers => FIRST_SCHEMA,
-        }
-    }
-}
-
-impl Aggregate for Follow {
-    fn stream(&self) -> StreamId {
-        StreamId::follow(self.follower, self.followee)
-    }
-
-    fn audience(&self) -> UserId {
-        self.followee
-    }
-
-    fn schema(&self) -> i32 {
-        if self.requested { 2 } else { FIRST_SCHEMA }
-    }
-}
-
-impl Aggregate for Like {
-    fn stream(&self) -> StreamId {
-        StreamId::like(self.user, self.post)
-    }
-
-    fn audience(&self) -> UserId {
-        self.post_author
-    }
-}
-
-impl Aggregate for Repost {
-    fn stream(&self) -> StreamId {
-        StreamId::repost(self.user, self.post)
-    }
-
-    fn audience(&self) -> UserId {
-        self.user
-    }
-}
-
-impl Aggregate for Bookmark {
-    fn stream(&self) -> StreamId {
-        StreamId::bookmark(self.user, self.post)
-    }
-
-    fn audience(&self) -> UserId {
-        self.user
-    }
-}
-
-impl Aggregate for Block {
-    fn stream(&self) -> StreamId {
-        StreamId::block(self.blocker, self.blocked)
-    }
-
-    fn audience(&self) -> UserId {
-        self.blocker
-    }
-}
-
-impl Aggregate for Mute {
-    fn stream(&self) -> StreamId {
-        StreamId::mute(self.muter, self.muted)
-    }
-
-    fn audience(&self) -> UserId {
-        self.muter
-    }
-}
-
-impl Aggregate for TagFollow {
-    fn stream(&self) -> StreamId {
-        StreamId::tag(self.user, &TagKey::of(&self.tag))
-    }
-
-    fn audience(&self) -> UserId {
-        self.user
     }
 }
 
@@ -366,11 +122,17 @@ events! {
         UserProtected => "user.protected" since 2,
         /// From now on, everybody may follow. The requests that wait are accepted.
         UserUnprotected => "user.unprotected" since 2,
+        UserSuspended => "user.suspended" since 3,
+        UserRestored => "user.restored" since 3,
         UserDeleted => "user.deleted",
     }
     Post {
         PostCreated => "post.created",
         PostEdited => "post.edited",
+        /// The quoted author has taken the quoted post out.
+        PostQuoteDetached => "post.quote_detached" since 3,
+        PostHidden => "post.hidden" since 3,
+        PostUnhidden => "post.unhidden" since 3,
         PostDeleted => "post.deleted",
     }
     Follow {
@@ -408,6 +170,41 @@ events! {
         TagFollowed => "tag.followed" since 2,
         TagUnfollowed => "tag.unfollowed" since 2,
     }
+    Pins {
+        PostPinned => "pins.pinned" since 3,
+        PostUnpinned => "pins.unpinned" since 3,
+    }
+    List {
+        ListCreated => "list.created" since 3,
+        ListChanged => "list.changed" since 3,
+        ListDeleted => "list.deleted" since 3,
+    }
+    ListMember {
+        ListMemberAdded => "list_member.added" since 3,
+        ListMemberRemoved => "list_member.removed" since 3,
+    }
+    ListTag {
+        ListTagAdded => "list_tag.added" since 3,
+        ListTagRemoved => "list_tag.removed" since 3,
+    }
+    Filter {
+        FilterCreated => "filter.created" since 3,
+        FilterChanged => "filter.changed" since 3,
+        FilterDeleted => "filter.deleted" since 3,
+    }
+    NotificationsRead {
+        NotificationsRead => "notifications.read" since 3,
+    }
+    NotificationDismissed {
+        NotificationDismissed => "notification.dismissed" since 3,
+    }
+    UserRole {
+        RoleChanged => "role.changed" since 3,
+    }
+    Report {
+        UserReported => "report.made" since 3,
+        ReportResolved => "report.resolved" since 3,
+    }
 }
 
 impl Event {
@@ -435,82 +232,6 @@ impl Event {
 
     pub fn partition(&self) -> Partition {
         self.audience().partition()
-    }
-}
-
-/// The name of a stream: the events of one aggregate, numbered from version 1.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct StreamId(String);
-
-impl StreamId {
-    pub fn user(id: UserId) -> Self {
-        Self(format!("user-{id}"))
-    }
-
-    pub fn post(id: PostId) -> Self {
-        Self(format!("post-{id}"))
-    }
-
-    pub fn follow(follower: UserId, followee: UserId) -> Self {
-        Self(format!("follow-{follower}-{followee}"))
-    }
-
-    /// Between these two names are the streams of all users whom the follower has ever followed, and no others.
-    pub fn follows_of(follower: UserId) -> [Self; 2] {
-        // In ASCII, a full stop comes right after a hyphen.
-        [Self(format!("follow-{follower}-")), Self(format!("follow-{follower}."))]
-    }
-
-    pub fn like(user: UserId, post: PostId) -> Self {
-        Self(format!("like-{user}-{post}"))
-    }
-
-    pub fn repost(user: UserId, post: PostId) -> Self {
-        Self(format!("repost-{user}-{post}"))
-    }
-
-    pub fn bookmark(user: UserId, post: PostId) -> Self {
-        Self(format!("bookmark-{user}-{post}"))
-    }
-
-    pub fn block(blocker: UserId, blocked: UserId) -> Self {
-        Self(format!("block-{blocker}-{blocked}"))
-    }
-
-    pub fn mute(muter: UserId, muted: UserId) -> Self {
-        Self(format!("mute-{muter}-{muted}"))
-    }
-
-    /// A tag may have any characters, so its hash is in the name.
-    pub fn tag(user: UserId, tag: &TagKey) -> Self {
-        let hash: String = tag.sha256().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("tag-{user}-{hash}"))
-    }
-
-    /// Between these two names are the streams of all tags that the user has ever followed, and no others.
-    pub fn tags_of(user: UserId) -> [Self; 2] {
-        [Self(format!("tag-{user}-")), Self(format!("tag-{user}."))]
-    }
-
-    /// The name in a document of the event store.
-    pub fn from_stored(name: String) -> Self {
-        Self(name)
-    }
-
-    /// For a document without a stream name: it is alone in its own stream.
-    pub fn unreadable(id: EventId) -> Self {
-        Self(format!("unreadable-{id}"))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for StreamId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

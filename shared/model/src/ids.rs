@@ -167,6 +167,19 @@ id! {
     SessionId
 }
 
+id! {
+    /// A list of users and tags.
+    ListId
+}
+id! {
+    /// A filter.
+    FilterId
+}
+id! {
+    /// A report to the moderators.
+    ReportId
+}
+
 impl UserId {
     /// The partition of the events that concern this user's audience.
     pub fn partition(self) -> Partition {

@@ -17,10 +17,12 @@ use unicode_segmentation::UnicodeSegmentation;
 use utoipa::ToSchema;
 
 mod email;
+mod filter;
 mod language;
 mod profile_field;
 
 pub use self::email::Email;
+pub use self::filter::{FilterAction, FilterContext};
 pub use self::language::Language;
 pub use self::profile_field::ProfileField;
 
@@ -180,6 +182,18 @@ text_value! {
     /// What users say about themselves: up to 300 graphemes.
     Bio, TextRule { max_graphemes: 300, may_be_empty: true, lines: true }
 }
+text_value! {
+    /// The name of a list: 1 to 100 graphemes, one line.
+    ListTitle, TextRule { max_graphemes: 100, may_be_empty: false, lines: false }
+}
+text_value! {
+    /// What a filter looks for: 1 to 100 graphemes, one line.
+    Phrase, TextRule { max_graphemes: 100, may_be_empty: false, lines: false }
+}
+text_value! {
+    /// What a reporter tells the moderators: up to 1,000 graphemes.
+    ReportComment, TextRule { max_graphemes: 1000, may_be_empty: true, lines: true }
+}
 
 impl From<&Handle> for DisplayName {
     /// A user without a display name is shown by handle.
@@ -312,6 +326,16 @@ impl Visibility {
     pub fn is_open(self) -> bool {
         matches!(self, Self::Public | Self::Unlisted)
     }
+}
+
+/// What a user may do that others may not. A higher role may do everything that a lower one may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads reports, hides posts, and suspends accounts.
+    Moderator,
+    /// Does so to moderators too.
+    Admin,
 }
 
 /// A text that is compared byte by byte, such as an idempotency key.

@@ -30,6 +30,7 @@ pub(crate) fn user(n: u8) -> User {
         bio: Some("A life.".to_owned()),
         fields: Vec::new(),
         created_at: time(0),
+        suspended: None,
         deleted: false,
         protected: false,
     }
@@ -49,6 +50,8 @@ pub(crate) fn post(n: u8, author: u8) -> Post {
         visibility: Visibility::Public,
         created_at: time(0),
         edited_at: None,
+        quote_of: None,
+        hidden: None,
         deleted: false,
     }
 }

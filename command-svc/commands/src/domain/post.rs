@@ -144,6 +144,8 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
             visibility,
             created_at: at,
             edited_at: None,
+            quote_of: None,
+            hidden: None,
             deleted: false,
         }))),
         (Some(_), Command::Create { .. }) => Err(Refusal::AlreadyCreated),

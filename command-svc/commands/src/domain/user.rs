@@ -64,6 +64,7 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
                 bio: Some(String::new()),
                 fields: Vec::new(),
                 created_at: at,
+                suspended: None,
                 deleted: false,
                 protected: false,
             })))

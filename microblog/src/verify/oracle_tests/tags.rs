@@ -29,6 +29,8 @@ impl Given {
                 visibility,
                 created_at: at(n),
                 edited_at: None,
+                quote_of: None,
+                hidden: None,
                 deleted: false,
             }),
         );

@@ -151,6 +151,7 @@ impl Author {
             bio: Some(String::new()),
             fields: Vec::new(),
             created_at: self.now(),
+            suspended: None,
             deleted: false,
             protected: false,
         };
@@ -206,6 +207,8 @@ impl Author {
                     visibility,
                     created_at: self.now(),
                     edited_at: None,
+                    quote_of: None,
+                    hidden: None,
                     deleted: false,
                 };
                 self.posts.insert(post, (1, written.clone()));

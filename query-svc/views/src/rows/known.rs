@@ -64,7 +64,8 @@ impl Keys {
                 State::Mute(mute) => {
                     keys.relations.insert(RelationId::mute(mute.muter, mute.muted));
                 }
-                State::Bookmark(_) | State::TagFollow(_) => {}
+                // See `Changes::take`.
+                _ => {}
             }
         }
         keys

@@ -27,6 +27,8 @@ fn post(id: PostId, text: Option<&str>) -> Post {
         visibility: Visibility::Public,
         created_at: at(),
         edited_at: None,
+        quote_of: None,
+        hidden: None,
         deleted: text.is_none(),
     }
 }

@@ -127,6 +127,7 @@ impl Store {
             bio: Some(String::new()),
             fields: Vec::new(),
             created_at: self.clock.now(),
+            suspended: None,
             deleted: false,
             protected: false,
         };
@@ -172,6 +173,8 @@ impl Store {
             visibility,
             created_at: self.clock.now(),
             edited_at: None,
+            quote_of: None,
+            hidden: None,
             deleted: false,
         };
         self.posts.insert(post.id, post.clone());

@@ -37,6 +37,8 @@ pub(crate) fn post_created(author: UserId, text: &str) -> Event {
         visibility: Visibility::Public,
         created_at: now,
         edited_at: None,
+        quote_of: None,
+        hidden: None,
         deleted: false,
     })
 }

@@ -1,8 +1,13 @@
 //! Given a state, then the schema that a program must know to read it.
 
+use chrono::{DateTime, Utc};
+
 use super::*;
+use crate::entities::Entities;
 use crate::entities::Mention;
+use crate::ids::PostId;
 use crate::values::PostText;
+use crate::values::{Handle, ProfileField, Visibility};
 
 fn at() -> DateTime<Utc> {
     DateTime::UNIX_EPOCH
@@ -23,10 +28,12 @@ fn post(visibility: Visibility, content: Option<PostContent>) -> Event {
         author: UserId::new(at()),
         content,
         in_reply_to: None,
+        quote_of: None,
         visibility,
         created_at: at(),
         edited_at: None,
         deleted: false,
+        hidden: None,
     })
 }
 
@@ -40,6 +47,7 @@ fn user(fields: Vec<ProfileField>) -> Event {
         created_at: at(),
         deleted: false,
         protected: false,
+        suspended: None,
     })
 }
 
