@@ -8,8 +8,10 @@ mod keys;
 mod me;
 mod mutes;
 mod password_resets;
+mod pins;
 mod posts;
 mod problems;
+mod quotes;
 mod reactions;
 mod relationships;
 mod request;
@@ -84,6 +86,12 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
                 .route(put().to(bookmarks::bookmark))
                 .route(delete().to(bookmarks::unbookmark)),
         )
+        .service(
+            resource("/v1/posts/{id}/pin")
+                .route(put().to(pins::pin))
+                .route(delete().to(pins::unpin)),
+        )
+        .service(resource("/v1/posts/{id}/quotes/{quote}").route(delete().to(quotes::detach)))
         .service(
             resource("/v1/tags/{tag}/follow")
                 .route(put().to(tags::follow))

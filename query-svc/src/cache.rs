@@ -52,12 +52,13 @@ impl<T: Weight> Weight for Option<Arc<T>> {
     const TYPICAL: usize = T::TYPICAL;
 }
 
-/// The new counts of a document, in the document's own order. None where a count stays as it is.
+/// The new counts of a document, in the document's own order. None where a count stays as it is, or where the document has no
+/// further one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts(pub(crate) [Option<i64>; 3]);
+pub(crate) struct Counts(pub(crate) [Option<i64>; 4]);
 
 impl Counts {
-    pub(crate) fn write_to(&self, counts: [&mut i64; 3]) {
+    pub(crate) fn write_to<const N: usize>(&self, counts: [&mut i64; N]) {
         for (count, now) in counts.into_iter().zip(self.0) {
             if let Some(now) = now {
                 *count = now;

@@ -49,7 +49,7 @@ fn counted(text: &'static str, count: i64) -> Option<Arc<Text>> {
 }
 
 fn counts(count: i64) -> Counts {
-    Counts([Some(count), None, None])
+    Counts([Some(count), None, None, None])
 }
 
 /// What is in memory under a key.
@@ -169,7 +169,7 @@ fn counts_are_written_into_what_is_being_loaded() {
     let load = begin(&cache, 1);
     cache.count(&1, &counts(6));
     let joined = join(&cache, 1);
-    cache.count(&1, &Counts([None, Some(3), None]));
+    cache.count(&1, &Counts([None, Some(3), None, None]));
     assert_eq!(load.finish([(1, counted("one", 5))])[&1], counted("one", 6));
     assert_eq!(value(joined, 1), Some(counted("one", 6)));
     assert_eq!(get(&cache, 1), Some(counted("one", 6)));

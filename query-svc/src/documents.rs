@@ -218,8 +218,9 @@ impl Counted for Post {
             likes,
             reposts,
             replies,
+            quotes,
         } = &mut self.counts;
-        counts.write_to([likes, reposts, replies]);
+        counts.write_to([likes, reposts, replies, quotes]);
     }
 }
 

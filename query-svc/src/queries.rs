@@ -18,7 +18,7 @@ use crate::bookmarks::Bookmarks;
 use crate::documents::Held;
 use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
-use crate::paging::{self, Arrival, Listing, Page, PageRequest};
+use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
 use crate::people::{People, Which as WhichPeople};
 use crate::read_model::{InUse, ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost, ShownUser};
@@ -162,8 +162,19 @@ impl Queries {
         let Some(author) = self.open_profile(read_model, author, viewer).await? else {
             return Ok(None);
         };
-        let posts = self.posts(read_model, WhichPosts::By(author.id), viewer, page);
-        posts.await.map(Some)
+        let begins = page.start == Start::Newest;
+        let (mut posts, pinned) = futures_util::try_join!(
+            self.posts(read_model, WhichPosts::By(author.id), viewer, page),
+            pinned_by(read_model, author.id, viewer),
+        )?;
+        // They are not repeated where they would stand otherwise, on any page.
+        posts
+            .items
+            .retain(|post| !pinned.iter().any(|it| it.post.id == post.post.id));
+        if begins {
+            posts.items.splice(0..0, pinned);
+        }
+        Ok(Some(posts))
     }
 
     pub(crate) async fn followers(
@@ -319,6 +330,20 @@ impl Queries {
         self.people(read_model, which, viewer, page).await
     }
 
+    pub(crate) async fn quotes(
+        &self,
+        read_model: &InUse,
+        id: PostId,
+        viewer: Option<UserId>,
+        page: PageRequest,
+    ) -> Result<Option<Page<ShownPost>>, ReadError> {
+        let Some(post) = self.target(read_model, id, viewer).await? else {
+            return Ok(None);
+        };
+        let quotes = self.posts(read_model, WhichPosts::Quoting(post.id), viewer, page);
+        quotes.await.map(Some)
+    }
+
     pub(crate) async fn history(
         &self,
         read_model: &InUse,
@@ -416,6 +441,18 @@ impl Queries {
     }
 }
 
+/// The posts that an author shows first, if the viewer sees them.
+async fn pinned_by(
+    read_model: &ReadModel,
+    author: UserId,
+    viewer: Option<UserId>,
+) -> Result<Vec<ShownPost>, ReadError> {
+    let pins = read_model.ask(read_model.views.pins.of_user(author)).await?;
+    let candidates: Vec<Candidate> = pins.into_iter().map(|post| Candidate::of(post, author)).collect();
+    let shown = read_model.show(&candidates, viewer, AuthorFilter::Anybody).await?;
+    Ok(shown.into_iter().flatten().map(ShownPost::pinned).collect())
+}
+
 async fn show(
     read_model: &ReadModel,
     candidate: Candidate,
@@ -437,12 +474,7 @@ async fn ancestors(
     let mut ancestors: Vec<ShownPost> = Vec::new();
     let mut parent = post.post.in_reply_to;
     while let (Some(reference), true) = (parent, ancestors.len() < MAX_ANCESTORS) {
-        let candidate = Candidate {
-            id: reference.post,
-            author: reference.author,
-            original: None,
-            position: None,
-        };
+        let candidate = Candidate::of(reference.post, reference.author);
         let Some(shown) = show(read_model, candidate, viewer).await? else {
             break;
         };

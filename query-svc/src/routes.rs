@@ -58,6 +58,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/thread", posts::thread))
         .service(get("/v1/posts/{id}/likes", posts::likes))
         .service(get("/v1/posts/{id}/reposts", posts::reposts))
+        .service(get("/v1/posts/{id}/quotes", posts::quotes))
         .service(get("/v1/posts/{id}/history", posts::history));
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::thread,
         posts::likes,
         posts::reposts,
+        posts::quotes,
         posts::history,
         bookmarks::bookmarks,
     ),

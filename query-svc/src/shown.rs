@@ -6,6 +6,7 @@
 //! - Nobody sees posts of somebody whom they block, or who blocks them.
 //! - A post that not everybody may see is shown to its author and to those whom it mentions. A post for followers is also shown
 //!   to those who follow the author now. While an account is protected, all its posts and reposts are at most for followers.
+//! - A quoted post is shown in the post that quotes it only to those who see it anyway. The others see the quoting post without it.
 //! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
 //!
 //! A denial is written in the partition of the author's posts: a block by the author, the end of a follow, protection. So what
@@ -45,6 +46,16 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// A post, not a repost.
+    pub(crate) fn of(id: PostId, author: UserId) -> Self {
+        Self {
+            id,
+            author,
+            original: None,
+            position: None,
+        }
+    }
+
     pub(crate) fn place(&self) -> Cursor {
         self.id.into()
     }
@@ -125,7 +136,20 @@ pub(crate) struct ShownPost {
     pub(crate) post: Arc<Post>,
     author: Arc<Profile>,
     original: Option<(Arc<Post>, Arc<Profile>)>,
+    /// What the post quotes, or for a repost, what its original does.
+    quote: Option<Quoted>,
+    /// The author shows it first.
+    pinned: bool,
     viewer: Option<api::PostViewer>,
+}
+
+/// What a post quotes.
+#[derive(Debug, Clone)]
+enum Quoted {
+    Shown(Arc<Post>, Arc<Profile>),
+    /// It is deleted, or the viewer may not see it or does not want to.
+    Unavailable,
+    Detached,
 }
 
 /// A user, as a viewer sees them.
@@ -194,22 +218,42 @@ impl ReadModel {
             authors,
             now: self.clock.now(),
         };
-        self.look_again(&mut loaded, candidates, streamed.as_ref()).await?;
+        self.load_quoted(&mut loaded).await?;
+        self.look_again(&mut loaded, streamed.as_ref()).await?;
         Ok(candidates.iter().map(|candidate| loaded.shown(candidate)).collect())
     }
 
-    /// Reads what denies, from the database, for all posts that `streamed` does not cover. Without a stream, that is all of them.
-    async fn look_again(
-        &self,
-        loaded: &mut Loaded<'_>,
-        candidates: &[Candidate],
-        streamed: Option<&Handled>,
-    ) -> Result<(), ReadError> {
-        let parts = candidates.iter().flat_map(|candidate| {
-            let original = candidate.original.map(|original| original.post);
-            [Some(candidate.id), original].into_iter().flatten()
+    /// Which posts are quoted is in the rows of those that quote them. So these posts, their authors, and what decides whether they are shown,
+    /// are loaded afterwards.
+    async fn load_quoted(&self, loaded: &mut Loaded<'_>) -> Result<(), ReadError> {
+        let quoting = loaded.posts.values().flatten();
+        let quoted: Vec<PostReference> = quoting.filter_map(|post| quoted_by(post)).collect();
+        if quoted.is_empty() {
+            return Ok(());
+        }
+        let others = quoted.iter().filter(|quoted| Some(quoted.author) != loaded.viewer);
+        let relations = others.flat_map(|quoted| {
+            let to_author = |viewer| {
+                deciding(viewer, quoted.author)
+                    .into_iter()
+                    .chain([RelationId::mute(viewer, quoted.author)])
+            };
+            loaded.viewer.into_iter().flat_map(to_author)
         });
-        let posts = parts.filter_map(|id| loaded.posts.get(&id)?.as_deref());
+        let (posts, profiles, relations) = futures_util::try_join!(
+            self.posts(quoted.iter().map(|quoted| quoted.post).collect()),
+            self.profiles(quoted.iter().map(|quoted| quoted.author).collect()),
+            self.relations(relations.collect()),
+        )?;
+        loaded.posts.extend(posts);
+        loaded.profiles.extend(profiles);
+        loaded.relations.extend(relations);
+        Ok(())
+    }
+
+    /// Reads what denies, from the database, for all posts that `streamed` does not cover. Without a stream, that is all of them.
+    async fn look_again(&self, loaded: &mut Loaded<'_>, streamed: Option<&Handled>) -> Result<(), ReadError> {
+        let posts = loaded.posts.values().flatten();
         let ahead = posts.filter(|post| !streamed.is_some_and(|streamed| streamed.covers(post)));
         let authors: BTreeSet<UserId> = ahead.map(|post| post.author).collect();
         if authors.is_empty() {
@@ -326,6 +370,9 @@ struct Loaded<'a> {
 impl Loaded<'_> {
     fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
         let (post, author) = self.seen(candidate.id, candidate.author)?;
+        if self.authors == AuthorFilter::Public && visibility_now(&post, &author) != Visibility::Public {
+            return None;
+        }
         if let AuthorFilter::Followed(tags) = self.authors
             && !self.is_own_or_followed(candidate.author)
             && !is_found_by(tags, &post, &author)
@@ -348,12 +395,24 @@ impl Loaded<'_> {
             liked: self.holds(RelationId::like(viewer, target)),
             reposted: self.holds(RelationId::repost(viewer, target)),
         });
+        let quote = self.quoted(original.as_ref().map_or(&post, |(original, _)| original));
         Some(ShownPost {
             post,
             author,
             original,
+            quote,
+            pinned: false,
             viewer,
         })
+    }
+
+    fn quoted(&self, post: &Post) -> Option<Quoted> {
+        post.quote_of?;
+        let Some(quoted) = quoted_by(post) else {
+            return Some(Quoted::Detached);
+        };
+        let seen = self.seen(quoted.post, quoted.author);
+        Some(seen.map_or(Quoted::Unavailable, |(post, author)| Quoted::Shown(post, author)))
     }
 
     /// A post and its author, if both are live, and the viewer may see the post and wants to see it in this list.
@@ -361,9 +420,6 @@ impl Loaded<'_> {
         let post = self.posts.get(&post)?.clone()?;
         let profile = self.profiles.get(&author)?.clone()?;
         let visibility = visibility_now(&post, &profile);
-        if self.authors == AuthorFilter::Public && visibility != Visibility::Public {
-            return None;
-        }
         let Some(viewer) = self.viewer else {
             return visibility.is_open().then_some((post, profile));
         };
@@ -403,12 +459,22 @@ fn visibility_now(post: &Post, author: &Profile) -> Visibility {
     }
 }
 
+/// The post that this one quotes, unless the quote is detached.
+fn quoted_by(post: &Post) -> Option<PostReference> {
+    post.quote_of.filter(|_| post.quoting.is_some())
+}
+
 /// Whether one of these tags brings a post home. Only public posts can be found by a tag.
 fn is_found_by(tags: &[TagKey], post: &Post, author: &Profile) -> bool {
     visibility_now(post, author) == Visibility::Public && tags.iter().any(|tag| post.tags.contains(tag))
 }
 
 impl ShownPost {
+    /// The same, at the beginning of the author's posts.
+    pub(crate) fn pinned(self) -> Self {
+        Self { pinned: true, ..self }
+    }
+
     /// The post that likes, reposts and replies refer to: for a repost, its original.
     pub(crate) fn target(&self) -> &Arc<Post> {
         self.original.as_ref().map_or(&self.post, |(original, _)| original)
@@ -427,14 +493,51 @@ struct PostJson<'a> {
     attachments: [api::Media; 0],
     in_reply_to: Option<PostId>,
     repost_of: Option<&'a PostJson<'a>>,
+    quote: Option<QuoteJson<'a>>,
     visibility: Visibility,
     #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
     #[serde(serialize_with = "api::time")]
     edited_at: Option<DateTime<Utc>>,
     counts: api::PostCounts,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pinned: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     viewer: Option<api::PostViewer>,
+}
+
+/// [`api::Quote`], borrowed.
+#[derive(Serialize)]
+struct QuoteJson<'a> {
+    state: api::QuoteState,
+    post: Option<&'a PostJson<'a>>,
+}
+
+impl<'a> QuoteJson<'a> {
+    fn state(state: api::QuoteState) -> Self {
+        Self { state, post: None }
+    }
+
+    /// What the post quotes. `quoted` is the JSON of a shown one.
+    fn of(quote: &Quoted, quoted: Option<&'a PostJson<'a>>) -> Self {
+        match quote {
+            Quoted::Shown(..) => Self {
+                state: api::QuoteState::Shown,
+                post: quoted,
+            },
+            Quoted::Unavailable => Self::state(api::QuoteState::Unavailable),
+            Quoted::Detached => Self::state(api::QuoteState::Detached),
+        }
+    }
+
+    /// Of a post that is shown as a quote: it shows no further one.
+    fn nested(post: &Post) -> Option<Self> {
+        post.quote_of?;
+        Some(Self::state(match quoted_by(post) {
+            Some(_) => api::QuoteState::Nested,
+            None => api::QuoteState::Detached,
+        }))
+    }
 }
 
 /// [`api::Author`], borrowed.
@@ -450,12 +553,14 @@ impl<'a> PostJson<'a> {
         post: &'a Post,
         author: &'a Profile,
         original: Option<&'a PostJson<'a>>,
+        quote: Option<QuoteJson<'a>>,
         viewer: Option<api::PostViewer>,
     ) -> Self {
         let counts = api::PostCounts {
             likes: count(post.counts.likes),
             reposts: count(post.counts.reposts),
             replies: count(post.counts.replies),
+            quotes: count(post.counts.quotes),
         };
         Self {
             id: post.id,
@@ -471,10 +576,12 @@ impl<'a> PostJson<'a> {
             attachments: [],
             in_reply_to: post.in_reply_to.map(|parent| parent.post),
             repost_of: original,
+            quote,
             visibility: post.visibility,
             created_at: post.created_at,
             edited_at: post.edited_at,
             counts: original.map_or(counts, |original| original.counts),
+            pinned: false,
             viewer,
         }
     }
@@ -482,11 +589,24 @@ impl<'a> PostJson<'a> {
 
 impl Serialize for ShownPost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let original = self
-            .original
-            .as_ref()
-            .map(|(post, author)| PostJson::new(post, author, None, self.viewer));
-        PostJson::new(&self.post, &self.author, original.as_ref(), self.viewer).serialize(serializer)
+        let quoted = match &self.quote {
+            Some(Quoted::Shown(post, author)) => Some(PostJson::new(post, author, None, QuoteJson::nested(post), None)),
+            _ => None,
+        };
+        let quote = self.quote.as_ref().map(|quote| QuoteJson::of(quote, quoted.as_ref()));
+        let json = match &self.original {
+            Some((post, author)) => {
+                let original = PostJson::new(post, author, None, quote, self.viewer);
+                return PostJson::new(&self.post, &self.author, Some(&original), None, self.viewer)
+                    .serialize(serializer);
+            }
+            None => PostJson::new(&self.post, &self.author, None, quote, self.viewer),
+        };
+        PostJson {
+            pinned: self.pinned,
+            ..json
+        }
+        .serialize(serializer)
     }
 }
 

@@ -9,6 +9,7 @@ pub mod bookmark;
 pub mod follow;
 pub mod like;
 pub mod mute;
+pub mod pins;
 pub mod post;
 pub mod repost;
 pub mod tag;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use event_log::event_store::{AppendError, Unique};
-use model::events::DecodeError;
+use model::events::{DecodeError, Pins};
 use mongodb::error::Error as DatabaseError;
 
-use crate::domain::{follow, post, repost, user, visibility};
+use crate::domain::{follow, pins, post, repost, user, visibility};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
@@ -30,10 +30,12 @@ pub enum Refusal {
     NoSuchUser,
     #[error("the post belongs to another user")]
     NotTheAuthor,
-    #[error("only public and unlisted posts can be reposted")]
+    #[error("only public and unlisted posts can be reposted or quoted")]
     NotPublic,
     #[error("a repost has no text of its own")]
     RepostHasNoText,
+    #[error("a user can pin at most {0} posts")]
+    TooManyPins(usize),
     /// What the user wants to do, as a verb.
     #[error("users can't {0} themselves")]
     Oneself(&'static str),
@@ -155,7 +157,8 @@ impl From<user::Refusal> for CommandError {
 impl From<post::Refusal> for CommandError {
     fn from(refusal: post::Refusal) -> Self {
         match refusal {
-            post::Refusal::Gone => Refusal::NoSuchPost.into(),
+            // Whether a post that somebody else has written exists is not for everybody to know.
+            post::Refusal::Gone | post::Refusal::NotQuoted => Refusal::NoSuchPost.into(),
             post::Refusal::NotTheAuthor => Refusal::NotTheAuthor.into(),
             post::Refusal::AlreadyCreated => Broken::IdTaken.into(),
         }
@@ -174,6 +177,12 @@ impl From<follow::Refusal> for CommandError {
 impl From<visibility::AuthorProtected> for CommandError {
     fn from(_: visibility::AuthorProtected) -> Self {
         Refusal::AuthorProtected.into()
+    }
+}
+
+impl From<pins::TooMany> for CommandError {
+    fn from(_: pins::TooMany) -> Self {
+        Refusal::TooManyPins(Pins::MAX).into()
     }
 }
 

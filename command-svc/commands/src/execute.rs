@@ -76,6 +76,14 @@ pub(super) enum Plan<A> {
 }
 
 impl<A> Plan<A> {
+    /// Appends the event, if there is one.
+    pub(super) fn of(event: Option<Event>, expected_version: i64, partition: Partition, answer: A) -> Self {
+        match event {
+            Some(event) => Self::append(event, expected_version, answer),
+            None => Self::Nothing { partition, answer },
+        }
+    }
+
     pub(super) fn append(event: Event, expected_version: i64, answer: A) -> Self {
         Self::Append {
             event,

@@ -15,6 +15,7 @@ mod logins;
 mod metrics;
 mod origins;
 mod passwords;
+mod pins;
 mod posts;
 mod reactions;
 mod read;
@@ -430,6 +431,22 @@ impl Commands {
             following: None,
         };
         self.execute("unfollow_tag", unfollow, cause).await
+    }
+
+    pub async fn pin(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("pin", pins::Pin { user, post }, cause).await
+    }
+
+    pub async fn unpin(&self, post: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let user = cause.actor;
+        self.execute("unpin", pins::Unpin { user, post }, cause).await
+    }
+
+    pub async fn detach_quote(&self, quoted: PostId, quote: PostId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        self.execute("detach_quote", posts::DetachQuote { quoted, quote, by }, cause)
+            .await
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

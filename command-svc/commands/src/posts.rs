@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use event_log::event_store::{BodyHash, Companion, Idempotency};
-use model::events::{Event, Post, ReplyTo, Repost};
+use model::events::{Event, Post, QuoteOf, ReplyTo, Repost};
 use model::ids::{PostId, UserId};
 use model::values::{IdempotencyKey, Language, PostText, Visibility, Warning};
 use serde_json::json;
 
 use super::execute::{Command, Plan};
-use super::read::{Named, Reader, Versioned};
+use super::read::{Named, Reader, Seen, Versioned};
 use super::{Broken, CommandError, ExpectedVersions, Refusal};
 use crate::domain::post::{Text, Written};
 use crate::domain::{post, repost, visibility};
@@ -20,6 +20,7 @@ pub struct NewPost {
     pub warning: Option<Warning>,
     pub language: Option<Language>,
     pub in_reply_to: Option<PostId>,
+    pub quote_of: Option<PostId>,
     /// What the author asks for.
     pub visibility: Option<Visibility>,
     pub idempotency_key: Option<IdempotencyKey>,
@@ -36,9 +37,10 @@ impl NewPost {
             self.warning.as_ref().map(Warning::as_str),
             self.language.as_ref().map(Language::as_str),
         );
-        let body = match (warning, language) {
-            (None, None) => json!([text, self.in_reply_to, visibility]),
-            _ => json!([text, self.in_reply_to, visibility, warning, language]),
+        let body = match (warning, language, self.quote_of) {
+            (None, None, None) => json!([text, self.in_reply_to, visibility]),
+            (_, _, None) => json!([text, self.in_reply_to, visibility, warning, language]),
+            (_, _, quoted) => json!([text, self.in_reply_to, visibility, warning, language, quoted]),
         };
         BodyHash::of(body.to_string().as_bytes())
     }
@@ -58,6 +60,7 @@ pub(super) struct CreatePost {
     author: UserId,
     written: Written,
     in_reply_to: Option<PostId>,
+    quote_of: Option<PostId>,
     visibility: Option<Visibility>,
     idempotency: Option<Idempotency>,
 }
@@ -74,6 +77,7 @@ impl CreatePost {
                 language: post.language,
             },
             in_reply_to: post.in_reply_to,
+            quote_of: post.quote_of,
             visibility: post.visibility,
             idempotency: post.idempotency_key.map(|key| Idempotency { key, body_hash }),
         }
@@ -86,18 +90,19 @@ impl Command for CreatePost {
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
         // A post for followers needs no read: its insert finds out whether the key was used. What the others read may be another when the
         // request is repeated, so the key has to be looked up first.
-        let reads = self.in_reply_to.is_some() || visibility::depends_on_protection(self.visibility);
+        let counts = self.in_reply_to.is_some() || self.quote_of.is_some();
+        let reads = counts || visibility::depends_on_protection(self.visibility);
         if reads
             && let Some(idempotency) = &self.idempotency
             && let Some(earlier) = read.by_idempotency_key(self.author, &idempotency.key).await?
         {
             return Ok(Plan::Replay(earlier));
         }
-        let author = match self.in_reply_to {
-            Some(_) => Some(read.live_actor(self.author).await?),
+        let author = match reads {
+            true if counts => Some(read.live_actor(self.author).await?),
             // Nobody sees what a deleted author writes, until the deletion sweep takes it back.
-            None if reads => read.user(self.author).await?,
-            None => None,
+            true => read.user(self.author).await?,
+            false => None,
         };
         let protected = author.is_some_and(|author| author.state.protected);
         let visibility = visibility::of_new_post(self.visibility, protected)?;
@@ -111,6 +116,20 @@ impl Command for CreatePost {
                 })
             }
         };
+        let quote_of = match self.quote_of {
+            None => None,
+            Some(quoted) => {
+                let Seen { post, author } = read.seen_by(self.author, quoted).await?;
+                if !visibility::may_quote(self.author, &post.state, &author) {
+                    return Err(Refusal::NotPublic.into());
+                }
+                Some(QuoteOf {
+                    post: post.state.id,
+                    author: author.id,
+                    detached: false,
+                })
+            }
+        };
         let create = post::Command::Create {
             id: self.id,
             author: self.author,
@@ -119,6 +138,7 @@ impl Command for CreatePost {
                 ..self.written.clone()
             },
             in_reply_to,
+            quote_of,
             visibility,
             at: self.id.time(),
         };
@@ -263,6 +283,28 @@ impl DeletePost {
     }
 }
 
+/// Takes a post of the user out of a post that quotes it.
+#[derive(Debug)]
+pub(super) struct DetachQuote {
+    pub(super) quoted: PostId,
+    pub(super) quote: PostId,
+    pub(super) by: UserId,
+}
+
+impl Command for DetachQuote {
+    type Answer = ();
+
+    async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        let quote = read.post(self.quote).await?.ok_or(Refusal::NoSuchPost)?;
+        let detach = post::Command::Detach {
+            by: self.by,
+            quoted: self.quoted,
+        };
+        let event = post::decide(Some(&quote.state), detach)?;
+        Ok(Plan::of(event, quote.version, quote.state.author.partition(), ()))
+    }
+}
+
 /// The tombstone. It also removes the text from the earlier events.
 pub(super) fn deletion<A>(event: Event, expected_version: i64, answer: A) -> Plan<A> {
     let companions = vec![Companion::Redact { stream: event.stream() }];
@@ -310,6 +352,7 @@ mod tests {
             warning: warning.map(|raw| Warning::parse(raw).unwrap()),
             language: language.map(|raw| Language::parse(raw).unwrap()),
             in_reply_to: None,
+            quote_of: None,
             visibility: Some(Visibility::Followers),
             idempotency_key: None,
         };
@@ -321,5 +364,10 @@ mod tests {
         assert!(others.iter().all(|hash| *hash != before));
         assert!(others[0] != others[1] && others[1] != others[2]);
         assert_eq!(hash(parsed(None, Some("EN"))), others[1]);
+        let quoting = NewPost {
+            quote_of: Some(PostId::from_bytes([9; 16])),
+            ..parsed(None, None)
+        };
+        assert!(hash(quoting) != before);
     }
 }

@@ -4,8 +4,8 @@
 //! they can't see the post any more because they no longer follow its author, or because of a block.
 
 use chrono::{DateTime, Utc};
-use model::events::{Event, Post};
-use model::ids::{Partition, PostId, UserId};
+use model::events::Post;
+use model::ids::{PostId, UserId};
 
 use super::execute::{Command, Plan};
 use super::read::{Named, Reader, Seen, Versioned, state_of};
@@ -31,7 +31,12 @@ impl Command for Like {
             post: post.id,
             post_author: post.author,
         };
-        Ok(planned(like::decide(state, like), version, post.author.partition()))
+        Ok(Plan::of(
+            like::decide(state, like),
+            version,
+            post.author.partition(),
+            (),
+        ))
     }
 }
 
@@ -50,7 +55,7 @@ impl Command for Unlike {
         let (state, version) = state_of(loaded.as_ref());
         let event = like::decide(state, like::Command::Unlike);
         check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
-        Ok(planned(event, version, post.state.author.partition()))
+        Ok(Plan::of(event, version, post.state.author.partition(), ()))
     }
 }
 
@@ -78,7 +83,12 @@ impl Command for MakeRepost {
             protected: author.protected,
             at: id.time(),
         };
-        Ok(planned(repost::decide(state, repost)?, version, self.user.partition()))
+        Ok(Plan::of(
+            repost::decide(state, repost)?,
+            version,
+            self.user.partition(),
+            (),
+        ))
     }
 }
 
@@ -97,7 +107,7 @@ impl Command for Unrepost {
         let (state, version) = state_of(loaded.as_ref());
         let event = repost::decide(state, repost::Command::Unrepost)?;
         check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
-        Ok(planned(event, version, self.user.partition()))
+        Ok(Plan::of(event, version, self.user.partition(), ()))
     }
 }
 
@@ -116,7 +126,7 @@ impl Command for Bookmark {
         let loaded = read.bookmark(user, post).await?;
         let (state, version) = state_of(loaded.as_ref());
         let event = bookmark::decide(state, bookmark::Command::Bookmark { user, post });
-        Ok(planned(event, version, user.partition()))
+        Ok(Plan::of(event, version, user.partition(), ()))
     }
 }
 
@@ -135,7 +145,7 @@ impl Command for Unbookmark {
         let (state, version) = state_of(loaded.as_ref());
         let event = bookmark::decide(state, bookmark::Command::Unbookmark);
         check_seen_unless(event.is_some(), &mut read, self.user, &post).await?;
-        Ok(planned(event, version, self.user.partition()))
+        Ok(Plan::of(event, version, self.user.partition(), ()))
     }
 }
 
@@ -161,11 +171,4 @@ async fn check_seen_unless(
         read.check_seen_by(viewer, post.clone()).await?;
     }
     Ok(())
-}
-
-fn planned(event: Option<Event>, version: i64, partition: Partition) -> Plan<()> {
-    match event {
-        Some(event) => Plan::append(event, version, ()),
-        None => Plan::Nothing { partition, answer: () },
-    }
 }

@@ -1,7 +1,7 @@
 //! What a command reads before it decides, in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Post, Repost, StreamId, TagFollow, User};
+use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Pins, Post, Repost, StreamId, TagFollow, User};
 use model::ids::{PostId, SessionId, UserId};
 use model::tags::TagKey;
 use model::values::IdempotencyKey;
@@ -10,7 +10,7 @@ use mongodb::ClientSession;
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, post, repost, tag, user, visibility};
+use crate::domain::{block, bookmark, follow, like, mute, pins, post, repost, tag, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -100,6 +100,10 @@ impl<'a> Reader<'a> {
         tag: &TagKey,
     ) -> Result<Option<Versioned<TagFollow>>, CommandError> {
         self.load(StreamId::tag(user, tag), tag::evolve).await
+    }
+
+    pub(super) async fn pins(&mut self, user: UserId) -> Result<Option<Versioned<Pins>>, CommandError> {
+        self.load(StreamId::pins(user), pins::evolve).await
     }
 
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {

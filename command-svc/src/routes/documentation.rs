@@ -7,7 +7,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
-use super::{blocks, bookmarks, follows, keys, me, mutes, password_resets, posts, reactions, sessions, tags, users};
+use super::{
+    blocks, bookmarks, follows, keys, me, mutes, password_resets, pins, posts, quotes, reactions, sessions, tags, users,
+};
 
 /// What every command may be answered, besides what its own description says.
 #[derive(IntoResponses)]
@@ -127,6 +129,8 @@ pub(super) struct Versions {
         posts::create, posts::edit, posts::delete,
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
         bookmarks::bookmark, bookmarks::unbookmark,
+        pins::pin, pins::unpin,
+        quotes::detach,
         tags::follow, tags::unfollow,
         keys::jwks,
     ),

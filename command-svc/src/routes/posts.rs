@@ -32,6 +32,9 @@ pub(super) struct CreateRequest {
     language: Option<String>,
     /// The post that this answers. The id of a repost means its original.
     in_reply_to: Option<PostId>,
+    /// The post that this quotes: one that everybody may see, or one of the caller's own. The id of a repost means its original. Whoever
+    /// reads this post sees the quoted one only if they may see it anyway.
+    quote_of: Option<PostId>,
     /// By default `public`, and `followers` if the account is protected. It never changes. A protected account can't write what others than
     /// its followers see.
     visibility: Option<Visibility>,
@@ -49,6 +52,7 @@ impl CreateRequest {
             warning,
             language,
             in_reply_to: self.in_reply_to,
+            quote_of: self.quote_of,
             visibility: self.visibility,
             idempotency_key,
         })
@@ -64,7 +68,8 @@ impl CreateRequest {
     request_body = CreateRequest,
     responses(
         (status = 201, description = "Written", body = api::Post, headers(("Location" = String), ("ETag" = String), ("Consistency-Token" = String))),
-        (status = 404, description = "The caller can't see the post that it answers, or the post that was written with this key is deleted", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not everybody may see the post that it quotes", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The caller can't see the post that it answers or quotes, or the post that was written with this key is deleted", body = Problem, content_type = "application/problem+json"),
         NoGoodToken, Failures,
     ),
 )]
@@ -193,10 +198,18 @@ fn post(post: events::Post, author: api::Author) -> api::Post {
         attachments: Vec::new(),
         in_reply_to: post.in_reply_to.map(|answered| answered.post),
         repost_of: None,
+        quote: post.quote_of.map(|quote| api::Quote {
+            state: match quote.detached {
+                true => api::QuoteState::Detached,
+                false => api::QuoteState::Nested,
+            },
+            post: None,
+        }),
         visibility: post.visibility,
         created_at: post.created_at,
         edited_at: post.edited_at,
         counts: None,
+        pinned: false,
         viewer: None,
     }
 }

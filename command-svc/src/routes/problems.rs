@@ -26,9 +26,13 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::NoSuchUser => Problem::not_found("There is no such user, or the user is deleted."),
         Refusal::NotTheAuthor => Problem::forbidden("The post belongs to another user."),
         Refusal::NotPublic => Problem::forbidden("Not everybody may see the post.")
-            .with_type("not-public", "Only public and unlisted posts can be reposted"),
+            .with_type("not-public", "Only public and unlisted posts can be reposted or quoted"),
         Refusal::RepostHasNoText => Problem::invalid_field("id", "is the id of a repost")
             .with_type("repost-has-no-text", "A repost has no text of its own"),
+        Refusal::TooManyPins(max) => {
+            Problem::invalid_field("id", format!("can't be pinned: you have pinned {max} posts already"))
+                .with_type("too-many-pins", "You have pinned too many posts")
+        }
         Refusal::Oneself(verb) => Problem::invalid_field("id", "must be the id of another user")
             .with_type(&format!("{verb}-oneself"), format!("You can't {verb} yourself")),
         Refusal::Blocked => Problem::forbidden("You block this user, or this user blocks you.")

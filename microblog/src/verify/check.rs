@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use model::api;
 use model::events::StreamId;
-use model::ids::{EventId, SessionId, UserId};
+use model::ids::{EventId, PostId, SessionId, UserId};
 use model::values::Handle;
 use reqwest::StatusCode;
 use service::auth::{SCOPE_VERIFY, Signer, Subject};
@@ -65,6 +65,18 @@ pub(super) struct PostList<'l> {
     pub(super) eyes: &'l Eyes,
     /// What decides whether the list exists at all.
     pub(super) depends_on: Vec<Dependency>,
+    /// The posts at its beginning that are pinned.
+    pub(super) pinned: Vec<PostId>,
+}
+
+impl PostList<'_> {
+    fn leaves_out_muted(&self) -> bool {
+        self.path.starts_with("/v1/timelines/")
+    }
+
+    fn begins_with_pins(&self) -> bool {
+        self.path.ends_with("/posts")
+    }
 }
 
 /// A list of people: whom it should show, newest first.
@@ -98,6 +110,7 @@ impl Checker<'_> {
             path: "/v1/timelines/home",
             eyes: &own,
             depends_on: vec![stream_of(id)],
+            pinned: Vec::new(),
         };
         self.posts::<api::Page<_>>(&home, self.oracle.home_timeline(&own.sight), &mut findings)
             .await?;
@@ -107,13 +120,15 @@ impl Checker<'_> {
                 place: eyes.see(whose("posts")),
                 path: &path,
                 eyes: &eyes,
-                depends_on: vec![stream_of(id)],
+                depends_on: vec![stream_of(id), Dependency::Stream(StreamId::pins(id))],
+                pinned: self.oracle.pinned_by(index, &eyes.sight),
             };
             if eyes.sight.blocks.contains(&index) {
                 self.closed(&posts, &mut findings).await?;
                 continue;
             }
             let expected = self.oracle.posts_of(index, &eyes.sight);
+            let expected = expected.filter(|(_, entry)| !posts.pinned.contains(&entry.id));
             self.posts::<api::Page<_>>(&posts, expected, &mut findings).await?;
         }
         let (to_user, from_user) = (
@@ -184,6 +199,7 @@ impl Checker<'_> {
                 path: "/v1/timelines/public",
                 eyes: &eyes,
                 depends_on: Vec::new(),
+                pinned: Vec::new(),
             };
             let expected = || self.oracle.public_timeline(&eyes.sight).into_iter();
             self.posts::<api::Page<_>>(&list, expected(), &mut findings).await?;
@@ -235,6 +251,17 @@ impl Checker<'_> {
         }
     }
 
+    fn pins_depend_on(&self, list: &PostList<'_>, served: &[PostId]) -> Vec<Dependency> {
+        let mut depends_on = list.depends_on.clone();
+        for &id in list.pinned.iter().chain(served) {
+            if let Some(post) = self.oracle.post(id) {
+                let (author, entry) = (self.oracle.user(post.author).0, Entry { id, original: None });
+                depends_on.extend(self.dependencies(list.eyes.sight.viewer, author, entry));
+            }
+        }
+        depends_on
+    }
+
     /// A block closes the list to this viewer.
     async fn closed(&self, list: &PostList<'_>, findings: &mut Findings) -> anyhow::Result<()> {
         let answer = self
@@ -270,7 +297,7 @@ impl Checker<'_> {
         let mut comparison =
             Comparison::new(expected.map(|(author, entry)| (entry.id, (self.oracle.user(author).0, entry))));
         let mut differences = Vec::new();
-        let mut items = 0;
+        let (mut items, mut pinned) = (0, Vec::new());
         let note = |differences: &mut Vec<Difference>, fault: Fault<(UserId, Entry)>| {
             differences.push(self.post_fault(list, fault));
         };
@@ -278,6 +305,10 @@ impl Checker<'_> {
             .reader(list.eyes)
             .each::<P>(list.path, |post| {
                 items += 1;
+                if post.pinned && list.begins_with_pins() {
+                    pinned.push(post.id);
+                    return;
+                }
                 let original = post.repost_of.as_ref().map(|original| original.id);
                 let Step { faults, matched } =
                     comparison.served(post.id, (post.author.id, Entry { id: post.id, original }));
@@ -290,6 +321,13 @@ impl Checker<'_> {
             })
             .await;
         findings.items += items;
+        if pages.is_ok() && pinned != list.pinned {
+            differences.push(Difference {
+                place: list.place.clone(),
+                what: format!("expected pins: {:?}; served: {pinned:?}", list.pinned),
+                depends_on: self.pins_depend_on(list, &pinned),
+            });
+        }
         match pages {
             Ok(pages) => {
                 findings.pages += pages;
@@ -334,7 +372,7 @@ impl Checker<'_> {
         match (entry.original, &served.repost_of) {
             (None, None) => {
                 if let Some(facts) = self.oracle.post(entry.id) {
-                    self.compare_post(facts, list.eyes.sight.viewer, served, &mut field);
+                    self.compare_post(list, facts, served, &mut field);
                 }
             }
             (Some(original), Some(shown)) => {
@@ -344,7 +382,7 @@ impl Checker<'_> {
                         "original's author",
                         self.is_author(&shown.author, self.oracle.user(facts.author).0),
                     );
-                    self.compare_post(facts, list.eyes.sight.viewer, shown, &mut field);
+                    self.compare_post(list, facts, shown, &mut field);
                 }
             }
             (expected, _) => field("kind", expected.is_none() == served.repost_of.is_none()),
@@ -354,6 +392,13 @@ impl Checker<'_> {
             let mut depends_on = self.dependencies(list.eyes.sight.viewer, author, entry);
             let target = entry.original.unwrap_or(entry.id);
             depends_on.push(Dependency::PostCounts(target));
+            if let Some(quote) = self.oracle.post(target).and_then(|post| post.quote)
+                && let Some(quoted) = self.oracle.post(quote.post)
+            {
+                let (author, id) = (self.oracle.user(quoted.author).0, quote.post);
+                let entry = Entry { id, original: None };
+                depends_on.extend(self.dependencies(list.eyes.sight.viewer, author, entry));
+            }
             depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::like(viewer, target))));
             depends_on.extend(viewer.map(|viewer| Dependency::Stream(StreamId::repost(viewer, target))));
             Difference {
@@ -367,8 +412,8 @@ impl Checker<'_> {
 
     fn compare_post(
         &self,
+        list: &PostList<'_>,
         facts: &PostFacts,
-        viewer: Option<UserIndex>,
         served: &api::Post,
         field: &mut impl FnMut(&str, bool),
     ) {
@@ -385,13 +430,40 @@ impl Checker<'_> {
             likes: counts.likes,
             reposts: counts.reposts,
             replies: counts.replies,
+            quotes: counts.quotes,
         };
         field("counts", served.counts == Some(expected));
-        let expected = viewer.map(|viewer| api::PostViewer {
+        field("quote", self.is_quote(list, facts, served.quote.as_ref()));
+        let expected = list.eyes.sight.viewer.map(|viewer| api::PostViewer {
             liked: self.oracle.likes(viewer, served.id),
             reposted: self.oracle.reposts(viewer, served.id),
         });
         field("viewer", served.viewer == expected);
+    }
+
+    fn is_quote(&self, list: &PostList<'_>, facts: &PostFacts, served: Option<&api::Quote>) -> bool {
+        let Some(quote) = facts.quote else {
+            return served.is_none();
+        };
+        let sight = &list.eyes.sight;
+        let expected = if quote.detached {
+            api::QuoteState::Detached
+        } else if self.oracle.shows_quoted(quote.post, sight, list.leaves_out_muted()) {
+            api::QuoteState::Shown
+        } else {
+            api::QuoteState::Unavailable
+        };
+        let shown = served.and_then(|served| served.post.as_deref());
+        let says = |post: &api::Post| {
+            let said = Said::of(&post.text, post.warning.as_deref(), post.language.as_deref());
+            let quoted = self.oracle.post(quote.post);
+            post.id == quote.post && quoted.is_some_and(|quoted| quoted.said == said)
+        };
+        served.is_some_and(|served| served.state == expected)
+            && match expected {
+                api::QuoteState::Shown => shown.is_some_and(says),
+                _ => shown.is_none(),
+            }
     }
 
     fn is_author(&self, shown: &api::Author, author: UserId) -> bool {

@@ -148,6 +148,7 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         State::Post(post) => {
             touched.insert(Dependency::UserCounts(post.author));
             touched.extend(post.in_reply_to.map(|parent| Dependency::PostCounts(parent.post)));
+            touched.extend(post.quote_of.map(|quote| Dependency::PostCounts(quote.post)));
         }
         State::Follow(follow) => {
             touched.extend([follow.follower, follow.followee].map(Dependency::UserCounts));

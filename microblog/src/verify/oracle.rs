@@ -44,8 +44,24 @@ pub(super) struct PostFacts {
     pub(super) mentioned: Box<[UserIndex]>,
     pub(super) tags: Box<[TagKey]>,
     pub(super) in_reply_to: Option<PostId>,
+    pub(super) quote: Option<Quote>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
+}
+
+/// The post that another one quotes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quote {
+    pub(super) post: PostId,
+    pub(super) detached: bool,
+}
+
+impl PostFacts {
+    /// The post that it quotes, unless the quote is detached.
+    pub(super) fn quoted(&self) -> Option<PostId> {
+        let quote = self.quote.filter(|quote| !quote.detached);
+        quote.map(|quote| quote.post)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +108,8 @@ pub(super) struct Facts {
     blocks: HashMap<(UserIndex, UserIndex), LikeFacts>,
     mutes: HashMap<(UserIndex, UserIndex), MuteFacts>,
     tags: TagFacts,
+    /// The version, and the posts that a user has pinned.
+    pins: HashMap<UserId, (i64, Vec<PostId>)>,
 }
 
 impl Facts {
@@ -124,6 +142,10 @@ impl Facts {
                     mentioned: self.mentioned_by(post),
                     tags: tags::tags_of(post),
                     in_reply_to: post.in_reply_to.map(|to| to.post),
+                    quote: post.quote_of.map(|quote| Quote {
+                        post: quote.post,
+                        detached: quote.detached,
+                    }),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
                 };
@@ -193,8 +215,13 @@ impl Facts {
                 let user = self.user(follow.user);
                 self.tags.apply(user, id, version, follow);
             }
-            State::Pins(_)
-            | State::List(_)
+            State::Pins(pins) => {
+                let known = self.pins.entry(pins.user).or_default();
+                if known.0 < version {
+                    *known = (version, pins.posts.clone());
+                }
+            }
+            State::List(_)
             | State::ListMember(_)
             | State::ListTag(_)
             | State::Filter(_)
@@ -238,6 +265,7 @@ impl Facts {
         let mut counts = vec![Counts::default(); count];
         let mut post_counts: HashMap<PostId, PostCounts> = HashMap::new();
         let mut replies: HashMap<PostId, Vec<PostId>> = HashMap::new();
+        let mut quotes: HashMap<PostId, Vec<PostId>> = HashMap::new();
         let live = |index: UserIndex| self.users[index as usize].1.live;
 
         for (&id, post) in &self.posts {
@@ -251,6 +279,10 @@ impl Facts {
                 if live(post.author) {
                     replies.entry(parent).or_default().push(id);
                 }
+            }
+            if let Some(quoted) = post.quoted() {
+                post_counts.entry(quoted).or_default().quotes += 1;
+                quotes.entry(quoted).or_default().push(id);
             }
         }
         for (&(user, original), repost) in &self.reposts {
@@ -309,7 +341,7 @@ impl Facts {
         for list in &mut entries {
             list.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.id));
         }
-        for list in replies.values_mut() {
+        for list in replies.values_mut().chain(quotes.values_mut()) {
             list.sort_unstable_by(|one, other| other.cmp(one));
         }
         let mut blocking: Vec<Vec<(EventId, UserIndex)>> = vec![Vec::new(); count];
@@ -351,6 +383,8 @@ impl Facts {
             muting,
             former_followers,
             replies,
+            quotes,
+            pins: self.pins.into_iter().map(|(user, (_, posts))| (user, posts)).collect(),
             counts,
             post_counts,
         }
@@ -374,6 +408,7 @@ pub(super) struct PostCounts {
     pub(super) likes: u64,
     pub(super) reposts: u64,
     pub(super) replies: u64,
+    pub(super) quotes: u64,
 }
 
 /// The state of all aggregates, and who should see what.
@@ -400,6 +435,10 @@ pub(super) struct Oracle {
     pub(super) former_followers: HashMap<UserIndex, UserIndex>,
     /// The replies to a post that are not deleted, newest first.
     replies: HashMap<PostId, Vec<PostId>>,
+    /// The posts that quote a post, newest first, without deleted and detached ones.
+    quotes: HashMap<PostId, Vec<PostId>>,
+    /// The posts that a user has pinned, the last one first.
+    pins: HashMap<UserId, Vec<PostId>>,
     counts: Vec<Counts>,
     post_counts: HashMap<PostId, PostCounts>,
 }
@@ -451,6 +490,12 @@ impl Oracle {
         merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
     }
 
+    /// The posts that a user shows first, and that this viewer may see.
+    pub(super) fn pinned_by(&self, user: UserIndex, sight: &Sight) -> Vec<PostId> {
+        let pins = self.pins.get(&self.user(user).0).map_or(&[][..], Vec::as_slice);
+        pins.iter().copied().filter(|&post| self.shows(post, sight)).collect()
+    }
+
     /// A user's posts and reposts that this viewer may see.
     pub(super) fn posts_of<'o>(
         &'o self,
@@ -473,9 +518,26 @@ impl Oracle {
         post: PostId,
         sight: &'o Sight,
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
-        let replies = self.replies.get(&post).map_or(&[][..], Vec::as_slice).iter().copied();
-        replies
-            .filter(|&reply| self.shows(reply, sight))
+        self.shown_among(self.replies.get(&post), sight)
+    }
+
+    /// The same, of posts that quote a post.
+    pub(super) fn quotes<'o>(
+        &'o self,
+        post: PostId,
+        sight: &'o Sight,
+    ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
+        self.shown_among(self.quotes.get(&post), sight)
+    }
+
+    fn shown_among<'o>(
+        &'o self,
+        posts: Option<&'o Vec<PostId>>,
+        sight: &'o Sight,
+    ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
+        let posts = posts.map_or(&[][..], Vec::as_slice).iter().copied();
+        posts
+            .filter(|&post| self.shows(post, sight))
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
     }
 

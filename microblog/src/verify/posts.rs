@@ -46,6 +46,7 @@ impl Checker<'_> {
             };
             if self.oracle.shows(id, &eyes.sight) {
                 look.thread(&mut findings).await?;
+                look.quotes(&mut findings).await?;
                 look.people(people, &mut findings).await?;
                 look.history(texts, &mut findings).await?;
             } else {
@@ -81,6 +82,7 @@ impl Look<'_> {
             path,
             eyes: self.eyes,
             depends_on: self.checker.dependencies(self.eyes.sight.viewer, author, entry),
+            pinned: Vec::new(),
         }
     }
 
@@ -93,7 +95,7 @@ impl Look<'_> {
 
     /// The viewer may not see the post, so that every list of it must be hidden too.
     async fn nothing(&self, findings: &mut Findings) -> anyhow::Result<()> {
-        for what in ["thread", "likes", "reposts", "history"] {
+        for what in ["thread", "likes", "reposts", "quotes", "history"] {
             let path = self.path(what);
             let answer = self
                 .checker
@@ -158,6 +160,16 @@ impl Look<'_> {
         let replies = || oracle.replies(self.id, &self.eyes.sight);
         checker.posts::<Thread>(&list, replies(), findings).await?;
         checker.posts_upwards::<Thread>(&list, replies(), findings).await
+    }
+
+    async fn quotes(&self, findings: &mut Findings) -> anyhow::Result<()> {
+        let path = self.path("quotes");
+        let list = self.list("quotes", &path);
+        let quotes = || self.checker.oracle.quotes(self.id, &self.eyes.sight);
+        self.checker.posts::<api::Page<_>>(&list, quotes(), findings).await?;
+        self.checker
+            .posts_upwards::<api::Page<_>>(&list, quotes(), findings)
+            .await
     }
 
     async fn people(&self, people: &PostPeople, findings: &mut Findings) -> anyhow::Result<()> {

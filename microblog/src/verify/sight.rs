@@ -93,6 +93,12 @@ impl Oracle {
         (sight.admits(author, visibility, &[]) && original.is_open()).then_some(original.author)
     }
 
+    /// Whether a post that is quoted is shown in the post that quotes it. Lists that leave out whom the viewer mutes do so here too.
+    pub(super) fn shows_quoted(&self, post: PostId, sight: &Sight, unmuted: bool) -> bool {
+        let shown = self.seen(post, sight);
+        shown.is_some_and(|post| !(unmuted && sight.mutes(post.author)))
+    }
+
     /// One user who followed the user once, and does not any more.
     pub(super) fn former_follower(&self, user: UserIndex) -> Option<UserIndex> {
         self.former_followers.get(&user).copied()

@@ -26,6 +26,7 @@ impl Checker<'_> {
                 path: &path,
                 eyes: &eyes,
                 depends_on: Vec::new(),
+                pinned: Vec::new(),
             };
             let expected = || self.oracle.tag_timeline(tag, &eyes.sight);
             self.posts::<api::Page<_>>(&list, expected(), &mut findings).await?;

@@ -37,6 +37,7 @@ impl Checker<'_> {
         let upwards = PostList {
             place: upwards(&list.place),
             depends_on: list.depends_on.clone(),
+            pinned: Vec::new(),
             ..*list
         };
         findings.differences.extend(faults.map_or_else(

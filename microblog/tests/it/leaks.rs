@@ -41,8 +41,9 @@ const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Col
 }
 
 /// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
-/// author likes, reposts and answers. `{tag}` is the tag of `{direct}`. The viewer follows the author, and the tag of another post.
-const COLUMNS: [Column; 20] = [
+/// author likes, reposts, answers and quotes. `{quoting}` is a post of the friend that quotes one of the author. `{tag}` is the tag of
+/// `{direct}`. The viewer follows the author, and the tag of another post.
+const COLUMNS: [Column; 23] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
     own(
@@ -50,6 +51,7 @@ const COLUMNS: [Column; 20] = [
         "/v1/timelines/home?limit=100",
         "text of tagged",
     ),
+    own("home by a quote", "/v1/timelines/home?limit=100", "text of quoted"),
     column("public", "/v1/timelines/public?limit=100", "text of direct"),
     column("tag", "/v1/timelines/tags/{tag}?limit=100", "text of direct"),
     column("posts", "/v1/users/{author}/posts", "text of direct"),
@@ -59,6 +61,8 @@ const COLUMNS: [Column; 20] = [
     column("history", "/v1/posts/{direct}/history", "text of direct"),
     own("bookmarks", "/v1/bookmarks", "text of direct"),
     column("an answer in a thread", "/v1/posts/{shared}/thread", "text of answer"),
+    column("a quote of a post", "/v1/posts/{shared}/quotes", "text of quote"),
+    column("quoted in a post", "/v1/posts/{quoting}", "text of quoted"),
     column("likers of a post", "/v1/posts/{direct}/likes", "{friend}"),
     column("likes", "/v1/posts/{shared}/likes", "{author}"),
     column("reposts", "/v1/posts/{shared}/reposts", "{author}"),
@@ -110,11 +114,12 @@ const DIRECT: &[&str] = &[
     "bookmarks",
     "likers of a post",
 ];
-const ANSWER: &[&str] = &["an answer in a thread"];
+const ANSWER: &[&str] = &["an answer in a thread", "a quote of a post"];
 /// Lists of public posts.
 const PUBLIC: &[&str] = &["public", "tag"];
 const TAGGED: &[&str] = &["home by a followed tag"];
 const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter"];
+const QUOTED: &[&str] = &["home by a quote", "quoted in a post"];
 const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following"];
 const OF_AUTHOR: &[&str] = &["followers of the author", "whom the author follows"];
 const PROFILE: &[&str] = &["profile"];
@@ -132,7 +137,7 @@ const CASES: [Case; 17] = [
         name: "the viewer blocks",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, BLOCK, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR],
         visitors_too: false,
         soon: false,
     },
@@ -140,7 +145,9 @@ const CASES: [Case; 17] = [
         name: "the author blocks",
         visibility: "public",
         denial: &[(Who::Author, Method::PUT, "/v1/users/{viewer}/block", "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        hides: &[
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE,
+        ],
         visitors_too: false,
         soon: false,
     },
@@ -159,7 +166,7 @@ const CASES: [Case; 17] = [
         name: "the viewer mutes",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, MUTE, "{}")],
-        hides: &[PUBLIC, TAGGED, &["home", "home by a repost"]],
+        hides: &[PUBLIC, TAGGED, &["home", "home by a repost", "home by a quote"]],
         visitors_too: false,
         soon: false,
     },
@@ -247,7 +254,7 @@ const CASES: [Case; 17] = [
         name: "protected, and not followed any more",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, &["reposts"]],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, &["reposts"]],
         visitors_too: true,
         soon: false,
     },
@@ -255,7 +262,7 @@ const CASES: [Case; 17] = [
         name: "protected, and a request that waits",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW, (Who::Viewer, Method::PUT, FOLLOW, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, &["reposts"]],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, &["reposts"]],
         visitors_too: true,
         soon: false,
     },
@@ -276,7 +283,9 @@ const CASES: [Case; 17] = [
             ME,
             r#"{ "current_password": "{password}" }"#,
         )],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        hides: &[
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE,
+        ],
         visitors_too: true,
         soon: false,
     },
@@ -290,6 +299,7 @@ struct Scene<'s> {
     friend: Person,
     direct: PostId,
     shared: PostId,
+    quoting: PostId,
     number: usize,
 }
 
@@ -314,7 +324,10 @@ impl<'s> Scene<'s> {
                 "mentioned" => format!("{} @viewer{number} @friend{number}", text(what)),
                 _ => text(what),
             };
-            let body = json!({ "text": text, "visibility": visibility, "in_reply_to": in_reply_to });
+            let quote_of = (what == "quote").then_some(shared);
+            let body = json!({
+                "text": text, "visibility": visibility, "in_reply_to": in_reply_to, "quote_of": quote_of,
+            });
             let post: Post = stack
                 .command(Method::POST, "/v1/posts", Some(&author), Some(body))
                 .await;
@@ -322,7 +335,13 @@ impl<'s> Scene<'s> {
         };
         let direct = write("direct", visibility, None).await;
         write("answer", visibility, Some(shared)).await;
+        write("quote", visibility, None).await;
         write("tagged", visibility, None).await;
+        let quoted = write("quoted", "public", None).await;
+        let body = json!({ "text": "Look at that.", "quote_of": quoted });
+        let quoting: Post = stack
+            .command(Method::POST, "/v1/posts", Some(&friend), Some(body))
+            .await;
         let followed = format!("/v1/tags/tagged{number}/follow");
         let _: Value = stack.command(Method::PUT, &followed, Some(&viewer), None).await;
         let reposted = write("reposted", "public", None).await;
@@ -339,6 +358,7 @@ impl<'s> Scene<'s> {
             friend,
             direct,
             shared,
+            quoting: quoting.id,
             number,
         }
     }
@@ -350,6 +370,7 @@ impl<'s> Scene<'s> {
             ("{friend}", self.friend.id.to_string()),
             ("{direct}", self.direct.to_string()),
             ("{shared}", self.shared.to_string()),
+            ("{quoting}", self.quoting.to_string()),
             ("{number}", self.number.to_string()),
             ("{tag}", format!("direct{}", self.number)),
             ("{password}", Stack::password_of(&self.author)),

@@ -16,6 +16,7 @@ mod minikube;
 mod people;
 mod postman;
 mod processes;
+mod quotes;
 mod rebuild;
 mod stack;
 mod starting;

@@ -16,7 +16,7 @@ impl Stack {
     /// Whether the viewer sees the post, which is the same on all of its paths.
     async fn sees(&self, viewer: Option<&Person>, post: PostId) -> bool {
         let mut statuses = Vec::new();
-        for path in ["", "/thread", "/likes", "/reposts", "/history"] {
+        for path in ["", "/thread", "/likes", "/reposts", "/quotes", "/history"] {
             statuses.push(self.try_read(&format!("/v1/posts/{post}{path}"), viewer).await.0);
         }
         assert!(statuses.iter().all(|status| *status == statuses[0]), "{statuses:?}");

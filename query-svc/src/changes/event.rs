@@ -64,7 +64,10 @@ impl Collections {
                     .map_err(|_| Broken::Malformed("the id of a document"))?
                     .into();
                 Ok(if name == self.posts {
-                    Change::Post(PostId::from_uuid(id), event.counts(["likes", "reposts", "replies"]))
+                    Change::Post(
+                        PostId::from_uuid(id),
+                        event.counts(["likes", "reposts", "replies", "quotes"]),
+                    )
                 } else if name == self.profiles {
                     Change::Profile(UserId::from_uuid(id), event.counts(["posts", "followers", "following"]))
                 } else {
@@ -103,7 +106,7 @@ impl ChangeEvent {
     }
 
     /// The new values of the counts with these names, if nothing else changed.
-    fn counts(&self, names: [&str; 3]) -> Option<Counts> {
+    fn counts<const N: usize>(&self, names: [&str; N]) -> Option<Counts> {
         let update = self
             .update
             .as_ref()
@@ -246,11 +249,11 @@ mod tests {
             |fields: Document| counts(doc! { "updatedFields": fields, "removedFields": [], "truncatedArrays": [] });
         assert_eq!(
             only(doc! { "counts.likes": 5_i64, "counts.replies": 2_i32 }),
-            Some(Counts([Some(5), None, Some(2)]))
+            Some(Counts([Some(5), None, Some(2), None]))
         );
         assert_eq!(
             only(doc! { "counts": { "reposts": -1_i64 } }),
-            Some(Counts([Some(0), Some(-1), Some(0)])),
+            Some(Counts([Some(0), Some(-1), Some(0), None])),
             "a document's first count writes all of them"
         );
         for other in [

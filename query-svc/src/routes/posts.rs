@@ -1,4 +1,4 @@
-//! `/v1/posts/{id}`: a post, its thread, its likes, its reposts, and its history.
+//! `/v1/posts/{id}`: a post, its thread, its likes, its reposts, its quotes, and its history.
 //!
 //! A post that the caller may not see is answered 404 throughout. A like, a reply or an edit of a repost belongs to its
 //! original. So do the lists here when a client asks for them by the id of a repost.
@@ -146,6 +146,32 @@ pub(super) async fn reposts(
     let page = service
         .ask(token, move |queries, read_model| async move {
             queries.reposters(&read_model, id, viewer, page).await
+        })
+        .await?
+        .ok_or_else(no_such_post)?;
+    page_of(&request, &page)
+}
+
+/// The posts that quote a post
+///
+/// The newest first, without those that are detached.
+#[utoipa::path(
+    get, path = "/v1/posts/{id}/quotes", tag = "posts", security((), ("bearer" = [])),
+    params(("id" = PostId, Path), PageQuery<String>, Seen),
+    responses((status = 200, body = api::Page<api::Post>, headers(("Link" = String, description = "The pages around this one"))), Failures, NotFound),
+)]
+pub(super) async fn quotes(
+    service: Data<Service>,
+    MaybeAuthenticated(caller): MaybeAuthenticated,
+    token: TokenHeader,
+    Path(id): Path<PostId>,
+    Query(page): Query<PageQuery<Cursor, Since>>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (page, viewer) = (requested(page)?, viewer(caller.as_ref()));
+    let page = service
+        .ask(token, move |queries, read_model| async move {
+            queries.quotes(&read_model, id, viewer, page).await
         })
         .await?
         .ok_or_else(no_such_post)?;

@@ -44,6 +44,9 @@ pub(super) async fn user(
 ///
 /// Newest first. Posts for followers are included only if the caller is the user, follows the user, or is mentioned. Posts for those whom
 /// they mention are included only if the caller is the user or is mentioned.
+///
+/// The posts that the user has pinned come first on the page that is asked for without `before` and `after`, beyond its `limit`, and are
+/// `pinned`. They are not repeated in their own place.
 #[utoipa::path(
     get, path = "/v1/users/{id}/posts", tag = "users", security((), ("bearer" = [])),
     params(UserPath, PageQuery<String>, Seen),

@@ -44,6 +44,8 @@ fn post(author: UserId, visibility: Visibility) -> Post {
         warning: Some("A \"quoted\" warning".to_owned()),
         language: Some("en".to_owned()),
         in_reply_to: None,
+        quote_of: None,
+        quoting: None,
         repost_of: None,
         visibility,
         created_at: DateTime::UNIX_EPOCH,
@@ -53,6 +55,7 @@ fn post(author: UserId, visibility: Visibility) -> Post {
             likes: 5,
             reposts: -2,
             replies: 1,
+            quotes: -1,
         },
     }
 }
@@ -89,6 +92,78 @@ fn repost(author: UserId, original: &Post) -> Post {
     }
 }
 
+fn quoting(author: UserId, quoted: &Post) -> Post {
+    let quote_of = Some(PostReference {
+        post: quoted.id,
+        author: quoted.author,
+    });
+    Post {
+        quote_of,
+        quoting: Some(quoted.id),
+        ..post(author, Visibility::Public)
+    }
+}
+
+/// What the JSON says of the quote: its state, and the quoted post.
+fn quote_in(shown: &ShownPost) -> api::Quote {
+    let json = serde_json::to_string(shown).unwrap();
+    let parsed: api::Post = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
+    let shows = parsed.repost_of.map_or(parsed.quote, |original| original.quote);
+    shows.unwrap()
+}
+
+#[test]
+fn a_quote_is_shown_to_those_who_see_the_quoted_post_and_its_post_to_everybody() {
+    use api::QuoteState::{Detached, Nested, Shown, Unavailable};
+    let (viewer, author, friend) = (user(), user(), user());
+    let (open, closed) = (post(author, Visibility::Public), post(author, Visibility::Followers));
+    let state = |quoted: &Post, authors: AuthorFilter<'_>, relations: &[RelationId]| {
+        let quote = quoting(friend, quoted);
+        let mut loaded = loaded(Some(viewer), authors).with(quoted).with(&quote);
+        loaded.relations.extend(relations.iter().map(|&id| (id, Held::Yes)));
+        let shown = loaded.shown(&Candidate::from(&quote)).unwrap();
+        let quote = quote_in(&shown);
+        assert_eq!(
+            quote.post.as_ref().map(|post| post.id),
+            (quote.state == Shown).then_some(quoted.id)
+        );
+        quote.state
+    };
+    let (follow, mute) = (RelationId::follow(viewer, author), RelationId::mute(viewer, author));
+    let (follow_friend, block) = (RelationId::follow(viewer, friend), RelationId::block(author, viewer));
+    assert_eq!(state(&open, AuthorFilter::Anybody, &[]), Shown);
+    assert_eq!(state(&open, AuthorFilter::Anybody, &[mute]), Shown);
+    assert_eq!(state(&open, AuthorFilter::Anybody, &[block]), Unavailable);
+    assert_eq!(state(&open, AuthorFilter::Public, &[mute]), Unavailable);
+    assert_eq!(state(&open, AuthorFilter::Followed(&[]), &[follow_friend]), Shown);
+    assert_eq!(state(&closed, AuthorFilter::Anybody, &[]), Unavailable);
+    assert_eq!(state(&closed, AuthorFilter::Public, &[follow]), Shown);
+
+    // A quote in a quote is named only, and one in a repost belongs to the original.
+    let (inner, reposter) = (quoting(author, &open), user());
+    let outer = quoting(friend, &inner);
+    let repost = repost(reposter, &outer);
+    let loaded = loaded(None, AuthorFilter::Anybody)
+        .with(&open)
+        .with(&inner)
+        .with(&outer)
+        .with(&repost);
+    let quote = quote_in(&loaded.shown(&Candidate::from(&repost)).unwrap());
+    let nested = quote.post.unwrap().quote.unwrap();
+    assert_eq!((quote.state, nested.state, nested.post), (Shown, Nested, None));
+
+    let detached = Post {
+        quoting: None,
+        ..quoting(friend, &open)
+    };
+    let loaded = loaded.with(&detached);
+    assert_eq!(
+        quote_in(&loaded.shown(&Candidate::from(&detached)).unwrap()).state,
+        Detached
+    );
+}
+
 #[test]
 fn borrowed_json_is_that_of_the_api_types() {
     let (viewer, author, reposter) = (user(), user(), user());
@@ -114,7 +189,8 @@ fn borrowed_json_is_that_of_the_api_types() {
         Some(api::PostCounts {
             likes: 5,
             reposts: 0,
-            replies: 1
+            replies: 1,
+            quotes: 0,
         })
     );
     assert_eq!((parsed.counts, parsed.viewer), (inner.counts, inner.viewer));

@@ -20,6 +20,8 @@ pub(crate) enum Which {
     Public,
     /// Direct replies to a post.
     AnswersTo(PostId),
+    /// Posts that quote a post.
+    Quoting(PostId),
 }
 
 /// The posts that the viewer may see, newest first.
@@ -54,7 +56,7 @@ impl<'a> Posts<'a> {
                 let follow = RelationId::follow(viewer, author);
                 self.read_model.relations(vec![follow]).await?[&follow] == Held::Yes
             }
-            (Which::By(_) | Which::AnswersTo(_), Some(_)) => true,
+            (Which::By(_) | Which::AnswersTo(_) | Which::Quoting(_), Some(_)) => true,
         };
         self.closed_too = Some(closed_too);
         Ok(closed_too)
@@ -75,6 +77,11 @@ impl<'a> Posts<'a> {
             Which::AnswersTo(post) => {
                 self.read_model
                     .ask(posts.heads_of_replies(post, closed_too, range))
+                    .await?
+            }
+            Which::Quoting(post) => {
+                self.read_model
+                    .ask(posts.heads_of_quotes(post, closed_too, range))
                     .await?
             }
         };
@@ -108,7 +115,7 @@ impl Listing for Posts<'_> {
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let authors = match self.which {
             Which::Public => AuthorFilter::Public,
-            Which::By(_) | Which::AnswersTo(_) => AuthorFilter::Anybody,
+            Which::By(_) | Which::AnswersTo(_) | Which::Quoting(_) => AuthorFilter::Anybody,
         };
         self.read_model.show(candidates, self.viewer, authors).await
     }

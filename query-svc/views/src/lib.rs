@@ -14,6 +14,7 @@ pub mod bookmarks;
 pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
+pub mod pins;
 pub mod post_history;
 pub mod posts;
 pub mod profiles;
@@ -47,6 +48,7 @@ pub use self::filling::{Filled, Filling};
 pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
 pub use self::metrics::ViewMetrics;
+pub use self::pins::Pins;
 pub use self::post_history::{PostHistory, PostVersion};
 pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
 pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
@@ -69,6 +71,7 @@ pub struct Views {
     pub bookmarks: Bookmarks,
     pub tagged: Tagged,
     pub followed_tags: FollowedTags,
+    pub pins: Pins,
 }
 
 impl Views {
@@ -84,6 +87,7 @@ impl Views {
             bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
             tagged: Tagged::new(database, &named(tagged::NAME)),
             followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
+            pins: Pins::new(database, &named(pins::NAME)),
             database: database.clone(),
             generation,
         }
@@ -107,7 +111,8 @@ impl Views {
         self.post_history.ensure().await?;
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
-        self.followed_tags.ensure().await
+        self.followed_tags.ensure().await?;
+        self.pins.ensure().await
     }
 }
 

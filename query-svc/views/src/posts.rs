@@ -22,6 +22,9 @@ pub const NAME: &str = "posts";
 /// [`Post::entities`].
 pub(super) const MENTIONED: &str = "mentioned";
 
+/// The field with the post that this one quotes, unless the quote is detached.
+pub(super) const QUOTING: &str = "quoting";
+
 /// A live post, reply or repost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
@@ -43,6 +46,12 @@ pub struct Post {
     pub language: Option<String>,
     #[serde(default)]
     pub in_reply_to: Option<PostReference>,
+    /// The post that this one quotes, or quoted before the quote was detached.
+    #[serde(default)]
+    pub quote_of: Option<PostReference>,
+    /// The same, unless the quote is detached.
+    #[serde(default)]
+    pub quoting: Option<PostId>,
     /// The post that a repost shows.
     #[serde(default)]
     pub repost_of: Option<PostReference>,
@@ -71,6 +80,7 @@ pub struct PostCounts {
     pub likes: i64,
     pub reposts: i64,
     pub replies: i64,
+    pub quotes: i64,
 }
 
 /// The fields of a post that a home timeline needs.
@@ -134,6 +144,12 @@ impl Posts {
                     "author_mentioned",
                     doc! { "author": 1, MENTIONED: 1, "_id": -1 },
                     partial(MENTIONED),
+                ),
+                super::index("quotes", doc! { QUOTING: 1, "_id": -1 }, partial(QUOTING)),
+                super::index(
+                    "quotes_visibility",
+                    doc! { QUOTING: 1, "visibility": 1, "_id": -1 },
+                    partial(QUOTING),
                 ),
                 super::index("public", doc! { "public": 1, "_id": -1 }, partial("public")),
             ])

@@ -25,6 +25,7 @@ use super::bulk::{self, WriteError};
 use super::combiner::{Combiner, Job};
 use super::metrics::ViewMetrics;
 use super::post_history::history_id;
+use super::posts::QUOTING;
 use super::profiles::{Audience, ProfileCounts};
 use super::relations::RelationId;
 use super::rows::{Changes, Keys, Known, Reach, Recorded, RowState, Writes, late_history};
@@ -213,8 +214,10 @@ impl Committing {
             read(session, &self.views, self.views.relations.name(), &keys.relations).await?;
         // Profiles are read last. On a sharded cluster, a profile must not be older than an edge that the same transaction has read.
         let profiles: Vec<Row<UserId>> = read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?;
+        let quoting = posts.iter().filter_map(|row| Some((row.id, row.quoting?)));
         let tags = posts.iter().filter(|row| !row.tags.is_empty());
         let known = Known {
+            quoting: quoting.collect(),
             tags: tags.map(|row| (row.id, row.tags.clone())).collect(),
             reaches: profiles.iter().map(|row| (row.id, row.reach())).collect(),
             profiles: profiles.into_iter().map(Row::into_state).collect(),
@@ -278,6 +281,8 @@ struct Row<I> {
     #[serde(default)]
     tags: BTreeSet<TagKey>,
     #[serde(default)]
+    quoting: Option<PostId>,
+    #[serde(default)]
     counts: ProfileCounts,
     #[serde(default)]
     audience: Option<Audience>,
@@ -321,7 +326,8 @@ where
     let rows: Collection<Row<I>> = views.database().collection(collection);
     let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
     let batch = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(101);
-    let fields = doc! { "version": 1, "live": 1, "tags": 1, "counts.followers": 1, "audience": 1, "posted": 1 };
+    let fields =
+        doc! { "version": 1, "live": 1, "tags": 1, QUOTING: 1, "counts.followers": 1, "audience": 1, "posted": 1 };
     let found = rows
         .find(doc! { "_id": { "$in": ids } })
         .projection(fields)

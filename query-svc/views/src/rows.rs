@@ -8,7 +8,7 @@ mod known;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bson::{Bson, Document, doc};
-use model::events::{Block, Follow, Like, Mute, Post, PostContent, Repost, State, User};
+use model::events::{Block, Event, Follow, Like, Mute, Post, PostContent, Repost, State, User};
 use model::ids::{PostId, UserId};
 use model::tags::TagKey;
 use model::values::Visibility;
@@ -16,7 +16,7 @@ use model::values::Visibility;
 pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
 use super::post_history::history_id;
-use super::posts::MENTIONED;
+use super::posts::{MENTIONED, QUOTING};
 use super::relations::RelationId;
 use super::tagged;
 
@@ -276,7 +276,9 @@ impl Changes {
         let words = content
             .zip(entities)
             .map(|(content, entities)| (content, words_of(content, entities)));
-        let history = words.clone().map(|(_, mut row)| {
+        // What others do with the post changes no text.
+        let says = matches!(recorded.event, Event::PostCreated(_) | Event::PostEdited(_));
+        let history = words.clone().filter(|_| says).map(|(_, mut row)| {
             row.insert("post", post.id);
             row.insert("version", version);
             let at = post.edited_at.unwrap_or(post.created_at);
@@ -296,6 +298,12 @@ impl Changes {
             if let Some(parent) = post.in_reply_to {
                 row.insert("in_reply_to", doc! { "post": parent.post, "author": parent.author });
             }
+            if let Some(quote) = post.quote_of {
+                row.insert("quote_of", doc! { "post": quote.post, "author": quote.author });
+            }
+            if let Some(quoted) = post.quoted() {
+                row.insert(QUOTING, quoted);
+            }
             if post.visibility == Visibility::Public {
                 row.insert("public", true);
             }
@@ -310,6 +318,7 @@ impl Changes {
             row.extend(words);
             row
         });
+        let quoted = post.quoted().filter(|_| content.is_some());
         let passed = self.post_row(post.id, post.author, recorded, row);
         if passed.is_some() {
             self.tags.insert(post.id, (post.author, tags));
@@ -321,6 +330,9 @@ impl Changes {
             if let Some(parent) = post.in_reply_to {
                 self.count_post(parent.post, "counts.replies", by);
             }
+        }
+        if passed.is_some() {
+            self.quote(post.id, quoted);
         }
         let now = self.known.posts.get(&post.id).copied().unwrap_or_default();
         if now.is_tombstone() {
@@ -336,6 +348,21 @@ impl Changes {
             });
         }
         Ok(())
+    }
+
+    /// A post quotes this one now, or none: it never quoted one, is deleted, or was detached.
+    fn quote(&mut self, post: PostId, quoted: Option<PostId>) {
+        let former = match quoted {
+            Some(quoted) => self.known.quoting.insert(post, quoted),
+            None => self.known.quoting.remove(&post),
+        };
+        if former != quoted {
+            for (quoted, by) in [(former, -1), (quoted, 1)] {
+                if let Some(quoted) = quoted {
+                    self.count_post(quoted, "counts.quotes", by);
+                }
+            }
+        }
     }
 
     fn follow(&mut self, follow: &Follow, recorded: &Recorded) {
@@ -382,7 +409,7 @@ impl Changes {
 
     /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 14] = [
+        const FIELDS: [&str; 16] = [
             "author",
             "text",
             "entities",
@@ -392,6 +419,8 @@ impl Changes {
             "created_at",
             "edited_at",
             "in_reply_to",
+            "quote_of",
+            QUOTING,
             "public",
             MENTIONED,
             "tags",

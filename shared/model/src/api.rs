@@ -80,6 +80,9 @@ pub struct Post {
     pub in_reply_to: Option<PostId>,
     #[schema(no_recursion)]
     pub repost_of: Option<Box<Post>>,
+    /// The post that this one quotes.
+    #[schema(no_recursion)]
+    pub quote: Option<Quote>,
     pub visibility: Visibility,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
@@ -88,9 +91,33 @@ pub struct Post {
     /// Absent in the answers of commands. A repost has the counts of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<PostCounts>,
+    /// The author shows it first. Present only at the beginning of a user's posts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// What the caller did with the post. Absent if no token was sent. A repost has that of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewer: Option<PostViewer>,
+}
+
+/// What a post quotes. Posts that quote each other are shown one into the other only once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Quote {
+    pub state: QuoteState,
+    /// Present if `state` is `shown`.
+    #[schema(no_recursion)]
+    pub post: Option<Box<Post>>,
+}
+
+/// Whether a quoted post is shown. `shown`: it is. `nested`: it is not, because it is quoted in a post that is itself quoted, or because a
+/// command answers; read the quoting post to see it. `unavailable`: it is deleted, or the caller may not see it or does not want to.
+/// `detached`: its author has taken it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QuoteState {
+    Shown,
+    Nested,
+    Unavailable,
+    Detached,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -98,6 +125,8 @@ pub struct PostCounts {
     pub likes: u64,
     pub reposts: u64,
     pub replies: u64,
+    #[serde(default)]
+    pub quotes: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,10 +1,10 @@
-//! A post or a reply: created, edited by its author, deleted for good.
+//! A post or a reply: created, edited by its author, deleted for good. Whom it quotes can take the quoted post out.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use model::entities::Entities;
-use model::events::{Event, Post, PostContent, ReplyTo};
+use model::events::{Event, Post, PostContent, QuoteOf, ReplyTo};
 use model::ids::{PostId, UserId};
 use model::values::{Language, PostText, Visibility, Warning};
 
@@ -94,6 +94,7 @@ pub enum Command {
         author: UserId,
         written: Written,
         in_reply_to: Option<ReplyTo>,
+        quote_of: Option<QuoteOf>,
         visibility: Visibility,
         at: DateTime<Utc>,
     },
@@ -105,6 +106,11 @@ pub enum Command {
     Delete {
         by: UserId,
     },
+    /// Takes this post of the user out of the post that quotes it.
+    Detach {
+        by: UserId,
+        quoted: PostId,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -115,11 +121,18 @@ pub enum Refusal {
     Gone,
     #[error("the post belongs to another user")]
     NotTheAuthor,
+    #[error("the post does not quote that post of the user")]
+    NotQuoted,
 }
 
 pub fn evolve(event: Event) -> Option<Post> {
     match event {
-        Event::PostCreated(post) | Event::PostEdited(post) | Event::PostDeleted(post) => Some(post),
+        Event::PostCreated(post)
+        | Event::PostEdited(post)
+        | Event::PostQuoteDetached(post)
+        | Event::PostHidden(post)
+        | Event::PostUnhidden(post)
+        | Event::PostDeleted(post) => Some(post),
         _ => None,
     }
 }
@@ -133,6 +146,7 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
                 author,
                 written,
                 in_reply_to,
+                quote_of,
                 visibility,
                 at,
             },
@@ -144,7 +158,7 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
             visibility,
             created_at: at,
             edited_at: None,
-            quote_of: None,
+            quote_of,
             hidden: None,
             deleted: false,
         }))),
@@ -165,6 +179,19 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
                 edited_at: Some(at),
                 ..post.clone()
             })))
+        }
+        (Some(post), Command::Detach { by, quoted }) => {
+            let quote = post.quote_of.filter(|quote| (quote.post, quote.author) == (quoted, by));
+            let quote = quote.ok_or(Refusal::NotQuoted)?;
+            Ok((!quote.detached).then(|| {
+                Event::PostQuoteDetached(Post {
+                    quote_of: Some(QuoteOf {
+                        detached: true,
+                        ..quote
+                    }),
+                    ..post.clone()
+                })
+            }))
         }
         (Some(post), Command::Delete { .. }) => Ok(Some(Event::PostDeleted(Post {
             content: None,
@@ -189,6 +216,7 @@ mod tests {
                 language: None,
             },
             in_reply_to: None,
+            quote_of: None,
             visibility: Visibility::Public,
             at: time(0),
         }
@@ -341,6 +369,37 @@ mod tests {
             decide(Some(&post(9, 1)), Command::Delete { by: user_id(2) }),
             Err(Refusal::NotTheAuthor)
         );
+    }
+
+    #[test]
+    fn given_a_quote_when_the_quoted_author_detaches_it_then_only_the_quote_goes() {
+        let quote_of = |detached| QuoteOf {
+            post: post_id(8),
+            author: user_id(2),
+            detached,
+        };
+        let quoting = |detached| Post {
+            quote_of: Some(quote_of(detached)),
+            ..post(9, 1)
+        };
+        let detach = |by, quoted| Command::Detach {
+            by: user_id(by),
+            quoted: post_id(quoted),
+        };
+        let detached = decide(Some(&quoting(false)), detach(2, 8));
+        assert_eq!(detached, Ok(Some(Event::PostQuoteDetached(quoting(true)))));
+        assert_eq!(decide(Some(&quoting(true)), detach(2, 8)), Ok(None));
+        for (by, quoted) in [(1, 8), (3, 8), (2, 7)] {
+            assert_eq!(
+                decide(Some(&quoting(false)), detach(by, quoted)),
+                Err(Refusal::NotQuoted)
+            );
+        }
+        assert_eq!(decide(Some(&post(9, 1)), detach(2, 8)), Err(Refusal::NotQuoted));
+        let edited = decide(Some(&quoting(true)), edit(1, "Hello again"))
+            .unwrap()
+            .and_then(evolve);
+        assert_eq!(edited.unwrap().quote_of, Some(quote_of(true)));
     }
 
     #[test]

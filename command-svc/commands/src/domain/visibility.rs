@@ -40,6 +40,12 @@ fn at_most_followers(visibility: Visibility) -> Visibility {
     }
 }
 
+/// Whether somebody who sees the post may show it to others in a post of their own. Whoever reads that post sees the quoted one only if
+/// they may see it anyway.
+pub fn may_quote(user: UserId, post: &Post, author: &User) -> bool {
+    author.id == user || now(post, author).is_open()
+}
+
 /// Whether the result of [`may_see`] depends on whether the viewer follows the author.
 pub fn depends_on_follow(viewer: UserId, post: &Post, author: &User) -> bool {
     now(post, author) == Visibility::Followers && author.id != viewer && !post.mentions(viewer)
@@ -147,6 +153,16 @@ mod tests {
                     assert_eq!(depends, seen[0] != seen[1], "{visibility:?} {viewer}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn what_everybody_sees_may_be_quoted_and_by_its_author_everything() {
+        for visibility in ALL {
+            let (post, open) = (mentioning(visibility), visibility.is_open());
+            let quoters = [(3, user(2)), (3, guarded()), (2, guarded())];
+            let may = quoters.map(|(quoter, author)| may_quote(user_id(quoter), &post, &author));
+            assert_eq!(may, [open, false, true], "{visibility:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use model::ids::{PostId, UserId};
 use mongodb::error::Error;
 
-use super::{MENTIONED, PostHead, Posts, head_fields, of_authors};
+use super::{MENTIONED, PostHead, Posts, QUOTING, head_fields, of_authors};
 use crate::one_batch;
 use crate::range::{End, Range};
 
@@ -49,7 +49,26 @@ impl Posts {
         closed_too: bool,
         range: Range<PostId>,
     ) -> Result<Vec<PostHead>, Error> {
-        let mut filter = doc! { "in_reply_to.post": post };
+        self.heads_about(doc! { "in_reply_to.post": post }, closed_too, range)
+            .await
+    }
+
+    /// As [`Posts::heads_of_replies`], for live posts that quote a post.
+    pub async fn heads_of_quotes(
+        &self,
+        post: PostId,
+        closed_too: bool,
+        range: Range<PostId>,
+    ) -> Result<Vec<PostHead>, Error> {
+        self.heads_about(doc! { QUOTING: post }, closed_too, range).await
+    }
+
+    async fn heads_about(
+        &self,
+        mut filter: Document,
+        closed_too: bool,
+        range: Range<PostId>,
+    ) -> Result<Vec<PostHead>, Error> {
         range.bound(&mut filter, "_id");
         if closed_too {
             self.heads_where(filter, range).await

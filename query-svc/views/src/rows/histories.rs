@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use model::entities::{Entities, Hashtag, Mention};
-use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, User};
+use model::events::{Event, Follow, Like, Post, PostContent, QuoteOf, ReplyTo, Repost, User};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{ProfileField, Visibility};
 use proptest::prelude::*;
@@ -31,10 +31,12 @@ enum Deed {
         user: u8,
         post: u8,
         reply_to: Option<u8>,
+        quote_of: Option<u8>,
         visibility: Visibility,
         saying: Saying,
     },
     Edit(u8, Saying),
+    DetachQuote(u8),
     DeletePost(u8),
     Follow {
         follower: u8,
@@ -82,18 +84,21 @@ fn visibility() -> impl Strategy<Value = Visibility> {
 
 fn deed() -> impl Strategy<Value = Deed> {
     let (user, post) = (|| 0..USERS, || 0..POSTS);
+    let maybe = || proptest::option::of(post());
     prop_oneof![
         user().prop_map(Deed::ChangeProfile),
         user().prop_map(Deed::DeleteUser),
-        (user(), post(), proptest::option::of(post()), visibility(), saying()).prop_map(
-            |(user, post, reply_to, visibility, saying)| Deed::Write {
+        (user(), post(), [maybe(), maybe()], visibility(), saying()).prop_map(
+            |(user, post, [reply_to, quote_of], visibility, saying)| Deed::Write {
                 user,
                 post,
                 reply_to,
+                quote_of,
                 visibility,
                 saying
             }
         ),
+        post().prop_map(Deed::DetachQuote),
         (post(), saying()).prop_map(|(post, saying)| Deed::Edit(post, saying)),
         post().prop_map(Deed::DeletePost),
         (user(), user()).prop_map(|(follower, followee)| Deed::Follow { follower, followee }),
@@ -190,9 +195,17 @@ impl Author {
                 user,
                 post,
                 reply_to,
+                quote_of,
                 visibility,
                 saying,
             } => {
+                let quote_of = quote_of
+                    .and_then(|quoted| self.posts.get(&quoted))
+                    .map(|(_, quoted)| QuoteOf {
+                        post: quoted.id,
+                        author: quoted.author,
+                        detached: false,
+                    });
                 let in_reply_to = reply_to
                     .and_then(|parent| self.posts.get(&parent))
                     .map(|(_, parent)| ReplyTo {
@@ -207,7 +220,7 @@ impl Author {
                     visibility,
                     created_at: self.now(),
                     edited_at: None,
-                    quote_of: None,
+                    quote_of,
                     hidden: None,
                     deleted: false,
                 };
@@ -222,6 +235,17 @@ impl Author {
                 (*version, post.content, post.edited_at) = (*version + 1, Some(content(&text, saying)), Some(now));
                 let (version, post) = (*version, post.clone());
                 self.append(version, Event::PostEdited(post));
+            }
+            Deed::DetachQuote(number) => {
+                let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
+                    return;
+                };
+                let Some(quote) = post.quote_of.as_mut().filter(|quote| !quote.detached) else {
+                    return;
+                };
+                (*version, quote.detached) = (*version + 1, true);
+                let (version, post) = (*version, post.clone());
+                self.append(version, Event::PostQuoteDetached(post));
             }
             Deed::DeletePost(number) => {
                 let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
@@ -349,7 +373,7 @@ fn history_of(deeds: &[Deed]) -> Vec<Recorded> {
 fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
     let mut recorded = recorded.clone();
     match &mut recorded.event {
-        Event::PostCreated(post) | Event::PostEdited(post)
+        Event::PostCreated(post) | Event::PostEdited(post) | Event::PostQuoteDetached(post)
             if history
                 .iter()
                 .any(|other| matches!(&other.event, Event::PostDeleted(deleted) if deleted.id == post.id)) =>

@@ -103,5 +103,7 @@ pub(crate) struct Known {
     pub(crate) posts: HashMap<PostId, RowState>,
     /// The tags of posts that have rows in `tagged`.
     pub(crate) tags: HashMap<PostId, BTreeSet<TagKey>>,
+    /// The posts that live posts quote, if the quotes are not detached.
+    pub(crate) quoting: HashMap<PostId, PostId>,
     pub(crate) relations: HashMap<RelationId, RowState>,
 }

@@ -59,6 +59,12 @@ pub struct Post {
 }
 
 impl Post {
+    /// The post that it quotes, unless the quote is detached.
+    pub fn quoted(&self) -> Option<PostId> {
+        let quote = self.quote_of.filter(|quote| !quote.detached);
+        quote.map(|quote| quote.post)
+    }
+
     /// Whether the text mentions this user.
     pub fn mentions(&self, user: UserId) -> bool {
         self.content
@@ -101,6 +107,11 @@ pub struct Pins {
     pub user: UserId,
     /// The post that was pinned last comes first.
     pub posts: Vec<PostId>,
+}
+
+impl Pins {
+    /// The most posts that a user can pin.
+    pub const MAX: usize = 5;
 }
 
 impl Aggregate for Post {

@@ -9,12 +9,13 @@ use actix_web::{FromRequest, HttpRequest};
 
 use super::problem::Problem;
 
-/// The variable segment of the route, parsed: `Path<PostId>` for `/v1/posts/{id}`. A value that can't be parsed is 400 with the name of the
+/// A variable segment of the route, parsed: `Path<PostId>` for `/v1/posts/{id}`. `SEGMENT` counts from 0: `Path<UserId, 1>` is the user of
+/// `/v1/lists/{id}/members/{user}`. A value that can't be parsed is 400 with the name of the
 /// segment, and not 404: it can't exist.
 #[derive(Debug, Clone)]
-pub struct Path<T>(pub T);
+pub struct Path<T, const SEGMENT: usize = 0>(pub T);
 
-impl<T> FromRequest for Path<T>
+impl<T, const SEGMENT: usize> FromRequest for Path<T, SEGMENT>
 where
     T: FromStr + 'static,
     T::Err: fmt::Display,
@@ -27,7 +28,7 @@ where
         let segment = request
             .match_info()
             .iter()
-            .next()
+            .nth(SEGMENT)
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
         ready(match segment {
             Some((name, value)) => value

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::{Changes, Keys, Known, Recorded, RowState, Writes, history_id, late_history};
 use crate::bulk::Update;
+use crate::posts::QUOTING;
 use crate::tagged;
 
 /// The rows, as a database would hold them.
@@ -31,6 +32,13 @@ fn name(id: impl Into<Bson>) -> String {
 fn stored_tags(row: &Document) -> BTreeSet<TagKey> {
     let tags = row.get_array("tags").map(Vec::as_slice).unwrap_or_default();
     tags.iter().map(|tag| TagKey::of(tag.as_str().unwrap())).collect()
+}
+
+fn quoting(row: &Document) -> Option<PostId> {
+    match row.get(QUOTING)? {
+        Bson::Binary(id) => Some(PostId::from_uuid(id.to_uuid().unwrap().into())),
+        other => panic!("{other} is no id of a post"),
+    }
 }
 
 /// The rows of tags that there should be, by the texts of the live public posts.
@@ -111,6 +119,11 @@ impl Database {
     pub(super) fn commit(&mut self, batch: &[Recorded]) {
         let keys = Keys::of(batch.iter());
         let known = Known {
+            quoting: keys
+                .posts
+                .iter()
+                .filter_map(|&id| Some((id, quoting(self.posts.get(&name(id))?)?)))
+                .collect(),
             reaches: HashMap::new(),
             tags: keys
                 .posts
