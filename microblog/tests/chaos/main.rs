@@ -3,7 +3,7 @@
 //!
 //! The database, two command-svc, two query-svc and two projectors are processes of their own. At random moments one of them is killed
 //! (SIGKILL), or stopped for longer than a lease lasts (SIGSTOP). People repeat each command, with the same idempotency key, until a
-//! replica answers. At the end, the event store must contain exactly what was acknowledged, and `microblog verify` must find no difference.
+//! replica answers. Two more block, follow and protect themselves from each other. At the end, the event store must contain exactly what was acknowledged, and `microblog verify` must find no difference.
 //!
 //! `make chaos` causes three hundred faults (`CHAOS_FAULTS`). The test prints the seed of the random faults and commands. `CHAOS_SEED`
 //! makes the same choices again, but their timing depends on the machine.
@@ -12,6 +12,7 @@ mod client;
 mod faults;
 mod ledger;
 mod person;
+mod rivals;
 mod world;
 
 use std::env;
@@ -22,6 +23,7 @@ use rand::rngs::StdRng;
 
 use crate::faults::Fault;
 use crate::person::Crowd;
+use crate::rivals::Rivals;
 use crate::world::World;
 
 /// How many faults `make test` causes.
@@ -41,12 +43,15 @@ async fn chaos(seed: u64, faults: usize) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut world = World::start().await;
     let crowd = Crowd::found(&world, PEOPLE, &mut random).await;
+    let rivals = Rivals::start(crowd.client(), &mut random).await;
     let busy = crowd.start();
     for number in 1..=faults {
         let fault = Fault::any(&mut random);
         say(format_args!("{number} of {faults}: {fault}"));
         fault.happen(&mut world, &busy, &mut random).await;
     }
+    let rival_ids = rivals.ids;
+    rivals.stop().await;
     let ledgers = busy.stop().await;
     let told: usize = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
     let refused: usize = ledgers.iter().map(|ledger| ledger.refused).sum();
@@ -54,7 +59,7 @@ async fn chaos(seed: u64, faults: usize) {
     say(format_args!(
         "{told} commands were acknowledged, {refused} refused; {repeated} requests had no answer and were repeated"
     ));
-    ledger::compare(&world, &ledgers).await;
+    ledger::compare(&world, &ledgers, rival_ids).await;
     world.verify().await;
 }
 

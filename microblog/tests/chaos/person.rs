@@ -32,7 +32,7 @@ pub(crate) struct Crowd {
 
 #[derive(Debug)]
 struct Common {
-    client: Client,
+    client: Arc<Client>,
     users: Vec<UserId>,
     /// Posts that are never deleted. Other people may refer to them at any time.
     kept: Mutex<Vec<PostId>>,
@@ -73,7 +73,7 @@ struct Person {
 impl Crowd {
     /// Registers all people, before the faults begin.
     pub(crate) async fn found(world: &World, size: usize, random: &mut StdRng) -> Self {
-        let client = Client::new(world);
+        let client = Arc::new(Client::new(world));
         let mut people = Vec::new();
         for number in 0..size {
             let seed = random.random();
@@ -92,6 +92,10 @@ impl Crowd {
             common.keep(post);
         }
         Self { people, common }
+    }
+
+    pub(crate) fn client(&self) -> Arc<Client> {
+        self.common.client.clone()
     }
 
     /// Lets the people write until they are told to stop.
@@ -143,22 +147,28 @@ impl Busy {
     }
 }
 
+/// Makes a user. Returns the user's id and access token.
+pub(crate) async fn register(client: &Client, handle: &str) -> (UserId, String) {
+    let password = format!("the password of {handle}");
+    let registration = json!({ "handle": handle, "email": format!("{handle}@example.org"), "password": password });
+    let user = client
+        .send(&Call::new(Method::POST, "/v1/users").body(registration))
+        .await;
+    assert_eq!(user.status, StatusCode::CREATED, "{}", user.body);
+    let login = json!({ "handle": handle, "password": password });
+    let session = client.send(&Call::new(Method::POST, "/v1/sessions").body(login)).await;
+    let bearer = session.body["access_token"].as_str().expect("a token").to_owned();
+    (id(&user.body), bearer)
+}
+
 impl Person {
     async fn register(client: &Client, handle: &str, seed: u64) -> Self {
-        let password = format!("the password of {handle}");
-        let registration = json!({ "handle": handle, "email": format!("{handle}@example.org"), "password": password });
-        let user = client
-            .send(&Call::new(Method::POST, "/v1/users").body(registration))
-            .await;
-        assert_eq!(user.status, StatusCode::CREATED, "{}", user.body);
-        let login = json!({ "handle": handle, "password": password });
-        let session = client.send(&Call::new(Method::POST, "/v1/sessions").body(login)).await;
-        let id: UserId = id(&user.body);
+        let (id, bearer) = register(client, handle).await;
         let mut ledger = Ledger::default();
         ledger.acknowledged(&StreamId::user(id), "user.registered", None);
         Self {
             id,
-            bearer: session.body["access_token"].as_str().expect("a token").to_owned(),
+            bearer,
             random: StdRng::seed_from_u64(seed),
             ledger,
             kept: Vec::new(),
@@ -224,6 +234,8 @@ impl Person {
         }
         if let Some(answered) = in_reply_to {
             body["in_reply_to"] = json!(answered);
+        } else if self.random.random_bool(0.2) && !self.kept.is_empty() {
+            body["quote_of"] = json!(common.any_kept(&mut self.random));
         }
         let key = Uuid::from_u128(self.random.random()).to_string();
         let call = Call::new(Method::POST, "/v1/posts").body(body).key(&key);
