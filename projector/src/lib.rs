@@ -15,6 +15,7 @@ pub mod leadership;
 mod metrics;
 mod noting;
 mod rebuild;
+mod rounds;
 mod subscriptions;
 pub mod sweep;
 mod upkeep;

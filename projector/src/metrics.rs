@@ -75,6 +75,7 @@ pub struct SweepMetrics {
     /// Deleted users that wait for another pass.
     pub(crate) open: Gauge,
     pub(crate) retracted: Counter,
+    pub(crate) failed: Counter,
 }
 
 impl SweepMetrics {
@@ -90,6 +91,11 @@ impl SweepMetrics {
                 "Follows, requests, blocks, mutes, likes, reposts, bookmarks and posts of deleted users that were retracted",
                 Counter::default(),
             ),
+            failed: registry.register(
+                "sweep_failures",
+                "Rounds, and passes over a deleted user, that failed and are tried again",
+                Counter::default(),
+            ),
         }
     }
 }
@@ -100,6 +106,7 @@ pub struct ConsequenceMetrics {
     pub(crate) open: Gauge,
     pub(crate) ended: Counter,
     pub(crate) accepted: Counter,
+    pub(crate) failed: Counter,
 }
 
 impl ConsequenceMetrics {
@@ -118,6 +125,11 @@ impl ConsequenceMetrics {
             accepted: registry.register(
                 "consequences_requests_accepted",
                 "Requests to follow that were accepted because the account is no longer protected",
+                Counter::default(),
+            ),
+            failed: registry.register(
+                "consequences_failures",
+                "Rounds, and consequences of an event, that failed and are tried again",
                 Counter::default(),
             ),
         }

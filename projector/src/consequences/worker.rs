@@ -1,7 +1,5 @@
 //! Works on the events that have consequences, round by round.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use commands::{Cause, CommandError, Consequences, Waited};
 use event_log::event_store::EventStore;
@@ -16,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Item, Items, Look};
 use crate::config::Sweep;
 use crate::metrics::ConsequenceMetrics;
+use crate::rounds::rounds;
 
 /// How many items are worked on in a round.
 const ROUND: u32 = 64;
@@ -60,19 +59,9 @@ enum Progress {
 impl Worker {
     /// Works until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
-        loop {
-            let pause = match self.databases.connections.until_lost(self.round(stop)).await {
-                Ok(0) => self.config.look_every,
-                Ok(_) => Duration::ZERO,
-                Err(error) => {
-                    tracing::warn!(%error, "a round of the consequences failed; trying again");
-                    self.config.retry_after
-                }
-            };
-            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
-            }
-        }
+        let failed = &self.metrics.failed;
+        let round = || self.round(stop).boxed();
+        rounds("consequences", stop, &self.databases, &self.config, failed, round).await;
     }
 
     /// Works on the items that are due. Returns how many there are.
@@ -100,6 +89,7 @@ impl Worker {
                     Look::Second => self.items.remove(item).await?,
                 },
                 Err(error) => {
+                    self.metrics.failed.inc();
                     tracing::warn!(event = %item.event, %error, "could not complete the consequences of an event yet; trying again later");
                     let later = TimeDelta::from_std(self.config.retry_after).unwrap_or(TimeDelta::MAX);
                     self.items.postpone(item, self.clock.now() + later).await?;

@@ -18,6 +18,7 @@ use super::{Item, Items, Phase};
 use crate::barrier::wait_until_passed;
 use crate::config::Sweep;
 use crate::metrics::SweepMetrics;
+use crate::rounds::rounds;
 
 /// How many users share a barrier.
 const ROUND: u32 = 64;
@@ -40,19 +41,9 @@ pub struct Sweeper {
 impl Sweeper {
     /// Works until `stop`.
     pub async fn run(&self, stop: &CancellationToken) {
-        loop {
-            let pause = match self.databases.connections.until_lost(self.round(stop)).await {
-                Ok(0) => self.config.look_every,
-                Ok(_) => Duration::ZERO,
-                Err(error) => {
-                    tracing::warn!(%error, "a round of the deletion sweep failed; trying again");
-                    self.config.retry_after
-                }
-            };
-            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return;
-            }
-        }
+        let failed = &self.metrics.failed;
+        let round = || self.round(stop).boxed();
+        rounds("deletion sweep", stop, &self.databases, &self.config, failed, round).await;
     }
 
     /// Sweeps the users that are due. Returns how many there are.
@@ -142,6 +133,7 @@ impl Sweeper {
     }
 
     async fn put_off(&self, item: &Item, error: &PassError) -> Result<(), Error> {
+        self.metrics.failed.inc();
         tracing::warn!(user = %item.user, %error, "could not sweep a deleted user yet; trying again later");
         let later: DateTime<Utc> = self.clock.now() + delta(self.config.retry_after);
         self.items.postpone(item, later).await
