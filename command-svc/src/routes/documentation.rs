@@ -7,7 +7,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
-use super::{blocks, bookmarks, follows, keys, me, mutes, password_resets, posts, reactions, sessions, tags, users};
+use super::{
+    blocks, bookmarks, follows, keys, lists, me, mutes, password_resets, posts, reactions, sessions, tags, users,
+};
 
 /// What every command may be answered, besides what its own description says.
 #[derive(IntoResponses)]
@@ -128,6 +130,8 @@ pub(super) struct Versions {
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
         bookmarks::bookmark, bookmarks::unbookmark,
         tags::follow, tags::unfollow,
+        lists::create, lists::change, lists::delete,
+        lists::add_member, lists::remove_member, lists::add_tag, lists::remove_tag,
         keys::jwks,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),

@@ -14,6 +14,9 @@ pub mod bookmarks;
 pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
+pub mod list_members;
+pub mod list_tags;
+pub mod lists;
 pub mod post_history;
 pub mod posts;
 pub mod profiles;
@@ -46,6 +49,9 @@ pub use self::bookmarks::{Bookmark, Bookmarks};
 pub use self::filling::{Filled, Filling};
 pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
+pub use self::list_members::{ListMember, ListMembers, Membership};
+pub use self::list_tags::{ListTag, ListTags};
+pub use self::lists::{List, Lists};
 pub use self::metrics::ViewMetrics;
 pub use self::post_history::{PostHistory, PostVersion};
 pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
@@ -69,6 +75,9 @@ pub struct Views {
     pub bookmarks: Bookmarks,
     pub tagged: Tagged,
     pub followed_tags: FollowedTags,
+    pub lists: Lists,
+    pub list_members: ListMembers,
+    pub list_tags: ListTags,
 }
 
 impl Views {
@@ -84,6 +93,9 @@ impl Views {
             bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
             tagged: Tagged::new(database, &named(tagged::NAME)),
             followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
+            lists: Lists::new(database, &named(lists::NAME)),
+            list_members: ListMembers::new(database, &named(list_members::NAME)),
+            list_tags: ListTags::new(database, &named(list_tags::NAME)),
             database: database.clone(),
             generation,
         }
@@ -107,7 +119,10 @@ impl Views {
         self.post_history.ensure().await?;
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
-        self.followed_tags.ensure().await
+        self.followed_tags.ensure().await?;
+        self.lists.ensure().await?;
+        self.list_members.ensure().await?;
+        self.list_tags.ensure().await
     }
 }
 

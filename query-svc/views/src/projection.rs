@@ -41,6 +41,9 @@ impl ViewProjection {
     async fn commit_rows(&self, chunk: &[Delivery]) -> Result<Committed, HandlerError> {
         self.views.bookmarks.apply(chunk).await?;
         self.views.followed_tags.apply(chunk).await?;
+        self.views.lists.apply(chunk).await?;
+        self.views.list_members.apply(chunk).await?;
+        self.views.list_tags.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 

@@ -32,7 +32,7 @@ pub use headers::{CorrelationId, IfMatch, KeyHeader, TokenHeader, etag};
 pub use json::{Json, MAX_BODY_BYTES, OptionalJson};
 pub use limits::Limits;
 pub use paging::{Limit, PageQuery, links};
-pub use path::Path;
+pub use path::{Path, PathPair};
 pub use probes::Readiness;
 pub use problem::{FieldError, Problem};
 pub use query::Query;

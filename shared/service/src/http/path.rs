@@ -1,4 +1,4 @@
-//! The variable segment of a path.
+//! The variable segments of a path.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -23,18 +23,40 @@ where
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        // The router has already percent-decoded the segment, except for the slash and the percent sign.
-        let segment = request
-            .match_info()
-            .iter()
-            .next()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        ready(match segment {
-            Some((name, value)) => value
-                .parse()
-                .map(Self)
-                .map_err(|error: T::Err| Problem::malformed_field(name, error)),
-            None => Err(Problem::not_found("There is nothing at this address.")),
-        })
+        ready(segment(request, 0).map(Self))
+    }
+}
+
+/// Both variable segments of the route, parsed: `PathPair<ListId, UserId>` for `/v1/lists/{id}/members/{user}`.
+#[derive(Debug, Clone)]
+pub struct PathPair<A, B>(pub A, pub B);
+
+impl<A, B> FromRequest for PathPair<A, B>
+where
+    A: FromStr + 'static,
+    A::Err: fmt::Display,
+    B: FromStr + 'static,
+    B::Err: fmt::Display,
+{
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let pair = segment(request, 0).and_then(|first| Ok(Self(first, segment(request, 1)?)));
+        ready(pair)
+    }
+}
+
+fn segment<T>(request: &HttpRequest, index: usize) -> Result<T, Problem>
+where
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    // The router has already percent-decoded the segment, except for the slash and the percent sign.
+    match request.match_info().iter().nth(index) {
+        Some((name, value)) => value
+            .parse()
+            .map_err(|error: T::Err| Problem::malformed_field(name, error)),
+        None => Err(Problem::not_found("There is nothing at this address.")),
     }
 }
