@@ -11,7 +11,7 @@ use bson::{Binary, Bson, Document, doc};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use model::clock::SystemClock;
-use model::ids::{EventId, PostId, SessionId, UserId};
+use model::ids::{EventId, ListId, PostId, SessionId, UserId};
 use mongodb::options::InsertManyOptions;
 use serde_json::json;
 use service::auth::{SCOPE_USER, Signer, Subject};
@@ -47,6 +47,8 @@ pub(crate) struct Population {
     profile: Document,
     follow: Document,
     post: Document,
+    list: Document,
+    list_member: Document,
     registered: usize,
 }
 
@@ -57,6 +59,8 @@ pub(crate) struct Rows {
     posts: Vec<Document>,
     relations: Vec<Document>,
     pub(crate) entries: Vec<Document>,
+    lists: Vec<Document>,
+    list_members: Vec<Document>,
 }
 
 impl Population {
@@ -71,6 +75,8 @@ impl Population {
             profile: Document::new(),
             follow: Document::new(),
             post: Document::new(),
+            list: Document::new(),
+            list_member: Document::new(),
             registered: 0,
         };
         let author = population.register(stack).await?;
@@ -78,6 +84,11 @@ impl Population {
         let mut command = Connection::to(&stack.command.address).await?;
         let follow = Call::put(format!("/v1/users/{}/follow", author.id)).by(&reader.token);
         command.send(&follow).await?;
+        let listing = Call::post("/v1/lists", json!({ "title": "A list" })).by(&reader.token);
+        let listed = command.send(&listing).await?.json()?;
+        let list: ListId = listed["id"].as_str().context("a list has an id")?.parse()?;
+        let member = Call::put(format!("/v1/lists/{list}/members/{}", author.id)).by(&reader.token);
+        let listed = command.send(&member).await?.token;
         let text = "A post of the usual length, about the weather of the #day and what @somebody thinks of it.";
         let posted = command
             .send(&Call::post("/v1/posts", json!({ "text": text })).by(&author.token))
@@ -98,6 +109,12 @@ impl Population {
         population.profile = row(stack, "profiles", Bson::Binary(author.id.to_bson())).await?;
         population.follow = row(stack, "relations", RelationId::follow(reader.id, author.id).into()).await?;
         population.post = row(stack, "posts", Bson::Binary(post.to_bson())).await?;
+        let listed = listed.context("a command answers with a token")?;
+        query
+            .send(&Call::get("/v1/lists").by(&reader.token).after(&listed))
+            .await?;
+        population.list = row(stack, "lists", Bson::Binary(list.to_bson())).await?;
+        population.list_member = row(stack, "list_members", member_key(list, author.id).into()).await?;
         Ok(population)
     }
 
@@ -154,6 +171,25 @@ impl Population {
         id
     }
 
+    /// A list of these users.
+    pub(crate) fn list(&self, rows: &mut Rows, owner: UserId, members: &[UserId]) -> ListId {
+        let id = ListId::new(Utc::now());
+        let mut list = self.list.clone();
+        list.insert("_id", id.to_bson());
+        list.insert("owner", owner.to_bson());
+        rows.lists.push(list);
+        for &user in members {
+            let mut member = self.list_member.clone();
+            member.insert("_id", member_key(id, user));
+            member.insert("list", id.to_bson());
+            member.insert("owner", owner.to_bson());
+            member.insert("user", user.to_bson());
+            member.insert("order", EventId::new(Utc::now()).to_bson());
+            rows.list_members.push(member);
+        }
+        id
+    }
+
     pub(crate) fn entry(rows: &mut Rows, owner: UserId, post: PostId, author: UserId) {
         rows.entries.push(entry(owner, post, author));
     }
@@ -201,6 +237,13 @@ pub(crate) fn key(owner: UserId, entry: &[u8; 16]) -> Binary {
     }
 }
 
+fn member_key(list: ListId, user: UserId) -> Binary {
+    Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: [*list.as_bytes(), *user.as_bytes()].concat(),
+    }
+}
+
 /// The name of a view's collection in the only generation.
 pub(crate) fn named(view: &str) -> String {
     collection_name(view, 1)
@@ -220,6 +263,8 @@ impl Rows {
             ("posts", self.posts),
             ("relations", self.relations),
             ("home_timelines", self.entries),
+            ("lists", self.lists),
+            ("list_members", self.list_members),
         ] {
             insert(&stack.databases.views, &named(view), &rows).await?;
         }

@@ -87,7 +87,7 @@ impl App {
             signer,
             refresh_tokens,
         };
-        let commands = Commands::open(parts, limits, &config.follows, &config.auth, &registry).await?;
+        let commands = Commands::open(parts, limits, &config.follows, &config.lists, &config.auth, &registry).await?;
         // This comes after the first use of the database. Only the first answer of the database shows a refused password, and this check
         // would swallow it.
         clock_guard.look(&database, &clock).await;

@@ -1,6 +1,6 @@
 //! The configuration of command-svc.
 
-use commands::{CommandSettings, FollowSettings};
+use commands::{CommandSettings, FollowSettings, ListSettings};
 use serde::{Deserialize, Serialize};
 use service::config;
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub command: CommandSettings,
     #[serde(default)]
     pub follows: FollowSettings,
+    #[serde(default)]
+    pub lists: ListSettings,
 }
 
 impl Config {
@@ -41,6 +43,7 @@ impl Config {
             telemetry: config::Telemetry::default(),
             command: CommandSettings::default(),
             follows: FollowSettings::default(),
+            lists: ListSettings::default(),
         }
     }
 }

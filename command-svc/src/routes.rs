@@ -5,6 +5,7 @@ mod bookmarks;
 mod documentation;
 mod follows;
 mod keys;
+mod lists;
 mod me;
 mod mutes;
 mod password_resets;
@@ -96,6 +97,22 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
             resource("/v1/tags/{tag}/follow")
                 .route(put().to(tags::follow))
                 .route(delete().to(tags::unfollow)),
+        )
+        .service(resource("/v1/lists").route(post().to(lists::create)))
+        .service(
+            resource("/v1/lists/{id}")
+                .route(patch().to(lists::change))
+                .route(delete().to(lists::delete)),
+        )
+        .service(
+            resource("/v1/lists/{id}/members/{user}")
+                .route(put().to(lists::add_member))
+                .route(delete().to(lists::remove_member)),
+        )
+        .service(
+            resource("/v1/lists/{id}/tags/{tag}")
+                .route(put().to(lists::add_tag))
+                .route(delete().to(lists::remove_tag)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }

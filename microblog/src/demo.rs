@@ -16,11 +16,11 @@ use crate::{
     terminal::{Endpoints, say},
 };
 use client::Api;
-use community::{FOLLOWS, LIKES, PEOPLE, POSTS, REPOSTS, TAGS};
+use community::{FOLLOWS, LIKES, LISTS, PEOPLE, POSTS, REPOSTS, TAGS};
 
 /// Load a small made-up community
 ///
-/// Twelve people with profiles. They follow each other and some tags, post, reply, like and repost. Loading them again changes nothing. Each person's
+/// Twelve people with profiles. They follow each other and some tags, make lists, post, reply, like and repost. Loading them again changes nothing. Each person's
 /// password is `demo-HANDLE-password`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -55,6 +55,18 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let path = format!("/v1/tags/{tag}/follow");
             api.command(Call::put(path).bearer(&session(follower)?.token)).await?;
         }
+    }
+    for (owner, title, members, tag) in LISTS {
+        let token = &session(owner)?.token;
+        let key = format!("demo-list-{title}").replace(' ', "-");
+        let call = Call::post("/v1/lists", json!({ "title": title }));
+        let list = text(&api.command(call.bearer(token).idempotency_key(&key)).await?, "id")?;
+        for member in members.split_whitespace() {
+            let path = format!("/v1/lists/{list}/members/{}", session(member)?.id);
+            api.command(Call::put(path).bearer(token)).await?;
+        }
+        let path = format!("/v1/lists/{list}/tags/{tag}");
+        api.command(Call::put(path).bearer(token)).await?;
     }
     let mut posts = Vec::with_capacity(POSTS.len());
     for (index, post) in POSTS.iter().enumerate() {

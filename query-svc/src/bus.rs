@@ -4,7 +4,7 @@
 //! Listeners are told in commit order, one change after the other. They must not wait: a slow one would hold up all others.
 
 use event_log::position::Position;
-use model::ids::{Partition, PostId, UserId};
+use model::ids::{ListId, Partition, PostId, UserId};
 use views::RelationId;
 
 use crate::cache::Counts;
@@ -17,6 +17,8 @@ pub(crate) enum Change {
     /// The row of a profile. With counts if nothing else in it changed.
     Profile(UserId, Option<Counts>),
     Relation(RelationId),
+    /// The row of a member or of a tag of this list.
+    ListSources(ListId),
     /// The views hold every event of the partition up to here.
     Checkpoint(Partition, Position),
     /// The control document: another generation may be read now.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use model::ids::{EventId, PostId};
+use model::ids::{EventId, ListId, PostId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A place in a list that is sorted newest first. Ids order by time, and their bytes order as the ids do. So one number
@@ -45,6 +45,10 @@ impl Cursor {
         EventId::from_bytes(self.0.to_be_bytes())
     }
 
+    pub fn to_list(self) -> ListId {
+        ListId::from_bytes(self.0.to_be_bytes())
+    }
+
     /// For the versions of a post: numbers that count from 1.
     pub fn to_version(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
@@ -63,6 +67,12 @@ impl From<PostId> for Cursor {
 
 impl From<EventId> for Cursor {
     fn from(id: EventId) -> Self {
+        Self::from_bytes(*id.as_bytes())
+    }
+}
+
+impl From<ListId> for Cursor {
+    fn from(id: ListId) -> Self {
         Self::from_bytes(*id.as_bytes())
     }
 }

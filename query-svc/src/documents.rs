@@ -6,7 +6,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
 use model::entities::Mention;
-use model::ids::{PostId, UserId};
+use model::ids::{ListId, PostId, UserId};
+use model::tags::TagKey;
 
 use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
@@ -52,6 +53,14 @@ impl From<&Standing> for Held {
     }
 }
 
+/// Whose posts, and posts with which tags, the timeline of a list has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ListSources {
+    /// In order.
+    pub(crate) members: Vec<UserId>,
+    pub(crate) tags: Vec<TagKey>,
+}
+
 /// The caches of one change stream.
 #[derive(Debug)]
 pub(crate) struct Documents {
@@ -59,15 +68,17 @@ pub(crate) struct Documents {
     profiles: Cache<UserId, MaybeProfile>,
     /// Nothing else of a relation is needed.
     relations: Cache<RelationId, Held>,
+    lists: Cache<ListId, Option<Arc<ListSources>>>,
 }
 
 impl Documents {
-    /// Half of the memory is for posts, a quarter each for profiles and for relations.
+    /// Half of the memory is for posts, a quarter for profiles. Of the rest, a quarter is for what is in lists.
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
             posts: Cache::new(max_bytes / 2),
             profiles: Cache::new(max_bytes / 4),
-            relations: Cache::new(max_bytes / 4),
+            relations: Cache::new(max_bytes / 16 * 3),
+            lists: Cache::new(max_bytes / 16),
         }
     }
 }
@@ -80,6 +91,7 @@ impl Listener for Documents {
             Change::Profile(id, Some(counts)) => self.profiles.count(id, counts),
             Change::Profile(id, None) => self.profiles.forget(id),
             Change::Relation(id) => self.relations.forget(id),
+            Change::ListSources(id) => self.lists.forget(id),
             Change::Checkpoint(..) | Change::Control | Change::Other => {}
         }
     }
@@ -152,6 +164,26 @@ impl ReadModel {
         .await
     }
 
+    /// What is in a list. Whether the list is there, and whose it is, is another question.
+    pub(crate) async fn list_sources(&self, list: ListId) -> Result<Arc<ListSources>, ReadError> {
+        let cache = self.documents.as_ref().map(|documents| &documents.lists);
+        let mut found = self
+            .load(cache, CacheLabels::LISTS, vec![list], |missing| async move {
+                let mut loaded = Vec::new();
+                for list in missing {
+                    let (mut members, tags) = futures_util::try_join!(
+                        self.ask(self.views.list_members.all_of_list(list)),
+                        self.ask(self.views.list_tags.all_of_list(list)),
+                    )?;
+                    members.sort_unstable();
+                    loaded.push((list, Some(Arc::new(ListSources { members, tags }))));
+                }
+                Ok(loaded)
+            })
+            .await?;
+        Ok(found.remove(&list).flatten().unwrap_or_default())
+    }
+
     /// Takes from the cache what is there, loads the rest at once, and stores it for others. What others are already loading
     /// is not loaded again.
     async fn load<K, V, F>(
@@ -212,6 +244,10 @@ impl Counted for Held {
     fn set_counts(&mut self, _: &Counts) {}
 }
 
+impl Counted for ListSources {
+    fn set_counts(&mut self, _: &Counts) {}
+}
+
 impl Counted for Post {
     fn set_counts(&mut self, counts: &Counts) {
         let PostCounts {
@@ -265,6 +301,15 @@ impl Weight for Profile {
     }
 
     const TYPICAL: usize = size_of::<Self>() + 64;
+}
+
+impl Weight for ListSources {
+    fn weight(&self) -> usize {
+        let tags = self.tags.iter().map(|tag| size_of_val(tag) + tag.as_str().len());
+        size_of::<Self>() + size_of_val(&self.members[..]) + tags.sum::<usize>()
+    }
+
+    const TYPICAL: usize = size_of::<Self>() + 100 * size_of::<UserId>();
 }
 
 impl Weight for Held {

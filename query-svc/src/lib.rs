@@ -18,6 +18,7 @@ mod documents;
 mod handled;
 mod handles;
 mod history;
+mod lists;
 mod metrics;
 mod paging;
 mod people;

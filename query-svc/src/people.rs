@@ -1,18 +1,18 @@
 //! Lists of users: who follows a user, whom a user follows, who likes a post, and who reposted it. And what only its owner
-//! sees: requests to follow, blocks and mutes.
+//! sees: requests to follow, blocks, mutes, and the members of a list.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
-use model::ids::{EventId, PostId, UserId};
+use model::ids::{EventId, ListId, PostId, UserId};
 
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::ShownUser;
-use views::{End, PostReference, Range, Relation, RelationKind};
+use views::{End, ListMember, PostReference, Range, Relation, RelationKind};
 
 /// Which users are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) enum Which {
     RequestsOf(UserId),
     BlockedBy(UserId),
     MutedBy(UserId),
+    /// The members of a list of this user.
+    InList(ListId, UserId),
 }
 
 /// Users in the order in which they followed, liked or reposted, the latest first.
@@ -45,6 +47,17 @@ pub(crate) struct Listed {
     /// For a mute: when it is over.
     until: Option<DateTime<Utc>>,
     position: Option<Position>,
+}
+
+impl From<ListMember> for Listed {
+    fn from(member: ListMember) -> Self {
+        Self {
+            order: member.order,
+            user: member.user,
+            until: None,
+            position: member.position,
+        }
+    }
 }
 
 impl People<'_> {
@@ -80,6 +93,16 @@ impl People<'_> {
                     .ask(relations.of_viewer(user, RelationKind::Mute, range))
                     .await?
             }
+            Which::InList(list, _) => {
+                let members = self.read_model.views.list_members.of_list(list, range);
+                return Ok(self
+                    .read_model
+                    .ask(members)
+                    .await?
+                    .into_iter()
+                    .map(Listed::from)
+                    .collect());
+            }
         };
         let listed = |relation: &Relation| Listed {
             order: relation.order,
@@ -87,9 +110,11 @@ impl People<'_> {
                 Which::FollowersOf(_) | Which::LikersOf(_) | Which::RepostersOf(_) | Which::RequestsTo(_) => {
                     relation.viewer()
                 }
-                Which::FollowedBy(_) | Which::RequestsOf(_) | Which::BlockedBy(_) | Which::MutedBy(_) => {
-                    relation.target_user()
-                }
+                Which::FollowedBy(_)
+                | Which::RequestsOf(_)
+                | Which::BlockedBy(_)
+                | Which::MutedBy(_)
+                | Which::InList(..) => relation.target_user(),
             },
             until: relation.until,
             position: relation.position,
@@ -108,7 +133,11 @@ impl People<'_> {
     /// The user whose audience the event of the relation concerns.
     fn audience(&self, listed: &Listed) -> UserId {
         match self.which {
-            Which::FollowersOf(user) | Which::RequestsTo(user) | Which::BlockedBy(user) | Which::MutedBy(user) => user,
+            Which::FollowersOf(user)
+            | Which::RequestsTo(user)
+            | Which::BlockedBy(user)
+            | Which::MutedBy(user)
+            | Which::InList(_, user) => user,
             Which::LikersOf(post) => post.author,
             Which::FollowedBy(_) | Which::RequestsOf(_) | Which::RepostersOf(_) => listed.user,
         }

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
-use model::ids::{PostId, UserId};
+use model::ids::{ListId, PostId, UserId};
 use model::tags::Tag;
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
@@ -18,12 +18,13 @@ use crate::bookmarks::Bookmarks;
 use crate::documents::Held;
 use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
+use crate::lists::{self, ListTags, Lists};
 use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
 use crate::people::{People, Which as WhichPeople};
 use crate::read_model::{InUse, ReadError, ReadModel};
-use crate::shown::{AuthorFilter, Candidate, ShownPost, ShownUser};
+use crate::shown::{AuthorFilter, Candidate, Replies, ShownPost, ShownUser};
 use crate::tags::FollowedTags;
-use crate::timelines::{Home, HomeSettings, Posts, TagFilter, Tagged, Which as WhichPosts};
+use crate::timelines::{Home, HomeSettings, ListPosts, Posts, TagFilter, Tagged, Which as WhichPosts};
 
 /// The most ancestors in an answer, the nearest ones. To go further back, a client reads the thread of the oldest of them.
 const MAX_ANCESTORS: usize = 50;
@@ -54,12 +55,13 @@ impl Queries {
         read_model: &InUse,
         owner: UserId,
         visits: bool,
+        replies: Replies,
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
         // The floor of an owner who comes back is computed from our clock. While the clock may be wrong, the floor could be
         // too low: above it, entries that nobody wrote would be missing.
         let visits = visits && self.clock_guard.check().is_ok();
-        let mut home = Home::new(read_model, owner, visits, self.home, &self.clock);
+        let mut home = Home::new(read_model, owner, visits, replies, self.home, &self.clock);
         let page = self.page(read_model, &mut home, page).await?;
         home.note_visit().await;
         Ok(page)
@@ -133,6 +135,71 @@ impl Queries {
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
         self.page(read_model, &mut Bookmarks { read_model, user }, page).await
+    }
+
+    pub(crate) async fn lists(
+        &self,
+        read_model: &InUse,
+        owner: UserId,
+        page: PageRequest,
+    ) -> Result<Page<api::List>, ReadError> {
+        self.page(read_model, &mut Lists { read_model, owner }, page).await
+    }
+
+    pub(crate) async fn list(
+        &self,
+        read_model: &ReadModel,
+        id: ListId,
+        viewer: UserId,
+    ) -> Result<Option<api::List>, ReadError> {
+        let list = read_model.ask(read_model.views.lists.find(id)).await?;
+        Ok(list.filter(|list| list.owner == viewer).map(lists::shown))
+    }
+
+    pub(crate) async fn list_members(
+        &self,
+        read_model: &InUse,
+        id: ListId,
+        viewer: UserId,
+        page: PageRequest,
+    ) -> Result<Option<Page<ShownUser>>, ReadError> {
+        let list = self.list(read_model, id, viewer).await?;
+        let which = list.map(|list| WhichPeople::InList(list.id, viewer));
+        self.people(read_model, which, Some(viewer), page).await
+    }
+
+    pub(crate) async fn list_tags(
+        &self,
+        read_model: &InUse,
+        id: ListId,
+        viewer: UserId,
+        page: PageRequest,
+    ) -> Result<Option<Page<api::Tag>>, ReadError> {
+        read_model.check_has_tags()?;
+        let Some(list) = self.list(read_model, id, viewer).await? else {
+            return Ok(None);
+        };
+        let mut tags = ListTags {
+            read_model,
+            list: list.id,
+            owner: viewer,
+        };
+        self.page(read_model, &mut tags, page).await.map(Some)
+    }
+
+    pub(crate) async fn list_timeline(
+        &self,
+        read_model: &InUse,
+        id: ListId,
+        viewer: UserId,
+        page: PageRequest,
+    ) -> Result<Option<Page<ShownPost>>, ReadError> {
+        read_model.check_has_tags()?;
+        let Some(list) = self.list(read_model, id, viewer).await? else {
+            return Ok(None);
+        };
+        let mut posts = ListPosts::new(read_model, list.id, viewer, &self.clock);
+        self.page(read_model, &mut posts, page).await.map(Some)
     }
 
     /// Somebody whom the user blocks sees the name and the handle.

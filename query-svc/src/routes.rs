@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod documentation;
+mod lists;
 mod own_people;
 mod posts;
 mod relationships;
@@ -59,7 +60,12 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/likes", posts::likes))
         .service(get("/v1/posts/{id}/reposts", posts::reposts))
         .service(get("/v1/posts/{id}/quotes", posts::quotes))
-        .service(get("/v1/posts/{id}/history", posts::history));
+        .service(get("/v1/posts/{id}/history", posts::history))
+        .service(get("/v1/lists", lists::lists))
+        .service(get("/v1/lists/{id}", lists::list))
+        .service(get("/v1/lists/{id}/members", lists::members))
+        .service(get("/v1/lists/{id}/tags", lists::tags))
+        .service(get("/v1/timelines/lists/{id}", lists::timeline));
 }
 
 /// The description of the same routes.
@@ -99,6 +105,11 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::quotes,
         posts::history,
         bookmarks::bookmarks,
+        lists::lists,
+        lists::list,
+        lists::members,
+        lists::tags,
+        lists::timeline,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

@@ -8,12 +8,15 @@
 //!   to those who follow the author now. While an account is protected, all its posts and reposts are at most for followers.
 //! - A quoted post is shown in the post that quotes it only to those who see it anyway. The others see the quoting post without it.
 //! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
+//! - What belongs to a home timeline, and to the timeline of a list, is decided in [`place`].
 //!
 //! A denial is written in the partition of the author's posts: a block by the author, the end of a follow, protection. So what
 //! the stream has shown up to a post includes what was denied before it. Posts may be read ahead of the stream; then what
 //! denies is read again, after the post and not from memory ([`ReadModel::show`]).
 //!
 //! The write side has the same rules (`commands/src/domain/visibility.rs`).
+
+mod place;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -27,8 +30,9 @@ use model::tags::TagKey;
 use model::values::{ProfileField, Visibility};
 use serde::{Serialize, Serializer};
 
+pub(crate) use self::place::{HomeRules, Replies};
 use crate::cursor::Cursor;
-use crate::documents::{Found, Held, MaybePost, MaybeProfile};
+use crate::documents::{Found, Held, ListSources, MaybePost, MaybeProfile};
 use crate::handled::{Appearance, Handled};
 use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
@@ -122,9 +126,11 @@ impl From<&Post> for Candidate {
 /// Which posts a list may contain. Whether the viewer may see a post is another question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthorFilter<'a> {
-    /// The posts of the viewer, and of accounts that the viewer follows now; and public posts with one of these tags, which the viewer
-    /// follows now. Nothing of whom the viewer mutes.
-    Followed(&'a [TagKey]),
+    /// The posts of the viewer, and of accounts that the viewer follows now; and public posts with a tag that the viewer follows now. Nothing
+    /// of whom the viewer mutes, or keeps out by an exclusive list.
+    Followed(&'a HomeRules),
+    /// The posts and reposts of the members of a list, and public posts with one of its tags. Nothing of whom the viewer mutes.
+    List(&'a ListSources),
     /// The public posts of everybody whom the viewer does not mute. While an account is protected, it has none.
     Public,
     Anybody,
@@ -187,7 +193,7 @@ impl ReadModel {
             .iter()
             .map(|candidate| candidate.author)
             .chain(originals().map(|original| original.author))
-            .collect();
+            .collect::<Vec<UserId>>();
         let relations = viewer.into_iter().flat_map(|viewer| {
             candidates.iter().flat_map(move |candidate| {
                 let target = candidate.target();
@@ -206,20 +212,27 @@ impl ReadModel {
             })
         });
         let relations = relations.collect();
+        let writers: Vec<UserId> = BTreeSet::from_iter(&profiles).into_iter().copied().collect();
         // Before the relations: what the stream shows later may be missing from them.
         let streamed = self.documents.as_ref().map(|_| self.positions.handled());
-        let (posts, profiles, relations) =
-            futures_util::try_join!(self.posts(posts), self.profiles(profiles), self.relations(relations))?;
+        let (posts, profiles, relations, kept_out) = futures_util::try_join!(
+            self.posts(posts),
+            self.profiles(profiles),
+            self.relations(relations),
+            self.kept_out(authors, viewer, &writers),
+        )?;
         let mut loaded = Loaded {
             posts,
             profiles,
             relations,
             viewer,
             authors,
+            kept_out,
             now: self.clock.now(),
         };
         self.load_quoted(&mut loaded).await?;
         self.look_again(&mut loaded, streamed.as_ref()).await?;
+        self.load_answered(&mut loaded, candidates).await?;
         Ok(candidates.iter().map(|candidate| loaded.shown(candidate)).collect())
     }
 
@@ -364,19 +377,15 @@ struct Loaded<'a> {
     relations: Found<RelationId, Held>,
     viewer: Option<UserId>,
     authors: AuthorFilter<'a>,
+    /// Whom the viewer keeps out of the home timeline by an exclusive list.
+    kept_out: HashSet<UserId>,
     now: DateTime<Utc>,
 }
 
 impl Loaded<'_> {
     fn shown(&self, candidate: &Candidate) -> Option<ShownPost> {
         let (post, author) = self.seen(candidate.id, candidate.author)?;
-        if self.authors == AuthorFilter::Public && visibility_now(&post, &author) != Visibility::Public {
-            return None;
-        }
-        if let AuthorFilter::Followed(tags) = self.authors
-            && !self.is_own_or_followed(candidate.author)
-            && !is_found_by(tags, &post, &author)
-        {
+        if !self.belongs(candidate, &post, &author) {
             return None;
         }
         let original = match candidate.original {
@@ -441,10 +450,6 @@ impl Loaded<'_> {
             .is_some_and(|viewer| self.holds(RelationId::follow(viewer, author)))
     }
 
-    fn is_own_or_followed(&self, author: UserId) -> bool {
-        self.viewer == Some(author) || self.follows(author)
-    }
-
     fn holds(&self, relation: RelationId) -> bool {
         self.relations.get(&relation).copied().unwrap_or_default().at(self.now)
     }
@@ -464,7 +469,7 @@ fn quoted_by(post: &Post) -> Option<PostReference> {
     post.quote_of.filter(|_| post.quoting.is_some())
 }
 
-/// Whether one of these tags brings a post home. Only public posts can be found by a tag.
+/// Whether one of these tags brings a post home, or into a list. Only public posts can be found by a tag.
 fn is_found_by(tags: &[TagKey], post: &Post, author: &Profile) -> bool {
     visibility_now(post, author) == Visibility::Public && tags.iter().any(|tag| post.tags.contains(tag))
 }

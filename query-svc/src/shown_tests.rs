@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::paging::{self, Arrival, PageRequest, Start};
 use crate::positions::Positions;
 use crate::read_model::{Gate, ReadModel};
-use crate::shown::{AuthorFilter, Candidate};
+use crate::shown::{AuthorFilter, Candidate, HomeRules};
 
 /// Up to here the stream has shown everything.
 const SHOWN: u64 = 100;
@@ -120,7 +120,10 @@ async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
     let tagged = halted.store.post(ada, "before #rust");
     halted.project(SHOWN).await;
     // Zoe follows nobody, and the tag. So memory holds an author who is not protected.
-    let rust = [TagKey::of("rust")];
+    let rust = HomeRules {
+        tags: vec![TagKey::of("rust")],
+        ..HomeRules::default()
+    };
     let of_tags = [AuthorFilter::Followed(&rust), AuthorFilter::Public];
     for authors in of_tags {
         assert!(halted.lists(tagged, zoe, authors).await, "{authors:?}");

@@ -2,9 +2,11 @@
 
 mod authors;
 mod home;
+mod lists;
 mod posts;
 mod tags;
 
 pub(crate) use self::home::{Home, HomeSettings};
+pub(crate) use self::lists::ListPosts;
 pub(crate) use self::posts::{Posts, Which};
 pub(crate) use self::tags::{TagFilter, Tagged};

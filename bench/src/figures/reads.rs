@@ -83,6 +83,20 @@ pub(super) async fn followees(stack: &Stack, population: &mut Population, scale:
     .await
 }
 
+/// The timeline of a list with 5,000 members, compared with that of a list with 5.
+pub(super) async fn list(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    let mut rows = Rows::default();
+    let few = population.reader(&mut rows, 5, 8, 40)?;
+    let many = population.reader(&mut rows, 5_000, 1, 40)?;
+    let pages = [&few, &many].map(|reader| {
+        let list = population.list(&mut rows, reader.person.id, &reader.authors);
+        Call::get(format!("/v1/timelines/lists/{list}?limit={PAGE}")).by(&reader.person.token)
+    });
+    rows.insert(stack).await?;
+    let [few, many] = &pages;
+    compare(stack, population, scale, "list_members", Goal::AtMost(1.5), many, few).await
+}
+
 /// A page below the floor, compared with a page above it.
 pub(super) async fn deep(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     const FOLLOWEES: usize = 200;

@@ -51,6 +51,14 @@ pub enum Refusal {
     TooManyFollows(u32),
     #[error("a user can follow at most {0} tags")]
     TooManyTags(u32),
+    #[error("the user has no such list")]
+    NoSuchList,
+    #[error("a user can have at most {0} lists")]
+    TooManyLists(u32),
+    #[error("a list can have at most {0} members")]
+    TooManyMembers(u32),
+    #[error("a list can have at most {0} tags")]
+    TooManyListTags(u32),
     #[error("the handle is taken")]
     HandleTaken,
     #[error("the e-mail address is taken")]

@@ -11,6 +11,7 @@ pub mod domain;
 mod error;
 mod execute;
 mod latest;
+mod lists;
 mod logins;
 mod metrics;
 mod origins;
@@ -38,8 +39,8 @@ use event_log::clock_guard::ClockGuard;
 use event_log::consistency::ConsistencyToken;
 use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
-use model::events::{Post, User};
-use model::ids::{PostId, SessionId, UserId};
+use model::events::{List, Post, User};
+use model::ids::{ListId, PostId, SessionId, UserId};
 use model::tags::Tag;
 use model::values::Password;
 use mongodb::Database;
@@ -58,6 +59,7 @@ pub use self::error::{Broken, CommandError, Refusal, Unavailable};
 use self::execute::Command;
 use self::execute::Executor;
 pub use self::execute::{Cause, Done};
+pub use self::lists::{ListChanges, NewList};
 pub use self::logins::{Attempt, Login, SessionInfo};
 pub use self::posts::{NewPost, PostChanges};
 pub use self::read::Versioned;
@@ -65,7 +67,7 @@ use self::relationships::{Change, Relate};
 pub use self::relationships::{NewMute, Standing};
 pub use self::retractions::Retractions;
 pub use self::sessions::{RefreshTokens, refresh_tokens};
-pub use self::settings::{CommandSettings, FollowSettings, RegistrationPolicy};
+pub use self::settings::{CommandSettings, FollowSettings, ListSettings, RegistrationPolicy};
 pub use self::tags::TagStanding;
 pub use self::users::Registration;
 use crate::codes::Codes;
@@ -122,6 +124,7 @@ struct Inner {
     max_follows: u32,
     /// The most tags that one user may follow.
     max_followed_tags: u32,
+    lists: ListSettings,
     metrics: Metrics,
     deadline: Duration,
     /// The runtime of the database client. A command that has started there runs to its end, even if its client hangs up.
@@ -134,6 +137,7 @@ impl Commands {
         parts: Parts,
         settings: &CommandSettings,
         follows: &FollowSettings,
+        lists: &ListSettings,
         auth: &Auth,
         registry: &MetricsRegistry,
     ) -> Result<Self, Error> {
@@ -165,6 +169,7 @@ impl Commands {
             max_queueing: settings.max_queueing,
             max_follows: follows.max.get(),
             max_followed_tags: follows.max_tags.get(),
+            lists: lists.clone(),
             metrics,
             deadline: settings.deadline,
             runtime: Handle::current(),
@@ -447,6 +452,69 @@ impl Commands {
         let by = cause.actor;
         self.execute("detach_quote", posts::DetachQuote { quoted, quote, by }, cause)
             .await
+    }
+
+    pub async fn create_list(&self, list: NewList, cause: Cause) -> Result<Done<List>, CommandError> {
+        let max = self.0.lists.max.get();
+        let create = lists::CreateList::new(cause.actor, list, max, self.0.clock.now());
+        self.execute("create_list", create, cause).await
+    }
+
+    pub async fn change_list(
+        &self,
+        id: ListId,
+        changes: ListChanges,
+        cause: Cause,
+    ) -> Result<Done<List>, CommandError> {
+        let by = cause.actor;
+        self.execute("change_list", lists::ChangeList { id, by, changes }, cause)
+            .await
+    }
+
+    pub async fn delete_list(&self, id: ListId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        self.execute("delete_list", lists::DeleteList { id, by }, cause).await
+    }
+
+    pub async fn add_list_member(&self, list: ListId, user: UserId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let add = lists::SetMember {
+            list,
+            by: cause.actor,
+            user,
+            listed: Some(self.0.lists.max_members.get()),
+        };
+        self.execute("add_list_member", add, cause).await
+    }
+
+    pub async fn remove_list_member(&self, list: ListId, user: UserId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let remove = lists::SetMember {
+            list,
+            by: cause.actor,
+            user,
+            listed: None,
+        };
+        self.execute("remove_list_member", remove, cause).await
+    }
+
+    /// The answer is the tag as it was written when it came into the list.
+    pub async fn add_list_tag(&self, list: ListId, tag: Tag, cause: Cause) -> Result<Done<String>, CommandError> {
+        let add = lists::SetTag {
+            list,
+            by: cause.actor,
+            tag,
+            listed: Some(self.0.lists.max_tags.get()),
+        };
+        self.execute("add_list_tag", add, cause).await
+    }
+
+    pub async fn remove_list_tag(&self, list: ListId, tag: Tag, cause: Cause) -> Result<Done<String>, CommandError> {
+        let remove = lists::SetTag {
+            list,
+            by: cause.actor,
+            tag,
+            listed: None,
+        };
+        self.execute("remove_list_tag", remove, cause).await
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

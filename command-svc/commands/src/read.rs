@@ -1,8 +1,11 @@
 //! What a command reads before it decides, in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Pins, Post, Repost, StreamId, TagFollow, User};
-use model::ids::{PostId, SessionId, UserId};
+use model::events::{
+    Block, Bookmark, Event, Follow, Like, List, ListMember, ListTag, Mute, Pins, Post, Repost, StreamId, TagFollow,
+    User,
+};
+use model::ids::{ListId, PostId, SessionId, UserId};
 use model::tags::TagKey;
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
@@ -10,7 +13,9 @@ use mongodb::ClientSession;
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, pins, post, repost, tag, user, visibility};
+use crate::domain::{
+    block, bookmark, follow, like, list, list_member, list_tag, mute, pins, post, repost, tag, user, visibility,
+};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -106,6 +111,34 @@ impl<'a> Reader<'a> {
         self.load(StreamId::pins(user), pins::evolve).await
     }
 
+    pub(super) async fn list(&mut self, id: ListId) -> Result<Option<Versioned<List>>, CommandError> {
+        self.load(StreamId::list(id), list::evolve).await
+    }
+
+    /// A list that is not deleted. Somebody else's is reported as missing.
+    pub(super) async fn own_list(&mut self, id: ListId, owner: UserId) -> Result<Versioned<List>, CommandError> {
+        match self.list(id).await? {
+            Some(list) if list.state.owner == owner && !list.state.deleted => Ok(list),
+            _ => Err(Refusal::NoSuchList.into()),
+        }
+    }
+
+    pub(super) async fn list_member(
+        &mut self,
+        list: ListId,
+        user: UserId,
+    ) -> Result<Option<Versioned<ListMember>>, CommandError> {
+        self.load(StreamId::list_member(list, user), list_member::evolve).await
+    }
+
+    pub(super) async fn list_tag(
+        &mut self,
+        list: ListId,
+        tag: &TagKey,
+    ) -> Result<Option<Versioned<ListTag>>, CommandError> {
+        self.load(StreamId::list_tag(list, tag), list_tag::evolve).await
+    }
+
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
     }
@@ -140,7 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether one of the two blocks the other.
-    async fn is_blocked(&mut self, one: UserId, other: UserId) -> Result<bool, CommandError> {
+    pub(super) async fn is_blocked(&mut self, one: UserId, other: UserId) -> Result<bool, CommandError> {
         for (blocker, blocked) in [(one, other), (other, one)] {
             if self
                 .block(blocker, blocked)
@@ -163,6 +196,22 @@ impl<'a> Reader<'a> {
     pub(super) async fn follows_fewer_tags_than(&mut self, user: UserId, max: u32) -> Result<(), CommandError> {
         let fewer = self.store.follows_fewer_tags_than(self.session, user, max).await?;
         Ok(fewer.then_some(()).ok_or(Refusal::TooManyTags(max))?)
+    }
+
+    /// Fails if the user can't have one more list. This and the next two do not count what the same user makes at the same moment.
+    pub(super) async fn lists_fewer_than(&mut self, owner: UserId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.lists_fewer_than(self.session, owner, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyLists(max))?)
+    }
+
+    pub(super) async fn members_fewer_than(&mut self, list: ListId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.members_fewer_than(self.session, list, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyMembers(max))?)
+    }
+
+    pub(super) async fn list_tags_fewer_than(&mut self, list: ListId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.list_tags_fewer_than(self.session, list, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyListTags(max))?)
     }
 
     /// A user who is not deleted.

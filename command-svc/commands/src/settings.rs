@@ -1,4 +1,4 @@
-//! The sections `command` and `follows` of the configuration.
+//! The sections `command`, `follows` and `lists` of the configuration.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -76,6 +76,28 @@ impl Default for FollowSettings {
     fn default() -> Self {
         Self {
             max: const { NonZeroU32::new(10_000).expect("not zero") },
+            max_tags: const { NonZeroU32::new(100).expect("not zero") },
+        }
+    }
+}
+
+/// The section `lists`. Commands of one user at the same moment may each find the last place free.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListSettings {
+    /// The most lists that one user may have.
+    pub max: NonZeroU32,
+    /// The most users in one list.
+    pub max_members: NonZeroU32,
+    /// The most tags in one list. A page of the list asks the database for the posts of each, so this bounds its cost.
+    pub max_tags: NonZeroU32,
+}
+
+impl Default for ListSettings {
+    fn default() -> Self {
+        Self {
+            max: const { NonZeroU32::new(100).expect("not zero") },
+            max_members: const { NonZeroU32::new(5_000).expect("not zero") },
             max_tags: const { NonZeroU32::new(100).expect("not zero") },
         }
     }

@@ -8,7 +8,8 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
-    blocks, bookmarks, follows, keys, me, mutes, password_resets, pins, posts, quotes, reactions, sessions, tags, users,
+    blocks, bookmarks, follows, keys, lists, me, mutes, password_resets, pins, posts, quotes, reactions, sessions,
+    tags, users,
 };
 
 /// What every command may be answered, besides what its own description says.
@@ -132,6 +133,8 @@ pub(super) struct Versions {
         pins::pin, pins::unpin,
         quotes::detach,
         tags::follow, tags::unfollow,
+        lists::create, lists::change, lists::delete,
+        lists::add_member, lists::remove_member, lists::add_tag, lists::remove_tag,
         keys::jwks,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),

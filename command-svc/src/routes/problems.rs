@@ -51,6 +51,20 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::invalid_field("tag", format!("can't be followed: you already follow {max} tags"))
                 .with_type("too-many-tags", "You follow too many tags")
         }
+        Refusal::NoSuchList => Problem::not_found("You have no such list."),
+        Refusal::TooManyLists(max) => Problem::invalid_field(
+            "title",
+            format!("can't be that of another list: you already have {max} lists"),
+        )
+        .with_type("too-many-lists", "You have too many lists"),
+        Refusal::TooManyMembers(max) => {
+            Problem::invalid_field("user", format!("can't be added: the list already has {max} members"))
+                .with_type("too-many-list-members", "The list has too many members")
+        }
+        Refusal::TooManyListTags(max) => {
+            Problem::invalid_field("tag", format!("can't be added: the list already has {max} tags"))
+                .with_type("too-many-list-tags", "The list has too many tags")
+        }
         Refusal::HandleTaken => Problem::conflict("Another user has or had this handle.")
             .with_type("handle-taken", "The handle is taken")
             .with_field("handle", "is taken"),

@@ -13,6 +13,7 @@ mod follows;
 mod idempotency;
 mod inputs;
 mod limits;
+mod lists;
 mod lost_replies;
 mod outages;
 mod own_account;

@@ -7,7 +7,7 @@ use commands::{Cause, Retractions};
 use event_log::event_store::{EventStore, Retries};
 use model::clock::SystemClock;
 use model::events::StreamId;
-use model::ids::{PostId, UserId};
+use model::ids::{ListId, PostId, UserId};
 use model::tags::TagKey;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -48,6 +48,11 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
         .put("/v1/tags/Rust/follow", &ada.token)
         .await
         .expect(StatusCode::OK);
+    let list = service
+        .post("/v1/lists", &ada.token, json!({ "title": "a secret list" }))
+        .await
+        .expect(StatusCode::CREATED)
+        .text("id");
     // Now neither of them can see the other any more.
     service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
@@ -70,6 +75,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
     for (round, expected) in [("first", true), ("second", false)] {
         // Spawned, as in the projector.
         let (retractions, cause, own, others) = (retractions.clone(), cause.clone(), post(&own), post(&others));
+        let list: ListId = list.parse().unwrap();
         let done = tokio::spawn(async move {
             [
                 retractions.unfollow(ada_id, bob_id, &cause).await.unwrap(),
@@ -84,6 +90,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
                     .unfollow_tag(ada_id, TagKey::of("rust"), &cause)
                     .await
                     .unwrap(),
+                retractions.delete_list(list, &cause).await.unwrap(),
                 retractions.delete_post(own, &cause).await.unwrap(),
             ]
         });
@@ -94,7 +101,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
     assert!(!stored.mentions("a secret").await);
     let written =
         doc! { "causation_id": tombstone.id, "actor": tombstone.actor, "correlation_id": &tombstone.correlation_id };
-    assert_eq!(stored.count("events", written).await, 10);
+    assert_eq!(stored.count("events", written).await, 11);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +120,7 @@ async fn what_never_was_is_nothing_to_take_back() {
     assert_eq!(retractions.unfollow(somebody, ada, &cause).await.unwrap(), None);
     assert_eq!(retractions.unlike(ada, something, &cause).await.unwrap(), None);
     assert_eq!(retractions.unrepost(ada, something, &cause).await.unwrap(), None);
+    assert_eq!(retractions.delete_list(ListId::new(now), &cause).await.unwrap(), None);
     assert_eq!(retractions.delete_post(something, &cause).await.unwrap(), None);
     assert_eq!(json!(stored.count("events", doc! {}).await), json!(1));
 }

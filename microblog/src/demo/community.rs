@@ -117,6 +117,12 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("lina", "maps"),
 ];
 
+/// Whose list it is, its title, who is in it, and a tag. Nobody else sees it.
+pub(super) const LISTS: &[(&str, &str, &str, &str)] = &[
+    ("dora", "Map makers", "lina goran", "maps"),
+    ("juno", "Bakers", "emil benno", "bread"),
+];
+
 /// A later version adds posts at the end, and changes none: people may have loaded the others.
 pub(super) const POSTS: &[Post] = &[
     /* 0 */

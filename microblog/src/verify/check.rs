@@ -181,7 +181,15 @@ impl Checker<'_> {
         if upwards {
             self.posts_upwards::<api::Page<_>>(&home, self.oracle.home_timeline(&own.sight), &mut findings)
                 .await?;
+            let home = PostList {
+                place: whose("home timeline without replies"),
+                path: "/v1/timelines/home?replies=followed",
+                ..home
+            };
+            let expected = self.oracle.home_without_replies(&own.sight);
+            self.posts::<api::Page<_>>(&home, expected, &mut findings).await?;
         }
+        self.lists(index, &own, &mut findings).await?;
         self.bookmarks(index, &own, &mut findings).await?;
         self.followed_tags(index, &own, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
@@ -487,6 +495,7 @@ impl Checker<'_> {
                 streams.extend(writer.map(StreamId::user));
             }
         }
+        let lists = viewer.map(|viewer| Dependency::Lists(self.oracle.user(viewer).0));
         if let Some(viewer) = viewer {
             let viewer = self.oracle.user(viewer).0;
             streams.push(StreamId::user(viewer));
@@ -498,10 +507,17 @@ impl Checker<'_> {
                     StreamId::mute(viewer, author),
                 ]);
             }
+            streams.extend(self.answered(entry).map(|answered| StreamId::follow(viewer, answered)));
             let tags = self.oracle.post(entry.id).map_or(&[][..], |post| &post.tags);
             streams.extend(tags.iter().map(|tag| StreamId::tag(viewer, tag)));
         }
-        streams.into_iter().map(Dependency::Stream).collect()
+        streams.into_iter().map(Dependency::Stream).chain(lists).collect()
+    }
+
+    /// The author of what an entry answers.
+    fn answered(&self, entry: Entry) -> Option<UserId> {
+        let answered = self.oracle.post(entry.id)?.in_reply_to?;
+        Some(self.oracle.user(self.oracle.post(answered)?.author).0)
     }
 
     pub(super) async fn people(

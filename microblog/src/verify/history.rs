@@ -7,7 +7,7 @@ use bson::doc;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::event_store::{EVENTS, RecordedEvent};
 use futures_util::{Stream, TryStreamExt};
-use model::events::{Event, State, StreamId};
+use model::events::{Event, List, ListMember, ListTag, State, StreamId};
 use model::ids::{EventId, PostId, UserId, uuid_v7_floor};
 use mongodb::Database;
 use mongodb::error::Error;
@@ -35,6 +35,8 @@ pub(super) enum Dependency {
     Stream(StreamId),
     UserCounts(UserId),
     PostCounts(PostId),
+    /// All lists of a user, and what is in them.
+    Lists(UserId),
 }
 
 /// Reads every event. An event that an operator discarded counts as if it had never happened.
@@ -76,7 +78,7 @@ impl Observation {
         while let Some(recorded) = stream.try_next().await? {
             if !self.recent.contains(&recorded.id) {
                 touched.insert(Dependency::Stream(recorded.stream.clone()));
-                touch_counts(&mut touched, &decode(&recorded)?);
+                touch_more(&mut touched, &decode(&recorded)?);
             }
         }
         Ok(touched)
@@ -143,7 +145,7 @@ async fn scan(
         .await
 }
 
-fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
+fn touch_more(touched: &mut HashSet<Dependency>, event: &Event) {
     match event.state() {
         State::Post(post) => {
             touched.insert(Dependency::UserCounts(post.author));
@@ -159,7 +161,12 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
         }
-        // They change no count.
+        State::List(List { owner, .. })
+        | State::ListMember(ListMember { owner, .. })
+        | State::ListTag(ListTag { owner, .. }) => {
+            touched.insert(Dependency::Lists(*owner));
+        }
+        // They change nothing but what is in their own stream.
         _ => {}
     }
 }

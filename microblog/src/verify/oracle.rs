@@ -3,6 +3,7 @@
 //!
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
+mod lists;
 mod tags;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use model::ids::{EventId, PostId, UserId};
 use model::tags::TagKey;
 use model::values::{ProfileField, Visibility};
 
+use self::lists::{AllListFacts, OwnList};
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
 use super::sight::Sight;
@@ -110,6 +112,7 @@ pub(super) struct Facts {
     tags: TagFacts,
     /// The version, and the posts that a user has pinned.
     pins: HashMap<UserId, (i64, Vec<PostId>)>,
+    lists: AllListFacts,
 }
 
 impl Facts {
@@ -221,10 +224,16 @@ impl Facts {
                     *known = (version, pins.posts.clone());
                 }
             }
-            State::List(_)
-            | State::ListMember(_)
-            | State::ListTag(_)
-            | State::Filter(_)
+            State::List(list) => {
+                let owner = self.user(list.owner);
+                self.lists.apply(owner, version, list);
+            }
+            State::ListMember(member) => {
+                let user = self.user(member.user);
+                self.lists.apply_member(user, id, version, member);
+            }
+            State::ListTag(tag) => self.lists.apply_tag(id, version, tag),
+            State::Filter(_)
             | State::NotificationsRead(_)
             | State::NotificationDismissed(_)
             | State::UserRole(_)
@@ -367,6 +376,7 @@ impl Facts {
         }
         Oracle {
             tags: self.tags.into_lists(&self.posts, live),
+            lists: self.lists.into_lists(),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -422,6 +432,8 @@ pub(super) struct Oracle {
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
     tags: TagLists,
+    /// The lists of each user, the last one made first.
+    lists: HashMap<UserIndex, Vec<OwnList>>,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -478,7 +490,7 @@ impl Oracle {
     }
 
     /// Every post and repost by the viewer or by whom the viewer follows, and every public post with a tag that the viewer follows, without
-    /// what the viewer may not see or mutes. Empty without an account.
+    /// what the viewer may not see, mutes, or keeps out by an exclusive list. Empty without an account.
     pub(super) fn home_timeline<'o>(&'o self, sight: &'o Sight) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let followees = sight.followees.iter().copied();
         let authors = sight
@@ -487,7 +499,9 @@ impl Oracle {
             .chain(followees.filter(|&followee| Some(followee) != sight.viewer));
         let entries = authors.map(|author| (author, self.entries[author as usize].as_slice()));
         let merged = HomeTimeline::merge(entries, self.found_by_tags(sight));
-        merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
+        merged.filter(|&(author, entry)| {
+            self.shows_unmuted(author, entry, sight) && !self.is_kept_out(author, entry, sight)
+        })
     }
 
     /// The posts that a user shows first, and that this viewer may see.

@@ -18,6 +18,8 @@ pub(super) struct Sight {
     /// In either direction.
     pub(super) blocks: HashSet<UserIndex>,
     pub(super) mutes: HashSet<UserIndex>,
+    /// Whom the viewer's exclusive lists keep out of the home timeline.
+    pub(super) kept_out: HashSet<UserIndex>,
 }
 
 impl Sight {
@@ -63,6 +65,7 @@ impl Oracle {
             followees: self.following(user).iter().map(|&(_, followee)| followee).collect(),
             blocks: self.blocked_with(user).collect(),
             mutes: self.muted_by(user, now).map(|(_, muted)| muted).collect(),
+            kept_out: self.kept_out_by(user),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use model::events::StreamId;
-use model::ids::{PostId, UserId};
+use model::ids::{ListId, PostId, UserId};
 use model::tags::TagKey;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, IteratorRandom as _};
@@ -68,6 +68,9 @@ struct Person {
     bookmarks: BTreeSet<PostId>,
     tags: BTreeSet<&'static str>,
     reposts: BTreeSet<PostId>,
+    /// The person's exclusive list, and who is in it.
+    list: Option<ListId>,
+    members: BTreeSet<UserId>,
 }
 
 impl Crowd {
@@ -179,6 +182,8 @@ impl Person {
             bookmarks: BTreeSet::new(),
             tags: BTreeSet::new(),
             reposts: BTreeSet::new(),
+            list: None,
+            members: BTreeSet::new(),
         }
     }
 
@@ -191,7 +196,8 @@ impl Person {
             58..65 => self.like(common).await,
             65..68 => self.bookmark(common).await,
             68..70 => self.follow_tag(common).await,
-            70..78 => self.follow(common).await,
+            70..73 => self.list(common).await,
+            73..78 => self.follow(common).await,
             78..86 => self.repost(common).await,
             _ => self.be_refused(common).await,
         }
@@ -396,6 +402,35 @@ impl Person {
         }
         self.ledger
             .acknowledged(&StreamId::tag(self.id, &TagKey::of(tag)), event_type, None);
+    }
+
+    /// Moves somebody into the list or out of it. The own posts stay at home, whoever is in it.
+    async fn list(&mut self, common: &Common) {
+        let list = match self.list {
+            Some(list) => list,
+            None => {
+                let body = json!({ "title": "kept apart", "exclusive": true });
+                let key = Uuid::from_u128(self.random.random()).to_string();
+                let call = Call::new(Method::POST, "/v1/lists").body(body).key(&key);
+                let list = id(&self.must(common, call).await.body);
+                self.ledger.acknowledged(&StreamId::list(list), "list.created", None);
+                *self.list.insert(list)
+            }
+        };
+        let user = *common.users.choose(&mut self.random).expect("there are people");
+        let comes = !self.members.remove(&user);
+        let (method, event_type) = if comes {
+            (Method::PUT, "list_member.added")
+        } else {
+            (Method::DELETE, "list_member.removed")
+        };
+        self.must(common, Call::new(method, format!("/v1/lists/{list}/members/{user}")))
+            .await;
+        if comes {
+            self.members.insert(user);
+        }
+        self.ledger
+            .acknowledged(&StreamId::list_member(list, user), event_type, None);
     }
 
     async fn repost(&mut self, common: &Common) {

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use model::api::Post;
-use model::ids::PostId;
+use model::api::{List, Post};
+use model::ids::{ListId, PostId};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -43,7 +43,8 @@ const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Col
 /// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
 /// author likes, reposts, answers and quotes. `{quoting}` is a post of the friend that quotes one of the author. `{tag}` is the tag of
 /// `{direct}`. The viewer follows the author, and the tag of another post.
-const COLUMNS: [Column; 23] = [
+/// The viewer has three lists: `{list}` has the author as its member, the others have the friend and the tag.
+const COLUMNS: [Column; 27] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
     own(
@@ -71,10 +72,22 @@ const COLUMNS: [Column; 23] = [
     column("followers of the author", "/v1/users/{author}/followers", "{friend}"),
     column("whom the author follows", "/v1/users/{author}/following", "{friend}"),
     column("profile", "/v1/users/{author}", "text of bio"),
+    own("list", "/v1/timelines/lists/{list}?limit=100", "text of direct"),
+    own(
+        "list by a repost",
+        "/v1/timelines/lists/{list of the friend}?limit=100",
+        "text of reposted",
+    ),
+    own(
+        "list by a tag",
+        "/v1/timelines/lists/{list of the tag}?limit=100",
+        "text of direct",
+    ),
+    own("list members", "/v1/lists/{list}/members", "{author}"),
 ];
 
 /// Paths that show nothing but what the viewer did, or asks for by an id.
-const OWN_DOING: [&str; 7] = [
+const OWN_DOING: [&str; 10] = [
     "/v1/blocks",
     "/v1/mutes",
     "/v1/follow-requests",
@@ -82,6 +95,9 @@ const OWN_DOING: [&str; 7] = [
     "/v1/relationships",
     "/v1/tags/followed",
     "/v1/tags/{tag}",
+    "/v1/lists",
+    "/v1/lists/{id}",
+    "/v1/lists/{id}/tags",
 ];
 
 #[derive(Clone, Copy)]
@@ -113,14 +129,15 @@ const DIRECT: &[&str] = &[
     "history",
     "bookmarks",
     "likers of a post",
+    "list",
 ];
 const ANSWER: &[&str] = &["an answer in a thread", "a quote of a post"];
 /// Lists of public posts.
-const PUBLIC: &[&str] = &["public", "tag"];
+const PUBLIC: &[&str] = &["public", "tag", "list by a tag"];
 const TAGGED: &[&str] = &["home by a followed tag"];
-const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter"];
 const QUOTED: &[&str] = &["home by a quote", "quoted in a post"];
-const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following"];
+const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter", "list by a repost"];
+const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following", "list members"];
 const OF_AUTHOR: &[&str] = &["followers of the author", "whom the author follows"];
 const PROFILE: &[&str] = &["profile"];
 
@@ -132,7 +149,10 @@ const PROTECT: Act = (Who::Author, Method::PATCH, ME, r#"{ "protected": true }"#
 const UNFOLLOW: Act = (Who::Viewer, Method::DELETE, FOLLOW, "");
 const REMOVE: Act = (Who::Author, Method::DELETE, "/v1/followers/{viewer}", "");
 
-const CASES: [Case; 17] = [
+const LIST: &str = "/v1/lists/{list}";
+const EXCLUDE: Act = (Who::Viewer, Method::PATCH, LIST, r#"{ "exclusive": true }"#);
+
+const CASES: [Case; 21] = [
     Case {
         name: "the viewer blocks",
         visibility: "public",
@@ -166,7 +186,17 @@ const CASES: [Case; 17] = [
         name: "the viewer mutes",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, MUTE, "{}")],
-        hides: &[PUBLIC, TAGGED, &["home", "home by a repost", "home by a quote"]],
+        hides: &[
+            PUBLIC,
+            TAGGED,
+            &[
+                "home",
+                "home by a repost",
+                "home by a quote",
+                "list",
+                "list by a repost",
+            ],
+        ],
         visitors_too: false,
         soon: false,
     },
@@ -267,6 +297,41 @@ const CASES: [Case; 17] = [
         soon: false,
     },
     Case {
+        name: "an exclusive list",
+        visibility: "public",
+        denial: &[EXCLUDE],
+        hides: &[TAGGED, &["home", "home by a repost"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a list that is not exclusive any more",
+        visibility: "public",
+        denial: &[EXCLUDE, (Who::Viewer, Method::PATCH, LIST, r#"{ "exclusive": false }"#)],
+        hides: &[],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "an exclusive list without the author",
+        visibility: "public",
+        denial: &[
+            EXCLUDE,
+            (Who::Viewer, Method::DELETE, "/v1/lists/{list}/members/{author}", ""),
+        ],
+        hides: &[&["list", "list members"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "an exclusive list that is deleted",
+        visibility: "public",
+        denial: &[EXCLUDE, (Who::Viewer, Method::DELETE, LIST, "")],
+        hides: &[&["list", "list members"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
         name: "a deleted post",
         visibility: "public",
         denial: &[(Who::Author, Method::DELETE, "/v1/posts/{direct}", "")],
@@ -300,6 +365,8 @@ struct Scene<'s> {
     direct: PostId,
     shared: PostId,
     quoting: PostId,
+    /// With the author, the friend, the tag.
+    lists: [ListId; 3],
     number: usize,
 }
 
@@ -349,6 +416,18 @@ impl<'s> Scene<'s> {
         stack.like(&friend, direct).await;
         stack.like(&author, shared).await;
         stack.repost(&author, shared).await;
+        let new_list = async |inside: String| -> ListId {
+            let body = Some(json!({ "title": "A list" }));
+            let list: List = stack.command(Method::POST, "/v1/lists", Some(&viewer), body).await;
+            let inside = format!("/v1/lists/{}/{inside}", list.id);
+            let _: Value = stack.command(Method::PUT, &inside, Some(&viewer), None).await;
+            list.id
+        };
+        let lists = [
+            new_list(format!("members/{}", author.id)).await,
+            new_list(format!("members/{}", friend.id)).await,
+            new_list(format!("tags/direct{number}")).await,
+        ];
         let bookmark = format!("/v1/posts/{direct}/bookmark");
         let _: Value = stack.command(Method::PUT, &bookmark, Some(&viewer), None).await;
         Self {
@@ -359,6 +438,7 @@ impl<'s> Scene<'s> {
             direct,
             shared,
             quoting: quoting.id,
+            lists,
             number,
         }
     }
@@ -371,6 +451,9 @@ impl<'s> Scene<'s> {
             ("{direct}", self.direct.to_string()),
             ("{shared}", self.shared.to_string()),
             ("{quoting}", self.quoting.to_string()),
+            ("{list}", self.lists[0].to_string()),
+            ("{list of the friend}", self.lists[1].to_string()),
+            ("{list of the tag}", self.lists[2].to_string()),
             ("{number}", self.number.to_string()),
             ("{tag}", format!("direct{}", self.number)),
             ("{password}", Stack::password_of(&self.author)),

@@ -11,6 +11,7 @@ mod home;
 mod import;
 mod large_authors;
 mod leaks;
+mod lists;
 mod mentions;
 mod minikube;
 mod people;

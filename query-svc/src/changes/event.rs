@@ -19,6 +19,8 @@ pub(super) struct Collections {
     pub(super) posts: String,
     pub(super) profiles: String,
     pub(super) relations: String,
+    pub(super) list_members: String,
+    pub(super) list_tags: String,
 }
 
 impl Collections {
@@ -28,6 +30,8 @@ impl Collections {
             posts: named(views::posts::NAME),
             profiles: named(views::profiles::NAME),
             relations: named(views::relations::NAME),
+            list_members: named(views::list_members::NAME),
+            list_tags: named(views::list_tags::NAME),
         }
     }
 
@@ -58,6 +62,11 @@ impl Collections {
             (Some(name), Some(Bson::Binary(id))) if name == self.relations => RelationId::from_binary(id)
                 .map(Change::Relation)
                 .ok_or(Broken::Malformed("the id of a relation")),
+            (Some(name), Some(Bson::Binary(id))) if name == self.list_members || name == self.list_tags => {
+                views::list_members::list_in_id(id)
+                    .map(Change::ListSources)
+                    .ok_or(Broken::Malformed("the id of a part of a list"))
+            }
             (Some(name), Some(Bson::Binary(id))) => {
                 let id = id
                     .to_uuid()

@@ -67,7 +67,15 @@ fn loaded(viewer: Option<UserId>, authors: AuthorFilter<'_>) -> Loaded<'_> {
         relations: Found::default(),
         viewer,
         authors,
+        kept_out: HashSet::new(),
         now: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn following_tag(tag: &str) -> HomeRules {
+    HomeRules {
+        tags: vec![TagKey::of(tag)],
+        ..HomeRules::default()
     }
 }
 
@@ -136,7 +144,10 @@ fn a_quote_is_shown_to_those_who_see_the_quoted_post_and_its_post_to_everybody()
     assert_eq!(state(&open, AuthorFilter::Anybody, &[mute]), Shown);
     assert_eq!(state(&open, AuthorFilter::Anybody, &[block]), Unavailable);
     assert_eq!(state(&open, AuthorFilter::Public, &[mute]), Unavailable);
-    assert_eq!(state(&open, AuthorFilter::Followed(&[]), &[follow_friend]), Shown);
+    assert_eq!(
+        state(&open, AuthorFilter::Followed(&HomeRules::default()), &[follow_friend]),
+        Shown
+    );
     assert_eq!(state(&closed, AuthorFilter::Anybody, &[]), Unavailable);
     assert_eq!(state(&closed, AuthorFilter::Public, &[follow]), Shown);
 
@@ -294,10 +305,10 @@ fn home_has_what_one_sees_by_oneself_and_by_whom_one_follows(
     #[case] visibility: Visibility,
     #[case] expected: [bool; 6],
 ) {
-    let [world, other] = ["World", "other"].map(|tag| [TagKey::of(tag)]);
-    for tags in [&[], &other[..]] {
-        let shown = VIEWERS.map(|viewer| viewer.is_shown(visibility, AuthorFilter::Followed(tags), false));
-        assert_eq!(shown, expected, "{tags:?}");
+    let [world, other] = ["World", "other"].map(following_tag);
+    for rules in [&HomeRules::default(), &other] {
+        let shown = VIEWERS.map(|viewer| viewer.is_shown(visibility, AuthorFilter::Followed(rules), false));
+        assert_eq!(shown, expected, "{rules:?}");
     }
     // A followed tag adds public posts by anybody, and none of a protected author.
     let with_tag = match visibility {
@@ -313,18 +324,23 @@ fn home_has_what_one_sees_by_oneself_and_by_whom_one_follows(
 }
 
 #[rstest]
-#[case::a_mute(RelationId::mute, [false, false, true])]
-#[case::a_block(RelationId::block, [false, false, false])]
-#[case::a_block_by_the_author(|viewer, author| RelationId::block(author, viewer), [false, false, false])]
+#[case::a_mute(RelationId::mute, [false, false, false, true])]
+#[case::a_block(RelationId::block, [false; 4])]
+#[case::a_block_by_the_author(|viewer, author| RelationId::block(author, viewer), [false; 4])]
 fn a_tag_brings_nothing_of_whom_one_mutes_or_a_block_hides(
     #[case] denial: fn(UserId, UserId) -> RelationId,
-    #[case] expected: [bool; 3],
+    #[case] expected: [bool; 4],
 ) {
     let (viewer, author) = (user(), user());
     let post = post(author, Visibility::Public);
-    let world = [TagKey::of("World")];
+    let world = following_tag("World");
+    let of_tag = ListSources {
+        members: Vec::new(),
+        tags: world.tags.clone(),
+    };
     let lists = [
         AuthorFilter::Followed(&world),
+        AuthorFilter::List(&of_tag),
         AuthorFilter::Public,
         AuthorFilter::Anybody,
     ];
@@ -335,7 +351,7 @@ fn a_tag_brings_nothing_of_whom_one_mutes_or_a_block_hides(
             loaded.shown(&Candidate::from(&post)).is_some()
         })
     };
-    assert_eq!(shown(Held::No), [true; 3]);
+    assert_eq!(shown(Held::No), [true; 4]);
     assert_eq!(shown(Held::Yes), expected);
 }
 
@@ -385,4 +401,118 @@ fn without_a_token_there_are_no_flags() {
         .unwrap();
     let json = serde_json::to_value(&shown).unwrap();
     assert!(json.get("viewer").is_none(), "{json}");
+}
+
+/// The viewer follows the reposter, and the tag of all posts.
+#[test]
+fn an_exclusive_list_keeps_its_members_out_of_home_but_never_the_owner() {
+    let [viewer, member, reposter] = [user(), user(), user()];
+    let by_member = post(member, Visibility::Public);
+    let by_reposter = post(reposter, Visibility::Public);
+    let own = post(viewer, Visibility::Public);
+    let reposts = [
+        repost(reposter, &by_member),
+        repost(member, &by_reposter),
+        repost(member, &own),
+        repost(reposter, &own),
+        repost(viewer, &by_member),
+        repost(viewer, &own),
+    ];
+    let posts: Vec<&Post> = [&by_member, &by_reposter, &own].into_iter().chain(&reposts).collect();
+    let shown = |kept_out: &[UserId], authors| {
+        let mut loaded = posts
+            .iter()
+            .fold(loaded(Some(viewer), authors), |all, post| all.with(post));
+        for followed in [member, reposter] {
+            loaded.relations.insert(RelationId::follow(viewer, followed), Held::Yes);
+        }
+        loaded.kept_out = kept_out.iter().copied().collect();
+        let shown = posts.iter().map(|post| loaded.shown(&Candidate::from(*post)).is_some());
+        shown.collect::<Vec<_>>()
+    };
+    let rules = following_tag("world");
+    let home = AuthorFilter::Followed(&rules);
+    assert_eq!(shown(&[], home), [true; 9]);
+    let expected = [false, true, true, false, false, false, true, true, true];
+    assert_eq!(shown(&[member], home), expected);
+    // Other places show them.
+    assert_eq!(shown(&[member], AuthorFilter::Anybody), [true; 9]);
+}
+
+/// Whom the author answers.
+#[rstest]
+#[case::nobody(|_, _, _| None, false, true)]
+#[case::a_stranger(|_, _, other| Some(other), false, false)]
+#[case::somebody_whom_the_viewer_follows(|_, _, other| Some(other), true, true)]
+#[case::the_viewer(|viewer, _, _| Some(viewer), false, true)]
+#[case::the_author(|_, author, _| Some(author), false, true)]
+fn home_may_leave_out_replies_to_whom_one_does_not_follow(
+    #[case] answered: fn(UserId, UserId, UserId) -> Option<UserId>,
+    #[case] follows_answered: bool,
+    #[case] expected: bool,
+) {
+    let [viewer, author, other] = [user(), user(), user()];
+    let in_reply_to = answered(viewer, author, other).map(|author| PostReference {
+        post: PostId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH)),
+        author,
+    });
+    let reply = Post {
+        in_reply_to,
+        ..post(author, Visibility::Public)
+    };
+    let own = Post {
+        in_reply_to,
+        ..post(viewer, Visibility::Public)
+    };
+    let repost = repost(author, &reply);
+    for (replies, expected) in [(Replies::All, true), (Replies::Followed, expected)] {
+        let rules = HomeRules {
+            replies,
+            ..HomeRules::default()
+        };
+        let mut loaded = loaded(Some(viewer), AuthorFilter::Followed(&rules))
+            .with(&reply)
+            .with(&own)
+            .with(&repost);
+        for (followed, held) in [(author, true), (other, follows_answered)] {
+            let held = if held { Held::Yes } else { Held::No };
+            loaded.relations.insert(RelationId::follow(viewer, followed), held);
+        }
+        let shown = [&reply, &own, &repost].map(|post| loaded.shown(&Candidate::from(post)).is_some());
+        assert_eq!(shown, [expected, true, true], "{replies:?}");
+    }
+}
+
+#[test]
+fn a_list_has_what_its_members_post_and_public_posts_with_its_tags() {
+    let [viewer, member, other] = [user(), user(), user()];
+    let by = |author, visibility| post(author, visibility);
+    let without_tag = Post {
+        tags: Vec::new(),
+        ..by(other, Visibility::Public)
+    };
+    let original = by(other, Visibility::Unlisted);
+    let [by_member, by_other] = [member, other].map(|reposter| repost(reposter, &original));
+    let posts = [
+        (by(member, Visibility::Unlisted), true),
+        // Admission is another question: the viewer does not follow the member.
+        (by(member, Visibility::Followers), false),
+        (by(other, Visibility::Public), true),
+        (by(other, Visibility::Unlisted), false),
+        (without_tag, false),
+        (by_member, true),
+        (by_other, false),
+        (by(viewer, Visibility::Unlisted), false),
+    ];
+    let sources = ListSources {
+        members: vec![member],
+        tags: vec![TagKey::of("World")],
+    };
+    for (post, expected) in &posts {
+        let loaded = loaded(Some(viewer), AuthorFilter::List(&sources))
+            .with(&original)
+            .with(post);
+        let shown = loaded.shown(&Candidate::from(post));
+        assert_eq!(shown.is_some(), *expected, "{post:?}");
+    }
 }

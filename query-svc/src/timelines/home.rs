@@ -4,23 +4,22 @@
 //! Above the floor, no entry is missing, except for the posts of large accounts. A page finds those when it is read, and
 //! merges them in. Below the floor, a page finds the posts of all followees when it is read (fan-out on read), without end.
 //! Posts with followed tags are merged in everywhere, because no entries are written for them. The posts, authors and follows
-//! at that time decide what is shown.
+//! at that time decide what is shown. So do the owner's exclusive lists: the header says whether there are any.
 
 use std::time::Duration;
 
 use model::clock::SharedClock;
 use model::ids::UserId;
-use model::tags::TagKey;
 
 use super::authors::{Authors, in_direction, merged, range};
-use super::tags::with_any_of;
+use super::tags::with_tags;
 use crate::cursor::Cursor;
 use crate::documents::Held;
 use crate::handled::Appearance;
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
-use crate::shown::{AuthorFilter, Candidate, ShownPost};
+use crate::shown::{AuthorFilter, Candidate, HomeRules, Replies, ShownPost};
 use views::{End, Header, RelationId};
 
 /// How visits of owners are handled.
@@ -41,6 +40,7 @@ pub(crate) struct Home<'a> {
     clock: &'a SharedClock,
     /// Whether the reader is the owner, whose visit counts. Any other reader must leave no trace.
     visits: bool,
+    replies: Replies,
     /// What the header said at the last look.
     state: Option<State>,
     /// The owner and everybody whom the owner follows now. They are read when a page first reaches below the floor.
@@ -54,8 +54,7 @@ struct State {
     floor: Cursor,
     /// Large accounts that the owner follows now.
     large: Authors,
-    /// The tags that the owner follows now.
-    tags: Vec<TagKey>,
+    rules: HomeRules,
     note_visit: bool,
 }
 
@@ -64,6 +63,7 @@ impl<'a> Home<'a> {
         read_model: &'a ReadModel,
         owner: UserId,
         visits: bool,
+        replies: Replies,
         settings: HomeSettings,
         clock: &'a SharedClock,
     ) -> Self {
@@ -73,6 +73,7 @@ impl<'a> Home<'a> {
             settings,
             clock,
             visits,
+            replies,
             state: None,
             sources: None,
         }
@@ -134,7 +135,11 @@ impl<'a> Home<'a> {
         self.state = Some(State {
             floor,
             large: Authors::new(large),
-            tags,
+            rules: HomeRules {
+                tags,
+                exclusive_lists: header.exclusive_lists,
+                replies: self.replies,
+            },
             note_visit,
         });
         Ok(in_direction(
@@ -205,20 +210,11 @@ impl<'a> Home<'a> {
         count: usize,
         end: End,
     ) -> Result<Part<Candidate>, ReadError> {
-        let tags = self.tags();
-        if tags.is_empty() {
+        let Some(State { rules, .. }) = self.state.as_ref().filter(|state| !state.rules.tags.is_empty()) else {
             return Ok(part);
-        }
-        self.count(HomeStep::TAGS);
-        // The part ends the step, so nothing behind its end is of use.
-        let (above, below) = between;
-        let between = match (part.more, end) {
-            (Some(more), End::Newest) => (above.max(more.below()), below),
-            (Some(more), End::Oldest) => (above, below.min(more.above())),
-            (None, _) => between,
         };
-        let tagged = with_any_of(self.read_model, tags, between, count, end).await?;
-        Ok(merged(vec![part, tagged], count, end))
+        self.count(HomeStep::TAGS);
+        with_tags(self.read_model, &rules.tags, part, between, count, end).await
     }
 
     /// What the owner and everybody whom the owner follows have posted, and followed tags, between two places.
@@ -240,10 +236,6 @@ impl<'a> Home<'a> {
         };
         let part = sources.part(read_model, between, count, end, now).await?;
         self.with_tags(part, between, count, end).await
-    }
-
-    fn tags(&self) -> &[TagKey] {
-        self.state.as_ref().map_or(&[], |state| &state.tags)
     }
 
     fn floor(&self) -> Cursor {
@@ -302,8 +294,10 @@ impl Listing for Home<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
+        let nothing = HomeRules::default();
+        let rules = self.state.as_ref().map_or(&nothing, |state| &state.rules);
         self.read_model
-            .show(candidates, Some(self.owner), AuthorFilter::Followed(self.tags()))
+            .show(candidates, Some(self.owner), AuthorFilter::Followed(rules))
             .await
     }
 }

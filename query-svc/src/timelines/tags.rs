@@ -22,7 +22,7 @@ const ROWS_AT_ONCE: usize = 5_000;
 const LEAST_OF_A_TAG: usize = 50;
 
 /// The public posts with any of these tags, between two places, from one end on. Each tag is one range of the view, without end.
-pub(super) async fn with_any_of(
+async fn with_any_of(
     read_model: &ReadModel,
     tags: &[TagKey],
     (above, below): (Cursor, Cursor),
@@ -46,6 +46,28 @@ pub(super) async fn with_any_of(
         in_direction(candidates, each, end)
     });
     Ok(merged(parts.collect(), count, end))
+}
+
+/// Adds the public posts with any of these tags to a part of a list, between the same two places.
+pub(super) async fn with_tags(
+    read_model: &ReadModel,
+    tags: &[TagKey],
+    part: Part<Candidate>,
+    (above, below): (Cursor, Cursor),
+    count: usize,
+    end: End,
+) -> Result<Part<Candidate>, ReadError> {
+    if tags.is_empty() {
+        return Ok(part);
+    }
+    // The part ends the step, so nothing behind its end is of use.
+    let between = match (part.more, end) {
+        (Some(more), End::Newest) => (above.max(more.below()), below),
+        (Some(more), End::Oldest) => (above, below.min(more.above())),
+        (None, _) => (above, below),
+    };
+    let tagged = with_any_of(read_model, tags, between, count, end).await?;
+    Ok(merged(vec![part, tagged], count, end))
 }
 
 /// Which tags a post must have to be in the timeline of a tag.

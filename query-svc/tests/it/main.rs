@@ -12,6 +12,7 @@ mod filling;
 mod fixture;
 mod histories;
 mod home;
+mod lists;
 mod loads;
 mod operation;
 mod people;

@@ -67,6 +67,7 @@ impl Distribution {
     pub(super) async fn distribute(&self, batch: &[Delivery], committed: &Committed) -> Result<(), Error> {
         let mut registered = Vec::new();
         let mut tag_followers = Vec::new();
+        let mut exclusive_owners = Vec::new();
         let mut work: BTreeMap<UserId, Work> = BTreeMap::new();
         for delivery in batch {
             match &delivery.event {
@@ -100,12 +101,19 @@ impl Distribution {
                         .insert(follow.follower);
                 }
                 Event::TagFollowed(follow) => tag_followers.push(follow.user),
+                Event::ListCreated(list) | Event::ListChanged(list) if list.exclusive => {
+                    exclusive_owners.push(list.owner);
+                }
                 // Entries are hints. A page checks for deletions, retractions and unfollows when it is read.
                 _ => {}
             }
         }
         self.views.home_timelines.note_registrations(&registered).await?;
         self.views.home_timelines.tell_of_tags(&tag_followers).await?;
+        self.views
+            .home_timelines
+            .tell_of_exclusive_lists(&exclusive_owners)
+            .await?;
         if work.is_empty() {
             return Ok(());
         }

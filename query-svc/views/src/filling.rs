@@ -69,10 +69,15 @@ impl Filling {
         let filled = owners.len();
         let ids: Vec<UserId> = owners.iter().map(|owner| owner.id).collect();
         let tag_followers = self.views.followed_tags.followers_among(&ids).await?;
+        let exclusive_owners = self.views.lists.exclusive_among(&ids).await?;
         stream::iter(owners)
             .map(|owner| {
-                let follows_tags = tag_followers.contains(&owner.id);
-                self.fill_one(owner, &large, follows_tags)
+                let header = Header {
+                    follows_tags: tag_followers.contains(&owner.id),
+                    exclusive_lists: exclusive_owners.contains(&owner.id),
+                    ..Header::default()
+                };
+                self.fill_one(owner, &large, header)
             })
             .buffer_unordered(CONCURRENCY)
             .try_collect::<()>()
@@ -80,7 +85,8 @@ impl Filling {
         Ok(Filled { owners: filled, next })
     }
 
-    async fn fill_one(&self, owner: Profile, large: &HashSet<UserId>, follows_tags: bool) -> Result<(), Error> {
+    /// `header` says what a page looks up.
+    async fn fill_one(&self, owner: Profile, large: &HashSet<UserId>, header: Header) -> Result<(), Error> {
         let last_read = self.last_read(&owner).await?;
         let followees = self.views.relations.followees(owner.id).await?;
         let (large, mut small): (Vec<UserId>, Vec<UserId>) =
@@ -88,8 +94,7 @@ impl Filling {
         let mut header = Header {
             last_read: Some(last_read),
             large,
-            follows_tags,
-            ..Header::default()
+            ..header
         };
         if self.is_idle(last_read) {
             header.idle = true;

@@ -49,6 +49,8 @@ pub struct Header {
     pub large: Vec<UserId>,
     /// The owner follows tags, or did. A page looks up which ones, and their posts, when it is read.
     pub follows_tags: bool,
+    /// The owner has an exclusive list, or had one. A page looks up who is in them when it is read.
+    pub exclusive_lists: bool,
     /// Entries at this place or lower may be removed, but not before `trim_after`.
     pub(super) trim_below: Option<PostId>,
     pub(super) trim_after: Option<DateTime<Utc>>,
@@ -102,6 +104,8 @@ struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     follows_tags: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    exclusive_lists: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     trim_below: Option<PostId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trim_after: Option<bson::DateTime>,
@@ -119,6 +123,7 @@ impl Stored {
             last_read: None,
             large: None,
             follows_tags: None,
+            exclusive_lists: None,
             trim_below: None,
             trim_after: None,
         }
@@ -153,6 +158,7 @@ impl Stored {
             last_read: self.last_read.map(bson::DateTime::to_chrono),
             large: self.large.unwrap_or_default(),
             follows_tags: self.follows_tags.unwrap_or(false),
+            exclusive_lists: self.exclusive_lists.unwrap_or(false),
             trim_below: self.trim_below,
             trim_after: self.trim_after.map(bson::DateTime::to_chrono),
         }

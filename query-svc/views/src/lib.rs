@@ -14,6 +14,9 @@ pub mod bookmarks;
 pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
+pub mod list_members;
+pub mod list_tags;
+pub mod lists;
 pub mod pins;
 pub mod post_history;
 pub mod posts;
@@ -47,6 +50,9 @@ pub use self::bookmarks::{Bookmark, Bookmarks};
 pub use self::filling::{Filled, Filling};
 pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
+pub use self::list_members::{ListMember, ListMembers, Membership};
+pub use self::list_tags::{ListTag, ListTags};
+pub use self::lists::{List, Lists};
 pub use self::metrics::ViewMetrics;
 pub use self::pins::Pins;
 pub use self::post_history::{PostHistory, PostVersion};
@@ -72,6 +78,9 @@ pub struct Views {
     pub tagged: Tagged,
     pub followed_tags: FollowedTags,
     pub pins: Pins,
+    pub lists: Lists,
+    pub list_members: ListMembers,
+    pub list_tags: ListTags,
 }
 
 impl Views {
@@ -88,6 +97,9 @@ impl Views {
             tagged: Tagged::new(database, &named(tagged::NAME)),
             followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
             pins: Pins::new(database, &named(pins::NAME)),
+            lists: Lists::new(database, &named(lists::NAME)),
+            list_members: ListMembers::new(database, &named(list_members::NAME)),
+            list_tags: ListTags::new(database, &named(list_tags::NAME)),
             database: database.clone(),
             generation,
         }
@@ -112,6 +124,9 @@ impl Views {
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
         self.followed_tags.ensure().await?;
+        self.lists.ensure().await?;
+        self.list_members.ensure().await?;
+        self.list_tags.ensure().await?;
         self.pins.ensure().await
     }
 }

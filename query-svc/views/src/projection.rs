@@ -42,6 +42,9 @@ impl ViewProjection {
         self.views.bookmarks.apply(chunk).await?;
         self.views.followed_tags.apply(chunk).await?;
         self.views.pins.apply(chunk).await?;
+        self.views.lists.apply(chunk).await?;
+        self.views.list_members.apply(chunk).await?;
+        self.views.list_tags.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 

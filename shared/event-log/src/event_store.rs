@@ -46,6 +46,9 @@ const REPOSTED: &str = "repost.reposted";
 /// The type of the events that [`EventStore::requests_to`] reads. A partial index holds only these.
 const REQUESTED: &str = "follow.requested";
 
+/// The type of the events that [`EventStore::lists_fewer_than`] counts. A partial index holds only these, and only while they have a title.
+const LIST_CREATED: &str = "list.created";
+
 /// The one writer of the events and the marks.
 #[derive(Debug, Clone)]
 pub struct EventStore {

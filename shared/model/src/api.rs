@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::entities::Entities;
-use crate::ids::{PostId, UserId};
+use crate::ids::{ListId, PostId, UserId};
 use crate::values::{ProfileField, Visibility};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
@@ -185,6 +185,33 @@ pub struct Tag {
     /// Whether the caller follows it. Absent if no token was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub following: Option<bool>,
+}
+
+/// A list of users and tags whose posts its owner reads together. Nobody else knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct List {
+    pub id: ListId,
+    #[schema(example = "Friends")]
+    pub title: String,
+    /// The posts of its members are not in the owner's home timeline.
+    pub exclusive: bool,
+}
+
+/// Whether a user is in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ListMember {
+    /// The user.
+    pub id: UserId,
+    pub listed: bool,
+}
+
+/// Whether a tag is in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ListTag {
+    /// Without the `#`, as the caller wrote it: when it came into the list, if it is there, otherwise in the request.
+    #[schema(example = "Rust")]
+    pub name: String,
+    pub listed: bool,
 }
 
 /// One page of a list, newest first. The cursors go into `before` and `after`.

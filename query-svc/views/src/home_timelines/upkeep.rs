@@ -112,6 +112,16 @@ impl HomeTimelines {
         .await
     }
 
+    /// From now on, the owners' pages look up who is in the owners' exclusive lists.
+    pub(crate) async fn tell_of_exclusive_lists(&self, owners: &[UserId]) -> Result<(), Error> {
+        self.update_headers(
+            owners
+                .iter()
+                .map(|&owner| (owner, doc! { "$set": { "exclusive_lists": true } })),
+        )
+        .await
+    }
+
     /// Stores a registration as the first visit, so that an owner who never reads becomes idle too.
     pub(crate) async fn note_registrations(&self, users: &[(UserId, DateTime<Utc>)]) -> Result<(), Error> {
         self.update_headers(
@@ -138,6 +148,9 @@ impl HomeTimelines {
         let mut set = doc! { "idle": header.idle, "owner": owner };
         if header.follows_tags {
             set.insert("follows_tags", true);
+        }
+        if header.exclusive_lists {
+            set.insert("exclusive_lists", true);
         }
         let mut max = Document::new();
         if let Some(floor) = header.floor {

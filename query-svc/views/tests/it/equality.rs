@@ -15,7 +15,7 @@ use std::time::Duration;
 use bson::doc;
 use event_log::subscription::{Delivery, Handler};
 use futures_util::future::{join_all, poll_fn};
-use model::ids::{PostId, UserId};
+use model::ids::{ListId, PostId, UserId};
 use model::tags::TagKey;
 use model::values::Visibility;
 use mongodb::Database;
@@ -61,6 +61,11 @@ enum Action {
     Mute(u8, u8, bool),
     /// Follows one of the tags, or stops following it.
     FollowTag(u8, u8),
+    /// Makes the list of this owner what a number says, or deletes it.
+    List(u8, u8),
+    /// Comes into the list of an owner, or leaves it.
+    ListMember(u8, u8),
+    ListTag(u8, u8),
     Rename(u8),
     DeleteUser(u8),
 }
@@ -100,6 +105,9 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => (user.clone(), user.clone()).prop_map(|(a, b)| Action::Block(a, b)),
         1 => (user.clone(), user.clone(), any::<bool>()).prop_map(|(a, b, ends)| Action::Mute(a, b, ends)),
         3 => (user.clone(), any::<u8>()).prop_map(|(user, tag)| Action::FollowTag(user, tag)),
+        1 => (user.clone(), any::<u8>()).prop_map(|(owner, change)| Action::List(owner, change)),
+        2 => (user.clone(), user.clone()).prop_map(|(owner, member)| Action::ListMember(owner, member)),
+        1 => (user.clone(), any::<u8>()).prop_map(|(owner, tag)| Action::ListTag(owner, tag)),
         1 => user.clone().prop_map(Action::Rename),
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
@@ -136,6 +144,10 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
     let mut likes: HashSet<(UserId, PostId)> = HashSet::new();
     let mut follows: HashSet<(UserId, UserId)> = HashSet::new();
     let (mut requests, mut blocks, mut mutes) = (follows.clone(), follows.clone(), follows.clone());
+    let mut members = follows.clone();
+    let mut list_tags: HashSet<(u8, TagKey)> = HashSet::new();
+    // Each user has one list.
+    let list = |owner: u8| ListId::from_bytes([owner + 1; 16]);
     let toggle = |all: &mut HashSet<(UserId, UserId)>, pair: (u8, u8)| {
         let pair = (users[usize::from(pair.0)], users[usize::from(pair.1)]);
         let begins = all.insert(pair) || !all.remove(&pair);
@@ -251,6 +263,20 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     followed_tags.remove(&followed);
                 }
                 store.follow_tag(user, tag(number.into()), active);
+            }
+            Action::List(owner, change) => {
+                let titles = [Some("friends"), Some("family"), None];
+                let (owner, id) = (users[usize::from(owner)], list(owner));
+                store.list(id, owner, titles[usize::from(change) % 3], change % 2 == 0);
+            }
+            Action::ListMember(owner, member) => {
+                let ((owner_id, member), active) = toggle(&mut members, (owner, member));
+                store.list_member(list(owner), owner_id, member, active);
+            }
+            Action::ListTag(owner, number) => {
+                let listed = (owner, TagKey::of(tag(number.into())));
+                let active = list_tags.insert(listed.clone()) || !list_tags.remove(&listed);
+                store.list_tag(list(owner), users[usize::from(owner)], tag(number.into()), active);
             }
             Action::Rename(user) => {
                 let Some(user) = live(store, user) else { continue };

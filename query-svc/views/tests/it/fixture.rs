@@ -15,9 +15,10 @@ use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, SCHEMA, TagFollow, User,
+    Block, EndedFollows, Event, Follow, Like, List, ListMember, ListTag, Mute, Post, PostContent, ReplyTo, Repost,
+    SCHEMA, TagFollow, User,
 };
-use model::ids::{EventId, PostId, UserId};
+use model::ids::{EventId, ListId, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
 use mongodb::Database;
 use uuid::Uuid;
@@ -308,6 +309,47 @@ impl Store {
         })
     }
 
+    /// An event of a list. Without a title, the list is deleted.
+    pub(crate) fn list(&mut self, id: ListId, owner: UserId, title: Option<&str>, exclusive: bool) -> Delivery {
+        let list = List {
+            id,
+            owner,
+            title: title.map(str::to_owned),
+            exclusive,
+            deleted: title.is_none(),
+        };
+        self.record(match title {
+            Some(_) => Event::ListChanged(list),
+            None => Event::ListDeleted(list),
+        })
+    }
+
+    pub(crate) fn list_member(&mut self, list: ListId, owner: UserId, user: UserId, active: bool) -> Delivery {
+        let member = ListMember {
+            list,
+            owner,
+            user,
+            active,
+        };
+        self.record(match active {
+            true => Event::ListMemberAdded(member),
+            false => Event::ListMemberRemoved(member),
+        })
+    }
+
+    pub(crate) fn list_tag(&mut self, list: ListId, owner: UserId, tag: &str, active: bool) -> Delivery {
+        let tag = ListTag {
+            list,
+            owner,
+            tag: tag.to_owned(),
+            active,
+        };
+        self.record(match active {
+            true => Event::ListTagAdded(tag),
+            false => Event::ListTagRemoved(tag),
+        })
+    }
+
     pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {
         let like = Like {
             user,
@@ -423,6 +465,9 @@ impl Projected {
             ("post_history", self.views.post_history.name()),
             ("tagged", self.views.tagged.name()),
             ("followed_tags", self.views.followed_tags.name()),
+            ("lists", self.views.lists.name()),
+            ("list_members", self.views.list_members.name()),
+            ("list_tags", self.views.list_tags.name()),
         ] {
             let collection = self.views.database().collection::<Document>(collection);
             let found = collection.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
@@ -446,6 +491,9 @@ impl Projected {
             self.views.post_history.name(),
             self.views.tagged.name(),
             self.views.followed_tags.name(),
+            self.views.lists.name(),
+            self.views.list_members.name(),
+            self.views.list_tags.name(),
         ] {
             self.views.database().collection::<Document>(name).drop().await.unwrap();
         }

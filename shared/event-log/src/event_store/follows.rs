@@ -1,4 +1,5 @@
-//! How many accounts and tags a user follows, and who has asked to follow, from the streams alone.
+//! How many accounts and tags a user follows, how many lists a user has and how much is in them, and who has asked to follow, from the
+//! streams alone.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,9 +10,9 @@ use mongodb::ClientSession;
 use mongodb::error::Error;
 use serde::Deserialize;
 
-use super::{EventStore, REQUESTED, RecordedEvent};
+use super::{EventStore, LIST_CREATED, REQUESTED, RecordedEvent};
 use model::events::StreamId;
-use model::ids::{EventId, UserId};
+use model::ids::{EventId, ListId, UserId};
 
 /// How long the server may count. A command gives up after seconds, but the server would go on without this limit.
 const COUNTED_FOR: Duration = Duration::from_secs(2);
@@ -45,6 +46,34 @@ impl EventStore {
         max: u32,
     ) -> Result<bool, Error> {
         self.active_fewer_than(session, StreamId::tags_of(user), max).await
+    }
+
+    /// Whether a list has fewer than `max` members, as the session sees it.
+    pub async fn members_fewer_than(&self, session: &mut ClientSession, list: ListId, max: u32) -> Result<bool, Error> {
+        self.active_fewer_than(session, StreamId::members_of(list), max).await
+    }
+
+    /// Whether a list has fewer than `max` tags, as the session sees it.
+    pub async fn list_tags_fewer_than(
+        &self,
+        session: &mut ClientSession,
+        list: ListId,
+        max: u32,
+    ) -> Result<bool, Error> {
+        self.active_fewer_than(session, StreamId::tags_of_list(list), max).await
+    }
+
+    /// Whether a user has fewer than `max` lists that are not deleted, as the session sees it. A deletion takes the title out of the event
+    /// that created the list.
+    pub async fn lists_fewer_than(&self, session: &mut ClientSession, owner: UserId, max: u32) -> Result<bool, Error> {
+        let kept = doc! { "type": LIST_CREATED, "data.owner": owner, "data.title": { "$exists": true } };
+        let lists = self
+            .events
+            .count_documents(kept)
+            .limit(max.into())
+            .session(session)
+            .await?;
+        Ok(lists < max.into())
     }
 
     /// Whether fewer than `max` streams between two names are active.

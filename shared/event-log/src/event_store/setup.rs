@@ -9,7 +9,7 @@ use mongodb::options::{ClusteredIndex, IndexOptions};
 use mongodb::{Database, IndexModel};
 use uuid::Uuid;
 
-use super::{EVENTS, MARKS, REPOSTED, REQUESTED, STORE};
+use super::{EVENTS, LIST_CREATED, MARKS, REPOSTED, REQUESTED, STORE};
 use crate::consistency::StoreId;
 use crate::mongo::is_duplicate_key;
 
@@ -63,6 +63,16 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
                     IndexOptions::builder()
                         .name("requests_to".to_owned())
                         .partial_filter_expression(doc! { "type": REQUESTED })
+                        .build(),
+                )
+                .build(),
+            // Counts the lists of a user. The deletion of a list takes its title out of the event, and so the event out of this index.
+            IndexModel::builder()
+                .keys(doc! { "data.owner": 1 })
+                .options(
+                    IndexOptions::builder()
+                        .name("lists_of".to_owned())
+                        .partial_filter_expression(doc! { "type": LIST_CREATED, "data.title": { "$exists": true } })
                         .build(),
                 )
                 .build(),

@@ -1,4 +1,4 @@
-//! The variable segment of a path.
+//! The variable segments of a path.
 
 use std::fmt;
 use std::future::{Ready, ready};
