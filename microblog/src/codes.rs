@@ -41,7 +41,7 @@ pub(crate) struct Invite {
     connection: Connection,
 }
 
-fn handle(text: &str) -> Result<Handle, String> {
+pub(crate) fn handle(text: &str) -> Result<Handle, String> {
     Handle::parse(text.strip_prefix('@').unwrap_or(text)).map_err(|error| error.to_string())
 }
 

@@ -1,6 +1,7 @@
-//! `microblog import`: loads a follow graph and posts from files, only through the public API.
+//! `microblog import`: loads a follow graph and posts, or what one user has chosen elsewhere, from files, only through the public API.
 
 mod accounts;
+mod choices;
 mod edges;
 mod fields;
 mod input;
@@ -39,13 +40,16 @@ const SOME_REFUSED: u8 = 3;
 /// The exit code that a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
-/// Load users, follows and posts from files, through the public API
+/// Load users, follows and posts, or a user's Mastodon export, through the public API
 ///
 /// Registers everybody whom the files name. The same name always gets the same handle: `17` becomes `user_17`, and a name that is a valid
 /// handle stays as it is. The password is derived from the handle and a secret. Then sends follows and posts, each by its own logged-in
 /// user, mixed so that both end together.
 ///
 /// First says how it reads the files. With --dry-run, it sends nothing. A line that does not fit is an error.
+///
+/// With --user, it loads the CSV files of a Mastodon export for one user instead: whom they follow, block and mute, lists, bookmarks and
+/// followed tags. Accounts and posts of other servers are listed as refused.
 ///
 /// You can interrupt an import at any time and run it again: it continues where it stopped. What is sent twice counts once.
 ///
@@ -123,12 +127,18 @@ pub struct Arguments {
     /// Forget the progress of earlier runs, and send everything again
     #[arg(long)]
     pub restart: bool,
+
+    #[command(flatten)]
+    pub choices: choices::Choices,
 }
 
 /// Runs the command to its end and prints its summary.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(user) = &arguments.choices.user {
+        return choices::run(user, &arguments).await;
+    }
     if arguments.follows.is_none() && arguments.posts.is_none() {
-        bail!("there is nothing to import: give --follows, --posts or both");
+        bail!("there is nothing to import: give --follows, --posts or both, or --user and the files of an export");
     }
     let progress = Progress::new();
     let source = Source::look_at(&arguments)?;

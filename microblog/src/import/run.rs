@@ -288,7 +288,7 @@ impl<'a> Import<'a> {
     }
 }
 
-fn judge(kind: Kind, place: String, expected: StatusCode, answer: &Answer) -> anyhow::Result<Outcome> {
+pub(super) fn judge(kind: Kind, place: String, expected: StatusCode, answer: &Answer) -> anyhow::Result<Outcome> {
     if answer.status == expected {
         Ok(Outcome::Accepted(kind))
     } else if answer.status.is_client_error() {

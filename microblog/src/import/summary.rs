@@ -27,22 +27,11 @@ impl Summary {
     }
 
     pub(super) fn print(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut table = Table::new();
-        table
-            .load_style(UTF8_BORDERS_ONLY)
-            .set_header(["", "accepted", "refused"]);
-        for (name, kind, tally) in [
-            ("users", Kind::User, &self.users),
-            ("follows", Kind::Follow, &self.items),
-            ("posts", Kind::Post, &self.items),
-        ] {
-            table.add_row([
-                name.to_owned(),
-                tally.accepted(kind).to_string(),
-                tally.refused(kind).to_string(),
-            ]);
-        }
-        right_align(&mut table, &[1, 2]);
+        let table = tally_table([
+            (Kind::User, &self.users),
+            (Kind::Follow, &self.items),
+            (Kind::Post, &self.items),
+        ]);
         writeln!(out, "{table}")?;
         if self.known_before > 0 {
             writeln!(out, "{} of the users had been registered before.", self.known_before)?;
@@ -58,36 +47,46 @@ impl Summary {
             )?;
         }
         if self.refused() > 0 {
-            self.print_refused(out)?;
+            print_refused(&[&self.users, &self.items], out)?;
         }
         Ok(())
     }
+}
 
-    fn print_refused(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut table = Table::new();
-        table
-            .load_style(UTF8_BORDERS_ONLY)
-            .set_header(["refused", "how many", "why", "the first of them"]);
-        for tally in [&self.users, &self.items] {
-            for (kind, reasons) in &tally.refused {
-                let name = match kind {
-                    Kind::User => "users",
-                    Kind::Follow => "follows",
-                    Kind::Post => "posts",
-                };
-                for (reason, refused) in reasons {
-                    table.add_row([
-                        name.to_owned(),
-                        refused.count.to_string(),
-                        reason.clone(),
-                        refused.first.clone(),
-                    ]);
-                }
-            }
-        }
-        right_align(&mut table, &[1]);
-        writeln!(out, "{table}")
+/// How many of each kind were accepted and refused.
+pub(super) fn tally_table<'t>(kinds: impl IntoIterator<Item = (Kind, &'t Tally)>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_BORDERS_ONLY)
+        .set_header(["", "accepted", "refused"]);
+    for (kind, tally) in kinds {
+        table.add_row([
+            kind.name().to_owned(),
+            tally.accepted(kind).to_string(),
+            tally.refused(kind).to_string(),
+        ]);
     }
+    right_align(&mut table, &[1, 2]);
+    table
+}
+
+pub(super) fn print_refused(tallies: &[&Tally], out: &mut impl Write) -> io::Result<()> {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_BORDERS_ONLY)
+        .set_header(["refused", "how many", "why", "the first of them"]);
+    for (kind, reasons) in tallies.iter().flat_map(|tally| &tally.refused) {
+        for (reason, refused) in reasons {
+            table.add_row([
+                kind.name().to_owned(),
+                refused.count.to_string(),
+                reason.clone(),
+                refused.first.clone(),
+            ]);
+        }
+    }
+    right_align(&mut table, &[1]);
+    writeln!(out, "{table}")
 }
 
 fn right_align(table: &mut Table, columns: &[usize]) {

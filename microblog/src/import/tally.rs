@@ -11,6 +11,28 @@ pub(super) enum Kind {
     User,
     Follow,
     Post,
+    /// A user in a list.
+    Listed,
+    Tag,
+    Mute,
+    Block,
+    Bookmark,
+}
+
+impl Kind {
+    /// What the summary calls them.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::User => "users",
+            Kind::Follow => "follows",
+            Kind::Post => "posts",
+            Kind::Listed => "in lists",
+            Kind::Tag => "followed tags",
+            Kind::Mute => "mutes",
+            Kind::Block => "blocks",
+            Kind::Bookmark => "bookmarks",
+        }
+    }
 }
 
 /// The result of one request.

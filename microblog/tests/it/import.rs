@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use model::api::{Post, User};
+use model::api::{List, Page, Post, Relationship, Tag, User};
 use tempfile::TempDir;
 
 use crate::home::e2e;
@@ -205,5 +205,59 @@ e2e! {
         second.assert_verified().await;
         let posts: Vec<Post> = second.list("/v1/timelines/public", None, 100).await;
         assert_eq!(posts.len(), POSTS);
+    }
+}
+
+e2e! {
+    async fn a_user_brings_along_an_export_of_mastodon() {
+        let stack = Stack::start().await;
+        let [ann, bob, eve] = stack.people(["ann", "bob", "eve"]).await;
+        let post = stack.post(&bob, "worth keeping").await.id;
+        stack.see_everything().await;
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        };
+        let import = || {
+            let mut command = stack.microblog();
+            command.args(["import", "--user", "@ann", "--domain", "old.example"]);
+            for (option, name, content) in [
+                ("--following", "following_accounts.csv", "Account address,Show boosts,Notify on new posts,Languages\nbob@old.example,true,false,\neve@old.example,true,false,\nbob@other.example,true,false,\n"),
+                ("--blocks", "blocked_accounts.csv", "eve@old.example\nnobody@old.example\n"),
+                ("--mutes", "muted_accounts.csv", "Account address,Hide notifications\nbob@old.example,false\n"),
+                ("--lists", "lists.csv", "\"Friends, close\",bob@old.example\n"),
+                ("--bookmarks", "bookmarks.csv", &format!("https://old.example/v1/posts/{post}\nhttps://old.example/@bob/1234\n")),
+                ("--followed-tags", "followed_tags.csv", "#Rust\n東京\n"),
+            ] {
+                command.arg(option).arg(file(name, content));
+            }
+            command.env("MICROBLOG_PASSWORD", Stack::password_of(&ann));
+            command
+        };
+        // What was sent before is sent again, and changes nothing.
+        for _ in 0..2 {
+            let output = run(import()).await;
+            let said = text(&output);
+            assert_eq!(output.status.code(), Some(3), "{said}");
+            for expected in ["not an account of old.example", "following_accounts.csv line 4", "nobody here has the handle", "a post of another server"] {
+                assert!(said.contains(expected), "{expected:?} is not in: {said}");
+            }
+        }
+        stack.see_everything().await;
+        let relationships: Page<Relationship> = stack.read(&format!("/v1/relationships?id={}&id={}", bob.id, eve.id), Some(&ann)).await;
+        let [with_bob, with_eve] = relationships.items[..] else { panic!("{relationships:?}") };
+        assert!(with_bob.following && with_bob.muting && with_eve.blocking && !with_eve.following);
+        let lists: Page<List> = stack.read("/v1/lists", Some(&ann)).await;
+        let titles: Vec<&str> = lists.items.iter().map(|list| list.title.as_str()).collect();
+        assert_eq!(titles, ["Friends, close"]);
+        let members: Page<User> = stack.read(&format!("/v1/lists/{}/members", lists.items[0].id), Some(&ann)).await;
+        assert_eq!(members.items.iter().map(|user| user.id).collect::<Vec<_>>(), [bob.id]);
+        let kept: Page<Post> = stack.read("/v1/bookmarks", Some(&ann)).await;
+        assert_eq!(kept.items.iter().map(|post| post.id).collect::<Vec<_>>(), [post]);
+        let tags: Page<Tag> = stack.read("/v1/tags/followed", Some(&ann)).await;
+        assert_eq!(tags.items.iter().map(|tag| tag.name.as_str()).collect::<Vec<_>>(), ["東京", "Rust"]);
+        stack.assert_verified().await;
     }
 }

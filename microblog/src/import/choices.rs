@@ -1,0 +1,416 @@
+//! What one user has chosen elsewhere, from the CSV files of a Mastodon export: whom they follow, mute and block, their lists, their
+//! bookmarks and the tags that they follow.
+//!
+//! Every request can be repeated: what is there already stays as it is. So an import that was interrupted begins again, and keeps no state.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use event_log::crypto::sha256;
+use model::ids::{PostId, UserId};
+use model::tags::Tag;
+use model::values::Handle;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{StatusCode, Url};
+use serde_json::{Value, json};
+
+use super::fields::{Separator, split};
+use super::input::{InputError, Lines};
+use super::run::judge;
+use super::summary::{print_refused, tally_table};
+use super::tally::{Kind, Outcome, Refusal, Tally};
+use super::{Arguments, SOME_REFUSED};
+use crate::api_client::{ApiClient, Call};
+use crate::progress::Progress;
+use crate::terminal::say;
+
+/// The files of one user's export.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choices {
+    /// The user who has the lists, follows and so on of a Mastodon export. The password is in MICROBLOG_PASSWORD, or see --password-file
+    #[arg(long, value_name = "HANDLE", value_parser = crate::codes::handle, conflicts_with_all = ["follows", "posts", "dry_run"])]
+    pub user: Option<Handle>,
+
+    /// The file with the user's password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+
+    /// The domain of the accounts that are users here: `ada@DOMAIN` is @ada. An account without a domain is a user here too
+    #[arg(long, value_name = "DOMAIN", requires = "user")]
+    pub domain: Option<String>,
+
+    /// following_accounts.csv
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub following: Option<PathBuf>,
+
+    /// blocked_accounts.csv
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub blocks: Option<PathBuf>,
+
+    /// muted_accounts.csv: `Hide notifications` is kept
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub mutes: Option<PathBuf>,
+
+    /// lists.csv: a list with the same title is made once
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub lists: Option<PathBuf>,
+
+    /// bookmarks.csv: only addresses that end with the id of a post here
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub bookmarks: Option<PathBuf>,
+
+    /// followed_tags.csv: a tag a line, with or without the #
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub followed_tags: Option<PathBuf>,
+
+    /// Where query-svc answers
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MICROBLOG_QUERY_URL",
+        default_value = "http://127.0.0.1:8082"
+    )]
+    pub query_url: Url,
+}
+
+/// One line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Choice {
+    Follow(Handle),
+    Mute { who: Handle, notifications: bool },
+    Block(Handle),
+    Listed { title: String, who: Handle },
+    Bookmark(PostId),
+    Tag(Tag),
+}
+
+impl Choice {
+    fn kind(&self) -> Kind {
+        match self {
+            Choice::Follow(_) => Kind::Follow,
+            Choice::Mute { .. } => Kind::Mute,
+            Choice::Block(_) => Kind::Block,
+            Choice::Listed { .. } => Kind::Listed,
+            Choice::Bookmark(_) => Kind::Bookmark,
+            Choice::Tag(_) => Kind::Tag,
+        }
+    }
+}
+
+/// The files in the order in which they are sent. A block comes after the follows, which it ends.
+const KINDS: [Kind; 6] = [
+    Kind::Follow,
+    Kind::Listed,
+    Kind::Tag,
+    Kind::Mute,
+    Kind::Block,
+    Kind::Bookmark,
+];
+
+impl Choices {
+    fn file(&self, kind: Kind) -> Option<&Path> {
+        let file = match kind {
+            Kind::Follow => &self.following,
+            Kind::Listed => &self.lists,
+            Kind::Tag => &self.followed_tags,
+            Kind::Mute => &self.mutes,
+            Kind::Block => &self.blocks,
+            Kind::Bookmark => &self.bookmarks,
+            Kind::User | Kind::Post => &None,
+        };
+        file.as_deref()
+    }
+
+    /// The user here whom an account means.
+    fn who(&self, account: &str) -> Result<Handle, String> {
+        let account = account.trim();
+        let account = account.strip_prefix('@').unwrap_or(account);
+        let (name, domain) = account
+            .split_once('@')
+            .map_or((account, None), |(name, domain)| (name, Some(domain)));
+        match (domain, &self.domain) {
+            (None, _) => {}
+            (Some(domain), Some(here)) if domain.eq_ignore_ascii_case(here) => {}
+            (Some(_), Some(here)) => return Err(format!("not an account of {here}")),
+            (Some(_), None) => return Err("an account of another server; see --domain".to_owned()),
+        }
+        Handle::parse(name).map_err(|error| format!("no handle here: it {error}"))
+    }
+
+    /// What a line asks for. `None` if it is the line with the names of the columns.
+    fn read(&self, kind: Kind, line: u64, fields: &[String]) -> Option<Result<Choice, String>> {
+        let first = fields.first().map_or("", |field| field.trim());
+        if line == 1 && ["Account address", "Tag", "Hashtag", "#hashtag"].contains(&first) {
+            return None;
+        }
+        let second = fields.get(1).map(|field| field.trim());
+        Some(match kind {
+            Kind::Follow => self.who(first).map(Choice::Follow),
+            Kind::Block => self.who(first).map(Choice::Block),
+            Kind::Mute => self.who(first).map(|who| Choice::Mute {
+                who,
+                notifications: second.is_some_and(|hides| hides.eq_ignore_ascii_case("false")),
+            }),
+            Kind::Listed => match second {
+                Some(account) => self.who(account).map(|who| Choice::Listed {
+                    title: first.to_owned(),
+                    who,
+                }),
+                None => Err("no title and account".to_owned()),
+            },
+            Kind::Bookmark => {
+                let id = first.rsplit('/').next().unwrap_or_default();
+                id.parse()
+                    .map(Choice::Bookmark)
+                    .map_err(|_| "a post of another server".to_owned())
+            }
+            Kind::Tag => {
+                let tag = first.trim_start_matches(['#', '＃']);
+                tag.parse().map(Choice::Tag).map_err(|_| "no tag".to_owned())
+            }
+            Kind::User | Kind::Post => Err("no choice".to_owned()),
+        })
+    }
+
+    fn password(&self) -> anyhow::Result<String> {
+        match &self.password_file {
+            Some(path) => {
+                let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+            }
+            None => std::env::var("MICROBLOG_PASSWORD")
+                .context("the password is missing: set MICROBLOG_PASSWORD, or give --password-file"),
+        }
+    }
+}
+
+/// Reads the files of one user, sends everything, and prints what was refused.
+pub(super) async fn run(handle: &Handle, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let choices = &arguments.choices;
+    if KINDS.iter().all(|&kind| choices.file(kind).is_none()) {
+        bail!("there is nothing to import for @{handle}: give at least one of the files of the export");
+    }
+    let progress = Progress::new();
+    let command = ApiClient::new(&arguments.command_url, arguments.timeout)?;
+    let login = json!({ "handle": handle.as_str(), "password": choices.password()? });
+    let session: Value = command.call(&Call::post("/v1/sessions", login)).await?.success()?;
+    let mut sender = Sender {
+        command,
+        query: ApiClient::new(&choices.query_url, arguments.timeout)?,
+        token: session["access_token"]
+            .as_str()
+            .context("a login has no token")?
+            .to_owned(),
+        users: HashMap::new(),
+        lists: HashMap::new(),
+    };
+    let mut tally = Tally::default();
+    for kind in KINDS {
+        let Some(path) = choices.file(kind) else { continue };
+        progress.say(format_args!("sending {}", path.display()));
+        for line in Lines::open(path)? {
+            let (number, text) = line?;
+            if text.trim().is_empty() {
+                continue;
+            }
+            let place = format!("{} line {number}", path.display());
+            let fields = split(&text, Separator::Comma).map_err(|problem| InputError::Line {
+                path: path.to_owned(),
+                line: number,
+                problem,
+            })?;
+            tally.note(match choices.read(kind, number, &fields) {
+                None => continue,
+                Some(Ok(choice)) => sender.send(&choice, place).await?,
+                Some(Err(reason)) => refused(kind, reason, place),
+            });
+        }
+    }
+    let log_out = Call::delete("/v1/sessions/current").bearer(&sender.token);
+    sender.command.call(&log_out).await?;
+    say(&tally_table(KINDS.map(|kind| (kind, &tally))).to_string())?;
+    if tally.refused_in_all() == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_refused(&[&tally], &mut std::io::stdout().lock())?;
+    Ok(ExitCode::from(SOME_REFUSED))
+}
+
+fn refused(kind: Kind, reason: String, example: String) -> Outcome {
+    Outcome::Refused(kind, Refusal { reason, example })
+}
+
+/// Sends what the user has chosen.
+struct Sender {
+    command: ApiClient,
+    query: ApiClient,
+    token: String,
+    /// `None` for a handle that nobody has.
+    users: HashMap<Handle, Option<UserId>>,
+    lists: HashMap<String, String>,
+}
+
+impl Sender {
+    async fn send(&mut self, choice: &Choice, place: String) -> anyhow::Result<Outcome> {
+        let kind = choice.kind();
+        let path = match choice {
+            Choice::Follow(who) | Choice::Mute { who, .. } | Choice::Block(who) | Choice::Listed { who, .. } => {
+                let Some(user) = self.user(who).await? else {
+                    return Ok(refused(
+                        kind,
+                        "nobody here has the handle".to_owned(),
+                        format!("{place}: @{who}"),
+                    ));
+                };
+                match choice {
+                    Choice::Listed { title, .. } => match self.list(title, &place).await? {
+                        Ok(list) => format!("/v1/lists/{list}/members/{user}"),
+                        Err(refused) => return Ok(refused),
+                    },
+                    Choice::Mute { .. } => format!("/v1/users/{user}/mute"),
+                    Choice::Block(_) => format!("/v1/users/{user}/block"),
+                    _ => format!("/v1/users/{user}/follow"),
+                }
+            }
+            Choice::Bookmark(post) => format!("/v1/posts/{post}/bookmark"),
+            Choice::Tag(tag) => {
+                let tag = utf8_percent_encode(tag.as_str(), NON_ALPHANUMERIC);
+                format!("/v1/tags/{tag}/follow")
+            }
+        };
+        let call = Call::put(path).bearer(&self.token);
+        let call = match choice {
+            Choice::Mute { notifications, .. } => call.body(json!({ "notifications": notifications })),
+            _ => call,
+        };
+        judge(kind, place, StatusCode::OK, &self.command.call(&call).await?)
+    }
+
+    async fn user(&mut self, handle: &Handle) -> anyhow::Result<Option<UserId>> {
+        if let Some(&known) = self.users.get(handle) {
+            return Ok(known);
+        }
+        let call = Call::get(format!("/v1/users/@{handle}")).bearer(&self.token);
+        let answer = self.query.call(&call).await?;
+        let found = match answer.status {
+            StatusCode::NOT_FOUND => None,
+            _ => Some(answer.success::<model::api::User>()?.id),
+        };
+        self.users.insert(handle.clone(), found);
+        Ok(found)
+    }
+
+    /// The list with this title, which an import makes once.
+    async fn list(&mut self, title: &str, place: &str) -> anyhow::Result<Result<String, Outcome>> {
+        if let Some(known) = self.lists.get(title) {
+            return Ok(Ok(known.clone()));
+        }
+        let key = hex::encode(&sha256(format!("list of an import: {title}").as_bytes())[..16]);
+        let body = json!({ "title": title });
+        let call = Call::post("/v1/lists", body).idempotency_key(&key).bearer(&self.token);
+        let answer = self.command.call(&call).await?;
+        if let outcome @ Outcome::Refused(..) = judge(Kind::Listed, place.to_owned(), StatusCode::CREATED, &answer)? {
+            return Ok(Err(outcome));
+        }
+        let list = answer.success::<Value>()?["id"]
+            .as_str()
+            .context("a list has no id")?
+            .to_owned();
+        self.lists.insert(title.to_owned(), list.clone());
+        Ok(Ok(list))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choices(domain: Option<&str>) -> Choices {
+        Choices {
+            user: None,
+            password_file: None,
+            domain: domain.map(str::to_owned),
+            following: None,
+            blocks: None,
+            mutes: None,
+            lists: None,
+            bookmarks: None,
+            followed_tags: None,
+            query_url: Url::parse("http://127.0.0.1:8082").unwrap(),
+        }
+    }
+
+    fn read(kind: Kind, line: u64, text: &str) -> Option<Result<Choice, String>> {
+        let fields = split(text, Separator::Comma).unwrap();
+        choices(Some("here.example")).read(kind, line, &fields)
+    }
+
+    fn ada() -> Handle {
+        Handle::parse("ada").unwrap()
+    }
+
+    #[test]
+    fn lines_of_each_file_are_understood() {
+        let post = "0199d2d7-8a10-7000-8000-000000000001";
+        for (kind, text, expected) in [
+            (Kind::Follow, "Ada@here.example,true,false,", Choice::Follow(ada())),
+            (Kind::Block, "@ada", Choice::Block(ada())),
+            (
+                Kind::Mute,
+                "ada@HERE.example,false",
+                Choice::Mute {
+                    who: ada(),
+                    notifications: true,
+                },
+            ),
+            (
+                Kind::Mute,
+                "ada,true",
+                Choice::Mute {
+                    who: ada(),
+                    notifications: false,
+                },
+            ),
+            (
+                Kind::Listed,
+                "\"Friends, close\",ada@here.example",
+                Choice::Listed {
+                    title: "Friends, close".to_owned(),
+                    who: ada(),
+                },
+            ),
+            (
+                Kind::Bookmark,
+                "https://here.example/v1/posts/0199d2d7-8a10-7000-8000-000000000001",
+                Choice::Bookmark(post.parse().unwrap()),
+            ),
+            (Kind::Tag, "＃Rust", Choice::Tag("Rust".parse().unwrap())),
+        ] {
+            assert_eq!(read(kind, 1, text), Some(Ok(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_line_may_name_the_columns() {
+        assert_eq!(read(Kind::Follow, 1, "Account address,Show boosts,Languages"), None);
+        assert!(matches!(read(Kind::Follow, 2, "Account address"), Some(Err(_))));
+    }
+
+    #[test]
+    fn an_account_or_a_post_of_another_server_is_refused() {
+        for (kind, text) in [
+            (Kind::Follow, "ada@other.example"),
+            (Kind::Bookmark, "https://other.example/users/ada/statuses/1234"),
+            (Kind::Listed, "Friends"),
+            (Kind::Tag, "two words"),
+            (Kind::Block, "ada.lovelace"),
+        ] {
+            assert!(matches!(read(kind, 2, text), Some(Err(_))), "{text}");
+        }
+        let unknown = choices(None).who("ada@here.example");
+        assert!(unknown.unwrap_err().contains("--domain"));
+    }
+}
