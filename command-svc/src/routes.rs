@@ -3,6 +3,7 @@
 mod blocks;
 mod bookmarks;
 mod documentation;
+mod filters;
 mod follows;
 mod keys;
 mod me;
@@ -88,6 +89,12 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
             resource("/v1/tags/{tag}/follow")
                 .route(put().to(tags::follow))
                 .route(delete().to(tags::unfollow)),
+        )
+        .service(resource("/v1/filters").route(post().to(filters::create)))
+        .service(
+            resource("/v1/filters/{id}")
+                .route(patch().to(filters::change))
+                .route(delete().to(filters::delete)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }

@@ -17,6 +17,8 @@ pub(crate) enum Change {
     /// The row of a profile. With counts if nothing else in it changed.
     Profile(UserId, Option<Counts>),
     Relation(RelationId),
+    /// The row of a filter of this user.
+    Filter(UserId),
     /// The views hold every event of the partition up to here.
     Checkpoint(Partition, Position),
     /// The control document: another generation may be read now.

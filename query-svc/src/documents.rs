@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
+use model::api;
 use model::entities::Mention;
 use model::ids::{PostId, UserId};
 
 use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
+use crate::filters::Filters;
 use crate::handled::Appearance;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
@@ -59,15 +61,19 @@ pub(crate) struct Documents {
     profiles: Cache<UserId, MaybeProfile>,
     /// Nothing else of a relation is needed.
     relations: Cache<RelationId, Held>,
+    /// By owner. Most users have none, and that is remembered too.
+    filters: Cache<UserId, Option<Arc<Filters>>>,
 }
 
 impl Documents {
-    /// Half of the memory is for posts, a quarter each for profiles and for relations.
+    /// Seven sixteenths of the memory are for posts, four for profiles, three for relations, and two for filters. With the default of 64 MiB,
+    /// the most filters that a user may have (5 MB) fit in, and a thousand users with ten phrases each.
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
-            posts: Cache::new(max_bytes / 2),
+            posts: Cache::new(max_bytes / 16 * 7),
             profiles: Cache::new(max_bytes / 4),
-            relations: Cache::new(max_bytes / 4),
+            relations: Cache::new(max_bytes / 16 * 3),
+            filters: Cache::undivided(max_bytes / 8),
         }
     }
 }
@@ -80,6 +86,7 @@ impl Listener for Documents {
             Change::Profile(id, Some(counts)) => self.profiles.count(id, counts),
             Change::Profile(id, None) => self.profiles.forget(id),
             Change::Relation(id) => self.relations.forget(id),
+            Change::Filter(owner) => self.filters.forget(owner),
             Change::Checkpoint(..) | Change::Control | Change::Other => {}
         }
     }
@@ -152,6 +159,26 @@ impl ReadModel {
         .await
     }
 
+    /// The filters of a user, compiled. None if there are none.
+    pub(crate) async fn filters_of(&self, owner: UserId) -> Result<Option<Arc<Filters>>, ReadError> {
+        let cache = self.documents.as_ref().map(|documents| &documents.filters);
+        let mut found = self
+            .load(cache, CacheLabels::FILTERS, vec![owner], |owners| async move {
+                let rows = self.ask(self.views.filters.of_owners(&owners)).await?;
+                let compiled = rows.chunk_by(|one, other| one.owner == other.owner).map(|rows| {
+                    let filters = rows.iter().map(|row| api::Filter::new(row.filter, row.content.clone()));
+                    let filters = Filters::compile(filters.collect()).map_err(|error| {
+                        tracing::error!(%error, owner = %rows[0].owner, "filters can't be compiled");
+                        ReadError::NotReady("the filters can't be compiled".to_owned())
+                    })?;
+                    Ok((rows[0].owner, Some(Arc::new(filters))))
+                });
+                compiled.collect()
+            })
+            .await?;
+        Ok(found.remove(&owner).flatten())
+    }
+
     /// Takes from the cache what is there, loads the rest at once, and stores it for others. What others are already loading
     /// is not loaded again.
     async fn load<K, V, F>(
@@ -212,6 +239,11 @@ impl Counted for Held {
     fn set_counts(&mut self, _: &Counts) {}
 }
 
+/// Filters have no counts.
+impl Counted for Filters {
+    fn set_counts(&mut self, _: &Counts) {}
+}
+
 impl Counted for Post {
     fn set_counts(&mut self, counts: &Counts) {
         let PostCounts {
@@ -264,6 +296,15 @@ impl Weight for Profile {
     }
 
     const TYPICAL: usize = size_of::<Self>() + 64;
+}
+
+impl Weight for Filters {
+    fn weight(&self) -> usize {
+        self.bytes()
+    }
+
+    /// Of a user without filters: there is nothing.
+    const TYPICAL: usize = 0;
 }
 
 impl Weight for Held {

@@ -18,7 +18,9 @@ impl CacheLabels {
     pub(crate) const PROFILES: Self = Self { documents: "profiles" };
     pub(crate) const RELATIONS: Self = Self { documents: "relations" };
 
-    const ALL: [Self; 3] = [Self::POSTS, Self::PROFILES, Self::RELATIONS];
+    pub(crate) const FILTERS: Self = Self { documents: "filters" };
+
+    const ALL: [Self; 4] = [Self::POSTS, Self::PROFILES, Self::RELATIONS, Self::FILTERS];
 }
 
 /// Where a step in making a page of a home timeline looked. Most pages are made in one step.

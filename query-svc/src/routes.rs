@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod documentation;
+mod filters;
 mod own_people;
 mod posts;
 mod relationships;
@@ -58,7 +59,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/thread", posts::thread))
         .service(get("/v1/posts/{id}/likes", posts::likes))
         .service(get("/v1/posts/{id}/reposts", posts::reposts))
-        .service(get("/v1/posts/{id}/history", posts::history));
+        .service(get("/v1/posts/{id}/history", posts::history))
+        .service(get("/v1/filters", filters::filters))
+        .service(get("/v1/filters/{id}", filters::filter));
 }
 
 /// The description of the same routes.
@@ -97,6 +100,8 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::reposts,
         posts::history,
         bookmarks::bookmarks,
+        filters::filters,
+        filters::filter,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

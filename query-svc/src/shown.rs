@@ -7,6 +7,7 @@
 //! - A post that not everybody may see is shown to its author and to those whom it mentions. A post for followers is also shown
 //!   to those who follow the author now. While an account is protected, all its posts and reposts are at most for followers.
 //! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
+//! - What a filter of the viewer hides is left out ([`crate::filters`]).
 //!
 //! A denial is written in the partition of the author's posts: a block by the author, the end of a follow, protection. So what
 //! the stream has shown up to a post includes what was denied before it. Posts may be read ahead of the stream; then what
@@ -28,6 +29,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cursor::Cursor;
 use crate::documents::{Found, Held, MaybePost, MaybeProfile};
+use crate::filters::{Applied, Filtering, Filters};
 use crate::handled::{Appearance, Handled};
 use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
@@ -126,6 +128,7 @@ pub(crate) struct ShownPost {
     author: Arc<Profile>,
     original: Option<(Arc<Post>, Arc<Profile>)>,
     viewer: Option<api::PostViewer>,
+    filtered: Vec<api::Filtered>,
 }
 
 /// A user, as a viewer sees them.
@@ -152,6 +155,7 @@ impl ReadModel {
         candidates: &[Candidate],
         viewer: Option<UserId>,
         authors: AuthorFilter<'_>,
+        filtering: Filtering,
     ) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let originals = || candidates.iter().filter_map(|candidate| candidate.original);
         let posts = candidates
@@ -184,18 +188,35 @@ impl ReadModel {
         let relations = relations.collect();
         // Before the relations: what the stream shows later may be missing from them.
         let streamed = self.documents.as_ref().map(|_| self.positions.handled());
-        let (posts, profiles, relations) =
-            futures_util::try_join!(self.posts(posts), self.profiles(profiles), self.relations(relations))?;
+        let (posts, profiles, relations, filters) = futures_util::try_join!(
+            self.posts(posts),
+            self.profiles(profiles),
+            self.relations(relations),
+            self.filters_for(viewer, filtering),
+        )?;
+        let now = self.clock.now();
         let mut loaded = Loaded {
             posts,
             profiles,
             relations,
             viewer,
             authors,
-            now: self.clock.now(),
+            filters: filters.and_then(|filters| filters.applied(filtering, now)),
+            now,
         };
         self.look_again(&mut loaded, candidates, streamed.as_ref()).await?;
         Ok(candidates.iter().map(|candidate| loaded.shown(candidate)).collect())
+    }
+
+    async fn filters_for(
+        &self,
+        viewer: Option<UserId>,
+        filtering: Filtering,
+    ) -> Result<Option<Arc<Filters>>, ReadError> {
+        match viewer.filter(|_| filtering != Filtering::Off) {
+            Some(viewer) => self.filters_of(viewer).await,
+            None => Ok(None),
+        }
     }
 
     /// Reads what denies, from the database, for all posts that `streamed` does not cover. Without a stream, that is all of them.
@@ -320,6 +341,7 @@ struct Loaded<'a> {
     relations: Found<RelationId, Held>,
     viewer: Option<UserId>,
     authors: AuthorFilter<'a>,
+    filters: Option<Applied>,
     now: DateTime<Utc>,
 }
 
@@ -343,6 +365,7 @@ impl Loaded<'_> {
             }
             None => None,
         };
+        let filtered = self.filtered([Some(&post), original.as_ref().map(|(post, _)| post)])?;
         let target = candidate.target();
         let viewer = self.viewer.map(|viewer| api::PostViewer {
             liked: self.holds(RelationId::like(viewer, target)),
@@ -353,7 +376,24 @@ impl Loaded<'_> {
             author,
             original,
             viewer,
+            filtered,
         })
+    }
+
+    /// What the viewer's filters find in a post and in what it shows. None if one of them hides it. What the viewer wrote is never searched.
+    fn filtered<const N: usize>(&self, parts: [Option<&Arc<Post>>; N]) -> Option<Vec<api::Filtered>> {
+        let Some(filters) = &self.filters else {
+            return Some(Vec::new());
+        };
+        let by_others = parts
+            .into_iter()
+            .flatten()
+            .filter(|post| Some(post.author) != self.viewer);
+        filters.look(by_others.flat_map(|post| {
+            [Some(post.text.as_str()), post.warning.as_deref()]
+                .into_iter()
+                .flatten()
+        }))
     }
 
     /// A post and its author, if both are live, and the viewer may see the post and wants to see it in this list.
@@ -435,6 +475,8 @@ struct PostJson<'a> {
     counts: api::PostCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
     viewer: Option<api::PostViewer>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    filtered: &'a [api::Filtered],
 }
 
 /// [`api::Author`], borrowed.
@@ -451,6 +493,7 @@ impl<'a> PostJson<'a> {
         author: &'a Profile,
         original: Option<&'a PostJson<'a>>,
         viewer: Option<api::PostViewer>,
+        filtered: &'a [api::Filtered],
     ) -> Self {
         let counts = api::PostCounts {
             likes: count(post.counts.likes),
@@ -476,6 +519,7 @@ impl<'a> PostJson<'a> {
             edited_at: post.edited_at,
             counts: original.map_or(counts, |original| original.counts),
             viewer,
+            filtered,
         }
     }
 }
@@ -485,8 +529,8 @@ impl Serialize for ShownPost {
         let original = self
             .original
             .as_ref()
-            .map(|(post, author)| PostJson::new(post, author, None, self.viewer));
-        PostJson::new(&self.post, &self.author, original.as_ref(), self.viewer).serialize(serializer)
+            .map(|(post, author)| PostJson::new(post, author, None, self.viewer, &[]));
+        PostJson::new(&self.post, &self.author, original.as_ref(), self.viewer, &self.filtered).serialize(serializer)
     }
 }
 

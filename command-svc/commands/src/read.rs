@@ -1,8 +1,8 @@
 //! What a command reads before it decides, in one causally consistent session.
 
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Post, Repost, StreamId, TagFollow, User};
-use model::ids::{PostId, SessionId, UserId};
+use model::events::{Block, Bookmark, Event, Filter, Follow, Like, Mute, Post, Repost, StreamId, TagFollow, User};
+use model::ids::{FilterId, PostId, SessionId, UserId};
 use model::tags::TagKey;
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
@@ -10,7 +10,7 @@ use mongodb::ClientSession;
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, post, repost, tag, user, visibility};
+use crate::domain::{block, bookmark, filter, follow, like, mute, post, repost, tag, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -102,6 +102,14 @@ impl<'a> Reader<'a> {
         self.load(StreamId::tag(user, tag), tag::evolve).await
     }
 
+    pub(super) async fn filter(
+        &mut self,
+        owner: UserId,
+        id: FilterId,
+    ) -> Result<Option<Versioned<Filter>>, CommandError> {
+        self.load(StreamId::filter(owner, id), filter::evolve).await
+    }
+
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
     }
@@ -159,6 +167,12 @@ impl<'a> Reader<'a> {
     pub(super) async fn follows_fewer_tags_than(&mut self, user: UserId, max: u32) -> Result<(), CommandError> {
         let fewer = self.store.follows_fewer_tags_than(self.session, user, max).await?;
         Ok(fewer.then_some(()).ok_or(Refusal::TooManyTags(max))?)
+    }
+
+    /// Fails if the user can't have one more filter. It does not count filters that the same user makes at the same moment.
+    pub(super) async fn has_fewer_filters_than(&mut self, owner: UserId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.has_fewer_filters_than(self.session, owner, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyFilters(max))?)
     }
 
     /// A user who is not deleted.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use event_log::event_store::EventStore;
 use event_log::position::Position;
 use model::events::Event;
-use model::ids::{PostId, UserId};
+use model::ids::{FilterId, PostId, UserId};
 use model::tags::TagKey;
 
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
 use super::{CommandError, posts};
-use crate::domain::{block, bookmark, follow, like, mute, post, repost, tag};
+use crate::domain::{block, bookmark, filter, follow, like, mute, post, repost, tag};
 use crate::metrics::Metrics;
 
 /// The most commands at a time.
@@ -85,6 +85,15 @@ impl Retractions {
         self.retract(Retracted::TagFollow { user, tag }, cause).await
     }
 
+    pub async fn delete_filter(
+        &self,
+        owner: UserId,
+        filter: FilterId,
+        cause: &Cause,
+    ) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Filter { owner, filter }, cause).await
+    }
+
     pub async fn delete_post(&self, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
         self.retract(Retracted::Post(post), cause).await
     }
@@ -108,6 +117,7 @@ enum Retracted {
     Block { blocker: UserId, blocked: UserId },
     Mute { muter: UserId, muted: UserId },
     TagFollow { user: UserId, tag: TagKey },
+    Filter { owner: UserId, filter: FilterId },
     Post(PostId),
 }
 
@@ -161,6 +171,13 @@ impl Command for Retraction {
                 let (state, version) = state_of(loaded.as_ref());
                 (tag::decide(state, tag::Command::Unfollow), version)
             }
+            &Retracted::Filter { owner, filter } => match read.filter(owner, filter).await? {
+                Some(filter) if !filter.state.deleted => (
+                    filter::decide(Some(&filter.state), filter::Command::Delete)?,
+                    filter.version,
+                ),
+                _ => (None, 0),
+            },
             &Retracted::Post(id) => match read.post(id).await? {
                 Some(post) if !post.state.deleted => {
                     let by = post.state.author;
@@ -173,7 +190,7 @@ impl Command for Retraction {
             },
         };
         Ok(match event {
-            Some(event @ Event::PostDeleted(_)) => posts::deletion(event, version, true),
+            Some(event @ (Event::PostDeleted(_) | Event::FilterDeleted(_))) => posts::deletion(event, version, true),
             Some(event) => Plan::append(event, version, true),
             None => Plan::Nothing {
                 partition: self.actor.partition(),

@@ -7,7 +7,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
-use super::{blocks, bookmarks, follows, keys, me, mutes, password_resets, posts, reactions, sessions, tags, users};
+use super::{
+    blocks, bookmarks, filters, follows, keys, me, mutes, password_resets, posts, reactions, sessions, tags, users,
+};
 
 /// What every command may be answered, besides what its own description says.
 #[derive(IntoResponses)]
@@ -129,6 +131,7 @@ pub(super) struct Versions {
         bookmarks::bookmark, bookmarks::unbookmark,
         tags::follow, tags::unfollow,
         keys::jwks,
+        filters::create, filters::change, filters::delete,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),
 )]

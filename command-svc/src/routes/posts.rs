@@ -102,7 +102,7 @@ pub(super) struct EditRequest {
 }
 
 /// Tells a field that is null from one that is not there.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -198,5 +198,6 @@ fn post(post: events::Post, author: api::Author) -> api::Post {
         edited_at: post.edited_at,
         counts: None,
         viewer: None,
+        filtered: Vec::new(),
     }
 }

@@ -98,6 +98,11 @@ impl Pass<'_> {
             .await?;
         self.followed_tags(user, &mut found, |tag| self.retractions.unfollow_tag(user, tag, cause))
             .await?;
+        let filters = self.views.filters.of_owners(&[user]).await?;
+        let filters = filters
+            .iter()
+            .map(|it| self.retractions.delete_filter(user, it.filter, cause));
+        self.all(filters.collect(), &mut found).await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
         if found.retracted > 0 {

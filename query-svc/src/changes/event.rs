@@ -19,6 +19,7 @@ pub(super) struct Collections {
     pub(super) posts: String,
     pub(super) profiles: String,
     pub(super) relations: String,
+    pub(super) filters: String,
 }
 
 impl Collections {
@@ -28,6 +29,7 @@ impl Collections {
             posts: named(views::posts::NAME),
             profiles: named(views::profiles::NAME),
             relations: named(views::relations::NAME),
+            filters: named(views::filters::NAME),
         }
     }
 
@@ -58,6 +60,9 @@ impl Collections {
             (Some(name), Some(Bson::Binary(id))) if name == self.relations => RelationId::from_binary(id)
                 .map(Change::Relation)
                 .ok_or(Broken::Malformed("the id of a relation")),
+            (Some(name), Some(Bson::Binary(id))) if name == self.filters => views::filters::owner_of(id)
+                .map(Change::Filter)
+                .ok_or(Broken::Malformed("the id of a filter")),
             (Some(name), Some(Bson::Binary(id))) => {
                 let id = id
                     .to_uuid()
@@ -162,7 +167,8 @@ struct Checkpoint {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Timestamp, doc};
+    use bson::spec::BinarySubtype;
+    use bson::{Binary, Timestamp, doc};
     use model::ids::uuid_v7;
 
     use super::*;
@@ -218,7 +224,12 @@ mod tests {
         let now = chrono::Utc::now();
         let (user, post) = (UserId::from_uuid(uuid_v7(now)), PostId::from_uuid(uuid_v7(now)));
         let like = RelationId::like(user, post);
-        let told: [(&str, Bson, Change); 3] = [
+        let filter = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: [*user.as_bytes(), *post.as_bytes()].concat(),
+        };
+        let told: [(&str, Bson, Change); 4] = [
+            ("filters_g3", Bson::Binary(filter), Change::Filter(user)),
             ("posts_g3", post.into(), Change::Post(post, None)),
             ("profiles_g3", user.into(), Change::Profile(user, None)),
             ("relations_g3", like.into(), Change::Relation(like)),

@@ -64,6 +64,7 @@ fn loaded(viewer: Option<UserId>, authors: AuthorFilter<'_>) -> Loaded<'_> {
         relations: Found::default(),
         viewer,
         authors,
+        filters: None,
         now: DateTime::UNIX_EPOCH,
     }
 }

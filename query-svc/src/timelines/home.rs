@@ -11,11 +11,13 @@ use std::time::Duration;
 use model::clock::SharedClock;
 use model::ids::UserId;
 use model::tags::TagKey;
+use model::values::FilterContext;
 
 use super::authors::{Authors, in_direction, merged, range};
 use super::tags::with_any_of;
 use crate::cursor::Cursor;
 use crate::documents::Held;
+use crate::filters::Filtering;
 use crate::handled::Appearance;
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
@@ -303,7 +305,12 @@ impl Listing for Home<'_> {
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         self.read_model
-            .show(candidates, Some(self.owner), AuthorFilter::Followed(self.tags()))
+            .show(
+                candidates,
+                Some(self.owner),
+                AuthorFilter::Followed(self.tags()),
+                Filtering::In(FilterContext::Home),
+            )
             .await
     }
 }

@@ -11,6 +11,7 @@
 //! wrote.
 
 pub mod bookmarks;
+pub mod filters;
 pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
@@ -44,6 +45,7 @@ use mongodb::{Collection, Database, IndexModel};
 
 pub use self::bookmarks::{Bookmark, Bookmarks};
 pub use self::filling::{Filled, Filling};
+pub use self::filters::{Filter, Filters};
 pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
 pub use self::metrics::ViewMetrics;
@@ -69,6 +71,7 @@ pub struct Views {
     pub bookmarks: Bookmarks,
     pub tagged: Tagged,
     pub followed_tags: FollowedTags,
+    pub filters: Filters,
 }
 
 impl Views {
@@ -84,6 +87,7 @@ impl Views {
             bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
             tagged: Tagged::new(database, &named(tagged::NAME)),
             followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
+            filters: Filters::new(database, &named(filters::NAME)),
             database: database.clone(),
             generation,
         }
@@ -107,7 +111,8 @@ impl Views {
         self.post_history.ensure().await?;
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
-        self.followed_tags.ensure().await
+        self.followed_tags.ensure().await?;
+        self.filters.ensure().await
     }
 }
 
