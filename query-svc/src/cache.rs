@@ -19,8 +19,8 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use quick_cache::{OptionsBuilder, Weighter};
 use quick_cache::sync::DefaultLifecycle;
+use quick_cache::{OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use crate::read_model::ReadError;

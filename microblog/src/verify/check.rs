@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use model::api;
 use model::events::StreamId;
 use model::ids::{EventId, SessionId, UserId};
-use model::values::Handle;
+use model::values::{FilterContext, Handle};
 use reqwest::StatusCode;
 use service::auth::{SCOPE_VERIFY, Signer, Subject};
 
@@ -63,6 +63,8 @@ pub(super) struct PostList<'l> {
     pub(super) place: String,
     pub(super) path: &'l str,
     pub(super) eyes: &'l Eyes,
+    /// Which filters look at it.
+    pub(super) context: FilterContext,
     /// What decides whether the list exists at all.
     pub(super) depends_on: Vec<Dependency>,
 }
@@ -97,6 +99,7 @@ impl Checker<'_> {
             place: whose("home timeline"),
             path: "/v1/timelines/home",
             eyes: &own,
+            context: FilterContext::Home,
             depends_on: vec![stream_of(id)],
         };
         self.posts::<api::Page<_>>(&home, self.oracle.home_timeline(&own.sight), &mut findings)
@@ -107,6 +110,7 @@ impl Checker<'_> {
                 place: eyes.see(whose("posts")),
                 path: &path,
                 eyes: &eyes,
+                context: FilterContext::Profile,
                 depends_on: vec![stream_of(id)],
             };
             if eyes.sight.blocks.contains(&index) {
@@ -169,6 +173,7 @@ impl Checker<'_> {
         }
         self.bookmarks(index, &own, &mut findings).await?;
         self.followed_tags(index, &own, &mut findings).await?;
+        self.filters(index, &own, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
             .await?;
         Ok(findings)
@@ -183,6 +188,7 @@ impl Checker<'_> {
                 place: eyes.see("public timeline".to_owned()),
                 path: "/v1/timelines/public",
                 eyes: &eyes,
+                context: FilterContext::Public,
                 depends_on: Vec::new(),
             };
             let expected = || self.oracle.public_timeline(&eyes.sight).into_iter();
@@ -331,6 +337,11 @@ impl Checker<'_> {
             }
         };
         field("author", self.is_author(&served.author, author));
+        let filtered = self.oracle.find_user(author).map(|author| {
+            let sight = &list.eyes.sight;
+            self.oracle.filtered(list.context, author, entry, sight)
+        });
+        field("filtered", filtered.is_some_and(|filtered| served.filtered == filtered));
         match (entry.original, &served.repost_of) {
             (None, None) => {
                 if let Some(facts) = self.oracle.post(entry.id) {
@@ -429,7 +440,8 @@ impl Checker<'_> {
             let tags = self.oracle.post(entry.id).map_or(&[][..], |post| &post.tags);
             streams.extend(tags.iter().map(|tag| StreamId::tag(viewer, tag)));
         }
-        streams.into_iter().map(Dependency::Stream).collect()
+        let filters = viewer.map(|viewer| Dependency::Filters(self.oracle.user(viewer).0));
+        streams.into_iter().map(Dependency::Stream).chain(filters).collect()
     }
 
     pub(super) async fn people(

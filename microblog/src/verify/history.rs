@@ -35,6 +35,8 @@ pub(super) enum Dependency {
     Stream(StreamId),
     UserCounts(UserId),
     PostCounts(PostId),
+    /// All filters of a user, also those that were made during the run.
+    Filters(UserId),
 }
 
 /// Reads every event. An event that an operator discarded counts as if it had never happened.
@@ -46,7 +48,7 @@ pub(super) async fn read_all(
 ) -> anyhow::Result<Observation> {
     let recent_from = uuid_v7_floor(now - LATE);
     let mut observation = Observation {
-        facts: Facts::default(),
+        facts: Facts::new(is_filtered(events).await?),
         events: 0,
         begun: now,
         recent: HashSet::new(),
@@ -67,6 +69,14 @@ pub(super) async fn read_all(
     Ok(observation)
 }
 
+/// Whether somebody has ever made a filter.
+async fn is_filtered(events: &Database) -> Result<bool, Error> {
+    let [first, last] = StreamId::filters();
+    let filters = doc! { "stream": { "$gt": first.as_str(), "$lt": last.as_str() } };
+    let found = events.collection::<RecordedEvent>(EVENTS).find_one(filters).await?;
+    Ok(found.is_some())
+}
+
 impl Observation {
     /// What was changed by events that this pass did not find.
     pub(super) async fn touched_since(&self, events: &Database) -> anyhow::Result<HashSet<Dependency>> {
@@ -76,7 +86,7 @@ impl Observation {
         while let Some(recorded) = stream.try_next().await? {
             if !self.recent.contains(&recorded.id) {
                 touched.insert(Dependency::Stream(recorded.stream.clone()));
-                touch_counts(&mut touched, &decode(&recorded)?);
+                touch(&mut touched, &decode(&recorded)?);
             }
         }
         Ok(touched)
@@ -143,7 +153,8 @@ async fn scan(
         .await
 }
 
-fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
+/// Adds what an event changes besides its own stream.
+fn touch(touched: &mut HashSet<Dependency>, event: &Event) {
     match event.state() {
         State::Post(post) => {
             touched.insert(Dependency::UserCounts(post.author));
@@ -157,6 +168,9 @@ fn touch_counts(touched: &mut HashSet<Dependency>, event: &Event) {
         }
         State::Repost(repost) => {
             touched.insert(Dependency::PostCounts(repost.post));
+        }
+        State::Filter(filter) => {
+            touched.insert(Dependency::Filters(filter.owner));
         }
         // They change no count.
         _ => {}

@@ -1,18 +1,22 @@
 //! What every user should see, by the definitions alone: the state of every aggregate after its last event, and lists that are computed
 //! from it by brute force.
 //!
-//! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
+//! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts. Only if
+//! somebody has a filter are they kept in full.
 
+mod filters;
 mod tags;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use model::api;
 use model::events::{Bookmark, Event, Like, Post, State};
 use model::ids::{EventId, PostId, UserId};
 use model::tags::TagKey;
-use model::values::{ProfileField, Visibility};
+use model::values::{FilterContext, ProfileField, Visibility};
 
+use self::filters::FilterFacts;
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
 use super::sight::Sight;
@@ -43,6 +47,8 @@ pub(super) struct PostFacts {
     /// Whom it mentions. They may see it even if its author is protected.
     pub(super) mentioned: Box<[UserIndex]>,
     pub(super) tags: Box<[TagKey]>,
+    /// The texts in which filters look. Empty if nobody has a filter.
+    sought_in: Box<[Box<[char]>]>,
     pub(super) in_reply_to: Option<PostId>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
@@ -92,9 +98,19 @@ pub(super) struct Facts {
     blocks: HashMap<(UserIndex, UserIndex), LikeFacts>,
     mutes: HashMap<(UserIndex, UserIndex), MuteFacts>,
     tags: TagFacts,
+    filters: FilterFacts,
+    /// Whether somebody has a filter.
+    filtered: bool,
 }
 
 impl Facts {
+    pub(super) fn new(filtered: bool) -> Self {
+        Self {
+            filtered,
+            ..Self::default()
+        }
+    }
+
     /// Applies an event. The order does not matter: the highest version of each stream counts.
     pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
         match event.state() {
@@ -123,6 +139,10 @@ impl Facts {
                     said: post.content.as_ref().map(Said::from).unwrap_or_default(),
                     mentioned: self.mentioned_by(post),
                     tags: tags::tags_of(post),
+                    sought_in: match &post.content {
+                        Some(content) if self.filtered => filters::sought_in(content),
+                        _ => Box::default(),
+                    },
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
@@ -193,11 +213,14 @@ impl Facts {
                 let user = self.user(follow.user);
                 self.tags.apply(user, id, version, follow);
             }
+            State::Filter(filter) => {
+                let owner = self.user(filter.owner);
+                self.filters.apply(owner, version, filter);
+            }
             State::Pins(_)
             | State::List(_)
             | State::ListMember(_)
             | State::ListTag(_)
-            | State::Filter(_)
             | State::NotificationsRead(_)
             | State::NotificationDismissed(_)
             | State::UserRole(_)
@@ -335,6 +358,7 @@ impl Facts {
         }
         Oracle {
             tags: self.tags.into_lists(&self.posts, live),
+            filters: self.filters.into_lists(),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -387,6 +411,7 @@ pub(super) struct Oracle {
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
     tags: TagLists,
+    filters: HashMap<UserIndex, Vec<api::Filter>>,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -439,7 +464,7 @@ impl Oracle {
     }
 
     /// Every post and repost by the viewer or by whom the viewer follows, and every public post with a tag that the viewer follows, without
-    /// what the viewer may not see or mutes. Empty without an account.
+    /// what the viewer may not see, mutes, or hides by a filter. Empty without an account.
     pub(super) fn home_timeline<'o>(&'o self, sight: &'o Sight) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let followees = sight.followees.iter().copied();
         let authors = sight
@@ -448,7 +473,8 @@ impl Oracle {
             .chain(followees.filter(|&followee| Some(followee) != sight.viewer));
         let entries = authors.map(|author| (author, self.entries[author as usize].as_slice()));
         let merged = HomeTimeline::merge(entries, self.found_by_tags(sight));
-        merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
+        let shown = merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight));
+        shown.filter(|&(author, entry)| self.wants(FilterContext::Home, author, entry, sight))
     }
 
     /// A user's posts and reposts that this viewer may see.
@@ -458,7 +484,8 @@ impl Oracle {
         sight: &'o Sight,
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let entries = self.entries[user as usize].iter().map(move |&entry| (user, entry));
-        entries.filter(|&(user, entry)| self.shows_entry(user, entry, sight))
+        let shown = entries.filter(|&(user, entry)| self.shows_entry(user, entry, sight));
+        shown.filter(|&(user, entry)| self.wants(FilterContext::Profile, user, entry, sight))
     }
 
     /// The bookmarks of the viewer that the viewer may see. The latest is first.
@@ -477,16 +504,18 @@ impl Oracle {
         replies
             .filter(|&reply| self.shows(reply, sight))
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
+            .filter(|&(author, entry)| self.wants(FilterContext::Thread, author, entry, sight))
     }
 
-    /// The posts above this one, the oldest first. The list ends at the first post that the viewer may not see.
+    /// The posts above this one, the oldest first. The list ends at the first post that the viewer may not see, or hides by a filter.
     pub(super) fn ancestors(&self, post: PostId, sight: &Sight, most: usize) -> Vec<(UserIndex, Entry)> {
         let parent = |post: &PostId| self.posts.get(post)?.in_reply_to;
         let chain = std::iter::successors(parent(&post), parent);
         let mut ancestors: Vec<_> = chain
             .take_while(|&id| self.shows(id, sight))
-            .take(most)
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
+            .take_while(|&(author, entry)| self.wants(FilterContext::Thread, author, entry, sight))
+            .take(most)
             .collect();
         ancestors.reverse();
         ancestors
@@ -527,6 +556,7 @@ impl Oracle {
         let entries = entries.map(|(&id, post)| (post.author, Entry { id, original: None }));
         let mut shown: Vec<_> = entries
             .filter(|&(author, entry)| self.shows_in_public(author, entry, sight))
+            .filter(|&(author, entry)| self.wants(FilterContext::Public, author, entry, sight))
             .collect();
         shown.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.id));
         shown

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::oracle::{Oracle, PostFacts, UserFacts, UserIndex};
 use super::timeline::Entry;
+use model::api;
 use model::ids::PostId;
 use model::values::Visibility;
 
@@ -18,6 +19,8 @@ pub(super) struct Sight {
     /// In either direction.
     pub(super) blocks: HashSet<UserIndex>,
     pub(super) mutes: HashSet<UserIndex>,
+    /// Those that are not over.
+    pub(super) filters: Vec<api::Filter>,
 }
 
 impl Sight {
@@ -63,6 +66,7 @@ impl Oracle {
             followees: self.following(user).iter().map(|&(_, followee)| followee).collect(),
             blocks: self.blocked_with(user).collect(),
             mutes: self.muted_by(user, now).map(|(_, muted)| muted).collect(),
+            filters: self.filters_at(user, now),
         }
     }
 

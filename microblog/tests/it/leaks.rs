@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{TimeDelta, Utc};
 use model::api::Post;
 use model::ids::PostId;
 use reqwest::{Method, StatusCode};
@@ -70,7 +71,7 @@ const COLUMNS: [Column; 20] = [
 ];
 
 /// Paths that show nothing but what the viewer did, or asks for by an id.
-const OWN_DOING: [&str; 7] = [
+const OWN_DOING: [&str; 9] = [
     "/v1/blocks",
     "/v1/mutes",
     "/v1/follow-requests",
@@ -78,6 +79,8 @@ const OWN_DOING: [&str; 7] = [
     "/v1/relationships",
     "/v1/tags/followed",
     "/v1/tags/{tag}",
+    "/v1/filters",
+    "/v1/filters/{id}",
 ];
 
 #[derive(Clone, Copy)]
@@ -127,7 +130,7 @@ const PROTECT: Act = (Who::Author, Method::PATCH, ME, r#"{ "protected": true }"#
 const UNFOLLOW: Act = (Who::Viewer, Method::DELETE, FOLLOW, "");
 const REMOVE: Act = (Who::Author, Method::DELETE, "/v1/followers/{viewer}", "");
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 20] = [
     Case {
         name: "the viewer blocks",
         visibility: "public",
@@ -280,6 +283,52 @@ const CASES: [Case; 17] = [
         visitors_too: true,
         soon: false,
     },
+    Case {
+        name: "a filter that hides",
+        visibility: "public",
+        denial: &[(
+            Who::Viewer,
+            Method::POST,
+            "/v1/filters",
+            r#"{ "phrases": ["TEXT of"], "action": "hide", "contexts": [
+                "home", "lists", "tags", "public", "thread", "profile", "notifications", "search"
+            ] }"#,
+        )],
+        // What the viewer goes to by its address stays, and so does what the viewer keeps.
+        hides: &[ANSWER, PUBLIC, TAGGED, REPOSTED, &["home", "posts"]],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a filter that warns",
+        visibility: "public",
+        denial: &[(
+            Who::Viewer,
+            Method::POST,
+            "/v1/filters",
+            r#"{ "phrases": ["text of"], "action": "warn", "contexts": [
+                "home", "lists", "tags", "public", "thread", "profile", "notifications", "search"
+            ] }"#,
+        )],
+        hides: &[],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a filter that ran out",
+        visibility: "public",
+        denial: &[(
+            Who::Viewer,
+            Method::POST,
+            "/v1/filters",
+            r#"{ "phrases": ["text of"], "action": "hide", "expires_at": "{in two seconds}", "contexts": [
+                "home", "lists", "tags", "public", "thread", "profile", "notifications", "search"
+            ] }"#,
+        )],
+        hides: &[],
+        visitors_too: false,
+        soon: true,
+    },
 ];
 
 /// The people and the posts of one case.
@@ -353,6 +402,7 @@ impl<'s> Scene<'s> {
             ("{number}", self.number.to_string()),
             ("{tag}", format!("direct{}", self.number)),
             ("{password}", Stack::password_of(&self.author)),
+            ("{in two seconds}", (Utc::now() + TimeDelta::seconds(2)).to_rfc3339()),
         ]
         .iter()
         .fold(template.to_owned(), |filled, (name, value)| filled.replace(name, value))

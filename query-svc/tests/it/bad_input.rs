@@ -161,6 +161,7 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
 #[case::tag_timeline("/v1/timelines/tags/rust", false)]
 #[case::tag("/v1/tags/rust", false)]
 #[case::followed_tags("/v1/tags/followed", true)]
+#[case::filters("/v1/filters", true)]
 #[case::user("/v1/users/@ada", false)]
 #[case::users_posts("/v1/users/@ada/posts", false)]
 #[case::followers("/v1/users/@ada/followers", false)]
