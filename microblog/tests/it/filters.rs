@@ -64,7 +64,7 @@ e2e! {
         assert_eq!(ids(&stack.posts_in("/v1/timelines/tags/film", &bob).await), [spoiler]);
         assert_eq!(ids(&stack.posts_in(PUBLIC, &bob).await), all);
         assert_eq!(ids(&stack.posts_in(PUBLIC, &ann).await), all);
-        assert_eq!(stack.filters(&bob).await, [filter.clone()]);
+        assert_eq!(stack.filters(&bob).await, std::slice::from_ref(&filter));
         stack.assert_verified().await;
 
         let filter = stack.change_filter(&bob, &filter, json!({ "action": "warn", "contexts": ["public", "tags", "thread"] })).await;

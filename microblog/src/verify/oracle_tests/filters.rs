@@ -56,11 +56,13 @@ fn given() -> Given {
     given
 }
 
+type Changes = fn(&mut FilterContent);
+
 #[test]
 fn a_filter_hides_what_others_wrote_where_it_looks_until_it_is_over() {
     let all = [20, 11, 10];
     let hidden = [20, 11];
-    let cases: [(&str, fn(&mut FilterContent), &[u128]); 8] = [
+    let cases: [(&str, Changes, &[u128]); 8] = [
         ("POST 10", |_| {}, &hidden),
         ("version", |_| {}, &hidden),
         ("post 1", |filter| filter.whole_word = true, &all),
