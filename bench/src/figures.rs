@@ -18,13 +18,14 @@ use crate::scale::Scale;
 use crate::stack::Stack;
 
 /// In this order, because the last ones fill the database.
-const ALL: [&str; 14] = [
+const ALL: [&str; 15] = [
     "ready_ms",
     "idle_mb",
     "home_cold",
     "home_warm",
     "home_followees",
     "list_members",
+    "home_muted",
     "deep_page",
     "post",
     "token_ms",
@@ -80,6 +81,7 @@ async fn one(
         "home_warm" => reads::warm(stack, population, scale).await?,
         "home_followees" => reads::followees(stack, population, scale).await?,
         "list_members" => reads::list(stack, population, scale).await?,
+        "home_muted" => reads::muted(stack, population, scale).await?,
         "deep_page" => reads::deep(stack, population, scale).await?,
         "home_stored" => reads::stored(stack, population, scale).await?,
         "post" => commands::post(stack, population, scale).await?,

@@ -162,6 +162,15 @@ impl Population {
         rows.relations.push(follow);
     }
 
+    pub(crate) fn mute(&self, rows: &mut Rows, muter: UserId, muted: UserId) {
+        self.follow(rows, muter, muted);
+        if let Some(mute) = rows.relations.last_mut() {
+            let id = RelationId::mute(muter, muted);
+            mute.insert("_id", id.to_bson());
+            mute.insert("kind", "mute");
+        }
+    }
+
     pub(crate) fn post(&self, rows: &mut Rows, author: UserId, at: DateTime<Utc>) -> PostId {
         let id = PostId::new(at);
         let mut post = self.post.clone();
@@ -203,6 +212,18 @@ impl Population {
         entries: usize,
     ) -> Result<Reader> {
         let person = self.user(rows)?;
+        self.reader_who_is(person, rows, followees, posts_each, entries)
+    }
+
+    /// The same, for somebody who exists.
+    pub(crate) fn reader_who_is(
+        &self,
+        person: Person,
+        rows: &mut Rows,
+        followees: usize,
+        posts_each: usize,
+        entries: usize,
+    ) -> Result<Reader> {
         let mut authors = Vec::with_capacity(followees);
         for _ in 0..followees {
             let author = self.user(rows)?.id;

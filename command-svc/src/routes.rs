@@ -3,6 +3,7 @@
 mod blocks;
 mod bookmarks;
 mod documentation;
+mod filters;
 mod follows;
 mod keys;
 mod lists;
@@ -113,6 +114,12 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
             resource("/v1/lists/{id}/tags/{tag}")
                 .route(put().to(lists::add_tag))
                 .route(delete().to(lists::remove_tag)),
+        )
+        .service(resource("/v1/filters").route(post().to(filters::create)))
+        .service(
+            resource("/v1/filters/{id}")
+                .route(patch().to(filters::change))
+                .route(delete().to(filters::delete)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }

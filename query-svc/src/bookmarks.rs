@@ -4,6 +4,7 @@ use model::ids::UserId;
 use views::{Bookmark, End, Range};
 
 use crate::cursor::Cursor;
+use crate::filters::Filtering;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
@@ -78,7 +79,7 @@ impl Listing for Bookmarks<'_> {
         let present: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let mut shown = self
             .read_model
-            .show(&present, Some(self.user), AuthorFilter::Anybody)
+            .show(&present, Some(self.user), AuthorFilter::Anybody, Filtering::Off)
             .await?
             .into_iter();
         Ok(candidates

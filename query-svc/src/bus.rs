@@ -19,6 +19,8 @@ pub(crate) enum Change {
     Relation(RelationId),
     /// The row of a member or of a tag of this list.
     ListSources(ListId),
+    /// The row of a filter of this user.
+    Filter(UserId),
     /// The views hold every event of the partition up to here.
     Checkpoint(Partition, Position),
     /// The control document: another generation may be read now.

@@ -19,8 +19,8 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use quick_cache::Weighter;
 use quick_cache::sync::DefaultLifecycle;
+use quick_cache::{OptionsBuilder, Weighter};
 use tokio::sync::watch;
 
 use crate::read_model::ReadError;
@@ -155,11 +155,23 @@ where
 {
     /// A cache that holds about `max_bytes`.
     pub(crate) fn new(max_bytes: u64) -> Self {
+        Self::with(max_bytes, &mut OptionsBuilder::new())
+    }
+
+    /// The same, for values that may be large. The memory is not divided into shards: a shard would be too small for a large value, which
+    /// would then never be stored.
+    pub(crate) fn undivided(max_bytes: u64) -> Self {
+        Self::with(max_bytes, OptionsBuilder::new().shards(1))
+    }
+
+    fn with(max_bytes: u64, options: &mut OptionsBuilder) -> Self {
         let hasher = RandomState::default();
         let typical = entry_bytes::<K, V>(V::TYPICAL) as u64;
         let entries = usize::try_from(max_bytes / typical).unwrap_or(usize::MAX);
+        let options = options.estimated_items_capacity(entries).weight_capacity(max_bytes);
+        let options = options.build().expect("both capacities are given");
         let values =
-            quick_cache::sync::Cache::with(entries, max_bytes, Bytes, hasher.clone(), DefaultLifecycle::default());
+            quick_cache::sync::Cache::with_options(options, Bytes, hasher.clone(), DefaultLifecycle::default());
         let slot = || Mutex::new(HashMap::with_hasher(hasher.clone()));
         Self {
             values,

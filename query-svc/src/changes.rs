@@ -1,6 +1,6 @@
 //! The one change stream of the process. It keeps the cache correct and says how far the views are.
 //!
-//! A change of a post, a profile or a relation drops the cached document. If it changes only counts, they are written into
+//! A change of a post, a profile, a relation or a filter drops the cached document. If it changes only counts, they are written into
 //! the document. A checkpoint of the views' subscription (in the document of a lease) is written after everything that it
 //! covers, and the stream keeps the order of writes. So a reader that has seen the checkpoint has seen all changes that it
 //! covers. The cache and the `Consistency-Token` need nothing else.
@@ -273,7 +273,7 @@ impl Follower {
         let collections = Collections::of(generation);
         let wanted = doc! { "$match": { "$or": [
             { "ns.coll": { "$in": [collections.posts, collections.profiles, collections.relations] } },
-            { "ns.coll": { "$in": [collections.list_members, collections.list_tags] } },
+            { "ns.coll": { "$in": [collections.list_members, collections.list_tags, collections.filters] } },
             // Leave out the leases of other generations, and the claims of readers. An event of a collection that was dropped
             // or renamed has no key.
             { "ns.coll": LEASES, "documentKey._id": { "$gte": format!("{subscription}/"), "$lt": format!("{subscription}0") } },

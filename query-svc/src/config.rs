@@ -88,7 +88,7 @@ impl Default for Query {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
-    /// About how much memory posts, profiles and relations may take together, in MiB.
+    /// About how much memory posts, profiles, relations and filters may take together, in MiB.
     pub max_mib: NonZeroU32,
 }
 

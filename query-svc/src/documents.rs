@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
+use model::api;
 use model::entities::Mention;
 use model::ids::{ListId, PostId, UserId};
 use model::tags::TagKey;
@@ -12,6 +13,7 @@ use model::tags::TagKey;
 use crate::bus::{Change, Listener};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
+use crate::filters::Filters;
 use crate::handled::Appearance;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
@@ -69,16 +71,20 @@ pub(crate) struct Documents {
     /// Nothing else of a relation is needed.
     relations: Cache<RelationId, Held>,
     lists: Cache<ListId, Option<Arc<ListSources>>>,
+    /// By owner. Most users have none, and that is remembered too.
+    filters: Cache<UserId, Option<Arc<Filters>>>,
 }
 
 impl Documents {
-    /// Half of the memory is for posts, a quarter for profiles. Of the rest, a quarter is for what is in lists.
+    /// Six sixteenths of the memory are for posts, four for profiles, three for relations, two for filters, and one for what is in lists. With
+    /// the default of 64 MiB, the most filters that a user may have (5 MB) fit in, and a thousand users with ten phrases each.
     pub(crate) fn new(max_bytes: u64) -> Self {
         Self {
-            posts: Cache::new(max_bytes / 2),
+            posts: Cache::new(max_bytes / 16 * 6),
             profiles: Cache::new(max_bytes / 4),
             relations: Cache::new(max_bytes / 16 * 3),
             lists: Cache::new(max_bytes / 16),
+            filters: Cache::undivided(max_bytes / 8),
         }
     }
 }
@@ -92,6 +98,7 @@ impl Listener for Documents {
             Change::Profile(id, None) => self.profiles.forget(id),
             Change::Relation(id) => self.relations.forget(id),
             Change::ListSources(id) => self.lists.forget(id),
+            Change::Filter(owner) => self.filters.forget(owner),
             Change::Checkpoint(..) | Change::Control | Change::Other => {}
         }
     }
@@ -184,6 +191,26 @@ impl ReadModel {
         Ok(found.remove(&list).flatten().unwrap_or_default())
     }
 
+    /// The filters of a user, compiled. None if there are none.
+    pub(crate) async fn filters_of(&self, owner: UserId) -> Result<Option<Arc<Filters>>, ReadError> {
+        let cache = self.documents.as_ref().map(|documents| &documents.filters);
+        let mut found = self
+            .load(cache, CacheLabels::FILTERS, vec![owner], |owners| async move {
+                let rows = self.ask(self.views.filters.of_owners(&owners)).await?;
+                let compiled = rows.chunk_by(|one, other| one.owner == other.owner).map(|rows| {
+                    let filters = rows.iter().map(|row| api::Filter::new(row.filter, row.content.clone()));
+                    let filters = Filters::compile(filters.collect()).map_err(|error| {
+                        tracing::error!(%error, owner = %rows[0].owner, "filters can't be compiled");
+                        ReadError::NotReady("the filters can't be compiled".to_owned())
+                    })?;
+                    Ok((rows[0].owner, Some(Arc::new(filters))))
+                });
+                compiled.collect()
+            })
+            .await?;
+        Ok(found.remove(&owner).flatten())
+    }
+
     /// Takes from the cache what is there, loads the rest at once, and stores it for others. What others are already loading
     /// is not loaded again.
     async fn load<K, V, F>(
@@ -245,6 +272,11 @@ impl Counted for Held {
 }
 
 impl Counted for ListSources {
+    fn set_counts(&mut self, _: &Counts) {}
+}
+
+/// Filters have no counts.
+impl Counted for Filters {
     fn set_counts(&mut self, _: &Counts) {}
 }
 
@@ -310,6 +342,15 @@ impl Weight for ListSources {
     }
 
     const TYPICAL: usize = size_of::<Self>() + 100 * size_of::<UserId>();
+}
+
+impl Weight for Filters {
+    fn weight(&self) -> usize {
+        self.bytes()
+    }
+
+    /// Of a user without filters: there is nothing.
+    const TYPICAL: usize = 0;
 }
 
 impl Weight for Held {

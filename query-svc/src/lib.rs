@@ -15,6 +15,7 @@ mod cache;
 mod changes;
 mod cursor;
 mod documents;
+mod filters;
 mod handled;
 mod handles;
 mod history;

@@ -20,7 +20,9 @@ impl CacheLabels {
 
     pub(crate) const LISTS: Self = Self { documents: "lists" };
 
-    const ALL: [Self; 4] = [Self::POSTS, Self::PROFILES, Self::RELATIONS, Self::LISTS];
+    pub(crate) const FILTERS: Self = Self { documents: "filters" };
+
+    const ALL: [Self; 5] = [Self::POSTS, Self::PROFILES, Self::RELATIONS, Self::LISTS, Self::FILTERS];
 }
 
 /// Where a step in making a page of a home timeline looked. Most pages are made in one step.

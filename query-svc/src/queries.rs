@@ -10,12 +10,14 @@ use chrono::TimeDelta;
 use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
-use model::ids::{ListId, PostId, UserId};
+use model::ids::{FilterId, ListId, PostId, UserId};
 use model::tags::Tag;
+use model::values::FilterContext;
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
 use crate::bookmarks::Bookmarks;
 use crate::documents::Held;
+use crate::filters::Filtering;
 use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
 use crate::lists::{self, ListTags, Lists};
@@ -28,6 +30,10 @@ use crate::timelines::{Home, HomeSettings, ListPosts, Posts, TagFilter, Tagged, 
 
 /// The most ancestors in an answer, the nearest ones. To go further back, a client reads the thread of the oldest of them.
 const MAX_ANCESTORS: usize = 50;
+
+/// A post that the viewer has asked for by its id. A filter does not make it unreachable.
+const ASKED_FOR: Filtering = Filtering::AskedFor(FilterContext::Thread);
+const IN_THREADS: Filtering = Filtering::In(FilterContext::Thread);
 
 /// What all queries share.
 #[derive(Debug)]
@@ -335,10 +341,23 @@ impl Queries {
         id: PostId,
         viewer: Option<UserId>,
     ) -> Result<Option<ShownPost>, ReadError> {
-        match read_model.posts(vec![id]).await?.remove(&id).flatten() {
-            Some(post) => show(read_model, Candidate::from(post.as_ref()), viewer).await,
-            None => Ok(None),
-        }
+        find(read_model, id, viewer, ASKED_FOR).await
+    }
+
+    /// The filters of a user, the last one made first. Those that are over are among them.
+    pub(crate) async fn filters(&self, read_model: &ReadModel, owner: UserId) -> Result<Vec<api::Filter>, ReadError> {
+        let filters = read_model.filters_of(owner).await?;
+        Ok(filters.map_or_else(Vec::new, |filters| filters.all.clone()))
+    }
+
+    pub(crate) async fn filter(
+        &self,
+        read_model: &ReadModel,
+        owner: UserId,
+        id: FilterId,
+    ) -> Result<Option<api::Filter>, ReadError> {
+        let filters = read_model.filters_of(owner).await?;
+        Ok(filters.and_then(|filters| filters.all.iter().find(|filter| filter.id == id).cloned()))
     }
 
     /// For a repost: the conversation of its original.
@@ -351,7 +370,7 @@ impl Queries {
     ) -> Result<Option<Conversation>, ReadError> {
         let post = match self.post(read_model, id, viewer).await? {
             Some(repost) if repost.post.repost_of.is_some() => {
-                show(read_model, Candidate::from(repost.target().as_ref()), viewer).await?
+                show(read_model, Candidate::from(repost.target().as_ref()), viewer, ASKED_FOR).await?
             }
             post => post,
         };
@@ -457,7 +476,7 @@ impl Queries {
         id: PostId,
         viewer: Option<UserId>,
     ) -> Result<Option<Arc<Post>>, ReadError> {
-        let shown = self.post(read_model, id, viewer).await?;
+        let shown = find(read_model, id, viewer, Filtering::Off).await?;
         Ok(shown.map(|shown| shown.target().clone()))
     }
 
@@ -516,17 +535,33 @@ async fn pinned_by(
 ) -> Result<Vec<ShownPost>, ReadError> {
     let pins = read_model.ask(read_model.views.pins.of_user(author)).await?;
     let candidates: Vec<Candidate> = pins.into_iter().map(|post| Candidate::of(post, author)).collect();
-    let shown = read_model.show(&candidates, viewer, AuthorFilter::Anybody).await?;
+    let filtering = Filtering::In(FilterContext::Profile);
+    let shown = read_model
+        .show(&candidates, viewer, AuthorFilter::Anybody, filtering)
+        .await?;
     Ok(shown.into_iter().flatten().map(ShownPost::pinned).collect())
+}
+
+async fn find(
+    read_model: &ReadModel,
+    id: PostId,
+    viewer: Option<UserId>,
+    filtering: Filtering,
+) -> Result<Option<ShownPost>, ReadError> {
+    match read_model.posts(vec![id]).await?.remove(&id).flatten() {
+        Some(post) => show(read_model, Candidate::from(post.as_ref()), viewer, filtering).await,
+        None => Ok(None),
+    }
 }
 
 async fn show(
     read_model: &ReadModel,
     candidate: Candidate,
     viewer: Option<UserId>,
+    filtering: Filtering,
 ) -> Result<Option<ShownPost>, ReadError> {
     let shown = read_model
-        .show(&[candidate], viewer, AuthorFilter::Anybody)
+        .show(&[candidate], viewer, AuthorFilter::Anybody, filtering)
         .await?
         .pop();
     Ok(shown.flatten())
@@ -542,7 +577,7 @@ async fn ancestors(
     let mut parent = post.post.in_reply_to;
     while let (Some(reference), true) = (parent, ancestors.len() < MAX_ANCESTORS) {
         let candidate = Candidate::of(reference.post, reference.author);
-        let Some(shown) = show(read_model, candidate, viewer).await? else {
+        let Some(shown) = show(read_model, candidate, viewer, IN_THREADS).await? else {
             break;
         };
         parent = shown.post.in_reply_to;

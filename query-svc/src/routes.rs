@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod documentation;
+mod filters;
 mod lists;
 mod own_people;
 mod posts;
@@ -65,7 +66,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/lists/{id}", lists::list))
         .service(get("/v1/lists/{id}/members", lists::members))
         .service(get("/v1/lists/{id}/tags", lists::tags))
-        .service(get("/v1/timelines/lists/{id}", lists::timeline));
+        .service(get("/v1/timelines/lists/{id}", lists::timeline))
+        .service(get("/v1/filters", filters::filters))
+        .service(get("/v1/filters/{id}", filters::filter));
 }
 
 /// The description of the same routes.
@@ -110,6 +113,8 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         lists::members,
         lists::tags,
         lists::timeline,
+        filters::filters,
+        filters::filter,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

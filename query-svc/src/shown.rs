@@ -9,6 +9,7 @@
 //! - A quoted post is shown in the post that quotes it only to those who see it anyway. The others see the quoting post without it.
 //! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
 //! - What belongs to a home timeline, and to the timeline of a list, is decided in [`place`].
+//! - What a filter of the viewer hides is left out ([`crate::filters`]).
 //!
 //! A denial is written in the partition of the author's posts: a block by the author, the end of a follow, protection. So what
 //! the stream has shown up to a post includes what was denied before it. Posts may be read ahead of the stream; then what
@@ -33,6 +34,7 @@ use serde::{Serialize, Serializer};
 pub(crate) use self::place::{HomeRules, Replies};
 use crate::cursor::Cursor;
 use crate::documents::{Found, Held, ListSources, MaybePost, MaybeProfile};
+use crate::filters::{Applied, Filtering, Filters};
 use crate::handled::{Appearance, Handled};
 use crate::read_model::{ReadError, ReadModel};
 use views::posts::PostHead;
@@ -147,6 +149,7 @@ pub(crate) struct ShownPost {
     /// The author shows it first.
     pinned: bool,
     viewer: Option<api::PostViewer>,
+    filtered: Vec<api::Filtered>,
 }
 
 /// What a post quotes.
@@ -156,6 +159,15 @@ enum Quoted {
     /// It is deleted, or the viewer may not see it or does not want to.
     Unavailable,
     Detached,
+}
+
+impl Quoted {
+    fn post(&self) -> Option<&Arc<Post>> {
+        match self {
+            Quoted::Shown(post, _) => Some(post),
+            Quoted::Unavailable | Quoted::Detached => None,
+        }
+    }
 }
 
 /// A user, as a viewer sees them.
@@ -182,6 +194,7 @@ impl ReadModel {
         candidates: &[Candidate],
         viewer: Option<UserId>,
         authors: AuthorFilter<'_>,
+        filtering: Filtering,
     ) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let originals = || candidates.iter().filter_map(|candidate| candidate.original);
         let posts = candidates
@@ -215,12 +228,14 @@ impl ReadModel {
         let writers: Vec<UserId> = BTreeSet::from_iter(&profiles).into_iter().copied().collect();
         // Before the relations: what the stream shows later may be missing from them.
         let streamed = self.documents.as_ref().map(|_| self.positions.handled());
-        let (posts, profiles, relations, kept_out) = futures_util::try_join!(
+        let (posts, profiles, relations, kept_out, filters) = futures_util::try_join!(
             self.posts(posts),
             self.profiles(profiles),
             self.relations(relations),
             self.kept_out(authors, viewer, &writers),
+            self.filters_for(viewer, filtering),
         )?;
+        let now = self.clock.now();
         let mut loaded = Loaded {
             posts,
             profiles,
@@ -228,12 +243,24 @@ impl ReadModel {
             viewer,
             authors,
             kept_out,
-            now: self.clock.now(),
+            filters: filters.and_then(|filters| filters.applied(filtering, now)),
+            now,
         };
         self.load_quoted(&mut loaded).await?;
         self.look_again(&mut loaded, streamed.as_ref()).await?;
         self.load_answered(&mut loaded, candidates).await?;
         Ok(candidates.iter().map(|candidate| loaded.shown(candidate)).collect())
+    }
+
+    async fn filters_for(
+        &self,
+        viewer: Option<UserId>,
+        filtering: Filtering,
+    ) -> Result<Option<Arc<Filters>>, ReadError> {
+        match viewer.filter(|_| filtering != Filtering::Off) {
+            Some(viewer) => self.filters_of(viewer).await,
+            None => Ok(None),
+        }
     }
 
     /// Which posts are quoted is in the rows of those that quote them. So these posts, their authors, and what decides whether they are shown,
@@ -379,6 +406,7 @@ struct Loaded<'a> {
     authors: AuthorFilter<'a>,
     /// Whom the viewer keeps out of the home timeline by an exclusive list.
     kept_out: HashSet<UserId>,
+    filters: Option<Applied>,
     now: DateTime<Utc>,
 }
 
@@ -399,12 +427,14 @@ impl Loaded<'_> {
             }
             None => None,
         };
+        let quote = self.quoted(original.as_ref().map_or(&post, |(original, _)| original));
+        let quoted = quote.as_ref().and_then(Quoted::post);
+        let filtered = self.filtered([Some(&post), original.as_ref().map(|(post, _)| post), quoted])?;
         let target = candidate.target();
         let viewer = self.viewer.map(|viewer| api::PostViewer {
             liked: self.holds(RelationId::like(viewer, target)),
             reposted: self.holds(RelationId::repost(viewer, target)),
         });
-        let quote = self.quoted(original.as_ref().map_or(&post, |(original, _)| original));
         Some(ShownPost {
             post,
             author,
@@ -412,6 +442,7 @@ impl Loaded<'_> {
             quote,
             pinned: false,
             viewer,
+            filtered,
         })
     }
 
@@ -422,6 +453,22 @@ impl Loaded<'_> {
         };
         let seen = self.seen(quoted.post, quoted.author);
         Some(seen.map_or(Quoted::Unavailable, |(post, author)| Quoted::Shown(post, author)))
+    }
+
+    /// What the viewer's filters find in a post and in what it shows. None if one of them hides it. What the viewer wrote is never searched.
+    fn filtered<const N: usize>(&self, parts: [Option<&Arc<Post>>; N]) -> Option<Vec<api::Filtered>> {
+        let Some(filters) = &self.filters else {
+            return Some(Vec::new());
+        };
+        let by_others = parts
+            .into_iter()
+            .flatten()
+            .filter(|post| Some(post.author) != self.viewer);
+        filters.look(by_others.flat_map(|post| {
+            [Some(post.text.as_str()), post.warning.as_deref()]
+                .into_iter()
+                .flatten()
+        }))
     }
 
     /// A post and its author, if both are live, and the viewer may see the post and wants to see it in this list.
@@ -509,6 +556,8 @@ struct PostJson<'a> {
     pinned: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     viewer: Option<api::PostViewer>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    filtered: &'a [api::Filtered],
 }
 
 /// [`api::Quote`], borrowed.
@@ -554,19 +603,8 @@ struct AuthorJson<'a> {
 }
 
 impl<'a> PostJson<'a> {
-    fn new(
-        post: &'a Post,
-        author: &'a Profile,
-        original: Option<&'a PostJson<'a>>,
-        quote: Option<QuoteJson<'a>>,
-        viewer: Option<api::PostViewer>,
-    ) -> Self {
-        let counts = api::PostCounts {
-            likes: count(post.counts.likes),
-            reposts: count(post.counts.reposts),
-            replies: count(post.counts.replies),
-            quotes: count(post.counts.quotes),
-        };
+    /// A post by itself.
+    fn new(post: &'a Post, author: &'a Profile) -> Self {
         Self {
             id: post.id,
             author: AuthorJson {
@@ -580,14 +618,20 @@ impl<'a> PostJson<'a> {
             language: post.language.as_deref(),
             attachments: [],
             in_reply_to: post.in_reply_to.map(|parent| parent.post),
-            repost_of: original,
-            quote,
+            repost_of: None,
+            quote: None,
             visibility: post.visibility,
             created_at: post.created_at,
             edited_at: post.edited_at,
-            counts: original.map_or(counts, |original| original.counts),
+            counts: api::PostCounts {
+                likes: count(post.counts.likes),
+                reposts: count(post.counts.reposts),
+                replies: count(post.counts.replies),
+                quotes: count(post.counts.quotes),
+            },
             pinned: false,
-            viewer,
+            viewer: None,
+            filtered: &[],
         }
     }
 }
@@ -595,20 +639,31 @@ impl<'a> PostJson<'a> {
 impl Serialize for ShownPost {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let quoted = match &self.quote {
-            Some(Quoted::Shown(post, author)) => Some(PostJson::new(post, author, None, QuoteJson::nested(post), None)),
+            Some(Quoted::Shown(post, author)) => Some(PostJson {
+                quote: QuoteJson::nested(post),
+                ..PostJson::new(post, author)
+            }),
             _ => None,
         };
         let quote = self.quote.as_ref().map(|quote| QuoteJson::of(quote, quoted.as_ref()));
-        let json = match &self.original {
-            Some((post, author)) => {
-                let original = PostJson::new(post, author, None, quote, self.viewer);
-                return PostJson::new(&self.post, &self.author, Some(&original), None, self.viewer)
-                    .serialize(serializer);
-            }
-            None => PostJson::new(&self.post, &self.author, None, quote, self.viewer),
+        let (viewer, json) = (self.viewer, PostJson::new(&self.post, &self.author));
+        let json = PostJson {
+            pinned: self.pinned,
+            viewer,
+            filtered: &self.filtered,
+            ..json
+        };
+        let Some((post, author)) = &self.original else {
+            return PostJson { quote, ..json }.serialize(serializer);
+        };
+        let original = PostJson {
+            quote,
+            viewer,
+            ..PostJson::new(post, author)
         };
         PostJson {
-            pinned: self.pinned,
+            counts: original.counts,
+            repost_of: Some(&original),
             ..json
         }
         .serialize(serializer)

@@ -13,6 +13,7 @@ use service::telemetry::MetricsRegistry;
 use tokio_util::task::TaskTracker;
 
 use crate::documents::Documents;
+use crate::filters::Filtering;
 use crate::fixture::{Projected, Store, clock, database};
 use crate::history::Versions;
 use crate::metrics::Metrics;
@@ -75,7 +76,7 @@ impl Halted {
     async fn lists(&self, post: PostId, viewer: UserId, authors: AuthorFilter<'_>) -> bool {
         let row = self.read_model.posts(vec![post]).await.unwrap()[&post].clone().unwrap();
         let candidates = [Candidate::from(row.as_ref())];
-        let shown = self.read_model.show(&candidates, Some(viewer), authors);
+        let shown = self.read_model.show(&candidates, Some(viewer), authors, Filtering::Off);
         shown.await.unwrap()[0].is_some()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use bson::{Document, doc};
 use chrono::{TimeDelta, Utc};
+use serde_json::json;
 
 use super::{median_ms, of};
 use crate::http::{Call, Connection};
@@ -95,6 +96,42 @@ pub(super) async fn list(stack: &Stack, population: &mut Population, scale: &Sca
     rows.insert(stack).await?;
     let [few, many] = &pages;
     compare(stack, population, scale, "list_members", Goal::AtMost(1.5), many, few).await
+}
+
+/// A reader who mutes many and has many filters, compared with one who has neither. Nothing on the page is muted or filtered, so that both pages
+/// are as long.
+pub(super) async fn muted(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    const MUTES: usize = 1_000;
+    const FILTERS: usize = 100;
+    const PHRASES_EACH: usize = 10;
+    let person = population.register(stack).await?;
+    let mut command = Connection::to(&stack.command.address).await?;
+    for filter in 0..FILTERS {
+        let phrases: Vec<String> = (0..PHRASES_EACH)
+            .map(|it| format!("unheard-of {filter} {it}"))
+            .collect();
+        let body = json!({ "phrases": phrases, "whole_word": true, "contexts": ["home"], "action": "hide" });
+        command.send(&Call::post("/v1/filters", body).by(&person.token)).await?;
+    }
+    let mut rows = Rows::default();
+    let plain = population.reader(&mut rows, 20, 2, 40)?;
+    let filtered = population.reader_who_is(person, &mut rows, 20, 2, 40)?;
+    for _ in 0..MUTES {
+        let muted = population.user(&mut rows)?.id;
+        population.mute(&mut rows, filtered.person.id, muted);
+    }
+    rows.insert(stack).await?;
+    let (filtered, plain) = (home_of(&filtered), home_of(&plain));
+    compare(
+        stack,
+        population,
+        scale,
+        "home_muted",
+        Goal::AtMost(1.2),
+        &filtered,
+        &plain,
+    )
+    .await
 }
 
 /// A page below the floor, compared with a page above it.

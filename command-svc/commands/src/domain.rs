@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod bookmark;
+pub mod filter;
 pub mod follow;
 pub mod like;
 pub mod list;

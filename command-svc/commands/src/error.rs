@@ -6,7 +6,7 @@ use event_log::event_store::{AppendError, Unique};
 use model::events::{DecodeError, Pins};
 use mongodb::error::Error as DatabaseError;
 
-use crate::domain::{follow, pins, post, repost, user, visibility};
+use crate::domain::{filter, follow, pins, post, repost, user, visibility};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
@@ -59,6 +59,12 @@ pub enum Refusal {
     TooManyMembers(u32),
     #[error("a list can have at most {0} tags")]
     TooManyListTags(u32),
+    #[error("the user has no such filter")]
+    NoSuchFilter,
+    #[error("the filter would be over already")]
+    FilterOver,
+    #[error("a user can have at most {0} filters")]
+    TooManyFilters(u32),
     #[error("the handle is taken")]
     HandleTaken,
     #[error("the e-mail address is taken")]
@@ -178,6 +184,16 @@ impl From<follow::Refusal> for CommandError {
         match refusal {
             follow::Refusal::Oneself => Refusal::Oneself("follow").into(),
             follow::Refusal::NotRequested => Refusal::NotRequested.into(),
+        }
+    }
+}
+
+impl From<filter::Refusal> for CommandError {
+    fn from(refusal: filter::Refusal) -> Self {
+        match refusal {
+            filter::Refusal::Gone => Refusal::NoSuchFilter.into(),
+            filter::Refusal::AlreadyCreated => Broken::IdTaken.into(),
+            filter::Refusal::Over => Refusal::FilterOver.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod credentials;
 pub mod domain;
 mod error;
 mod execute;
+mod filters;
 mod latest;
 mod lists;
 mod logins;
@@ -39,10 +40,10 @@ use event_log::clock_guard::ClockGuard;
 use event_log::consistency::ConsistencyToken;
 use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
-use model::events::{List, Post, User};
-use model::ids::{ListId, PostId, SessionId, UserId};
+use model::events::{Filter, FilterContent, List, Post, User};
+use model::ids::{FilterId, ListId, PostId, SessionId, UserId};
 use model::tags::Tag;
-use model::values::Password;
+use model::values::{IdempotencyKey, Password};
 use mongodb::Database;
 use mongodb::error::Error;
 use service::auth::Signer;
@@ -59,6 +60,7 @@ pub use self::error::{Broken, CommandError, Refusal, Unavailable};
 use self::execute::Command;
 use self::execute::Executor;
 pub use self::execute::{Cause, Done};
+pub use self::filters::FilterChanges;
 pub use self::lists::{ListChanges, NewList};
 pub use self::logins::{Attempt, Login, SessionInfo};
 pub use self::posts::{NewPost, PostChanges};
@@ -515,6 +517,37 @@ impl Commands {
             listed: None,
         };
         self.execute("remove_list_tag", remove, cause).await
+    }
+
+    pub async fn create_filter(
+        &self,
+        content: FilterContent,
+        key: Option<IdempotencyKey>,
+        cause: Cause,
+    ) -> Result<Done<Filter>, CommandError> {
+        let create = filters::CreateFilter::new(cause.actor, content, key, self.0.clock.now());
+        self.execute("create_filter", create, cause).await
+    }
+
+    pub async fn change_filter(
+        &self,
+        id: FilterId,
+        changes: FilterChanges,
+        cause: Cause,
+    ) -> Result<Done<Filter>, CommandError> {
+        let change = filters::ChangeFilter {
+            id,
+            owner: cause.actor,
+            changes,
+            now: self.0.clock.now(),
+        };
+        self.execute("change_filter", change, cause).await
+    }
+
+    pub async fn delete_filter(&self, id: FilterId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let owner = cause.actor;
+        self.execute("delete_filter", filters::DeleteFilter { id, owner }, cause)
+            .await
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

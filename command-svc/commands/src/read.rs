@@ -2,10 +2,10 @@
 
 use event_log::event_store::{EventStore, RecordedEvent};
 use model::events::{
-    Block, Bookmark, Event, Follow, Like, List, ListMember, ListTag, Mute, Pins, Post, Repost, StreamId, TagFollow,
-    User,
+    Block, Bookmark, Event, Filter, Follow, Like, List, ListMember, ListTag, Mute, Pins, Post, Repost, StreamId,
+    TagFollow, User,
 };
-use model::ids::{ListId, PostId, SessionId, UserId};
+use model::ids::{FilterId, ListId, PostId, SessionId, UserId};
 use model::tags::TagKey;
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
@@ -14,7 +14,7 @@ use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
 use crate::domain::{
-    block, bookmark, follow, like, list, list_member, list_tag, mute, pins, post, repost, tag, user, visibility,
+    block, bookmark, filter, follow, like, list, list_member, list_tag, mute, pins, post, repost, tag, user, visibility,
 };
 use crate::sessions::{self, Session};
 
@@ -139,6 +139,14 @@ impl<'a> Reader<'a> {
         self.load(StreamId::list_tag(list, tag), list_tag::evolve).await
     }
 
+    pub(super) async fn filter(
+        &mut self,
+        owner: UserId,
+        id: FilterId,
+    ) -> Result<Option<Versioned<Filter>>, CommandError> {
+        self.load(StreamId::filter(owner, id), filter::evolve).await
+    }
+
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
     }
@@ -212,6 +220,12 @@ impl<'a> Reader<'a> {
     pub(super) async fn list_tags_fewer_than(&mut self, list: ListId, max: u32) -> Result<(), CommandError> {
         let fewer = self.store.list_tags_fewer_than(self.session, list, max).await?;
         Ok(fewer.then_some(()).ok_or(Refusal::TooManyListTags(max))?)
+    }
+
+    /// Fails if the user can't have one more filter. It does not count filters that the same user makes at the same moment.
+    pub(super) async fn has_fewer_filters_than(&mut self, owner: UserId, max: u32) -> Result<(), CommandError> {
+        let fewer = self.store.has_fewer_filters_than(self.session, owner, max).await?;
+        Ok(fewer.then_some(()).ok_or(Refusal::TooManyFilters(max))?)
     }
 
     /// A user who is not deleted.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use event_log::event_store::EventStore;
 use event_log::position::Position;
 use model::events::Event;
-use model::ids::{ListId, PostId, UserId};
+use model::ids::{FilterId, ListId, PostId, UserId};
 use model::tags::TagKey;
 
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
 use super::{CommandError, posts};
-use crate::domain::{block, bookmark, follow, like, list, mute, post, repost, tag};
+use crate::domain::{block, bookmark, filter, follow, like, list, mute, post, repost, tag};
 use crate::metrics::Metrics;
 
 /// The most commands at a time.
@@ -89,6 +89,15 @@ impl Retractions {
         self.retract(Retracted::List(list), cause).await
     }
 
+    pub async fn delete_filter(
+        &self,
+        owner: UserId,
+        filter: FilterId,
+        cause: &Cause,
+    ) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Filter { owner, filter }, cause).await
+    }
+
     pub async fn delete_post(&self, post: PostId, cause: &Cause) -> Result<Option<Position>, CommandError> {
         self.retract(Retracted::Post(post), cause).await
     }
@@ -113,6 +122,7 @@ enum Retracted {
     Mute { muter: UserId, muted: UserId },
     TagFollow { user: UserId, tag: TagKey },
     List(ListId),
+    Filter { owner: UserId, filter: FilterId },
     Post(PostId),
 }
 
@@ -174,6 +184,13 @@ impl Command for Retraction {
                     version,
                 )
             }
+            &Retracted::Filter { owner, filter } => match read.filter(owner, filter).await? {
+                Some(filter) if !filter.state.deleted => (
+                    filter::decide(Some(&filter.state), filter::Command::Delete)?,
+                    filter.version,
+                ),
+                _ => (None, 0),
+            },
             &Retracted::Post(id) => match read.post(id).await? {
                 Some(post) if !post.state.deleted => {
                     let by = post.state.author;
@@ -186,7 +203,9 @@ impl Command for Retraction {
             },
         };
         Ok(match event {
-            Some(event @ (Event::PostDeleted(_) | Event::ListDeleted(_))) => posts::deletion(event, version, true),
+            Some(event @ (Event::PostDeleted(_) | Event::ListDeleted(_) | Event::FilterDeleted(_))) => {
+                posts::deletion(event, version, true)
+            }
             Some(event) => Plan::append(event, version, true),
             None => Plan::Nothing {
                 partition: self.actor.partition(),

@@ -8,8 +8,8 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
-    blocks, bookmarks, follows, keys, lists, me, mutes, password_resets, pins, posts, quotes, reactions, sessions,
-    tags, users,
+    blocks, bookmarks, filters, follows, keys, lists, me, mutes, password_resets, pins, posts, quotes, reactions,
+    sessions, tags, users,
 };
 
 /// What every command may be answered, besides what its own description says.
@@ -136,6 +136,7 @@ pub(super) struct Versions {
         lists::create, lists::change, lists::delete,
         lists::add_member, lists::remove_member, lists::add_tag, lists::remove_tag,
         keys::jwks,
+        filters::create, filters::change, filters::delete,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),
 )]

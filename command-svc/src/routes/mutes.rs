@@ -2,7 +2,6 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
-use chrono::{DateTime, Utc};
 use commands::{Commands, NewMute};
 use model::api::Relationship;
 use model::ids::UserId;
@@ -13,7 +12,7 @@ use utoipa::ToSchema;
 use super::documentation::{Failures, NoGoodToken, NoSuchUser};
 use super::problems::problem;
 use super::relationships::relationship;
-use super::request::Caller;
+use super::request::{Caller, time};
 
 /// How to mute. What was said before does not stay.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -29,11 +28,7 @@ pub(super) struct MuteRequest {
 impl MuteRequest {
     fn parse(&self) -> Result<NewMute, Problem> {
         let mut fields = Fields::default();
-        let until = fields.parse_optional("until", self.until.as_deref(), |until| {
-            DateTime::parse_from_rfc3339(until)
-                .map(|until| until.with_timezone(&Utc))
-                .map_err(|_| "must be a time in RFC 3339, such as 2030-01-31T12:00:00Z")
-        });
+        let until = fields.parse_optional("until", self.until.as_deref(), time);
         fields.finish()?;
         Ok(NewMute {
             until,

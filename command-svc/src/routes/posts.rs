@@ -211,5 +211,6 @@ fn post(post: events::Post, author: api::Author) -> api::Post {
         counts: None,
         pinned: false,
         viewer: None,
+        filtered: Vec::new(),
     }
 }

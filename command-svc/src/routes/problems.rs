@@ -65,6 +65,12 @@ fn refused(refusal: Refusal) -> Problem {
             Problem::invalid_field("tag", format!("can't be added: the list already has {max} tags"))
                 .with_type("too-many-list-tags", "The list has too many tags")
         }
+        Refusal::NoSuchFilter => super::filters::no_such_filter(),
+        Refusal::FilterOver => Problem::invalid_field("expires_at", "must be in the future"),
+        Refusal::TooManyFilters(max) => {
+            Problem::invalid_field("phrases", format!("can't be filtered: you already have {max} filters"))
+                .with_type("too-many-filters", "You have too many filters")
+        }
         Refusal::HandleTaken => Problem::conflict("Another user has or had this handle.")
             .with_type("handle-taken", "The handle is taken")
             .with_field("handle", "is taken"),

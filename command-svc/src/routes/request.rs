@@ -6,6 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::http::header::USER_AGENT;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, HttpResponseBuilder};
+use chrono::{DateTime, Utc};
 use event_log::trace::current_traceparent;
 use model::api;
 use model::ids::UserId;
@@ -86,6 +87,13 @@ impl FromRequest for Caller {
             Ok(Self { claims, sent })
         })())
     }
+}
+
+/// A time in a field of a request.
+pub(super) fn time(raw: &str) -> Result<DateTime<Utc>, &'static str> {
+    DateTime::parse_from_rfc3339(raw)
+        .map(|time| time.with_timezone(&Utc))
+        .map_err(|_| "must be a time in RFC 3339, such as 2030-01-31T12:00:00Z")
 }
 
 /// Header extractors are ready at once.

@@ -9,6 +9,7 @@ mod contention;
 mod contents;
 mod database;
 mod documentation;
+mod filters;
 mod follows;
 mod idempotency;
 mod inputs;

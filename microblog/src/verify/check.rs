@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use model::api;
 use model::events::StreamId;
 use model::ids::{EventId, PostId, SessionId, UserId};
-use model::values::Handle;
+use model::values::{FilterContext, Handle};
 use reqwest::StatusCode;
 use service::auth::{SCOPE_VERIFY, Signer, Subject};
 
@@ -63,6 +63,8 @@ pub(super) struct PostList<'l> {
     pub(super) place: String,
     pub(super) path: &'l str,
     pub(super) eyes: &'l Eyes,
+    /// Which filters look at it.
+    pub(super) context: FilterContext,
     /// What decides whether the list exists at all.
     pub(super) depends_on: Vec<Dependency>,
     /// The posts at its beginning that are pinned.
@@ -70,10 +72,6 @@ pub(super) struct PostList<'l> {
 }
 
 impl PostList<'_> {
-    fn leaves_out_muted(&self) -> bool {
-        self.path.starts_with("/v1/timelines/")
-    }
-
     fn begins_with_pins(&self) -> bool {
         self.path.ends_with("/posts")
     }
@@ -109,6 +107,7 @@ impl Checker<'_> {
             place: whose("home timeline"),
             path: "/v1/timelines/home",
             eyes: &own,
+            context: FilterContext::Home,
             depends_on: vec![stream_of(id)],
             pinned: Vec::new(),
         };
@@ -122,6 +121,7 @@ impl Checker<'_> {
                 eyes: &eyes,
                 depends_on: vec![stream_of(id), Dependency::Stream(StreamId::pins(id))],
                 pinned: self.oracle.pinned_by(index, &eyes.sight),
+                context: FilterContext::Profile,
             };
             if eyes.sight.blocks.contains(&index) {
                 self.closed(&posts, &mut findings).await?;
@@ -192,6 +192,7 @@ impl Checker<'_> {
         self.lists(index, &own, &mut findings).await?;
         self.bookmarks(index, &own, &mut findings).await?;
         self.followed_tags(index, &own, &mut findings).await?;
+        self.filters(index, &own, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
             .await?;
         Ok(findings)
@@ -206,6 +207,7 @@ impl Checker<'_> {
                 place: eyes.see("public timeline".to_owned()),
                 path: "/v1/timelines/public",
                 eyes: &eyes,
+                context: FilterContext::Public,
                 depends_on: Vec::new(),
                 pinned: Vec::new(),
             };
@@ -377,6 +379,11 @@ impl Checker<'_> {
             }
         };
         field("author", self.is_author(&served.author, author));
+        let filtered = self.oracle.find_user(author).map(|author| {
+            let sight = &list.eyes.sight;
+            self.oracle.filtered(list.context, author, entry, sight)
+        });
+        field("filtered", filtered.is_some_and(|filtered| served.filtered == filtered));
         match (entry.original, &served.repost_of) {
             (None, None) => {
                 if let Some(facts) = self.oracle.post(entry.id) {
@@ -456,7 +463,7 @@ impl Checker<'_> {
         let sight = &list.eyes.sight;
         let expected = if quote.detached {
             api::QuoteState::Detached
-        } else if self.oracle.shows_quoted(quote.post, sight, list.leaves_out_muted()) {
+        } else if self.oracle.quoted(quote.post, list.context, sight).is_some() {
             api::QuoteState::Shown
         } else {
             api::QuoteState::Unavailable
@@ -511,7 +518,9 @@ impl Checker<'_> {
             let tags = self.oracle.post(entry.id).map_or(&[][..], |post| &post.tags);
             streams.extend(tags.iter().map(|tag| StreamId::tag(viewer, tag)));
         }
-        streams.into_iter().map(Dependency::Stream).chain(lists).collect()
+        let filters = viewer.map(|viewer| Dependency::Filters(self.oracle.user(viewer).0));
+        let streams = streams.into_iter().map(Dependency::Stream);
+        streams.chain(lists).chain(filters).collect()
     }
 
     /// The author of what an entry answers.

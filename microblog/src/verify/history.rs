@@ -37,6 +37,8 @@ pub(super) enum Dependency {
     PostCounts(PostId),
     /// All lists of a user, and what is in them.
     Lists(UserId),
+    /// All filters of a user, also those that were made during the run.
+    Filters(UserId),
 }
 
 /// Reads every event. An event that an operator discarded counts as if it had never happened.
@@ -48,7 +50,7 @@ pub(super) async fn read_all(
 ) -> anyhow::Result<Observation> {
     let recent_from = uuid_v7_floor(now - LATE);
     let mut observation = Observation {
-        facts: Facts::default(),
+        facts: Facts::new(is_filtered(events).await?),
         events: 0,
         begun: now,
         recent: HashSet::new(),
@@ -67,6 +69,14 @@ pub(super) async fn read_all(
         }
     }
     Ok(observation)
+}
+
+/// Whether somebody has ever made a filter.
+async fn is_filtered(events: &Database) -> Result<bool, Error> {
+    let [first, last] = StreamId::filters();
+    let filters = doc! { "stream": { "$gt": first.as_str(), "$lt": last.as_str() } };
+    let found = events.collection::<RecordedEvent>(EVENTS).find_one(filters).await?;
+    Ok(found.is_some())
 }
 
 impl Observation {
@@ -165,6 +175,9 @@ fn touch_more(touched: &mut HashSet<Dependency>, event: &Event) {
         | State::ListMember(ListMember { owner, .. })
         | State::ListTag(ListTag { owner, .. }) => {
             touched.insert(Dependency::Lists(*owner));
+        }
+        State::Filter(filter) => {
+            touched.insert(Dependency::Filters(filter.owner));
         }
         // They change nothing but what is in their own stream.
         _ => {}

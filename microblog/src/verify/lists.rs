@@ -3,6 +3,7 @@
 use model::api;
 use model::events::StreamId;
 use model::ids::UserId;
+use model::values::FilterContext;
 
 use super::check::{Checker, Difference, Findings, PeopleList, PostList, stream_of, unblocked};
 use super::history::Dependency;
@@ -61,6 +62,7 @@ impl Checker<'_> {
                 place: whose(&format!("timeline of list {}", list.id)),
                 path: &format!("/v1/timelines/lists/{}", list.id),
                 eyes: own,
+                context: FilterContext::Lists,
                 depends_on: depends_on.clone(),
                 pinned: Vec::new(),
             };

@@ -1,19 +1,23 @@
 //! What every user should see, by the definitions alone: the state of every aggregate after its last event, and lists that are computed
 //! from it by brute force.
 //!
-//! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
+//! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts. Only if
+//! somebody has a filter are they kept in full.
 
+mod filters;
 mod lists;
 mod tags;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use model::api;
 use model::events::{Bookmark, Event, Like, Post, State};
 use model::ids::{EventId, PostId, UserId};
 use model::tags::TagKey;
-use model::values::{ProfileField, Visibility};
+use model::values::{FilterContext, ProfileField, Visibility};
 
+use self::filters::FilterFacts;
 use self::lists::{AllListFacts, OwnList};
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
@@ -45,6 +49,8 @@ pub(super) struct PostFacts {
     /// Whom it mentions. They may see it even if its author is protected.
     pub(super) mentioned: Box<[UserIndex]>,
     pub(super) tags: Box<[TagKey]>,
+    /// The texts in which filters look. Empty if nobody has a filter.
+    sought_in: Box<[Box<[char]>]>,
     pub(super) in_reply_to: Option<PostId>,
     pub(super) quote: Option<Quote>,
     pub(super) created_at: DateTime<Utc>,
@@ -113,9 +119,19 @@ pub(super) struct Facts {
     /// The version, and the posts that a user has pinned.
     pins: HashMap<UserId, (i64, Vec<PostId>)>,
     lists: AllListFacts,
+    filters: FilterFacts,
+    /// Whether somebody has a filter.
+    filtered: bool,
 }
 
 impl Facts {
+    pub(super) fn new(filtered: bool) -> Self {
+        Self {
+            filtered,
+            ..Self::default()
+        }
+    }
+
     /// Applies an event. The order does not matter: the highest version of each stream counts.
     pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
         match event.state() {
@@ -144,6 +160,10 @@ impl Facts {
                     said: post.content.as_ref().map(Said::from).unwrap_or_default(),
                     mentioned: self.mentioned_by(post),
                     tags: tags::tags_of(post),
+                    sought_in: match &post.content {
+                        Some(content) if self.filtered => filters::sought_in(content),
+                        _ => Box::default(),
+                    },
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     quote: post.quote_of.map(|quote| Quote {
                         post: quote.post,
@@ -218,6 +238,10 @@ impl Facts {
                 let user = self.user(follow.user);
                 self.tags.apply(user, id, version, follow);
             }
+            State::Filter(filter) => {
+                let owner = self.user(filter.owner);
+                self.filters.apply(owner, version, filter);
+            }
             State::Pins(pins) => {
                 let known = self.pins.entry(pins.user).or_default();
                 if known.0 < version {
@@ -233,11 +257,7 @@ impl Facts {
                 self.lists.apply_member(user, id, version, member);
             }
             State::ListTag(tag) => self.lists.apply_tag(id, version, tag),
-            State::Filter(_)
-            | State::NotificationsRead(_)
-            | State::NotificationDismissed(_)
-            | State::UserRole(_)
-            | State::Report(_) => {}
+            State::NotificationsRead(_) | State::NotificationDismissed(_) | State::UserRole(_) | State::Report(_) => {}
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,
@@ -377,6 +397,7 @@ impl Facts {
         Oracle {
             tags: self.tags.into_lists(&self.posts, live),
             lists: self.lists.into_lists(),
+            filters: self.filters.into_lists(),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -434,6 +455,7 @@ pub(super) struct Oracle {
     tags: TagLists,
     /// The lists of each user, the last one made first.
     lists: HashMap<UserIndex, Vec<OwnList>>,
+    filters: HashMap<UserIndex, Vec<api::Filter>>,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -490,7 +512,7 @@ impl Oracle {
     }
 
     /// Every post and repost by the viewer or by whom the viewer follows, and every public post with a tag that the viewer follows, without
-    /// what the viewer may not see, mutes, or keeps out by an exclusive list. Empty without an account.
+    /// what the viewer may not see, mutes, keeps out by an exclusive list, or hides by a filter. Empty without an account.
     pub(super) fn home_timeline<'o>(&'o self, sight: &'o Sight) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let followees = sight.followees.iter().copied();
         let authors = sight
@@ -500,14 +522,20 @@ impl Oracle {
         let entries = authors.map(|author| (author, self.entries[author as usize].as_slice()));
         let merged = HomeTimeline::merge(entries, self.found_by_tags(sight));
         merged.filter(|&(author, entry)| {
-            self.shows_unmuted(author, entry, sight) && !self.is_kept_out(author, entry, sight)
+            self.shows_unmuted(author, entry, sight)
+                && !self.is_kept_out(author, entry, sight)
+                && self.wants(FilterContext::Home, author, entry, sight)
         })
     }
 
     /// The posts that a user shows first, and that this viewer may see.
     pub(super) fn pinned_by(&self, user: UserIndex, sight: &Sight) -> Vec<PostId> {
         let pins = self.pins.get(&self.user(user).0).map_or(&[][..], Vec::as_slice);
-        pins.iter().copied().filter(|&post| self.shows(post, sight)).collect()
+        let entry = |&id: &PostId| (user, Entry { id, original: None });
+        let shown = pins.iter().map(entry).filter(|&(author, entry)| {
+            self.shows(entry.id, sight) && self.wants(FilterContext::Profile, author, entry, sight)
+        });
+        shown.map(|(_, entry)| entry.id).collect()
     }
 
     /// A user's posts and reposts that this viewer may see.
@@ -517,7 +545,8 @@ impl Oracle {
         sight: &'o Sight,
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let entries = self.entries[user as usize].iter().map(move |&entry| (user, entry));
-        entries.filter(|&(user, entry)| self.shows_entry(user, entry, sight))
+        let shown = entries.filter(|&(user, entry)| self.shows_entry(user, entry, sight));
+        shown.filter(|&(user, entry)| self.wants(FilterContext::Profile, user, entry, sight))
     }
 
     /// The bookmarks of the viewer that the viewer may see. The latest is first.
@@ -553,16 +582,18 @@ impl Oracle {
         posts
             .filter(|&post| self.shows(post, sight))
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
+            .filter(|&(author, entry)| self.wants(FilterContext::Thread, author, entry, sight))
     }
 
-    /// The posts above this one, the oldest first. The list ends at the first post that the viewer may not see.
+    /// The posts above this one, the oldest first. The list ends at the first post that the viewer may not see, or hides by a filter.
     pub(super) fn ancestors(&self, post: PostId, sight: &Sight, most: usize) -> Vec<(UserIndex, Entry)> {
         let parent = |post: &PostId| self.posts.get(post)?.in_reply_to;
         let chain = std::iter::successors(parent(&post), parent);
         let mut ancestors: Vec<_> = chain
             .take_while(|&id| self.shows(id, sight))
-            .take(most)
             .filter_map(|id| Some((self.posts.get(&id)?.author, Entry { id, original: None })))
+            .take_while(|&(author, entry)| self.wants(FilterContext::Thread, author, entry, sight))
+            .take(most)
             .collect();
         ancestors.reverse();
         ancestors
@@ -603,6 +634,7 @@ impl Oracle {
         let entries = entries.map(|(&id, post)| (post.author, Entry { id, original: None }));
         let mut shown: Vec<_> = entries
             .filter(|&(author, entry)| self.shows_in_public(author, entry, sight))
+            .filter(|&(author, entry)| self.wants(FilterContext::Public, author, entry, sight))
             .collect();
         shown.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.id));
         shown

@@ -8,6 +8,8 @@ use super::super::compare::{Comparison, Fault};
 use super::super::sight::Sight;
 use super::*;
 
+#[path = "oracle_tests/filters.rs"]
+mod filters;
 #[path = "oracle_tests/lists.rs"]
 mod lists;
 #[path = "oracle_tests/tags.rs"]

@@ -4,6 +4,7 @@
 use model::api;
 use model::events::StreamId;
 use model::ids::{EventId, PostId};
+use model::values::FilterContext;
 use reqwest::StatusCode;
 
 use super::check::{Checker, Difference, Findings, PeopleList, PostList, unblocked};
@@ -81,6 +82,7 @@ impl Look<'_> {
             )),
             path,
             eyes: self.eyes,
+            context: FilterContext::Thread,
             depends_on: self.checker.dependencies(self.eyes.sight.viewer, author, entry),
             pinned: Vec::new(),
         }

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::oracle::{Oracle, PostFacts, UserFacts, UserIndex};
 use super::timeline::Entry;
+use model::api;
 use model::ids::PostId;
-use model::values::Visibility;
+use model::values::{FilterContext, Visibility};
 
 /// A viewer, and how the viewer stands to others.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Sight {
     pub(super) mutes: HashSet<UserIndex>,
     /// Whom the viewer's exclusive lists keep out of the home timeline.
     pub(super) kept_out: HashSet<UserIndex>,
+    /// Those that are not over.
+    pub(super) filters: Vec<api::Filter>,
 }
 
 impl Sight {
@@ -66,6 +69,7 @@ impl Oracle {
             blocks: self.blocked_with(user).collect(),
             mutes: self.muted_by(user, now).map(|(_, muted)| muted).collect(),
             kept_out: self.kept_out_by(user),
+            filters: self.filters_at(user, now),
         }
     }
 
@@ -96,10 +100,12 @@ impl Oracle {
         (sight.admits(author, visibility, &[]) && original.is_open()).then_some(original.author)
     }
 
-    /// Whether a post that is quoted is shown in the post that quotes it. Lists that leave out whom the viewer mutes do so here too.
-    pub(super) fn shows_quoted(&self, post: PostId, sight: &Sight, unmuted: bool) -> bool {
+    /// A post that is quoted, if it is shown in the post that quotes it. Lists that leave out whom the viewer mutes do so here too.
+    pub(super) fn quoted(&self, post: PostId, context: FilterContext, sight: &Sight) -> Option<&PostFacts> {
+        use FilterContext::{Home, Lists, Public, Tags};
+        let unmuted = [Home, Lists, Public, Tags].contains(&context);
         let shown = self.seen(post, sight);
-        shown.is_some_and(|post| !(unmuted && sight.mutes(post.author)))
+        shown.filter(|post| !(unmuted && sight.mutes(post.author)))
     }
 
     /// One user who followed the user once, and does not any more.

@@ -3,6 +3,7 @@
 use model::api;
 use model::events::StreamId;
 use model::tags::TagKey;
+use model::values::FilterContext;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::check::{Checker, Difference, Findings, PostList};
@@ -25,6 +26,7 @@ impl Checker<'_> {
                 place: eyes.see(format!("timeline of #{}", tag.as_str())),
                 path: &path,
                 eyes: &eyes,
+                context: FilterContext::Tags,
                 depends_on: Vec::new(),
                 pinned: Vec::new(),
             };

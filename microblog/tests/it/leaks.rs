@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{TimeDelta, Utc};
 use model::api::{List, Post};
 use model::ids::{ListId, PostId};
 use reqwest::{Method, StatusCode};
@@ -87,7 +88,7 @@ const COLUMNS: [Column; 27] = [
 ];
 
 /// Paths that show nothing but what the viewer did, or asks for by an id.
-const OWN_DOING: [&str; 10] = [
+const OWN_DOING: [&str; 12] = [
     "/v1/blocks",
     "/v1/mutes",
     "/v1/follow-requests",
@@ -98,6 +99,8 @@ const OWN_DOING: [&str; 10] = [
     "/v1/lists",
     "/v1/lists/{id}",
     "/v1/lists/{id}/tags",
+    "/v1/filters",
+    "/v1/filters/{id}",
 ];
 
 #[derive(Clone, Copy)]
@@ -152,7 +155,7 @@ const REMOVE: Act = (Who::Author, Method::DELETE, "/v1/followers/{viewer}", "");
 const LIST: &str = "/v1/lists/{list}";
 const EXCLUDE: Act = (Who::Viewer, Method::PATCH, LIST, r#"{ "exclusive": true }"#);
 
-const CASES: [Case; 21] = [
+const CASES: [Case; 24] = [
     Case {
         name: "the viewer blocks",
         visibility: "public",
@@ -354,6 +357,58 @@ const CASES: [Case; 21] = [
         visitors_too: true,
         soon: false,
     },
+    Case {
+        name: "a filter that hides",
+        visibility: "public",
+        denial: &[(
+            Who::Viewer,
+            Method::POST,
+            "/v1/filters",
+            r#"{ "phrases": ["TEXT of"], "action": "hide", "contexts": [
+                "home", "lists", "tags", "public", "thread", "profile", "notifications", "search"
+            ] }"#,
+        )],
+        // What the viewer goes to by its address stays, and so does what the viewer keeps.
+        hides: &[
+            ANSWER,
+            PUBLIC,
+            TAGGED,
+            REPOSTED,
+            &["home", "posts", "list", "home by a quote"],
+        ],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a filter that warns",
+        visibility: "public",
+        denial: &[(
+            Who::Viewer,
+            Method::POST,
+            "/v1/filters",
+            r#"{ "phrases": ["text of"], "action": "warn", "contexts": [
+                "home", "lists", "tags", "public", "thread", "profile", "notifications", "search"
+            ] }"#,
+        )],
+        hides: &[],
+        visitors_too: false,
+        soon: false,
+    },
+    Case {
+        name: "a filter that ran out",
+        visibility: "public",
+        denial: &[(
+            Who::Viewer,
+            Method::POST,
+            "/v1/filters",
+            r#"{ "phrases": ["text of"], "action": "hide", "expires_at": "{in two seconds}", "contexts": [
+                "home", "lists", "tags", "public", "thread", "profile", "notifications", "search"
+            ] }"#,
+        )],
+        hides: &[],
+        visitors_too: false,
+        soon: true,
+    },
 ];
 
 /// The people and the posts of one case.
@@ -457,6 +512,7 @@ impl<'s> Scene<'s> {
             ("{number}", self.number.to_string()),
             ("{tag}", format!("direct{}", self.number)),
             ("{password}", Stack::password_of(&self.author)),
+            ("{in two seconds}", (Utc::now() + TimeDelta::seconds(2)).to_rfc3339()),
         ]
         .iter()
         .fold(template.to_owned(), |filled, (name, value)| filled.replace(name, value))

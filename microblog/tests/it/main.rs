@@ -7,6 +7,7 @@ mod crates;
 mod deletions;
 mod descriptions;
 mod ec2;
+mod filters;
 mod home;
 mod import;
 mod large_authors;

@@ -101,6 +101,11 @@ impl Pass<'_> {
         // What is in them is not shown without the list. In the lists of others, the user is not shown without a profile.
         self.lists(user, &mut found, |list| self.retractions.delete_list(list, cause))
             .await?;
+        let filters = self.views.filters.of_owners(&[user]).await?;
+        let filters = filters
+            .iter()
+            .map(|it| self.retractions.delete_filter(user, it.filter, cause));
+        self.all(filters.collect(), &mut found).await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
         if found.retracted > 0 {

@@ -63,6 +63,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     world.like(gone, answered).await;
     world.repost(gone, answered).await;
     world.follow_tag(gone, "Rust").await;
+    world.filter(gone, "spoiler").await;
     // What others did to the user's posts stays, because it is not the user's.
     world.like(fan, theirs).await;
 
@@ -74,6 +75,7 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     let expected = [
         "block.unblocked",
         "block.unblocked",
+        "filter.deleted",
         "follow.cancelled",
         "follow.cancelled",
         "follow.unfollowed",

@@ -13,10 +13,11 @@ use local_mongodb::{TestDatabase, wait_in_drop};
 use model::clock::{Clock, OffsetClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, StreamId, TagFollow, User,
+    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost,
+    StreamId, TagFollow, User,
 };
-use model::ids::{PARTITIONS, PostId, UserId};
-use model::values::{Handle, PostText, Visibility};
+use model::ids::{FilterId, PARTITIONS, PostId, UserId};
+use model::values::{FilterAction, FilterContext, Handle, PostText, Visibility};
 use mongodb::Database;
 use projector::{App, Config, RunError};
 use tokio::task::JoinHandle;
@@ -293,6 +294,22 @@ impl World {
             user,
             tag: tag.to_owned(),
             active: true,
+        }))
+        .await
+    }
+
+    pub(crate) async fn filter(&self, owner: UserId, phrase: &str) -> RecordedEvent {
+        self.append(Event::FilterCreated(Filter {
+            id: FilterId::new(self.clock.now()),
+            owner,
+            content: Some(FilterContent {
+                phrases: vec![phrase.to_owned()],
+                whole_word: false,
+                contexts: [FilterContext::Home].into(),
+                action: FilterAction::Hide,
+                expires_at: None,
+            }),
+            deleted: false,
         }))
         .await
     }

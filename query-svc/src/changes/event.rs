@@ -21,6 +21,7 @@ pub(super) struct Collections {
     pub(super) relations: String,
     pub(super) list_members: String,
     pub(super) list_tags: String,
+    pub(super) filters: String,
 }
 
 impl Collections {
@@ -32,6 +33,7 @@ impl Collections {
             relations: named(views::relations::NAME),
             list_members: named(views::list_members::NAME),
             list_tags: named(views::list_tags::NAME),
+            filters: named(views::filters::NAME),
         }
     }
 
@@ -67,6 +69,9 @@ impl Collections {
                     .map(Change::ListSources)
                     .ok_or(Broken::Malformed("the id of a part of a list"))
             }
+            (Some(name), Some(Bson::Binary(id))) if name == self.filters => views::filters::owner_of(id)
+                .map(Change::Filter)
+                .ok_or(Broken::Malformed("the id of a filter")),
             (Some(name), Some(Bson::Binary(id))) => {
                 let id = id
                     .to_uuid()
@@ -174,7 +179,8 @@ struct Checkpoint {
 
 #[cfg(test)]
 mod tests {
-    use bson::{Timestamp, doc};
+    use bson::spec::BinarySubtype;
+    use bson::{Binary, Timestamp, doc};
     use model::ids::uuid_v7;
 
     use super::*;
@@ -230,7 +236,12 @@ mod tests {
         let now = chrono::Utc::now();
         let (user, post) = (UserId::from_uuid(uuid_v7(now)), PostId::from_uuid(uuid_v7(now)));
         let like = RelationId::like(user, post);
-        let told: [(&str, Bson, Change); 3] = [
+        let filter = Binary {
+            subtype: BinarySubtype::Generic,
+            bytes: [*user.as_bytes(), *post.as_bytes()].concat(),
+        };
+        let told: [(&str, Bson, Change); 4] = [
+            ("filters_g3", Bson::Binary(filter), Change::Filter(user)),
             ("posts_g3", post.into(), Change::Post(post, None)),
             ("profiles_g3", user.into(), Change::Profile(user, None)),
             ("relations_g3", like.into(), Change::Relation(like)),

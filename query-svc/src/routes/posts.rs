@@ -22,8 +22,8 @@ use crate::since::Since;
 /// A post, the posts above it, and the replies to it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Thread<P = api::Post> {
-    /// The post that this one replies to, the post above that, and so on: the oldest first, at most 50. If a post is gone, or the
-    /// caller may not see it, all posts above it are left out.
+    /// The post that this one replies to, the post above that, and so on: the oldest first, at most 50. If a post is gone, the
+    /// caller may not see it, or a filter hides it, all posts above it are left out.
     ancestors: Vec<P>,
     post: P,
     /// Direct replies, newest first: the page that `limit`, `before` and `after` select.

@@ -1,6 +1,6 @@
 use chrono::TimeDelta;
-use model::ids::uuid_v7;
-use model::values::PostText;
+use model::ids::{FilterId, uuid_v7};
+use model::values::{FilterAction, FilterContext, PostText};
 use rstest::rstest;
 
 use super::*;
@@ -68,6 +68,7 @@ fn loaded(viewer: Option<UserId>, authors: AuthorFilter<'_>) -> Loaded<'_> {
         viewer,
         authors,
         kept_out: HashSet::new(),
+        filters: None,
         now: DateTime::UNIX_EPOCH,
     }
 }
@@ -186,10 +187,26 @@ fn borrowed_json_is_that_of_the_api_types() {
     loaded
         .relations
         .insert(RelationId::like(viewer, original.id), Held::Yes);
+    let filter = api::Filter {
+        id: FilterId::from_uuid(uuid_v7(DateTime::UNIX_EPOCH)),
+        phrases: vec!["#World".to_owned()],
+        whole_word: true,
+        contexts: [FilterContext::Home].into(),
+        action: FilterAction::Warn,
+        expires_at: None,
+    };
+    let filters = Filters::compile(vec![filter.clone()]).unwrap();
+    loaded.filters = Arc::new(filters).applied(Filtering::In(FilterContext::Home), DateTime::UNIX_EPOCH);
     let shown = loaded.shown(&Candidate::from(&repost)).unwrap();
     let json = serde_json::to_string(&shown).unwrap();
     let parsed: api::Post = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
+    let found = api::Filtered {
+        id: filter.id,
+        action: filter.action,
+        phrases: filter.phrases,
+    };
+    assert_eq!(parsed.filtered, [found]);
     let inner = parsed.repost_of.unwrap();
     assert_eq!(
         (inner.id, inner.author.id, parsed.author.id),

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use model::clock::SharedClock;
 use model::ids::UserId;
+use model::values::FilterContext;
 
 use super::authors::{Authors, in_direction, merged, range};
 use super::tags::with_tags;
 use crate::cursor::Cursor;
 use crate::documents::Held;
+use crate::filters::Filtering;
 use crate::handled::Appearance;
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
@@ -297,7 +299,12 @@ impl Listing for Home<'_> {
         let nothing = HomeRules::default();
         let rules = self.state.as_ref().map_or(&nothing, |state| &state.rules);
         self.read_model
-            .show(candidates, Some(self.owner), AuthorFilter::Followed(rules))
+            .show(
+                candidates,
+                Some(self.owner),
+                AuthorFilter::Followed(rules),
+                Filtering::In(FilterContext::Home),
+            )
             .await
     }
 }

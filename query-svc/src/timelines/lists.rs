@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use model::clock::SharedClock;
 use model::ids::{ListId, UserId};
+use model::values::FilterContext;
 
 use super::authors::{Authors, merged};
 use super::tags::with_tags;
 use crate::cursor::Cursor;
 use crate::documents::ListSources;
+use crate::filters::Filtering;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
@@ -87,7 +89,12 @@ impl Listing for ListPosts<'_> {
         let nothing = ListSources::default();
         let sources = self.sources.as_ref().map_or(&nothing, |(sources, _)| sources.as_ref());
         self.read_model
-            .show(candidates, Some(self.owner), AuthorFilter::List(sources))
+            .show(
+                candidates,
+                Some(self.owner),
+                AuthorFilter::List(sources),
+                Filtering::In(FilterContext::Lists),
+            )
             .await
     }
 }

@@ -1,10 +1,12 @@
 //! Lists of posts that an index has in order: one user's posts, everybody's posts, and the replies to a post.
 
 use model::ids::{PostId, UserId};
+use model::values::FilterContext;
 
 use super::authors::range;
 use crate::cursor::Cursor;
 use crate::documents::Held;
+use crate::filters::Filtering;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
@@ -113,10 +115,13 @@ impl Listing for Posts<'_> {
     }
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
-        let authors = match self.which {
-            Which::Public => AuthorFilter::Public,
-            Which::By(_) | Which::AnswersTo(_) | Which::Quoting(_) => AuthorFilter::Anybody,
+        let (authors, context) = match self.which {
+            Which::Public => (AuthorFilter::Public, FilterContext::Public),
+            Which::By(_) => (AuthorFilter::Anybody, FilterContext::Profile),
+            Which::AnswersTo(_) | Which::Quoting(_) => (AuthorFilter::Anybody, FilterContext::Thread),
         };
-        self.read_model.show(candidates, self.viewer, authors).await
+        self.read_model
+            .show(candidates, self.viewer, authors, Filtering::In(context))
+            .await
     }
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, TryStreamExt};
 use model::ids::UserId;
 use model::tags::{Tag, TagKey};
+use model::values::FilterContext;
 
 use super::authors::{in_direction, merged, range};
 use crate::cursor::Cursor;
+use crate::filters::Filtering;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
@@ -134,7 +136,12 @@ impl Listing for Tagged<'_> {
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let shown = self
             .read_model
-            .show(candidates, self.viewer, AuthorFilter::Public)
+            .show(
+                candidates,
+                self.viewer,
+                AuthorFilter::Public,
+                Filtering::In(FilterContext::Tags),
+            )
             .await?;
         // An edit may have taken a tag away, and the filter wants more than one.
         let has_tags = |shown: &ShownPost| self.filter.admits(&shown.post.tags);

@@ -162,6 +162,7 @@ async fn what_is_not_there_is_404_and_other_methods_are_405() {
 #[case::tag("/v1/tags/rust", false)]
 #[case::followed_tags("/v1/tags/followed", true)]
 #[case::lists("/v1/lists", true)]
+#[case::filters("/v1/filters", true)]
 #[case::user("/v1/users/@ada", false)]
 #[case::users_posts("/v1/users/@ada/posts", false)]
 #[case::followers("/v1/users/@ada/followers", false)]

@@ -7,6 +7,7 @@ mod consistency;
 #[path = "../../views/tests/it/definition.rs"]
 mod definition;
 mod filling;
+mod filters;
 #[allow(dead_code, reason = "the views' own tests use the rest")]
 #[path = "../../views/tests/it/fixture.rs"]
 mod fixture;

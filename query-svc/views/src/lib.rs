@@ -11,6 +11,7 @@
 //! wrote.
 
 pub mod bookmarks;
+pub mod filters;
 pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
@@ -48,6 +49,7 @@ use mongodb::{Collection, Database, IndexModel};
 
 pub use self::bookmarks::{Bookmark, Bookmarks};
 pub use self::filling::{Filled, Filling};
+pub use self::filters::{Filter, Filters};
 pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
 pub use self::list_members::{ListMember, ListMembers, Membership};
@@ -81,6 +83,7 @@ pub struct Views {
     pub lists: Lists,
     pub list_members: ListMembers,
     pub list_tags: ListTags,
+    pub filters: Filters,
 }
 
 impl Views {
@@ -100,6 +103,7 @@ impl Views {
             lists: Lists::new(database, &named(lists::NAME)),
             list_members: ListMembers::new(database, &named(list_members::NAME)),
             list_tags: ListTags::new(database, &named(list_tags::NAME)),
+            filters: Filters::new(database, &named(filters::NAME)),
             database: database.clone(),
             generation,
         }
@@ -124,6 +128,7 @@ impl Views {
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
         self.followed_tags.ensure().await?;
+        self.filters.ensure().await?;
         self.lists.ensure().await?;
         self.list_members.ensure().await?;
         self.list_tags.ensure().await?;

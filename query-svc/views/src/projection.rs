@@ -45,6 +45,7 @@ impl ViewProjection {
         self.views.lists.apply(chunk).await?;
         self.views.list_members.apply(chunk).await?;
         self.views.list_tags.apply(chunk).await?;
+        self.views.filters.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 

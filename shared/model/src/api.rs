@@ -1,12 +1,15 @@
 //! The JSON types that both services answer with.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::entities::Entities;
-use crate::ids::{ListId, PostId, UserId};
-use crate::values::{ProfileField, Visibility};
+use crate::events::FilterContent;
+use crate::ids::{FilterId, ListId, PostId, UserId};
+use crate::values::{FilterAction, FilterContext, ProfileField, Visibility};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
 /// sorts as they do.
@@ -97,6 +100,56 @@ pub struct Post {
     /// What the caller did with the post. Absent if no token was sent. A repost has that of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub viewer: Option<PostViewer>,
+    /// The caller's filters that have found something in the post or, for a repost, in its original. Absent if there are none. Clients show
+    /// what was found, and the post to those who want to see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filtered: Vec<Filtered>,
+}
+
+/// What one filter has found in a post.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Filtered {
+    /// The filter.
+    pub id: FilterId,
+    /// `warn`, or `hide` if the caller has asked for just this post: then it is shown all the same.
+    pub action: FilterAction,
+    /// The phrases that were found, as the filter has them.
+    pub phrases: Vec<String>,
+}
+
+/// A filter of the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Filter {
+    pub id: FilterId,
+    #[schema(example = json!(["spoiler", "season two"]))]
+    pub phrases: Vec<String>,
+    /// A phrase matches only where no word goes on before or after it.
+    pub whole_word: bool,
+    pub contexts: BTreeSet<FilterContext>,
+    pub action: FilterAction,
+    /// When the filter is over. It then does nothing, until it gets a later end. Null: it has no end.
+    #[serde(serialize_with = "time")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    pub fn new(id: FilterId, content: FilterContent) -> Self {
+        let FilterContent {
+            phrases,
+            whole_word,
+            contexts,
+            action,
+            expires_at,
+        } = content;
+        Self {
+            id,
+            phrases,
+            whole_word,
+            contexts,
+            action,
+            expires_at,
+        }
+    }
 }
 
 /// What a post quotes. Posts that quote each other are shown one into the other only once.

@@ -7,5 +7,6 @@ pub mod clock;
 pub mod entities;
 pub mod events;
 pub mod ids;
+pub mod phrases;
 pub mod tags;
 pub mod values;

@@ -7,14 +7,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use caseless::Caseless;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::entities::{Entities, Hashtag};
+use crate::phrases::folded;
 use crate::values::PostText;
 
-/// The form in which tags compare: NFKC, then Unicode's default case folding, then NFKC again, because folding may decompose.
+/// The form in which tags compare ([`folded`]).
 ///
 /// The folding knows no language. So `İstanbul` and `istanbul` differ: the dotted capital folds to an `i` with a combining dot.
 ///
@@ -28,7 +28,7 @@ pub type TagPrefix = [u8; 8];
 
 impl TagKey {
     pub fn of(tag: &str) -> Self {
-        Self(tag.nfkc().default_case_fold().nfkc().collect::<String>().into())
+        Self(folded(tag).into())
     }
 
     pub fn as_str(&self) -> &str {

@@ -22,7 +22,7 @@ mod language;
 mod profile_field;
 
 pub use self::email::Email;
-pub use self::filter::{FilterAction, FilterContext};
+pub use self::filter::{FilterAction, FilterContext, InvalidPhrases, Phrases};
 pub use self::language::Language;
 pub use self::profile_field::ProfileField;
 

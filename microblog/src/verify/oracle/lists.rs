@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use model::events::{List, ListMember, ListTag};
 use model::ids::{EventId, ListId};
 use model::tags::TagKey;
+use model::values::FilterContext;
 
 use super::{Entry, HomeTimeline, Oracle, Sight, UserIndex};
 
@@ -138,10 +139,12 @@ impl Oracle {
     ) -> impl Iterator<Item = (UserIndex, Entry)> + 'o {
         let members = list.members.iter();
         let entries = members.map(|&(_, member)| (member, self.entries[member as usize].as_slice()));
-        let tagged = list.tags.iter().flat_map(|(_, _, key)| self.tag_timeline(key, sight));
+        let tagged = list.tags.iter().flat_map(|(_, _, key)| self.tagged(key, sight));
         let tagged: BTreeSet<(Entry, UserIndex)> = tagged.map(|(author, entry)| (entry, author)).collect();
         let merged = HomeTimeline::merge(entries, tagged);
-        merged.filter(|&(author, entry)| self.shows_unmuted(author, entry, sight))
+        merged.filter(|&(author, entry)| {
+            self.shows_unmuted(author, entry, sight) && self.wants(FilterContext::Lists, author, entry, sight)
+        })
     }
 
     /// Whom a user keeps out of the home timeline.

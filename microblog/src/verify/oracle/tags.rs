@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use model::events::{Post, TagFollow};
 use model::ids::{EventId, PostId};
 use model::tags::TagKey;
-use model::values::Visibility;
+use model::values::{FilterContext, Visibility};
 
 use super::{Entry, Oracle, PostFacts, Sight, UserIndex};
 
@@ -104,6 +104,16 @@ impl Oracle {
         tag: &TagKey,
         sight: &'o Sight,
     ) -> impl Iterator<Item = (UserIndex, Entry)> + use<'o> {
+        let unfiltered = self.tagged(tag, sight);
+        unfiltered.filter(|&(author, entry)| self.wants(FilterContext::Tags, author, entry, sight))
+    }
+
+    /// The same, with what a filter hides.
+    pub(super) fn tagged<'o>(
+        &'o self,
+        tag: &TagKey,
+        sight: &'o Sight,
+    ) -> impl Iterator<Item = (UserIndex, Entry)> + use<'o> {
         let posts = self.tags.tagged.get(tag).into_iter().flatten();
         let entries = posts.map(|&(Reverse(id), author)| (author, Entry { id, original: None }));
         entries.filter(|&(author, entry)| self.shows_in_public(author, entry, sight))
@@ -113,7 +123,7 @@ impl Oracle {
     pub(super) fn found_by_tags(&self, sight: &Sight) -> BTreeSet<(Entry, UserIndex)> {
         let tags = sight.viewer.map_or(&[][..], |viewer| self.followed_tags(viewer));
         tags.iter()
-            .flat_map(|follow| self.tag_timeline(&follow.key, sight))
+            .flat_map(|follow| self.tagged(&follow.key, sight))
             .map(|(author, entry)| (entry, author))
             .collect()
     }

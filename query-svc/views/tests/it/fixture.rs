@@ -15,11 +15,11 @@ use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Follow, Like, List, ListMember, ListTag, Mute, Post, PostContent, ReplyTo, Repost,
-    SCHEMA, TagFollow, User,
+    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, List, ListMember, ListTag, Mute, Post,
+    PostContent, ReplyTo, Repost, SCHEMA, TagFollow, User,
 };
-use model::ids::{EventId, ListId, PostId, UserId};
-use model::values::{Handle, PostText, Visibility};
+use model::ids::{EventId, FilterId, ListId, PostId, UserId};
+use model::values::{FilterAction, FilterContext, Handle, PostText, Visibility};
 use mongodb::Database;
 use uuid::Uuid;
 use views::Timelines;
@@ -306,6 +306,40 @@ impl Store {
             Event::TagFollowed(follow)
         } else {
             Event::TagUnfollowed(follow)
+        })
+    }
+
+    /// A filter of all lists. Without an action, it is deleted.
+    pub(crate) fn filter(
+        &mut self,
+        owner: UserId,
+        id: FilterId,
+        phrase: &str,
+        action: Option<FilterAction>,
+    ) -> Delivery {
+        let content = action.map(|action| FilterContent {
+            phrases: vec![phrase.to_owned()],
+            whole_word: false,
+            contexts: [
+                FilterContext::Home,
+                FilterContext::Public,
+                FilterContext::Profile,
+                FilterContext::Thread,
+            ]
+            .into(),
+            action,
+            expires_at: None,
+        });
+        let deleted = content.is_none();
+        let filter = Filter {
+            id,
+            owner,
+            content,
+            deleted,
+        };
+        self.record(match deleted {
+            true => Event::FilterDeleted(filter),
+            false => Event::FilterChanged(filter),
         })
     }
 

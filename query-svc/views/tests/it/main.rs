@@ -5,6 +5,7 @@
 mod bookmarks;
 mod definition;
 mod equality;
+mod filters;
 #[allow(dead_code, reason = "query-svc's tests use the rest")]
 mod fixture;
 mod home_timelines;

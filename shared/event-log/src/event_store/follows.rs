@@ -1,4 +1,4 @@
-//! How many accounts and tags a user follows, how many lists a user has and how much is in them, and who has asked to follow, from the
+//! How many accounts and tags a user follows, how many lists a user has and how much is in them, how many filters, and who has asked to follow, from the
 //! streams alone.
 
 use std::collections::HashSet;
@@ -76,10 +76,21 @@ impl EventStore {
         Ok(lists < max.into())
     }
 
+    /// Whether a user has fewer than `max` filters, as the session sees it.
+    pub async fn has_fewer_filters_than(
+        &self,
+        session: &mut ClientSession,
+        owner: UserId,
+        max: u32,
+    ) -> Result<bool, Error> {
+        self.active_fewer_than(session, StreamId::filters_of(owner), max).await
+    }
+
     /// Whether fewer than `max` streams between two names are active.
     ///
     /// Two queries answer this. The first counts the user's events up to `max`, from the index of streams and versions. Nearly every user
-    /// has fewer, and needs no second query. The second counts the streams whose last event is a follow or a request.
+    /// has fewer, and needs no second query. The second counts the streams whose last event is a follow or a request,
+    /// or no deletion of what can be deleted.
     ///
     /// It costs one step in the index, and one event, for each stream, however long it is: the server goes from the end of a stream to the
     /// end of the next (`DISTINCT_SCAN`). It ends at `max` streams, and fails after [`COUNTED_FOR`].
@@ -107,8 +118,9 @@ impl EventStore {
                 "_id": "$stream",
                 "active": { "$first": "$data.active" },
                 "requested": { "$first": "$data.requested" },
+                "deleted": { "$first": "$data.deleted" },
             } },
-            doc! { "$match": { "$or": [{ "active": true }, { "requested": true }] } },
+            doc! { "$match": { "$or": [{ "active": true }, { "requested": true }, { "deleted": false }] } },
             doc! { "$skip": i64::from(max.saturating_sub(1)) },
             doc! { "$limit": 1 },
         ];

@@ -129,7 +129,7 @@ impl Aggregate for ListTag {
 
 impl Aggregate for Filter {
     fn stream(&self) -> StreamId {
-        StreamId::filter(self.id)
+        StreamId::filter(self.owner, self.id)
     }
 
     fn audience(&self) -> UserId {

@@ -88,8 +88,19 @@ impl StreamId {
         [Self(format!("list_tag-{list}-")), Self(format!("list_tag-{list}."))]
     }
 
-    pub fn filter(filter: FilterId) -> Self {
-        Self(format!("filter-{filter}"))
+    /// The owner is in the name, so that the filters of one user can be counted, and nobody else's command finds them.
+    pub fn filter(owner: UserId, filter: FilterId) -> Self {
+        Self(format!("filter-{owner}-{filter}"))
+    }
+
+    /// Between these two names are the streams of all filters that the user has ever had, and no others.
+    pub fn filters_of(owner: UserId) -> [Self; 2] {
+        [Self(format!("filter-{owner}-")), Self(format!("filter-{owner}."))]
+    }
+
+    /// Between these two names are the streams of all filters, and no others.
+    pub fn filters() -> [Self; 2] {
+        [Self("filter-".to_owned()), Self("filter.".to_owned())]
     }
 
     pub fn notifications_read(user: UserId) -> Self {
