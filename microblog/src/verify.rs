@@ -68,8 +68,9 @@ const DEFAULT_POLLED: usize = 50;
 /// Recompute every timeline from the events and compare it with what is served
 ///
 /// Reads all events from the event store, and computes by brute force what every user should see (home timeline, posts, followers,
-/// following, bookmarks, followed tags, lists with their members, tags and timelines, filters, profile with its counts, the public timeline, and timelines of tags). Then reads all of it from query-svc, page by page to the end, with access
-/// tokens that it signs itself. Prints each difference.
+/// following, bookmarks, followed tags, lists with their members, tags and timelines, filters, profile with its counts, the public timeline, and
+/// timelines of tags). Then reads all of it from query-svc, page by page to the end, with access tokens that it signs itself. Prints each
+/// difference.
 ///
 /// Also reads as other viewers: every user's posts as a follower, a former follower, a stranger and a visitor without an account see them.
 /// For some random posts, all of these and the author read the thread, the likes, the reposts and the history. The lists of some users, and

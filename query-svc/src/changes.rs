@@ -272,8 +272,14 @@ impl Follower {
         let subscription = subscription_name(generation);
         let collections = Collections::of(generation);
         let wanted = doc! { "$match": { "$or": [
-            { "ns.coll": { "$in": [collections.posts, collections.profiles, collections.relations] } },
-            { "ns.coll": { "$in": [collections.list_members, collections.list_tags, collections.filters] } },
+            { "ns.coll": { "$in": [
+                collections.posts,
+                collections.profiles,
+                collections.relations,
+                collections.list_members,
+                collections.list_tags,
+                collections.filters,
+            ] } },
             // Leave out the leases of other generations, and the claims of readers. An event of a collection that was dropped
             // or renamed has no key.
             { "ns.coll": LEASES, "documentKey._id": { "$gte": format!("{subscription}/"), "$lt": format!("{subscription}0") } },

@@ -206,7 +206,7 @@ impl ReadModel {
             .iter()
             .map(|candidate| candidate.author)
             .chain(originals().map(|original| original.author))
-            .collect::<Vec<UserId>>();
+            .collect();
         let relations = viewer.into_iter().flat_map(|viewer| {
             candidates.iter().flat_map(move |candidate| {
                 let target = candidate.target();
@@ -225,14 +225,13 @@ impl ReadModel {
             })
         });
         let relations = relations.collect();
-        let writers: Vec<UserId> = BTreeSet::from_iter(&profiles).into_iter().copied().collect();
         // Before the relations: what the stream shows later may be missing from them.
         let streamed = self.documents.as_ref().map(|_| self.positions.handled());
         let (posts, profiles, relations, kept_out, filters) = futures_util::try_join!(
             self.posts(posts),
             self.profiles(profiles),
             self.relations(relations),
-            self.kept_out(authors, viewer, &writers),
+            self.kept_out(authors, viewer, candidates),
             self.filters_for(viewer, filtering),
         )?;
         let now = self.clock.now();

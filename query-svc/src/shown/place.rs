@@ -1,6 +1,6 @@
 //! What belongs to a home timeline and to the timeline of a list, among what the viewer may see.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use model::ids::{ListId, UserId};
 use model::tags::TagKey;
@@ -34,12 +34,12 @@ pub(crate) struct HomeRules {
 }
 
 impl ReadModel {
-    /// The users among these whom the viewer keeps out of the home timeline by exclusive lists, if the place is that timeline.
+    /// Whom of the authors the viewer keeps out of the home timeline by exclusive lists, if the place is that timeline.
     pub(super) async fn kept_out(
         &self,
         place: AuthorFilter<'_>,
         viewer: Option<UserId>,
-        users: &[UserId],
+        candidates: &[Candidate],
     ) -> Result<HashSet<UserId>, ReadError> {
         let (
             AuthorFilter::Followed(HomeRules {
@@ -50,9 +50,13 @@ impl ReadModel {
         else {
             return Ok(HashSet::new());
         };
+        let originals = candidates.iter().filter_map(|candidate| candidate.original);
+        let authors = candidates.iter().map(|candidate| candidate.author);
+        let authors = authors.chain(originals.map(|original| original.author));
+        let authors: Vec<UserId> = authors.collect::<BTreeSet<UserId>>().into_iter().collect();
         let (exclusive, memberships): (HashSet<ListId>, _) = futures_util::try_join!(
             self.ask(self.views.lists.exclusive_of(viewer)),
-            self.ask(self.views.list_members.memberships(viewer, users)),
+            self.ask(self.views.list_members.memberships(viewer, &authors)),
         )?;
         let kept_out = memberships.into_iter().filter(|it| exclusive.contains(&it.list));
         // An owner may be in the own list. The own posts stay.
