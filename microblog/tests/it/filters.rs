@@ -3,6 +3,7 @@
 use model::api::{Filter, Filtered, Post};
 use model::ids::PostId;
 use model::values::FilterAction;
+use mongodb::bson::{Document, doc};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -103,18 +104,50 @@ e2e! {
 e2e! {
     async fn who_deletes_the_account_takes_the_filters_along() {
         let stack = Stack::start_with(&[("sweep.look_every", "100ms")]).await;
-        let bob = stack.person("bob").await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.post(&ann, "stays").await;
         let body = json!({ "phrases": ["a secret wish"], "contexts": ["home"] });
         let filter = stack.filter(&bob, body).await;
         stack.delete_user(&bob).await;
         let events = stack.databases().await.events;
         let stream = model::events::StreamId::filter(bob.id, filter.id);
         eventually("the filter is taken back, and its phrases with it", || async {
-            let of_stream = mongodb::bson::doc! { "stream": stream.as_str(), "data.content": null };
-            let redacted = events.collection::<mongodb::bson::Document>("events").count_documents(of_stream).await;
+            let of_stream = doc! { "stream": stream.as_str(), "data.content": null };
+            let redacted = events.collection::<Document>("events").count_documents(of_stream).await;
             (redacted.expect("a count") == 2).then_some(())
         })
         .await;
         stack.assert_verified().await;
+    }
+}
+
+e2e! {
+    async fn verify_sees_what_is_wrong_with_filters() {
+        let stack = Stack::start().await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.follow(&bob, &ann).await;
+        let post = stack.post(&ann, "a spoiler").await.id;
+        let body = json!({ "phrases": ["spoiler"], "contexts": ["home"] });
+        let filter = stack.filter(&bob, body).await.id;
+        stack.assert_verified().await;
+        let databases = stack.databases().await;
+        let rows = databases.views.collection::<Document>("filters_g1");
+        let home = format!("home timeline of @bob ({})", bob.id);
+        let listed = format!("filters of @bob ({}): expected [{filter:?}], served [{filter:?}], or others with these ids", bob.id);
+        for (wrong, expected) in [
+            (doc! { "content.phrases": ["harmless"] }, [listed.clone(), format!("{home}: wrong filtered of {post}")]),
+            (doc! { "content.action": "hide" }, [listed, format!("{home}: missing: post {post} by @ann ({})", ann.id)]),
+        ] {
+            let right = rows.find_one_and_update(doc! { "filter": filter }, doc! { "$set": wrong }).await.unwrap();
+            let right = right.expect("the row is there");
+            let reports = stack.verify().await;
+            let found: Vec<String> = reports[0].differences.iter().map(ToString::to_string).collect();
+            for words in expected {
+                assert!(found.iter().any(|one| one.contains(&words)), "{words:?} is not in {found:#?}");
+            }
+            rows.replace_one(doc! { "filter": filter }, right).await.unwrap();
+        }
+        stack.assert_verified().await;
+        databases.close().await;
     }
 }
