@@ -7,6 +7,7 @@ mod follows;
 mod keys;
 mod me;
 mod mutes;
+mod notifications;
 mod password_resets;
 mod posts;
 mod problems;
@@ -89,6 +90,8 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
                 .route(put().to(tags::follow))
                 .route(delete().to(tags::unfollow)),
         )
+        .service(resource("/v1/notifications/read").route(put().to(notifications::mark_read)))
+        .service(resource("/v1/notifications/{id}").route(delete().to(notifications::dismiss)))
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }
 

@@ -9,6 +9,7 @@ pub mod bookmark;
 pub mod follow;
 pub mod like;
 pub mod mute;
+pub mod notification;
 pub mod post;
 pub mod repost;
 pub mod tag;

@@ -6,7 +6,7 @@ use event_log::event_store::{AppendError, Unique};
 use model::events::DecodeError;
 use mongodb::error::Error as DatabaseError;
 
-use crate::domain::{follow, post, repost, user, visibility};
+use crate::domain::{follow, notification, post, repost, user, visibility};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
@@ -43,6 +43,12 @@ pub enum Refusal {
     NotRequested,
     #[error("a protected account can't write public posts")]
     AuthorProtected,
+    #[error("the notification would be in the future")]
+    ReadAhead,
+    #[error("the notifications were marked a moment ago")]
+    MarkedJustNow,
+    #[error("there can't be such a notification yet")]
+    NoSuchNotification,
     #[error("the mute would be over already")]
     MuteOver,
     #[error("a user can follow at most {0} accounts")]
@@ -168,6 +174,12 @@ impl From<follow::Refusal> for CommandError {
             follow::Refusal::Oneself => Refusal::Oneself("follow").into(),
             follow::Refusal::NotRequested => Refusal::NotRequested.into(),
         }
+    }
+}
+
+impl From<notification::JustRisen> for CommandError {
+    fn from(_: notification::JustRisen) -> Self {
+        Refusal::MarkedJustNow.into()
     }
 }
 

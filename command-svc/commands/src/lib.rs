@@ -13,6 +13,7 @@ mod execute;
 mod latest;
 mod logins;
 mod metrics;
+mod notifications;
 mod origins;
 mod passwords;
 mod posts;
@@ -32,13 +33,13 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use event_log::clock_guard::ClockGuard;
 use event_log::consistency::ConsistencyToken;
 use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
 use model::events::{Post, User};
-use model::ids::{PostId, SessionId, UserId};
+use model::ids::{EventId, PostId, SessionId, UserId};
 use model::tags::Tag;
 use model::values::Password;
 use mongodb::Database;
@@ -430,6 +431,33 @@ impl Commands {
             following: None,
         };
         self.execute("unfollow_tag", unfollow, cause).await
+    }
+
+    /// Marks the notifications up to this one as read. Returns up to where they are marked.
+    pub async fn mark_notifications_read(&self, up_to: EventId, cause: Cause) -> Result<Done<EventId>, CommandError> {
+        let mark = notifications::MarkRead {
+            user: cause.actor,
+            up_to,
+            now: self.0.clock.now(),
+            latest: self.latest_id(),
+        };
+        self.execute("mark_notifications_read", mark, cause).await
+    }
+
+    pub async fn dismiss_notification(&self, notification: EventId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let dismiss = notifications::Dismiss {
+            user: cause.actor,
+            notification,
+            latest: self.latest_id(),
+        };
+        self.execute("dismiss_notification", dismiss, cause).await
+    }
+
+    /// The latest time that an id may have which any process has made until now.
+    fn latest_id(&self) -> DateTime<Utc> {
+        let now = self.0.clock.now();
+        let skew = TimeDelta::from_std(self.0.clock_guard.max_skew()).unwrap_or_default();
+        now.checked_add_signed(skew).unwrap_or(now)
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

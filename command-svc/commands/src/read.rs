@@ -1,8 +1,12 @@
 //! What a command reads before it decides, in one causally consistent session.
 
+use chrono::{DateTime, Utc};
 use event_log::event_store::{EventStore, RecordedEvent};
-use model::events::{Block, Bookmark, Event, Follow, Like, Mute, Post, Repost, StreamId, TagFollow, User};
-use model::ids::{PostId, SessionId, UserId};
+use model::events::{
+    Block, Bookmark, Event, Follow, Like, Mute, NotificationDismissed, NotificationsRead, Post, Repost, StreamId,
+    TagFollow, User,
+};
+use model::ids::{EventId, PostId, SessionId, UserId};
 use model::tags::TagKey;
 use model::values::IdempotencyKey;
 use mongodb::ClientSession;
@@ -10,7 +14,7 @@ use mongodb::ClientSession;
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, post, repost, tag, user, visibility};
+use crate::domain::{block, bookmark, follow, like, mute, notification, post, repost, tag, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -100,6 +104,29 @@ impl<'a> Reader<'a> {
         tag: &TagKey,
     ) -> Result<Option<Versioned<TagFollow>>, CommandError> {
         self.load(StreamId::tag(user, tag), tag::evolve).await
+    }
+
+    /// The marker, and the time when it rose.
+    pub(super) async fn notifications_read(
+        &mut self,
+        user: UserId,
+    ) -> Result<Option<(Versioned<NotificationsRead>, DateTime<Utc>)>, CommandError> {
+        let stream = StreamId::notifications_read(user);
+        let Some(recorded) = self.store.load(self.session, &stream).await? else {
+            return Ok(None);
+        };
+        let risen = recorded.id.time();
+        let marker = state(&recorded, notification::evolve_read)?;
+        Ok(Some((marker, risen)))
+    }
+
+    pub(super) async fn notification_dismissed(
+        &mut self,
+        user: UserId,
+        notification: EventId,
+    ) -> Result<Option<Versioned<NotificationDismissed>>, CommandError> {
+        let stream = StreamId::notification(user, notification);
+        self.load(stream, notification::evolve_dismissed).await
     }
 
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
@@ -249,15 +276,17 @@ impl<'a> Reader<'a> {
         stream: StreamId,
         evolve: fn(Event) -> Option<S>,
     ) -> Result<Option<Versioned<S>>, CommandError> {
-        let Some(recorded) = self.store.load(self.session, &stream).await? else {
-            return Ok(None);
-        };
-        let state = evolve(recorded.event()?).ok_or_else(|| Broken::Stream(stream.to_string()))?;
-        Ok(Some(Versioned {
-            version: recorded.version,
-            state,
-        }))
+        let recorded = self.store.load(self.session, &stream).await?;
+        recorded.map(|recorded| state(&recorded, evolve)).transpose()
     }
+}
+
+fn state<S>(recorded: &RecordedEvent, evolve: fn(Event) -> Option<S>) -> Result<Versioned<S>, CommandError> {
+    let state = evolve(recorded.event()?).ok_or_else(|| Broken::Stream(recorded.stream.to_string()))?;
+    Ok(Versioned {
+        version: recorded.version,
+        state,
+    })
 }
 
 /// The state to decide on, and the version to expect.

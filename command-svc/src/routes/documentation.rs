@@ -7,7 +7,10 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
-use super::{blocks, bookmarks, follows, keys, me, mutes, password_resets, posts, reactions, sessions, tags, users};
+use super::{
+    blocks, bookmarks, follows, keys, me, mutes, notifications, password_resets, posts, reactions, sessions, tags,
+    users,
+};
 
 /// What every command may be answered, besides what its own description says.
 #[derive(IntoResponses)]
@@ -129,6 +132,7 @@ pub(super) struct Versions {
         bookmarks::bookmark, bookmarks::unbookmark,
         tags::follow, tags::unfollow,
         keys::jwks,
+        notifications::mark_read, notifications::dismiss,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),
 )]

@@ -38,6 +38,11 @@ fn refused(refusal: Refusal) -> Problem {
             "visibility",
             "must be 'followers', or absent: your account is protected",
         ),
+        Refusal::ReadAhead => Problem::invalid_field("up_to", "must not be in the future"),
+        Refusal::MarkedJustNow => Problem::too_many_requests(SOON)
+            .with_type("marked-just-now", "The notifications were marked a moment ago")
+            .with_detail("The marker rises at most once a second."),
+        Refusal::NoSuchNotification => Problem::not_found("There is no such notification."),
         Refusal::MuteOver => Problem::invalid_field("until", "must be in the future"),
         Refusal::TooManyFollows(max) => {
             Problem::invalid_field("id", format!("can't be followed: you already follow {max} accounts"))

@@ -14,6 +14,7 @@ mod idempotency;
 mod inputs;
 mod limits;
 mod lost_replies;
+mod notifications;
 mod outages;
 mod own_account;
 mod people;
