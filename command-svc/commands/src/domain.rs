@@ -12,6 +12,7 @@ pub mod mute;
 pub mod notification;
 pub mod post;
 pub mod repost;
+pub mod role;
 pub mod tag;
 pub mod user;
 pub mod visibility;

@@ -1,7 +1,7 @@
 //! All commands of the write side, without HTTP.
 //!
 //! The routes call [`Commands`]. The sweep after a user's deletion calls [`Retractions`]. What follows from a block and from the end of a
-//! protection calls [`Consequences`]. All carry out ordinary commands: load, decide (see [`domain`]), append one event.
+//! protection calls [`Consequences`]. `microblog role` calls [`Roles`]. All carry out ordinary commands: load, decide (see [`domain`]), append one event.
 
 mod account;
 pub mod codes;
@@ -21,6 +21,7 @@ mod reactions;
 mod read;
 mod relationships;
 mod retractions;
+mod roles;
 mod sessions;
 mod settings;
 mod setup;
@@ -64,6 +65,7 @@ pub use self::read::Versioned;
 use self::relationships::{Change, Relate};
 pub use self::relationships::{NewMute, Standing};
 pub use self::retractions::Retractions;
+pub use self::roles::Roles;
 pub use self::sessions::{RefreshTokens, refresh_tokens};
 pub use self::settings::{CommandSettings, FollowSettings, RegistrationPolicy};
 pub use self::tags::TagStanding;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use event_log::event_store::{EventStore, RecordedEvent};
 use model::events::{
     Block, Bookmark, Event, Follow, Like, Mute, NotificationDismissed, NotificationsRead, Post, Repost, StreamId,
-    TagFollow, User,
+    TagFollow, User, UserRole,
 };
 use model::ids::{EventId, PostId, SessionId, UserId};
 use model::tags::TagKey;
@@ -14,7 +14,7 @@ use mongodb::ClientSession;
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, notification, post, repost, tag, user, visibility};
+use crate::domain::{block, bookmark, follow, like, mute, notification, post, repost, role, tag, user, visibility};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -104,6 +104,10 @@ impl<'a> Reader<'a> {
         tag: &TagKey,
     ) -> Result<Option<Versioned<TagFollow>>, CommandError> {
         self.load(StreamId::tag(user, tag), tag::evolve).await
+    }
+
+    pub(super) async fn role(&mut self, user: UserId) -> Result<Option<Versioned<UserRole>>, CommandError> {
+        self.load(StreamId::role(user), role::evolve).await
     }
 
     /// The marker, and the time when it rose.
