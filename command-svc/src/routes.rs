@@ -6,6 +6,7 @@ mod documentation;
 mod follows;
 mod keys;
 mod me;
+mod moderation;
 mod mutes;
 mod notifications;
 mod password_resets;
@@ -13,6 +14,7 @@ mod posts;
 mod problems;
 mod reactions;
 mod relationships;
+mod reports;
 mod request;
 mod sessions;
 mod tags;
@@ -92,6 +94,18 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
         )
         .service(resource("/v1/notifications/read").route(put().to(notifications::mark_read)))
         .service(resource("/v1/notifications/{id}").route(delete().to(notifications::dismiss)))
+        .service(resource("/v1/reports").route(post().to(reports::report)))
+        .service(resource("/v1/reports/{id}/resolve").route(post().to(reports::resolve)))
+        .service(
+            resource("/v1/posts/{id}/hide")
+                .route(put().to(moderation::hide))
+                .route(delete().to(moderation::unhide)),
+        )
+        .service(
+            resource("/v1/users/{id}/suspension")
+                .route(put().to(moderation::suspend))
+                .route(delete().to(moderation::restore)),
+        )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }
 

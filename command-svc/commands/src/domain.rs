@@ -11,6 +11,7 @@ pub mod like;
 pub mod mute;
 pub mod notification;
 pub mod post;
+pub mod report;
 pub mod repost;
 pub mod role;
 pub mod tag;

@@ -6,7 +6,7 @@ use event_log::event_store::{AppendError, Unique};
 use model::events::DecodeError;
 use mongodb::error::Error as DatabaseError;
 
-use crate::domain::{follow, notification, post, repost, user, visibility};
+use crate::domain::{follow, notification, post, report, repost, role, user, visibility};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
@@ -66,6 +66,18 @@ pub enum Refusal {
     /// Every attempt met an event of another request. The next attempt may succeed.
     #[error("other requests are changing the same data")]
     Contended,
+    #[error("the user of the token is suspended")]
+    Suspended,
+    #[error("the user is not a moderator")]
+    NotAModerator,
+    #[error("only an admin can do this to a moderator or an admin")]
+    NotAnAdmin,
+    #[error("there is no such report")]
+    NoSuchReport,
+    #[error("there is no such user to report, or it is the reporter")]
+    NobodyToReport,
+    #[error("not all of these are posts of the reported user that the reporter can see")]
+    NotTheirPosts,
     #[error("the user of the token is deleted")]
     ActorGone,
     #[error("the handle, e-mail address or password is wrong")]
@@ -173,6 +185,24 @@ impl From<follow::Refusal> for CommandError {
         match refusal {
             follow::Refusal::Oneself => Refusal::Oneself("follow").into(),
             follow::Refusal::NotRequested => Refusal::NotRequested.into(),
+        }
+    }
+}
+
+impl From<role::Refusal> for CommandError {
+    fn from(refusal: role::Refusal) -> Self {
+        match refusal {
+            role::Refusal::NotAModerator => Refusal::NotAModerator.into(),
+            role::Refusal::NotAnAdmin => Refusal::NotAnAdmin.into(),
+        }
+    }
+}
+
+impl From<report::Refusal> for CommandError {
+    fn from(refusal: report::Refusal) -> Self {
+        match refusal {
+            report::Refusal::Missing => Refusal::NoSuchReport.into(),
+            report::Refusal::AlreadyMade => Broken::IdTaken.into(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod execute;
 mod latest;
 mod logins;
 mod metrics;
+mod moderation;
 mod notifications;
 mod origins;
 mod passwords;
@@ -39,8 +40,8 @@ use event_log::clock_guard::ClockGuard;
 use event_log::consistency::ConsistencyToken;
 use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
-use model::events::{Post, User};
-use model::ids::{EventId, PostId, SessionId, UserId};
+use model::events::{Post, Report, User};
+use model::ids::{EventId, PostId, ReportId, SessionId, UserId};
 use model::tags::Tag;
 use model::values::Password;
 use mongodb::Database;
@@ -60,6 +61,7 @@ use self::execute::Command;
 use self::execute::Executor;
 pub use self::execute::{Cause, Done};
 pub use self::logins::{Attempt, Login, SessionInfo};
+pub use self::moderation::NewReport;
 pub use self::posts::{NewPost, PostChanges};
 pub use self::read::Versioned;
 use self::relationships::{Change, Relate};
@@ -453,6 +455,31 @@ impl Commands {
             latest: self.latest_id(),
         };
         self.execute("dismiss_notification", dismiss, cause).await
+    }
+
+    pub async fn report(&self, report: NewReport, cause: Cause) -> Result<Done<Report>, CommandError> {
+        let make = moderation::MakeReport::new(cause.actor, report, self.0.clock.now());
+        self.execute("report", make, cause).await
+    }
+
+    pub async fn resolve_report(&self, id: ReportId, cause: Cause) -> Result<Done<Report>, CommandError> {
+        let by = cause.actor;
+        self.execute("resolve_report", moderation::ResolveReport { id, by }, cause)
+            .await
+    }
+
+    pub async fn set_hidden(&self, post: PostId, hidden: bool, cause: Cause) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        let name = if hidden { "hide_post" } else { "unhide_post" };
+        self.execute(name, moderation::SetHidden { post, by, hidden }, cause)
+            .await
+    }
+
+    pub async fn set_suspension(&self, user: UserId, suspended: bool, cause: Cause) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        let name = if suspended { "suspend" } else { "restore" };
+        self.execute(name, moderation::SetSuspension { user, by, suspended }, cause)
+            .await
     }
 
     /// The latest time that an id may have which any process has made until now.

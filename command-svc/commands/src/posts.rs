@@ -84,11 +84,8 @@ impl Command for CreatePost {
     type Answer = Versioned<Post>;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
-        // A post for followers needs no read: its insert finds out whether the key was used. What the others read may be another when the
-        // request is repeated, so the key has to be looked up first.
-        let reads = self.in_reply_to.is_some() || visibility::depends_on_protection(self.visibility);
-        if reads
-            && let Some(idempotency) = &self.idempotency
+        // What it reads may be another when the request is repeated, so the key has to be looked up first.
+        if let Some(idempotency) = &self.idempotency
             && let Some(earlier) = read.by_idempotency_key(self.author, &idempotency.key).await?
         {
             return Ok(Plan::Replay(earlier));
@@ -96,8 +93,7 @@ impl Command for CreatePost {
         let author = match self.in_reply_to {
             Some(_) => Some(read.live_actor(self.author).await?),
             // Nobody sees what a deleted author writes, until the deletion sweep takes it back.
-            None if reads => read.user(self.author).await?,
-            None => None,
+            None => read.unsuspended_actor(self.author).await?,
         };
         let protected = author.is_some_and(|author| author.state.protected);
         let visibility = visibility::of_new_post(self.visibility, protected)?;
@@ -198,6 +194,7 @@ impl Command for EditPost {
     type Answer = Versioned<Post>;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let post = match read.named(self.id).await? {
             Named::Post(post) => own(&mut read, *post, self.by).await?,
             Named::Repost(repost) => {
@@ -237,6 +234,7 @@ impl Command for DeletePost {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let post = match read.named(self.id).await? {
             Named::Post(post) => own(&mut read, *post, self.by).await?,
             Named::Repost(repost) => return self.retract(&mut read, &repost).await,

@@ -3,18 +3,20 @@
 use chrono::{DateTime, Utc};
 use event_log::event_store::{EventStore, RecordedEvent};
 use model::events::{
-    Block, Bookmark, Event, Follow, Like, Mute, NotificationDismissed, NotificationsRead, Post, Repost, StreamId,
-    TagFollow, User, UserRole,
+    Block, Bookmark, Event, Follow, Like, Mute, NotificationDismissed, NotificationsRead, Post, Report, Repost,
+    StreamId, TagFollow, User, UserRole,
 };
-use model::ids::{EventId, PostId, SessionId, UserId};
+use model::ids::{EventId, PostId, ReportId, SessionId, UserId};
 use model::tags::TagKey;
-use model::values::IdempotencyKey;
+use model::values::{IdempotencyKey, Role};
 use mongodb::ClientSession;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
-use crate::domain::{block, bookmark, follow, like, mute, notification, post, repost, role, tag, user, visibility};
+use crate::domain::{
+    block, bookmark, follow, like, mute, notification, post, report, repost, role, tag, user, visibility,
+};
 use crate::sessions::{self, Session};
 
 /// An aggregate in the state of its last event.
@@ -37,6 +39,19 @@ pub(super) enum Named {
 pub(super) struct Seen {
     pub(super) post: Versioned<Post>,
     pub(super) author: User,
+}
+
+/// Somebody with a role.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moderator {
+    role: Option<Role>,
+}
+
+impl Moderator {
+    /// Fails if the moderator has no power over this user.
+    pub(super) async fn check(self, read: &mut Reader<'_>, user: UserId) -> Result<(), CommandError> {
+        Ok(role::may_moderate(self.role, read.role_of(user).await?)?)
+    }
 }
 
 #[derive(Debug)]
@@ -108,6 +123,10 @@ impl<'a> Reader<'a> {
 
     pub(super) async fn role(&mut self, user: UserId) -> Result<Option<Versioned<UserRole>>, CommandError> {
         self.load(StreamId::role(user), role::evolve).await
+    }
+
+    pub(super) async fn report(&mut self, id: ReportId) -> Result<Option<Versioned<Report>>, CommandError> {
+        self.load(StreamId::report(id), report::evolve).await
     }
 
     /// The marker, and the time when it rose.
@@ -200,15 +219,41 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The user of the token. The user may be deleted, because a token outlives its user by up to a quarter of an hour.
+    /// The user of the token, who may see and end the account even while it is suspended.
+    pub(super) async fn account_of(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
+        let user = self.user(id).await?.filter(|user| !user.state.deleted);
+        Ok(user.ok_or(Refusal::ActorGone)?)
+    }
+
+    /// The user of the token, who is not suspended, and may be deleted. It is enough for a command that only ends something: the sweep after
+    /// a deletion does the same. Every other command that writes calls [`Self::live_actor`].
+    pub(super) async fn unsuspended_actor(&mut self, id: UserId) -> Result<Option<Versioned<User>>, CommandError> {
+        let user = self.user(id).await?;
+        match user.as_ref().is_some_and(|user| user.state.is_suspended()) {
+            true => Err(Refusal::Suspended.into()),
+            false => Ok(user),
+        }
+    }
+
+    /// The user of the token, who is not suspended. The user may be deleted, because a token outlives its user by up to a quarter of an hour.
     ///
     /// Every command that changes a count that others see checks this first: a like, a repost, a reply, a follow. A count changes with its
     /// row, and nothing hides it until the deletion sweep takes the row back.
     pub(super) async fn live_actor(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
-        match self.user(id).await? {
-            Some(user) if !user.state.deleted => Ok(user),
-            _ => Err(Refusal::ActorGone.into()),
-        }
+        let user = self.unsuspended_actor(id).await?;
+        Ok(user.filter(|user| !user.state.deleted).ok_or(Refusal::ActorGone)?)
+    }
+
+    /// The user of the token, who must have a role.
+    pub(super) async fn moderator(&mut self, id: UserId) -> Result<Moderator, CommandError> {
+        self.live_actor(id).await?;
+        let role = self.role_of(id).await?;
+        role::may_moderate(role, None)?;
+        Ok(Moderator { role })
+    }
+
+    async fn role_of(&mut self, user: UserId) -> Result<Option<Role>, CommandError> {
+        Ok(self.role(user).await?.and_then(|role| role.state.role))
     }
 
     /// The post or the repost with this id. It does not check who may see it.

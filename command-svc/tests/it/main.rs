@@ -14,6 +14,7 @@ mod idempotency;
 mod inputs;
 mod limits;
 mod lost_replies;
+mod moderation;
 mod notifications;
 mod outages;
 mod own_account;

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::entities::Entities;
-use crate::ids::{PostId, UserId};
-use crate::values::{ProfileField, Visibility};
+use crate::ids::{PostId, ReportId, UserId};
+use crate::values::{ProfileField, ReportState, Visibility};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
 /// sorts as they do.
@@ -18,6 +18,11 @@ where
     let time: Option<DateTime<Utc>> = (*time).into();
     time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
         .serialize(serializer)
+}
+
+/// For fields that are absent unless they are true.
+pub fn is_false(field: &bool) -> bool {
+    !field
 }
 
 /// A user, without anything private.
@@ -36,6 +41,9 @@ pub struct User {
     pub avatar: Option<Media>,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
+    /// Moderators have suspended the account: nobody else sees its posts. Absent if they have not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspended: bool,
     /// Absent in the answers of commands, which count nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<UserCounts>,
@@ -85,6 +93,9 @@ pub struct Post {
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time")]
     pub edited_at: Option<DateTime<Utc>>,
+    /// Moderators have hidden the post from everybody but its author. Absent if they have not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hidden: bool,
     /// Absent in the answers of commands. A repost has the counts of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<PostCounts>,
@@ -156,6 +167,23 @@ pub struct Tag {
     /// Whether the caller follows it. Absent if no token was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub following: Option<bool>,
+}
+
+/// A report to the moderators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    pub id: ReportId,
+    pub reporter: UserId,
+    pub user: UserId,
+    /// Posts of the user that it is about.
+    pub posts: Vec<PostId>,
+    /// Null if the reporter has said nothing, or is deleted.
+    pub comment: Option<String>,
+    pub state: ReportState,
+    /// The moderator who has resolved it.
+    pub resolved_by: Option<UserId>,
+    #[serde(serialize_with = "time")]
+    pub created_at: DateTime<Utc>,
 }
 
 /// One page of a list, newest first. The cursors go into `before` and `after`.

@@ -16,6 +16,8 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 use utoipa::ToSchema;
 
+use crate::ids::UserId;
+
 mod email;
 mod filter;
 mod language;
@@ -325,6 +327,23 @@ impl Visibility {
     /// Whether everybody sees the post, whoever they are.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Public | Self::Unlisted)
+    }
+}
+
+/// Whether a moderator has dealt with a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportState {
+    Open,
+    Resolved,
+}
+
+impl ReportState {
+    pub fn of(resolved_by: Option<UserId>) -> Self {
+        match resolved_by {
+            Some(_) => Self::Resolved,
+            None => Self::Open,
+        }
     }
 }
 

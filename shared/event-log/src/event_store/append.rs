@@ -369,7 +369,8 @@ impl EventStore {
             Companion::Redact { stream } => {
                 let earlier = doc! { "stream": stream.as_str(), "version": { "$lt": recorded.version } };
                 let words = doc! {
-                    "data.content": "", "data.display_name": "", "data.bio": "", "data.fields": "", "body_hash": "",
+                    "data.content": "", "data.display_name": "", "data.bio": "", "data.fields": "", "data.comment": "",
+                    "body_hash": "",
                 };
                 self.events
                     .update_many(earlier, doc! { "$unset": words })

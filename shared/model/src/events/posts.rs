@@ -59,6 +59,10 @@ pub struct Post {
 }
 
 impl Post {
+    pub fn is_hidden(&self) -> bool {
+        self.hidden.is_some_and(|act| act.active)
+    }
+
     /// Whether the text mentions this user.
     pub fn mentions(&self, user: UserId) -> bool {
         self.content
