@@ -5,6 +5,7 @@ mod documentation;
 mod own_people;
 mod posts;
 mod relationships;
+mod reports;
 mod tags;
 mod timelines;
 mod users;
@@ -58,7 +59,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/thread", posts::thread))
         .service(get("/v1/posts/{id}/likes", posts::likes))
         .service(get("/v1/posts/{id}/reposts", posts::reposts))
-        .service(get("/v1/posts/{id}/history", posts::history));
+        .service(get("/v1/posts/{id}/history", posts::history))
+        .service(get("/v1/reports", reports::reports))
+        .service(get("/v1/reports/{id}", reports::report));
 }
 
 /// The description of the same routes.
@@ -97,6 +100,8 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::reposts,
         posts::history,
         bookmarks::bookmarks,
+        reports::reports,
+        reports::report,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

@@ -7,7 +7,7 @@ use event_log::event_store::{EventStore, RecordedEvent};
 use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::events::{DecodeError, Follow, State};
-use model::ids::{EventId, PostId, UserId};
+use model::ids::{EventId, PostId, ReportId, UserId};
 use model::tags::TagKey;
 use mongodb::error::Error;
 use views::{Range, RelationKind, Views};
@@ -97,6 +97,8 @@ impl Pass<'_> {
         self.bookmarks(user, &mut found, |post| self.retractions.unbookmark(user, post, cause))
             .await?;
         self.followed_tags(user, &mut found, |tag| self.retractions.unfollow_tag(user, tag, cause))
+            .await?;
+        self.reports(user, &mut found, |report| self.retractions.redact_report(report, cause))
             .await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
@@ -212,6 +214,21 @@ impl Pass<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.order, PAGE);
             let commands = page.iter().map(|follow| retract(follow.key.clone())).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    /// Removes what the user has told the moderators.
+    async fn reports<F>(&self, user: UserId, found: &mut Found, redact: impl Fn(ReportId) -> F) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.reports.with_words_of(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.id, PAGE);
+            let commands = page.iter().map(|report| redact(report.id)).collect();
             self.all(commands, found).await?;
         }
     }

@@ -19,6 +19,8 @@ pub mod posts;
 pub mod profiles;
 pub mod range;
 pub mod relations;
+pub mod reports;
+pub mod roles;
 pub mod tagged;
 
 mod bulk;
@@ -34,7 +36,7 @@ mod row_writer;
 mod rows;
 mod settings;
 
-use bson::Document;
+use bson::{Binary, Document};
 use event_log::mongo::majority;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{
@@ -53,6 +55,8 @@ pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
 pub use self::projection::ViewProjection;
 pub use self::range::{End, Range};
 pub use self::relations::{Relation, RelationId, RelationKind, Relations, Standing};
+pub use self::reports::{Report, Reports};
+pub use self::roles::Roles;
 pub use self::settings::Timelines;
 pub use self::tagged::{Tagged, TaggedPost};
 
@@ -69,6 +73,8 @@ pub struct Views {
     pub bookmarks: Bookmarks,
     pub tagged: Tagged,
     pub followed_tags: FollowedTags,
+    pub reports: Reports,
+    pub roles: Roles,
 }
 
 impl Views {
@@ -84,6 +90,8 @@ impl Views {
             bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
             tagged: Tagged::new(database, &named(tagged::NAME)),
             followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
+            reports: Reports::new(database, &named(reports::NAME)),
+            roles: Roles::new(database, &named(roles::NAME)),
             database: database.clone(),
             generation,
         }
@@ -107,7 +115,9 @@ impl Views {
         self.post_history.ensure().await?;
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
-        self.followed_tags.ensure().await
+        self.followed_tags.ensure().await?;
+        self.reports.ensure().await?;
+        self.roles.ensure().await
     }
 }
 
@@ -159,6 +169,11 @@ async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> 
             .clustered_index(ClusteredIndex::default())
             .await,
     )
+}
+
+/// The id of a row that is the id of something.
+fn id_of(bytes: [u8; 16]) -> Binary {
+    bson::Uuid::from_bytes(bytes).into()
 }
 
 /// A batch size with which this many documents come in one reply. By default, the first batch ends at 101 documents.

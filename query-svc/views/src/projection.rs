@@ -41,6 +41,8 @@ impl ViewProjection {
     async fn commit_rows(&self, chunk: &[Delivery]) -> Result<Committed, HandlerError> {
         self.views.bookmarks.apply(chunk).await?;
         self.views.followed_tags.apply(chunk).await?;
+        self.views.reports.apply(chunk).await?;
+        self.views.roles.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 
