@@ -1,6 +1,6 @@
 //! The configuration of command-svc.
 
-use commands::{CommandSettings, FollowSettings};
+use commands::CommandSettings;
 use serde::{Deserialize, Serialize};
 use service::config;
 
@@ -24,7 +24,7 @@ pub struct Config {
     #[serde(default)]
     pub command: CommandSettings,
     #[serde(default)]
-    pub follows: FollowSettings,
+    pub follows: config::Follows,
 }
 
 impl Config {
@@ -40,7 +40,7 @@ impl Config {
             shutdown: config::Shutdown::default(),
             telemetry: config::Telemetry::default(),
             command: CommandSettings::default(),
-            follows: FollowSettings::default(),
+            follows: config::Follows::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod documentation;
+mod instance;
 mod own_people;
 mod posts;
 mod relationships;
@@ -20,6 +21,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder};
 use event_log::mongo::is_transient;
+use model::api;
 use model::ids::UserId;
 use serde::Serialize;
 use service::auth::Claims;
@@ -61,7 +63,8 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/reposts", posts::reposts))
         .service(get("/v1/posts/{id}/history", posts::history))
         .service(get("/v1/reports", reports::reports))
-        .service(get("/v1/reports/{id}", reports::report));
+        .service(get("/v1/reports/{id}", reports::report))
+        .service(get("/v1/instance", instance::instance));
 }
 
 /// The description of the same routes.
@@ -102,6 +105,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         bookmarks::bookmarks,
         reports::reports,
         reports::report,
+        instance::instance,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]
@@ -156,6 +160,7 @@ pub(crate) struct Service {
     pub(crate) queries: Arc<Queries>,
     pub(crate) read_models: Arc<ReadModels>,
     pub(crate) request_timeout: Duration,
+    pub(crate) instance: api::Instance,
     /// The runtime that the client of the database belongs to.
     pub(crate) runtime: Handle,
 }

@@ -43,11 +43,11 @@ use model::clock::SharedClock;
 use model::events::{Post, Report, User};
 use model::ids::{EventId, PostId, ReportId, SessionId, UserId};
 use model::tags::Tag;
-use model::values::Password;
+use model::values::{Password, RegistrationPolicy};
 use mongodb::Database;
 use mongodb::error::Error;
 use service::auth::Signer;
-use service::config::Auth;
+use service::config::{Auth, Follows};
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -69,7 +69,7 @@ pub use self::relationships::{NewMute, Standing};
 pub use self::retractions::Retractions;
 pub use self::roles::Roles;
 pub use self::sessions::{RefreshTokens, refresh_tokens};
-pub use self::settings::{CommandSettings, FollowSettings, RegistrationPolicy};
+pub use self::settings::CommandSettings;
 pub use self::tags::TagStanding;
 pub use self::users::Registration;
 use crate::codes::Codes;
@@ -137,7 +137,7 @@ impl Commands {
     pub async fn open(
         parts: Parts,
         settings: &CommandSettings,
-        follows: &FollowSettings,
+        follows: &Follows,
         auth: &Auth,
         registry: &MetricsRegistry,
     ) -> Result<Self, Error> {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::entities::Entities;
 use crate::ids::{PostId, ReportId, UserId};
-use crate::values::{ProfileField, ReportState, Visibility};
+use crate::values::{ProfileField, RegistrationPolicy, ReportState, Visibility};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
 /// sorts as they do.
@@ -184,6 +184,47 @@ pub struct Report {
     pub resolved_by: Option<UserId>,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
+}
+
+/// The place, as everybody sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Instance {
+    #[schema(example = "Microblog")]
+    pub name: String,
+    pub description: String,
+    #[schema(example = json!(["Be kind.", "No advertisements."]))]
+    pub rules: Vec<String>,
+    pub limits: InstanceLimits,
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// The address of the streams. Always null in this version, which has none.
+    pub streams: Option<String>,
+    pub registration: RegistrationPolicy,
+}
+
+/// The most that there may be of something. Characters are counted as a reader counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceLimits {
+    pub post_characters: usize,
+    pub warning_characters: usize,
+    /// Of a handle.
+    pub handle_characters: usize,
+    pub display_name_characters: usize,
+    pub bio_characters: usize,
+    /// Of any text, whatever its characters are made of.
+    pub text_bytes: usize,
+    /// In a profile.
+    pub fields: usize,
+    /// Posts that a user pins.
+    pub pins: usize,
+    /// Accounts that a user follows.
+    pub follows: u32,
+    pub followed_tags: u32,
+    /// Posts in a report.
+    pub report_posts: usize,
+    pub report_comment_characters: usize,
+    /// Items of a page.
+    pub page_items: u8,
 }
 
 /// One page of a list, newest first. The cursors go into `before` and `after`.

@@ -147,8 +147,11 @@ macro_rules! text_value {
         pub struct $name(String);
 
         impl $name {
+            const RULE: TextRule = $rule;
+            pub const MAX_GRAPHEMES: usize = Self::RULE.max_graphemes;
+
             pub fn parse(raw: &str) -> Result<Self, InvalidValue> {
-                parse_text(raw, $rule).map(Self)
+                parse_text(raw, Self::RULE).map(Self)
             }
 
             pub fn as_str(&self) -> &str {
@@ -327,6 +330,32 @@ impl Visibility {
     /// Whether everybody sees the post, whoever they are.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Public | Self::Unlisted)
+    }
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum RegistrationPolicy {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Whoever has a code of `microblog invite`.
+    Invite,
+    /// Nobody.
+    Closed,
+}
+
+impl TryFrom<String> for RegistrationPolicy {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "open" => Ok(Self::Open),
+            "invite" => Ok(Self::Invite),
+            "closed" => Ok(Self::Closed),
+            _ => Err("must be open, invite or closed"),
+        }
     }
 }
 

@@ -107,6 +107,11 @@ pub struct Pins {
     pub posts: Vec<PostId>,
 }
 
+impl Pins {
+    /// The most posts that a user pins.
+    pub const MAX: usize = 5;
+}
+
 impl Aggregate for Post {
     fn stream(&self) -> StreamId {
         StreamId::post(self.id)

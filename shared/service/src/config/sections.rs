@@ -234,6 +234,25 @@ impl Default for Telemetry {
     }
 }
 
+/// How many accounts and tags one user may follow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Follows {
+    /// The most accounts that one user may follow. Commands of one user at the same moment may each find the last place free.
+    pub max: NonZeroU32,
+    /// The most tags that one user may follow. A page of the home timeline asks the database for the posts of each, so this bounds its cost.
+    pub max_tags: NonZeroU32,
+}
+
+impl Default for Follows {
+    fn default() -> Self {
+        Self {
+            max: const { NonZeroU32::new(10_000).expect("not zero") },
+            max_tags: const { NonZeroU32::new(100).expect("not zero") },
+        }
+    }
+}
+
 /// How a program ends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
