@@ -3,16 +3,18 @@
 //!
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
+mod reports;
 mod tags;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use model::events::{Bookmark, Event, Like, Post, State};
-use model::ids::{EventId, PostId, UserId};
+use model::ids::{EventId, PostId, ReportId, UserId};
 use model::tags::TagKey;
-use model::values::{ProfileField, Visibility};
+use model::values::{ProfileField, ReportState, Visibility};
 
+use self::reports::ReportFacts;
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
 use super::sight::Sight;
@@ -29,6 +31,7 @@ pub(super) struct UserFacts {
     pub(super) display_name: Box<str>,
     pub(super) bio: Box<str>,
     pub(super) protected: bool,
+    pub(super) suspended: bool,
     pub(super) fields: Box<[ProfileField]>,
     pub(super) created_at: DateTime<Utc>,
 }
@@ -46,6 +49,7 @@ pub(super) struct PostFacts {
     pub(super) in_reply_to: Option<PostId>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
+    pub(super) hidden: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +96,7 @@ pub(super) struct Facts {
     blocks: HashMap<(UserIndex, UserIndex), LikeFacts>,
     mutes: HashMap<(UserIndex, UserIndex), MuteFacts>,
     tags: TagFacts,
+    reports: ReportFacts,
 }
 
 impl Facts {
@@ -109,6 +114,7 @@ impl Facts {
                         display_name: user.display_name.as_deref().unwrap_or_default().into(),
                         bio: user.bio.as_deref().unwrap_or_default().into(),
                         protected: user.protected,
+                        suspended: user.is_suspended(),
                         fields: user.fields.clone().into(),
                         created_at: user.created_at,
                     };
@@ -126,6 +132,7 @@ impl Facts {
                     in_reply_to: post.in_reply_to.map(|to| to.post),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
+                    hidden: post.is_hidden(),
                 };
                 let known = self.posts.entry(post.id).or_insert_with(|| facts.clone());
                 if known.version < version {
@@ -199,9 +206,12 @@ impl Facts {
             | State::ListTag(_)
             | State::Filter(_)
             | State::NotificationsRead(_)
-            | State::NotificationDismissed(_)
-            | State::UserRole(_)
-            | State::Report(_) => {}
+            | State::NotificationDismissed(_) => {}
+            State::UserRole(role) => {
+                let user = self.user(role.user);
+                self.reports.apply_role(user, version, role);
+            }
+            State::Report(report) => self.reports.apply(version, report),
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,
@@ -335,6 +345,7 @@ impl Facts {
         }
         Oracle {
             tags: self.tags.into_lists(&self.posts, live),
+            reports: self.reports,
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -387,6 +398,7 @@ pub(super) struct Oracle {
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
     tags: TagLists,
+    reports: ReportFacts,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -416,6 +428,17 @@ impl Oracle {
 
     pub(super) fn find_user(&self, id: UserId) -> Option<UserIndex> {
         self.index.get(&id).copied()
+    }
+
+    /// The reports in this state, newest first.
+    pub(super) fn reports(&self, state: ReportState) -> Vec<ReportId> {
+        self.reports.in_state(state)
+    }
+
+    /// One user with a role.
+    pub(super) fn moderator(&self) -> Option<UserIndex> {
+        let moderators = self.reports.moderators();
+        moderators.filter(|&user| self.user(user).1.live).min()
     }
 
     pub(super) fn post(&self, id: PostId) -> Option<&PostFacts> {

@@ -102,8 +102,10 @@ impl Reader<'_> {
         Ok(answer.success()?)
     }
 
+    /// The path may have parameters already.
     async fn page<P: Paged>(&self, path: &str, limit: u32, from: Option<(&str, &str)>) -> Result<P, ReadError> {
-        let mut page_path = format!("{path}?limit={limit}");
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut page_path = format!("{path}{separator}limit={limit}");
         if let Some((direction, cursor)) = from {
             let cursor = utf8_percent_encode(cursor, NON_ALPHANUMERIC);
             page_path.push_str(&format!("&{direction}={cursor}"));
