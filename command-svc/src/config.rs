@@ -1,6 +1,6 @@
 //! The configuration of command-svc.
 
-use commands::{CommandSettings, FollowSettings, ListSettings};
+use commands::CommandSettings;
 use serde::{Deserialize, Serialize};
 use service::config;
 
@@ -24,9 +24,9 @@ pub struct Config {
     #[serde(default)]
     pub command: CommandSettings,
     #[serde(default)]
-    pub follows: FollowSettings,
+    pub follows: config::Follows,
     #[serde(default)]
-    pub lists: ListSettings,
+    pub lists: config::Lists,
 }
 
 impl Config {
@@ -42,8 +42,8 @@ impl Config {
             shutdown: config::Shutdown::default(),
             telemetry: config::Telemetry::default(),
             command: CommandSettings::default(),
-            follows: FollowSettings::default(),
-            lists: ListSettings::default(),
+            follows: config::Follows::default(),
+            lists: config::Lists::default(),
         }
     }
 }

@@ -8,7 +8,9 @@ mod follows;
 mod keys;
 mod lists;
 mod me;
+mod moderation;
 mod mutes;
+mod notifications;
 mod password_resets;
 mod pins;
 mod posts;
@@ -16,6 +18,7 @@ mod problems;
 mod quotes;
 mod reactions;
 mod relationships;
+mod reports;
 mod request;
 mod sessions;
 mod tags;
@@ -120,6 +123,20 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
             resource("/v1/filters/{id}")
                 .route(patch().to(filters::change))
                 .route(delete().to(filters::delete)),
+        )
+        .service(resource("/v1/notifications/read").route(put().to(notifications::mark_read)))
+        .service(resource("/v1/notifications/{id}").route(delete().to(notifications::dismiss)))
+        .service(resource("/v1/reports").route(post().to(reports::report)))
+        .service(resource("/v1/reports/{id}/resolve").route(post().to(reports::resolve)))
+        .service(
+            resource("/v1/posts/{id}/hide")
+                .route(put().to(moderation::hide))
+                .route(delete().to(moderation::unhide)),
+        )
+        .service(
+            resource("/v1/users/{id}/suspension")
+                .route(put().to(moderation::suspend))
+                .route(delete().to(moderation::restore)),
         )
         .service(resource("/.well-known/jwks.json").route(get().to(keys::jwks)));
 }

@@ -11,7 +11,7 @@ use futures_util::future::LocalBoxFuture;
 
 #[cfg(feature = "up")]
 use crate::{alone, up};
-use crate::{codes, dead_letters, demo, import, rebuild, smoke, verify};
+use crate::{codes, dead_letters, demo, import, rebuild, role, smoke, verify};
 
 /// Everything in one process, and the tools around it
 ///
@@ -49,6 +49,7 @@ enum Command {
     Rebuild(rebuild::Arguments),
     ResetPassword(codes::ResetPassword),
     Invite(codes::Invite),
+    Role(role::Arguments),
     #[cfg(feature = "up")]
     #[command(hide = true)]
     Projector(alone::Arguments),
@@ -68,6 +69,7 @@ pub async fn run() -> ExitCode {
         Command::Rebuild(arguments) => rebuild::run(arguments).boxed_local(),
         Command::ResetPassword(arguments) => codes::reset_password(arguments).boxed_local(),
         Command::Invite(arguments) => codes::invite(arguments).boxed_local(),
+        Command::Role(arguments) => role::run(arguments).boxed_local(),
         #[cfg(feature = "up")]
         Command::Projector(arguments) => alone::run(arguments).boxed_local(),
     };

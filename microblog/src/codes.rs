@@ -20,7 +20,7 @@ use crate::terminal::say;
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResetPassword {
     /// The user whose password it is for, such as @ada
-    #[arg(value_name = "HANDLE", value_parser = handle)]
+    #[arg(value_name = "HANDLE", value_parser = crate::cli_values::handle)]
     handle: Handle,
     /// How long the code is valid
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::cli_values::duration)]
@@ -39,10 +39,6 @@ pub(crate) struct Invite {
     good_for: Duration,
     #[command(flatten)]
     connection: Connection,
-}
-
-pub(crate) fn handle(text: &str) -> Result<Handle, String> {
-    Handle::parse(text.strip_prefix('@').unwrap_or(text)).map_err(|error| error.to_string())
 }
 
 pub(crate) async fn reset_password(arguments: ResetPassword) -> anyhow::Result<ExitCode> {

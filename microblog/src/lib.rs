@@ -1,5 +1,5 @@
 //! Everything in one process, and the tools around it: `up`, `demo`, `import`, `verify`, `dead-letters`, `rebuild`,
-//! `reset-password`, `invite`, `smoke`.
+//! `reset-password`, `invite`, `role`, `smoke`.
 //!
 //! Without the feature `up`, only the tools are built, and the program is half as big. In containers each service has its own image.
 
@@ -20,6 +20,7 @@ pub mod import;
 mod installation;
 mod progress;
 mod rebuild;
+mod role;
 mod smoke;
 #[cfg(feature = "up")]
 pub mod stack;

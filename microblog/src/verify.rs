@@ -19,6 +19,7 @@ mod lists;
 mod oracle;
 mod posts;
 mod report;
+mod reports;
 mod said;
 mod served;
 mod sight;
@@ -367,6 +368,7 @@ impl Looks {
         progress: &Progress,
     ) -> anyhow::Result<Findings> {
         let mut all = checker.public_timeline().await?;
+        all.add(checker.reports().await?);
         let polled: HashSet<UserIndex> = sample(self.users.clone(), self.polled).into_iter().collect();
         let users = stream::iter(&self.users).map(|&user| checker.user(user, polled.contains(&user)));
         let users = users.buffer_unordered(self.concurrency.get());

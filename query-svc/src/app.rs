@@ -64,6 +64,7 @@ impl App {
     pub async fn build(config: Config, clock: SharedClock) -> Result<Self, AppError> {
         let verifier = Verifier::from_config(&config.auth, clock.clone())?;
         config.check()?;
+        let instance = config.instance();
         let settings = Settings {
             cache_bytes: config.cache.max_bytes(),
             silence: config.query.stream_silence,
@@ -133,6 +134,7 @@ impl App {
             queries,
             read_models,
             request_timeout: config.query.request_timeout,
+            instance,
             runtime: Handle::current(),
         });
         let generations = Generations::new(databases.views.clone(), clock);

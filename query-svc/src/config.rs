@@ -4,8 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use model::api;
+use model::events::{Filter, Pins, Report};
+use model::values::{
+    Bio, DisplayName, Handle, MAX_TEXT_BYTES, PostText, ProfileField, RegistrationPolicy, ReportComment, Warning,
+};
 use serde::{Deserialize, Serialize};
 use service::config::{self, ConfigError};
+use service::http::Limit;
 
 /// The configuration of query-svc.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +39,14 @@ pub struct Config {
     pub consistency: config::Consistency,
     #[serde(default)]
     pub timelines: views::Timelines,
+    #[serde(default)]
+    pub instance: Instance,
+    #[serde(default)]
+    pub follows: config::Follows,
+    #[serde(default)]
+    pub lists: config::Lists,
+    #[serde(default)]
+    pub command: Command,
 }
 
 impl Config {
@@ -84,6 +98,72 @@ impl Default for Query {
     }
 }
 
+/// What `GET /v1/instance` says of the place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Instance {
+    pub name: String,
+    pub description: String,
+    /// One rule on each line.
+    pub rules: String,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self {
+            name: "Microblog".to_owned(),
+            description: String::new(),
+            rules: String::new(),
+        }
+    }
+}
+
+/// What clients are told of the section of command-svc, which has all its other keys.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Command {
+    pub registration: RegistrationPolicy,
+}
+
+impl Config {
+    /// What everybody may know of the place. Each limit is the one that is enforced.
+    pub(crate) fn instance(&self) -> api::Instance {
+        let Instance {
+            name,
+            description,
+            rules,
+        } = self.instance.clone();
+        let rules = rules.lines().map(str::trim).filter(|rule| !rule.is_empty());
+        api::Instance {
+            name,
+            description,
+            rules: rules.map(str::to_owned).collect(),
+            limits: api::InstanceLimits {
+                post_characters: PostText::MAX_GRAPHEMES,
+                warning_characters: Warning::MAX_GRAPHEMES,
+                handle_characters: Handle::MAX_LEN,
+                display_name_characters: DisplayName::MAX_GRAPHEMES,
+                bio_characters: Bio::MAX_GRAPHEMES,
+                text_bytes: MAX_TEXT_BYTES,
+                fields: ProfileField::MAX,
+                pins: Pins::MAX,
+                follows: self.follows.max.get(),
+                followed_tags: self.follows.max_tags.get(),
+                lists: self.lists.max.get(),
+                list_members: self.lists.max_members.get(),
+                list_tags: self.lists.max_tags.get(),
+                filters: Filter::MAX,
+                report_posts: Report::MAX_POSTS,
+                report_comment_characters: ReportComment::MAX_GRAPHEMES,
+                page_items: Limit::MAX,
+            },
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            streams: None,
+            registration: self.command.registration,
+        }
+    }
+}
+
 /// Documents in memory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,6 +192,29 @@ mod tests {
     use service::config::{Environment, load};
 
     use super::*;
+
+    #[test]
+    fn the_place_has_the_registration_and_the_limits_of_command_svc_and_a_rule_on_each_line() {
+        let mut environment = Environment::default();
+        for (key, value) in [
+            ("mongodb.uri", "mongodb://127.0.0.1:1"),
+            ("command.registration", "invite"),
+            ("command.max_hashing", "2"),
+            ("follows.max", "7"),
+            ("instance.name", "The place"),
+            ("instance.rules", "Be kind, always.\n\n  No advertisements.\n"),
+        ] {
+            environment.set(key, value);
+        }
+        let config: Config = load(None, &environment).unwrap();
+        let instance = config.instance();
+        assert_eq!(instance.name, "The place");
+        assert_eq!(instance.rules, ["Be kind, always.", "No advertisements."]);
+        assert_eq!(instance.registration, RegistrationPolicy::Invite);
+        assert_eq!(instance.limits.follows, 7);
+        assert!(PostText::parse(&"é".repeat(instance.limits.post_characters)).is_ok());
+        assert!(PostText::parse(&"é".repeat(instance.limits.post_characters + 1)).is_err());
+    }
 
     #[rstest]
     #[case::defaults(&[], None)]

@@ -26,6 +26,7 @@ mod people;
 mod positions;
 mod queries;
 mod read_model;
+mod reports;
 mod routes;
 mod shown;
 mod since;

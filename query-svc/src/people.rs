@@ -11,7 +11,7 @@ use crate::cursor::Cursor;
 use crate::handled::Appearance;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
-use crate::shown::ShownUser;
+use crate::shown::{ShownUser, is_closed};
 use views::{End, ListMember, PostReference, Range, Relation, RelationKind};
 
 /// Which users are listed.
@@ -122,7 +122,7 @@ impl People<'_> {
         Ok(found.iter().map(listed).collect())
     }
 
-    /// A list that its owner made. It shows also those whom a block hides elsewhere.
+    /// A list that its owner made. It shows also those whom a block or a suspension hides elsewhere.
     fn is_own(&self) -> bool {
         matches!(
             self.which,
@@ -206,11 +206,9 @@ impl Listing for People<'_> {
         let admitted = listed.iter().map(|it| {
             let profile = profiles[&it.user].clone()?;
             let is_over = it.until.is_some_and(|end| end <= now);
-            let hidden = closed.contains(&it.user) || !self.is_own() && blocked.either_way(it.user);
-            (!is_over && !hidden).then(|| ShownUser {
-                profile,
-                blocks_viewer: blocked.by(it.user),
-            })
+            let denied = blocked.either_way(it.user) || is_closed(self.viewer, &profile);
+            let hidden = closed.contains(&it.user) || !self.is_own() && denied;
+            (!is_over && !hidden).then(|| ShownUser::to(self.viewer, profile, &blocked))
         });
         Ok(admitted.collect())
     }

@@ -10,9 +10,9 @@ use chrono::TimeDelta;
 use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
-use model::ids::{FilterId, ListId, PostId, UserId};
+use model::ids::{FilterId, ListId, PostId, ReportId, UserId};
 use model::tags::Tag;
-use model::values::FilterContext;
+use model::values::{FilterContext, ReportState};
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
 use crate::bookmarks::Bookmarks;
@@ -24,7 +24,8 @@ use crate::lists::{self, ListTags, Lists};
 use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
 use crate::people::{People, Which as WhichPeople};
 use crate::read_model::{InUse, ReadError, ReadModel};
-use crate::shown::{AuthorFilter, Candidate, Replies, ShownPost, ShownUser};
+use crate::reports::{self, NotAModerator, Reports, ShownReport};
+use crate::shown::{AuthorFilter, Candidate, Replies, ShownPost, ShownUser, is_closed};
 use crate::tags::FollowedTags;
 use crate::timelines::{Home, HomeSettings, ListPosts, Posts, TagFilter, Tagged, Which as WhichPosts};
 
@@ -208,7 +209,40 @@ impl Queries {
         self.page(read_model, &mut posts, page).await.map(Some)
     }
 
-    /// Somebody whom the user blocks sees the name and the handle.
+    pub(crate) async fn reports(
+        &self,
+        read_model: &InUse,
+        state: ReportState,
+        viewer: UserId,
+        page: PageRequest,
+    ) -> Result<Result<Page<api::Report>, NotAModerator>, ReadError> {
+        if !read_model.moderates(viewer).await? {
+            return Ok(Err(NotAModerator));
+        }
+        let mut reports = Reports { read_model, state };
+        self.page(read_model, &mut reports, page).await.map(Ok)
+    }
+
+    pub(crate) async fn report(
+        &self,
+        read_model: &ReadModel,
+        id: ReportId,
+        viewer: UserId,
+    ) -> Result<Result<Option<ShownReport>, NotAModerator>, ReadError> {
+        if !read_model.moderates(viewer).await? {
+            return Ok(Err(NotAModerator));
+        }
+        let Some(report) = read_model.ask(read_model.views.reports.find(id)).await? else {
+            return Ok(Ok(None));
+        };
+        let reported = read_model.show_reported(&report).await?.into_iter().flatten();
+        Ok(Ok(Some(ShownReport {
+            report: reports::shown(&report),
+            reported: reported.collect(),
+        })))
+    }
+
+    /// Somebody whom the user blocks sees the name and the handle. So does everybody else while the user is suspended.
     pub(crate) async fn user(
         &self,
         read_model: &ReadModel,
@@ -219,10 +253,7 @@ impl Queries {
             return Ok(None);
         };
         let blocks = read_model.blocks_with(viewer, [profile.id].into_iter()).await?;
-        Ok(Some(ShownUser {
-            blocks_viewer: blocks.by(profile.id),
-            profile,
-        }))
+        Ok(Some(ShownUser::to(viewer, profile, &blocks)))
     }
 
     pub(crate) async fn posts_of(
@@ -455,7 +486,7 @@ impl Queries {
         }
     }
 
-    /// A user whose lists the viewer may see. A block in either direction closes them.
+    /// A user whose lists the viewer may see. A block in either direction closes them, and a suspension.
     async fn open_profile(
         &self,
         read_model: &ReadModel,
@@ -466,7 +497,8 @@ impl Queries {
             return Ok(None);
         };
         let blocks = read_model.blocks_with(viewer, [profile.id].into_iter()).await?;
-        Ok((!blocks.either_way(profile.id)).then_some(profile))
+        let closed = blocks.either_way(profile.id) || is_closed(viewer, &profile);
+        Ok((!closed).then_some(profile))
     }
 
     /// The post that likes, reposts and replies refer to.

@@ -3,10 +3,12 @@
 mod bookmarks;
 mod documentation;
 mod filters;
+mod instance;
 mod lists;
 mod own_people;
 mod posts;
 mod relationships;
+mod reports;
 mod tags;
 mod timelines;
 mod users;
@@ -21,6 +23,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder};
 use event_log::mongo::is_transient;
+use model::api;
 use model::ids::UserId;
 use serde::Serialize;
 use service::auth::Claims;
@@ -68,7 +71,10 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/lists/{id}/tags", lists::tags))
         .service(get("/v1/timelines/lists/{id}", lists::timeline))
         .service(get("/v1/filters", filters::filters))
-        .service(get("/v1/filters/{id}", filters::filter));
+        .service(get("/v1/filters/{id}", filters::filter))
+        .service(get("/v1/reports", reports::reports))
+        .service(get("/v1/reports/{id}", reports::report))
+        .service(get("/v1/instance", instance::instance));
 }
 
 /// The description of the same routes.
@@ -115,6 +121,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         lists::timeline,
         filters::filters,
         filters::filter,
+        reports::reports,
+        reports::report,
+        instance::instance,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]
@@ -169,6 +178,7 @@ pub(crate) struct Service {
     pub(crate) queries: Arc<Queries>,
     pub(crate) read_models: Arc<ReadModels>,
     pub(crate) request_timeout: Duration,
+    pub(crate) instance: api::Instance,
     /// The runtime that the client of the database belongs to.
     pub(crate) runtime: Handle,
 }

@@ -7,6 +7,7 @@
 //! - A post that not everybody may see is shown to its author and to those whom it mentions. A post for followers is also shown
 //!   to those who follow the author now. While an account is protected, all its posts and reposts are at most for followers.
 //! - A quoted post is shown in the post that quotes it only to those who see it anyway. The others see the quoting post without it.
+//! - Only its author sees a post that moderators have hidden, and the posts and reposts of a suspended account.
 //! - Lists that the viewer has not gone looking for leave out whom the viewer mutes.
 //! - What belongs to a home timeline, and to the timeline of a list, is decided in [`place`].
 //! - What a filter of the viewer hides is left out ([`crate::filters`]).
@@ -174,17 +175,22 @@ impl Quoted {
 #[derive(Debug, Clone)]
 pub(crate) struct ShownUser {
     pub(crate) profile: Arc<Profile>,
-    /// The user blocks the viewer, who sees the name and the handle only.
-    pub(crate) blocks_viewer: bool,
+    /// The viewer sees the name and the handle only: the user blocks the viewer, or is suspended.
+    name_only: bool,
 }
 
-impl From<Arc<Profile>> for ShownUser {
-    fn from(profile: Arc<Profile>) -> Self {
+impl ShownUser {
+    pub(crate) fn to(viewer: Option<UserId>, profile: Arc<Profile>, blocks: &Blocks) -> Self {
         Self {
+            name_only: blocks.by(profile.id) || is_closed(viewer, &profile),
             profile,
-            blocks_viewer: false,
         }
     }
+}
+
+/// Whether the account is suspended, and the viewer somebody else. Then its lists are closed, and it is in none of others.
+pub(crate) fn is_closed(viewer: Option<UserId>, profile: &Profile) -> bool {
+    profile.suspended && viewer != Some(profile.id)
 }
 
 impl ReadModel {
@@ -347,6 +353,27 @@ impl ReadModel {
 }
 
 impl ReadModel {
+    /// What moderators see of reported posts, in the same order, whatever hides them from others. None if a post is gone.
+    pub(crate) async fn show_reported(&self, report: &views::Report) -> Result<Vec<Option<ShownPost>>, ReadError> {
+        let (posts, mut profiles) =
+            futures_util::try_join!(self.posts(report.posts.clone()), self.profiles(vec![report.user]))?;
+        let author = profiles.remove(&report.user).flatten();
+        let shown = report.posts.iter().map(|id| {
+            let post = posts.get(id)?.clone()?;
+            Some(ShownPost {
+                author: author.clone().filter(|author| author.id == post.author)?,
+                // A report is about the post itself.
+                quote: post.quote_of.map(|_| Quoted::Unavailable),
+                post,
+                original: None,
+                pinned: false,
+                viewer: None,
+                filtered: Vec::new(),
+            })
+        });
+        Ok(shown.collect())
+    }
+
     /// The protected accounts among these whose posts and reposts are not for the viewer.
     pub(crate) async fn closed_to(
         &self,
@@ -474,6 +501,9 @@ impl Loaded<'_> {
     fn seen(&self, post: PostId, author: UserId) -> Option<(Arc<Post>, Arc<Profile>)> {
         let post = self.posts.get(&post)?.clone()?;
         let profile = self.profiles.get(&author)?.clone()?;
+        if (post.hidden || profile.suspended) && self.viewer != Some(author) {
+            return None;
+        }
         let visibility = visibility_now(&post, &profile);
         let Some(viewer) = self.viewer else {
             return visibility.is_open().then_some((post, profile));
@@ -550,6 +580,8 @@ struct PostJson<'a> {
     created_at: DateTime<Utc>,
     #[serde(serialize_with = "api::time")]
     edited_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "api::is_false")]
+    hidden: bool,
     counts: api::PostCounts,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pinned: bool,
@@ -631,6 +663,7 @@ impl<'a> PostJson<'a> {
             pinned: false,
             viewer: None,
             filtered: &[],
+            hidden: post.hidden,
         }
     }
 }
@@ -681,6 +714,8 @@ struct UserJson<'a> {
     avatar: Option<api::Media>,
     #[serde(serialize_with = "api::time")]
     created_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "api::is_false")]
+    suspended: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<api::UserCounts>,
 }
@@ -697,12 +732,13 @@ impl Serialize for ShownUser {
             id: profile.id,
             handle: &profile.handle,
             display_name: &profile.display_name,
-            bio: if self.blocks_viewer { "" } else { &profile.bio },
+            bio: if self.name_only { "" } else { &profile.bio },
             protected: profile.protected,
-            fields: if self.blocks_viewer { &[] } else { &profile.fields },
+            fields: if self.name_only { &[] } else { &profile.fields },
             avatar: None,
             created_at: profile.created_at,
-            counts: (!self.blocks_viewer).then_some(counts),
+            suspended: profile.suspended,
+            counts: (!self.name_only).then_some(counts),
         }
         .serialize(serializer)
     }

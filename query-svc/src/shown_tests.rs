@@ -154,6 +154,12 @@ async fn a_post_ahead_of_the_stream_never_meets_what_was_allowed_before() {
     ] {
         assert_eq!(halted.shows(post, viewer).await, shown, "{post} to {viewer}");
     }
+    halted.store.protect(ada, false);
+    halted.store.suspend(ada, true);
+    let suspended = halted.store.post(ada, "after the suspension");
+    halted.project(SHOWN + 2).await;
+    assert!(!halted.shows(suspended, zoe).await);
+    assert!(halted.shows(suspended, ada).await);
     for authors in of_tags {
         for (post, viewer) in [(blocked, bob), (protected, zoe)] {
             assert!(

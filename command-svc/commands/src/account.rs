@@ -41,6 +41,19 @@ impl Changes {
     pub fn need_password(&self) -> bool {
         self.email.is_some() || self.password.is_some()
     }
+
+    /// Whether others see something of these changes.
+    fn are_public(&self) -> bool {
+        let Self {
+            display_name,
+            bio,
+            protected,
+            fields,
+            email: _,
+            password: _,
+        } = self;
+        display_name.is_some() || bio.is_some() || protected.is_some() || fields.is_some()
+    }
 }
 
 /// The caller of a command that only the owner of the account may give.
@@ -60,10 +73,10 @@ pub(super) struct Account {
 
 impl Owner {
     pub(super) async fn account(self, read: &mut Reader<'_>) -> Result<Account, CommandError> {
-        let user = read.live_actor(self.user).await?;
+        let user = read.account_of(self.user).await?;
         let Some(credentials) = read.credentials(self.user).await? else {
             // The credentials are removed with the account, so another request may just have deleted it.
-            read.live_actor(self.user).await?;
+            read.account_of(self.user).await?;
             return Err(Broken::Credentials(self.user).into());
         };
         match read.session(self.session).await? {
@@ -136,6 +149,9 @@ impl Command for ChangeUser {
         }
         let companions = self.companions(&account.credentials);
         let known = account.user;
+        if known.state.is_suspended() && self.changes.are_public() {
+            return Err(Refusal::Suspended.into());
+        }
         self.if_match.check(known.version)?;
         let change = user::Command::Change {
             display_name: self.changes.display_name.clone(),

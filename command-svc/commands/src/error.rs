@@ -6,7 +6,7 @@ use event_log::event_store::{AppendError, Unique};
 use model::events::{DecodeError, Pins};
 use mongodb::error::Error as DatabaseError;
 
-use crate::domain::{filter, follow, pins, post, repost, user, visibility};
+use crate::domain::{filter, follow, notification, pins, post, report, repost, role, user, visibility};
 use crate::passwords::HashError;
 use event_log::clock_guard::ClockUnsure;
 
@@ -45,6 +45,12 @@ pub enum Refusal {
     NotRequested,
     #[error("a protected account can't write public posts")]
     AuthorProtected,
+    #[error("the notification would be in the future")]
+    ReadAhead,
+    #[error("the notifications were marked a moment ago")]
+    MarkedJustNow,
+    #[error("there can't be such a notification yet")]
+    NoSuchNotification,
     #[error("the mute would be over already")]
     MuteOver,
     #[error("a user can follow at most {0} accounts")]
@@ -76,6 +82,18 @@ pub enum Refusal {
     /// Every attempt met an event of another request. The next attempt may succeed.
     #[error("other requests are changing the same data")]
     Contended,
+    #[error("the user of the token is suspended")]
+    Suspended,
+    #[error("the user is not a moderator")]
+    NotAModerator,
+    #[error("only an admin can do this to a moderator or an admin")]
+    NotAnAdmin,
+    #[error("there is no such report")]
+    NoSuchReport,
+    #[error("there is no such user to report, or it is the reporter")]
+    NobodyToReport,
+    #[error("not all of these are posts of the reported user that the reporter can see")]
+    NotTheirPosts,
     #[error("the user of the token is deleted")]
     ActorGone,
     #[error("the handle, e-mail address or password is wrong")]
@@ -195,6 +213,30 @@ impl From<filter::Refusal> for CommandError {
             filter::Refusal::AlreadyCreated => Broken::IdTaken.into(),
             filter::Refusal::Over => Refusal::FilterOver.into(),
         }
+    }
+}
+
+impl From<role::Refusal> for CommandError {
+    fn from(refusal: role::Refusal) -> Self {
+        match refusal {
+            role::Refusal::NotAModerator => Refusal::NotAModerator.into(),
+            role::Refusal::NotAnAdmin => Refusal::NotAnAdmin.into(),
+        }
+    }
+}
+
+impl From<report::Refusal> for CommandError {
+    fn from(refusal: report::Refusal) -> Self {
+        match refusal {
+            report::Refusal::Missing => Refusal::NoSuchReport.into(),
+            report::Refusal::AlreadyMade => Broken::IdTaken.into(),
+        }
+    }
+}
+
+impl From<notification::JustRisen> for CommandError {
+    fn from(_: notification::JustRisen) -> Self {
+        Refusal::MarkedJustNow.into()
     }
 }
 

@@ -14,9 +14,6 @@ use super::{Broken, CommandError, Refusal, milliseconds};
 use crate::domain::filter;
 pub use crate::domain::filter::Changes as FilterChanges;
 
-/// The most filters that one user may have.
-const MAX: u32 = 100;
-
 #[derive(Debug)]
 pub(super) struct CreateFilter {
     id: FilterId,
@@ -77,7 +74,7 @@ impl Command for CreateFilter {
             now: self.now,
         };
         let event = filter::decide(None, create)?.ok_or(Broken::IdTaken)?;
-        read.has_fewer_filters_than(self.owner, MAX).await?;
+        read.has_fewer_filters_than(self.owner, Filter::MAX).await?;
         let answer = state_in(&event)?;
         Ok(Plan::append(event, 0, answer))
     }

@@ -1,7 +1,7 @@
 //! All commands of the write side, without HTTP.
 //!
 //! The routes call [`Commands`]. The sweep after a user's deletion calls [`Retractions`]. What follows from a block and from the end of a
-//! protection calls [`Consequences`]. All carry out ordinary commands: load, decide (see [`domain`]), append one event.
+//! protection calls [`Consequences`]. `microblog role` calls [`Roles`]. All carry out ordinary commands: load, decide (see [`domain`]), append one event.
 
 mod account;
 pub mod codes;
@@ -15,6 +15,8 @@ mod latest;
 mod lists;
 mod logins;
 mod metrics;
+mod moderation;
+mod notifications;
 mod origins;
 mod passwords;
 mod pins;
@@ -23,6 +25,7 @@ mod reactions;
 mod read;
 mod relationships;
 mod retractions;
+mod roles;
 mod sessions;
 mod settings;
 mod setup;
@@ -35,19 +38,19 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use event_log::clock_guard::ClockGuard;
 use event_log::consistency::ConsistencyToken;
 use event_log::event_store::{EventStore, Retries};
 use model::clock::SharedClock;
-use model::events::{Filter, FilterContent, List, Post, User};
-use model::ids::{FilterId, ListId, PostId, SessionId, UserId};
+use model::events::{Filter, FilterContent, List, Post, Report, User};
+use model::ids::{EventId, FilterId, ListId, PostId, ReportId, SessionId, UserId};
 use model::tags::Tag;
-use model::values::{IdempotencyKey, Password};
+use model::values::{IdempotencyKey, Password, RegistrationPolicy};
 use mongodb::Database;
 use mongodb::error::Error;
 use service::auth::Signer;
-use service::config::Auth;
+use service::config::{Auth, Follows, Lists};
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -63,13 +66,15 @@ pub use self::execute::{Cause, Done};
 pub use self::filters::FilterChanges;
 pub use self::lists::{ListChanges, NewList};
 pub use self::logins::{Attempt, Login, SessionInfo};
+pub use self::moderation::NewReport;
 pub use self::posts::{NewPost, PostChanges};
 pub use self::read::Versioned;
 use self::relationships::{Change, Relate};
 pub use self::relationships::{NewMute, Standing};
 pub use self::retractions::Retractions;
+pub use self::roles::Roles;
 pub use self::sessions::{RefreshTokens, refresh_tokens};
-pub use self::settings::{CommandSettings, FollowSettings, ListSettings, RegistrationPolicy};
+pub use self::settings::CommandSettings;
 pub use self::tags::TagStanding;
 pub use self::users::Registration;
 use crate::codes::Codes;
@@ -126,7 +131,7 @@ struct Inner {
     max_follows: u32,
     /// The most tags that one user may follow.
     max_followed_tags: u32,
-    lists: ListSettings,
+    lists: Lists,
     metrics: Metrics,
     deadline: Duration,
     /// The runtime of the database client. A command that has started there runs to its end, even if its client hangs up.
@@ -138,8 +143,8 @@ impl Commands {
     pub async fn open(
         parts: Parts,
         settings: &CommandSettings,
-        follows: &FollowSettings,
-        lists: &ListSettings,
+        follows: &Follows,
+        lists: &Lists,
         auth: &Auth,
         registry: &MetricsRegistry,
     ) -> Result<Self, Error> {
@@ -548,6 +553,58 @@ impl Commands {
         let owner = cause.actor;
         self.execute("delete_filter", filters::DeleteFilter { id, owner }, cause)
             .await
+    }
+
+    /// Marks the notifications up to this one as read. Returns up to where they are marked.
+    pub async fn mark_notifications_read(&self, up_to: EventId, cause: Cause) -> Result<Done<EventId>, CommandError> {
+        let mark = notifications::MarkRead {
+            user: cause.actor,
+            up_to,
+            now: self.0.clock.now(),
+            latest: self.latest_id(),
+        };
+        self.execute("mark_notifications_read", mark, cause).await
+    }
+
+    pub async fn dismiss_notification(&self, notification: EventId, cause: Cause) -> Result<Done<()>, CommandError> {
+        let dismiss = notifications::Dismiss {
+            user: cause.actor,
+            notification,
+            latest: self.latest_id(),
+        };
+        self.execute("dismiss_notification", dismiss, cause).await
+    }
+
+    pub async fn report(&self, report: NewReport, cause: Cause) -> Result<Done<Report>, CommandError> {
+        let make = moderation::MakeReport::new(cause.actor, report, self.0.clock.now());
+        self.execute("report", make, cause).await
+    }
+
+    pub async fn resolve_report(&self, id: ReportId, cause: Cause) -> Result<Done<Report>, CommandError> {
+        let by = cause.actor;
+        self.execute("resolve_report", moderation::ResolveReport { id, by }, cause)
+            .await
+    }
+
+    pub async fn set_hidden(&self, post: PostId, hidden: bool, cause: Cause) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        let name = if hidden { "hide_post" } else { "unhide_post" };
+        self.execute(name, moderation::SetHidden { post, by, hidden }, cause)
+            .await
+    }
+
+    pub async fn set_suspension(&self, user: UserId, suspended: bool, cause: Cause) -> Result<Done<()>, CommandError> {
+        let by = cause.actor;
+        let name = if suspended { "suspend" } else { "restore" };
+        self.execute(name, moderation::SetSuspension { user, by, suspended }, cause)
+            .await
+    }
+
+    /// The latest time that an id may have which any process has made until now.
+    fn latest_id(&self) -> DateTime<Utc> {
+        let now = self.0.clock.now();
+        let skew = TimeDelta::from_std(self.0.clock_guard.max_skew()).unwrap_or_default();
+        now.checked_add_signed(skew).unwrap_or(now)
     }
 
     async fn execute<C>(&self, name: &'static str, command: C, cause: Cause) -> Result<Done<C::Answer>, CommandError>

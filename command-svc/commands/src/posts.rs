@@ -88,21 +88,16 @@ impl Command for CreatePost {
     type Answer = Versioned<Post>;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
-        // A post for followers needs no read: its insert finds out whether the key was used. What the others read may be another when the
-        // request is repeated, so the key has to be looked up first.
-        let counts = self.in_reply_to.is_some() || self.quote_of.is_some();
-        let reads = counts || visibility::depends_on_protection(self.visibility);
-        if reads
-            && let Some(idempotency) = &self.idempotency
+        // What it reads may be another when the request is repeated, so the key has to be looked up first.
+        if let Some(idempotency) = &self.idempotency
             && let Some(earlier) = read.by_idempotency_key(self.author, &idempotency.key).await?
         {
             return Ok(Plan::Replay(earlier));
         }
-        let author = match reads {
-            true if counts => Some(read.live_actor(self.author).await?),
+        let author = match (self.in_reply_to, self.quote_of) {
             // Nobody sees what a deleted author writes, until the deletion sweep takes it back.
-            true => read.user(self.author).await?,
-            false => None,
+            (None, None) => read.unsuspended_actor(self.author).await?,
+            _ => Some(read.live_actor(self.author).await?),
         };
         let protected = author.is_some_and(|author| author.state.protected);
         let visibility = visibility::of_new_post(self.visibility, protected)?;
@@ -218,6 +213,7 @@ impl Command for EditPost {
     type Answer = Versioned<Post>;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Self::Answer>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let post = match read.named(self.id).await? {
             Named::Post(post) => own(&mut read, *post, self.by).await?,
             Named::Repost(repost) => {
@@ -257,6 +253,7 @@ impl Command for DeletePost {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let post = match read.named(self.id).await? {
             Named::Post(post) => own(&mut read, *post, self.by).await?,
             Named::Repost(repost) => return self.retract(&mut read, &repost).await,

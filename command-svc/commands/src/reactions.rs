@@ -50,6 +50,7 @@ impl Command for Unlike {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.user).await?;
         let post = original(&mut read, self.post).await?;
         let loaded = read.like(self.user, post.state.id).await?;
         let (state, version) = state_of(loaded.as_ref());
@@ -102,6 +103,7 @@ impl Command for Unrepost {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.user).await?;
         let post = original(&mut read, self.post).await?;
         let loaded = read.repost(self.user, post.state.id).await?;
         let (state, version) = state_of(loaded.as_ref());
@@ -140,6 +142,7 @@ impl Command for Unbookmark {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.user).await?;
         let post = original(&mut read, self.post).await?;
         let loaded = read.bookmark(self.user, post.state.id).await?;
         let (state, version) = state_of(loaded.as_ref());

@@ -1,20 +1,22 @@
 //! What a command reads before it decides, in one causally consistent session.
 
+use chrono::{DateTime, Utc};
 use event_log::event_store::{EventStore, RecordedEvent};
 use model::events::{
-    Block, Bookmark, Event, Filter, Follow, Like, List, ListMember, ListTag, Mute, Pins, Post, Repost, StreamId,
-    TagFollow, User,
+    Block, Bookmark, Event, Filter, Follow, Like, List, ListMember, ListTag, Mute, NotificationDismissed,
+    NotificationsRead, Pins, Post, Report, Repost, StreamId, TagFollow, User, UserRole,
 };
-use model::ids::{FilterId, ListId, PostId, SessionId, UserId};
+use model::ids::{EventId, FilterId, ListId, PostId, ReportId, SessionId, UserId};
 use model::tags::TagKey;
-use model::values::IdempotencyKey;
+use model::values::{IdempotencyKey, Role};
 use mongodb::ClientSession;
 
 use super::{Broken, CommandError, Refusal};
 use crate::credentials::{self, Credentials};
 use crate::domain::post::Text;
 use crate::domain::{
-    block, bookmark, filter, follow, like, list, list_member, list_tag, mute, pins, post, repost, tag, user, visibility,
+    block, bookmark, filter, follow, like, list, list_member, list_tag, mute, notification, pins, post, report, repost,
+    role, tag, user, visibility,
 };
 use crate::sessions::{self, Session};
 
@@ -38,6 +40,19 @@ pub(super) enum Named {
 pub(super) struct Seen {
     pub(super) post: Versioned<Post>,
     pub(super) author: User,
+}
+
+/// Somebody with a role.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moderator {
+    role: Option<Role>,
+}
+
+impl Moderator {
+    /// Fails if the moderator has no power over this user.
+    pub(super) async fn check(self, read: &mut Reader<'_>, user: UserId) -> Result<(), CommandError> {
+        Ok(role::may_moderate(self.role, read.role_of(user).await?)?)
+    }
 }
 
 #[derive(Debug)]
@@ -147,6 +162,37 @@ impl<'a> Reader<'a> {
         self.load(StreamId::filter(owner, id), filter::evolve).await
     }
 
+    pub(super) async fn role(&mut self, user: UserId) -> Result<Option<Versioned<UserRole>>, CommandError> {
+        self.load(StreamId::role(user), role::evolve).await
+    }
+
+    pub(super) async fn report(&mut self, id: ReportId) -> Result<Option<Versioned<Report>>, CommandError> {
+        self.load(StreamId::report(id), report::evolve).await
+    }
+
+    /// The marker, and the time when it rose.
+    pub(super) async fn notifications_read(
+        &mut self,
+        user: UserId,
+    ) -> Result<Option<(Versioned<NotificationsRead>, DateTime<Utc>)>, CommandError> {
+        let stream = StreamId::notifications_read(user);
+        let Some(recorded) = self.store.load(self.session, &stream).await? else {
+            return Ok(None);
+        };
+        let risen = recorded.id.time();
+        let marker = state(&recorded, notification::evolve_read)?;
+        Ok(Some((marker, risen)))
+    }
+
+    pub(super) async fn notification_dismissed(
+        &mut self,
+        user: UserId,
+        notification: EventId,
+    ) -> Result<Option<Versioned<NotificationDismissed>>, CommandError> {
+        let stream = StreamId::notification(user, notification);
+        self.load(stream, notification::evolve_dismissed).await
+    }
+
     pub(super) async fn credentials(&mut self, user: UserId) -> Result<Option<Credentials>, CommandError> {
         Ok(credentials::load(self.store, self.session, user).await?)
     }
@@ -236,15 +282,41 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The user of the token. The user may be deleted, because a token outlives its user by up to a quarter of an hour.
+    /// The user of the token, who may see and end the account even while it is suspended.
+    pub(super) async fn account_of(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
+        let user = self.user(id).await?.filter(|user| !user.state.deleted);
+        Ok(user.ok_or(Refusal::ActorGone)?)
+    }
+
+    /// The user of the token, who is not suspended, and may be deleted. It is enough for a command that only ends something: the sweep after
+    /// a deletion does the same. Every other command that writes calls [`Self::live_actor`].
+    pub(super) async fn unsuspended_actor(&mut self, id: UserId) -> Result<Option<Versioned<User>>, CommandError> {
+        let user = self.user(id).await?;
+        match user.as_ref().is_some_and(|user| user.state.is_suspended()) {
+            true => Err(Refusal::Suspended.into()),
+            false => Ok(user),
+        }
+    }
+
+    /// The user of the token, who is not suspended. The user may be deleted, because a token outlives its user by up to a quarter of an hour.
     ///
     /// Every command that changes a count that others see checks this first: a like, a repost, a reply, a follow. A count changes with its
     /// row, and nothing hides it until the deletion sweep takes the row back.
     pub(super) async fn live_actor(&mut self, id: UserId) -> Result<Versioned<User>, CommandError> {
-        match self.user(id).await? {
-            Some(user) if !user.state.deleted => Ok(user),
-            _ => Err(Refusal::ActorGone.into()),
-        }
+        let user = self.unsuspended_actor(id).await?;
+        Ok(user.filter(|user| !user.state.deleted).ok_or(Refusal::ActorGone)?)
+    }
+
+    /// The user of the token, who must have a role.
+    pub(super) async fn moderator(&mut self, id: UserId) -> Result<Moderator, CommandError> {
+        self.live_actor(id).await?;
+        let role = self.role_of(id).await?;
+        role::may_moderate(role, None)?;
+        Ok(Moderator { role })
+    }
+
+    async fn role_of(&mut self, user: UserId) -> Result<Option<Role>, CommandError> {
+        Ok(self.role(user).await?.and_then(|role| role.state.role))
     }
 
     /// The post or the repost with this id. It does not check who may see it.
@@ -316,15 +388,17 @@ impl<'a> Reader<'a> {
         stream: StreamId,
         evolve: fn(Event) -> Option<S>,
     ) -> Result<Option<Versioned<S>>, CommandError> {
-        let Some(recorded) = self.store.load(self.session, &stream).await? else {
-            return Ok(None);
-        };
-        let state = evolve(recorded.event()?).ok_or_else(|| Broken::Stream(stream.to_string()))?;
-        Ok(Some(Versioned {
-            version: recorded.version,
-            state,
-        }))
+        let recorded = self.store.load(self.session, &stream).await?;
+        recorded.map(|recorded| state(&recorded, evolve)).transpose()
     }
+}
+
+fn state<S>(recorded: &RecordedEvent, evolve: fn(Event) -> Option<S>) -> Result<Versioned<S>, CommandError> {
+    let state = evolve(recorded.event()?).ok_or_else(|| Broken::Stream(recorded.stream.to_string()))?;
+    Ok(Versioned {
+        version: recorded.version,
+        state,
+    })
 }
 
 /// The state to decide on, and the version to expect.

@@ -79,10 +79,12 @@ impl Command for Relate {
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<Standing>, CommandError> {
         let Self { actor, other, .. } = *self;
         self.check_other()?;
-        let between = Between::load(&mut read, actor, other).await?;
         if self.change.needs_live_actor() {
             read.live_actor(actor).await?;
+        } else {
+            read.unsuspended_actor(actor).await?;
         }
+        let between = Between::load(&mut read, actor, other).await?;
         let other = read.live_user(other).await?;
         let (event, version) = self.decide(&mut read, &between, &other).await?;
         let states = between.states().chain(event.as_ref().map(Event::state));

@@ -6,13 +6,13 @@ use std::time::Duration;
 use event_log::event_store::EventStore;
 use event_log::position::Position;
 use model::events::Event;
-use model::ids::{FilterId, ListId, PostId, UserId};
+use model::ids::{FilterId, ListId, PostId, ReportId, UserId};
 use model::tags::TagKey;
 
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
 use super::{CommandError, posts};
-use crate::domain::{block, bookmark, filter, follow, like, list, mute, post, repost, tag};
+use crate::domain::{block, bookmark, filter, follow, like, list, mute, post, report, repost, tag};
 use crate::metrics::Metrics;
 
 /// The most commands at a time.
@@ -102,6 +102,11 @@ impl Retractions {
         self.retract(Retracted::Post(post), cause).await
     }
 
+    /// Removes what a reporter has said. The report stays: it is about somebody else.
+    pub async fn redact_report(&self, report: ReportId, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::Comment(report), cause).await
+    }
+
     async fn retract(&self, what: Retracted, cause: &Cause) -> Result<Option<Position>, CommandError> {
         let retraction = Retraction {
             what,
@@ -124,6 +129,7 @@ enum Retracted {
     List(ListId),
     Filter { owner: UserId, filter: FilterId },
     Post(PostId),
+    Comment(ReportId),
 }
 
 #[derive(Debug)]
@@ -201,11 +207,22 @@ impl Command for Retraction {
                 }
                 _ => (None, 0),
             },
+            &Retracted::Comment(id) => match read.report(id).await? {
+                Some(report) => (
+                    report::decide(Some(&report.state), report::Command::Redact)?,
+                    report.version,
+                ),
+                None => (None, 0),
+            },
         };
         Ok(match event {
-            Some(event @ (Event::PostDeleted(_) | Event::ListDeleted(_) | Event::FilterDeleted(_))) => {
-                posts::deletion(event, version, true)
-            }
+            Some(
+                event @ (Event::PostDeleted(_)
+                | Event::ListDeleted(_)
+                | Event::FilterDeleted(_)
+                | Event::UserReported(_)
+                | Event::ReportResolved(_)),
+            ) => posts::deletion(event, version, true),
             Some(event) => Plan::append(event, version, true),
             None => Plan::Nothing {
                 partition: self.actor.partition(),

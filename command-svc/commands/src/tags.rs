@@ -31,6 +31,8 @@ impl Command for SetTagFollow {
         let (user, tag) = (self.user, &self.tag);
         if self.following.is_some() {
             read.live_actor(user).await?;
+        } else {
+            read.unsuspended_actor(user).await?;
         }
         let loaded = read.tag_follow(user, &tag.key()).await?;
         let (state, version) = state_of(loaded.as_ref());

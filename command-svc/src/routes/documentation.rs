@@ -8,8 +8,8 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Required};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
-    blocks, bookmarks, filters, follows, keys, lists, me, mutes, password_resets, pins, posts, quotes, reactions,
-    sessions, tags, users,
+    blocks, bookmarks, filters, follows, keys, lists, me, moderation, mutes, notifications, password_resets, pins,
+    posts, quotes, reactions, reports, sessions, tags, users,
 };
 
 /// What every command may be answered, besides what its own description says.
@@ -51,11 +51,23 @@ pub(super) enum Reads {
     Unavailable(Problem),
 }
 
+/// What every command of a logged-in user may be answered.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) enum NoGoodToken {
+    /// There is no access token, or it is not valid.
+    #[response(status = 401, content_type = "application/problem+json")]
+    NotValid(Problem),
+    /// The caller's account is suspended.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Suspended(Problem),
+}
+
 /// There is no access token, or it is not valid.
 #[derive(IntoResponses)]
 #[response(status = 401, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
-pub(super) struct NoGoodToken(Problem);
+pub(super) struct NotLoggedIn(Problem);
 
 /// The access token is not valid, its session is over, or its user is deleted.
 #[derive(IntoResponses)]
@@ -75,7 +87,7 @@ pub(super) struct NotThere(Problem);
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct OtherVersion(Problem);
 
-/// It belongs to another user.
+/// It belongs to another user, or the caller's account is suspended.
 #[derive(IntoResponses)]
 #[response(status = 403, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
@@ -93,17 +105,23 @@ pub(super) struct NoSuchUser(Problem);
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct NoSuchRequest(Problem);
 
-/// You block the user, or the user blocks you.
+/// You block the user, or the user blocks you, or your account is suspended.
 #[derive(IntoResponses)]
 #[response(status = 403, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct Blocked(Problem);
 
-/// The current password is wrong.
+/// The current password is wrong, or the account is suspended and these changes are not about the password or the e-mail address.
 #[derive(IntoResponses)]
 #[response(status = 403, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "described, never made: problems answer themselves")]
 pub(super) struct WrongPassword(Problem);
+
+/// The caller is no moderator, or only an admin can do this to the user, or the caller's account is suspended.
+#[derive(IntoResponses)]
+#[response(status = 403, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "described, never made: problems answer themselves")]
+pub(super) struct ModeratorsOnly(Problem);
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
@@ -137,6 +155,9 @@ pub(super) struct Versions {
         lists::add_member, lists::remove_member, lists::add_tag, lists::remove_tag,
         keys::jwks,
         filters::create, filters::change, filters::delete,
+        notifications::mark_read, notifications::dismiss,
+        reports::report, reports::resolve,
+        moderation::hide, moderation::unhide, moderation::suspend, moderation::restore,
     ),
     modifiers(&Bearer, &Seen, &RequestHeaders),
 )]

@@ -187,6 +187,7 @@ pub(super) async fn delete(
 }
 
 fn post(post: events::Post, author: api::Author) -> api::Post {
+    let hidden = post.is_hidden();
     let content = post.content.unwrap_or_default();
     api::Post {
         id: post.id,
@@ -208,6 +209,7 @@ fn post(post: events::Post, author: api::Author) -> api::Post {
         visibility: post.visibility,
         created_at: post.created_at,
         edited_at: post.edited_at,
+        hidden,
         counts: None,
         pinned: false,
         viewer: None,

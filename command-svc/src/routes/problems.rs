@@ -42,6 +42,11 @@ fn refused(refusal: Refusal) -> Problem {
             "visibility",
             "must be 'followers', or absent: your account is protected",
         ),
+        Refusal::ReadAhead => Problem::invalid_field("up_to", "must not be in the future"),
+        Refusal::MarkedJustNow => Problem::too_many_requests(SOON)
+            .with_type("marked-just-now", "The notifications were marked a moment ago")
+            .with_detail("The marker rises at most once a second."),
+        Refusal::NoSuchNotification => Problem::not_found("There is no such notification."),
         Refusal::MuteOver => Problem::invalid_field("until", "must be in the future"),
         Refusal::TooManyFollows(max) => {
             Problem::invalid_field("id", format!("can't be followed: you already follow {max} accounts"))
@@ -86,6 +91,17 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::Contended => Problem::conflict("Other requests are changing the same data. Please try again.")
             .with_type("contended", "Too many changes at once")
             .with_retry_after(SOON),
+        Refusal::Suspended => {
+            Problem::forbidden("Your account is suspended.").with_type("suspended", "The account is suspended")
+        }
+        Refusal::NotAModerator => {
+            Problem::forbidden("Only moderators can do this.").with_type("not-a-moderator", "You are not a moderator")
+        }
+        Refusal::NotAnAdmin => Problem::forbidden("Only an admin can do this to a moderator or an admin.")
+            .with_type("not-an-admin", "You are not an admin"),
+        Refusal::NoSuchReport => Problem::not_found("There is no such report."),
+        Refusal::NobodyToReport => Problem::invalid_field("user", "must be another user, who is not deleted"),
+        Refusal::NotTheirPosts => Problem::invalid_field("posts", "must be posts of the user that you can see"),
         Refusal::ActorGone => Problem::invalid_token("the user of the token is deleted"),
         Refusal::WrongCredentials => Problem::unauthorized("The handle, e-mail address or password is wrong.")
             .with_type("wrong-credentials", "The login failed"),

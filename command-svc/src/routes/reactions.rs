@@ -74,7 +74,7 @@ pub(super) async fn unlike(
     responses(
         (status = 200, description = "Reposted, by this request or an earlier one", body = Reposted, headers(("Consistency-Token" = String))),
         NoGoodToken,
-        (status = 403, description = "Not everybody may see the post", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Not everybody may see the post, or the caller's account is suspended", body = Problem, content_type = "application/problem+json"),
         NotThere, Failures,
     ),
 )]

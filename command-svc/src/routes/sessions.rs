@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use service::http::{Authenticated, Class, Json, Key, Limits, Path, Problem};
 use utoipa::ToSchema;
 
-use super::documentation::{Failures, NoGoodToken, Reads, SessionEnded};
+use super::documentation::{Failures, NotLoggedIn, Reads, SessionEnded};
 use super::problems::problem;
 use super::request::Device;
 use commands::{Attempt, CommandError, Commands, Identifier, Login, Refusal, SessionInfo};
@@ -130,7 +130,7 @@ pub(super) async fn refresh(
     delete, path = "/v1/sessions/current", tag = "sessions", operation_id = "logOut", security(("bearer" = [])),
     responses(
         (status = 204, description = "The session is over"),
-        NoGoodToken, Failures,
+        NotLoggedIn, Failures,
     ),
 )]
 pub(super) async fn log_out(caller: Authenticated, commands: Data<Commands>) -> Result<HttpResponse, Problem> {

@@ -86,6 +86,7 @@ pub(super) async fn register(
 }
 
 pub(super) fn user(user: events::User) -> api::User {
+    let suspended = user.is_suspended();
     api::User {
         id: user.id,
         handle: user.handle.as_str().to_owned(),
@@ -95,6 +96,7 @@ pub(super) fn user(user: events::User) -> api::User {
         fields: user.fields,
         avatar: None,
         created_at: user.created_at,
+        suspended,
         counts: None,
     }
 }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use bson::{Document, doc};
-use commands::RegistrationPolicy;
 use commands::codes::Codes;
 use futures_util::future::join_all;
-use model::values::Handle;
+use model::values::{Handle, RegistrationPolicy};
 use reqwest::StatusCode;
 use serde_json::json;
 use service::config::Quota;

@@ -16,6 +16,8 @@ mod inputs;
 mod limits;
 mod lists;
 mod lost_replies;
+mod moderation;
+mod notifications;
 mod outages;
 mod own_account;
 mod people;

@@ -248,12 +248,16 @@ async fn a_command_reads_no_more_than_it_decides_on() {
     let (ada, bob) = (service.user("ada").await, service.user("bob").await);
     proxy.asked();
     service.write_to_followers(&ada, "Hello, friends").await;
-    assert_eq!(proxy.asked(), ["insert events"]);
+    assert_eq!(
+        proxy.asked(),
+        ["find events", "insert events"],
+        "the actor, who may be suspended"
+    );
     let post = service.write(&ada, "Hello").await;
     assert_eq!(
         proxy.asked(),
         ["find events", "insert events"],
-        "the actor, who may be protected"
+        "the actor, who may also be protected"
     );
     service.write(&ada, "Hello @bob, @ada, @nobody and @bob").await;
     assert_eq!(

@@ -31,7 +31,7 @@ use crate::terminal::say;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choices {
     /// The user who has the lists, follows and so on of a Mastodon export. The password is in MICROBLOG_PASSWORD, or see --password-file
-    #[arg(long, value_name = "HANDLE", value_parser = crate::codes::handle, conflicts_with_all = ["follows", "posts", "dry_run"])]
+    #[arg(long, value_name = "HANDLE", value_parser = crate::cli_values::handle, conflicts_with_all = ["follows", "posts", "dry_run"])]
     pub user: Option<Handle>,
 
     /// The file with the user's password

@@ -123,7 +123,7 @@ impl Checker<'_> {
                 pinned: self.oracle.pinned_by(index, &eyes.sight),
                 context: FilterContext::Profile,
             };
-            if eyes.sight.blocks.contains(&index) {
+            if eyes.sight.blocks.contains(&index) || self.oracle.closes(index, &eyes.sight) {
                 self.closed(&posts, &mut findings).await?;
                 continue;
             }
@@ -154,8 +154,8 @@ impl Checker<'_> {
         };
         let relations: [&(dyn Fn(UserId) -> StreamId + Sync); 4] = [&to_user, &from_user, &block, &mute];
         let [to_user, from_user, block, mute] = relations;
-        let followers = unblocked(self.oracle.followers(index), &own);
-        let following = unblocked(self.oracle.following(index), &own);
+        let followers = self.oracle.listed(self.oracle.followers(index), &own.sight);
+        let following = self.oracle.listed(self.oracle.following(index), &own.sight);
         let (received, sent) = (
             live(self.oracle.requests_to(index)),
             live(self.oracle.requests_of(index)),
@@ -272,7 +272,7 @@ impl Checker<'_> {
         depends_on
     }
 
-    /// A block closes the list to this viewer.
+    /// A block or a suspension closes the list to this viewer.
     async fn closed(&self, list: &PostList<'_>, findings: &mut Findings) -> anyhow::Result<()> {
         let answer = self
             .reader(list.eyes)
@@ -292,7 +292,7 @@ impl Checker<'_> {
         depends_on.extend(others.map(stream_of));
         findings.differences.push(Difference {
             place: list.place.clone(),
-            what: format!("a block is between the two: {what}"),
+            what: format!("a block or a suspension closes it: {what}"),
             depends_on,
         });
         Ok(())
@@ -440,6 +440,7 @@ impl Checker<'_> {
         field("in_reply_to", served.in_reply_to == facts.in_reply_to);
         field("created_at", served.created_at == facts.created_at);
         field("edited_at", served.edited_at == facts.edited_at);
+        field("hidden", served.hidden == facts.hidden);
         let counts = self.oracle.post_counts(served.id);
         let expected = api::PostCounts {
             likes: counts.likes,
@@ -599,6 +600,7 @@ impl Checker<'_> {
             fields: facts.fields.to_vec(),
             avatar: None,
             created_at: facts.created_at,
+            suspended: facts.suspended,
             counts: Some(api::UserCounts {
                 posts: counts.posts,
                 followers: counts.followers,
@@ -625,12 +627,6 @@ impl Checker<'_> {
             None => id.to_string(),
         }
     }
-}
-
-/// The people on a list whom a block does not hide from this viewer.
-pub(super) fn unblocked(list: &[(EventId, UserIndex)], eyes: &Eyes) -> Vec<(EventId, UserIndex)> {
-    let list = list.iter().copied();
-    list.filter(|(_, user)| !eyes.sight.blocks.contains(user)).collect()
 }
 
 pub(super) fn stream_of(user: UserId) -> Dependency {

@@ -5,7 +5,7 @@ use model::events::StreamId;
 use model::ids::UserId;
 use model::values::FilterContext;
 
-use super::check::{Checker, Difference, Findings, PeopleList, PostList, stream_of, unblocked};
+use super::check::{Checker, Difference, Findings, PeopleList, PostList, stream_of};
 use super::history::Dependency;
 use super::oracle::UserIndex;
 use super::served::ReadError;
@@ -34,7 +34,7 @@ impl Checker<'_> {
         for list in lists {
             let path = format!("/v1/lists/{}", list.id);
             let member = |other: UserId| StreamId::list_member(list.id, other);
-            let mut members = unblocked(&list.members, own);
+            let mut members = self.oracle.listed(&list.members, &own.sight);
             members.retain(|&(_, user)| self.oracle.user(user).1.live);
             let members = PeopleList {
                 place: whose(&format!("members of list {}", list.id)),

@@ -6,6 +6,7 @@
 
 mod filters;
 mod lists;
+mod reports;
 mod tags;
 
 use std::collections::HashMap;
@@ -13,12 +14,13 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use model::api;
 use model::events::{Bookmark, Event, Like, Post, State};
-use model::ids::{EventId, PostId, UserId};
+use model::ids::{EventId, PostId, ReportId, UserId};
 use model::tags::TagKey;
-use model::values::{FilterContext, ProfileField, Visibility};
+use model::values::{FilterContext, ProfileField, ReportState, Visibility};
 
 use self::filters::FilterFacts;
 use self::lists::{AllListFacts, OwnList};
+use self::reports::ReportFacts;
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
 use super::sight::Sight;
@@ -35,6 +37,7 @@ pub(super) struct UserFacts {
     pub(super) display_name: Box<str>,
     pub(super) bio: Box<str>,
     pub(super) protected: bool,
+    pub(super) suspended: bool,
     pub(super) fields: Box<[ProfileField]>,
     pub(super) created_at: DateTime<Utc>,
 }
@@ -55,6 +58,7 @@ pub(super) struct PostFacts {
     pub(super) quote: Option<Quote>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) edited_at: Option<DateTime<Utc>>,
+    pub(super) hidden: bool,
 }
 
 /// The post that another one quotes.
@@ -122,6 +126,7 @@ pub(super) struct Facts {
     filters: FilterFacts,
     /// Whether somebody has a filter.
     filtered: bool,
+    reports: ReportFacts,
 }
 
 impl Facts {
@@ -146,6 +151,7 @@ impl Facts {
                         display_name: user.display_name.as_deref().unwrap_or_default().into(),
                         bio: user.bio.as_deref().unwrap_or_default().into(),
                         protected: user.protected,
+                        suspended: user.is_suspended(),
                         fields: user.fields.clone().into(),
                         created_at: user.created_at,
                     };
@@ -171,6 +177,7 @@ impl Facts {
                     }),
                     created_at: post.created_at,
                     edited_at: post.edited_at,
+                    hidden: post.is_hidden(),
                 };
                 let known = self.posts.entry(post.id).or_insert_with(|| facts.clone());
                 if known.version < version {
@@ -257,7 +264,12 @@ impl Facts {
                 self.lists.apply_member(user, id, version, member);
             }
             State::ListTag(tag) => self.lists.apply_tag(id, version, tag),
-            State::NotificationsRead(_) | State::NotificationDismissed(_) | State::UserRole(_) | State::Report(_) => {}
+            State::UserRole(role) => {
+                let user = self.user(role.user);
+                self.reports.apply_role(user, version, role);
+            }
+            State::Report(report) => self.reports.apply(version, report),
+            State::NotificationsRead(_) | State::NotificationDismissed(_) => {}
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,
@@ -398,6 +410,7 @@ impl Facts {
             tags: self.tags.into_lists(&self.posts, live),
             lists: self.lists.into_lists(),
             filters: self.filters.into_lists(),
+            reports: self.reports,
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -456,6 +469,7 @@ pub(super) struct Oracle {
     /// The lists of each user, the last one made first.
     lists: HashMap<UserIndex, Vec<OwnList>>,
     filters: HashMap<UserIndex, Vec<api::Filter>>,
+    reports: ReportFacts,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -489,6 +503,17 @@ impl Oracle {
 
     pub(super) fn find_user(&self, id: UserId) -> Option<UserIndex> {
         self.index.get(&id).copied()
+    }
+
+    /// The reports in this state, newest first.
+    pub(super) fn reports(&self, state: ReportState) -> Vec<ReportId> {
+        self.reports.in_state(state)
+    }
+
+    /// One user with a role.
+    pub(super) fn moderator(&self) -> Option<UserIndex> {
+        let moderators = self.reports.moderators();
+        moderators.filter(|&user| self.user(user).1.live).min()
     }
 
     pub(super) fn post(&self, id: PostId) -> Option<&PostFacts> {

@@ -7,7 +7,7 @@ use model::ids::{EventId, PostId};
 use model::values::FilterContext;
 use reqwest::StatusCode;
 
-use super::check::{Checker, Difference, Findings, PeopleList, PostList, unblocked};
+use super::check::{Checker, Difference, Findings, PeopleList, PostList};
 use super::history::TextVersion;
 use super::oracle::{PostPeople, UserIndex};
 use super::said::Said;
@@ -187,7 +187,7 @@ impl Look<'_> {
                 path: path.clone(),
                 expected: match what {
                     "reposts" => self.reposters(expected),
-                    _ => unblocked(expected, self.eyes),
+                    _ => self.checker.oracle.listed(expected, &self.eyes.sight),
                 },
                 depends_on,
                 relation: &relation,
@@ -201,7 +201,7 @@ impl Look<'_> {
     /// The reposts of a protected account are for its followers.
     fn reposters(&self, all: &[(EventId, UserIndex)]) -> Vec<(EventId, UserIndex)> {
         let sight = &self.eyes.sight;
-        let mut shown = unblocked(all, self.eyes);
+        let mut shown = self.checker.oracle.listed(all, sight);
         shown.retain(|(_, user)| {
             let protected = self.checker.oracle.user(*user).1.protected;
             !protected || sight.viewer == Some(*user) || sight.followees.contains(user)

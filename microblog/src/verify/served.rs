@@ -102,6 +102,7 @@ impl Reader<'_> {
         Ok(answer.success()?)
     }
 
+    /// The path may have parameters already.
     async fn page<P: Paged>(&self, path: &str, limit: u32, from: Option<(&str, &str)>) -> Result<P, ReadError> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let mut page_path = format!("{path}{separator}limit={limit}");

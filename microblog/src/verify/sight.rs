@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::oracle::{Oracle, PostFacts, UserFacts, UserIndex};
 use super::timeline::Entry;
 use model::api;
-use model::ids::PostId;
+use model::ids::{EventId, PostId};
 use model::values::{FilterContext, Visibility};
 
 /// A viewer, and how the viewer stands to others.
@@ -82,7 +82,21 @@ impl Oracle {
         let post = self.post(post)?;
         let author = self.live(post.author)?;
         let visibility = at_most(post.visibility, author);
+        if post.hidden && sight.viewer != Some(post.author) || self.closes(post.author, sight) {
+            return None;
+        }
         (post.live && sight.admits(post.author, visibility, &post.mentioned)).then_some(post)
+    }
+
+    /// Whether the user is suspended, and the viewer somebody else.
+    pub(super) fn closes(&self, user: UserIndex, sight: &Sight) -> bool {
+        self.user(user).1.suspended && sight.viewer != Some(user)
+    }
+
+    /// The people on a list whom neither a block nor a suspension hides from this viewer.
+    pub(super) fn listed(&self, list: &[(EventId, UserIndex)], sight: &Sight) -> Vec<(EventId, UserIndex)> {
+        let hidden = |user| sight.blocks.contains(&user) || self.closes(user, sight);
+        list.iter().copied().filter(|&(_, user)| !hidden(user)).collect()
     }
 
     fn live(&self, user: UserIndex) -> Option<&UserFacts> {
@@ -97,7 +111,8 @@ impl Oracle {
         let reposter = self.live(author)?;
         let original = self.seen(original, sight)?;
         let visibility = at_most(Visibility::Public, reposter);
-        (sight.admits(author, visibility, &[]) && original.is_open()).then_some(original.author)
+        let admitted = sight.admits(author, visibility, &[]) && !self.closes(author, sight);
+        (admitted && original.is_open()).then_some(original.author)
     }
 
     /// A post that is quoted, if it is shown in the post that quotes it. Lists that leave out whom the viewer mutes do so here too.

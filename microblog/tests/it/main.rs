@@ -15,6 +15,7 @@ mod leaks;
 mod lists;
 mod mentions;
 mod minikube;
+mod moderation;
 mod people;
 mod postman;
 mod processes;

@@ -36,6 +36,7 @@ fn the_help_is_as_reviewed() {
         ("help-rebuild", &["rebuild"]),
         ("help-reset-password", &["reset-password"]),
         ("help-invite", &["invite"]),
+        ("help-role", &["role"]),
         ("help-smoke", &["smoke"]),
     ] {
         insta::assert_snapshot!(name, help(words));
@@ -222,6 +223,17 @@ e2e! {
         let login = json!({ "handle": "ann", "password": "remembered well" });
         assert_eq!(post("/v1/sessions", login).await, 201);
         let (code, said) = run(&stack, &["reset-password", "nobody"]).await;
+        assert_eq!((code, said.as_str()), (Some(2), "microblog: there is no user @nobody\n"));
+
+        for (role, expected) in [
+            ("moderator", "@ann is now a moderator.\n"),
+            ("moderator", "@ann was already a moderator.\n"),
+            ("admin", "@ann is now an admin.\n"),
+            ("none", "@ann is now neither a moderator nor an admin.\n"),
+        ] {
+            assert_eq!(run(&stack, &["role", "@ann", role]).await, (Some(0), expected.to_owned()));
+        }
+        let (code, said) = run(&stack, &["role", "nobody", "admin"]).await;
         assert_eq!((code, said.as_str()), (Some(2), "microblog: there is no user @nobody\n"));
     }
 }

@@ -7,7 +7,7 @@ use event_log::event_store::{EventStore, RecordedEvent};
 use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use model::events::{DecodeError, Follow, State};
-use model::ids::{EventId, ListId, PostId, UserId};
+use model::ids::{EventId, ListId, PostId, ReportId, UserId};
 use model::tags::TagKey;
 use mongodb::error::Error;
 use views::{Range, RelationKind, Views};
@@ -106,6 +106,8 @@ impl Pass<'_> {
             .iter()
             .map(|it| self.retractions.delete_filter(user, it.filter, cause));
         self.all(filters.collect(), &mut found).await?;
+        self.reports(user, &mut found, |report| self.retractions.redact_report(report, cause))
+            .await?;
         self.posts(user, &mut found, |post| self.retractions.delete_post(post, cause))
             .await?;
         if found.retracted > 0 {
@@ -234,6 +236,21 @@ impl Pass<'_> {
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.id, PAGE);
             let commands = page.iter().map(|list| retract(list.id)).collect();
+            self.all(commands, found).await?;
+        }
+    }
+
+    /// Removes what the user has told the moderators.
+    async fn reports<F>(&self, user: UserId, found: &mut Found, redact: impl Fn(ReportId) -> F) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.reports.with_words_of(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.id, PAGE);
+            let commands = page.iter().map(|report| redact(report.id)).collect();
             self.all(commands, found).await?;
         }
     }

@@ -27,6 +27,12 @@ pub(super) enum Failures {
 #[expect(dead_code, reason = "only for the description: a `Problem` is its own response")]
 pub(super) struct NotFound(Problem);
 
+/// The caller is no moderator.
+#[derive(IntoResponses)]
+#[response(status = 403, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "only for the description: a `Problem` is its own response")]
+pub(super) struct ModeratorsOnly(Problem);
+
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only for the description: `TokenHeader` reads it")]

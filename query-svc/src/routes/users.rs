@@ -14,8 +14,8 @@ use crate::since::Since;
 
 /// A user
 ///
-/// Whoever is blocked by the user sees the name and the handle, without the bio and the counts. The lists of a user are 404 if a block is
-/// between the user and the caller.
+/// Whoever is blocked by the user sees the name and the handle, without the bio and the counts. So does everybody else while the user is
+/// suspended. Then, and if a block is between the user and the caller, the lists of the user are 404.
 #[utoipa::path(
     get, path = "/v1/users/{id}", tag = "users", security((), ("bearer" = [])),
     params(UserPath, Seen),

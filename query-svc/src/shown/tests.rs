@@ -23,6 +23,7 @@ fn profile(id: UserId) -> Arc<Profile> {
         }],
         created_at: DateTime::UNIX_EPOCH,
         protected: false,
+        suspended: false,
         counts: ProfileCounts {
             posts: 2,
             followers: -1,
@@ -50,6 +51,7 @@ fn post(author: UserId, visibility: Visibility) -> Post {
         visibility,
         created_at: DateTime::UNIX_EPOCH,
         edited_at: Some(DateTime::UNIX_EPOCH + TimeDelta::milliseconds(1_234)),
+        hidden: false,
         position: None,
         counts: PostCounts {
             likes: 5,
@@ -230,7 +232,7 @@ fn borrowed_json_is_that_of_the_api_types() {
         })
     );
 
-    let json = serde_json::to_string(&ShownUser::from(profile(author))).unwrap();
+    let json = serde_json::to_string(&ShownUser::to(Some(viewer), profile(author), &Blocks::default())).unwrap();
     let parsed: api::User = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::to_string(&parsed).unwrap(), json);
     assert_eq!(
@@ -370,6 +372,54 @@ fn a_tag_brings_nothing_of_whom_one_mutes_or_a_block_hides(
     };
     assert_eq!(shown(Held::No), [true; 4]);
     assert_eq!(shown(Held::Yes), expected);
+}
+
+#[rstest]
+#[case::a_hidden_post(true, false)]
+#[case::a_suspended_author(false, true)]
+fn only_its_author_sees_what_a_moderator_hides(#[case] hidden: bool, #[case] suspended: bool) {
+    let (author, reposter, other) = (user(), user(), user());
+    let original = Post {
+        hidden,
+        ..post(author, Visibility::Public)
+    };
+    let repost = repost(reposter, &original);
+    for viewer in [None, Some(author), Some(reposter), Some(other)] {
+        for authors in [AuthorFilter::Public, AuthorFilter::Anybody] {
+            let mut loaded = loaded(viewer, authors).with(&original).with(&repost);
+            if let Some(viewer) = viewer {
+                loaded.relations.insert(RelationId::follow(viewer, author), Held::Yes);
+            }
+            if let Some(Some(profile)) = loaded.profiles.get_mut(&author) {
+                Arc::make_mut(profile).suspended = suspended;
+            }
+            for shown in [&original, &repost].map(|post| loaded.shown(&Candidate::from(post))) {
+                assert_eq!(shown.is_some(), viewer == Some(author), "{viewer:?} {authors:?}");
+                let json = serde_json::to_string(&shown).unwrap();
+                assert_eq!(json.contains(r#""hidden":true"#), shown.is_some() && hidden);
+            }
+            // Nobody sees that a suspended account has reposted.
+            if let Some(Some(profile)) = loaded.profiles.get_mut(&reposter) {
+                Arc::make_mut(profile).suspended = true;
+            }
+            let shown = loaded.shown(&Candidate::from(&repost));
+            assert!(shown.is_none() || viewer == Some(reposter));
+        }
+    }
+}
+
+#[test]
+fn of_a_suspended_user_others_see_the_name_only() {
+    let mut suspended = profile(user());
+    Arc::make_mut(&mut suspended).suspended = true;
+    for (viewer, whole) in [(Some(suspended.id), true), (Some(user()), false), (None, false)] {
+        let shown = ShownUser::to(viewer, suspended.clone(), &Blocks::default());
+        let json = serde_json::to_value(&shown).unwrap();
+        assert_eq!(json["suspended"], true);
+        assert_eq!(json["handle"], "ada");
+        assert_eq!((json["bio"] != "", json.get("counts").is_some()), (whole, whole));
+        assert_eq!(json["fields"].as_array().unwrap().is_empty(), !whole);
+    }
 }
 
 /// Even if the viewer may see the original itself.

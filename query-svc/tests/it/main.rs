@@ -15,6 +15,7 @@ mod histories;
 mod home;
 mod lists;
 mod loads;
+mod moderation;
 mod operation;
 mod people;
 mod posts;

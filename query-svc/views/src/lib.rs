@@ -24,6 +24,8 @@ pub mod posts;
 pub mod profiles;
 pub mod range;
 pub mod relations;
+pub mod reports;
+pub mod roles;
 pub mod tagged;
 
 mod bulk;
@@ -39,7 +41,7 @@ mod row_writer;
 mod rows;
 mod settings;
 
-use bson::Document;
+use bson::{Binary, Document};
 use event_log::mongo::majority;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{
@@ -63,6 +65,8 @@ pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
 pub use self::projection::ViewProjection;
 pub use self::range::{End, Range};
 pub use self::relations::{Relation, RelationId, RelationKind, Relations, Standing};
+pub use self::reports::{Report, Reports};
+pub use self::roles::Roles;
 pub use self::settings::Timelines;
 pub use self::tagged::{Tagged, TaggedPost};
 
@@ -84,6 +88,8 @@ pub struct Views {
     pub list_members: ListMembers,
     pub list_tags: ListTags,
     pub filters: Filters,
+    pub reports: Reports,
+    pub roles: Roles,
 }
 
 impl Views {
@@ -104,6 +110,8 @@ impl Views {
             list_members: ListMembers::new(database, &named(list_members::NAME)),
             list_tags: ListTags::new(database, &named(list_tags::NAME)),
             filters: Filters::new(database, &named(filters::NAME)),
+            reports: Reports::new(database, &named(reports::NAME)),
+            roles: Roles::new(database, &named(roles::NAME)),
             database: database.clone(),
             generation,
         }
@@ -132,7 +140,9 @@ impl Views {
         self.lists.ensure().await?;
         self.list_members.ensure().await?;
         self.list_tags.ensure().await?;
-        self.pins.ensure().await
+        self.pins.ensure().await?;
+        self.reports.ensure().await?;
+        self.roles.ensure().await
     }
 }
 
@@ -184,6 +194,11 @@ async fn create_clustered(database: &Database, name: &str) -> Result<(), Error> 
             .clustered_index(ClusteredIndex::default())
             .await,
     )
+}
+
+/// The id of a row that is the id of something.
+fn id_of(bytes: [u8; 16]) -> Binary {
+    bson::Uuid::from_bytes(bytes).into()
 }
 
 /// A batch size with which this many documents come in one reply. By default, the first batch ends at 101 documents.

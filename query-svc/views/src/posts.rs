@@ -60,6 +60,9 @@ pub struct Post {
     pub created_at: DateTime<Utc>,
     #[serde(default, with = "model::events::optional_datetime")]
     pub edited_at: Option<DateTime<Utc>>,
+    /// Moderators have hidden it. Only its author sees it.
+    #[serde(default)]
+    pub hidden: bool,
     /// The position of this version's event in the commit order. Unknown if a scan has found the event.
     #[serde(default)]
     pub position: Option<Position>,

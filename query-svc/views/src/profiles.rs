@@ -29,6 +29,9 @@ pub struct Profile {
     /// Rows of the first schema do not have it.
     #[serde(default)]
     pub protected: bool,
+    /// Moderators have suspended the account. Nobody else sees its posts.
+    #[serde(default)]
+    pub suspended: bool,
     #[serde(default)]
     pub counts: ProfileCounts,
     #[serde(default)]

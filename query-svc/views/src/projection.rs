@@ -46,6 +46,8 @@ impl ViewProjection {
         self.views.list_members.apply(chunk).await?;
         self.views.list_tags.apply(chunk).await?;
         self.views.filters.apply(chunk).await?;
+        self.views.reports.apply(chunk).await?;
+        self.views.roles.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 

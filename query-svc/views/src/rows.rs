@@ -111,6 +111,9 @@ const COUNTS: &str = "counts";
 /// The field with the position of the event from which a live row comes.
 const POSITION: &str = "position";
 const POSTED: &str = "posted";
+/// What moderators have done. Other rows don't have these fields.
+const HIDDEN: &str = "hidden";
+const SUSPENDED: &str = "suspended";
 /// Fields of relations.
 const REPOST: &str = "repost";
 const REQUESTED: &str = "requested";
@@ -241,17 +244,23 @@ impl Changes {
 
     fn user(&mut self, user: &User, version: i64) {
         let content = match (&user.display_name, &user.bio) {
-            (Some(display_name), Some(bio)) if !user.deleted => Some(doc! {
-                "handle": user.handle.as_str(),
-                "display_name": display_name,
-                "bio": bio,
-                "fields": user
-                    .fields
-                    .iter()
-                    .map(|field| doc! { "name": &field.name, "value": &field.value })
-                    .collect::<Vec<_>>(),
-                "created_at": bson::DateTime::from_chrono(user.created_at),
-                "protected": user.protected,
+            (Some(display_name), Some(bio)) if !user.deleted => Some({
+                let mut row = doc! {
+                    "handle": user.handle.as_str(),
+                    "display_name": display_name,
+                    "bio": bio,
+                    "fields": user
+                        .fields
+                        .iter()
+                        .map(|field| doc! { "name": &field.name, "value": &field.value })
+                        .collect::<Vec<_>>(),
+                    "created_at": bson::DateTime::from_chrono(user.created_at),
+                    "protected": user.protected,
+                };
+                if user.is_suspended() {
+                    row.insert(SUSPENDED, true);
+                }
+                row
             }),
             // The user is deleted, or a deletion has redacted this earlier event.
             _ => None,
@@ -262,7 +271,15 @@ impl Changes {
             change.content = Some(content_of(
                 version,
                 content,
-                &["handle", "display_name", "bio", "fields", "created_at", "protected"],
+                &[
+                    "handle",
+                    "display_name",
+                    "bio",
+                    "fields",
+                    "created_at",
+                    "protected",
+                    SUSPENDED,
+                ],
             ));
         }
     }
@@ -303,6 +320,9 @@ impl Changes {
             }
             if let Some(quoted) = post.quoted() {
                 row.insert(QUOTING, quoted);
+            }
+            if post.is_hidden() {
+                row.insert(HIDDEN, true);
             }
             if post.visibility == Visibility::Public {
                 row.insert("public", true);
@@ -409,7 +429,7 @@ impl Changes {
 
     /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 16] = [
+        const FIELDS: [&str; 17] = [
             "author",
             "text",
             "entities",
@@ -423,6 +443,7 @@ impl Changes {
             QUOTING,
             "public",
             MENTIONED,
+            HIDDEN,
             "tags",
             "repost_of",
             POSITION,

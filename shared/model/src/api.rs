@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::entities::Entities;
 use crate::events::FilterContent;
-use crate::ids::{FilterId, ListId, PostId, UserId};
-use crate::values::{FilterAction, FilterContext, ProfileField, Visibility};
+use crate::ids::{FilterId, ListId, PostId, ReportId, UserId};
+use crate::values::{FilterAction, FilterContext, ProfileField, RegistrationPolicy, ReportState, Visibility};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
 /// sorts as they do.
@@ -21,6 +21,11 @@ where
     let time: Option<DateTime<Utc>> = (*time).into();
     time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
         .serialize(serializer)
+}
+
+/// For fields that are absent unless they are true.
+pub fn is_false(field: &bool) -> bool {
+    !field
 }
 
 /// A user, without anything private.
@@ -39,6 +44,9 @@ pub struct User {
     pub avatar: Option<Media>,
     #[serde(serialize_with = "time")]
     pub created_at: DateTime<Utc>,
+    /// Moderators have suspended the account: nobody else sees its posts. Absent if they have not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspended: bool,
     /// Absent in the answers of commands, which count nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<UserCounts>,
@@ -91,6 +99,9 @@ pub struct Post {
     pub created_at: DateTime<Utc>,
     #[serde(serialize_with = "time")]
     pub edited_at: Option<DateTime<Utc>>,
+    /// Moderators have hidden the post from everybody but its author. Absent if they have not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hidden: bool,
     /// Absent in the answers of commands. A repost has the counts of its original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<PostCounts>,
@@ -265,6 +276,72 @@ pub struct ListTag {
     #[schema(example = "Rust")]
     pub name: String,
     pub listed: bool,
+}
+
+/// A report to the moderators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Report {
+    pub id: ReportId,
+    pub reporter: UserId,
+    pub user: UserId,
+    /// Posts of the user that it is about.
+    pub posts: Vec<PostId>,
+    /// Null if the reporter has said nothing, or is deleted.
+    pub comment: Option<String>,
+    pub state: ReportState,
+    /// The moderator who has resolved it.
+    pub resolved_by: Option<UserId>,
+    #[serde(serialize_with = "time")]
+    pub created_at: DateTime<Utc>,
+}
+
+/// The place, as everybody sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Instance {
+    #[schema(example = "Microblog")]
+    pub name: String,
+    pub description: String,
+    #[schema(example = json!(["Be kind.", "No advertisements."]))]
+    pub rules: Vec<String>,
+    pub limits: InstanceLimits,
+    #[schema(example = "0.1.0")]
+    pub version: String,
+    /// The address of the streams. Always null in this version, which has none.
+    pub streams: Option<String>,
+    pub registration: RegistrationPolicy,
+}
+
+/// The most that there may be of something. Characters are counted as a reader counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceLimits {
+    pub post_characters: usize,
+    pub warning_characters: usize,
+    /// Of a handle.
+    pub handle_characters: usize,
+    pub display_name_characters: usize,
+    pub bio_characters: usize,
+    /// Of any text, whatever its characters are made of.
+    pub text_bytes: usize,
+    /// In a profile.
+    pub fields: usize,
+    /// Posts that a user pins.
+    pub pins: usize,
+    /// Accounts that a user follows.
+    pub follows: u32,
+    pub followed_tags: u32,
+    /// Lists of a user.
+    pub lists: u32,
+    /// Users in a list.
+    pub list_members: u32,
+    /// Tags in a list.
+    pub list_tags: u32,
+    /// Filters of a user.
+    pub filters: u32,
+    /// Posts in a report.
+    pub report_posts: usize,
+    pub report_comment_characters: usize,
+    /// Items of a page.
+    pub page_items: u8,
 }
 
 /// One page of a list, newest first. The cursors go into `before` and `after`.

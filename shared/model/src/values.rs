@@ -16,6 +16,8 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 use utoipa::ToSchema;
 
+use crate::ids::UserId;
+
 mod email;
 mod filter;
 mod language;
@@ -145,8 +147,11 @@ macro_rules! text_value {
         pub struct $name(String);
 
         impl $name {
+            const RULE: TextRule = $rule;
+            pub const MAX_GRAPHEMES: usize = Self::RULE.max_graphemes;
+
             pub fn parse(raw: &str) -> Result<Self, InvalidValue> {
-                parse_text(raw, $rule).map(Self)
+                parse_text(raw, Self::RULE).map(Self)
             }
 
             pub fn as_str(&self) -> &str {
@@ -325,6 +330,49 @@ impl Visibility {
     /// Whether everybody sees the post, whoever they are.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Public | Self::Unlisted)
+    }
+}
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum RegistrationPolicy {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Whoever has a code of `microblog invite`.
+    Invite,
+    /// Nobody.
+    Closed,
+}
+
+impl TryFrom<String> for RegistrationPolicy {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match name.as_str() {
+            "open" => Ok(Self::Open),
+            "invite" => Ok(Self::Invite),
+            "closed" => Ok(Self::Closed),
+            _ => Err("must be open, invite or closed"),
+        }
+    }
+}
+
+/// Whether a moderator has dealt with a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportState {
+    Open,
+    Resolved,
+}
+
+impl ReportState {
+    pub fn of(resolved_by: Option<UserId>) -> Self {
+        match resolved_by {
+            Some(_) => Self::Resolved,
+            None => Self::Open,
+        }
     }
 }
 

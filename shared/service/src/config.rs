@@ -26,7 +26,7 @@ mod sections;
 pub use load::{ConfigError, Environment, SECTIONS, load, print_config, variable};
 pub use networks::Networks;
 pub use secret::{Pem, PemList, Secret, StringList};
-pub use sections::{Auth, Consistency, Cors, Http, LogFormat, Quota, RateLimit, Shutdown, Telemetry};
+pub use sections::{Auth, Consistency, Cors, Follows, Http, Lists, LogFormat, Quota, RateLimit, Shutdown, Telemetry};
 
 #[cfg(test)]
 mod tests;

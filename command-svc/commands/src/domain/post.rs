@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use model::entities::Entities;
-use model::events::{Event, Post, PostContent, QuoteOf, ReplyTo};
+use model::events::{Event, Moderation, Post, PostContent, QuoteOf, ReplyTo};
 use model::ids::{PostId, UserId};
 use model::values::{Language, PostText, Visibility, Warning};
 
@@ -111,6 +111,13 @@ pub enum Command {
         by: UserId,
         quoted: PostId,
     },
+    /// A moderator hides the post from everybody but its author.
+    Hide {
+        by: UserId,
+    },
+    Unhide {
+        by: UserId,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -198,6 +205,19 @@ pub fn decide(state: Option<&Post>, command: Command) -> Result<Option<Event>, R
             deleted: true,
             ..post.clone()
         }))),
+        (Some(post), Command::Hide { by }) => {
+            Ok((!post.is_hidden()).then(|| Event::PostHidden(moderated(post, by, true))))
+        }
+        (Some(post), Command::Unhide { by }) => Ok(post
+            .is_hidden()
+            .then(|| Event::PostUnhidden(moderated(post, by, false)))),
+    }
+}
+
+fn moderated(post: &Post, by: UserId, active: bool) -> Post {
+    Post {
+        hidden: Some(Moderation { by, active }),
+        ..post.clone()
     }
 }
 
@@ -418,5 +438,38 @@ mod tests {
         );
         assert_eq!(decide(None, edit(1, "Nothing")), Err(Refusal::Gone));
         assert_eq!(decide(Some(&deleted()), create("Again")), Err(Refusal::AlreadyCreated));
+    }
+
+    fn hidden(by: u8, active: bool) -> Post {
+        Post {
+            hidden: Some(Moderation {
+                by: user_id(by),
+                active,
+            }),
+            ..post(9, 1)
+        }
+    }
+
+    #[test]
+    fn given_a_post_when_hidden_and_unhidden_then_each_names_the_moderator_and_happens_once() {
+        let hide = |by| Command::Hide { by: user_id(by) };
+        let unhide = |by| Command::Unhide { by: user_id(by) };
+        for before in [post(9, 1), hidden(7, false)] {
+            let event = decide(Some(&before), hide(8));
+            assert_eq!(event, Ok(Some(Event::PostHidden(hidden(8, true)))));
+            assert_eq!(decide(Some(&before), unhide(8)), Ok(None));
+        }
+        assert_eq!(decide(Some(&hidden(7, true)), hide(8)), Ok(None));
+        let event = decide(Some(&hidden(7, true)), unhide(8));
+        assert_eq!(event, Ok(Some(Event::PostUnhidden(hidden(8, false)))));
+        assert_eq!(decide(None, hide(8)), Err(Refusal::Gone));
+    }
+
+    #[test]
+    fn given_a_hidden_post_when_edited_or_deleted_then_hidden_still() {
+        for command in [edit(1, "Other"), Command::Delete { by: user_id(1) }] {
+            let event = decide(Some(&hidden(7, true)), command).unwrap();
+            assert!(event.and_then(evolve).unwrap().is_hidden());
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A user: registered, changed, deleted for good.
 
 use chrono::{DateTime, Utc};
-use model::events::{Event, User};
+use model::events::{Event, Moderation, User};
 use model::ids::UserId;
 use model::values::{Bio, DisplayName, Handle, ProfileField};
 
@@ -23,6 +23,13 @@ pub enum Command {
         credentials: bool,
     },
     Delete,
+    /// A moderator suspends the account.
+    Suspend {
+        by: UserId,
+    },
+    Restore {
+        by: UserId,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +47,8 @@ pub fn evolve(event: Event) -> Option<User> {
         | Event::UserCredentialsChanged(user)
         | Event::UserProtected(user)
         | Event::UserUnprotected(user)
+        | Event::UserSuspended(user)
+        | Event::UserRestored(user)
         | Event::UserDeleted(user) => Some(user),
         _ => None,
     }
@@ -108,6 +117,19 @@ pub fn decide(state: Option<&User>, command: Command) -> Result<Option<Event>, R
             deleted: true,
             ..user.clone()
         }))),
+        (Some(user), Command::Suspend { by }) => {
+            Ok((!user.is_suspended()).then(|| Event::UserSuspended(moderated(user, by, true))))
+        }
+        (Some(user), Command::Restore { by }) => Ok(user
+            .is_suspended()
+            .then(|| Event::UserRestored(moderated(user, by, false)))),
+    }
+}
+
+fn moderated(user: &User, by: UserId, active: bool) -> User {
+    User {
+        suspended: Some(Moderation { by, active }),
+        ..user.clone()
     }
 }
 
@@ -285,5 +307,41 @@ mod tests {
             decide(Some(&deleted()), register(None)),
             Err(Refusal::AlreadyRegistered)
         );
+    }
+
+    fn suspended(by: u8, active: bool) -> User {
+        User {
+            suspended: Some(Moderation {
+                by: user_id(by),
+                active,
+            }),
+            ..user(1)
+        }
+    }
+
+    #[test]
+    fn given_a_user_when_suspended_and_restored_then_each_names_the_moderator_and_happens_once() {
+        let suspend = |by| Command::Suspend { by: user_id(by) };
+        let restore = |by| Command::Restore { by: user_id(by) };
+        for before in [user(1), suspended(8, false)] {
+            let event = decide(Some(&before), suspend(9));
+            assert_eq!(event, Ok(Some(Event::UserSuspended(suspended(9, true)))));
+            assert_eq!(decide(Some(&before), restore(9)), Ok(None));
+        }
+        assert_eq!(decide(Some(&suspended(8, true)), suspend(9)), Ok(None));
+        let event = decide(Some(&suspended(8, true)), restore(9));
+        assert_eq!(event, Ok(Some(Event::UserRestored(suspended(9, false)))));
+    }
+
+    #[test]
+    fn given_a_suspended_user_when_anything_changes_then_suspended_still() {
+        for command in [
+            change(Some("Other"), None, false),
+            protect(true, None, true),
+            Command::Delete,
+        ] {
+            let event = decide(Some(&suspended(8, true)), command).unwrap();
+            assert!(event.and_then(evolve).unwrap().is_suspended());
+        }
     }
 }

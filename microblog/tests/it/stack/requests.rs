@@ -1,10 +1,12 @@
 //! Requests of people to the services. Each command checks its status, and each read sees everything that was written before.
 
+use commands::Roles;
 use event_log::consistency::{ConsistencyToken, HEADER};
 use event_log::event_store::{EventStore, Retries};
 use model::api::{Page, Post, Relationship, User};
 use model::clock::SystemClock;
 use model::ids::{Partition, PostId, UserId};
+use model::values::{Handle, Role};
 use mongodb::bson::{Document, doc};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -54,6 +56,17 @@ impl Stack {
     pub(crate) async fn crowd(&self, name: &str, size: usize) -> Vec<Person> {
         let people = (0..size).map(|number| async move { self.person(&format!("{name}{number}")).await });
         futures_util::future::join_all(people).await
+    }
+
+    /// Gives a user a role, as `microblog role` does.
+    pub(crate) async fn give(&self, person: &Person, role: Option<Role>) {
+        let databases = self.databases().await;
+        let roles = Roles::open(&databases.events, SystemClock::shared()).await;
+        let roles = roles.expect("the store is there");
+        let handle = Handle::parse(&person.handle).expect("a handle");
+        assert!(roles.set(&handle, role).await.expect("the role is written"));
+        databases.close().await;
+        self.see_everything().await;
     }
 
     pub(crate) async fn post(&self, author: &Person, text: &str) -> Post {

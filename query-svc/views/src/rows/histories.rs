@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use model::entities::{Entities, Hashtag, Mention};
-use model::events::{Event, Follow, Like, Post, PostContent, QuoteOf, ReplyTo, Repost, User};
+use model::events::{Event, Follow, Like, Moderation, Post, PostContent, QuoteOf, ReplyTo, Repost, User};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{ProfileField, Visibility};
 use proptest::prelude::*;
@@ -38,6 +38,10 @@ enum Deed {
     Edit(u8, Saying),
     DetachQuote(u8),
     DeletePost(u8),
+    /// A moderator hides a post, or shows it again.
+    Hide(u8),
+    /// A moderator suspends a user, or takes that back.
+    Suspend(u8),
     Follow {
         follower: u8,
         followee: u8,
@@ -101,6 +105,8 @@ fn deed() -> impl Strategy<Value = Deed> {
         post().prop_map(Deed::DetachQuote),
         (post(), saying()).prop_map(|(post, saying)| Deed::Edit(post, saying)),
         post().prop_map(Deed::DeletePost),
+        post().prop_map(Deed::Hide),
+        user().prop_map(Deed::Suspend),
         (user(), user()).prop_map(|(follower, followee)| Deed::Follow { follower, followee }),
         (user(), post()).prop_map(|(user, post)| Deed::Like { user, post }),
         (user(), post()).prop_map(|(user, post)| Deed::Repost { user, post }),
@@ -255,6 +261,30 @@ impl Author {
                 let (version, post) = (*version, post.clone());
                 self.append(version, Event::PostDeleted(post));
             }
+            Deed::Hide(number) => {
+                let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
+                    return;
+                };
+                let active = !post.is_hidden();
+                (*version, post.hidden) = (*version + 1, moderation(active));
+                let (version, post) = (*version, post.clone());
+                let event = if active { Event::PostHidden } else { Event::PostUnhidden };
+                self.append(version, event(post));
+            }
+            Deed::Suspend(number) => {
+                let Some((version, user)) = self.users.get_mut(&number).filter(|(_, user)| !user.deleted) else {
+                    return;
+                };
+                let active = !user.is_suspended();
+                (*version, user.suspended) = (*version + 1, moderation(active));
+                let (version, user) = (*version, user.clone());
+                let event = if active {
+                    Event::UserSuspended
+                } else {
+                    Event::UserRestored
+                };
+                self.append(version, event(user));
+            }
             Deed::Follow { follower, followee } => {
                 if follower == followee {
                     return;
@@ -327,6 +357,12 @@ impl Author {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the field that it is for")]
+fn moderation(active: bool) -> Option<Moderation> {
+    let by = user_id(0);
+    Some(Moderation { by, active })
+}
+
 fn content(text: &str, saying: Saying) -> PostContent {
     let mentions = saying.mentioned.map(|number| Mention {
         handle: format!("user{number}"),
@@ -373,14 +409,21 @@ fn history_of(deeds: &[Deed]) -> Vec<Recorded> {
 fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
     let mut recorded = recorded.clone();
     match &mut recorded.event {
-        Event::PostCreated(post) | Event::PostEdited(post) | Event::PostQuoteDetached(post)
+        Event::PostCreated(post)
+        | Event::PostEdited(post)
+        | Event::PostQuoteDetached(post)
+        | Event::PostHidden(post)
+        | Event::PostUnhidden(post)
             if history
                 .iter()
                 .any(|other| matches!(&other.event, Event::PostDeleted(deleted) if deleted.id == post.id)) =>
         {
             post.content = None;
         }
-        Event::UserRegistered(user) | Event::UserProfileChanged(user)
+        Event::UserRegistered(user)
+        | Event::UserProfileChanged(user)
+        | Event::UserSuspended(user)
+        | Event::UserRestored(user)
             if history
                 .iter()
                 .any(|other| matches!(&other.event, Event::UserDeleted(deleted) if deleted.id == user.id)) =>

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use model::entities::Entities;
-use model::events::{Event, PostContent, ReplyTo};
+use model::events::{Event, Moderation, PostContent, ReplyTo};
 use model::ids::EventId;
 use model::values::PostText;
 
@@ -71,6 +71,26 @@ fn a_batch_writes_a_row_once_and_keeps_every_version() {
     assert_eq!(writes.posts.inserts[0].get_str("text").unwrap(), "two");
     assert_eq!(writes.history.inserts.len(), 2);
     assert_eq!(writes.profiles.updates.len(), 1);
+}
+
+#[test]
+fn what_a_moderator_does_is_in_the_row_and_in_no_history() {
+    let by = UserId::new(at());
+    let created = post(PostId::new(at()), Some("one"));
+    let moderated = |active| Post {
+        hidden: Some(Moderation { by, active }),
+        ..created.clone()
+    };
+    let events = [
+        recorded(1, Event::PostCreated(created.clone())),
+        recorded(2, Event::PostHidden(moderated(true))),
+        recorded(3, Event::PostUnhidden(moderated(false))),
+    ];
+    for (upto, hidden) in [(1, false), (2, true), (3, false)] {
+        let writes = decide(Known::default(), &events[..upto]).into_writes();
+        assert_eq!(writes.posts.inserts[0].contains_key("hidden"), hidden, "{upto}");
+        assert_eq!(writes.history.inserts.len(), 1, "{upto}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, List, ListMember, ListTag, Mute, Post,
+    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, List, ListMember, ListTag, Moderation, Mute, Post,
     PostContent, ReplyTo, Repost, SCHEMA, TagFollow, User,
 };
 use model::ids::{EventId, FilterId, ListId, PostId, UserId};
@@ -293,6 +293,27 @@ impl Store {
         self.record(match protected {
             true => Event::UserProtected(user),
             false => Event::UserUnprotected(user),
+        })
+    }
+
+    pub(crate) fn hide(&mut self, post: PostId, active: bool) -> Delivery {
+        let post = self.posts.get_mut(&post).unwrap();
+        let by = post.author;
+        post.hidden = Some(Moderation { by, active });
+        let post = post.clone();
+        self.record(match active {
+            true => Event::PostHidden(post),
+            false => Event::PostUnhidden(post),
+        })
+    }
+
+    pub(crate) fn suspend(&mut self, user: UserId, active: bool) -> Delivery {
+        let user = self.users.get_mut(&user).unwrap();
+        user.suspended = Some(Moderation { by: user.id, active });
+        let user = user.clone();
+        self.record(match active {
+            true => Event::UserSuspended(user),
+            false => Event::UserRestored(user),
         })
     }
 

@@ -10,6 +10,7 @@ mod filters;
 mod fixture;
 mod home_timelines;
 mod lists;
+mod reports;
 mod rows;
 mod served;
 mod tags;

@@ -369,7 +369,7 @@ impl EventStore {
             Companion::Redact { stream } => {
                 let earlier = doc! { "stream": stream.as_str(), "version": { "$lt": recorded.version } };
                 let words = doc! {
-                    "data.content": "", "data.title": "",
+                    "data.content": "", "data.title": "", "data.comment": "",
                     "data.display_name": "", "data.bio": "", "data.fields": "", "body_hash": "",
                 };
                 self.events

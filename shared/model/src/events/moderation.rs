@@ -27,6 +27,11 @@ pub struct Report {
     pub resolved_by: Option<UserId>,
 }
 
+impl Report {
+    /// The most posts that one report is about.
+    pub const MAX_POSTS: usize = 10;
+}
+
 impl Aggregate for Report {
     fn stream(&self) -> StreamId {
         StreamId::report(self.id)

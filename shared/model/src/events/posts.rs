@@ -65,6 +65,10 @@ impl Post {
         quote.map(|quote| quote.post)
     }
 
+    pub fn is_hidden(&self) -> bool {
+        self.hidden.is_some_and(|act| act.active)
+    }
+
     /// Whether the text mentions this user.
     pub fn mentions(&self, user: UserId) -> bool {
         self.content
@@ -110,7 +114,7 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The most posts that a user can pin.
+    /// The most posts that a user pins.
     pub const MAX: usize = 5;
 }
 

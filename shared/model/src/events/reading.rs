@@ -60,6 +60,11 @@ pub struct Filter {
     pub deleted: bool,
 }
 
+impl Filter {
+    /// The most filters that a user can have.
+    pub const MAX: u32 = 100;
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterContent {
     pub phrases: Vec<String>,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Every section that some program of the product reads. A section that is not here is a typing error.
-pub const SECTIONS: [&str; 22] = [
+pub const SECTIONS: [&str; 23] = [
     "auth",
     "cache",
     "clock",
@@ -19,6 +19,7 @@ pub const SECTIONS: [&str; 22] = [
     "database",
     "follows",
     "http",
+    "instance",
     "mongodb",
     "operator",
     "projector",

@@ -234,6 +234,47 @@ impl Default for Telemetry {
     }
 }
 
+/// How many accounts and tags one user may follow.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Follows {
+    /// The most accounts that one user may follow. Commands of one user at the same moment may each find the last place free.
+    pub max: NonZeroU32,
+    /// The most tags that one user may follow. A page of the home timeline asks the database for the posts of each, so this bounds its cost.
+    pub max_tags: NonZeroU32,
+}
+
+impl Default for Follows {
+    fn default() -> Self {
+        Self {
+            max: const { NonZeroU32::new(10_000).expect("not zero") },
+            max_tags: const { NonZeroU32::new(100).expect("not zero") },
+        }
+    }
+}
+
+/// How many lists one user may have, and how much may be in one. Commands of one user at the same moment may each find the last place free.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lists {
+    /// The most lists that one user may have.
+    pub max: NonZeroU32,
+    /// The most users in one list.
+    pub max_members: NonZeroU32,
+    /// The most tags in one list. A page of the list asks the database for the posts of each, so this bounds its cost.
+    pub max_tags: NonZeroU32,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self {
+            max: const { NonZeroU32::new(100).expect("not zero") },
+            max_members: const { NonZeroU32::new(5_000).expect("not zero") },
+            max_tags: const { NonZeroU32::new(100).expect("not zero") },
+        }
+    }
+}
+
 /// How a program ends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
