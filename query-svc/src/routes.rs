@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod documentation;
+mod notifications;
 mod own_people;
 mod posts;
 mod relationships;
@@ -58,7 +59,10 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/posts/{id}/thread", posts::thread))
         .service(get("/v1/posts/{id}/likes", posts::likes))
         .service(get("/v1/posts/{id}/reposts", posts::reposts))
-        .service(get("/v1/posts/{id}/history", posts::history));
+        .service(get("/v1/posts/{id}/history", posts::history))
+        .service(get("/v1/notifications", notifications::notifications))
+        .service(get("/v1/notifications/groups", notifications::groups))
+        .service(get("/v1/notifications/unread", notifications::unread));
 }
 
 /// The description of the same routes.
@@ -97,6 +101,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         posts::reposts,
         posts::history,
         bookmarks::bookmarks,
+        notifications::notifications,
+        notifications::groups,
+        notifications::unread,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

@@ -14,6 +14,7 @@ pub mod bookmarks;
 pub mod followed_tags;
 pub mod generation;
 pub mod home_timelines;
+pub mod notifications;
 pub mod post_history;
 pub mod posts;
 pub mod profiles;
@@ -47,6 +48,7 @@ pub use self::filling::{Filled, Filling};
 pub use self::followed_tags::{FollowedTag, FollowedTags};
 pub use self::home_timelines::{Entry, Header, HomeTimelines};
 pub use self::metrics::ViewMetrics;
+pub use self::notifications::{Notification, NotificationGroup, Notifications};
 pub use self::post_history::{PostHistory, PostVersion};
 pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
 pub use self::profiles::{Audience, Profile, ProfileCounts, Profiles};
@@ -69,6 +71,7 @@ pub struct Views {
     pub bookmarks: Bookmarks,
     pub tagged: Tagged,
     pub followed_tags: FollowedTags,
+    pub notifications: Notifications,
 }
 
 impl Views {
@@ -84,6 +87,7 @@ impl Views {
             bookmarks: Bookmarks::new(database, &named(bookmarks::NAME)),
             tagged: Tagged::new(database, &named(tagged::NAME)),
             followed_tags: FollowedTags::new(database, &named(followed_tags::NAME)),
+            notifications: Notifications::new(database, named),
             database: database.clone(),
             generation,
         }
@@ -107,7 +111,8 @@ impl Views {
         self.post_history.ensure().await?;
         self.bookmarks.ensure().await?;
         self.tagged.ensure().await?;
-        self.followed_tags.ensure().await
+        self.followed_tags.ensure().await?;
+        self.notifications.ensure().await
     }
 }
 
@@ -135,10 +140,14 @@ const SUBSCRIPTION: &str = "views-g";
 /// |---|---|
 /// | 0 | what the first version writes |
 /// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations`; `tagged` and `followed_tags` |
-pub const SHAPE: i32 = 1;
+/// | 2 | `notifications` and `notification_groups`; `notifications` of mutes in `relations` |
+pub const SHAPE: i32 = 2;
 
 /// The [`SHAPE`] that brought tags.
 pub const SHAPE_WITH_TAGS: i32 = 1;
+
+/// The [`SHAPE`] that brought notifications.
+pub const SHAPE_WITH_NOTIFICATIONS: i32 = 2;
 
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {

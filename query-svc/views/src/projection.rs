@@ -41,6 +41,7 @@ impl ViewProjection {
     async fn commit_rows(&self, chunk: &[Delivery]) -> Result<Committed, HandlerError> {
         self.views.bookmarks.apply(chunk).await?;
         self.views.followed_tags.apply(chunk).await?;
+        self.views.notifications.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 

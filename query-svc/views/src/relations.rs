@@ -213,6 +213,9 @@ pub struct Standing {
     /// For a mute: when it is over.
     #[serde(default, with = "model::events::optional_datetime")]
     pub until: Option<DateTime<Utc>>,
+    /// For a mute: the viewer is still told what the target does.
+    #[serde(default)]
+    pub notifications: bool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -273,7 +276,7 @@ impl Relations {
         let batch = super::one_batch(ids.len());
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
         let found = self.standings.find(doc! { "_id": { "$in": ids } });
-        let fields = doc! { "live": 1, "requested": 1, "until": 1 };
+        let fields = doc! { "live": 1, "requested": 1, "until": 1, "notifications": 1 };
         found.projection(fields).batch_size(batch).await?.try_collect().await
     }
 

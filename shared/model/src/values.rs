@@ -19,11 +19,13 @@ use utoipa::ToSchema;
 mod email;
 mod filter;
 mod language;
+mod notification;
 mod profile_field;
 
 pub use self::email::Email;
 pub use self::filter::{FilterAction, FilterContext};
 pub use self::language::Language;
+pub use self::notification::{InvalidKind, NotificationKind};
 pub use self::profile_field::ProfileField;
 
 /// Why a text is not valid. The message completes "`field` …".

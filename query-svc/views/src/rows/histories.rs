@@ -5,12 +5,13 @@
 
 mod database;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use bson::Bson;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use model::entities::{Entities, Hashtag, Mention};
-use model::events::{Event, Follow, Like, Post, PostContent, ReplyTo, Repost, User};
+use model::events::{Event, Follow, Like, Post, PostContent, QuoteOf, ReplyTo, Repost, User};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{ProfileField, Visibility};
 use proptest::prelude::*;
@@ -31,14 +32,18 @@ enum Deed {
         user: u8,
         post: u8,
         reply_to: Option<u8>,
+        quotes: Option<u8>,
         visibility: Visibility,
         saying: Saying,
     },
     Edit(u8, Saying),
+    DetachQuote(u8),
     DeletePost(u8),
+    /// Follows or asks to, accepts, or ends it.
     Follow {
         follower: u8,
         followee: u8,
+        asks: bool,
     },
     Like {
         user: u8,
@@ -82,24 +87,39 @@ fn visibility() -> impl Strategy<Value = Visibility> {
 
 fn deed() -> impl Strategy<Value = Deed> {
     let (user, post) = (|| 0..USERS, || 0..POSTS);
+    let any_post = || proptest::option::of(post());
     prop_oneof![
         user().prop_map(Deed::ChangeProfile),
         user().prop_map(Deed::DeleteUser),
-        (user(), post(), proptest::option::of(post()), visibility(), saying()).prop_map(
-            |(user, post, reply_to, visibility, saying)| Deed::Write {
+        (user(), post(), any_post(), any_post(), visibility(), saying()).prop_map(
+            |(user, post, reply_to, quotes, visibility, saying)| Deed::Write {
                 user,
                 post,
                 reply_to,
+                quotes,
                 visibility,
                 saying
             }
         ),
+        post().prop_map(Deed::DetachQuote),
         (post(), saying()).prop_map(|(post, saying)| Deed::Edit(post, saying)),
         post().prop_map(Deed::DeletePost),
-        (user(), user()).prop_map(|(follower, followee)| Deed::Follow { follower, followee }),
+        (user(), user(), any::<bool>()).prop_map(|(follower, followee, asks)| Deed::Follow {
+            follower,
+            followee,
+            asks
+        }),
         (user(), post()).prop_map(|(user, post)| Deed::Like { user, post }),
         (user(), post()).prop_map(|(user, post)| Deed::Repost { user, post }),
     ]
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Following {
+    #[default]
+    No,
+    Asked,
+    Yes,
 }
 
 /// Makes the events that commands would append. Each stream's versions rise by one, and each event holds the whole state.
@@ -108,7 +128,7 @@ struct Author {
     history: Vec<Recorded>,
     users: HashMap<u8, (i64, User)>,
     posts: HashMap<u8, (i64, Post)>,
-    follows: HashMap<(u8, u8), (i64, bool)>,
+    follows: HashMap<(u8, u8), (i64, Following)>,
     likes: HashMap<(u8, PostId), (i64, bool)>,
     reposts: HashMap<(u8, PostId), (i64, Option<PostId>)>,
 }
@@ -190,9 +210,17 @@ impl Author {
                 user,
                 post,
                 reply_to,
+                quotes,
                 visibility,
                 saying,
             } => {
+                let quote_of = quotes
+                    .and_then(|quoted| self.posts.get(&quoted))
+                    .map(|(_, quoted)| QuoteOf {
+                        post: quoted.id,
+                        author: quoted.author,
+                        detached: false,
+                    });
                 let in_reply_to = reply_to
                     .and_then(|parent| self.posts.get(&parent))
                     .map(|(_, parent)| ReplyTo {
@@ -207,7 +235,7 @@ impl Author {
                     visibility,
                     created_at: self.now(),
                     edited_at: None,
-                    quote_of: None,
+                    quote_of,
                     hidden: None,
                     deleted: false,
                 };
@@ -223,6 +251,17 @@ impl Author {
                 let (version, post) = (*version, post.clone());
                 self.append(version, Event::PostEdited(post));
             }
+            Deed::DetachQuote(number) => {
+                let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
+                    return;
+                };
+                let Some(quoted) = post.quote_of.as_mut().filter(|quoted| !quoted.detached) else {
+                    return;
+                };
+                (*version, quoted.detached) = (*version + 1, true);
+                let (version, post) = (*version, post.clone());
+                self.append(version, Event::PostQuoteDetached(post));
+            }
             Deed::DeletePost(number) => {
                 let Some((version, post)) = self.posts.get_mut(&number).filter(|(_, post)| !post.deleted) else {
                     return;
@@ -231,24 +270,39 @@ impl Author {
                 let (version, post) = (*version, post.clone());
                 self.append(version, Event::PostDeleted(post));
             }
-            Deed::Follow { follower, followee } => {
+            Deed::Follow {
+                follower,
+                followee,
+                asks,
+            } => {
                 if follower == followee {
                     return;
                 }
-                let (version, active) = toggled(self.follows.entry((follower, followee)).or_default());
-                let (follower, followee) = (user_id(follower), user_id(followee));
+                let (version, state) = self.follows.entry((follower, followee)).or_default();
+                let (former, now) = (
+                    *state,
+                    match (*state, asks) {
+                        (Following::No, true) => Following::Asked,
+                        (Following::No, false) | (Following::Asked, true) => Following::Yes,
+                        (Following::Asked, false) | (Following::Yes, _) => Following::No,
+                    },
+                );
+                (*version, *state) = (*version + 1, now);
+                let version = *version;
                 let follow = Follow {
-                    follower,
-                    followee,
-                    active,
-                    requested: false,
+                    follower: user_id(follower),
+                    followee: user_id(followee),
+                    active: now == Following::Yes,
+                    requested: now == Following::Asked,
                 };
                 self.append(
                     version,
-                    if active {
-                        Event::Followed(follow)
-                    } else {
-                        Event::Unfollowed(follow)
+                    match (former, now) {
+                        (_, Following::Asked) => Event::FollowRequested(follow),
+                        (Following::Asked, Following::Yes) => Event::FollowAccepted(follow),
+                        (_, Following::Yes) => Event::Followed(follow),
+                        (Following::Asked, Following::No) => Event::FollowCancelled(follow),
+                        (_, Following::No) => Event::Unfollowed(follow),
                     },
                 );
             }
@@ -349,7 +403,7 @@ fn history_of(deeds: &[Deed]) -> Vec<Recorded> {
 fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
     let mut recorded = recorded.clone();
     match &mut recorded.event {
-        Event::PostCreated(post) | Event::PostEdited(post)
+        Event::PostCreated(post) | Event::PostEdited(post) | Event::PostQuoteDetached(post)
             if history
                 .iter()
                 .any(|other| matches!(&other.event, Event::PostDeleted(deleted) if deleted.id == post.id)) =>
@@ -367,6 +421,74 @@ fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
         _ => {}
     }
     recorded
+}
+
+/// Who is told what by whom, and with which event it began, by the definition alone.
+fn told(history: &[Recorded]) -> BTreeSet<[String; 5]> {
+    let mut told = BTreeSet::new();
+    for (number, recorded) in history.iter().enumerate() {
+        let stream = recorded.event.stream();
+        let same = |other: &&Recorded| other.event.stream() == stream;
+        // The last event of a stream says what is told. The first of its events that told the owner anything says where.
+        if history[number + 1..].iter().any(|other| same(&other)) {
+            continue;
+        }
+        let of_stream: Vec<&Recorded> = history.iter().filter(same).collect();
+        for (owner, kind, user, post) in told_by(&recorded.event) {
+            let is_same =
+                |other: &str| other == kind || post.is_some() && SAYS.contains(&kind) && SAYS.contains(&other);
+            let tells = |it: &&&Recorded| {
+                told_by(&it.event)
+                    .iter()
+                    .any(|(to, other, ..)| *to == owner && is_same(other))
+            };
+            let first = of_stream.iter().find(tells).unwrap().id;
+            let post = post.map(|post| Bson::from(post).to_string()).unwrap_or_default();
+            let [owner, user] = [owner, user].map(|user| Bson::from(user).to_string());
+            told.insert([
+                owner,
+                Bson::from(kind).to_string(),
+                user,
+                post,
+                Bson::from(first).to_string(),
+            ]);
+        }
+    }
+    told
+}
+
+/// One post tells one user once.
+const SAYS: [&str; 3] = ["reply", "quote", "mention"];
+
+/// Owner, kind, actor and post of what an event tells.
+fn told_by(event: &Event) -> Vec<(UserId, &'static str, UserId, Option<PostId>)> {
+    let mut told = match event {
+        Event::Followed(it) => vec![(it.followee, "follow", it.follower, None)],
+        Event::FollowRequested(it) => vec![(it.followee, "request", it.follower, None)],
+        Event::FollowAccepted(it) => vec![
+            (it.followee, "follow", it.follower, None),
+            (it.follower, "accepted", it.followee, None),
+        ],
+        Event::PostLiked(it) => vec![(it.post_author, "like", it.user, Some(it.post))],
+        Event::PostReposted(it) => vec![(it.post_author, "repost", it.user, Some(it.post))],
+        Event::PostCreated(it) | Event::PostEdited(it) | Event::PostQuoteDetached(it) => {
+            let mut told = Vec::new();
+            told.extend(
+                it.in_reply_to
+                    .map(|parent| (parent.author, "reply", it.author, Some(it.id))),
+            );
+            let quoted = it.quote_of.filter(|quoted| !quoted.detached);
+            told.extend(quoted.map(|quoted| (quoted.author, "quote", it.author, Some(it.id))));
+            let mentions = it.content.iter().flat_map(|content| &content.entities.mentions);
+            told.extend(mentions.filter_map(|mention| Some((mention.user?, "mention", it.author, Some(it.id)))));
+            let mut owners = BTreeSet::new();
+            told.retain(|(owner, ..)| owners.insert(*owner));
+            told
+        }
+        _ => Vec::new(),
+    };
+    told.retain(|(owner, _, user, _)| owner != user);
+    told
 }
 
 /// Each event at least once, in an order of its own.
@@ -419,6 +541,7 @@ proptest! {
             anyhow.commit(&batch);
         }
         anyhow.assert_tagged();
+        prop_assert_eq!(anyhow.told(), told(&history));
         prop_assert_eq!(anyhow.seen(), in_order.seen());
     }
 }

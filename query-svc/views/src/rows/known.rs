@@ -103,5 +103,7 @@ pub(crate) struct Known {
     pub(crate) posts: HashMap<PostId, RowState>,
     /// The tags of posts that have rows in `tagged`.
     pub(crate) tags: HashMap<PostId, BTreeSet<TagKey>>,
+    /// Whom posts tell something.
+    pub(crate) told: HashMap<PostId, BTreeSet<UserId>>,
     pub(crate) relations: HashMap<RelationId, RowState>,
 }

@@ -33,7 +33,7 @@ const USERS: u8 = 6;
 /// Some are spellings of the same tag.
 const TAGS: [&str; 4] = ["Rust", "rust", "東京", "none"];
 /// How many cases each test run has. They are always the same.
-const CASES: u32 = 16;
+const CASES: u32 = 20;
 /// A case takes half a second. So of the new cases that `PROPTEST_CASES` asks for, only one in this many runs.
 const ONE_IN: u32 = 40;
 /// The most turns that a process needs for a few events. Each answer of the database is a turn, and so is each wait for another lane.
@@ -45,6 +45,7 @@ enum Action {
     /// Who writes it, who may see it, and who is mentioned.
     Post(u8, Visibility, u8),
     Reply(u8, u8),
+    Quote(u8, u8),
     /// Afterwards another user may be mentioned.
     Edit(u8, u8),
     Delete(u8),
@@ -61,6 +62,8 @@ enum Action {
     Mute(u8, u8, bool),
     /// Follows one of the tags, or stops following it.
     FollowTag(u8, u8),
+    /// Has read all notifications so far, and dismisses what the last event told.
+    ReadNotifications(u8),
     Rename(u8),
     DeleteUser(u8),
 }
@@ -90,6 +93,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         14 => (writer.clone(), visibility(), user.clone()).prop_map(|(user, to, other)| Action::Post(user, to, other)),
         2 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Reply(user, post)),
+        1 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Quote(user, post)),
         2 => (any::<u8>(), user.clone()).prop_map(|(post, other)| Action::Edit(post, other)),
         2 => any::<u8>().prop_map(Action::Delete),
         3 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Like(user, post)),
@@ -100,6 +104,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => (user.clone(), user.clone()).prop_map(|(a, b)| Action::Block(a, b)),
         1 => (user.clone(), user.clone(), any::<bool>()).prop_map(|(a, b, ends)| Action::Mute(a, b, ends)),
         3 => (user.clone(), any::<u8>()).prop_map(|(user, tag)| Action::FollowTag(user, tag)),
+        1 => user.clone().prop_map(Action::ReadNotifications),
         1 => user.clone().prop_map(Action::Rename),
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
@@ -168,6 +173,12 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     Some(parent),
                     Visibility::Public,
                 ));
+            }
+            Action::Quote(user, quoted) => {
+                let (Some(user), Some(quoted)) = (live(store, user), pick(&posts, &deleted, quoted)) else {
+                    continue;
+                };
+                posts.push(store.quote(user, &format!("quote {n}"), quoted));
             }
             Action::Edit(post, other) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
@@ -251,6 +262,12 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     followed_tags.remove(&followed);
                 }
                 store.follow_tag(user, tag(number.into()), active);
+            }
+            Action::ReadNotifications(user) => {
+                let Some(user) = live(store, user) else { continue };
+                let last = store.last().recorded.id;
+                store.read_notifications(user, last);
+                store.dismiss(user, last);
             }
             Action::Rename(user) => {
                 let Some(user) = live(store, user) else { continue };

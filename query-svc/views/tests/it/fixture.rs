@@ -15,7 +15,8 @@ use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost, SCHEMA, TagFollow, User,
+    Block, EndedFollows, Event, Follow, Like, Mute, NotificationDismissed, NotificationsRead, Post, PostContent,
+    QuoteOf, ReplyTo, Repost, SCHEMA, TagFollow, User,
 };
 use model::ids::{EventId, PostId, UserId};
 use model::values::{Handle, PostText, Visibility};
@@ -162,7 +163,38 @@ impl Store {
         parent: Option<PostId>,
         visibility: Visibility,
     ) -> PostId {
-        let post = Post {
+        let post = self.written(author, text, parent, visibility);
+        self.publish(post)
+    }
+
+    pub(crate) fn quote(&mut self, author: UserId, text: &str, quoted: PostId) -> PostId {
+        let quote_of = QuoteOf {
+            post: quoted,
+            author: self.posts[&quoted].author,
+            detached: false,
+        };
+        let post = self.written(author, text, None, Visibility::Public);
+        self.publish(Post {
+            quote_of: Some(quote_of),
+            ..post
+        })
+    }
+
+    pub(crate) fn detach_quote(&mut self, post: PostId) -> Delivery {
+        let post = self.posts.get_mut(&post).unwrap();
+        post.quote_of.as_mut().unwrap().detached = true;
+        let post = post.clone();
+        self.record(Event::PostQuoteDetached(post))
+    }
+
+    fn publish(&mut self, post: Post) -> PostId {
+        self.posts.insert(post.id, post.clone());
+        self.record(Event::PostCreated(post.clone()));
+        post.id
+    }
+
+    fn written(&self, author: UserId, text: &str, parent: Option<PostId>, visibility: Visibility) -> Post {
+        Post {
             id: PostId::new(self.clock.now()),
             author,
             content: Some(self.content(text)),
@@ -176,10 +208,7 @@ impl Store {
             quote_of: None,
             hidden: None,
             deleted: false,
-        };
-        self.posts.insert(post.id, post.clone());
-        self.record(Event::PostCreated(post.clone()));
-        post.id
+        }
     }
 
     pub(crate) fn edit(&mut self, post: PostId, text: &str) -> Delivery {
@@ -270,6 +299,16 @@ impl Store {
         })
     }
 
+    pub(crate) fn mute_but_be_told(&mut self, muter: UserId, muted: UserId) -> Delivery {
+        self.record(Event::UserMuted(Mute {
+            muter,
+            muted,
+            active: true,
+            until: None,
+            notifications: true,
+        }))
+    }
+
     pub(crate) fn mute(&mut self, muter: UserId, muted: UserId, active: bool, ends: bool) -> Delivery {
         let until = ends.then(|| self.clock.now() + Duration::from_secs(600));
         let mute = Mute {
@@ -306,6 +345,17 @@ impl Store {
         } else {
             Event::TagUnfollowed(follow)
         })
+    }
+
+    pub(crate) fn read_notifications(&mut self, user: UserId, up_to: EventId) -> Delivery {
+        self.record(Event::NotificationsRead(NotificationsRead { user, up_to }))
+    }
+
+    pub(crate) fn dismiss(&mut self, user: UserId, notification: EventId) -> Delivery {
+        self.record(Event::NotificationDismissed(NotificationDismissed {
+            user,
+            notification,
+        }))
     }
 
     pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {
@@ -416,7 +466,12 @@ impl Projected {
     /// All rows, without fields that belong to home timelines or depend on the retries of one process.
     pub(crate) async fn rows(&self) -> HashMap<&'static str, Vec<Document>> {
         let mut rows = HashMap::new();
+        let [notifications, groups, dismissed, markers] = self.views.notifications.names();
         for (name, collection) in [
+            ("notifications", notifications),
+            ("notification_groups", groups),
+            ("dismissed_notifications", dismissed),
+            ("notification_markers", markers),
             ("profiles", self.views.profiles.name()),
             ("posts", self.views.posts.name()),
             ("relations", self.views.relations.name()),
@@ -438,7 +493,8 @@ impl Projected {
     }
 
     pub(crate) async fn drop(self) {
-        for name in [
+        let notifications = self.views.notifications.names();
+        for name in notifications.into_iter().chain([
             self.views.profiles.name(),
             self.views.posts.name(),
             self.views.relations.name(),
@@ -446,7 +502,7 @@ impl Projected {
             self.views.post_history.name(),
             self.views.tagged.name(),
             self.views.followed_tags.name(),
-        ] {
+        ]) {
             self.views.database().collection::<Document>(name).drop().await.unwrap();
         }
     }

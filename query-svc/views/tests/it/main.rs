@@ -8,6 +8,7 @@ mod equality;
 #[allow(dead_code, reason = "query-svc's tests use the rest")]
 mod fixture;
 mod home_timelines;
+mod notifications;
 mod rows;
 mod served;
 mod tags;
