@@ -14,6 +14,7 @@ mod bookmarks;
 mod check;
 mod compare;
 mod history;
+mod notifications;
 mod oracle;
 mod posts;
 mod report;

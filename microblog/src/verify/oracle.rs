@@ -3,6 +3,7 @@
 //!
 //! It shares nothing with the views except the events. Texts are kept as hashes: 100 MB for a million posts.
 
+mod notifications;
 mod tags;
 
 use std::collections::HashMap;
@@ -13,6 +14,8 @@ use model::ids::{EventId, PostId, UserId};
 use model::tags::TagKey;
 use model::values::{ProfileField, Visibility};
 
+pub(super) use self::notifications::{Group, Told};
+use self::notifications::{NotificationFacts, NotificationLists};
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
 use super::sight::Sight;
@@ -69,6 +72,7 @@ struct RepostFacts {
 struct MuteFacts {
     state: LikeFacts,
     until: Option<DateTime<Utc>>,
+    notifications: bool,
 }
 
 /// A like, a bookmark or a block.
@@ -92,11 +96,13 @@ pub(super) struct Facts {
     blocks: HashMap<(UserIndex, UserIndex), LikeFacts>,
     mutes: HashMap<(UserIndex, UserIndex), MuteFacts>,
     tags: TagFacts,
+    notifications: NotificationFacts,
 }
 
 impl Facts {
     /// Applies an event. The order does not matter: the highest version of each stream counts.
     pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
+        self.notifications.apply(id, version, event);
         match event.state() {
             State::User(user) => {
                 let index = self.user(user.id);
@@ -183,6 +189,7 @@ impl Facts {
                 let facts = MuteFacts {
                     state,
                     until: mute.until,
+                    notifications: mute.notifications,
                 };
                 let known = self.mutes.entry(key).or_insert(facts);
                 if known.state.version < version {
@@ -198,10 +205,10 @@ impl Facts {
             | State::ListMember(_)
             | State::ListTag(_)
             | State::Filter(_)
-            | State::NotificationsRead(_)
-            | State::NotificationDismissed(_)
             | State::UserRole(_)
             | State::Report(_) => {}
+            // Applied above.
+            State::NotificationsRead(_) | State::NotificationDismissed(_) => {}
             State::Repost(repost) => {
                 let facts = RepostFacts {
                     version,
@@ -320,7 +327,7 @@ impl Facts {
         }
         let mut muting: Vec<Vec<Mute>> = vec![Vec::new(); count];
         for (&(muter, muted), mute) in self.mutes.iter().filter(|(_, mute)| mute.state.active) {
-            muting[muter as usize].push((mute.state.event, muted, mute.until));
+            muting[muter as usize].push((mute.state.event, muted, mute.until, mute.notifications));
         }
         for list in &mut muting {
             list.sort_unstable_by(|one, other| other.cmp(one));
@@ -335,6 +342,7 @@ impl Facts {
         }
         Oracle {
             tags: self.tags.into_lists(&self.posts, live),
+            notifications: self.notifications.into_lists(),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -357,8 +365,8 @@ impl Facts {
     }
 }
 
-/// The event of a mute, whom it mutes, and when it is over.
-type Mute = (EventId, UserIndex, Option<DateTime<Utc>>);
+/// The event of a mute, whom it mutes, when it is over, and whether the muter is still told what they do.
+type Mute = (EventId, UserIndex, Option<DateTime<Utc>>, bool);
 
 /// `counts` of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -387,6 +395,7 @@ pub(super) struct Oracle {
     /// The bookmarks of each user, the latest first.
     bookmarks: Vec<Vec<(EventId, PostId)>>,
     tags: TagLists,
+    notifications: NotificationLists,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -554,9 +563,18 @@ impl Oracle {
 
     /// Whom a user mutes at this time, the last mute first.
     pub(super) fn muted_by(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = (EventId, UserIndex)> {
+        self.mutes_of(user, now).map(|&(event, muted, ..)| (event, muted))
+    }
+
+    /// Those of them whose doings make no notifications.
+    pub(super) fn silenced_by(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = UserIndex> {
+        let silenced = self.mutes_of(user, now).filter(|(.., notifications)| !notifications);
+        silenced.map(|&(_, muted, ..)| muted)
+    }
+
+    fn mutes_of(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = &Mute> {
         let mutes = self.muting[user as usize].iter();
-        let lasting = mutes.filter(move |(_, _, until)| until.is_none_or(|end| now < end));
-        lasting.map(|&(event, muted, _)| (event, muted))
+        mutes.filter(move |(_, _, until, _)| until.is_none_or(|end| now < end))
     }
 
     pub(super) fn following(&self, user: UserIndex) -> &[(EventId, UserIndex)] {

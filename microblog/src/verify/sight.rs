@@ -18,11 +18,13 @@ pub(super) struct Sight {
     /// In either direction.
     pub(super) blocks: HashSet<UserIndex>,
     pub(super) mutes: HashSet<UserIndex>,
+    /// Those of the muted whose doings make no notifications.
+    pub(super) silenced: HashSet<UserIndex>,
 }
 
 impl Sight {
     /// Whether the viewer may see a post of this author, if it was written for these.
-    fn admits(&self, author: UserIndex, visibility: Visibility, mentioned: &[UserIndex]) -> bool {
+    pub(super) fn admits(&self, author: UserIndex, visibility: Visibility, mentioned: &[UserIndex]) -> bool {
         let is_mentioned = || self.viewer.is_some_and(|viewer| mentioned.contains(&viewer));
         let admitted = || match visibility {
             Visibility::Public | Visibility::Unlisted => true,
@@ -45,7 +47,7 @@ impl PostFacts {
 }
 
 /// What a post of this visibility counts as now.
-fn at_most(visibility: Visibility, author: &UserFacts) -> Visibility {
+pub(super) fn at_most(visibility: Visibility, author: &UserFacts) -> Visibility {
     match visibility {
         Visibility::Public | Visibility::Unlisted if author.protected => Visibility::Followers,
         _ => visibility,
@@ -63,6 +65,7 @@ impl Oracle {
             followees: self.following(user).iter().map(|&(_, followee)| followee).collect(),
             blocks: self.blocked_with(user).collect(),
             mutes: self.muted_by(user, now).map(|(_, muted)| muted).collect(),
+            silenced: self.silenced_by(user, now).collect(),
         }
     }
 

@@ -41,8 +41,9 @@ const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Col
 }
 
 /// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
-/// author likes, reposts and answers. `{tag}` is the tag of `{direct}`. The viewer follows the author, and the tag of another post.
-const COLUMNS: [Column; 20] = [
+/// author likes, reposts and answers. `{tag}` is the tag of `{direct}`. The viewer follows the author, and the tag of another post. `{own}` is a post
+/// of the viewer, which the author likes, reposts and answers. Another post of the author mentions the viewer.
+const COLUMNS: [Column; 26] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
     own(
@@ -67,7 +68,20 @@ const COLUMNS: [Column; 20] = [
     column("followers of the author", "/v1/users/{author}/followers", "{friend}"),
     column("whom the author follows", "/v1/users/{author}/following", "{friend}"),
     column("profile", "/v1/users/{author}", "text of bio"),
+    own("notified of a like", "/v1/notifications?kinds=like", "{author}"),
+    own("notified of a repost", "/v1/notifications?kinds=repost", "{author}"),
+    own(
+        "notified of a mention",
+        "/v1/notifications?kinds=mention",
+        "text of mention",
+    ),
+    own("notified of an answer", "/v1/notifications?kinds=reply", "text of said"),
+    own("groups", "/v1/notifications/groups?limit=100", "{author}"),
+    own("unread", "/v1/notifications/unread", UNREAD),
 ];
+
+/// Nobody but the author does anything that concerns the viewer. So any count shows something.
+const UNREAD: &str = "a count";
 
 /// Paths that show nothing but what the viewer did, or asks for by an id.
 const OWN_DOING: [&str; 7] = [
@@ -118,6 +132,15 @@ const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter"];
 const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following"];
 const OF_AUTHOR: &[&str] = &["followers of the author", "whom the author follows"];
 const PROFILE: &[&str] = &["profile"];
+const NOTIFIED: &[&str] = &[
+    "notified of a like",
+    "notified of a repost",
+    "notified of a mention",
+    "notified of an answer",
+    "groups",
+    "unread",
+];
+const NOTIFIED_OF_ANSWER: &[&str] = &["notified of an answer"];
 
 const BLOCK: &str = "/v1/users/{author}/block";
 const FOLLOW: &str = "/v1/users/{author}/follow";
@@ -132,7 +155,7 @@ const CASES: [Case; 17] = [
         name: "the viewer blocks",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, BLOCK, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR],
+        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, NOTIFIED],
         visitors_too: false,
         soon: false,
     },
@@ -140,7 +163,9 @@ const CASES: [Case; 17] = [
         name: "the author blocks",
         visibility: "public",
         denial: &[(Who::Author, Method::PUT, "/v1/users/{viewer}/block", "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        hides: &[
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE, NOTIFIED,
+        ],
         visitors_too: false,
         soon: false,
     },
@@ -159,7 +184,7 @@ const CASES: [Case; 17] = [
         name: "the viewer mutes",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, MUTE, "{}")],
-        hides: &[PUBLIC, TAGGED, &["home", "home by a repost"]],
+        hides: &[PUBLIC, TAGGED, &["home", "home by a repost"], NOTIFIED],
         visitors_too: false,
         soon: false,
     },
@@ -194,7 +219,7 @@ const CASES: [Case; 17] = [
         name: "unfollow of posts for followers",
         visibility: "followers",
         denial: &[UNFOLLOW],
-        hides: &[DIRECT, ANSWER, TAGGED],
+        hides: &[DIRECT, ANSWER, TAGGED, NOTIFIED_OF_ANSWER],
         visitors_too: true,
         soon: false,
     },
@@ -202,7 +227,7 @@ const CASES: [Case; 17] = [
         name: "removed from the followers, of posts for followers",
         visibility: "followers",
         denial: &[REMOVE],
-        hides: &[DIRECT, ANSWER, TAGGED],
+        hides: &[DIRECT, ANSWER, TAGGED, NOTIFIED_OF_ANSWER],
         visitors_too: true,
         soon: false,
     },
@@ -247,7 +272,15 @@ const CASES: [Case; 17] = [
         name: "protected, and not followed any more",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, &["reposts"]],
+        hides: &[
+            DIRECT,
+            ANSWER,
+            PUBLIC,
+            TAGGED,
+            REPOSTED,
+            &["reposts", "notified of a repost"],
+            NOTIFIED_OF_ANSWER,
+        ],
         visitors_too: true,
         soon: false,
     },
@@ -255,7 +288,15 @@ const CASES: [Case; 17] = [
         name: "protected, and a request that waits",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW, (Who::Viewer, Method::PUT, FOLLOW, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, &["reposts"]],
+        hides: &[
+            DIRECT,
+            ANSWER,
+            PUBLIC,
+            TAGGED,
+            REPOSTED,
+            &["reposts", "notified of a repost"],
+            NOTIFIED_OF_ANSWER,
+        ],
         visitors_too: true,
         soon: false,
     },
@@ -276,7 +317,9 @@ const CASES: [Case; 17] = [
             ME,
             r#"{ "current_password": "{password}" }"#,
         )],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE],
+        hides: &[
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, PEOPLE, OF_AUTHOR, PROFILE, NOTIFIED,
+        ],
         visitors_too: true,
         soon: false,
     },
@@ -311,6 +354,7 @@ impl<'s> Scene<'s> {
         let shared = stack.post(&friend, "shared").await.id;
         let write = async |what: &str, visibility: &str, in_reply_to: Option<PostId>| -> PostId {
             let text = match visibility {
+                _ if what == "mention" => format!("{} @viewer{number}", text(what)),
                 "mentioned" => format!("{} @viewer{number} @friend{number}", text(what)),
                 _ => text(what),
             };
@@ -330,6 +374,11 @@ impl<'s> Scene<'s> {
         stack.like(&friend, direct).await;
         stack.like(&author, shared).await;
         stack.repost(&author, shared).await;
+        let own = stack.post(&viewer, "own").await.id;
+        stack.like(&author, own).await;
+        stack.repost(&author, own).await;
+        write("said", visibility, Some(own)).await;
+        write("mention", visibility, None).await;
         let bookmark = format!("/v1/posts/{direct}/bookmark");
         let _: Value = stack.command(Method::PUT, &bookmark, Some(&viewer), None).await;
         Self {
@@ -385,6 +434,9 @@ impl<'s> Scene<'s> {
                 matches!(status, StatusCode::OK | StatusCode::NOT_FOUND),
                 "{path} was answered {status}: {body}"
             );
+            if column.trace == UNREAD {
+                return (!body.contains("\"count\":0")).then_some(column.name);
+            }
             let trace = match column.trace.starts_with('{') {
                 true => format!("\"id\":\"{}\"", self.fill(column.trace)),
                 false => format!("{} {}.", column.trace, self.number),

@@ -13,6 +13,7 @@ mod large_authors;
 mod leaks;
 mod mentions;
 mod minikube;
+mod notifications;
 mod people;
 mod postman;
 mod processes;

@@ -13,6 +13,7 @@ mod fixture;
 mod histories;
 mod home;
 mod loads;
+mod notifications;
 mod operation;
 mod people;
 mod posts;
