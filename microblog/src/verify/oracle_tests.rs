@@ -8,6 +8,8 @@ use super::super::compare::{Comparison, Fault};
 use super::super::sight::Sight;
 use super::*;
 
+#[path = "oracle_tests/notifications.rs"]
+mod notifications;
 #[path = "oracle_tests/tags.rs"]
 mod tags;
 

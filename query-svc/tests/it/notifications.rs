@@ -280,6 +280,37 @@ async fn a_hundred_are_counted_and_what_is_hidden_costs_no_more_than_so_much() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_costs_the_same_however_many_there_are() {
+    let mut service = Service::start().await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| service.store.register(handle));
+    let fans: Vec<UserId> = (0..300).map(|n| service.store.register(&format!("fan{n}"))).collect();
+    let [few, many] = [ada, bob].map(|author| service.store.post(author, "mine"));
+    for (post, fans) in [(few, &fans[..11]), (many, &fans[20..])] {
+        for &fan in fans {
+            service.store.like(fan, post, true);
+        }
+    }
+    service.settle().await;
+    let misses = async |documents: &str| {
+        let name = format!("cache_misses_total{{documents=\"{documents}\"}}");
+        service.metric(&name).await
+    };
+    let mut costs = Vec::new();
+    for owner in [ada, bob] {
+        let before = [misses("profiles").await, misses("relations").await];
+        let groups = groups(&service, owner).await;
+        assert_eq!((groups.len(), groups[0].2.len(), groups[0].3), (1, 10, true));
+        costs.push([
+            misses("profiles").await - before[0],
+            misses("relations").await - before[1],
+        ]);
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0][0] > 0.0, "{costs:?}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_kind_is_refused_by_name() {
     let mut service = Service::start().await;
     let ada = service.store.register("ada");
