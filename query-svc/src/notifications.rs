@@ -1,5 +1,6 @@
 //! What a user is told of, the newest first, and the groups that belong together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use model::api;
 use model::ids::{EventId, PostId, UserId};
 use model::values::NotificationKind;
 use serde::Serialize;
-use views::{End, Notification, NotificationGroup, Profile, Range};
+use views::{End, Notification, NotificationGroup, Profile, Range, RelationId};
 
 use crate::cursor::Cursor;
 use crate::handled::Appearance;
@@ -59,6 +60,19 @@ impl Notifications<'_> {
             Which::Kinds(kinds) => self.read_model.ask(views.of_owner(self.owner, kinds, range)).await,
             &Which::Group(kind, post) => self.read_model.ask(views.of_group(self.owner, kind, post, range)).await,
         }
+    }
+
+    /// The owner's reposts of the posts that were edited.
+    async fn reposts(&self, found: &[Notification]) -> Result<HashMap<PostId, PostId>, ReadError> {
+        let edited = found.iter().filter(|it| it.kind == NotificationKind::Edit);
+        let ids = edited.filter_map(|it| Some(RelationId::repost(self.owner, it.post?)));
+        let ids: Vec<RelationId> = ids.collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let reposts = self.read_model.views.relations.live_by_ids(&ids);
+        let reposts = self.read_model.ask(reposts).await?.into_iter();
+        Ok(reposts.filter_map(|it| Some((it.post(), it.repost?))).collect())
     }
 
     fn candidate(&self, it: &Notification) -> Option<Candidate> {
@@ -122,10 +136,11 @@ impl Listing for Notifications<'_> {
         let candidates: Vec<Option<Candidate>> = found.iter().map(|it| self.candidate(it)).collect();
         let posts: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let model = self.read_model;
-        let (dismissed, heard, shown) = futures_util::try_join!(
+        let (dismissed, heard, shown, reposts) = futures_util::try_join!(
             model.ask(model.views.notifications.dismissed(self.owner, &places)),
             model.heard_by(self.owner, found.iter().map(|it| it.user).collect()),
             model.show(&posts, Some(self.owner), AuthorFilter::Anybody),
+            self.reposts(found),
         )?;
         let reposters = found.iter().filter(|it| it.kind == NotificationKind::Repost);
         let reposters = reposters.filter_map(|it| heard.get(&it.user));
@@ -136,7 +151,9 @@ impl Listing for Notifications<'_> {
             let post = candidate.map(|_| shown.next().flatten());
             let user: &Arc<Profile> = heard.get(&it.user)?;
             let is_closed = it.kind == NotificationKind::Repost && closed.contains(&it.user);
-            if dismissed.contains(&it.place) || is_closed {
+            let is_over =
+                it.kind == NotificationKind::Edit && it.post.and_then(|post| reposts.get(&post).copied()) != it.repost;
+            if dismissed.contains(&it.place) || is_closed || is_over {
                 return None;
             }
             let post = match post {

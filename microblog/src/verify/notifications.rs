@@ -236,6 +236,7 @@ impl Checker<'_> {
         match (told.kind, told.post) {
             (NotificationKind::Like, Some(post)) => streams.push(StreamId::like(user, post)),
             (NotificationKind::Repost, Some(post)) => streams.push(StreamId::repost(user, post)),
+            (NotificationKind::Edit, Some(post)) => streams.push(StreamId::repost(viewer, post)),
             _ => {}
         }
         let mut depends_on: Vec<Dependency> = streams.into_iter().map(Dependency::Stream).collect();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::home::e2e;
 use crate::stack::{Person, Stack};
 
-use NotificationKind::{Accepted, Follow, Like, Mention, Reply, Repost, Request};
+use NotificationKind::{Accepted, Edit, Follow, Like, Mention, Reply, Repost, Request};
 
 impl Stack {
     /// Kinds and handles, the newest first, read with one on each page.
@@ -74,6 +74,8 @@ e2e! {
         assert_eq!(stack.told(&ann).await, expected);
         let unread: UnreadNotifications = stack.read("/v1/notifications/unread", Some(&ann)).await;
         assert_eq!((unread.count, unread.more), (3, false));
+        stack.edit(&ann, post, "mine, and better").await;
+        assert_eq!(stack.told(&bob).await, by("ann", &[Edit, Accepted]), "he has reposted it");
         stack.assert_verified().await;
 
         let output = tokio::task::spawn_blocking({
@@ -85,6 +87,8 @@ e2e! {
         .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(stack.told(&ann).await, expected, "it is all in the events");
+        assert_eq!(stack.told(&bob).await, by("ann", &[Edit, Accepted]));
+        stack.unrepost(&bob, post).await;
         stack.unfollow(&bob, &ann).await;
         assert_eq!(stack.told(&bob).await, [], "the last of the follow is not that it was accepted");
         stack.assert_verified().await;

@@ -68,13 +68,13 @@ pub(super) struct WhichKinds {
     /// Only these kinds, with commas between them
     #[param(
         example = "mention,reply",
-        pattern = "^(follow|request|accepted|mention|reply|like|repost|quote)(,(follow|request|accepted|mention|reply|like|repost|quote))*$"
+        pattern = "^(follow|request|accepted|mention|reply|like|repost|quote|edit)(,(follow|request|accepted|mention|reply|like|repost|quote|edit))*$"
     )]
     kinds: Option<String>,
     /// All kinds but these, with commas between them
     #[param(
         example = "like",
-        pattern = "^(follow|request|accepted|mention|reply|like|repost|quote)(,(follow|request|accepted|mention|reply|like|repost|quote))*$"
+        pattern = "^(follow|request|accepted|mention|reply|like|repost|quote|edit)(,(follow|request|accepted|mention|reply|like|repost|quote|edit))*$"
     )]
     exclude: Option<String>,
 }
@@ -82,7 +82,7 @@ pub(super) struct WhichKinds {
 /// The caller's notifications
 ///
 /// What others did that concerns the caller, the newest first: who follows or asks to, who has accepted a request, who likes, reposts, quotes or
-/// answers a post of the caller, and who mentions the caller. A post that does several of these makes one notification. What was undone is left
+/// answers a post of the caller, who mentions the caller, and who has edited a post since the caller reposted it. A post that does several of these makes one notification. What was undone is left
 /// out, and so are those whom the caller blocks or mutes, and posts that the caller may not see.
 #[utoipa::path(
     get, path = "/v1/notifications", tag = "notifications", security(("bearer" = [])),
@@ -113,7 +113,7 @@ pub(super) async fn notifications(
 /// The caller's notifications, in groups
 ///
 /// Likes of the same post are one group, and so are its reposts. Follows are one group, and so are requests, and requests that were accepted. A
-/// mention, a reply or a quote is a group of its own. A group takes the place of the newest that it had. A page that is read upwards shows a group
+/// mention, a reply, a quote or an edit is a group of its own. A group takes the place of the newest that it had. A page that is read upwards shows a group
 /// again when it has something new.
 #[utoipa::path(
     get, path = "/v1/notifications/groups", operation_id = "notificationGroups", tag = "notifications", security(("bearer" = [])),

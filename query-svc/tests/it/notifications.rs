@@ -183,6 +183,51 @@ async fn nobody_is_told_of_whom_or_what_they_do_not_see() {
     service.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reposts_is_told_of_an_edit_as_long_as_the_repost_lasts() {
+    let mut service = Service::start().await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| service.store.register(handle));
+    let post = service.store.post(ada, "mine");
+    service.store.edit(post, "before");
+    service.store.repost(bob, post);
+    service.settle().await;
+    assert_eq!(told(&service, ALL, bob).await, []);
+    service.store.edit(post, "after @bob");
+    service.settle().await;
+    let edit = ("edit".to_owned(), ada);
+    assert_eq!(told(&service, &format!("{ALL}?kinds=edit"), bob).await, [edit.clone()]);
+    assert_eq!(
+        told(&service, ALL, bob).await.len(),
+        2,
+        "it mentions him too, which is another notification"
+    );
+    let page = service.get(&format!("{ALL}?kinds=edit"), Caller::User(bob)).await.body;
+    let edited_at = &page["items"][0]["post"]["edited_at"];
+    assert_eq!(
+        (&page["items"][0]["at"], &page["items"][0]["read"]),
+        (edited_at, &json!(false))
+    );
+    assert_eq!(groups(&service, bob).await.len(), 2);
+    assert_eq!(unread(&service, bob).await["count"], 2);
+
+    service.store.unrepost(bob, post);
+    service.store.repost(bob, post);
+    service.settle().await;
+    assert_eq!(
+        told(&service, &format!("{ALL}?kinds=edit"), bob).await,
+        [],
+        "he has reposted what it says now"
+    );
+    assert_eq!(groups(&service, bob).await.len(), 1);
+    service.store.edit(post, "once more @bob");
+    service.settle().await;
+    assert_eq!(told(&service, ALL, bob).await[0], edit);
+    service.store.unrepost(bob, post);
+    service.settle().await;
+    assert_eq!(told(&service, &format!("{ALL}?exclude=mention"), bob).await, []);
+    service.stop().await;
+}
+
 /// The kind, the post, the actors and `more` of each group.
 async fn groups(service: &Service, owner: UserId) -> Vec<(String, Option<PostId>, Vec<UserId>, bool)> {
     let page = service.get(GROUPS, Caller::User(owner)).await;

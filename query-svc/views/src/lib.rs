@@ -25,6 +25,7 @@ pub mod tagged;
 mod bulk;
 mod combiner;
 mod distribution;
+mod edits;
 mod entry_writer;
 mod fan_out;
 mod filling;

@@ -9,6 +9,8 @@
 //! whatever order events arrive, and remains when the cause is undone: whoever likes, unlikes and likes again is seen once, where they were.
 //! A row that tells nothing now has a place and nothing else.
 //!
+//! Only who has reposted a post and is told of an edit has a row that is no more than a hint: see [`super::edits`].
+//!
 //! A row says that somebody is told. Whether they see it is decided when it is read.
 
 use std::collections::{BTreeMap, HashSet};
@@ -51,6 +53,22 @@ pub struct Notification {
     /// The position of the cause's last event in the commit order. Unknown if a scan has found the event.
     #[serde(default)]
     pub position: Option<Position>,
+    /// Only of an edit: the owner's repost, after which the post was edited. The row says nothing unless that is the owner's repost now.
+    #[serde(default)]
+    pub repost: Option<PostId>,
+}
+
+/// A post that an owner has reposted was edited after that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Edited {
+    pub(super) owner: UserId,
+    pub(super) author: UserId,
+    pub(super) post: PostId,
+    pub(super) repost: PostId,
+    /// The version of the relation between the owner and the post.
+    pub(super) version: i64,
+    /// The first edit after the repost, and the last.
+    pub(super) edits: [EventId; 2],
 }
 
 /// Notifications of one kind that have to do with the same post, or with none.
@@ -88,6 +106,14 @@ impl Told {
     fn group(&self) -> Vec<u8> {
         group_id(self.owner, self.kind, self.post)
     }
+
+    /// The write of the group.
+    fn raise(&self, newest: EventId) -> Update {
+        let mut group = doc! { "owner": self.owner, "kind": self.kind.as_str() };
+        group.extend(self.post.map(|post| ("post".to_owned(), post.into())));
+        let update = doc! { "$max": { "newest": newest }, "$setOnInsert": group };
+        Update::upsert(doc! { "_id": binary(self.group()) }, update)
+    }
 }
 
 fn letter(kind: NotificationKind) -> u8 {
@@ -100,6 +126,7 @@ fn letter(kind: NotificationKind) -> u8 {
         NotificationKind::Like => b'L',
         NotificationKind::Repost => b'R',
         NotificationKind::Quote => b'Q',
+        NotificationKind::Edit => b'E',
     }
 }
 
@@ -175,12 +202,7 @@ impl Notices {
 
     /// The writes of the rows and of the groups.
     pub(super) fn into_writes(self) -> [Writes; 2] {
-        let groups = self.groups.into_iter().map(|(id, (told, newest))| {
-            let mut group = doc! { "owner": told.owner, "kind": told.kind.as_str() };
-            group.extend(told.post.map(|post| ("post".to_owned(), post.into())));
-            let update = doc! { "$max": { "newest": newest }, "$setOnInsert": group };
-            Update::upsert(doc! { "_id": binary(id) }, update)
-        });
+        let groups = self.groups.into_values().map(|(told, newest)| told.raise(newest));
         let rows = self.rows.into_iter().map(|(id, notice)| notice.update(id));
         [rows.collect(), groups.collect()].map(|updates| Writes {
             updates,
@@ -227,7 +249,7 @@ impl Notice {
     }
 }
 
-/// Reads the collections, and writes those of which no other row knows. The others are written by the row writer.
+/// Reads the collections, and writes what no other row's transaction writes.
 #[derive(Debug, Clone)]
 pub struct Notifications {
     database: Database,
@@ -348,6 +370,47 @@ impl Notifications {
     pub async fn read_up_to(&self, user: UserId) -> Result<Option<EventId>, Error> {
         let marker = self.markers.find_one(doc! { "_id": user }).await?;
         Ok(marker.map(|marker| marker.up_to))
+    }
+
+    /// Writes what those who reposted are told of edits. The first write makes a row if it is missing. The second takes a later repost, and the third
+    /// an edit that is earlier: so every order gives the same.
+    pub(super) async fn tell_of_edits(&self, all: &[Edited]) -> Result<(), Error> {
+        let (mut stubs, mut later, mut earlier, mut groups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for it in all {
+            let told = Told {
+                owner: it.owner,
+                kind: NotificationKind::Edit,
+                user: it.author,
+                post: Some(it.post),
+            };
+            let id = binary(told.row());
+            let [first, last] = it.edits;
+            let stub = doc! { "$setOnInsert": { "version": 0_i64 } };
+            stubs.push(Update::upsert(doc! { "_id": &id }, stub));
+            let row = doc! {
+                "owner": told.owner,
+                "kind": told.kind.as_str(),
+                "user": told.user,
+                "post": it.post,
+                "group": binary(told.group()),
+                "repost": it.repost,
+                "version": it.version,
+                "place": first,
+            };
+            let older = doc! { "_id": &id, "version": { "$lt": it.version } };
+            later.push(Update::existing(older, doc! { "$set": row }));
+            let same = doc! { "_id": &id, "version": it.version };
+            earlier.push(Update::existing(same, doc! { "$min": { "place": first } }));
+            groups.push(told.raise(last));
+        }
+        if all.is_empty() {
+            return Ok(());
+        }
+        for updates in [stubs, later, earlier] {
+            bulk::write(&self.database, self.rows.name(), updates).await?;
+        }
+        bulk::write(&self.database, self.groups.name(), groups).await?;
+        Ok(())
     }
 
     /// Applies the markers and the dismissals among these events to the rows.

@@ -168,7 +168,8 @@ pub struct Notification {
     pub at: DateTime<Utc>,
     /// Who did it.
     pub user: Author,
-    /// For a like or a repost: the caller's post. For a mention, a reply or a quote: the post that says it. Otherwise null.
+    /// For a like or a repost: the caller's post. For a mention, a reply or a quote: the post that says it. For an edit: the
+    /// post that the caller has reposted. Otherwise null.
     pub post: Option<Post>,
     /// Whether the caller has read up to here.
     pub read: bool,

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
 use model::events::{Event, Post};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{NotificationKind, Visibility};
@@ -48,6 +49,10 @@ pub(super) struct NotificationFacts {
     said: HashMap<PostId, (i64, Vec<(UserId, Told)>)>,
     first: HashMap<(UserId, Cause), EventId>,
     newest: HashMap<(UserId, Group), EventId>,
+    /// The reposts of each post: who, in which version, and the repost if it lasts.
+    reposts: HashMap<PostId, HashMap<UserId, (i64, Option<PostId>)>>,
+    /// Who has edited each post, and when.
+    edits: HashMap<PostId, (UserId, Vec<DateTime<Utc>>)>,
     read: HashMap<UserId, EventId>,
     dismissed: HashSet<(UserId, EventId)>,
 }
@@ -97,6 +102,10 @@ impl NotificationFacts {
             | Event::PostHidden(post)
             | Event::PostUnhidden(post)
             | Event::PostDeleted(post) => {
+                if let (Event::PostEdited(_), Some(at)) = (event, post.edited_at) {
+                    let (_, edits) = self.edits.entry(post.id).or_insert((post.author, Vec::new()));
+                    edits.push(at);
+                }
                 let says = said(post);
                 for &(owner, told) in &says {
                     self.tell(owner, told, id, false);
@@ -104,6 +113,13 @@ impl NotificationFacts {
                 let known = self.said.entry(post.id).or_default();
                 if known.0 < version {
                     *known = (version, says);
+                }
+            }
+            Event::PostReposted(it) | Event::PostUnreposted(it) => {
+                let of_post = self.reposts.entry(it.post).or_default();
+                let known = of_post.entry(it.user).or_default();
+                if known.0 < version {
+                    *known = (version, it.active.then_some(it.id));
                 }
             }
             Event::NotificationsRead(it) => {
@@ -127,6 +143,25 @@ impl NotificationFacts {
     }
 
     pub(super) fn into_lists(self) -> NotificationLists {
+        let mut edits: Vec<(UserId, EventId, EventId, Told)> = Vec::new();
+        for (post, (author, times)) in self.edits {
+            let told = Told {
+                kind: NotificationKind::Edit,
+                user: author,
+                post: Some(post),
+            };
+            // Whoever has reposted it is told of the first edit after that.
+            for (owner, (_, repost)) in self.reposts.get(&post).into_iter().flatten() {
+                let Some(repost) = repost.filter(|_| *owner != author) else {
+                    continue;
+                };
+                let since = times.iter().filter(|&&at| at > repost.time());
+                if let (Some(&first), Some(&last)) = (since.clone().min(), since.max()) {
+                    let [first, last] = [first, last].map(|at| EventId::of_edit(post, at));
+                    edits.push((*owner, first, last, told));
+                }
+            }
+        }
         let mut lists = NotificationLists {
             newest: self.newest,
             read: self.read,
@@ -142,6 +177,10 @@ impl NotificationFacts {
             {
                 lists.told.entry(owner).or_default().push((first, told));
             }
+        }
+        for (owner, first, last, told) in edits {
+            lists.told.entry(owner).or_default().push((first, told));
+            lists.newest.insert((owner, (told.kind, told.post)), last);
         }
         for list in lists.told.values_mut() {
             list.sort_unstable_by_key(|&(first, _)| Reverse(first));

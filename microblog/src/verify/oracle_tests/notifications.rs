@@ -103,6 +103,53 @@ fn a_quote_that_is_detached_is_a_mention_if_it_is_one() {
 }
 
 #[test]
+fn who_reposts_is_told_of_the_first_edit_after_that() {
+    let mut given = three_users();
+    given.post(10, 1, 1, false);
+    let edit = |given: &mut Given, version: i64, seconds: i64| {
+        let at = PostId::from_uuid(model::ids::uuid_v7(at(1_000))).time() + chrono::TimeDelta::seconds(seconds);
+        let content = Some(PostContent::default());
+        given.event(
+            version,
+            &Event::PostEdited(Post {
+                id: post_id(10),
+                author: user_id(1),
+                content,
+                in_reply_to: None,
+                visibility: Visibility::Public,
+                created_at: at,
+                edited_at: Some(at),
+                quote_of: None,
+                hidden: None,
+                deleted: false,
+            }),
+        );
+        EventId::of_edit(post_id(10), at)
+    };
+    let repost = |given: &mut Given, user: u128, version: i64, active: bool| {
+        let repost = Repost {
+            id: PostId::from_uuid(model::ids::uuid_v7(at(1_000))),
+            user: user_id(user),
+            post: post_id(10),
+            post_author: user_id(1),
+            created_at: at(1_000),
+            active,
+        };
+        given.event(version, &Event::PostReposted(repost));
+    };
+    edit(&mut given, 4, 20);
+    let first = edit(&mut given, 3, 10);
+    edit(&mut given, 2, -10);
+    repost(&mut given, 1, 1, true);
+    repost(&mut given, 2, 1, true);
+    repost(&mut given, 3, 2, false);
+    repost(&mut given, 3, 1, true);
+    let oracle = given.oracle();
+    assert_eq!(told(&oracle, 2), [(first.as_uuid().as_u128(), Kind::Edit, 1)]);
+    assert_eq!(told(&oracle, 3), []);
+}
+
+#[test]
 fn whom_one_blocks_or_mutes_and_what_one_dismisses_is_not_shown() {
     let given = || {
         let mut given = three_users();

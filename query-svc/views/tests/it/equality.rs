@@ -27,6 +27,7 @@ use views::ViewMetrics;
 
 use crate::definition;
 use crate::fixture::{Projected, StandingClock, Store, clock, database, timelines};
+use crate::notifications;
 use crate::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
@@ -452,6 +453,13 @@ impl Cases {
         page: u32,
     ) -> Result<(), TestCaseError> {
         for user in definition::live_users(&store.log) {
+            let edits = notifications::told_of_edits(projected, user).await;
+            prop_assert_eq!(
+                edits,
+                notifications::edits(&store.log, user),
+                "edits that {} is told of",
+                user
+            );
             let expected = definition::home_timeline(&store.log, user);
             let served = served::home_timeline(projected, user, visit, page, &mut self.met).await;
             prop_assert_eq!(served, expected, "home timeline of {} ({:?})", user, visit);

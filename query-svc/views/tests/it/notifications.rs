@@ -1,11 +1,13 @@
 //! Tests what users are told of. That every order of events gives the same rows, and the right ones, is in `rows/histories.rs`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event_log::subscription::{Delivery, Handler};
+use model::events::{Event, Repost as RepostEvent};
 use model::ids::{EventId, PostId, UserId};
 use model::values::{NotificationKind, Visibility};
-use views::{Range, Views};
+use views::{Notification, Range, RelationId, Views};
 
 use crate::fixture::{Projected, Store, clock, database};
 
@@ -174,4 +176,118 @@ async fn a_marker_only_rises_and_a_dismissal_stays() {
 
 fn clock_time(store: &Store) -> chrono::DateTime<chrono::Utc> {
     store.last().recorded.recorded_at
+}
+
+/// The posts whose edits an owner is told of and where, as a reader compares the rows with the owner's reposts.
+pub(crate) async fn told_of_edits(projected: &Projected, owner: UserId) -> Vec<(EventId, PostId)> {
+    let views = &projected.views;
+    let all = Range::newest(500);
+    let found = views
+        .notifications
+        .of_owner(owner, &[NotificationKind::Edit], all)
+        .await
+        .unwrap();
+    let posts: Vec<PostId> = found.iter().filter_map(|it| it.post).collect();
+    let ids: Vec<RelationId> = posts.iter().map(|&post| RelationId::repost(owner, post)).collect();
+    let reposts = views.relations.live_by_ids(&ids).await.unwrap();
+    let live = views.posts.live_by_ids(&posts).await.unwrap();
+    let is_told = |it: &&Notification| {
+        let repost = reposts.iter().find(|repost| Some(repost.post()) == it.post);
+        repost.is_some_and(|repost| repost.repost == it.repost) && live.iter().any(|post| Some(post.id) == it.post)
+    };
+    let told = found.iter().filter(is_told);
+    told.map(|it| (it.place, it.post.unwrap())).collect()
+}
+
+/// The same by the definition: the first edit of a post after the owner's repost of it, if the repost lasts.
+pub(crate) fn edits(log: &[Delivery], owner: UserId) -> Vec<(EventId, PostId)> {
+    let mut told = Vec::new();
+    let mut reposts: BTreeMap<PostId, RepostEvent> = BTreeMap::new();
+    for delivery in log {
+        match &delivery.event {
+            Event::PostReposted(it) if it.user == owner && it.post_author != owner => {
+                reposts.insert(it.post, *it);
+            }
+            Event::PostUnreposted(RepostEvent { user, post, .. }) if *user == owner => {
+                reposts.remove(post);
+            }
+            Event::PostDeleted(it) => {
+                reposts.remove(&it.id);
+            }
+            _ => {}
+        }
+    }
+    for (post, repost) in reposts {
+        let edits = log.iter().filter_map(|delivery| match &delivery.event {
+            Event::PostEdited(it) if it.id == post => it.edited_at,
+            _ => None,
+        });
+        let first = edits.filter(|&at| at > repost.created_at).min();
+        told.extend(first.map(|at| (EventId::of_edit(post, at), post)));
+    }
+    told.sort_unstable();
+    told.reverse();
+    told
+}
+
+#[tokio::test]
+async fn who_reposts_is_told_of_the_first_edit_after_that_in_whatever_order() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let [ada, bob, eve] = ["ada", "bob", "eve"].map(|handle| store.register(handle));
+    let post = store.post(ada, "first");
+    let mut events = vec![store.edit(post, "before the repost")];
+    let at = |delivery: &Delivery| match &delivery.event {
+        Event::PostEdited(post) => post.edited_at.unwrap(),
+        other => panic!("{other:?} is no edit"),
+    };
+    store.repost(bob, post);
+    events.push(store.last());
+    store.repost(ada, post);
+    events.push(store.last());
+    let told = [store.edit(post, "after it"), store.edit(post, "once more")];
+    events.extend(told.clone());
+    store.repost(eve, post);
+    events.push(store.last());
+    events.push(store.unrepost(eve, post));
+    let first = EventId::of_edit(post, at(&told[0]));
+    let begun = &store.log[..4];
+    for (generation, by) in (1..).zip([1, 2, 3, 4, 5]) {
+        let projected = Projected::new(&views, generation, clock.clone()).await;
+        projected.deliver(begun).await;
+        let mut mixed = events.clone();
+        mixed.rotate_left(by);
+        if by % 2 == 0 {
+            mixed.reverse();
+        }
+        projected.deliver(&mixed).await;
+        projected.projection.handle(&mixed).await.unwrap();
+        for (user, expected) in [(bob, vec![(first, post)]), (ada, vec![]), (eve, vec![])] {
+            assert_eq!(told_of_edits(&projected, user).await, expected, "rotated by {by}");
+            assert_eq!(edits(&store.log, user), expected);
+        }
+        let groups = projected
+            .views
+            .notifications
+            .groups(bob, Range::newest(9))
+            .await
+            .unwrap();
+        assert_eq!(groups[0].newest, EventId::of_edit(post, at(&told[1])));
+    }
+    // Who reposts again after an edit has seen it. A rebuild tells the same.
+    let again = store.log.len();
+    store.unrepost(bob, post);
+    store.repost(bob, post);
+    let last = store.edit(post, "the last");
+    let expected = vec![(EventId::of_edit(post, at(&last)), post)];
+    let projected = Projected::new(&views, 9, clock.clone()).await;
+    projected.deliver(&store.log[..again + 2]).await;
+    assert_eq!(told_of_edits(&projected, bob).await, []);
+    projected.deliver(&[last]).await;
+    assert_eq!(told_of_edits(&projected, bob).await, expected);
+    let rebuilt = Projected::new(&views, 10, clock).await;
+    rebuilt.projection.apply_rows_only(&store.log).await.unwrap();
+    rebuilt.fill(None).await;
+    assert_eq!(told_of_edits(&rebuilt, bob).await, expected);
 }

@@ -25,17 +25,19 @@ pub enum NotificationKind {
     Repost,
     /// A post quotes a post of the user.
     Quote,
+    /// A post that the user has reposted says something else now.
+    Edit,
 }
 
 /// The text names no kind of notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "is not a list of kinds: follow, request, accepted, mention, reply, like, repost, quote, with commas between them"
+    "is not a list of kinds: follow, request, accepted, mention, reply, like, repost, quote, edit, with commas between them"
 )]
 pub struct InvalidKind;
 
 impl NotificationKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Follow,
         Self::Request,
         Self::Accepted,
@@ -44,6 +46,7 @@ impl NotificationKind {
         Self::Like,
         Self::Repost,
         Self::Quote,
+        Self::Edit,
     ];
 
     /// The name in JSON and in documents.
@@ -57,6 +60,7 @@ impl NotificationKind {
             Self::Like => "like",
             Self::Repost => "repost",
             Self::Quote => "quote",
+            Self::Edit => "edit",
         }
     }
 }
