@@ -194,8 +194,8 @@ async fn who_reposts_is_told_of_an_edit_as_long_as_the_repost_lasts() {
     assert_eq!(told(&service, ALL, bob).await, []);
     service.store.edit(post, "after @bob");
     service.settle().await;
-    let edit = ("edit".to_owned(), ada);
-    assert_eq!(told(&service, &format!("{ALL}?kinds=edit"), bob).await, [edit.clone()]);
+    let edit = [("edit".to_owned(), ada)];
+    assert_eq!(told(&service, &format!("{ALL}?kinds=edit"), bob).await, edit);
     assert_eq!(
         told(&service, ALL, bob).await.len(),
         2,
@@ -221,7 +221,7 @@ async fn who_reposts_is_told_of_an_edit_as_long_as_the_repost_lasts() {
     assert_eq!(groups(&service, bob).await.len(), 1);
     service.store.edit(post, "once more @bob");
     service.settle().await;
-    assert_eq!(told(&service, ALL, bob).await[0], edit);
+    assert_eq!(told(&service, ALL, bob).await[..1], edit);
     service.store.unrepost(bob, post);
     service.settle().await;
     assert_eq!(told(&service, &format!("{ALL}?exclude=mention"), bob).await, []);

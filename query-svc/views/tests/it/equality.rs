@@ -333,6 +333,8 @@ struct Cases {
     met: Met,
     /// How often a process died in the middle of its work.
     deaths: u64,
+    /// How often somebody is told of an edit.
+    edits: usize,
 }
 
 impl Cases {
@@ -499,6 +501,7 @@ fn any_schedule_gives_the_same_views() {
         metrics: ViewMetrics::default(),
         met: Met::default(),
         deaths: 0,
+        edits: 0,
     };
     let cases = std::cell::RefCell::new(cases);
     let config = Config {
@@ -540,6 +543,7 @@ fn any_schedule_gives_the_same_views() {
         ("removal", cases.metrics.trimmed_entries.get()),
         ("conflict of two transactions", cases.metrics.conflicts.get()),
         ("death in the middle of it", cases.deaths),
+        ("told of an edit", cases.edits as u64),
     ];
     for (branch, count) in entered {
         assert!(count > 0, "never entered: {branch} (of {entered:?})");
