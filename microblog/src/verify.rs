@@ -16,6 +16,7 @@ mod compare;
 mod filters;
 mod history;
 mod lists;
+mod notifications;
 mod oracle;
 mod posts;
 mod report;

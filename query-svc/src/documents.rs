@@ -33,15 +33,22 @@ pub(crate) enum Held {
     Yes,
     /// A mute that runs out.
     Until(DateTime<Utc>),
+    /// A mute everywhere but in notifications, and when it runs out.
+    ButTold(Option<DateTime<Utc>>),
 }
 
 impl Held {
     pub(crate) fn at(self, now: DateTime<Utc>) -> bool {
         match self {
             Held::No => false,
-            Held::Yes => true,
-            Held::Until(end) => now < end,
+            Held::Yes | Held::ButTold(None) => true,
+            Held::Until(end) | Held::ButTold(Some(end)) => now < end,
         }
+    }
+
+    /// Whether a mute holds for notifications too.
+    pub(crate) fn silences_at(self, now: DateTime<Utc>) -> bool {
+        !matches!(self, Held::ButTold(_)) && self.at(now)
     }
 }
 
@@ -49,6 +56,7 @@ impl From<&Standing> for Held {
     fn from(standing: &Standing) -> Self {
         match (standing.live, standing.until) {
             (false, _) => Held::No,
+            (true, until) if standing.notifications => Held::ButTold(until),
             (true, None) => Held::Yes,
             (true, Some(end)) => Held::Until(end),
         }

@@ -2,7 +2,7 @@
 //!
 //! A request takes the current [`read_model`]: the views of one generation, the documents in memory, and how far the views
 //! are. The [`routes`] speak HTTP and call the [`queries`], which don't know HTTP. Lists ([`timelines`], [`people`],
-//! [`bookmarks`], [`history`]) find candidates, [`shown`] decides which of them the viewer sees, and [`paging`] makes pages
+//! [`bookmarks`], [`notifications`], [`history`]) find candidates, [`shown`] decides which of them the viewer sees, and [`paging`] makes pages
 //! of them. [`changes`] follows the views from the main runtime. The [`bus`] hands each change to the cache and the
 //! positions.
 
@@ -21,6 +21,7 @@ mod handles;
 mod history;
 mod lists;
 mod metrics;
+mod notifications;
 mod paging;
 mod people;
 mod positions;

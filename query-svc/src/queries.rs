@@ -10,24 +10,31 @@ use chrono::TimeDelta;
 use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
-use model::ids::{FilterId, ListId, PostId, ReportId, UserId};
+use model::ids::{EventId, FilterId, ListId, PostId, ReportId, UserId, uuid_v7_floor};
 use model::tags::Tag;
-use model::values::{FilterContext, ReportState};
+use model::values::{FilterContext, NotificationKind, ReportState};
+use serde::Serialize;
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
 use crate::bookmarks::Bookmarks;
+use crate::cursor::Cursor;
 use crate::documents::Held;
 use crate::filters::Filtering;
 use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
 use crate::lists::{self, ListTags, Lists};
+use crate::notifications::{Groups, Notifications, ShownGroup, ShownNotification, Which as WhichNotifications};
 use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
 use crate::people::{People, Which as WhichPeople};
 use crate::read_model::{InUse, ReadError, ReadModel};
 use crate::reports::{self, NotAModerator, Reports, ShownReport};
 use crate::shown::{AuthorFilter, Candidate, Replies, ShownPost, ShownUser, is_closed};
+use crate::since::Since;
 use crate::tags::FollowedTags;
 use crate::timelines::{Home, HomeSettings, ListPosts, Posts, TagFilter, Tagged, Which as WhichPosts};
+
+/// The most notifications that are counted as unread.
+const MOST_UNREAD: usize = 100;
 
 /// The most ancestors in an answer, the nearest ones. To go further back, a client reads the thread of the oldest of them.
 const MAX_ANCESTORS: usize = 50;
@@ -53,6 +60,15 @@ pub(crate) struct Conversation {
     pub(crate) ancestors: Vec<ShownPost>,
     pub(crate) post: ShownPost,
     pub(crate) replies: Page<ShownPost>,
+}
+
+/// As [`api::NotificationPage`], but the items are serialized straight from the cache.
+#[derive(Debug, Serialize)]
+pub(crate) struct NotificationPage<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next: Option<Cursor>,
+    pub(crate) prev: Option<Since>,
+    up_to: Option<EventId>,
 }
 
 impl Queries {
@@ -142,6 +158,77 @@ impl Queries {
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
         self.page(read_model, &mut Bookmarks { read_model, user }, page).await
+    }
+
+    pub(crate) async fn notifications(
+        &self,
+        read_model: &InUse,
+        owner: UserId,
+        kinds: Vec<NotificationKind>,
+        page: PageRequest,
+    ) -> Result<NotificationPage<ShownNotification>, ReadError> {
+        read_model.check_has_notifications()?;
+        let mut list = Notifications {
+            read_model,
+            owner,
+            which: WhichNotifications::Kinds(kinds),
+            above: None,
+            read_up_to: read_up_to(read_model, owner).await?,
+        };
+        let page = self.page(read_model, &mut list, page).await?;
+        Ok(self.with_up_to(read_model, page, |it| it.id))
+    }
+
+    pub(crate) async fn notification_groups(
+        &self,
+        read_model: &InUse,
+        owner: UserId,
+        page: PageRequest,
+    ) -> Result<NotificationPage<ShownGroup>, ReadError> {
+        read_model.check_has_notifications()?;
+        let mut groups = Groups {
+            read_model,
+            owner,
+            read_up_to: read_up_to(read_model, owner).await?,
+        };
+        let page = self.page(read_model, &mut groups, page).await?;
+        Ok(self.with_up_to(read_model, page, |it| it.id))
+    }
+
+    pub(crate) async fn unread_notifications(
+        &self,
+        read_model: &InUse,
+        owner: UserId,
+    ) -> Result<api::UnreadNotifications, ReadError> {
+        read_model.check_has_notifications()?;
+        let mut list = Notifications {
+            read_model,
+            owner,
+            which: WhichNotifications::Kinds(NotificationKind::ALL.to_vec()),
+            above: read_up_to(read_model, owner).await?,
+            read_up_to: None,
+        };
+        let all = PageRequest {
+            limit: MOST_UNREAD,
+            start: Start::Newest,
+        };
+        let page = paging::page(&mut list, all, &Arrival::InOrder).await?;
+        Ok(api::UnreadNotifications {
+            count: page.items.len() as u64,
+            more: page.next.is_some(),
+        })
+    }
+
+    /// What can still come in below the newest item must not be marked as read with it.
+    fn with_up_to<T>(&self, read_model: &InUse, page: Page<T>, id: fn(&T) -> EventId) -> NotificationPage<T> {
+        let handled = read_model.handled.slowest().time().min(self.clock.now());
+        let newest = page.items.iter().map(id).max();
+        NotificationPage {
+            up_to: newest.map(|newest| newest.min(EventId::from_uuid(uuid_v7_floor(handled)))),
+            items: page.items,
+            next: page.next,
+            prev: page.prev,
+        }
     }
 
     pub(crate) async fn lists(
@@ -557,6 +644,10 @@ impl Queries {
         };
         paging::page(list, request, &arrival).await
     }
+}
+
+async fn read_up_to(read_model: &ReadModel, owner: UserId) -> Result<Option<EventId>, ReadError> {
+    read_model.ask(read_model.views.notifications.read_up_to(owner)).await
 }
 
 /// The posts that an author shows first, if the viewer sees them.

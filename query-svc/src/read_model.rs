@@ -26,7 +26,7 @@ use crate::documents::Documents;
 use crate::handled::Handled;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
-use views::{SHAPE_WITH_TAGS, Views, subscription_name};
+use views::{SHAPE_WITH_NOTIFICATIONS, SHAPE_WITH_TAGS, Views, subscription_name};
 
 /// Why something could not be read. A document that doesn't exist is an absence, not an error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,10 +71,19 @@ impl ReadModel {
 
     /// Refuses views that an earlier version wrote: they lack the tags of the posts. Every query that is about tags calls this first.
     pub(crate) fn check_has_tags(&self) -> Result<(), ReadError> {
-        if self.shape < SHAPE_WITH_TAGS {
-            return Err(ReadError::NotReady(
-                "tags are being built by a rebuild, because an earlier version wrote the views".to_owned(),
-            ));
+        self.check_has("tags", SHAPE_WITH_TAGS)
+    }
+
+    /// The same for queries that are about notifications.
+    pub(crate) fn check_has_notifications(&self) -> Result<(), ReadError> {
+        self.check_has("notifications", SHAPE_WITH_NOTIFICATIONS)
+    }
+
+    fn check_has(&self, what: &str, since: i32) -> Result<(), ReadError> {
+        if self.shape < since {
+            return Err(ReadError::NotReady(format!(
+                "{what} are being built by a rebuild, because an earlier version wrote the views"
+            )));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ mod documentation;
 mod filters;
 mod instance;
 mod lists;
+mod notifications;
 mod own_people;
 mod posts;
 mod relationships;
@@ -74,7 +75,10 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/filters/{id}", filters::filter))
         .service(get("/v1/reports", reports::reports))
         .service(get("/v1/reports/{id}", reports::report))
-        .service(get("/v1/instance", instance::instance));
+        .service(get("/v1/instance", instance::instance))
+        .service(get("/v1/notifications", notifications::notifications))
+        .service(get("/v1/notifications/groups", notifications::groups))
+        .service(get("/v1/notifications/unread", notifications::unread));
 }
 
 /// The description of the same routes.
@@ -124,6 +128,9 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         reports::reports,
         reports::report,
         instance::instance,
+        notifications::notifications,
+        notifications::groups,
+        notifications::unread,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]

@@ -20,7 +20,7 @@
 
 mod place;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -394,6 +394,36 @@ impl ReadModel {
     }
 }
 
+impl ReadModel {
+    /// Those of these users of whom a viewer is told what they do: they are not suspended, no block is between the two, and the viewer does
+    /// not mute them, or mutes them everywhere but in notifications. A viewer who does not exist any more is told nothing.
+    pub(crate) async fn heard_by(
+        &self,
+        viewer: UserId,
+        users: Vec<UserId>,
+    ) -> Result<HashMap<UserId, Arc<Profile>>, ReadError> {
+        let mutes: Vec<RelationId> = users.iter().map(|&user| RelationId::mute(viewer, user)).collect();
+        let (mut profiles, blocks, mutes) = futures_util::try_join!(
+            self.profiles(users.iter().copied().chain([viewer]).collect()),
+            self.blocks_with(Some(viewer), users.iter().copied()),
+            self.relations(mutes),
+        )?;
+        if profiles.remove(&viewer).flatten().is_none() {
+            return Ok(HashMap::new());
+        }
+        let now = self.clock.now();
+        let heard = |user: UserId| {
+            let mute = mutes.get(&RelationId::mute(viewer, user));
+            !blocks.either_way(user) && !mute.is_some_and(|mute| mute.silences_at(now))
+        };
+        let profiles = profiles.into_iter().filter(|&(user, _)| heard(user));
+        let profiles = profiles.filter_map(|(user, profile)| Some((user, profile?)));
+        Ok(profiles
+            .filter(|(_, profile)| !is_closed(Some(viewer), profile))
+            .collect())
+    }
+}
+
 /// Who is blocked by the viewer, and who blocks the viewer.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
@@ -633,16 +663,22 @@ struct AuthorJson<'a> {
     display_name: &'a str,
 }
 
+impl<'a> From<&'a Profile> for AuthorJson<'a> {
+    fn from(profile: &'a Profile) -> Self {
+        Self {
+            id: profile.id,
+            handle: &profile.handle,
+            display_name: &profile.display_name,
+        }
+    }
+}
+
 impl<'a> PostJson<'a> {
     /// A post by itself.
     fn new(post: &'a Post, author: &'a Profile) -> Self {
         Self {
             id: post.id,
-            author: AuthorJson {
-                id: author.id,
-                handle: &author.handle,
-                display_name: &author.display_name,
-            },
+            author: author.into(),
             text: &post.text,
             entities: &post.entities,
             warning: post.warning.as_deref(),
@@ -699,6 +735,16 @@ impl Serialize for ShownPost {
             ..json
         }
         .serialize(serializer)
+    }
+}
+
+/// A user, as the author of a post or of something else.
+#[derive(Debug, Clone)]
+pub(crate) struct ShownAuthor(pub(crate) Arc<Profile>);
+
+impl Serialize for ShownAuthor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AuthorJson::from(self.0.as_ref()).serialize(serializer)
     }
 }
 

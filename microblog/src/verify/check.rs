@@ -193,6 +193,7 @@ impl Checker<'_> {
         self.bookmarks(index, &own, &mut findings).await?;
         self.followed_tags(index, &own, &mut findings).await?;
         self.filters(index, &own, &mut findings).await?;
+        self.notifications(index, &own, upwards, &mut findings).await?;
         self.profile(self.reader(&own), index, whose("profile"), &mut findings)
             .await?;
         Ok(findings)

@@ -6,6 +6,7 @@
 
 mod filters;
 mod lists;
+mod notifications;
 mod reports;
 mod tags;
 
@@ -20,6 +21,8 @@ use model::values::{FilterContext, ProfileField, ReportState, Visibility};
 
 use self::filters::FilterFacts;
 use self::lists::{AllListFacts, OwnList};
+pub(super) use self::notifications::{Group, Told};
+use self::notifications::{NotificationFacts, NotificationLists};
 use self::reports::ReportFacts;
 use self::tags::{TagFacts, TagLists};
 use super::said::Said;
@@ -97,6 +100,7 @@ struct RepostFacts {
 struct MuteFacts {
     state: LikeFacts,
     until: Option<DateTime<Utc>>,
+    notifications: bool,
 }
 
 /// A like, a bookmark or a block.
@@ -127,6 +131,7 @@ pub(super) struct Facts {
     /// Whether somebody has a filter.
     filtered: bool,
     reports: ReportFacts,
+    notifications: NotificationFacts,
 }
 
 impl Facts {
@@ -139,6 +144,7 @@ impl Facts {
 
     /// Applies an event. The order does not matter: the highest version of each stream counts.
     pub(super) fn apply(&mut self, id: EventId, version: i64, event: &Event) {
+        self.notifications.apply(id, version, event);
         match event.state() {
             State::User(user) => {
                 let index = self.user(user.id);
@@ -235,6 +241,7 @@ impl Facts {
                 let facts = MuteFacts {
                     state,
                     until: mute.until,
+                    notifications: mute.notifications,
                 };
                 let known = self.mutes.entry(key).or_insert(facts);
                 if known.state.version < version {
@@ -269,6 +276,7 @@ impl Facts {
                 self.reports.apply_role(user, version, role);
             }
             State::Report(report) => self.reports.apply(version, report),
+            // Applied above.
             State::NotificationsRead(_) | State::NotificationDismissed(_) => {}
             State::Repost(repost) => {
                 let facts = RepostFacts {
@@ -393,7 +401,7 @@ impl Facts {
         }
         let mut muting: Vec<Vec<Mute>> = vec![Vec::new(); count];
         for (&(muter, muted), mute) in self.mutes.iter().filter(|(_, mute)| mute.state.active) {
-            muting[muter as usize].push((mute.state.event, muted, mute.until));
+            muting[muter as usize].push((mute.state.event, muted, mute.until, mute.notifications));
         }
         for list in &mut muting {
             list.sort_unstable_by(|one, other| other.cmp(one));
@@ -411,6 +419,7 @@ impl Facts {
             lists: self.lists.into_lists(),
             filters: self.filters.into_lists(),
             reports: self.reports,
+            notifications: self.notifications.into_lists(),
             users: self.users,
             index: self.index,
             posts: self.posts,
@@ -435,8 +444,8 @@ impl Facts {
     }
 }
 
-/// The event of a mute, whom it mutes, and when it is over.
-type Mute = (EventId, UserIndex, Option<DateTime<Utc>>);
+/// The event of a mute, whom it mutes, when it is over, and whether the muter is still told what they do.
+type Mute = (EventId, UserIndex, Option<DateTime<Utc>>, bool);
 
 /// `counts` of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -470,6 +479,7 @@ pub(super) struct Oracle {
     lists: HashMap<UserIndex, Vec<OwnList>>,
     filters: HashMap<UserIndex, Vec<api::Filter>>,
     reports: ReportFacts,
+    notifications: NotificationLists,
     /// What each user wrote and reposted, newest first, without anything deleted.
     pub(super) entries: Vec<Vec<Entry>>,
     following: Vec<Vec<(EventId, UserIndex)>>,
@@ -687,9 +697,18 @@ impl Oracle {
 
     /// Whom a user mutes at this time, the last mute first.
     pub(super) fn muted_by(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = (EventId, UserIndex)> {
+        self.mutes_of(user, now).map(|&(event, muted, ..)| (event, muted))
+    }
+
+    /// Those of them whose doings make no notifications.
+    pub(super) fn silenced_by(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = UserIndex> {
+        let silenced = self.mutes_of(user, now).filter(|(.., notifications)| !notifications);
+        silenced.map(|&(_, muted, ..)| muted)
+    }
+
+    fn mutes_of(&self, user: UserIndex, now: DateTime<Utc>) -> impl Iterator<Item = &Mute> {
         let mutes = self.muting[user as usize].iter();
-        let lasting = mutes.filter(move |(_, _, until)| until.is_none_or(|end| now < end));
-        lasting.map(|&(event, muted, _)| (event, muted))
+        mutes.filter(move |(_, _, until, _)| until.is_none_or(|end| now < end))
     }
 
     pub(super) fn following(&self, user: UserIndex) -> &[(EventId, UserIndex)] {

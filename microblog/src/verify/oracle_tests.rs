@@ -12,6 +12,8 @@ use super::*;
 mod filters;
 #[path = "oracle_tests/lists.rs"]
 mod lists;
+#[path = "oracle_tests/notifications.rs"]
+mod notifications;
 #[path = "oracle_tests/tags.rs"]
 mod tags;
 

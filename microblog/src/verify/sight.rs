@@ -23,11 +23,13 @@ pub(super) struct Sight {
     pub(super) kept_out: HashSet<UserIndex>,
     /// Those that are not over.
     pub(super) filters: Vec<api::Filter>,
+    /// Those of the muted whose doings make no notifications.
+    pub(super) silenced: HashSet<UserIndex>,
 }
 
 impl Sight {
     /// Whether the viewer may see a post of this author, if it was written for these.
-    fn admits(&self, author: UserIndex, visibility: Visibility, mentioned: &[UserIndex]) -> bool {
+    pub(super) fn admits(&self, author: UserIndex, visibility: Visibility, mentioned: &[UserIndex]) -> bool {
         let is_mentioned = || self.viewer.is_some_and(|viewer| mentioned.contains(&viewer));
         let admitted = || match visibility {
             Visibility::Public | Visibility::Unlisted => true,
@@ -50,7 +52,7 @@ impl PostFacts {
 }
 
 /// What a post of this visibility counts as now.
-fn at_most(visibility: Visibility, author: &UserFacts) -> Visibility {
+pub(super) fn at_most(visibility: Visibility, author: &UserFacts) -> Visibility {
     match visibility {
         Visibility::Public | Visibility::Unlisted if author.protected => Visibility::Followers,
         _ => visibility,
@@ -70,6 +72,7 @@ impl Oracle {
             mutes: self.muted_by(user, now).map(|(_, muted)| muted).collect(),
             kept_out: self.kept_out_by(user),
             filters: self.filters_at(user, now),
+            silenced: self.silenced_by(user, now).collect(),
         }
     }
 

@@ -85,7 +85,7 @@ impl Checker<'_> {
     }
 
     /// The differences, or as the inner error why the list could not be read.
-    async fn poll<P: Paged, T: Copy, K: Hash + Eq>(
+    pub(super) async fn poll<P: Paged, T: Copy, K: Hash + Eq>(
         &self,
         eyes: &Eyes,
         path: &str,
@@ -131,7 +131,7 @@ fn failed(place: &str, what: String, depends_on: &[super::history::Dependency]) 
 }
 
 /// What a polling client should see, and what it has seen.
-struct Polled<T, K> {
+pub(super) struct Polled<T, K> {
     expected: Vec<T>,
     key: fn(&T) -> K,
     missing: HashSet<K>,
@@ -141,7 +141,7 @@ struct Polled<T, K> {
 }
 
 impl<T: Copy, K: Hash + Eq> Polled<T, K> {
-    fn new(expected: Vec<T>, key: fn(&T) -> K) -> Self {
+    pub(super) fn new(expected: Vec<T>, key: fn(&T) -> K) -> Self {
         Self {
             missing: expected.iter().map(key).collect(),
             expected,

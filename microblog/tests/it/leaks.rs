@@ -45,8 +45,9 @@ const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Col
 /// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
 /// author likes, reposts, answers and quotes. `{quoting}` is a post of the friend that quotes one of the author. `{tag}` is the tag of
 /// `{direct}`. The viewer follows the author, and the tag of another post.
+/// `{own}` is a post of the viewer, which the author likes, reposts and answers. Another post of the author mentions the viewer.
 /// The viewer has three lists: `{list}` has the author as its member, the others have the friend and the tag.
-const COLUMNS: [Column; 27] = [
+const COLUMNS: [Column; 33] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
     own(
@@ -86,7 +87,20 @@ const COLUMNS: [Column; 27] = [
         "text of direct",
     ),
     own("list members", "/v1/lists/{list}/members", "{author}"),
+    own("notified of a like", "/v1/notifications?kinds=like", "{author}"),
+    own("notified of a repost", "/v1/notifications?kinds=repost", "{author}"),
+    own(
+        "notified of a mention",
+        "/v1/notifications?kinds=mention",
+        "text of mention",
+    ),
+    own("notified of an answer", "/v1/notifications?kinds=reply", "text of said"),
+    own("groups", "/v1/notifications/groups?limit=100", "{author}"),
+    own("unread", "/v1/notifications/unread", UNREAD),
 ];
+
+/// Nobody but the author does anything that concerns the viewer. So any count shows something.
+const UNREAD: &str = "a count";
 
 /// Paths that show nothing but what the viewer did, or asks for by an id.
 const OWN_DOING: [&str; 12] = [
@@ -148,6 +162,15 @@ const REPOSTED: &[&str] = &["home by a repost", "posts of the reposter", "list b
 const PEOPLE: &[&str] = &["likes", "reposts", "followers", "following", "list members"];
 const OF_AUTHOR: &[&str] = &["followers of the author", "whom the author follows"];
 const PROFILE: &[&str] = &["profile"];
+const NOTIFIED: &[&str] = &[
+    "notified of a like",
+    "notified of a repost",
+    "notified of a mention",
+    "notified of an answer",
+    "groups",
+    "unread",
+];
+const NOTIFIED_OF_ANSWER: &[&str] = &["notified of an answer"];
 
 const BLOCK: &str = "/v1/users/{author}/block";
 const FOLLOW: &str = "/v1/users/{author}/follow";
@@ -169,7 +192,9 @@ const CASES: [Case; 27] = [
         name: "the viewer blocks",
         visibility: "public",
         denial: &[(Who::Viewer, Method::PUT, BLOCK, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR],
+        hides: &[
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, NOTIFIED,
+        ],
         visitors_too: false,
         soon: false,
     },
@@ -178,7 +203,7 @@ const CASES: [Case; 27] = [
         visibility: "public",
         denial: &[(Who::Author, Method::PUT, "/v1/users/{viewer}/block", "")],
         hides: &[
-            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE,
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE, NOTIFIED,
         ],
         visitors_too: false,
         soon: false,
@@ -208,6 +233,7 @@ const CASES: [Case; 27] = [
                 "list",
                 "list by a repost",
             ],
+            NOTIFIED,
         ],
         visitors_too: false,
         soon: false,
@@ -243,7 +269,7 @@ const CASES: [Case; 27] = [
         name: "unfollow of posts for followers",
         visibility: "followers",
         denial: &[UNFOLLOW],
-        hides: &[DIRECT, ANSWER, TAGGED],
+        hides: &[DIRECT, ANSWER, TAGGED, NOTIFIED_OF_ANSWER],
         visitors_too: true,
         soon: false,
     },
@@ -251,7 +277,7 @@ const CASES: [Case; 27] = [
         name: "removed from the followers, of posts for followers",
         visibility: "followers",
         denial: &[REMOVE],
-        hides: &[DIRECT, ANSWER, TAGGED],
+        hides: &[DIRECT, ANSWER, TAGGED, NOTIFIED_OF_ANSWER],
         visitors_too: true,
         soon: false,
     },
@@ -296,7 +322,16 @@ const CASES: [Case; 27] = [
         name: "protected, and not followed any more",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, &["reposts"]],
+        hides: &[
+            DIRECT,
+            ANSWER,
+            PUBLIC,
+            TAGGED,
+            REPOSTED,
+            QUOTED,
+            &["reposts", "notified of a repost"],
+            NOTIFIED_OF_ANSWER,
+        ],
         visitors_too: true,
         soon: false,
     },
@@ -304,7 +339,16 @@ const CASES: [Case; 27] = [
         name: "protected, and a request that waits",
         visibility: "public",
         denial: &[PROTECT, UNFOLLOW, (Who::Viewer, Method::PUT, FOLLOW, "")],
-        hides: &[DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, &["reposts"]],
+        hides: &[
+            DIRECT,
+            ANSWER,
+            PUBLIC,
+            TAGGED,
+            REPOSTED,
+            QUOTED,
+            &["reposts", "notified of a repost"],
+            NOTIFIED_OF_ANSWER,
+        ],
         visitors_too: true,
         soon: false,
     },
@@ -361,7 +405,7 @@ const CASES: [Case; 27] = [
             r#"{ "current_password": "{password}" }"#,
         )],
         hides: &[
-            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE,
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE, NOTIFIED,
         ],
         visitors_too: true,
         soon: false,
@@ -431,7 +475,7 @@ const CASES: [Case; 27] = [
         visibility: "public",
         denial: &[SUSPEND],
         hides: &[
-            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE,
+            DIRECT, ANSWER, PUBLIC, TAGGED, REPOSTED, QUOTED, PEOPLE, OF_AUTHOR, PROFILE, NOTIFIED,
         ],
         visitors_too: true,
         soon: false,
@@ -484,6 +528,7 @@ impl<'s> Scene<'s> {
         let shared = stack.post(&friend, "shared").await.id;
         let write = async |what: &str, visibility: &str, in_reply_to: Option<PostId>| -> PostId {
             let text = match visibility {
+                _ if what == "mention" => format!("{} @viewer{number}", text(what)),
                 "mentioned" => format!("{} @viewer{number} @friend{number}", text(what)),
                 _ => text(what),
             };
@@ -524,6 +569,11 @@ impl<'s> Scene<'s> {
             new_list(format!("members/{}", friend.id)).await,
             new_list(format!("tags/direct{number}")).await,
         ];
+        let own = stack.post(&viewer, "own").await.id;
+        stack.like(&author, own).await;
+        stack.repost(&author, own).await;
+        write("said", visibility, Some(own)).await;
+        write("mention", visibility, None).await;
         let bookmark = format!("/v1/posts/{direct}/bookmark");
         let _: Value = stack.command(Method::PUT, &bookmark, Some(&viewer), None).await;
         Self {
@@ -588,6 +638,9 @@ impl<'s> Scene<'s> {
                 matches!(status, StatusCode::OK | StatusCode::NOT_FOUND),
                 "{path} was answered {status}: {body}"
             );
+            if column.trace == UNREAD {
+                return (!body.contains("\"count\":0")).then_some(column.name);
+            }
             let trace = match column.trace.starts_with('{') {
                 true => format!("\"id\":\"{}\"", self.fill(column.trace)),
                 false => format!("{} {}.", column.trace, self.number),

@@ -16,6 +16,7 @@ mod lists;
 mod mentions;
 mod minikube;
 mod moderation;
+mod notifications;
 mod people;
 mod postman;
 mod processes;

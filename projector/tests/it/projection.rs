@@ -58,7 +58,9 @@ async fn views_that_are_lost_are_made_anew() {
     world.views.drop().await.unwrap();
     // An index that the stand-in builds while a transaction writes may miss the transaction's rows. MongoDB's indexes miss none.
     eventually("the indexes are made again", DEADLINE, async || {
-        let last = world.views.collection::<Document>(&collection_name("followed_tags", 1));
+        let last = world
+            .views
+            .collection::<Document>(&collection_name("notification_groups", 1));
         last.list_index_names().await.is_ok_and(|names| names.len() == 2)
     })
     .await;

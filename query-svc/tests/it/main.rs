@@ -16,6 +16,7 @@ mod home;
 mod lists;
 mod loads;
 mod moderation;
+mod notifications;
 mod operation;
 mod people;
 mod posts;

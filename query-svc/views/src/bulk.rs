@@ -46,6 +46,11 @@ impl Update {
         (&self.filter, &self.update)
     }
 
+    #[cfg(test)]
+    pub(super) fn makes_it(&self) -> bool {
+        self.upsert
+    }
+
     fn to_document(&self) -> Document {
         doc! { "q": &self.filter, "u": &self.update, "upsert": self.upsert, "multi": false }
     }

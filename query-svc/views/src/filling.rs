@@ -1,4 +1,5 @@
-//! Fills the home timelines of a new generation from its posts and follows, while nothing else writes there.
+//! Fills the home timelines of a new generation from its posts and follows, and tells who has reposted what of edits, while nothing else writes
+//! there.
 
 use std::collections::HashSet;
 
@@ -10,6 +11,7 @@ use model::ids::UserId;
 use mongodb::error::Error;
 
 use super::Views;
+use super::edits::Edits;
 use super::home_timelines::{Entry, Header};
 use super::posts::PostHead;
 use super::profiles::Profile;
@@ -87,6 +89,7 @@ impl Filling {
 
     /// `header` says what a page looks up.
     async fn fill_one(&self, owner: Profile, large: &HashSet<UserId>, header: Header) -> Result<(), Error> {
+        Edits::new(self.views.clone()).fill(owner.id).await?;
         let last_read = self.last_read(&owner).await?;
         let followees = self.views.relations.followees(owner.id).await?;
         let (large, mut small): (Vec<UserId>, Vec<UserId>) =

@@ -18,6 +18,7 @@ pub mod home_timelines;
 pub mod list_members;
 pub mod list_tags;
 pub mod lists;
+pub mod notifications;
 pub mod pins;
 pub mod post_history;
 pub mod posts;
@@ -31,6 +32,7 @@ pub mod tagged;
 mod bulk;
 mod combiner;
 mod distribution;
+mod edits;
 mod entry_writer;
 mod fan_out;
 mod filling;
@@ -58,6 +60,7 @@ pub use self::list_members::{ListMember, ListMembers, Membership};
 pub use self::list_tags::{ListTag, ListTags};
 pub use self::lists::{List, Lists};
 pub use self::metrics::ViewMetrics;
+pub use self::notifications::{Notification, NotificationGroup, Notifications};
 pub use self::pins::Pins;
 pub use self::post_history::{PostHistory, PostVersion};
 pub use self::posts::{Post, PostCounts, PostHead, PostReference, Posts};
@@ -90,6 +93,7 @@ pub struct Views {
     pub filters: Filters,
     pub reports: Reports,
     pub roles: Roles,
+    pub notifications: Notifications,
 }
 
 impl Views {
@@ -112,6 +116,7 @@ impl Views {
             filters: Filters::new(database, &named(filters::NAME)),
             reports: Reports::new(database, &named(reports::NAME)),
             roles: Roles::new(database, &named(roles::NAME)),
+            notifications: Notifications::new(database, named),
             database: database.clone(),
             generation,
         }
@@ -142,7 +147,8 @@ impl Views {
         self.list_tags.ensure().await?;
         self.pins.ensure().await?;
         self.reports.ensure().await?;
-        self.roles.ensure().await
+        self.roles.ensure().await?;
+        self.notifications.ensure().await
     }
 }
 
@@ -170,10 +176,14 @@ const SUBSCRIPTION: &str = "views-g";
 /// |---|---|
 /// | 0 | what the first version writes |
 /// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations`; `tagged` and `followed_tags` |
-pub const SHAPE: i32 = 1;
+/// | 2 | `notifications` and `notification_groups`; `notifications` of mutes in `relations` |
+pub const SHAPE: i32 = 2;
 
 /// The [`SHAPE`] that brought tags.
 pub const SHAPE_WITH_TAGS: i32 = 1;
+
+/// The [`SHAPE`] that brought notifications.
+pub const SHAPE_WITH_NOTIFICATIONS: i32 = 2;
 
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {

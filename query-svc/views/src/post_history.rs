@@ -46,6 +46,13 @@ pub(super) fn history_id(post: PostId, version: i64) -> Binary {
 pub struct PostHistory {
     database: Database,
     versions: Collection<PostVersion>,
+    times: Collection<Time>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Time {
+    #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
+    at: DateTime<Utc>,
 }
 
 impl PostHistory {
@@ -53,6 +60,7 @@ impl PostHistory {
         Self {
             database: database.clone(),
             versions: super::collection(database, name),
+            times: super::collection(database, name),
         }
     }
 
@@ -78,6 +86,19 @@ impl PostHistory {
             .limit(i64::from(range.limit))
             .await?;
         Ok(range.newest_first(found.try_collect().await?))
+    }
+
+    /// When a post got each of its texts but the first, as the session sees it.
+    pub(super) async fn edits(&self, session: &mut ClientSession, post: PostId) -> Result<Vec<DateTime<Utc>>, Error> {
+        // Versions count from 1.
+        let edits = doc! { "_id": { "$gt": history_id(post, 1), "$lte": history_id(post, i64::MAX) } };
+        let mut found = self
+            .times
+            .find(edits)
+            .projection(doc! { "at": 1 })
+            .session(&mut *session)
+            .await?;
+        found.stream(session).map_ok(|row| row.at).try_collect().await
     }
 
     /// Which of these versions exist, as the transaction of the session sees it.

@@ -2,6 +2,8 @@
 
 mod heads;
 
+use std::collections::HashMap;
+
 use bson::{Bson, Document, doc};
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
@@ -173,6 +175,14 @@ impl Posts {
             .await?
             .try_collect()
             .await
+    }
+
+    /// Those of these posts that were edited, with their authors.
+    pub(super) async fn edited_among(&self, ids: &[PostId]) -> Result<HashMap<PostId, UserId>, Error> {
+        let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+        let edited = doc! { "_id": { "$in": ids }, "edited_at": { "$exists": true } };
+        let found = self.heads.find(edited).projection(head_fields()).await?;
+        found.map_ok(|head| (head.id, head.author)).try_collect().await
     }
 
     /// The newest live posts and reposts of an author, as the session sees them.

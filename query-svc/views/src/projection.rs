@@ -6,6 +6,7 @@ use event_log::subscription::{Delivery, Handler, HandlerError};
 use model::clock::SharedClock;
 
 use super::distribution::Distribution;
+use super::edits::Edits;
 use super::metrics::ViewMetrics;
 use super::row_writer::{Committed, GROUP, RowWriter};
 use super::{SHAPE, Views};
@@ -19,18 +20,21 @@ pub struct ViewProjection {
     views: Views,
     rows: RowWriter,
     distribution: Distribution,
+    edits: Edits,
 }
 
 impl ViewProjection {
     pub fn new(views: Views, timelines: Timelines, clock: SharedClock, metrics: ViewMetrics) -> Self {
         Self {
+            edits: Edits::new(views.clone()),
             rows: RowWriter::new(views.clone(), metrics.clone()),
             distribution: Distribution::new(views.clone(), timelines, clock, metrics),
             views,
         }
     }
 
-    /// Applies events of any audiences to the rows, and does not touch home timelines. A rebuild fills them later, see [`super::Filling`].
+    /// Applies events of any audiences to the rows, and does not touch what follows from rows: home timelines, and what is told of edits.
+    /// A rebuild fills them later, see [`super::Filling`].
     pub async fn apply_rows_only(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         for chunk in batch.chunks(GROUP) {
             self.commit_rows(chunk).await?;
@@ -48,6 +52,7 @@ impl ViewProjection {
         self.views.filters.apply(chunk).await?;
         self.views.reports.apply(chunk).await?;
         self.views.roles.apply(chunk).await?;
+        self.views.notifications.apply(chunk).await?;
         Ok(self.rows.commit(chunk).await?)
     }
 
@@ -66,6 +71,7 @@ impl Handler for ViewProjection {
         for chunk in batch.chunks(GROUP) {
             let committed = self.commit_rows(chunk).await?;
             self.distribution.distribute(chunk, &committed).await?;
+            self.edits.tell(chunk, &committed).await?;
         }
         Ok(())
     }

@@ -213,6 +213,9 @@ pub struct Standing {
     /// For a mute: when it is over.
     #[serde(default, with = "model::events::optional_datetime")]
     pub until: Option<DateTime<Utc>>,
+    /// For a mute: the viewer is still told what the target does.
+    #[serde(default)]
+    pub notifications: bool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -273,7 +276,7 @@ impl Relations {
         let batch = super::one_batch(ids.len());
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
         let found = self.standings.find(doc! { "_id": { "$in": ids } });
-        let fields = doc! { "live": 1, "requested": 1, "until": 1 };
+        let fields = doc! { "live": 1, "requested": 1, "until": 1, "notifications": 1 };
         found.projection(fields).batch_size(batch).await?.try_collect().await
     }
 
@@ -356,6 +359,38 @@ impl Relations {
         Ok(range.newest_first(found.try_collect().await?))
     }
 
+    /// The live ones among these relations, in no order.
+    pub async fn live_by_ids(&self, ids: &[RelationId]) -> Result<Vec<Relation>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self
+            .relations
+            .find(live_among(ids))
+            .batch_size(super::one_batch(ids.len()));
+        found.await?.try_collect().await
+    }
+
+    /// The same, as the session sees them.
+    pub(super) async fn live_in(
+        &self,
+        session: &mut ClientSession,
+        ids: &[RelationId],
+    ) -> Result<Vec<Relation>, Error> {
+        let mut found = self.relations.find(live_among(ids)).session(&mut *session).await?;
+        found.stream(session).try_collect().await
+    }
+
+    /// All reposts of a post, in no order, as the session sees them.
+    pub(super) async fn reposts_of(
+        &self,
+        session: &mut ClientSession,
+        post: PostId,
+    ) -> Result<SessionCursor<Relation>, Error> {
+        let live = doc! { "target": post, "kind": RelationKind::Repost.as_str(), "live": true };
+        self.relations.find(live).session(session).await
+    }
+
     /// All followers of any of these users, in no order, as the session sees them.
     pub(super) async fn all_followers(&self, session: &mut ClientSession, of: &[UserId]) -> Result<Followers, Error> {
         let of: Vec<Bson> = of.iter().map(|&user| user.into()).collect();
@@ -365,6 +400,11 @@ impl Relations {
             found: found.session(session).await?,
         })
     }
+}
+
+fn live_among(ids: &[RelationId]) -> Document {
+    let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
+    doc! { "_id": { "$in": ids }, "live": true }
 }
 
 /// Who follows whom.

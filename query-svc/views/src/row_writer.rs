@@ -216,8 +216,10 @@ impl Committing {
         let profiles: Vec<Row<UserId>> = read(session, &self.views, self.views.profiles.name(), &keys.profiles).await?;
         let quoting = posts.iter().filter_map(|row| Some((row.id, row.quoting?)));
         let tags = posts.iter().filter(|row| !row.tags.is_empty());
+        let told = posts.iter().filter(|row| !row.told.is_empty());
         let known = Known {
             quoting: quoting.collect(),
+            told: told.map(|row| (row.id, row.told.clone())).collect(),
             tags: tags.map(|row| (row.id, row.tags.clone())).collect(),
             reaches: profiles.iter().map(|row| (row.id, row.reach())).collect(),
             profiles: profiles.into_iter().map(Row::into_state).collect(),
@@ -237,6 +239,9 @@ impl Committing {
         self.write_to(session, self.views.post_history.name(), writes.history)
             .await?;
         self.write_to(session, self.views.tagged.name(), writes.tagged).await?;
+        let [notifications, groups, ..] = self.views.notifications.names();
+        self.write_to(session, notifications, writes.notifications).await?;
+        self.write_to(session, groups, writes.groups).await?;
         for post in writes.forgotten {
             self.views.post_history.forget(session, post).await?;
         }
@@ -271,7 +276,7 @@ impl Committing {
     }
 }
 
-/// The fields of a row that decisions need. Only posts have `tags`, and only profiles have what follows.
+/// The fields of a row that decisions need. Only posts have `tags` and `told`, and only profiles have what follows.
 #[derive(Debug, Deserialize)]
 struct Row<I> {
     #[serde(rename = "_id")]
@@ -282,6 +287,8 @@ struct Row<I> {
     tags: BTreeSet<TagKey>,
     #[serde(default)]
     quoting: Option<PostId>,
+    #[serde(default)]
+    told: BTreeSet<UserId>,
     #[serde(default)]
     counts: ProfileCounts,
     #[serde(default)]
@@ -326,8 +333,7 @@ where
     let rows: Collection<Row<I>> = views.database().collection(collection);
     let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
     let batch = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(101);
-    let fields =
-        doc! { "version": 1, "live": 1, "tags": 1, QUOTING: 1, "counts.followers": 1, "audience": 1, "posted": 1 };
+    let fields = doc! { "version": 1, "live": 1, "tags": 1, "told": 1, QUOTING: 1, "counts.followers": 1, "audience": 1, "posted": 1 };
     let found = rows
         .find(doc! { "_id": { "$in": ids } })
         .projection(fields)

@@ -11,10 +11,11 @@ use bson::{Bson, Document, doc};
 use model::events::{Block, Event, Follow, Like, Mute, Post, PostContent, Repost, State, User};
 use model::ids::{PostId, UserId};
 use model::tags::TagKey;
-use model::values::Visibility;
+use model::values::{NotificationKind, Visibility};
 
 pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
+use super::notifications::{self, Notices, Told};
 use super::post_history::history_id;
 use super::posts::{MENTIONED, QUOTING};
 use super::relations::RelationId;
@@ -118,6 +119,9 @@ const SUSPENDED: &str = "suspended";
 const REPOST: &str = "repost";
 const REQUESTED: &str = "requested";
 const UNTIL: &str = "until";
+const NOTIFICATIONS: &str = "notifications";
+/// The users whom a post tells something: see [`notifications`].
+const TOLD: &str = "told";
 const FOLLOWERS: &str = "counts.followers";
 
 /// The writes to one collection, in the order of the rows' ids.
@@ -137,6 +141,8 @@ pub(super) struct RowWrites {
     pub(super) relations: Writes,
     pub(super) history: Writes,
     pub(super) tagged: Writes,
+    pub(super) notifications: Writes,
+    pub(super) groups: Writes,
     pub(super) forgotten: BTreeSet<PostId>,
 }
 
@@ -149,6 +155,7 @@ pub(super) struct Changes {
     relations: BTreeMap<RelationId, Change>,
     /// The author and the tags of each post that takes new content.
     tags: BTreeMap<PostId, (UserId, BTreeSet<TagKey>)>,
+    notices: Notices,
     pub(super) history: BTreeMap<(PostId, i64), HistoryRow>,
     /// Posts whose history is removed with them.
     pub(super) forgotten: BTreeSet<PostId>,
@@ -196,13 +203,17 @@ impl Changes {
             posts,
             relations,
             tags,
+            notices,
             history,
             forgotten,
             ..
         } = self;
         let exists = |state: Option<&RowState>| state.is_some_and(|state| state.exists);
+        let [notifications, groups] = notices.into_writes();
         let mut writes = RowWrites {
             forgotten,
+            notifications,
+            groups,
             ..RowWrites::default()
         };
         for (id, change) in profiles {
@@ -303,6 +314,7 @@ impl Changes {
             row
         });
         let tags = tagged::tags_of(post);
+        let told = notifications::told_by(post);
         let row = words.map(|(content, words)| {
             let mut row = doc! {
                 "author": post.author,
@@ -335,6 +347,9 @@ impl Changes {
                 let tags: Vec<&str> = tags.iter().map(TagKey::as_str).collect();
                 row.insert("tags", tags);
             }
+            if !told.is_empty() {
+                row.insert(TOLD, told.keys().map(|&user| user.into()).collect::<Vec<Bson>>());
+            }
             row.extend(words);
             row
         });
@@ -343,6 +358,7 @@ impl Changes {
         if passed.is_some() {
             self.tags.insert(post.id, (post.author, tags));
         }
+        self.tell_of_post(post, told, recorded, passed.is_some());
         if let Some(by) = passed
             && by != 0
         {
@@ -385,17 +401,75 @@ impl Changes {
         }
     }
 
+    /// `passed`: the post's row takes this version. An older one only lowers the places of those whom it tells.
+    fn tell_of_post(
+        &mut self,
+        post: &Post,
+        told: BTreeMap<UserId, NotificationKind>,
+        recorded: &Recorded,
+        passed: bool,
+    ) {
+        let of = |owner, kind| Told {
+            owner,
+            kind,
+            user: post.author,
+            post: Some(post.id),
+        };
+        for (&owner, &kind) in &told {
+            self.notices.tell(of(owner, kind), recorded.id, false);
+            if passed {
+                self.notices.holds(of(owner, kind), recorded.position);
+            }
+        }
+        if !passed {
+            return;
+        }
+        let now: BTreeSet<UserId> = told.into_keys().collect();
+        let former = self.known.told.insert(post.id, now.clone()).unwrap_or_default();
+        for &owner in former.difference(&now) {
+            self.notices.ends(of(owner, NotificationKind::Mention));
+        }
+    }
+
+    /// `live`: the event tells it. `passed`: the row of the relation takes the event.
+    fn tell_of_relation(&mut self, told: Told, live: bool, again: bool, recorded: &Recorded, passed: bool) {
+        // Nobody is told of what they do themselves.
+        if told.owner == told.user {
+            return;
+        }
+        if live {
+            self.notices.tell(told, recorded.id, again);
+        }
+        match (passed, live) {
+            (true, true) => self.notices.holds(told, recorded.position),
+            (true, false) if recorded.version > 1 => self.notices.ends(told),
+            // A first event takes nothing back.
+            _ => {}
+        }
+    }
+
     fn follow(&mut self, follow: &Follow, recorded: &Recorded) {
         let id = RelationId::follow(follow.follower, follow.followee);
         let more = follow.requested.then_some((REQUESTED, Bson::Boolean(true)));
         let by = self.relation(id, follow.active, more.as_slice(), &[REQUESTED], recorded);
+        for (told, live) in notifications::told_by_follow(follow, &recorded.event) {
+            self.tell_of_relation(told, live, false, recorded, by.is_some());
+        }
+        let by = by.unwrap_or_default();
         self.count_profile(follow.follower, "counts.following", by);
         self.count_profile(follow.followee, FOLLOWERS, by);
     }
 
     fn like(&mut self, like: &Like, recorded: &Recorded) {
         let by = self.relation(RelationId::like(like.user, like.post), like.active, &[], &[], recorded);
-        self.count_post(like.post, "counts.likes", by);
+        let told = Told {
+            owner: like.post_author,
+            kind: NotificationKind::Like,
+            user: like.user,
+            post: Some(like.post),
+        };
+        self.tell_of_relation(told, like.active, recorded.version > 1, recorded, by.is_some());
+        self.count_post(like.post, "counts.likes", by.unwrap_or_default());
     }
 
     fn block(&mut self, block: &Block, recorded: &Recorded) {
@@ -407,7 +481,10 @@ impl Changes {
         let id = RelationId::mute(mute.muter, mute.muted);
         let until = mute.until.filter(|_| mute.active);
         let until = until.map(|at| (UNTIL, bson::DateTime::from_chrono(at).into()));
-        self.relation(id, mute.active, until.as_slice(), &[UNTIL], recorded);
+        let notifies = mute.active && mute.notifications;
+        let notifies = notifies.then_some((NOTIFICATIONS, Bson::Boolean(true)));
+        let more: Vec<_> = until.into_iter().chain(notifies).collect();
+        self.relation(id, mute.active, &more, &[UNTIL, NOTIFICATIONS], recorded);
     }
 
     /// A repost is two rows: the relation from its author to the original, and a post of its own.
@@ -415,7 +492,14 @@ impl Changes {
         let id = RelationId::repost(repost.user, repost.post);
         let more = repost.active.then_some((REPOST, repost.id.into()));
         let by = self.relation(id, repost.active, more.as_slice(), &[REPOST], recorded);
-        self.count_post(repost.post, "counts.reposts", by);
+        let told = Told {
+            owner: repost.post_author,
+            kind: NotificationKind::Repost,
+            user: repost.user,
+            post: Some(repost.post),
+        };
+        self.tell_of_relation(told, repost.active, recorded.version > 1, recorded, by.is_some());
+        self.count_post(repost.post, "counts.reposts", by.unwrap_or_default());
         let row = repost.active.then(|| {
             doc! {
                 "author": repost.user,
@@ -429,7 +513,7 @@ impl Changes {
 
     /// Returns by how much the row's count changes. `None` if the row is newer than the event.
     fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 17] = [
+        const FIELDS: [&str; 18] = [
             "author",
             "text",
             "entities",
@@ -445,6 +529,7 @@ impl Changes {
             MENTIONED,
             HIDDEN,
             "tags",
+            TOLD,
             "repost_of",
             POSITION,
         ];
@@ -464,7 +549,8 @@ impl Changes {
         Some(by)
     }
 
-    /// `more` are further fields of the row, which are some of `all`. Returns by how much the counts of a live row change.
+    /// `more` are further fields of the row, which are some of `all`. Returns by how much the counts of a live row change. `None` if the row is
+    /// newer than the event.
     fn relation(
         &mut self,
         id: RelationId,
@@ -472,11 +558,9 @@ impl Changes {
         more: &[(&'static str, Bson)],
         all: &[&'static str],
         recorded: &Recorded,
-    ) -> i64 {
+    ) -> Option<i64> {
         let state = self.known.relations.entry(id).or_default();
-        let Some(by) = pass(state, recorded.version, live, &mut self.refused) else {
-            return 0;
-        };
+        let by = pass(state, recorded.version, live, &mut self.refused)?;
         let mut row = doc! {
             "version": recorded.version,
             "live": live,
@@ -493,7 +577,7 @@ impl Changes {
         let optional = all.iter().copied().chain([POSITION]);
         let gone = optional.filter(|field| !row.contains_key(field)).collect();
         self.relations.entry(id).or_default().content = Some((row, gone));
-        by
+        Some(by)
     }
 
     fn count_profile(&mut self, user: UserId, field: &'static str, by: i64) {

@@ -8,8 +8,10 @@ use utoipa::ToSchema;
 
 use crate::entities::Entities;
 use crate::events::FilterContent;
-use crate::ids::{FilterId, ListId, PostId, ReportId, UserId};
-use crate::values::{FilterAction, FilterContext, ProfileField, RegistrationPolicy, ReportState, Visibility};
+use crate::ids::{EventId, FilterId, ListId, PostId, ReportId, UserId};
+use crate::values::{
+    FilterAction, FilterContext, NotificationKind, ProfileField, RegistrationPolicy, ReportState, Visibility,
+};
 
 /// The format of times in answers, or null: RFC 3339 in UTC, always with milliseconds. So all times have the same length, and their text
 /// sorts as they do.
@@ -342,6 +344,64 @@ pub struct InstanceLimits {
     pub report_comment_characters: usize,
     /// Items of a page.
     pub page_items: u8,
+}
+
+/// What somebody did that concerns the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Notification {
+    pub id: EventId,
+    pub kind: NotificationKind,
+    /// When it was done. If it was undone and done again: when it was done first.
+    #[serde(serialize_with = "time")]
+    pub at: DateTime<Utc>,
+    /// Who did it.
+    pub user: Author,
+    /// For a like or a repost: the caller's post. For a mention, a reply or a quote: the post that says it. For an edit: the
+    /// post that the caller has reposted. Otherwise null.
+    pub post: Option<Post>,
+    /// Whether the caller has read up to here.
+    pub read: bool,
+}
+
+/// Notifications of one kind that have to do with the same post. Follows are one group, and so are requests and accepted ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationGroup {
+    /// The newest notification of the group.
+    pub id: EventId,
+    pub kind: NotificationKind,
+    /// When the newest of it was done.
+    #[serde(serialize_with = "time")]
+    pub at: DateTime<Utc>,
+    /// Who did it, the newest first. At most ten. The counts of the post or of the caller say how many there are in all.
+    pub users: Vec<Author>,
+    /// Whether the group has more users than these.
+    pub more: bool,
+    /// As in a notification.
+    pub post: Option<Post>,
+    /// Whether the caller has read up to the newest.
+    pub read: bool,
+}
+
+/// One page of notifications or of groups, newest first. The cursors go into `before` and `after`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationPage<T> {
+    pub items: Vec<T>,
+    /// Send it as `before` to get the items that are older than this page. Null at the end.
+    pub next: Option<String>,
+    /// Send it as `after` to get the items that are newer than this page. Items may be repeated, but none is missed.
+    pub prev: Option<String>,
+    /// Send it to `PUT /v1/notifications/read` once the caller has read this page. What arrives late is not marked as read with it. Null if the
+    /// page is empty.
+    pub up_to: Option<EventId>,
+}
+
+/// How many notifications the caller has not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnreadNotifications {
+    /// At most 100.
+    pub count: u64,
+    /// Whether there are more, or may be: the count ends after a number of notifications that the caller may not see, too.
+    pub more: bool,
 }
 
 /// One page of a list, newest first. The cursors go into `before` and `after`.

@@ -180,6 +180,16 @@ id! {
     ReportId
 }
 
+impl EventId {
+    /// The id of the notification that a post was edited at this time. It follows from what is stored, so whoever makes it makes the same. No event
+    /// has it: what does not come from the time comes from the id of the post.
+    pub fn of_edit(post: PostId, at: DateTime<Utc>) -> Self {
+        let mut bytes = *post.as_bytes();
+        bytes[..6].copy_from_slice(&uuid_v7_floor(at).as_bytes()[..6]);
+        Self::from_bytes(bytes)
+    }
+}
+
 impl UserId {
     /// The partition of the events that concern this user's audience.
     pub fn partition(self) -> Partition {
@@ -285,6 +295,17 @@ mod tests {
         assert_eq!(id.as_uuid().get_version_num(), 7);
         assert!(uuid_v7_floor(at) <= id.as_uuid());
         assert!(id.as_uuid() < uuid_v7_floor(at + chrono::TimeDelta::milliseconds(1)));
+    }
+
+    #[test]
+    fn the_id_of_an_edit_has_its_time_and_belongs_to_its_post() {
+        let (written, edited) = [1_700_000_000_123, 1_700_000_009_000]
+            .map(|at| DateTime::from_timestamp_millis(at).unwrap())
+            .into();
+        let [post, other] = [PostId::new(written), PostId::new(written)];
+        assert_eq!(EventId::of_edit(post, edited).time(), edited);
+        assert_eq!(EventId::of_edit(post, edited), EventId::of_edit(post, edited));
+        assert_ne!(EventId::of_edit(post, edited), EventId::of_edit(other, edited));
     }
 
     #[test]

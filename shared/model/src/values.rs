@@ -21,11 +21,13 @@ use crate::ids::UserId;
 mod email;
 mod filter;
 mod language;
+mod notification;
 mod profile_field;
 
 pub use self::email::Email;
 pub use self::filter::{FilterAction, FilterContext, InvalidPhrases, Phrases};
 pub use self::language::Language;
+pub use self::notification::{InvalidKind, NotificationKind};
 pub use self::profile_field::ProfileField;
 
 /// Why a text is not valid. The message completes "`field` …".

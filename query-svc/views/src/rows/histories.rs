@@ -5,8 +5,9 @@
 
 mod database;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use bson::Bson;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use model::entities::{Entities, Hashtag, Mention};
@@ -42,9 +43,11 @@ enum Deed {
     Hide(u8),
     /// A moderator suspends a user, or takes that back.
     Suspend(u8),
+    /// Follows or asks to, accepts, or ends it.
     Follow {
         follower: u8,
         followee: u8,
+        asks: bool,
     },
     Like {
         user: u8,
@@ -107,10 +110,22 @@ fn deed() -> impl Strategy<Value = Deed> {
         post().prop_map(Deed::DeletePost),
         post().prop_map(Deed::Hide),
         user().prop_map(Deed::Suspend),
-        (user(), user()).prop_map(|(follower, followee)| Deed::Follow { follower, followee }),
+        (user(), user(), any::<bool>()).prop_map(|(follower, followee, asks)| Deed::Follow {
+            follower,
+            followee,
+            asks
+        }),
         (user(), post()).prop_map(|(user, post)| Deed::Like { user, post }),
         (user(), post()).prop_map(|(user, post)| Deed::Repost { user, post }),
     ]
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Following {
+    #[default]
+    No,
+    Asked,
+    Yes,
 }
 
 /// Makes the events that commands would append. Each stream's versions rise by one, and each event holds the whole state.
@@ -119,7 +134,7 @@ struct Author {
     history: Vec<Recorded>,
     users: HashMap<u8, (i64, User)>,
     posts: HashMap<u8, (i64, Post)>,
-    follows: HashMap<(u8, u8), (i64, bool)>,
+    follows: HashMap<(u8, u8), (i64, Following)>,
     likes: HashMap<(u8, PostId), (i64, bool)>,
     reposts: HashMap<(u8, PostId), (i64, Option<PostId>)>,
 }
@@ -285,24 +300,39 @@ impl Author {
                 };
                 self.append(version, event(user));
             }
-            Deed::Follow { follower, followee } => {
+            Deed::Follow {
+                follower,
+                followee,
+                asks,
+            } => {
                 if follower == followee {
                     return;
                 }
-                let (version, active) = toggled(self.follows.entry((follower, followee)).or_default());
-                let (follower, followee) = (user_id(follower), user_id(followee));
+                let (version, state) = self.follows.entry((follower, followee)).or_default();
+                let (former, now) = (
+                    *state,
+                    match (*state, asks) {
+                        (Following::No, true) => Following::Asked,
+                        (Following::No, false) | (Following::Asked, true) => Following::Yes,
+                        (Following::Asked, false) | (Following::Yes, _) => Following::No,
+                    },
+                );
+                (*version, *state) = (*version + 1, now);
+                let version = *version;
                 let follow = Follow {
-                    follower,
-                    followee,
-                    active,
-                    requested: false,
+                    follower: user_id(follower),
+                    followee: user_id(followee),
+                    active: now == Following::Yes,
+                    requested: now == Following::Asked,
                 };
                 self.append(
                     version,
-                    if active {
-                        Event::Followed(follow)
-                    } else {
-                        Event::Unfollowed(follow)
+                    match (former, now) {
+                        (_, Following::Asked) => Event::FollowRequested(follow),
+                        (Following::Asked, Following::Yes) => Event::FollowAccepted(follow),
+                        (_, Following::Yes) => Event::Followed(follow),
+                        (Following::Asked, Following::No) => Event::FollowCancelled(follow),
+                        (_, Following::No) => Event::Unfollowed(follow),
                     },
                 );
             }
@@ -436,6 +466,74 @@ fn redacted(recorded: &Recorded, history: &[Recorded]) -> Recorded {
     recorded
 }
 
+/// Who is told what by whom, and with which event it began, by the definition alone.
+fn told(history: &[Recorded]) -> BTreeSet<[String; 5]> {
+    let mut told = BTreeSet::new();
+    for (number, recorded) in history.iter().enumerate() {
+        let stream = recorded.event.stream();
+        let same = |other: &&Recorded| other.event.stream() == stream;
+        // The last event of a stream says what is told. The first of its events that told the owner anything says where.
+        if history[number + 1..].iter().any(|other| same(&other)) {
+            continue;
+        }
+        let of_stream: Vec<&Recorded> = history.iter().filter(same).collect();
+        for (owner, kind, user, post) in told_by(&recorded.event) {
+            let is_same =
+                |other: &str| other == kind || post.is_some() && SAYS.contains(&kind) && SAYS.contains(&other);
+            let tells = |it: &&&Recorded| {
+                told_by(&it.event)
+                    .iter()
+                    .any(|(to, other, ..)| *to == owner && is_same(other))
+            };
+            let first = of_stream.iter().find(tells).unwrap().id;
+            let post = post.map(|post| Bson::from(post).to_string()).unwrap_or_default();
+            let [owner, user] = [owner, user].map(|user| Bson::from(user).to_string());
+            told.insert([
+                owner,
+                Bson::from(kind).to_string(),
+                user,
+                post,
+                Bson::from(first).to_string(),
+            ]);
+        }
+    }
+    told
+}
+
+/// One post tells one user once.
+const SAYS: [&str; 3] = ["reply", "quote", "mention"];
+
+/// Owner, kind, actor and post of what an event tells.
+fn told_by(event: &Event) -> Vec<(UserId, &'static str, UserId, Option<PostId>)> {
+    let mut told = match event {
+        Event::Followed(it) => vec![(it.followee, "follow", it.follower, None)],
+        Event::FollowRequested(it) => vec![(it.followee, "request", it.follower, None)],
+        Event::FollowAccepted(it) => vec![
+            (it.followee, "follow", it.follower, None),
+            (it.follower, "accepted", it.followee, None),
+        ],
+        Event::PostLiked(it) => vec![(it.post_author, "like", it.user, Some(it.post))],
+        Event::PostReposted(it) => vec![(it.post_author, "repost", it.user, Some(it.post))],
+        Event::PostCreated(it) | Event::PostEdited(it) | Event::PostQuoteDetached(it) => {
+            let mut told = Vec::new();
+            told.extend(
+                it.in_reply_to
+                    .map(|parent| (parent.author, "reply", it.author, Some(it.id))),
+            );
+            let quoted = it.quote_of.filter(|quoted| !quoted.detached);
+            told.extend(quoted.map(|quoted| (quoted.author, "quote", it.author, Some(it.id))));
+            let mentions = it.content.iter().flat_map(|content| &content.entities.mentions);
+            told.extend(mentions.filter_map(|mention| Some((mention.user?, "mention", it.author, Some(it.id)))));
+            let mut owners = BTreeSet::new();
+            told.retain(|(owner, ..)| owners.insert(*owner));
+            told
+        }
+        _ => Vec::new(),
+    };
+    told.retain(|(owner, _, user, _)| owner != user);
+    told
+}
+
 /// Each event at least once, in an order of its own.
 #[derive(Debug, Clone)]
 struct Delivery {
@@ -486,6 +584,7 @@ proptest! {
             anyhow.commit(&batch);
         }
         anyhow.assert_tagged();
+        prop_assert_eq!(anyhow.told(), told(&history));
         prop_assert_eq!(anyhow.seen(), in_order.seen());
     }
 }

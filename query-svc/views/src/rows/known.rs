@@ -105,5 +105,7 @@ pub(crate) struct Known {
     pub(crate) tags: HashMap<PostId, BTreeSet<TagKey>>,
     /// The posts that live posts quote, if the quotes are not detached.
     pub(crate) quoting: HashMap<PostId, PostId>,
+    /// Whom posts tell something.
+    pub(crate) told: HashMap<PostId, BTreeSet<UserId>>,
     pub(crate) relations: HashMap<RelationId, RowState>,
 }

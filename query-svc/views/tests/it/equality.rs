@@ -27,13 +27,14 @@ use views::ViewMetrics;
 
 use crate::definition;
 use crate::fixture::{Projected, StandingClock, Store, clock, database, timelines};
+use crate::notifications;
 use crate::served::{self, Met, Visit};
 
 const USERS: u8 = 6;
 /// Some are spellings of the same tag.
 const TAGS: [&str; 4] = ["Rust", "rust", "東京", "none"];
 /// How many cases each test run has. They are always the same.
-const CASES: u32 = 16;
+const CASES: u32 = 20;
 /// A case takes half a second. So of the new cases that `PROPTEST_CASES` asks for, only one in this many runs.
 const ONE_IN: u32 = 40;
 /// The most turns that a process needs for a few events. Each answer of the database is a turn, and so is each wait for another lane.
@@ -45,6 +46,7 @@ enum Action {
     /// Who writes it, who may see it, and who is mentioned.
     Post(u8, Visibility, u8),
     Reply(u8, u8),
+    Quote(u8, u8),
     /// Afterwards another user may be mentioned.
     Edit(u8, u8),
     Delete(u8),
@@ -66,6 +68,8 @@ enum Action {
     /// Comes into the list of an owner, or leaves it.
     ListMember(u8, u8),
     ListTag(u8, u8),
+    /// Has read all notifications so far, and dismisses what the last event told.
+    ReadNotifications(u8),
     Rename(u8),
     DeleteUser(u8),
 }
@@ -95,6 +99,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         14 => (writer.clone(), visibility(), user.clone()).prop_map(|(user, to, other)| Action::Post(user, to, other)),
         2 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Reply(user, post)),
+        1 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Quote(user, post)),
         2 => (any::<u8>(), user.clone()).prop_map(|(post, other)| Action::Edit(post, other)),
         2 => any::<u8>().prop_map(Action::Delete),
         3 => (user.clone(), any::<u8>()).prop_map(|(user, post)| Action::Like(user, post)),
@@ -108,6 +113,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         1 => (user.clone(), any::<u8>()).prop_map(|(owner, change)| Action::List(owner, change)),
         2 => (user.clone(), user.clone()).prop_map(|(owner, member)| Action::ListMember(owner, member)),
         1 => (user.clone(), any::<u8>()).prop_map(|(owner, tag)| Action::ListTag(owner, tag)),
+        1 => user.clone().prop_map(Action::ReadNotifications),
         1 => user.clone().prop_map(Action::Rename),
         1 => (3..USERS).prop_map(Action::DeleteUser),
     ];
@@ -180,6 +186,12 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                     Some(parent),
                     Visibility::Public,
                 ));
+            }
+            Action::Quote(user, quoted) => {
+                let (Some(user), Some(quoted)) = (live(store, user), pick(&posts, &deleted, quoted)) else {
+                    continue;
+                };
+                posts.push(store.quote(user, &format!("quote {n}"), quoted));
             }
             Action::Edit(post, other) => {
                 let Some(post) = pick(&posts, &deleted, post) else {
@@ -278,6 +290,12 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                 let active = list_tags.insert(listed.clone()) || !list_tags.remove(&listed);
                 store.list_tag(list(owner), users[usize::from(owner)], tag(number.into()), active);
             }
+            Action::ReadNotifications(user) => {
+                let Some(user) = live(store, user) else { continue };
+                let last = store.last().recorded.id;
+                store.read_notifications(user, last);
+                store.dismiss(user, last);
+            }
             Action::Rename(user) => {
                 let Some(user) = live(store, user) else { continue };
                 store.rename(user, &format!("Name {n}"));
@@ -341,6 +359,8 @@ struct Cases {
     met: Met,
     /// How often a process died in the middle of its work.
     deaths: u64,
+    /// How often somebody is told of an edit.
+    edits: usize,
 }
 
 impl Cases {
@@ -461,6 +481,13 @@ impl Cases {
         page: u32,
     ) -> Result<(), TestCaseError> {
         for user in definition::live_users(&store.log) {
+            let edits = notifications::told_of_edits(projected, user).await;
+            prop_assert_eq!(
+                edits,
+                notifications::edits(&store.log, user),
+                "edits that {} is told of",
+                user
+            );
             let expected = definition::home_timeline(&store.log, user);
             let served = served::home_timeline(projected, user, visit, page, &mut self.met).await;
             prop_assert_eq!(served, expected, "home timeline of {} ({:?})", user, visit);
@@ -500,6 +527,7 @@ fn any_schedule_gives_the_same_views() {
         metrics: ViewMetrics::default(),
         met: Met::default(),
         deaths: 0,
+        edits: 0,
     };
     let cases = std::cell::RefCell::new(cases);
     let config = Config {
@@ -541,6 +569,7 @@ fn any_schedule_gives_the_same_views() {
         ("removal", cases.metrics.trimmed_entries.get()),
         ("conflict of two transactions", cases.metrics.conflicts.get()),
         ("death in the middle of it", cases.deaths),
+        ("told of an edit", cases.edits as u64),
     ];
     for (branch, count) in entered {
         assert!(count > 0, "never entered: {branch} (of {entered:?})");

@@ -15,8 +15,8 @@ use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, List, ListMember, ListTag, Moderation, Mute, Post,
-    PostContent, ReplyTo, Repost, SCHEMA, TagFollow, User,
+    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, List, ListMember, ListTag, Moderation, Mute,
+    NotificationDismissed, NotificationsRead, Post, PostContent, QuoteOf, ReplyTo, Repost, SCHEMA, TagFollow, User,
 };
 use model::ids::{EventId, FilterId, ListId, PostId, UserId};
 use model::values::{FilterAction, FilterContext, Handle, PostText, Visibility};
@@ -163,7 +163,38 @@ impl Store {
         parent: Option<PostId>,
         visibility: Visibility,
     ) -> PostId {
-        let post = Post {
+        let post = self.written(author, text, parent, visibility);
+        self.publish(post)
+    }
+
+    pub(crate) fn quote(&mut self, author: UserId, text: &str, quoted: PostId) -> PostId {
+        let quote_of = QuoteOf {
+            post: quoted,
+            author: self.posts[&quoted].author,
+            detached: false,
+        };
+        let post = self.written(author, text, None, Visibility::Public);
+        self.publish(Post {
+            quote_of: Some(quote_of),
+            ..post
+        })
+    }
+
+    pub(crate) fn detach_quote(&mut self, post: PostId) -> Delivery {
+        let post = self.posts.get_mut(&post).unwrap();
+        post.quote_of.as_mut().unwrap().detached = true;
+        let post = post.clone();
+        self.record(Event::PostQuoteDetached(post))
+    }
+
+    fn publish(&mut self, post: Post) -> PostId {
+        self.posts.insert(post.id, post.clone());
+        self.record(Event::PostCreated(post.clone()));
+        post.id
+    }
+
+    fn written(&self, author: UserId, text: &str, parent: Option<PostId>, visibility: Visibility) -> Post {
+        Post {
             id: PostId::new(self.clock.now()),
             author,
             content: Some(self.content(text)),
@@ -177,10 +208,7 @@ impl Store {
             quote_of: None,
             hidden: None,
             deleted: false,
-        };
-        self.posts.insert(post.id, post.clone());
-        self.record(Event::PostCreated(post.clone()));
-        post.id
+        }
     }
 
     pub(crate) fn edit(&mut self, post: PostId, text: &str) -> Delivery {
@@ -269,6 +297,16 @@ impl Store {
             true => Event::UserBlocked(block),
             false => Event::UserUnblocked(block),
         })
+    }
+
+    pub(crate) fn mute_but_be_told(&mut self, muter: UserId, muted: UserId) -> Delivery {
+        self.record(Event::UserMuted(Mute {
+            muter,
+            muted,
+            active: true,
+            until: None,
+            notifications: true,
+        }))
     }
 
     pub(crate) fn mute(&mut self, muter: UserId, muted: UserId, active: bool, ends: bool) -> Delivery {
@@ -405,6 +443,17 @@ impl Store {
         })
     }
 
+    pub(crate) fn read_notifications(&mut self, user: UserId, up_to: EventId) -> Delivery {
+        self.record(Event::NotificationsRead(NotificationsRead { user, up_to }))
+    }
+
+    pub(crate) fn dismiss(&mut self, user: UserId, notification: EventId) -> Delivery {
+        self.record(Event::NotificationDismissed(NotificationDismissed {
+            user,
+            notification,
+        }))
+    }
+
     pub(crate) fn like(&mut self, user: UserId, post: PostId, active: bool) -> Delivery {
         let like = Like {
             user,
@@ -513,7 +562,12 @@ impl Projected {
     /// All rows, without fields that belong to home timelines or depend on the retries of one process.
     pub(crate) async fn rows(&self) -> HashMap<&'static str, Vec<Document>> {
         let mut rows = HashMap::new();
+        let [notifications, groups, dismissed, markers] = self.views.notifications.names();
         for (name, collection) in [
+            ("notifications", notifications),
+            ("notification_groups", groups),
+            ("dismissed_notifications", dismissed),
+            ("notification_markers", markers),
             ("profiles", self.views.profiles.name()),
             ("posts", self.views.posts.name()),
             ("relations", self.views.relations.name()),
@@ -532,13 +586,16 @@ impl Projected {
             }
             // A stub that counts nothing is the same as no row.
             found.retain(|row| row.len() > 3 || row.get_i64("version").ok() != Some(0));
+            // What is told of edits is a hint: `notifications::told_of_edits` compares what it shows.
+            found.retain(|row| row.get_str("kind").ok() != Some("edit"));
             rows.insert(name, found);
         }
         rows
     }
 
     pub(crate) async fn drop(self) {
-        for name in [
+        let notifications = self.views.notifications.names();
+        for name in notifications.into_iter().chain([
             self.views.profiles.name(),
             self.views.posts.name(),
             self.views.relations.name(),
@@ -549,7 +606,7 @@ impl Projected {
             self.views.lists.name(),
             self.views.list_members.name(),
             self.views.list_tags.name(),
-        ] {
+        ]) {
             self.views.database().collection::<Document>(name).drop().await.unwrap();
         }
     }

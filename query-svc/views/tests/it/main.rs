@@ -10,6 +10,7 @@ mod filters;
 mod fixture;
 mod home_timelines;
 mod lists;
+mod notifications;
 mod reports;
 mod rows;
 mod served;

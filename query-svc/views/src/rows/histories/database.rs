@@ -21,6 +21,8 @@ pub(super) struct Database {
     relations: BTreeMap<String, Document>,
     history: BTreeMap<String, Document>,
     tagged: BTreeMap<String, Document>,
+    notifications: BTreeMap<String, Document>,
+    groups: BTreeMap<String, Document>,
 }
 
 type Table = BTreeMap<String, Document>;
@@ -60,6 +62,20 @@ fn rows_of_tags(posts: &Table) -> Table {
     rows.map(|row| (name(row.get("_id").unwrap().clone()), row)).collect()
 }
 
+fn bytes(id: &Bson) -> Vec<u8> {
+    match id {
+        Bson::Binary(id) => id.bytes.clone(),
+        other => panic!("{other} is no id"),
+    }
+}
+
+/// The users whom a post's row names.
+fn stored_told(row: &Document) -> BTreeSet<UserId> {
+    let told = row.get_array("told").map(Vec::as_slice).unwrap_or_default();
+    let told = told.iter().map(|user| bytes(user).try_into().unwrap());
+    told.map(UserId::from_bytes).collect()
+}
+
 fn state(table: &Table, id: impl Into<Bson>) -> RowState {
     table.get(&name(id)).map_or_else(RowState::default, |row| RowState {
         exists: true,
@@ -87,6 +103,9 @@ fn update(table: &mut Table, updates: Vec<Update>) {
         let (filter, change) = update.parts();
         let id = filter.get("_id").unwrap().clone();
         let is_new = !table.contains_key(&name(id.clone()));
+        if is_new && !update.makes_it() {
+            continue;
+        }
         let row = table.entry(name(id.clone())).or_insert_with(|| doc! { "_id": id });
         for (operator, fields) in change {
             for (field, value) in fields.as_document().unwrap() {
@@ -95,6 +114,14 @@ fn update(table: &mut Table, updates: Vec<Update>) {
                     "$setOnInsert" if is_new => drop(row.insert(field, value.clone())),
                     "$setOnInsert" => {}
                     "$unset" => drop(row.remove(field)),
+                    "$min" | "$max" => {
+                        let stored = row.get(field).map(bytes);
+                        let lower = stored.as_ref().is_none_or(|stored| bytes(value) < *stored);
+                        let higher = stored.as_ref().is_none_or(|stored| bytes(value) > *stored);
+                        if (operator == "$min" && lower) || (operator == "$max" && higher) {
+                            row.insert(field, value.clone());
+                        }
+                    }
                     "$inc" => {
                         let (outer, inner) = field.split_once('.').unwrap_or((field, ""));
                         let place = if inner.is_empty() {
@@ -130,6 +157,11 @@ impl Database {
                 .iter()
                 .filter_map(|&id| Some((id, stored_tags(self.posts.get(&name(id))?))))
                 .collect(),
+            told: keys
+                .posts
+                .iter()
+                .filter_map(|&id| Some((id, stored_told(self.posts.get(&name(id))?))))
+                .collect(),
             profiles: keys
                 .profiles
                 .iter()
@@ -157,6 +189,8 @@ impl Database {
             (&mut self.relations, writes.relations),
             (&mut self.history, writes.history),
             (&mut self.tagged, writes.tagged),
+            (&mut self.notifications, writes.notifications),
+            (&mut self.groups, writes.groups),
         ] {
             remove(table, writes.removals);
             insert(table, writes.inserts);
@@ -175,8 +209,30 @@ impl Database {
         assert_eq!(self.tagged, rows_of_tags(&self.posts));
     }
 
+    /// The owner, the kind, the actor, the post and the place of each notification.
+    pub(super) fn told(&self) -> BTreeSet<[String; 5]> {
+        let field = |row: &Document, name: &str| row.get(name).map(ToString::to_string).unwrap_or_default();
+        let rows = self.notifications.values().filter(|row| row.contains_key("owner"));
+        rows.map(|row| ["owner", "kind", "user", "post", "place"].map(|name| field(row, name)))
+            .collect()
+    }
+
     /// What readers see: without the fields for writers only, and with a count of zero removed.
     pub(super) fn seen(mut self) -> Self {
+        // A text that is redacted tells nobody. So a place may be missing where nothing is told any more, and so may a group of nothing.
+        self.notifications.retain(|_, row| row.contains_key("owner"));
+        let groups: BTreeSet<String> = self
+            .notifications
+            .values()
+            .map(|row| name(row.get("group").unwrap().clone()))
+            .collect();
+        self.groups.retain(|id, _| groups.contains(id));
+        for table in [&mut self.notifications, &mut self.groups] {
+            for row in table.values_mut() {
+                let fields: BTreeMap<_, _> = std::mem::take(row).into_iter().collect();
+                row.extend(fields);
+            }
+        }
         for table in [&mut self.profiles, &mut self.posts, &mut self.relations] {
             for row in table.values_mut() {
                 row.remove("touches");
