@@ -135,6 +135,7 @@ impl Command for DeleteFilter {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.owner).await?;
         let Versioned { version, state } = read.filter(self.owner, self.id).await?.ok_or(Refusal::NoSuchFilter)?;
         let event = filter::decide(Some(&state), filter::Command::Delete)?;
         Ok(deletion(event.ok_or(Refusal::NoSuchFilter)?, version, ()))

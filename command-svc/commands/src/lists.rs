@@ -90,6 +90,7 @@ impl Command for ChangeList {
     type Answer = List;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<List>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let list = read.own_list(self.id, self.by).await?;
         let event = list::decide(&list.state, list::Command::Change(&self.changes));
         Ok(match event {
@@ -115,6 +116,7 @@ impl Command for DeleteList {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let list = read.own_list(self.id, self.by).await?;
         let event = list::decide(&list.state, list::Command::Delete).ok_or(Refusal::NoSuchList)?;
         Ok(deletion(event, list.version, ()))
@@ -135,9 +137,12 @@ impl Command for SetMember {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
         let (owner, user) = (self.by, self.user);
+        match self.listed {
+            Some(_) => drop(read.live_actor(owner).await?),
+            None => drop(read.unsuspended_actor(owner).await?),
+        }
         let list = read.own_list(self.list, owner).await?.state.id;
         if self.listed.is_some() {
-            read.live_actor(owner).await?;
             read.live_user(user).await?;
             if user != owner && read.is_blocked(owner, user).await? {
                 return Err(Refusal::Blocked.into());
@@ -172,10 +177,11 @@ impl Command for SetTag {
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<String>, CommandError> {
         let (owner, tag) = (self.by, &self.tag);
-        let list = read.own_list(self.list, owner).await?.state.id;
-        if self.listed.is_some() {
-            read.live_actor(owner).await?;
+        match self.listed {
+            Some(_) => drop(read.live_actor(owner).await?),
+            None => drop(read.unsuspended_actor(owner).await?),
         }
+        let list = read.own_list(self.list, owner).await?.state.id;
         let loaded = read.list_tag(list, &tag.key()).await?;
         let (state, version) = state_of(loaded.as_ref());
         let command = match self.listed {

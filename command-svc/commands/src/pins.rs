@@ -17,6 +17,7 @@ impl Command for Pin {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.live_actor(self.user).await?;
         match read.named(self.post).await? {
             Named::Repost(repost) if repost.user == self.user => return Err(Refusal::RepostHasNoText.into()),
             Named::Post(post) if post.state.author == self.user && !post.state.deleted => {}
@@ -53,6 +54,7 @@ impl Command for Unpin {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.user).await?;
         let loaded = read.pins(self.user).await?;
         let (state, version) = state_of(loaded.as_ref());
         let event = pins::decide(state, pins::Command::Unpin(self.post))?;

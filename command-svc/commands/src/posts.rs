@@ -292,6 +292,7 @@ impl Command for DetachQuote {
     type Answer = ();
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<()>, CommandError> {
+        read.unsuspended_actor(self.by).await?;
         let quote = read.post(self.quote).await?.ok_or(Refusal::NoSuchPost)?;
         let detach = post::Command::Detach {
             by: self.by,

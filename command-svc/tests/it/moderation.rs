@@ -273,6 +273,10 @@ async fn a_suspended_user_writes_nothing_and_keeps_the_account() {
         "PATCH /v1/posts/{id}" => json!({ "text": "other" }),
         "PATCH /v1/users/me" => json!({ "bio": "A life." }),
         "POST /v1/reports" => json!({ "user": bob.id }),
+        "POST /v1/lists" => json!({ "title": "Friends" }),
+        "PATCH /v1/lists/{id}" => json!({ "exclusive": true }),
+        "POST /v1/filters" => json!({ "phrases": ["a word"], "contexts": ["home"] }),
+        "PATCH /v1/filters/{id}" => json!({ "whole_word": true }),
         "PUT /v1/notifications/read" => json!({ "up_to": PostId::from_bytes([1; 16]) }),
         _ => Value::Null,
     };
@@ -287,6 +291,7 @@ async fn a_suspended_user_writes_nothing_and_keeps_the_account() {
             let concrete = path
                 .replace("{id}", id)
                 .replace("{user}", &bob.id)
+                .replace("{quote}", &post)
                 .replace("{tag}", "rust");
             let mut request = service.request(method, &concrete).bearer_auth(&ada.token);
             if !body(&route).is_null() {
