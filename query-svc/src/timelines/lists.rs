@@ -8,7 +8,7 @@ use model::clock::SharedClock;
 use model::ids::{ListId, UserId};
 use model::values::FilterContext;
 
-use super::authors::{Authors, merged};
+use super::authors::Authors;
 use super::tags::with_tags;
 use crate::cursor::Cursor;
 use crate::documents::ListSources;
@@ -57,10 +57,8 @@ impl<'a> ListPosts<'a> {
                 unknown.insert((sources, authors))
             }
         };
-        let by_members = match authors.is_empty() {
-            true => merged(Vec::new(), count, end),
-            false => authors.part(read_model, between, count, end, self.clock.now()).await?,
-        };
+        let now = self.clock.now();
+        let by_members = authors.part(read_model, between, count, end, now).await?;
         with_tags(read_model, &sources.tags, by_members, between, count, end).await
     }
 }
