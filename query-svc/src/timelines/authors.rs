@@ -37,17 +37,38 @@ const POSTS_A_DAY: i64 = 1;
 /// those that find enough.
 const LONGER: i32 = 8;
 
+/// How many times as many posts by anybody one question reads as posts by many authors are wanted. If they write much of all that is
+/// written, a page costs one question or a few, however many they are.
+const LOOKED_THROUGH: usize = 4;
+
+/// It goes on while one in so many is by one of the authors.
+const WORTH_IT: usize = 20;
+
 /// Some authors, whose posts are read from one place on.
 #[derive(Debug)]
 pub(super) struct Authors {
     authors: Vec<UserId>,
+    /// The posts by anybody are looked through first. Then the authors are in order.
+    looks_through: bool,
     /// The length of the next range, if there are many authors.
     span: Option<TimeDelta>,
 }
 
 impl Authors {
     pub(super) fn new(authors: Vec<UserId>) -> Self {
-        Self { authors, span: None }
+        Self {
+            authors,
+            looks_through: false,
+            span: None,
+        }
+    }
+
+    /// Authors in order, who may write much of all that is written.
+    pub(super) fn looked_for(authors: Vec<UserId>) -> Self {
+        Self {
+            looks_through: true,
+            ..Self::new(authors)
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,6 +87,10 @@ impl Authors {
         if self.authors.len() <= FEW {
             return self.between(read_model, CHUNK, range(above, below, count, end)).await;
         }
+        if self.looks_through {
+            let wide = range(above, below, count * LOOKED_THROUGH, end);
+            return self.look_through(read_model, wide, count).await;
+        }
         let guess = *self.span.get_or_insert_with(|| first_guess(self.authors.len(), count));
         let (above, below, more) = shortened(above, below, guess, end, now);
         let part = self
@@ -80,6 +105,27 @@ impl Authors {
         }
         self.span = Some(guess.checked_mul(LONGER).unwrap_or(guess));
         Ok(Part { more, ..part })
+    }
+
+    /// The first `count` posts by the authors among the first ones by anybody. They may be fewer, and then the part ends where the look ended.
+    async fn look_through(
+        &mut self,
+        read_model: &ReadModel,
+        range: Range<PostId>,
+        count: usize,
+    ) -> Result<Part<Candidate>, ReadError> {
+        let heads = read_model.ask(read_model.views.posts.heads_of_everybody(range)).await?;
+        let looked_at = heads.len();
+        let found = heads.into_iter().map(Candidate::from).collect();
+        let mut part = in_direction(found, count * LOOKED_THROUGH, range.end);
+        part.candidates
+            .retain(|candidate| self.authors.binary_search(&candidate.author).is_ok());
+        self.looks_through = part.candidates.len() * WORTH_IT >= looked_at;
+        if part.candidates.len() > count {
+            part.candidates.truncate(count);
+            part.more = part.candidates.last().map(Candidate::place);
+        }
+        Ok(part)
     }
 
     /// Asks for the authors in chunks, and merges the answers.

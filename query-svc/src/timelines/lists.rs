@@ -53,7 +53,7 @@ impl<'a> ListPosts<'a> {
             Some(known) => known,
             unknown => {
                 let sources = read_model.list_sources(self.list).await?;
-                let authors = Authors::new(sources.members.clone());
+                let authors = Authors::looked_for(sources.members.clone());
                 unknown.insert((sources, authors))
             }
         };

@@ -77,6 +77,13 @@ impl Posts {
         }
     }
 
+    /// Live posts, replies and reposts by anybody, newest first, whatever their visibility.
+    pub async fn heads_of_everybody(&self, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
+        let mut filter = doc! { "live": true };
+        range.bound(&mut filter, "_id");
+        self.heads_where(filter, range).await
+    }
+
     /// Live public posts and replies by anybody, newest first. Unlisted ones are not among them.
     pub async fn public_heads(&self, range: Range<PostId>) -> Result<Vec<PostHead>, Error> {
         let mut filter = doc! { "public": true };
