@@ -80,6 +80,11 @@ async fn a_long_list_has_all_posts_and_what_comes_or_goes_shows_at_once() {
     let mut posts: Vec<PostId> = Vec::new();
     for (n, &member) in members.iter().enumerate().filter(|(n, _)| n % 9 == 0) {
         posts.push(service.store.post(member, &format!("{n}")));
+        // So many others write that it is not worth it to look for members among them.
+        let others = if n == 225 { 150 } else { 0 };
+        for other in 0..others {
+            service.store.post(ada, &format!("{other} by somebody else"));
+        }
     }
     service.settle().await;
     let (path, caller) = (timeline(list), Caller::User(ada));
