@@ -47,7 +47,7 @@ enum Action {
     Post(u8, Visibility, u8),
     Reply(u8, u8),
     Quote(u8, u8),
-    /// Afterwards another user may be mentioned.
+    /// Afterwards another user may be mentioned. Every other time it is the post that was reposted last.
     Edit(u8, u8),
     Delete(u8),
     Like(u8, u8),
@@ -194,7 +194,13 @@ fn history(store: &mut Store, users: &[UserId], actions: &[Action]) {
                 posts.push(store.quote(user, &format!("quote {n}"), quoted));
             }
             Action::Edit(post, other) => {
-                let Some(post) = pick(&posts, &deleted, post) else {
+                let reposts = store
+                    .reposts
+                    .values()
+                    .filter(|it| it.active && !deleted.contains(&it.post));
+                let reposted = reposts.max_by_key(|it| it.id).map(|it| it.post);
+                let reposted = reposted.filter(|_| post % 2 == 0);
+                let Some(post) = reposted.or_else(|| pick(&posts, &deleted, post)) else {
                     continue;
                 };
                 let text = format!("edited {n} #{} #{} @user{other}", tag(n), tag(n / 2));
@@ -482,6 +488,7 @@ impl Cases {
     ) -> Result<(), TestCaseError> {
         for user in definition::live_users(&store.log) {
             let edits = notifications::told_of_edits(projected, user).await;
+            self.edits += edits.len();
             prop_assert_eq!(
                 edits,
                 notifications::edits(&store.log, user),
