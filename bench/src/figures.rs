@@ -18,7 +18,7 @@ use crate::scale::Scale;
 use crate::stack::Stack;
 
 /// In this order, because the last ones fill the database.
-const ALL: [&str; 15] = [
+const ALL: [&str; 17] = [
     "ready_ms",
     "idle_mb",
     "home_cold",
@@ -26,10 +26,12 @@ const ALL: [&str; 15] = [
     "home_followees",
     "list_members",
     "home_muted",
+    "like_groups",
     "deep_page",
     "post",
     "token_ms",
     "visible_ms",
+    "notify_ms",
     "knee",
     "post_famous",
     "fan_out",
@@ -81,12 +83,14 @@ async fn one(
         "home_warm" => reads::warm(stack, population, scale).await?,
         "home_followees" => reads::followees(stack, population, scale).await?,
         "list_members" => reads::list(stack, population, scale).await?,
+        "like_groups" => reads::groups(stack, population, scale).await?,
         "home_muted" => reads::muted(stack, population, scale).await?,
         "deep_page" => reads::deep(stack, population, scale).await?,
         "home_stored" => reads::stored(stack, population, scale).await?,
         "post" => commands::post(stack, population, scale).await?,
         "post_famous" => commands::famous(stack, population, scale).await?,
         "token_ms" => freshness::token(stack, population, scale).await?,
+        "notify_ms" => freshness::notified(stack, population, scale).await?,
         "visible_ms" => freshness::visible(stack, population, scale).await?,
         "fan_out" => fan_out::fan_out(stack, population, scale).await?,
         _ => {

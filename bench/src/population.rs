@@ -29,6 +29,7 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub(crate) id: UserId,
+    pub(crate) handle: String,
     pub(crate) token: String,
 }
 
@@ -49,6 +50,9 @@ pub(crate) struct Population {
     post: Document,
     list: Document,
     list_member: Document,
+    /// That somebody likes a post, and the group of such.
+    notification: Document,
+    group: Document,
     registered: usize,
 }
 
@@ -61,6 +65,8 @@ pub(crate) struct Rows {
     pub(crate) entries: Vec<Document>,
     lists: Vec<Document>,
     list_members: Vec<Document>,
+    notifications: Vec<Document>,
+    groups: Vec<Document>,
 }
 
 impl Population {
@@ -77,6 +83,8 @@ impl Population {
             post: Document::new(),
             list: Document::new(),
             list_member: Document::new(),
+            notification: Document::new(),
+            group: Document::new(),
             registered: 0,
         };
         let author = population.register(stack).await?;
@@ -115,6 +123,13 @@ impl Population {
             .await?;
         population.list = row(stack, "lists", Bson::Binary(list.to_bson())).await?;
         population.list_member = row(stack, "list_members", member_key(list, author.id).into()).await?;
+        let like = Call::put(format!("/v1/posts/{post}/like")).by(&reader.token);
+        let liked = command.send(&like).await?.token;
+        let liked = liked.context("a command answers with a token")?;
+        let told = Call::get("/v1/notifications").by(&author.token).after(&liked);
+        query.send(&told).await?;
+        population.notification = told_of_like(stack, "notifications", author.id).await?;
+        population.group = told_of_like(stack, "notification_groups", author.id).await?;
         Ok(population)
     }
 
@@ -139,7 +154,11 @@ impl Population {
             scope: SCOPE_USER,
         };
         let token = self.signer.issue(&subject)?.token;
-        Ok(Person { id, token })
+        Ok(Person {
+            id,
+            handle: handle.to_owned(),
+            token,
+        })
     }
 
     pub(crate) fn user(&self, rows: &mut Rows) -> Result<Person> {
@@ -178,6 +197,38 @@ impl Population {
         post.insert("author", author.to_bson());
         rows.posts.push(post);
         id
+    }
+
+    /// A post of this user that so many users like, as its author is told of it.
+    pub(crate) fn liked_post(&self, rows: &mut Rows, author: UserId, likes: usize) -> Result<()> {
+        // A page reads no more of them.
+        const LIVE: usize = 20;
+        let post = self.post(rows, author, Utc::now() - TimeDelta::minutes(1));
+        let group = binary([&author.as_bytes()[..], b"L", post.as_bytes()].concat());
+        let mut newest = EventId::new(Utc::now());
+        for number in 0..likes {
+            let user = match likes - number <= LIVE {
+                true => self.user(rows)?.id,
+                false => UserId::new(Utc::now()),
+            };
+            newest = EventId::new(Utc::now());
+            let id = [&author.as_bytes()[..], b"L", user.as_bytes(), post.as_bytes()].concat();
+            let mut like = self.notification.clone();
+            like.insert("_id", binary(id));
+            like.insert("owner", author.to_bson());
+            like.insert("user", user.to_bson());
+            like.insert("post", post.to_bson());
+            like.insert("group", group.clone());
+            like.insert("place", newest.to_bson());
+            rows.notifications.push(like);
+        }
+        let mut row = self.group.clone();
+        row.insert("_id", group);
+        row.insert("owner", author.to_bson());
+        row.insert("post", post.to_bson());
+        row.insert("newest", newest.to_bson());
+        rows.groups.push(row);
+        Ok(())
     }
 
     /// A list of these users.
@@ -252,17 +303,25 @@ pub(crate) fn entry(owner: UserId, post: PostId, author: UserId) -> Document {
 }
 
 pub(crate) fn key(owner: UserId, entry: &[u8; 16]) -> Binary {
+    binary([owner.as_bytes().as_slice(), entry].concat())
+}
+
+fn binary(bytes: Vec<u8>) -> Binary {
     Binary {
         subtype: BinarySubtype::Generic,
-        bytes: [owner.as_bytes().as_slice(), entry].concat(),
+        bytes,
     }
 }
 
+async fn told_of_like(stack: &Stack, view: &str, owner: UserId) -> Result<Document> {
+    let rows = stack.databases.views.collection::<Document>(&named(view));
+    rows.find_one(doc! { "owner": owner.to_bson(), "kind": "like" })
+        .await?
+        .with_context(|| format!("no like in {view}"))
+}
+
 fn member_key(list: ListId, user: UserId) -> Binary {
-    Binary {
-        subtype: BinarySubtype::Generic,
-        bytes: [*list.as_bytes(), *user.as_bytes()].concat(),
-    }
+    binary([*list.as_bytes(), *user.as_bytes()].concat())
 }
 
 /// The name of a view's collection in the only generation.
@@ -286,6 +345,8 @@ impl Rows {
             ("home_timelines", self.entries),
             ("lists", self.lists),
             ("list_members", self.list_members),
+            ("notifications", self.notifications),
+            ("notification_groups", self.groups),
         ] {
             insert(&stack.databases.views, &named(view), &rows).await?;
         }

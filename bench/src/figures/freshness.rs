@@ -55,6 +55,21 @@ pub(super) async fn token(stack: &Stack, population: &mut Population, scale: &Sc
 
 /// The time from the answer to a post until a follower's home timeline shows it, while posts are written at a fixed rate.
 pub(super) async fn visible(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    shown("visible_ms", "/v1/timelines/home?limit=20", stack, population, scale).await
+}
+
+/// The same, until somebody whom the post mentions is told.
+pub(super) async fn notified(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    shown("notify_ms", "/v1/notifications?limit=20", stack, population, scale).await
+}
+
+async fn shown(
+    name: &'static str,
+    path: &'static str,
+    stack: &Stack,
+    population: &mut Population,
+    scale: &Scale,
+) -> Result<Figure> {
     let mut pairs: Vec<(Person, Person)> = Vec::new();
     let mut command = Connection::to(&stack.command.address).await?;
     for _ in 0..PAIRS {
@@ -77,7 +92,7 @@ pub(super) async fn visible(stack: &Stack, population: &mut Population, scale: &
             let (pairs, seen) = (of_pairs.clone(), of_seen.clone());
             async move {
                 let (author, follower) = &pairs[number % pairs.len()];
-                let outcome = until_seen(&mut command, &mut query, author, follower).await;
+                let outcome = until_seen(&mut command, &mut query, author, follower, path).await;
                 let outcome = match outcome {
                     Ok(took) => {
                         seen.lock().await.record(took);
@@ -95,7 +110,7 @@ pub(super) async fn visible(stack: &Stack, population: &mut Population, scale: &
         medians.push(seen.quantile(0.5));
     }
     let detail = format!("p50 {}, {RATE} posts/s", of_ms(median(&medians)));
-    Ok(Figure::new("visible_ms", Goal::AtMost(100.0), rounds, detail))
+    Ok(Figure::new(name, Goal::AtMost(100.0), rounds, detail))
 }
 
 fn of_ms(time: f64) -> String {
@@ -107,18 +122,17 @@ async fn until_seen(
     query: &mut Connection,
     author: &Person,
     follower: &Person,
+    path: &str,
 ) -> Result<Duration> {
-    let post = Call::post("/v1/posts", json!({ "text": "Seen by followers." })).by(&author.token);
+    let text = format!("Seen by followers, and by @{}.", follower.handle);
+    let post = Call::post("/v1/posts", json!({ "text": text })).by(&author.token);
     let answer = command.send(&post).await?;
     let begun = Instant::now();
     let token = answer.token.as_deref().context("a command answers with a token")?;
     let id = answer.json()?["id"].as_str().context("a post has an id")?.to_owned();
-    let home = Call::get("/v1/timelines/home?limit=20")
-        .by(&follower.token)
-        .after(token);
-    let shown = query.send(&home).await?;
+    let shown = query.send(&Call::get(path).by(&follower.token).after(token)).await?;
     let took = begun.elapsed();
     let text = std::str::from_utf8(&shown.body)?;
-    ensure!(text.contains(&id), "the timeline does not show {id}");
+    ensure!(text.contains(&id), "{path} does not show {id}");
     Ok(took)
 }

@@ -98,6 +98,20 @@ pub(super) async fn list(stack: &Stack, population: &mut Population, scale: &Sca
     compare(stack, population, scale, "list_members", Goal::AtMost(1.5), many, few).await
 }
 
+/// The page of groups of somebody who has a post with many likes, compared with one with ten.
+pub(super) async fn groups(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    let mut rows = Rows::default();
+    let mut pages = Vec::new();
+    for likes in [10, scale.famous / 10] {
+        let author = population.user(&mut rows)?;
+        population.liked_post(&mut rows, author.id, likes)?;
+        pages.push(Call::get("/v1/notifications/groups?limit=20").by(&author.token));
+    }
+    rows.insert(stack).await?;
+    let (few, many) = (&pages[0], &pages[1]);
+    compare(stack, population, scale, "like_groups", Goal::AtMost(1.2), many, few).await
+}
+
 /// A reader who mutes many and has many filters, compared with one who has neither. Nothing on the page is muted or filtered, so that both pages
 /// are as long.
 pub(super) async fn muted(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {

@@ -134,6 +134,10 @@ impl NotificationFacts {
     }
 
     fn tell(&mut self, owner: UserId, told: Told, id: EventId, again: bool) {
+        // Nobody is told of what they do themselves.
+        if owner == told.user {
+            return;
+        }
         let first = self.first.entry((owner, told.cause())).or_insert(id);
         *first = id.min(*first);
         if !again {
@@ -171,10 +175,7 @@ impl NotificationFacts {
         let done = self.done.into_iter().filter(|&(_, (_, tells))| tells);
         let done = done.map(|(told, _)| told);
         for (owner, told) in done.chain(self.said.into_values().flat_map(|(_, says)| says)) {
-            // Nobody is told of what they do themselves.
-            if owner != told.user
-                && let Some(&first) = self.first.get(&(owner, told.cause()))
-            {
+            if let Some(&first) = self.first.get(&(owner, told.cause())) {
                 lists.told.entry(owner).or_default().push((first, told));
             }
         }
