@@ -91,7 +91,8 @@ impl Documents {
             posts: Cache::new(max_bytes / 16 * 6),
             profiles: Cache::new(max_bytes / 4),
             relations: Cache::new(max_bytes / 16 * 3),
-            lists: Cache::new(max_bytes / 16),
+            // One that is divided would refuse a large list.
+            lists: Cache::undivided(max_bytes / 16),
             filters: Cache::undivided(max_bytes / 8),
         }
     }

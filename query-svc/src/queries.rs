@@ -306,7 +306,11 @@ impl Queries {
         if !read_model.moderates(viewer).await? {
             return Ok(Err(NotAModerator));
         }
-        let mut reports = Reports { read_model, state };
+        let mut reports = Reports {
+            read_model,
+            state,
+            viewer,
+        };
         self.page(read_model, &mut reports, page).await.map(Ok)
     }
 
@@ -319,7 +323,8 @@ impl Queries {
         if !read_model.moderates(viewer).await? {
             return Ok(Err(NotAModerator));
         }
-        let Some(report) = read_model.ask(read_model.views.reports.find(id)).await? else {
+        let report = read_model.ask(read_model.views.reports.find(id)).await?;
+        let Some(report) = report.filter(|report| reports::is_for(report, viewer)) else {
             return Ok(Ok(None));
         };
         let reported = read_model.show_reported(&report).await?.into_iter().flatten();
@@ -353,15 +358,16 @@ impl Queries {
         let Some(author) = self.open_profile(read_model, author, viewer).await? else {
             return Ok(None);
         };
-        let begins = page.start == Start::Newest;
+        let (begins, polls) = (page.start == Start::Newest, matches!(page.start, Start::After(_)));
         let (mut posts, pinned) = futures_util::try_join!(
             self.posts(read_model, WhichPosts::By(author.id), viewer, page),
             pinned_by(read_model, author.id, viewer),
         )?;
-        // They are not repeated where they would stand otherwise, on any page.
-        posts
-            .items
-            .retain(|post| !pinned.iter().any(|it| it.post.id == post.post.id));
+        // They are not repeated where they would stand otherwise. Who polls is told of each post all the same.
+        if !polls {
+            let is_pinned = |post: &ShownPost| pinned.iter().any(|it| it.post.id == post.post.id);
+            posts.items.retain(|post| !is_pinned(post));
+        }
         if begins {
             posts.items.splice(0..0, pinned);
         }
@@ -541,6 +547,7 @@ impl Queries {
         viewer: Option<UserId>,
         page: PageRequest,
     ) -> Result<Option<Page<ShownPost>>, ReadError> {
+        read_model.check_has_quotes()?;
         let Some(post) = self.target(read_model, id, viewer).await? else {
             return Ok(None);
         };

@@ -26,7 +26,7 @@ use crate::documents::Documents;
 use crate::handled::Handled;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
-use views::{SHAPE_WITH_NOTIFICATIONS, SHAPE_WITH_TAGS, Views, subscription_name};
+use views::{SHAPE_WITH_NOTIFICATIONS, SHAPE_WITH_QUOTES, SHAPE_WITH_TAGS, Views, subscription_name};
 
 /// Why something could not be read. A document that doesn't exist is an absence, not an error.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -72,6 +72,11 @@ impl ReadModel {
     /// Refuses views that an earlier version wrote: they lack the tags of the posts. Every query that is about tags calls this first.
     pub(crate) fn check_has_tags(&self) -> Result<(), ReadError> {
         self.check_has("tags", SHAPE_WITH_TAGS)
+    }
+
+    /// The same for the quotes of a post. There are none before that, and perhaps no index of them.
+    pub(crate) fn check_has_quotes(&self) -> Result<(), ReadError> {
+        self.check_has("quotes", SHAPE_WITH_QUOTES)
     }
 
     /// The same for queries that are about notifications.

@@ -17,8 +17,14 @@ use crate::shown::ShownPost;
 pub(crate) struct NotAModerator;
 
 impl ReadModel {
+    /// A moderator who is deleted or suspended is one no more.
     pub(crate) async fn moderates(&self, viewer: UserId) -> Result<bool, ReadError> {
-        Ok(self.ask(self.views.roles.of(viewer)).await?.is_some())
+        let users = [viewer];
+        let (role, profiles) = futures_util::try_join!(
+            self.ask(self.views.roles.of(viewer)),
+            self.ask(self.views.profiles.live_by_ids(&users)),
+        )?;
+        Ok(role.is_some() && profiles.iter().any(|profile| !profile.suspended))
     }
 }
 
@@ -27,6 +33,7 @@ impl ReadModel {
 pub(crate) struct Reports<'a> {
     pub(crate) read_model: &'a ReadModel,
     pub(crate) state: ReportState,
+    pub(crate) viewer: UserId,
 }
 
 /// A report, and what it is about.
@@ -35,6 +42,11 @@ pub(crate) struct ShownReport {
     #[serde(flatten)]
     pub(crate) report: api::Report,
     pub(crate) reported: Vec<ShownPost>,
+}
+
+/// Nobody is told who has reported them, whatever their role.
+pub(crate) fn is_for(report: &Report, viewer: UserId) -> bool {
+    report.user != viewer
 }
 
 pub(crate) fn shown(report: &Report) -> api::Report {
@@ -97,6 +109,7 @@ impl Listing for Reports<'_> {
     }
 
     async fn admit(&mut self, reports: &[Report]) -> Result<Vec<Option<api::Report>>, ReadError> {
-        Ok(reports.iter().map(|report| Some(shown(report))).collect())
+        let visible = |report: &Report| is_for(report, self.viewer).then(|| shown(report));
+        Ok(reports.iter().map(visible).collect())
     }
 }

@@ -33,8 +33,8 @@ pub(super) struct CreateFilterRequest {
     /// leave it false.
     #[serde(default)]
     whole_word: bool,
-    /// At least one of the kinds of lists in which the filter looks.
-    #[schema(min_items = 1)]
+    /// At least one of the kinds of lists in which the filter looks. One that is named twice counts once.
+    #[schema(value_type = Vec<FilterContext>, min_items = 1)]
     contexts: BTreeSet<FilterContext>,
     /// `hide` leaves a post out, `warn` shows it with the filter in its `filtered`.
     #[serde(default = "warn")]
@@ -128,7 +128,7 @@ pub(super) struct ChangeFilterRequest {
     whole_word: Option<bool>,
     /// All contexts that the filter has from now on.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = BTreeSet<FilterContext>, required = false, min_items = 1)]
+    #[schema(value_type = Vec<FilterContext>, required = false, min_items = 1)]
     contexts: Option<BTreeSet<FilterContext>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = FilterAction, required = false)]

@@ -516,14 +516,15 @@ impl Oracle {
     }
 
     /// The reports in this state, newest first.
-    pub(super) fn reports(&self, state: ReportState) -> Vec<ReportId> {
-        self.reports.in_state(state)
+    pub(super) fn reports(&self, state: ReportState, moderator: UserIndex) -> Vec<ReportId> {
+        self.reports.in_state(state, self.user(moderator).0)
     }
 
-    /// One user with a role.
+    /// One user with a role, who is not suspended.
     pub(super) fn moderator(&self) -> Option<UserIndex> {
         let moderators = self.reports.moderators();
-        moderators.filter(|&user| self.user(user).1.live).min()
+        let in_office = |user: &UserFacts| user.live && !user.suspended;
+        moderators.filter(|&user| in_office(self.user(user).1)).min()
     }
 
     pub(super) fn post(&self, id: PostId) -> Option<&PostFacts> {

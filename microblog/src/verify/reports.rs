@@ -23,7 +23,7 @@ impl Checker<'_> {
             (ReportState::Open, "open reports", "/v1/reports?state=open"),
             (ReportState::Resolved, "resolved reports", "/v1/reports?state=resolved"),
         ] {
-            let expected = self.oracle.reports(state);
+            let expected = self.oracle.reports(state, moderator);
             let mut comparison = Comparison::new(expected.into_iter().map(|id| (id, id)));
             let mut faults: Vec<Fault<ReportId>> = Vec::new();
             let pages = self

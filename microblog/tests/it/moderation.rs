@@ -73,3 +73,29 @@ e2e! {
         stack.assert_verified().await;
     }
 }
+
+e2e! {
+    async fn who_is_suspended_moderates_no_more_and_nobody_reads_what_is_said_of_them() {
+        let stack = Stack::start().await;
+        let [ann, judge, root] = stack.people(["ann", "judge", "root"]).await;
+        stack.give(&judge, Some(Role::Moderator)).await;
+        stack.give(&root, Some(Role::Admin)).await;
+        let body = json!({ "user": judge.id, "comment": "Biased." });
+        let report: Report = stack.command(Method::POST, "/v1/reports", Some(&ann), Some(body)).await;
+        let reports = async |reader| -> Vec<_> {
+            let page: Page<Report> = stack.read("/v1/reports", Some(reader)).await;
+            page.items.iter().map(|report| report.id).collect()
+        };
+        assert_eq!(reports(&root).await, [report.id]);
+        assert_eq!(reports(&judge).await, []);
+        let path = format!("/v1/reports/{}", report.id);
+        assert_eq!(stack.try_read(&path, Some(&judge)).await.0, StatusCode::NOT_FOUND);
+
+        let suspension = format!("/v1/users/{}/suspension", judge.id);
+        let _: Value = stack.command(Method::PUT, &suspension, Some(&root), None).await;
+        assert_eq!(stack.try_read("/v1/reports", Some(&judge)).await.0, StatusCode::FORBIDDEN);
+        stack.assert_verified().await;
+        let _: Value = stack.command(Method::DELETE, &suspension, Some(&root), None).await;
+        assert_eq!(stack.try_read("/v1/reports", Some(&judge)).await.0, StatusCode::OK);
+    }
+}

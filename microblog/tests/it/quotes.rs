@@ -108,6 +108,14 @@ e2e! {
         let (ids, pinned): (Vec<PostId>, Vec<bool>) = served.iter().map(|post| (post.id, post.pinned)).unzip();
         assert_eq!(ids, [0, 1, 6, 5, 4, 3, 2].map(|index| posts[index]));
         assert_eq!(pinned, [true, true, false, false, false, false, false]);
+        // Who polls is told of a post that is pinned before the next poll, too.
+        let polled: Page<Post> = stack.read(&of_ann, Some(&bob)).await;
+        let prev = polled.prev.expect("a page can be polled");
+        let news = stack.post(&ann, "news").await.id;
+        let _: Value = stack.command(Method::PUT, &path(&news), Some(&ann), None).await;
+        let polled: Page<Post> = stack.read(&format!("{of_ann}?after={prev}"), Some(&bob)).await;
+        assert_eq!(polled.items.iter().map(|post| post.id).collect::<Vec<_>>(), [news]);
+        stack.delete(&ann, news).await;
         assert_eq!(stack.status(Method::PUT, &path(&posts[2]), &bob, None).await, StatusCode::FORBIDDEN);
 
         for post in &posts[2..5] {

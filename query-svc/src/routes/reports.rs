@@ -55,7 +55,7 @@ pub(super) struct ReportDetails {
 
 /// What users have reported
 ///
-/// Only for moderators. Newest first. A report that is resolved keeps the place of the time when it was made.
+/// Only for moderators, and without those about the caller. Newest first. A report that is resolved keeps the place of the time when it was made.
 #[utoipa::path(
     get, path = "/v1/reports", operation_id = "reports", tag = "moderation", security(("bearer" = [])),
     params(InState, PageQuery<String>, Seen),

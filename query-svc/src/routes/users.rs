@@ -46,7 +46,7 @@ pub(super) async fn user(
 /// they mention are included only if the caller is the user or is mentioned.
 ///
 /// The posts that the user has pinned come first on the page that is asked for without `before` and `after`, beyond its `limit`, and are
-/// `pinned`. They are not repeated in their own place.
+/// `pinned`. They are not repeated in their own place, except in the answer to `after`.
 #[utoipa::path(
     get, path = "/v1/users/{id}/posts", tag = "users", security((), ("bearer" = [])),
     params(UserPath, PageQuery<String>, Seen),

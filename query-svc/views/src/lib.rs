@@ -176,7 +176,7 @@ const SUBSCRIPTION: &str = "views-g";
 /// |---|---|
 /// | 0 | what the first version writes |
 /// | 1 | `protected` in `profiles`; blocks, mutes and requests in `relations`; `tagged` and `followed_tags` |
-/// | 2 | `notifications` and `notification_groups`; `notifications` of mutes in `relations` |
+/// | 2 | quotes in `posts`; `notifications` and `notification_groups`; `notifications` of mutes in `relations` |
 pub const SHAPE: i32 = 2;
 
 /// The [`SHAPE`] that brought tags.
@@ -184,6 +184,9 @@ pub const SHAPE_WITH_TAGS: i32 = 1;
 
 /// The [`SHAPE`] that brought notifications.
 pub const SHAPE_WITH_NOTIFICATIONS: i32 = 2;
+
+/// The [`SHAPE`] that brought quotes.
+pub const SHAPE_WITH_QUOTES: i32 = 2;
 
 /// A collection that reads majority-committed data from the primary, and writes to a majority, whatever the client's defaults are.
 fn collection<T: Send + Sync>(database: &Database, name: &str) -> Collection<T> {

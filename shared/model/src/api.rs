@@ -94,7 +94,6 @@ pub struct Post {
     #[schema(no_recursion)]
     pub repost_of: Option<Box<Post>>,
     /// The post that this one quotes.
-    #[schema(no_recursion)]
     pub quote: Option<Quote>,
     pub visibility: Visibility,
     #[serde(serialize_with = "time")]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use model::events::{Report, UserRole};
-use model::ids::ReportId;
+use model::ids::{ReportId, UserId};
 use model::values::ReportState;
 
 use super::UserIndex;
@@ -11,13 +11,14 @@ use super::UserIndex;
 /// The state of all reports and roles.
 #[derive(Debug, Default)]
 pub(super) struct ReportFacts {
-    reports: HashMap<ReportId, (i64, ReportState)>,
+    /// The version, the state, and about whom.
+    reports: HashMap<ReportId, (i64, ReportState, UserId)>,
     roles: HashMap<UserIndex, (i64, bool)>,
 }
 
 impl ReportFacts {
     pub(super) fn apply(&mut self, version: i64, report: &Report) {
-        let facts = (version, ReportState::of(report.resolved_by));
+        let facts = (version, ReportState::of(report.resolved_by), report.user);
         let known = self.reports.entry(report.id).or_insert(facts);
         if known.0 < version {
             *known = facts;
@@ -32,9 +33,10 @@ impl ReportFacts {
         }
     }
 
-    /// Those in this state, newest first.
-    pub(super) fn in_state(&self, state: ReportState) -> Vec<ReportId> {
-        let reports = self.reports.iter().filter(|(_, (_, it))| *it == state);
+    /// Those in this state that a moderator reads, newest first. Nobody reads those about themselves.
+    pub(super) fn in_state(&self, state: ReportState, moderator: UserId) -> Vec<ReportId> {
+        let reports = self.reports.iter();
+        let reports = reports.filter(|(_, (_, it, about))| *it == state && *about != moderator);
         let mut ids: Vec<ReportId> = reports.map(|(&id, _)| id).collect();
         ids.sort_unstable_by(|one, other| other.cmp(one));
         ids
