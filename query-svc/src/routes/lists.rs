@@ -66,7 +66,7 @@ pub(super) async fn list(
 
 /// The members of a list
 ///
-/// The last one added comes first. Somebody whom the caller blocks, or who blocks the caller, is left out.
+/// The last one added comes first. Somebody whom the caller blocks, who blocks the caller, or who is suspended, is left out.
 #[utoipa::path(
     get, path = "/v1/lists/{id}/members", operation_id = "listMembers", tag = "lists", security(("bearer" = [])),
     params(("id" = ListId, Path), PageQuery<String>, Seen),

@@ -42,7 +42,7 @@ pub(super) struct WhichReplies {
 ///
 /// Every post and repost by the caller and by the accounts that the caller follows now, and every public post with a tag that the caller
 /// follows now, newest first, without end. What the caller may not see is left out, and so is whom the caller mutes or has put in an
-/// exclusive list: their posts, also when somebody else reposts them, and what they repost.
+/// exclusive list: their posts, also when somebody else reposts them, and what they repost. So is what a filter of the caller hides.
 #[utoipa::path(
     get, path = "/v1/timelines/home", tag = "timelines", security(("bearer" = [])),
     params(WhichReplies, PageQuery<String>, Seen),
