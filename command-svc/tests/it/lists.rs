@@ -200,6 +200,18 @@ async fn nobody_whom_a_block_separates_comes_into_a_list() {
     }
 }
 
+/// The sweep may have deleted the list, and nothing would take the title out of an event after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_writes_no_title_with_the_last_token() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let list = service.list(&ada, "Friends").await;
+    service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
+    let changed = service.patch(&list, &ada.token, json!({ "title": "a secret" })).await;
+    changed.expect(StatusCode::UNAUTHORIZED);
+    assert!(!service.stored().await.mentions("a secret").await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lists_and_filters_of_a_user_are_counted_by_an_index() {
     let service = Service::start().await;
