@@ -49,9 +49,10 @@ const INTERRUPTED: u8 = 130;
 /// First says how it reads the files. With --dry-run, it sends nothing. A line that does not fit is an error.
 ///
 /// With --user, it loads the CSV files of a Mastodon export for one user instead: whom they follow, block and mute, lists, bookmarks and
-/// followed tags. Accounts and posts of other servers are listed as refused.
+/// followed tags. Accounts and posts of other servers, and lines that can't be read, are listed as refused.
 ///
-/// You can interrupt an import at any time and run it again: it continues where it stopped. What is sent twice counts once.
+/// You can interrupt an import at any time and run it again: it continues where it stopped. With --user, it sends everything again. What is
+/// sent twice counts once.
 ///
 /// Limits: an import obeys the rate limits of the services. By default, one address may register 30 users a minute. For a bulk load, start
 /// the services with MICROBLOG__RATE_LIMIT__ENABLED=false.

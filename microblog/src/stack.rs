@@ -243,4 +243,25 @@ mod tests {
         assert_eq!(url("[::]:8081".parse().unwrap()), "http://[::1]:8081");
         assert_eq!(url("10.0.0.7:80".parse().unwrap()), "http://10.0.0.7:80");
     }
+
+    /// Whoever sets a key of a section that is not known gets an error instead of a program.
+    #[test]
+    fn every_section_of_every_program_is_known() {
+        let mut environment = Environment::default();
+        environment.set("mongodb.uri", "mongodb://127.0.0.1:27017");
+        let configs = Configs::load(&environment).unwrap();
+        let written = [
+            serde_json::to_value(&configs.command),
+            serde_json::to_value(&configs.query),
+            serde_json::to_value(&configs.projector),
+        ];
+        for written in written {
+            let written = written.unwrap();
+            let sections = written.as_object().unwrap();
+            assert!(sections.contains_key("mongodb"), "{sections:?}");
+            for section in sections.keys() {
+                assert!(config::SECTIONS.contains(&section.as_str()), "{section}");
+            }
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Command for ChangeList {
     type Answer = List;
 
     async fn plan(&self, mut read: Reader<'_>) -> Result<Plan<List>, CommandError> {
-        read.unsuspended_actor(self.by).await?;
+        read.live_actor(self.by).await?;
         let list = read.own_list(self.id, self.by).await?;
         let event = list::decide(&list.state, list::Command::Change(&self.changes));
         Ok(match event {

@@ -310,13 +310,18 @@ impl<'a> Reader<'a> {
     /// The user of the token, who must have a role.
     pub(super) async fn moderator(&mut self, id: UserId) -> Result<Moderator, CommandError> {
         self.live_actor(id).await?;
-        let role = self.role_of(id).await?;
+        let role = self.role(id).await?.and_then(|role| role.state.role);
         role::may_moderate(role, None)?;
         Ok(Moderator { role })
     }
 
+    /// A role counts as long as its user is not deleted. Otherwise no moderator could resolve a report about a moderator who is gone.
     async fn role_of(&mut self, user: UserId) -> Result<Option<Role>, CommandError> {
-        Ok(self.role(user).await?.and_then(|role| role.state.role))
+        let Some(role) = self.role(user).await?.and_then(|role| role.state.role) else {
+            return Ok(None);
+        };
+        let deleted = self.user(user).await?.is_none_or(|user| user.state.deleted);
+        Ok((!deleted).then_some(role))
     }
 
     /// The post or the repost with this id. It does not check who may see it.

@@ -12,7 +12,9 @@ use model::tags::TagKey;
 use super::execute::{Cause, Command, Executor, Plan};
 use super::read::{Reader, state_of};
 use super::{CommandError, posts};
-use crate::domain::{block, bookmark, filter, follow, like, list, mute, post, report, repost, tag};
+use crate::domain::{
+    block, bookmark, filter, follow, like, list, list_member, list_tag, mute, post, report, repost, tag,
+};
 use crate::metrics::Metrics;
 
 /// The most commands at a time.
@@ -85,6 +87,14 @@ impl Retractions {
         self.retract(Retracted::TagFollow { user, tag }, cause).await
     }
 
+    pub async fn unlist(&self, list: ListId, user: UserId, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::ListMember { list, user }, cause).await
+    }
+
+    pub async fn unlist_tag(&self, list: ListId, tag: TagKey, cause: &Cause) -> Result<Option<Position>, CommandError> {
+        self.retract(Retracted::ListTag { list, tag }, cause).await
+    }
+
     pub async fn delete_list(&self, list: ListId, cause: &Cause) -> Result<Option<Position>, CommandError> {
         self.retract(Retracted::List(list), cause).await
     }
@@ -126,6 +136,8 @@ enum Retracted {
     Block { blocker: UserId, blocked: UserId },
     Mute { muter: UserId, muted: UserId },
     TagFollow { user: UserId, tag: TagKey },
+    ListMember { list: ListId, user: UserId },
+    ListTag { list: ListId, tag: TagKey },
     List(ListId),
     Filter { owner: UserId, filter: FilterId },
     Post(PostId),
@@ -181,6 +193,16 @@ impl Command for Retraction {
                 let loaded = read.tag_follow(*user, tag).await?;
                 let (state, version) = state_of(loaded.as_ref());
                 (tag::decide(state, tag::Command::Unfollow), version)
+            }
+            &Retracted::ListMember { list, user } => {
+                let loaded = read.list_member(list, user).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (list_member::decide(state, list_member::Command::Remove), version)
+            }
+            Retracted::ListTag { list, tag } => {
+                let loaded = read.list_tag(*list, tag).await?;
+                let (state, version) = state_of(loaded.as_ref());
+                (list_tag::decide(state, list_tag::Command::Remove), version)
             }
             &Retracted::List(id) => {
                 let loaded = read.list(id).await?;

@@ -1,6 +1,7 @@
 //! Lists, their members and their tags. Only its owner knows of a list.
 
 use bson::doc;
+use model::ids::UserId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -196,6 +197,36 @@ async fn nobody_whom_a_block_separates_comes_into_a_list() {
         service.delete(&member, &ada.token).await.expect(StatusCode::OK);
         service.delete(&block, &blocker.token).await.expect(StatusCode::OK);
         service.put(&member, &ada.token).await.expect(StatusCode::OK);
+    }
+}
+
+/// The sweep may have deleted the list, and nothing would take the title out of an event after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_user_writes_no_title_with_the_last_token() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    let list = service.list(&ada, "Friends").await;
+    service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
+    let changed = service.patch(&list, &ada.token, json!({ "title": "a secret" })).await;
+    changed.expect(StatusCode::UNAUTHORIZED);
+    assert!(!service.stored().await.mentions("a secret").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lists_and_filters_of_a_user_are_counted_by_an_index() {
+    let service = Service::start().await;
+    let ada = service.user("ada").await;
+    service.list(&ada, "Friends").await;
+    let id = ada.id.parse::<UserId>().unwrap();
+    let stored = service.stored().await;
+    for (index, created, text) in [
+        ("lists_of", "list.created", "data.title"),
+        ("filters_of", "filter.created", "data.content"),
+    ] {
+        let kept = doc! { "type": created, "data.owner": id, text: { "$exists": true } };
+        let find = doc! { "find": "events", "filter": kept };
+        let explained = stored.0.run_command(doc! { "explain": find }).await.unwrap();
+        assert!(explained.to_string().contains(index), "{explained}");
     }
 }
 

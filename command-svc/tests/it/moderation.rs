@@ -157,6 +157,16 @@ async fn only_moderators_act_and_only_admins_act_on_moderators() {
         .expect(StatusCode::NOT_FOUND);
     let oneself = service.suspend(&root, &root).await.expect_field(422, "id");
     assert_eq!(oneself.problem(), "suspend-oneself");
+    // The role of somebody who is deleted protects nobody.
+    let about = service.report(&bob, &mod2, &[]).await.expect(StatusCode::CREATED);
+    let resolve = format!("/v1/reports/{}/resolve", about.text("id"));
+    let refused = service.post(&resolve, &mod1.token, Value::Null).await;
+    assert_eq!(refused.expect(StatusCode::FORBIDDEN).problem(), "not-an-admin");
+    service.delete_user(&mod2.token).await.expect(StatusCode::NO_CONTENT);
+    service
+        .post(&resolve, &mod1.token, Value::Null)
+        .await
+        .expect(StatusCode::OK);
     // A role that was taken is over at once.
     service.give("mod1", None).await;
     service.suspend(&mod1, &ada).await.expect(StatusCode::FORBIDDEN);

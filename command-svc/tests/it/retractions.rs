@@ -53,6 +53,12 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
         .await
         .expect(StatusCode::CREATED)
         .text("id");
+    for what in [format!("members/{}", eve.id), "tags/rust".to_owned()] {
+        service
+            .put(&format!("/v1/lists/{list}/{what}"), &ada.token)
+            .await
+            .expect(StatusCode::OK);
+    }
     // Now neither of them can see the other any more.
     service.delete_user(&bob.token).await.expect(StatusCode::NO_CONTENT);
     service.delete_user(&ada.token).await.expect(StatusCode::NO_CONTENT);
@@ -90,6 +96,8 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
                     .unfollow_tag(ada_id, TagKey::of("rust"), &cause)
                     .await
                     .unwrap(),
+                retractions.unlist(list, eve_id, &cause).await.unwrap(),
+                retractions.unlist_tag(list, TagKey::of("rust"), &cause).await.unwrap(),
                 retractions.delete_list(list, &cause).await.unwrap(),
                 retractions.delete_post(own, &cause).await.unwrap(),
             ]
@@ -101,7 +109,7 @@ async fn a_deleted_user_s_traces_are_taken_back_once() {
     assert!(!stored.mentions("a secret").await);
     let written =
         doc! { "causation_id": tombstone.id, "actor": tombstone.actor, "correlation_id": &tombstone.correlation_id };
-    assert_eq!(stored.count("events", written).await, 11);
+    assert_eq!(stored.count("events", written).await, 13);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +128,9 @@ async fn what_never_was_is_nothing_to_take_back() {
     assert_eq!(retractions.unfollow(somebody, ada, &cause).await.unwrap(), None);
     assert_eq!(retractions.unlike(ada, something, &cause).await.unwrap(), None);
     assert_eq!(retractions.unrepost(ada, something, &cause).await.unwrap(), None);
-    assert_eq!(retractions.delete_list(ListId::new(now), &cause).await.unwrap(), None);
+    let list = ListId::new(now);
+    assert_eq!(retractions.unlist(list, ada, &cause).await.unwrap(), None);
+    assert_eq!(retractions.delete_list(list, &cause).await.unwrap(), None);
     assert_eq!(retractions.delete_post(something, &cause).await.unwrap(), None);
     assert_eq!(json!(stored.count("events", doc! {}).await), json!(1));
 }

@@ -1,6 +1,7 @@
 //! The users of an import: their handles, their derived passwords, and their sessions.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::api_client::{ApiClient, Call, CallError, Problem};
+use crate::api_client::{Answer, ApiClient, Call, CallError, Problem};
 
 /// A token that ends sooner is refreshed before it is used.
 const REFRESH_BEFORE: Duration = Duration::from_secs(60);
@@ -66,10 +67,8 @@ impl Accounts {
         let name = (name != handle.as_str()).then(|| name.into());
         self.by_handle.insert(handle.clone(), index);
         self.list.push(Account {
-            handle,
             name,
-            id: OnceLock::new(),
-            session: Mutex::default(),
+            ..Account::of(handle)
         });
         index
     }
@@ -92,6 +91,15 @@ impl Accounts {
 }
 
 impl Account {
+    pub(super) fn of(handle: Handle) -> Self {
+        Self {
+            handle,
+            name: None,
+            id: OnceLock::new(),
+            session: Mutex::default(),
+        }
+    }
+
     pub(super) fn id(&self) -> Option<UserId> {
         self.id.get().copied()
     }
@@ -134,7 +142,20 @@ pub(super) enum SessionError {
 #[derive(Debug)]
 pub(super) struct Registrar {
     api: ApiClient,
-    key: hmac::Key,
+    passwords: Passwords,
+}
+
+/// How a user's password is known.
+enum Passwords {
+    Derived(Box<hmac::Key>),
+    /// That of the one user who imports something.
+    Given(String),
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passwords")
+    }
 }
 
 #[derive(Deserialize)]
@@ -154,13 +175,40 @@ impl Registrar {
     pub(super) fn new(api: ApiClient, secret: &[u8]) -> Self {
         Self {
             api,
-            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            passwords: Passwords::Derived(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret))),
+        }
+    }
+
+    /// Keeps the session of one user, whose password somebody has given.
+    pub(super) fn of_user(api: ApiClient, password: String) -> Self {
+        Self {
+            api,
+            passwords: Passwords::Given(password),
         }
     }
 
     /// HMAC-SHA256 of the handle, in base64url. Whoever has the secret can log in as any imported user.
     fn password(&self, handle: &Handle) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.key, handle.as_str().as_bytes()))
+        match &self.passwords {
+            Passwords::Derived(key) => URL_SAFE_NO_PAD.encode(hmac::sign(key, handle.as_str().as_bytes())),
+            Passwords::Given(password) => password.clone(),
+        }
+    }
+
+    /// Sends a call as this user to one of the services, with another token if the first one is refused.
+    pub(super) async fn send(
+        &self,
+        service: &ApiClient,
+        account: &Account,
+        call: &Call<'_>,
+    ) -> Result<Answer, SessionError> {
+        let token = self.access_token(account, None).await?;
+        let answer = service.call(&call.clone().bearer(&token)).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let token = self.access_token(account, Some(&token)).await?;
+        Ok(service.call(&call.clone().bearer(&token)).await?)
     }
 
     pub(super) async fn register(&self, account: &Account) -> Result<Registration, CallError> {

@@ -1,29 +1,33 @@
 //! What one user has chosen elsewhere, from the CSV files of a Mastodon export: whom they follow, mute and block, their lists, their
 //! bookmarks and the tags that they follow.
 //!
-//! Every request can be repeated: what is there already stays as it is. So an import that was interrupted begins again, and keeps no state.
+//! Every request can be repeated: what is there already stays as it is, and a list that has the title already is used. So an import that was
+//! interrupted begins again, and keeps no state. It takes as long as the rate limits want: the session is renewed on the way.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use event_log::crypto::sha256;
-use model::ids::{PostId, UserId};
+use model::api::{List, Page};
+use model::ids::{ListId, PostId, UserId};
 use model::tags::Tag;
-use model::values::Handle;
+use model::values::{Handle, ListTitle};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{StatusCode, Url};
-use serde_json::{Value, json};
+use serde_json::json;
+use uuid::Uuid;
 
+use super::accounts::{Account, Registrar};
 use super::fields::{Separator, split};
-use super::input::{InputError, Lines};
+use super::input::{InputError, Lines, Problem};
 use super::run::judge;
 use super::summary::{print_refused, tally_table};
 use super::tally::{Kind, Outcome, Refusal, Tally};
 use super::{Arguments, SOME_REFUSED};
-use crate::api_client::{ApiClient, Call};
+use crate::api_client::{Answer, ApiClient, Call};
 use crate::progress::Progress;
 use crate::terminal::say;
 
@@ -54,7 +58,7 @@ pub struct Choices {
     #[arg(long, value_name = "FILE", requires = "user")]
     pub mutes: Option<PathBuf>,
 
-    /// lists.csv: a list with the same title is made once
+    /// lists.csv: who is in which list. A list that has the title already is used
     #[arg(long, value_name = "FILE", requires = "user")]
     pub lists: Option<PathBuf>,
 
@@ -62,7 +66,7 @@ pub struct Choices {
     #[arg(long, value_name = "FILE", requires = "user")]
     pub bookmarks: Option<PathBuf>,
 
-    /// followed_tags.csv: a tag a line, with or without the #
+    /// A tag a line, with or without the #. Only `#hashtag` in the first line is the name of the column
     #[arg(long, value_name = "FILE", requires = "user")]
     pub followed_tags: Option<PathBuf>,
 
@@ -76,13 +80,16 @@ pub struct Choices {
     pub query_url: Url,
 }
 
+/// A session that can't be ended ends by itself.
+const LOG_OUT_FOR: Duration = Duration::from_secs(5);
+
 /// One line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Choice {
     Follow(Handle),
     Mute { who: Handle, notifications: bool },
     Block(Handle),
-    Listed { title: String, who: Handle },
+    Listed { title: ListTitle, who: Handle },
     Bookmark(PostId),
     Tag(Tag),
 }
@@ -143,7 +150,13 @@ impl Choices {
     /// What a line asks for. `None` if it is the line with the names of the columns.
     fn read(&self, kind: Kind, line: u64, fields: &[String]) -> Option<Result<Choice, String>> {
         let first = fields.first().map_or("", |field| field.trim());
-        if line == 1 && ["Account address", "Tag", "Hashtag", "#hashtag"].contains(&first) {
+        // What may be the title of a list, or a tag that somebody follows, names no column.
+        let column = match kind {
+            Kind::Follow | Kind::Mute | Kind::Block => Some("Account address"),
+            Kind::Tag => Some("#hashtag"),
+            Kind::Listed | Kind::Bookmark | Kind::User | Kind::Post => None,
+        };
+        if line == 1 && Some(first) == column {
             return None;
         }
         let second = fields.get(1).map(|field| field.trim());
@@ -155,10 +168,9 @@ impl Choices {
                 notifications: second.is_some_and(|hides| hides.eq_ignore_ascii_case("false")),
             }),
             Kind::Listed => match second {
-                Some(account) => self.who(account).map(|who| Choice::Listed {
-                    title: first.to_owned(),
-                    who,
-                }),
+                Some(account) => ListTitle::parse(first)
+                    .map_err(|error| format!("no title of a list: it {error}"))
+                    .and_then(|title| self.who(account).map(|who| Choice::Listed { title, who })),
                 None => Err("no title and account".to_owned()),
             },
             Kind::Bookmark => {
@@ -195,48 +207,37 @@ pub(super) async fn run(handle: &Handle, arguments: &Arguments) -> anyhow::Resul
     }
     let progress = Progress::new();
     let command = ApiClient::new(&arguments.command_url, arguments.timeout)?;
-    let login = json!({ "handle": handle.as_str(), "password": choices.password()? });
-    let session: Value = command.call(&Call::post("/v1/sessions", login)).await?.success()?;
     let mut sender = Sender {
+        registrar: Registrar::of_user(command.clone(), choices.password()?),
+        account: Account::of(handle.clone()),
         command,
         query: ApiClient::new(&choices.query_url, arguments.timeout)?,
-        token: session["access_token"]
-            .as_str()
-            .context("a login has no token")?
-            .to_owned(),
+        seen: None,
         users: HashMap::new(),
-        lists: HashMap::new(),
+        lists: None,
     };
+    let log_in = sender.registrar.access_token(&sender.account, None).await;
+    log_in.with_context(|| format!("@{handle} can't log in"))?;
     let mut tally = Tally::default();
-    for kind in KINDS {
-        let Some(path) = choices.file(kind) else { continue };
-        progress.say(format_args!("sending {}", path.display()));
-        for line in Lines::open(path)? {
-            let (number, text) = line?;
-            if text.trim().is_empty() {
-                continue;
-            }
-            let place = format!("{} line {number}", path.display());
-            let fields = split(&text, Separator::Comma).map_err(|problem| InputError::Line {
-                path: path.to_owned(),
-                line: number,
-                problem,
-            })?;
-            tally.note(match choices.read(kind, number, &fields) {
-                None => continue,
-                Some(Ok(choice)) => sender.send(&choice, place).await?,
-                Some(Err(reason)) => refused(kind, reason, place),
-            });
-        }
+    let sent = sender.send_all(choices, &progress, &mut tally).await;
+    if let Err(error) = sender.log_out(&arguments.command_url).await {
+        progress.say(format_args!("could not log out: {error:#}"));
     }
-    let log_out = Call::delete("/v1/sessions/current").bearer(&sender.token);
-    sender.command.call(&log_out).await?;
     say(&tally_table(KINDS.map(|kind| (kind, &tally))).to_string())?;
-    if tally.refused_in_all() == 0 {
-        return Ok(ExitCode::SUCCESS);
+    let refused = tally.refused_in_all();
+    if refused > 0 {
+        print_refused(&[&tally], &mut std::io::stdout().lock())?;
     }
-    print_refused(&[&tally], &mut std::io::stdout().lock())?;
-    Ok(ExitCode::from(SOME_REFUSED))
+    Ok(match sent {
+        Err(error) => {
+            progress.say(format_args!(
+                "{error:#}\nnot complete; run the same command again, which sends everything again"
+            ));
+            ExitCode::FAILURE
+        }
+        Ok(()) if refused > 0 => ExitCode::from(SOME_REFUSED),
+        Ok(()) => ExitCode::SUCCESS,
+    })
 }
 
 fn refused(kind: Kind, reason: String, example: String) -> Outcome {
@@ -245,15 +246,81 @@ fn refused(kind: Kind, reason: String, example: String) -> Outcome {
 
 /// Sends what the user has chosen.
 struct Sender {
+    registrar: Registrar,
+    account: Account,
     command: ApiClient,
     query: ApiClient,
-    token: String,
+    /// What the last command answered. It covers all commands before it.
+    seen: Option<String>,
     /// `None` for a handle that nobody has.
     users: HashMap<Handle, Option<UserId>>,
-    lists: HashMap<String, String>,
+    /// The lists of the user. `None` until the first line that needs one.
+    lists: Option<HashMap<String, ListId>>,
 }
 
 impl Sender {
+    async fn send_all(&mut self, choices: &Choices, progress: &Progress, tally: &mut Tally) -> anyhow::Result<()> {
+        for kind in KINDS {
+            let Some(path) = choices.file(kind) else { continue };
+            progress.say(format_args!("sending {}", path.display()));
+            for line in Lines::open(path)? {
+                // A line that can't be read is refused like others: it says nothing about those after it.
+                let (number, fields) = match line {
+                    Ok((_, text)) if text.trim().is_empty() => continue,
+                    Ok((number, text)) => (number, split(&text, Separator::Comma)),
+                    Err(InputError::Line {
+                        line,
+                        problem: problem @ Problem::NotUtf8,
+                        ..
+                    }) => (line, Err(problem)),
+                    Err(error) => return Err(error.into()),
+                };
+                let place = format!("{} line {number}", path.display());
+                let choice = match fields {
+                    Ok(fields) => choices.read(kind, number, &fields),
+                    Err(problem) => Some(Err(problem.to_string())),
+                };
+                tally.note(match choice {
+                    None => continue,
+                    Some(Ok(choice)) => self.send(&choice, place).await?,
+                    Some(Err(reason)) => refused(kind, reason, place),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn log_out(&self, command_url: &Url) -> anyhow::Result<()> {
+        let command = ApiClient::new(command_url, LOG_OUT_FOR)?;
+        let call = Call::delete("/v1/sessions/current");
+        let answer = self.registrar.send(&command, &self.account, &call).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(answer.unexpected().into()),
+        }
+    }
+
+    async fn command(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {
+        let answer = self.registrar.send(&self.command, &self.account, call).await?;
+        // The token was renewed. A line can do nothing about a second refusal.
+        if answer.status == StatusCode::UNAUTHORIZED {
+            return Err(answer.unexpected().into());
+        }
+        if answer.consistency_token.is_some() {
+            self.seen.clone_from(&answer.consistency_token);
+        }
+        Ok(answer)
+    }
+
+    async fn query(&self, path: String) -> anyhow::Result<Answer> {
+        let call = Call::get(path);
+        let call = match &self.seen {
+            Some(seen) => call.consistency_token(seen),
+            None => call,
+        };
+        Ok(self.registrar.send(&self.query, &self.account, &call).await?)
+    }
+
     async fn send(&mut self, choice: &Choice, place: String) -> anyhow::Result<Outcome> {
         let kind = choice.kind();
         let path = match choice {
@@ -281,20 +348,19 @@ impl Sender {
                 format!("/v1/tags/{tag}/follow")
             }
         };
-        let call = Call::put(path).bearer(&self.token);
+        let call = Call::put(path);
         let call = match choice {
             Choice::Mute { notifications, .. } => call.body(json!({ "notifications": notifications })),
             _ => call,
         };
-        judge(kind, place, StatusCode::OK, &self.command.call(&call).await?)
+        judge(kind, place, StatusCode::OK, &self.command(&call).await?)
     }
 
     async fn user(&mut self, handle: &Handle) -> anyhow::Result<Option<UserId>> {
         if let Some(&known) = self.users.get(handle) {
             return Ok(known);
         }
-        let call = Call::get(format!("/v1/users/@{handle}")).bearer(&self.token);
-        let answer = self.query.call(&call).await?;
+        let answer = self.query(format!("/v1/users/@{handle}")).await?;
         let found = match answer.status {
             StatusCode::NOT_FOUND => None,
             _ => Some(answer.success::<model::api::User>()?.id),
@@ -303,24 +369,50 @@ impl Sender {
         Ok(found)
     }
 
-    /// The list with this title, which an import makes once.
-    async fn list(&mut self, title: &str, place: &str) -> anyhow::Result<Result<String, Outcome>> {
-        if let Some(known) = self.lists.get(title) {
-            return Ok(Ok(known.clone()));
+    /// The list with this title. It is made if the user has none.
+    async fn list(&mut self, title: &ListTitle, place: &str) -> anyhow::Result<Result<ListId, Outcome>> {
+        let mut lists = match self.lists.take() {
+            Some(lists) => lists,
+            None => self.lists_of_user().await?,
+        };
+        let known = lists.get(title.as_str()).copied();
+        let list = match known {
+            Some(known) => Ok(known),
+            None => self.make_list(title, place).await?,
+        };
+        if let Ok(list) = list {
+            lists.insert(title.as_str().to_owned(), list);
         }
-        let key = hex::encode(&sha256(format!("list of an import: {title}").as_bytes())[..16]);
-        let body = json!({ "title": title });
-        let call = Call::post("/v1/lists", body).idempotency_key(&key).bearer(&self.token);
-        let answer = self.command.call(&call).await?;
+        self.lists = Some(lists);
+        Ok(list)
+    }
+
+    /// If several lists have a title, the last one made counts.
+    async fn lists_of_user(&self) -> anyhow::Result<HashMap<String, ListId>> {
+        let mut lists = HashMap::new();
+        let mut path = "/v1/lists?limit=100".to_owned();
+        loop {
+            let page: Page<List> = self.query(path).await?.success()?;
+            for list in page.items {
+                lists.entry(list.title).or_insert(list.id);
+            }
+            let Some(next) = page.next else { return Ok(lists) };
+            let next = utf8_percent_encode(&next, NON_ALPHANUMERIC);
+            path = format!("/v1/lists?limit=100&before={next}");
+        }
+    }
+
+    /// The key is another one each time, so that a list that was deleted is made again.
+    async fn make_list(&mut self, title: &ListTitle, place: &str) -> anyhow::Result<Result<ListId, Outcome>> {
+        let key = Uuid::new_v4().to_string();
+        let body = json!({ "title": title.as_str() });
+        let answer = self
+            .command(&Call::post("/v1/lists", body).idempotency_key(&key))
+            .await?;
         if let outcome @ Outcome::Refused(..) = judge(Kind::Listed, place.to_owned(), StatusCode::CREATED, &answer)? {
             return Ok(Err(outcome));
         }
-        let list = answer.success::<Value>()?["id"]
-            .as_str()
-            .context("a list has no id")?
-            .to_owned();
-        self.lists.insert(title.to_owned(), list.clone());
-        Ok(Ok(list))
+        Ok(Ok(answer.success::<List>()?.id))
     }
 }
 
@@ -378,7 +470,7 @@ mod tests {
                 Kind::Listed,
                 "\"Friends, close\",ada@here.example",
                 Choice::Listed {
-                    title: "Friends, close".to_owned(),
+                    title: ListTitle::parse("Friends, close").unwrap(),
                     who: ada(),
                 },
             ),
@@ -397,6 +489,16 @@ mod tests {
     fn only_the_first_line_may_name_the_columns() {
         assert_eq!(read(Kind::Follow, 1, "Account address,Show boosts,Languages"), None);
         assert!(matches!(read(Kind::Follow, 2, "Account address"), Some(Err(_))));
+        assert_eq!(read(Kind::Tag, 1, "#hashtag"), None);
+        // These may be what the user has chosen.
+        for (kind, text) in [
+            (Kind::Tag, "Tag"),
+            (Kind::Tag, "#Hashtag"),
+            (Kind::Listed, "Account address,ada"),
+            (Kind::Listed, "Tag,ada"),
+        ] {
+            assert!(matches!(read(kind, 1, text), Some(Ok(_))), "{text}");
+        }
     }
 
     #[test]
@@ -405,6 +507,7 @@ mod tests {
             (Kind::Follow, "ada@other.example"),
             (Kind::Bookmark, "https://other.example/users/ada/statuses/1234"),
             (Kind::Listed, "Friends"),
+            (Kind::Listed, " ,ada"),
             (Kind::Tag, "two words"),
             (Kind::Block, "ada.lovelace"),
         ] {

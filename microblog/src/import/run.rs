@@ -255,7 +255,7 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// Sends a command as this user, with another token if the first one is refused.
+    /// Sends a command as this user.
     async fn act(
         &self,
         kind: Kind,
@@ -264,19 +264,10 @@ impl<'a> Import<'a> {
         expected: StatusCode,
         call: &Call<'_>,
     ) -> anyhow::Result<Outcome> {
-        let mut refused: Option<String> = None;
-        loop {
-            let token = match self.registrar.access_token(actor, refused.as_deref()).await {
-                Ok(token) => token,
-                Err(SessionError::Refused(problem)) => return Ok(Outcome::Refused(kind, refusal(place, &problem))),
-                Err(SessionError::Call(error)) => return Err(error.into()),
-            };
-            let answer = self.api.call(&call.clone().bearer(&token)).await?;
-            if answer.status == StatusCode::UNAUTHORIZED && refused.is_none() {
-                refused = Some(token);
-                continue;
-            }
-            return judge(kind, place, expected, &answer);
+        match self.registrar.send(&self.api, actor, call).await {
+            Ok(answer) => judge(kind, place, expected, &answer),
+            Err(SessionError::Refused(problem)) => Ok(Outcome::Refused(kind, refusal(place, &problem))),
+            Err(SessionError::Call(error)) => Err(error.into()),
         }
     }
 

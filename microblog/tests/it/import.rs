@@ -5,7 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use bson::{Document, doc};
 use model::api::{List, Page, Post, Relationship, Tag, User};
+use reqwest::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::home::e2e;
@@ -215,7 +218,7 @@ e2e! {
         let post = stack.post(&bob, "worth keeping").await.id;
         stack.see_everything().await;
         let directory = tempfile::tempdir().unwrap();
-        let file = |name: &str, content: &str| {
+        let file = |name: &str, content: &[u8]| {
             let path = directory.path().join(name);
             fs::write(&path, content).unwrap();
             path
@@ -224,40 +227,93 @@ e2e! {
             let mut command = stack.microblog();
             command.args(["import", "--user", "@ann", "--domain", "old.example"]);
             for (option, name, content) in [
-                ("--following", "following_accounts.csv", "Account address,Show boosts,Notify on new posts,Languages\nbob@old.example,true,false,\neve@old.example,true,false,\nbob@other.example,true,false,\n"),
-                ("--blocks", "blocked_accounts.csv", "eve@old.example\nnobody@old.example\n"),
-                ("--mutes", "muted_accounts.csv", "Account address,Hide notifications\nbob@old.example,false\n"),
-                ("--lists", "lists.csv", "\"Friends, close\",bob@old.example\n"),
-                ("--bookmarks", "bookmarks.csv", &format!("https://old.example/v1/posts/{post}\nhttps://old.example/@bob/1234\n")),
-                ("--followed-tags", "followed_tags.csv", "#Rust\n東京\n"),
+                ("--following", "following_accounts.csv", &b"Account address,Show boosts,Notify on new posts,Languages\nbob@old.example,true,false,\neve@old.example,true,false,\nbob@other.example,true,false,\n"[..]),
+                ("--blocks", "blocked_accounts.csv", b"eve@old.example\nnobody@old.example\n\"eve@old.example\nZo\xeb@old.example\n"),
+                ("--mutes", "muted_accounts.csv", b"Account address,Hide notifications\nbob@old.example,false\n"),
+                ("--lists", "lists.csv", b"\"Friends, close\",bob@old.example\nBy hand,bob@old.example\n"),
+                ("--bookmarks", "bookmarks.csv", format!("https://old.example/v1/posts/{post}\nhttps://old.example/@bob/1234\n").as_bytes()),
+                ("--followed-tags", "followed_tags.csv", "#hashtag\n#Rust\n東京\n".as_bytes()),
             ] {
                 command.arg(option).arg(file(name, content));
             }
             command.env("MICROBLOG_PASSWORD", Stack::password_of(&ann));
             command
         };
-        // What was sent before is sent again, and changes nothing.
-        for _ in 0..2 {
+        let by_hand: List = stack.command(Method::POST, "/v1/lists", Some(&ann), Some(json!({ "title": "By hand" }))).await;
+        stack.see_everything().await;
+        let mut made = Vec::new();
+        // What was sent before is sent again, and changes nothing. Only the list that was deleted is made again.
+        for deleted in [false, true, false] {
+            if deleted {
+                let path = format!("/v1/lists/{}", made[0]);
+                assert!(stack.send_command(Method::DELETE, &path, Some(&ann), None).await.status().is_success());
+                stack.see_everything().await;
+            }
             let output = run(import()).await;
             let said = text(&output);
             assert_eq!(output.status.code(), Some(3), "{said}");
-            for expected in ["not an account of old.example", "following_accounts.csv line 4", "nobody here has the handle", "a post of another server"] {
+            for expected in [
+                "not an account of old.example", "following_accounts.csv line 4", "nobody here has the handle", "a post of another server",
+                "a quote is opened and never closed", "blocked_accounts.csv line 4",
+            ] {
                 assert!(said.contains(expected), "{expected:?} is not in: {said}");
             }
+            stack.see_everything().await;
+            let lists: Page<List> = stack.read("/v1/lists", Some(&ann)).await;
+            let [brought, kept] = &lists.items[..] else { panic!("{lists:?}") };
+            assert_eq!((brought.title.as_str(), kept), ("Friends, close", &by_hand));
+            made.push(brought.id);
+            for list in &lists.items {
+                let members: Page<User> = stack.read(&format!("/v1/lists/{}/members", list.id), Some(&ann)).await;
+                assert_eq!(members.items.iter().map(|user| user.id).collect::<Vec<_>>(), [bob.id]);
+            }
         }
+        assert!(made[0] != made[1] && made[1] == made[2], "{made:?}");
         stack.see_everything().await;
         let relationships: Page<Relationship> = stack.read(&format!("/v1/relationships?id={}&id={}", bob.id, eve.id), Some(&ann)).await;
         let [with_bob, with_eve] = relationships.items[..] else { panic!("{relationships:?}") };
         assert!(with_bob.following && with_bob.muting && with_eve.blocking && !with_eve.following);
-        let lists: Page<List> = stack.read("/v1/lists", Some(&ann)).await;
-        let titles: Vec<&str> = lists.items.iter().map(|list| list.title.as_str()).collect();
-        assert_eq!(titles, ["Friends, close"]);
-        let members: Page<User> = stack.read(&format!("/v1/lists/{}/members", lists.items[0].id), Some(&ann)).await;
-        assert_eq!(members.items.iter().map(|user| user.id).collect::<Vec<_>>(), [bob.id]);
         let kept: Page<Post> = stack.read("/v1/bookmarks", Some(&ann)).await;
         assert_eq!(kept.items.iter().map(|post| post.id).collect::<Vec<_>>(), [post]);
         let tags: Page<Tag> = stack.read("/v1/tags/followed", Some(&ann)).await;
         assert_eq!(tags.items.iter().map(|tag| tag.name.as_str()).collect::<Vec<_>>(), ["東京", "Rust"]);
         stack.assert_verified().await;
+    }
+}
+
+e2e! {
+    async fn an_import_that_takes_longer_than_its_token_goes_on_and_one_that_fails_says_what_it_has_done() {
+        let stack = Stack::start_with(&[
+            ("auth.access_token_ttl", "2s"), ("auth.leeway", "0s"),
+            ("rate_limit.enabled", "true"),
+            ("rate_limit.write.burst", "1"), ("rate_limit.write.per_minute", "60"),
+            ("rate_limit.refresh.burst", "100"), ("rate_limit.refresh.per_minute", "600"),
+        ]).await;
+        let people = stack.people(["ann", "bob", "eve", "dan", "ida"]).await;
+        stack.see_everything().await;
+        let directory = tempfile::tempdir().unwrap();
+        let following = directory.path().join("following_accounts.csv");
+        fs::write(&following, "bob\neve\ndan\nida\n").unwrap();
+        let import = || {
+            let mut command = stack.microblog();
+            command.args(["import", "--user", "ann", "--following"]).arg(&following);
+            command.env("MICROBLOG_PASSWORD", Stack::password_of(&people[0]));
+            command
+        };
+        let output = run(import()).await;
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+
+        let mut import = import();
+        import.arg("--bookmarks").arg(directory.path().join("missing.csv"));
+        let output = run(import).await;
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let follows = said.lines().find(|line| line.contains("follows"));
+        assert!(follows.is_some_and(|row| row.contains('4')), "{said}");
+        assert!(said.contains("missing.csv: No such file") && said.contains("not complete"), "{said}");
+        // Both runs have logged out.
+        let sessions = stack.databases().await.events.collection::<Document>("sessions");
+        let open = doc! { "user": people[0].id };
+        assert_eq!(sessions.count_documents(open).await.unwrap(), 1);
     }
 }

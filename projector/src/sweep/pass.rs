@@ -98,8 +98,9 @@ impl Pass<'_> {
             .await?;
         self.followed_tags(user, &mut found, |tag| self.retractions.unfollow_tag(user, tag, cause))
             .await?;
-        // What is in them is not shown without the list. In the lists of others, the user is not shown without a profile.
-        self.lists(user, &mut found, |list| self.retractions.delete_list(list, cause))
+        self.lists(user, &mut found, cause).await?;
+        // Without a profile, nobody sees the user there. But a place in a list is taken.
+        self.lists_of_others(user, &mut found, |list| self.retractions.unlist(list, user, cause))
             .await?;
         let filters = self.views.filters.of_owners(&[user]).await?;
         let filters = filters
@@ -226,16 +227,41 @@ impl Pass<'_> {
         }
     }
 
-    async fn lists<F>(&self, user: UserId, found: &mut Found, retract: impl Fn(ListId) -> F) -> Result<(), PassError>
-    where
-        F: Future<Output = Result<Option<Position>, CommandError>>,
-    {
+    /// Who and what is in a list goes first: nobody finds it without the list.
+    async fn lists(&self, user: UserId, found: &mut Found, cause: &Cause) -> Result<(), PassError> {
         let mut range = Range::newest(PAGE);
         loop {
             let page = self.views.lists.of_owner(user, range).await?;
             let Some(last) = page.last() else { return Ok(()) };
             range = Range::before(last.id, PAGE);
-            let commands = page.iter().map(|list| retract(list.id)).collect();
+            for list in page.iter().map(|list| list.id) {
+                let members = self.views.list_members.all_of_list(list).await?.into_iter();
+                let members = members.map(|member| self.retractions.unlist(list, member, cause));
+                self.all(members.collect(), found).await?;
+                let tags = self.views.list_tags.all_of_list(list).await?.into_iter();
+                let tags = tags.map(|tag| self.retractions.unlist_tag(list, tag, cause));
+                self.all(tags.collect(), found).await?;
+            }
+            let commands = page.iter().map(|list| self.retractions.delete_list(list.id, cause));
+            self.all(commands.collect(), found).await?;
+        }
+    }
+
+    async fn lists_of_others<F>(
+        &self,
+        user: UserId,
+        found: &mut Found,
+        retract: impl Fn(ListId) -> F,
+    ) -> Result<(), PassError>
+    where
+        F: Future<Output = Result<Option<Position>, CommandError>>,
+    {
+        let mut range = Range::newest(PAGE);
+        loop {
+            let page = self.views.list_members.of_user(user, range).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            range = Range::before(last.order, PAGE);
+            let commands = page.iter().map(|member| retract(member.list)).collect();
             self.all(commands, found).await?;
         }
     }

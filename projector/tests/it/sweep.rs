@@ -64,6 +64,8 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
     world.repost(gone, answered).await;
     world.follow_tag(gone, "Rust").await;
     world.filter(gone, "spoiler").await;
+    world.list(gone, &[friend, foe]).await;
+    let theirs_too = world.list(fan, &[gone, friend]).await;
     // What others did to the user's posts stays, because it is not the user's.
     world.like(fan, theirs).await;
 
@@ -81,6 +83,11 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
         "follow.unfollowed",
         "follow.unfollowed",
         "like.unliked",
+        "list.deleted",
+        "list_member.removed",
+        "list_member.removed",
+        "list_member.removed",
+        "list_tag.removed",
         "mute.unmuted",
         "mute.unmuted",
         "post.deleted",
@@ -89,6 +96,9 @@ async fn the_first_pass_retracts_everything_and_the_last_one_what_came_after() {
         "tag.unfollowed",
     ];
     assert_eq!(swept, expected);
+    // The place is free for somebody else.
+    let listed = world.active_views().await.list_members.all_of_list(theirs_too).await;
+    assert_eq!(listed.unwrap(), [friend]);
     Oracle::of(&world.store)
         .await
         .assert_shown_by(&world.active_views().await)

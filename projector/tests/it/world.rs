@@ -13,10 +13,10 @@ use local_mongodb::{TestDatabase, wait_in_drop};
 use model::clock::{Clock, OffsetClock};
 use model::entities::Entities;
 use model::events::{
-    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, Mute, Post, PostContent, ReplyTo, Repost,
-    StreamId, TagFollow, User,
+    Block, EndedFollows, Event, Filter, FilterContent, Follow, Like, List, ListMember, ListTag, Mute, Post,
+    PostContent, ReplyTo, Repost, StreamId, TagFollow, User,
 };
-use model::ids::{FilterId, PARTITIONS, PostId, UserId};
+use model::ids::{FilterId, ListId, PARTITIONS, PostId, UserId};
 use model::values::{FilterAction, FilterContext, Handle, PostText, Visibility};
 use mongodb::Database;
 use projector::{App, Config, RunError};
@@ -312,6 +312,36 @@ impl World {
             deleted: false,
         }))
         .await
+    }
+
+    /// A list with these members and a tag.
+    pub(crate) async fn list(&self, owner: UserId, members: &[UserId]) -> ListId {
+        let list = ListId::new(self.clock.now());
+        self.append(Event::ListCreated(List {
+            id: list,
+            owner,
+            title: Some("Friends".to_owned()),
+            exclusive: false,
+            deleted: false,
+        }))
+        .await;
+        for &user in members {
+            self.append(Event::ListMemberAdded(ListMember {
+                list,
+                owner,
+                user,
+                active: true,
+            }))
+            .await;
+        }
+        self.append(Event::ListTagAdded(ListTag {
+            list,
+            owner,
+            tag: "Rust".to_owned(),
+            active: true,
+        }))
+        .await;
+        list
     }
 
     pub(crate) async fn protect(&self, user: UserId, protected: bool) -> RecordedEvent {

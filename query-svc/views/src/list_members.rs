@@ -1,7 +1,7 @@
 //! `list_members`: the users in each list. The rows of a deleted list stay: whoever reads them has looked up the list before.
 
 use bson::spec::BinarySubtype;
-use bson::{Binary, Bson, doc};
+use bson::{Binary, Bson, Document, doc};
 use event_log::position::Position;
 use event_log::subscription::Delivery;
 use futures_util::TryStreamExt;
@@ -80,6 +80,8 @@ impl ListMembers {
                 // Has everything that the timeline of a list needs of its members.
                 super::index("list", doc! { "list": 1, "live": 1, "order": -1, "user": 1 }, None),
                 super::index("owner", doc! { "owner": 1, "user": 1, "live": 1, "list": 1 }, None),
+                // Finds a deleted user in the lists of others.
+                super::index("user", doc! { "user": 1, "live": 1, "order": -1 }, None),
             ])
             .await?;
         Ok(())
@@ -87,7 +89,15 @@ impl ListMembers {
 
     /// The members of a list, the last one added first.
     pub async fn of_list(&self, list: ListId, range: Range<EventId>) -> Result<Vec<ListMember>, Error> {
-        let mut filter = doc! { "list": list, "live": true };
+        self.page(doc! { "list": list, "live": true }, range).await
+    }
+
+    /// Which lists a user is in, of all owners, also deleted ones. The list that the user was added to last comes first.
+    pub async fn of_user(&self, user: UserId, range: Range<EventId>) -> Result<Vec<ListMember>, Error> {
+        self.page(doc! { "user": user, "live": true }, range).await
+    }
+
+    async fn page(&self, mut filter: Document, range: Range<EventId>) -> Result<Vec<ListMember>, Error> {
         range.bound(&mut filter, "order");
         let sort = doc! { "order": range.direction() };
         let found = self.members.find(filter).sort(sort).limit(i64::from(range.limit));

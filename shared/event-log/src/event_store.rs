@@ -49,6 +49,10 @@ const REQUESTED: &str = "follow.requested";
 /// The type of the events that [`EventStore::lists_fewer_than`] counts. A partial index holds only these, and only while they have a title.
 const LIST_CREATED: &str = "list.created";
 
+/// The type of the events that [`EventStore::has_fewer_filters_than`] counts. A partial index holds only these, and only while they say what
+/// the filter finds.
+const FILTER_CREATED: &str = "filter.created";
+
 /// The one writer of the events and the marks.
 #[derive(Debug, Clone)]
 pub struct EventStore {

@@ -10,7 +10,7 @@ use mongodb::ClientSession;
 use mongodb::error::Error;
 use serde::Deserialize;
 
-use super::{EventStore, LIST_CREATED, REQUESTED, RecordedEvent};
+use super::{EventStore, FILTER_CREATED, LIST_CREATED, REQUESTED, RecordedEvent};
 use model::events::StreamId;
 use model::ids::{EventId, ListId, UserId};
 
@@ -63,34 +63,43 @@ impl EventStore {
         self.active_fewer_than(session, StreamId::tags_of_list(list), max).await
     }
 
-    /// Whether a user has fewer than `max` lists that are not deleted, as the session sees it. A deletion takes the title out of the event
-    /// that created the list.
+    /// Whether a user has fewer than `max` lists that are not deleted, as the session sees it.
     pub async fn lists_fewer_than(&self, session: &mut ClientSession, owner: UserId, max: u32) -> Result<bool, Error> {
-        let kept = doc! { "type": LIST_CREATED, "data.owner": owner, "data.title": { "$exists": true } };
-        let lists = self
-            .events
-            .count_documents(kept)
-            .limit(max.into())
-            .session(session)
-            .await?;
-        Ok(lists < max.into())
+        self.kept_fewer_than(session, LIST_CREATED, "data.title", owner, max)
+            .await
     }
 
-    /// Whether a user has fewer than `max` filters, as the session sees it.
+    /// Whether a user has fewer than `max` filters that are not deleted, as the session sees it.
     pub async fn has_fewer_filters_than(
         &self,
         session: &mut ClientSession,
         owner: UserId,
         max: u32,
     ) -> Result<bool, Error> {
-        self.active_fewer_than(session, StreamId::filters_of(owner), max).await
+        self.kept_fewer_than(session, FILTER_CREATED, "data.content", owner, max)
+            .await
+    }
+
+    /// Whether an owner has made fewer than `max` things that are not deleted. A deletion takes `text` out of the event that created one, and
+    /// so the event out of the index that answers this.
+    async fn kept_fewer_than(
+        &self,
+        session: &mut ClientSession,
+        created: &str,
+        text: &str,
+        owner: UserId,
+        max: u32,
+    ) -> Result<bool, Error> {
+        let kept = doc! { "type": created, "data.owner": owner, text: { "$exists": true } };
+        let kept = self.events.count_documents(kept).limit(max.into());
+        Ok(kept.session(session).await? < max.into())
     }
 
     /// Whether fewer than `max` streams between two names are active.
     ///
     /// Two queries answer this. The first counts the user's events up to `max`, from the index of streams and versions. Nearly every user
-    /// has fewer, and needs no second query. The second counts the streams whose last event is a follow or a request,
-    /// or no deletion of what can be deleted.
+    /// has fewer, and needs no second query. The second counts the streams whose last event says that something is
+    /// active, or is a request.
     ///
     /// It costs one step in the index, and one event, for each stream, however long it is: the server goes from the end of a stream to the
     /// end of the next (`DISTINCT_SCAN`). It ends at `max` streams, and fails after [`COUNTED_FOR`].
@@ -118,9 +127,8 @@ impl EventStore {
                 "_id": "$stream",
                 "active": { "$first": "$data.active" },
                 "requested": { "$first": "$data.requested" },
-                "deleted": { "$first": "$data.deleted" },
             } },
-            doc! { "$match": { "$or": [{ "active": true }, { "requested": true }, { "deleted": false }] } },
+            doc! { "$match": { "$or": [{ "active": true }, { "requested": true }] } },
             doc! { "$skip": i64::from(max.saturating_sub(1)) },
             doc! { "$limit": 1 },
         ];

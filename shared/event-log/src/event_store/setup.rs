@@ -9,7 +9,7 @@ use mongodb::options::{ClusteredIndex, IndexOptions};
 use mongodb::{Database, IndexModel};
 use uuid::Uuid;
 
-use super::{EVENTS, LIST_CREATED, MARKS, REPOSTED, REQUESTED, STORE};
+use super::{EVENTS, FILTER_CREATED, LIST_CREATED, MARKS, REPOSTED, REQUESTED, STORE};
 use crate::consistency::StoreId;
 use crate::mongo::is_duplicate_key;
 
@@ -73,6 +73,16 @@ pub(super) async fn ensure(database: &Database) -> Result<StoreId, Error> {
                     IndexOptions::builder()
                         .name("lists_of".to_owned())
                         .partial_filter_expression(doc! { "type": LIST_CREATED, "data.title": { "$exists": true } })
+                        .build(),
+                )
+                .build(),
+            // Counts the filters of a user, in the same way.
+            IndexModel::builder()
+                .keys(doc! { "data.owner": 1 })
+                .options(
+                    IndexOptions::builder()
+                        .name("filters_of".to_owned())
+                        .partial_filter_expression(doc! { "type": FILTER_CREATED, "data.content": { "$exists": true } })
                         .build(),
                 )
                 .build(),

@@ -93,11 +93,6 @@ impl StreamId {
         Self(format!("filter-{owner}-{filter}"))
     }
 
-    /// Between these two names are the streams of all filters that the user has ever had, and no others.
-    pub fn filters_of(owner: UserId) -> [Self; 2] {
-        [Self(format!("filter-{owner}-")), Self(format!("filter-{owner}."))]
-    }
-
     /// Between these two names are the streams of all filters, and no others.
     pub fn filters() -> [Self; 2] {
         [Self("filter-".to_owned()), Self("filter.".to_owned())]

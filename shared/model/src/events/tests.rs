@@ -90,6 +90,34 @@ fn what_an_earlier_program_would_lose_raises_the_schema() {
     assert_eq!(user(vec![field()]).schema(), 2);
 }
 
+#[test]
+fn quotes_and_what_moderators_do_raise_the_schema_to_the_third() {
+    let by = UserId::new(at());
+    let quote = |detached| QuoteOf {
+        post: PostId::new(at()),
+        author: by,
+        detached,
+    };
+    let changed = |change: &dyn Fn(&mut Post)| match post(Visibility::Public, Some(content())) {
+        Event::PostCreated(mut post) => {
+            change(&mut post);
+            Event::PostCreated(post)
+        }
+        other => other,
+    };
+    for flag in [false, true] {
+        // Also a quote that was detached, and an act that was taken back: an earlier program would lose that.
+        assert_eq!(changed(&|post| post.quote_of = Some(quote(flag))).schema(), 3);
+        let moderation = Moderation { by, active: flag };
+        assert_eq!(changed(&|post| post.hidden = Some(moderation)).schema(), 3);
+        let Event::UserProfileChanged(mut user) = user(Vec::new()) else {
+            panic!("it is a user")
+        };
+        user.suspended = Some(moderation);
+        assert_eq!(Event::UserProfileChanged(user).schema(), 3);
+    }
+}
+
 /// An existing store stays readable, and events without new fields are stored as before, except for who is mentioned.
 #[test]
 fn events_of_the_first_version_are_read_and_written_as_they_were() {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Every section that some program of the product reads. A section that is not here is a typing error.
-pub const SECTIONS: [&str; 23] = [
+pub const SECTIONS: [&str; 24] = [
     "auth",
     "cache",
     "clock",
@@ -20,6 +20,7 @@ pub const SECTIONS: [&str; 23] = [
     "follows",
     "http",
     "instance",
+    "lists",
     "mongodb",
     "operator",
     "projector",
