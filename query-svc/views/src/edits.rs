@@ -135,7 +135,7 @@ impl Edits {
         let told = reposts.iter().filter_map(|relation| {
             let repost = relation.repost?;
             let since = edits.iter().filter(|&&at| at > repost.time());
-            let [first, last] = [since.clone().min()?, since.max()?].map(|&at| EventId::of_edit(post, at));
+            let edit = EventId::of_edit(post, *since.min()?);
             // Nobody is told of what they do themselves.
             (relation.viewer() != author).then(|| Edited {
                 owner: relation.viewer(),
@@ -143,7 +143,7 @@ impl Edits {
                 post,
                 repost,
                 version: relation.version,
-                edits: [first, last],
+                edit,
             })
         });
         self.views.notifications.tell_of_edits(&told.collect::<Vec<_>>()).await

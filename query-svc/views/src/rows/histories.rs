@@ -514,7 +514,11 @@ fn told_by(event: &Event) -> Vec<(UserId, &'static str, UserId, Option<PostId>)>
         ],
         Event::PostLiked(it) => vec![(it.post_author, "like", it.user, Some(it.post))],
         Event::PostReposted(it) => vec![(it.post_author, "repost", it.user, Some(it.post))],
-        Event::PostCreated(it) | Event::PostEdited(it) | Event::PostQuoteDetached(it) => {
+        Event::PostCreated(it)
+        | Event::PostEdited(it)
+        | Event::PostQuoteDetached(it)
+        | Event::PostHidden(it)
+        | Event::PostUnhidden(it) => {
             let mut told = Vec::new();
             told.extend(
                 it.in_reply_to
