@@ -174,6 +174,7 @@ impl Queries {
             which: WhichNotifications::Kinds(kinds),
             above: None,
             read_up_to: read_up_to(read_model, owner).await?,
+            decided: 0,
         };
         let page = self.page(read_model, &mut list, page).await?;
         Ok(self.with_up_to(read_model, page, |it| it.id))
@@ -186,11 +187,7 @@ impl Queries {
         page: PageRequest,
     ) -> Result<NotificationPage<ShownGroup>, ReadError> {
         read_model.check_has_notifications()?;
-        let mut groups = Groups {
-            read_model,
-            owner,
-            read_up_to: read_up_to(read_model, owner).await?,
-        };
+        let mut groups = Groups::of(read_model, owner, read_up_to(read_model, owner).await?);
         let page = self.page(read_model, &mut groups, page).await?;
         Ok(self.with_up_to(read_model, page, |it| it.id))
     }
@@ -207,6 +204,7 @@ impl Queries {
             which: WhichNotifications::Kinds(NotificationKind::ALL.to_vec()),
             above: read_up_to(read_model, owner).await?,
             read_up_to: None,
+            decided: 0,
         };
         let all = PageRequest {
             limit: MOST_UNREAD,

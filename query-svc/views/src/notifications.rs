@@ -253,8 +253,10 @@ impl Notice {
                     "owner": told.owner,
                     "kind": told.kind.as_str(),
                     "user": told.user,
-                    "group": binary(told.group()),
                 });
+                if !ALONE.contains(&told.kind) {
+                    row.insert("group", binary(told.group()));
+                }
                 row.extend(told.post.map(|post| ("post".to_owned(), post.into())));
                 row.extend(position.map(|position| ("position".to_owned(), position.into())));
             }
@@ -444,7 +446,6 @@ impl Notifications {
                 "kind": told.kind.as_str(),
                 "user": told.user,
                 "post": it.post,
-                "group": binary(told.group()),
                 "repost": it.repost,
                 "version": it.version,
                 "place": it.edit,
