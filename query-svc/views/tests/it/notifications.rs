@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bson::{Document, doc};
 use event_log::subscription::{Delivery, Handler};
 use model::events::{Event, Repost as RepostEvent};
 use model::ids::{EventId, PostId, UserId};
@@ -213,6 +214,46 @@ async fn what_somebody_was_told_before_does_not_rise() {
             assert_eq!(below.first().map(|it| it.newest), first.get(at + 1).map(|it| it.1));
         }
     }
+}
+
+#[tokio::test]
+async fn an_edit_tells_whom_the_one_before_it_has_not_told() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let [ada, bob, eve, zoe] = ["ada", "bob", "eve", "zoe"].map(|handle| store.register(handle));
+    let post = store.post(ada, "first");
+    store.repost(bob, post);
+    let early = store.edit(post, "early");
+    store.repost(eve, post);
+    let late = store.edit(post, "late");
+    let all = store.log.clone();
+    let projected = Projected::new(&views, 1, clock).await;
+    projected.deliver(&all).await;
+    let rows = projected
+        .views
+        .database()
+        .collection::<Document>(projected.views.notifications.names()[0]);
+    let owners = async || -> Vec<UserId> {
+        let mut owners = Vec::new();
+        for owner in [bob, eve, zoe] {
+            let of_owner = rows.find_one(doc! { "owner": owner, "kind": "edit" });
+            owners.extend(of_owner.await.unwrap().map(|_| owner));
+        }
+        rows.delete_many(doc! { "kind": "edit" }).await.unwrap();
+        owners
+    };
+    assert_eq!(owners().await, [bob, eve]);
+    // Without their rows, it shows whom an edit tells again.
+    projected.deliver(&[late]).await;
+    assert_eq!(owners().await, [eve]);
+    projected.deliver(&[early]).await;
+    assert_eq!(owners().await, [bob]);
+    store.repost(zoe, post);
+    projected.deliver(&[store.last()]).await;
+    assert_eq!(owners().await, [], "there is no edit after it");
+    projected.deliver(&[store.edit(post, "the last")]).await;
+    assert_eq!(owners().await, [zoe]);
 }
 
 #[tokio::test]
