@@ -192,6 +192,14 @@ pub(super) fn told_by(post: &Post) -> BTreeMap<UserId, NotificationKind> {
     told
 }
 
+/// The same users, or a few more, counted without a look at who they are.
+pub(super) fn most_told_by(post: &Post) -> usize {
+    let content = post.content.as_ref().filter(|_| !post.deleted);
+    content.map_or(0, |content| {
+        usize::from(post.in_reply_to.is_some()) + usize::from(post.quote_of.is_some()) + content.entities.mentions.len()
+    })
+}
+
 /// What the events of a transaction change.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
