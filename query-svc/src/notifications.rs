@@ -145,6 +145,8 @@ impl Listing for Notifications<'_> {
         let candidates: Vec<Option<Candidate>> = found.iter().map(|it| self.candidate(it)).collect();
         let posts: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let model = self.read_model;
+        // Before what is in memory, as for posts: what the stream shows later may be missing from it.
+        let streamed = model.documents.as_ref().map(|_| model.positions.handled());
         let (dismissed, heard, shown, reposts) = futures_util::try_join!(
             model.ask(model.views.notifications.dismissed(self.owner, &places)),
             model.heard_by(self.owner, found.iter().map(|it| it.user).collect()),
@@ -156,15 +158,23 @@ impl Listing for Notifications<'_> {
             ),
             self.reposts(found),
         )?;
-        let reposters = found.iter().filter(|it| it.kind == NotificationKind::Repost);
-        let reposters = reposters.filter_map(|it| heard.get(&it.user));
-        let closed = model.closed_to(Some(self.owner), reposters).await?;
+        let reposters = || found.iter().filter(|it| it.kind == NotificationKind::Repost);
+        let closed = model.closed_to(Some(self.owner), reposters().filter_map(|it| heard.get(&it.user)));
+        // Who reposts may have closed the account before, and memory may be older than the row.
+        let is_covered = |it: &&Notification| {
+            let streamed = streamed.as_ref();
+            streamed.is_some_and(|streamed| streamed.covers_deed(it.user, it.position, it.place.time()))
+        };
+        let ahead = reposters().filter(|it| heard.contains_key(&it.user) && !is_covered(it));
+        let denied = model.denied_now(self.owner, ahead.map(|it| it.user).collect());
+        let (closed, denied) = futures_util::try_join!(closed, denied)?;
         let mut shown = shown.into_iter();
         let admitted = found.iter().zip(candidates).map(|(it, candidate)| {
             // Each candidate has an answer. A notification without a post has none.
             let post = candidate.map(|_| shown.next().flatten());
             let user: &Arc<Profile> = heard.get(&it.user)?;
-            let is_closed = it.kind == NotificationKind::Repost && closed.contains(&it.user);
+            let is_closed =
+                it.kind == NotificationKind::Repost && (closed.contains(&it.user) || denied.contains(&it.user));
             let is_over =
                 it.kind == NotificationKind::Edit && it.post.and_then(|post| reposts.get(&post).copied()) != it.repost;
             if dismissed.contains(&it.place) || is_closed || is_over {
