@@ -217,7 +217,8 @@ impl Queries {
         })
     }
 
-    /// What can still come in below the newest item must not be marked as read with it.
+    /// What the views lack only because a partition lags must not be marked as read with the newest item. An id is made before its event is
+    /// committed, so an event that took long to commit may still come in below, by as long as that took, and counts as read.
     fn with_up_to<T>(&self, read_model: &InUse, page: Page<T>, id: fn(&T) -> EventId) -> NotificationPage<T> {
         let handled = read_model.handled.slowest().time().min(self.clock.now());
         let newest = page.items.iter().map(id).max();
