@@ -77,9 +77,21 @@ impl Filters {
                 })
             })
             .collect();
-        says.iter()
-            .any(Option::is_some)
-            .then_some(Applied { filters: self, says })
+        let wanted = |phrases: &Vec<(usize, usize)>| {
+            let applied = phrases.iter().filter(|&&(filter, _)| says[filter].is_some());
+            applied.fold(Places::default(), |places, &(filter, _)| {
+                match self.all[filter].whole_word {
+                    true => Places { whole: true, ..places },
+                    false => Places { part: true, ..places },
+                }
+            })
+        };
+        let wanted: Vec<Places> = self.phrases.iter().map(wanted).collect();
+        says.iter().any(Option::is_some).then_some(Applied {
+            filters: self,
+            says,
+            wanted,
+        })
     }
 
     /// About how many bytes they take.
@@ -103,37 +115,89 @@ enum Say {
     Warn,
 }
 
+/// Where a phrase is: as any part of a text, and where no word goes on across its ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Places {
+    part: bool,
+    whole: bool,
+}
+
+impl Places {
+    fn count(self) -> usize {
+        usize::from(self.part) + usize::from(self.whole)
+    }
+}
+
 /// The filters of a viewer, in one kind of list at one time.
 #[derive(Debug)]
 pub(crate) struct Applied {
     filters: Arc<Filters>,
     /// By filter. None if it has no say here and now.
     says: Vec<Option<Say>>,
+    /// By pattern: what a filter that has a say asks.
+    wanted: Vec<Places>,
 }
 
 impl Applied {
     /// What the filters find in the texts of one post. None if one of them hides it.
     pub(crate) fn look<'t>(&self, texts: impl Iterator<Item = &'t str>) -> Option<Vec<api::Filtered>> {
+        self.look_by(texts, is_of_a_word)
+    }
+
+    /// Each character is asked once whether a word goes on with it, and only if a phrase is found that must be whole. At each place of a text,
+    /// the phrases that end there differ in length, so there are no more of them than the longest phrase has characters. Each costs a look at
+    /// what is known, however many filters have it.
+    fn look_by<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t str>,
+        is_of_a_word: impl Fn(char) -> bool,
+    ) -> Option<Vec<api::Filtered>> {
         let Filters {
             all,
             automaton,
             phrases,
         } = &*self.filters;
+        let mut missing = self.wanted.clone();
+        let mut undecided: usize = missing.iter().map(|places| places.count()).sum();
         let mut found: BTreeSet<(usize, usize)> = BTreeSet::new();
-        for text in texts {
+        'texts: for text in texts {
             let text = folded(text);
+            let mut cuts: Option<Vec<bool>> = None;
             for part in automaton.find_overlapping_iter(&text) {
-                for &(filter, phrase) in &phrases[part.pattern()] {
+                let pattern = part.pattern().as_usize();
+                let open = missing[pattern];
+                if open == Places::default() {
+                    continue;
+                }
+                let new = Places {
+                    part: open.part,
+                    whole: open.whole && {
+                        let cuts = cuts.get_or_insert_with(|| words_cut_at(&text, &is_of_a_word));
+                        !cuts[part.start()] && !cuts[part.end()]
+                    },
+                };
+                if new == Places::default() {
+                    continue;
+                }
+                for &(filter, phrase) in &phrases[pattern] {
                     let Some(say) = self.says[filter] else { continue };
-                    if found.contains(&(filter, phrase))
-                        || all[filter].whole_word && !is_whole(&text, part.start(), part.end())
-                    {
-                        continue;
+                    if match all[filter].whole_word {
+                        true => new.whole,
+                        false => new.part,
+                    } {
+                        if say == Say::Hide {
+                            return None;
+                        }
+                        found.insert((filter, phrase));
                     }
-                    if say == Say::Hide {
-                        return None;
-                    }
-                    found.insert((filter, phrase));
+                }
+                missing[pattern] = Places {
+                    part: false,
+                    whole: open.whole && !new.whole,
+                };
+                undecided -= new.count();
+                if undecided == 0 {
+                    break 'texts;
                 }
             }
         }
@@ -154,19 +218,21 @@ impl Applied {
     }
 }
 
-/// Whether no word goes on across the ends of this part of a text. Only an end of the part that is of a word itself can cut a word.
-fn is_whole(text: &str, start: usize, end: usize) -> bool {
-    let (before, part, after) = (&text[..start], &text[start..end], &text[end..]);
-    let goes_on = |one: Option<char>, other: Option<char>| {
-        let of_a_word = |c: Option<char>| c.is_some_and(is_of_a_word);
-        of_a_word(one) && of_a_word(other)
-    };
-    !goes_on(before.chars().next_back(), part.chars().next())
-        && !goes_on(part.chars().next_back(), after.chars().next())
+/// By byte of a text, and for its end: whether a word goes on across this place. Only an end of a part that is of a word itself can cut one.
+fn words_cut_at(text: &str, is_of_a_word: impl Fn(char) -> bool) -> Vec<bool> {
+    let mut cuts = vec![false; text.len() + 1];
+    let mut of_a_word = false;
+    for (at, c) in text.char_indices() {
+        let before = std::mem::replace(&mut of_a_word, is_of_a_word(c));
+        cuts[at] = before && of_a_word;
+    }
+    cuts
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use chrono::TimeDelta;
     use model::ids::FilterId;
     use proptest::prelude::*;
@@ -323,6 +389,35 @@ mod tests {
                 .collect();
             prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn each_character_is_judged_once_however_many_phrases_there_are() {
+        let mark = '\u{301}';
+        let phrases: Vec<String> = (1..=50).map(|length| mark.to_string().repeat(length)).collect();
+        let phrases: Vec<&str> = phrases.iter().map(String::as_str).collect();
+        let looked = |filters: Vec<api::Filter>, texts: &[&str]| {
+            let filters = Arc::new(Filters::compile(filters).unwrap());
+            let applied = filters.applied(Filtering::In(FilterContext::Home), NOW).unwrap();
+            let (judged, read) = (Cell::new(0), Cell::new(0));
+            let texts = texts.iter().copied().inspect(|_| read.set(read.get() + 1));
+            let found = applied.look_by(texts, |c| {
+                judged.set(judged.get() + 1);
+                is_of_a_word(c)
+            });
+            (found.unwrap().len(), judged.get(), read.get())
+        };
+        let text = format!("a{}", mark.to_string().repeat(1_000));
+        let length = folded(&text).chars().count();
+        // No phrase is whole, so every match of every phrase is looked at.
+        let filters = |whole| (0..100).map(|_| filter(&phrases, whole, FilterAction::Warn)).collect();
+        assert_eq!(looked(filters(true), &[&text]), (0, length, 1));
+        // Where every phrase is found, nothing is looked for any more.
+        assert_eq!(looked(filters(false), &[&text, &text]), (100, 0, 1));
+        assert_eq!(
+            looked(vec![filter(&["a"], true, FilterAction::Warn)], &["b", "c"]),
+            (0, 0, 2)
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use event_log::subscription::leases::Lease;
 use model::ids::{PARTITIONS, Partition, UserId};
@@ -41,11 +41,17 @@ impl Handled {
 
     /// Whether a stream that has shown this much has shown everything that the author did before this version of the post.
     pub(crate) fn covers(&self, post: &Post) -> bool {
-        let shown = self.0[post.author.partition().index()];
-        match post.position {
+        let at = post.edited_at.unwrap_or(post.created_at);
+        self.covers_deed(post.author, post.position, at)
+    }
+
+    /// The same for an event of a user, and what the user did before it.
+    pub(crate) fn covers_deed(&self, user: UserId, position: Option<Position>, at: DateTime<Utc>) -> bool {
+        let shown = self.0[user.partition().index()];
+        match position {
             Some(position) => position <= shown,
-            // A scan has found the post. The clock that dated it is not the database's.
-            None => post.edited_at.unwrap_or(post.created_at) + CLOCKS_AGREE < shown.time(),
+            // A scan has found the event. The clock that dated it is not the database's.
+            None => at + CLOCKS_AGREE < shown.time(),
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join_all};
 use model::api;
 use model::ids::{EventId, PostId, UserId};
 use model::values::{FilterContext, NotificationKind};
@@ -22,6 +23,10 @@ use crate::shown::{AuthorFilter, Candidate, ShownAuthor, ShownPost};
 const USERS_OF_GROUP: usize = 10;
 /// How many groups of one page are read at a time, so that one reader does not take all connections.
 const AT_ONCE: usize = 4;
+/// The most notifications of one group that are decided on, until ten users are found.
+const OF_GROUP: usize = 125;
+/// The most notifications that the groups of one page decide on together. The longest page of groups that hide nothing takes 1,111.
+const OF_PAGE: usize = 1_500;
 
 /// Which notifications are listed.
 #[derive(Debug, Clone)]
@@ -40,6 +45,8 @@ pub(crate) struct Notifications<'a> {
     pub(crate) above: Option<EventId>,
     /// How far the owner has read.
     pub(crate) read_up_to: Option<EventId>,
+    /// How many notifications were decided on.
+    pub(crate) decided: usize,
 }
 
 /// [`api::Notification`], from the cache.
@@ -133,10 +140,13 @@ impl Listing for Notifications<'_> {
     }
 
     async fn admit(&mut self, found: &[Notification]) -> Result<Vec<Option<ShownNotification>>, ReadError> {
+        self.decided += found.len();
         let places: Vec<EventId> = found.iter().map(|it| it.place).collect();
         let candidates: Vec<Option<Candidate>> = found.iter().map(|it| self.candidate(it)).collect();
         let posts: Vec<Candidate> = candidates.iter().flatten().copied().collect();
         let model = self.read_model;
+        // Before what is in memory, as for posts: what the stream shows later may be missing from it.
+        let streamed = model.documents.as_ref().map(|_| model.positions.handled());
         let (dismissed, heard, shown, reposts) = futures_util::try_join!(
             model.ask(model.views.notifications.dismissed(self.owner, &places)),
             model.heard_by(self.owner, found.iter().map(|it| it.user).collect()),
@@ -148,15 +158,23 @@ impl Listing for Notifications<'_> {
             ),
             self.reposts(found),
         )?;
-        let reposters = found.iter().filter(|it| it.kind == NotificationKind::Repost);
-        let reposters = reposters.filter_map(|it| heard.get(&it.user));
-        let closed = model.closed_to(Some(self.owner), reposters).await?;
+        let reposters = || found.iter().filter(|it| it.kind == NotificationKind::Repost);
+        let closed = model.closed_to(Some(self.owner), reposters().filter_map(|it| heard.get(&it.user)));
+        // Who reposts may have closed the account before, and memory may be older than the row.
+        let is_covered = |it: &&Notification| {
+            let streamed = streamed.as_ref();
+            streamed.is_some_and(|streamed| streamed.covers_deed(it.user, it.position, it.place.time()))
+        };
+        let ahead = reposters().filter(|it| heard.contains_key(&it.user) && !is_covered(it));
+        let denied = model.denied_now(self.owner, ahead.map(|it| it.user).collect());
+        let (closed, denied) = futures_util::try_join!(closed, denied)?;
         let mut shown = shown.into_iter();
         let admitted = found.iter().zip(candidates).map(|(it, candidate)| {
             // Each candidate has an answer. A notification without a post has none.
             let post = candidate.map(|_| shown.next().flatten());
             let user: &Arc<Profile> = heard.get(&it.user)?;
-            let is_closed = it.kind == NotificationKind::Repost && closed.contains(&it.user);
+            let is_closed =
+                it.kind == NotificationKind::Repost && (closed.contains(&it.user) || denied.contains(&it.user));
             let is_over =
                 it.kind == NotificationKind::Edit && it.post.and_then(|post| reposts.get(&post).copied()) != it.repost;
             if dismissed.contains(&it.place) || is_closed || is_over {
@@ -182,9 +200,11 @@ impl Listing for Notifications<'_> {
 /// The groups of a user's notifications that have something to show.
 #[derive(Debug)]
 pub(crate) struct Groups<'a> {
-    pub(crate) read_model: &'a ReadModel,
-    pub(crate) owner: UserId,
-    pub(crate) read_up_to: Option<EventId>,
+    read_model: &'a ReadModel,
+    owner: UserId,
+    read_up_to: Option<EventId>,
+    /// How many notifications were decided on.
+    decided: usize,
 }
 
 /// [`api::NotificationGroup`], from the cache.
@@ -200,35 +220,73 @@ pub(crate) struct ShownGroup {
     read: bool,
 }
 
-impl Groups<'_> {
-    async fn shown(&self, group: NotificationGroup) -> Result<Option<ShownGroup>, ReadError> {
-        let mut list = Notifications {
+impl From<ShownNotification> for ShownGroup {
+    fn from(it: ShownNotification) -> Self {
+        Self {
+            id: it.id,
+            kind: it.kind,
+            at: it.at,
+            users: vec![it.user],
+            more: false,
+            post: it.post,
+            read: it.read,
+        }
+    }
+}
+
+impl<'a> Groups<'a> {
+    pub(crate) fn of(read_model: &'a ReadModel, owner: UserId, read_up_to: Option<EventId>) -> Self {
+        Self {
+            read_model,
+            owner,
+            read_up_to,
+            decided: 0,
+        }
+    }
+
+    fn list(&self, which: Which) -> Notifications<'a> {
+        Notifications {
             read_model: self.read_model,
             owner: self.owner,
-            which: Which::Group(group.kind, group.post),
+            which,
             above: None,
             read_up_to: self.read_up_to,
-        };
+            decided: 0,
+        }
+    }
+
+    /// What groups of one show. The future is on the heap, because that of a page would not fit on the stack with it.
+    fn alone<'s>(&'s self, found: &'s [Notification]) -> BoxFuture<'s, Result<Vec<Option<ShownGroup>>, ReadError>> {
+        async move {
+            if found.is_empty() {
+                return Ok(Vec::new());
+            }
+            let shown = self.list(Which::Kinds(Vec::new())).admit(found).await?;
+            Ok(shown.into_iter().map(|it| it.map(ShownGroup::from)).collect())
+        }
+        .boxed()
+    }
+
+    /// What a group shows, and how many notifications that took.
+    fn shown(&self, group: NotificationGroup) -> BoxFuture<'_, Result<(Option<ShownGroup>, usize), ReadError>> {
+        self.look_through(group).boxed()
+    }
+
+    async fn look_through(&self, group: NotificationGroup) -> Result<(Option<ShownGroup>, usize), ReadError> {
+        let mut list = self.list(Which::Group(group.kind, group.post));
         let newest = PageRequest {
             limit: USERS_OF_GROUP,
             start: Start::Newest,
         };
-        let page = paging::page(&mut list, newest, &Arrival::InOrder).await?;
-        let mut users = Vec::with_capacity(page.items.len());
-        let mut first = None;
-        for it in page.items {
-            first.get_or_insert((it.id, it.at, it.post, it.read));
-            users.push(it.user);
-        }
-        Ok(first.map(|(id, at, post, read)| ShownGroup {
-            id,
-            kind: group.kind,
-            at,
-            users,
-            more: page.next.is_some(),
-            post,
-            read,
-        }))
+        let page = paging::page_of_at_most(OF_GROUP, &mut list, newest, &Arrival::InOrder).await?;
+        let more = page.next.is_some();
+        let mut items = page.items.into_iter();
+        let shown = items.next().map(|newest| {
+            let mut group = ShownGroup { more, ..newest.into() };
+            group.users.extend(items.map(|it| it.user));
+            group
+        });
+        Ok((shown, list.decided))
     }
 }
 
@@ -269,9 +327,32 @@ impl Listing for Groups<'_> {
         Ok(vec![None; groups.len()])
     }
 
+    /// Groups of one are decided together, as any notifications. The others have a budget in common, and the page ends with it.
     async fn admit(&mut self, groups: &[NotificationGroup]) -> Result<Vec<Option<ShownGroup>>, ReadError> {
-        // Collect first. A lazy map that is held across an await is `Send` for one lifetime only, and pages are read in a task.
-        let groups: Vec<_> = groups.iter().map(|&group| self.shown(group)).collect();
-        futures_util::stream::iter(groups).buffered(AT_ONCE).try_collect().await
+        let alone: Vec<Notification> = groups.iter().filter_map(|group| group.only).collect();
+        let mut alone = self.alone(&alone).await?.into_iter();
+        let several: Vec<NotificationGroup> = groups.iter().filter(|group| group.only.is_none()).copied().collect();
+        let mut several_shown = Vec::with_capacity(several.len());
+        let mut rest = several.as_slice();
+        while !rest.is_empty() {
+            let fit = OF_PAGE.saturating_sub(self.decided) / OF_GROUP;
+            let (some, after) = rest.split_at(rest.len().min(AT_ONCE).min(fit));
+            if some.is_empty() {
+                break;
+            }
+            // Each group may take as many as it may at most, so this number of them does not go beyond the budget.
+            let some: Vec<_> = some.iter().map(|&group| self.shown(group)).collect();
+            for (shown, decided) in try_join_all(some).await? {
+                self.decided += decided;
+                several_shown.push(shown);
+            }
+            rest = after;
+        }
+        let mut several_shown = several_shown.into_iter();
+        let admitted = groups.iter().map_while(|group| match group.only {
+            Some(_) => alone.next(),
+            None => several_shown.next(),
+        });
+        Ok(admitted.collect())
     }
 }

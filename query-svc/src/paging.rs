@@ -72,7 +72,8 @@ pub(crate) trait Listing {
     /// The event by which each candidate appeared. None if it is not known.
     async fn appearances(&mut self, candidates: &[Self::Candidate]) -> Result<Vec<Option<Appearance>>, ReadError>;
 
-    /// The item to show for each candidate, in the same order. `None` if it is not shown.
+    /// The item to show for each candidate, in the same order. `None` if it is not shown. If the list can't afford to decide on all of them,
+    /// there are fewer, and the page ends. At least the first candidate of a page has an answer.
     async fn admit(&mut self, candidates: &[Self::Candidate]) -> Result<Vec<Option<Self::Item>>, ReadError>;
 }
 
@@ -167,6 +168,20 @@ pub(crate) async fn page<L: Listing>(
     arrival: &Arrival,
 ) -> Result<Page<L::Item>, ReadError> {
     page_within(Budget::PAGE, list, request, arrival).await
+}
+
+/// The same for a part of another page, which has no budget of its own.
+pub(crate) async fn page_of_at_most<L: Listing>(
+    decided: usize,
+    list: &mut L,
+    request: PageRequest,
+    arrival: &Arrival,
+) -> Result<Page<L::Item>, ReadError> {
+    let budget = Budget {
+        decided,
+        ..Budget::PAGE
+    };
+    page_within(budget, list, request, arrival).await
 }
 
 async fn page_within<L: Listing>(
@@ -341,6 +356,7 @@ async fn gather<L: Listing>(
         let candidates: Vec<L::Candidate> = waiting.drain(..most).collect();
         let admitted = list.admit(&candidates).await?;
         decided += candidates.len();
+        let ends_here = admitted.len() < candidates.len();
         let before = gathered.shown.len();
         for (candidate, item) in candidates.iter().zip(admitted) {
             let place = L::place(candidate);
@@ -354,6 +370,9 @@ async fn gather<L: Listing>(
                     return Ok(gathered);
                 }
             }
+        }
+        if ends_here {
+            return Ok(gathered);
         }
         let missing = want - gathered.shown.len();
         step = if (gathered.shown.len() - before) * 2 >= candidates.len() {

@@ -174,6 +174,7 @@ impl Queries {
             which: WhichNotifications::Kinds(kinds),
             above: None,
             read_up_to: read_up_to(read_model, owner).await?,
+            decided: 0,
         };
         let page = self.page(read_model, &mut list, page).await?;
         Ok(self.with_up_to(read_model, page, |it| it.id))
@@ -186,11 +187,7 @@ impl Queries {
         page: PageRequest,
     ) -> Result<NotificationPage<ShownGroup>, ReadError> {
         read_model.check_has_notifications()?;
-        let mut groups = Groups {
-            read_model,
-            owner,
-            read_up_to: read_up_to(read_model, owner).await?,
-        };
+        let mut groups = Groups::of(read_model, owner, read_up_to(read_model, owner).await?);
         let page = self.page(read_model, &mut groups, page).await?;
         Ok(self.with_up_to(read_model, page, |it| it.id))
     }
@@ -207,6 +204,7 @@ impl Queries {
             which: WhichNotifications::Kinds(NotificationKind::ALL.to_vec()),
             above: read_up_to(read_model, owner).await?,
             read_up_to: None,
+            decided: 0,
         };
         let all = PageRequest {
             limit: MOST_UNREAD,
@@ -219,7 +217,8 @@ impl Queries {
         })
     }
 
-    /// What can still come in below the newest item must not be marked as read with it.
+    /// What the views lack only because a partition lags must not be marked as read with the newest item. An id is made before its event is
+    /// committed, so an event that took long to commit may still come in below, by as long as that took, and counts as read.
     fn with_up_to<T>(&self, read_model: &InUse, page: Page<T>, id: fn(&T) -> EventId) -> NotificationPage<T> {
         let handled = read_model.handled.slowest().time().min(self.clock.now());
         let newest = page.items.iter().map(id).max();

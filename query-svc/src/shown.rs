@@ -304,29 +304,56 @@ impl ReadModel {
         if authors.is_empty() {
             return Ok(());
         }
-        let authors: Vec<UserId> = authors.into_iter().collect();
-        let others = authors.iter().filter(|&&author| Some(author) != loaded.viewer);
+        let (profiles, relations) = self.denials(loaded.viewer, authors).await?;
+        loaded.profiles.extend(profiles);
+        loaded.relations.extend(relations);
+        Ok(())
+    }
+
+    /// What may deny a viewer what these users do, from the database: their profiles, and what is between them and the viewer.
+    async fn denials(
+        &self,
+        viewer: Option<UserId>,
+        users: BTreeSet<UserId>,
+    ) -> Result<(Found<UserId, MaybeProfile>, Found<RelationId, Held>), ReadError> {
+        let users: Vec<UserId> = users.into_iter().collect();
+        let others = users.iter().filter(|&&user| Some(user) != viewer);
         let relations: Vec<RelationId> = others
-            .flat_map(|&author| {
-                loaded
-                    .viewer
-                    .into_iter()
-                    .flat_map(move |viewer| deciding(viewer, author))
-            })
+            .flat_map(|&user| viewer.into_iter().flat_map(move |viewer| deciding(viewer, user)))
             .collect();
-        let (profiles, standings) = futures_util::try_join!(
-            self.ask(self.views.profiles.live_by_ids(&authors)),
+        let (live, standings) = futures_util::try_join!(
+            self.ask(self.views.profiles.live_by_ids(&users)),
             self.ask(self.views.relations.standings(&relations)),
         )?;
-        loaded.profiles.extend(authors.into_iter().map(|author| (author, None)));
-        loaded
-            .profiles
-            .extend(profiles.into_iter().map(|it| (it.id, Some(Arc::new(it)))));
-        loaded.relations.extend(relations.into_iter().map(|id| (id, Held::No)));
-        loaded
-            .relations
-            .extend(standings.iter().map(|it| (it.id, Held::from(it))));
-        Ok(())
+        let mut profiles: Found<UserId, MaybeProfile> = users.into_iter().map(|user| (user, None)).collect();
+        profiles.extend(live.into_iter().map(|it| (it.id, Some(Arc::new(it)))));
+        let mut held: Found<RelationId, Held> = relations.into_iter().map(|id| (id, Held::No)).collect();
+        held.extend(standings.iter().map(|it| (it.id, Held::from(it))));
+        Ok((profiles, held))
+    }
+
+    /// Those of these users whose reposts are not for the viewer, as the database has it.
+    pub(crate) async fn denied_now(
+        &self,
+        viewer: UserId,
+        users: BTreeSet<UserId>,
+    ) -> Result<HashSet<UserId>, ReadError> {
+        if users.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let (profiles, held) = self.denials(Some(viewer), users).await?;
+        let now = self.clock.now();
+        let holds = |relation: RelationId| held.get(&relation).is_some_and(|held| held.at(now));
+        let admits = |user: UserId, profile: &Profile| {
+            let is_open = !profile.protected || holds(RelationId::follow(viewer, user));
+            let blocked = blocks(viewer, user).into_iter().any(&holds);
+            user == viewer || is_open && !blocked && !is_closed(Some(viewer), profile)
+        };
+        let denied = profiles.iter().filter(|(user, profile)| {
+            let admitted = profile.as_ref().is_some_and(|profile| admits(**user, profile));
+            !admitted
+        });
+        Ok(denied.map(|(&user, _)| user).collect())
     }
 
     /// The blocks between the viewer and these users.

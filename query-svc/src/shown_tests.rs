@@ -7,7 +7,7 @@ use event_log::position::Position;
 use event_log::subscription::Delivery;
 use model::ids::{Partition, PostId, UserId};
 use model::tags::TagKey;
-use model::values::Visibility;
+use model::values::{NotificationKind, Visibility};
 use mongodb::Database;
 use service::telemetry::MetricsRegistry;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use crate::filters::Filtering;
 use crate::fixture::{Projected, Store, clock, database};
 use crate::history::Versions;
 use crate::metrics::Metrics;
+use crate::notifications::{Notifications, Which};
 use crate::paging::{self, Arrival, PageRequest, Start};
 use crate::positions::Positions;
 use crate::read_model::{Gate, ReadModel};
@@ -79,6 +80,50 @@ impl Halted {
         let shown = self.read_model.show(&candidates, Some(viewer), authors, Filtering::Off);
         shown.await.unwrap()[0].is_some()
     }
+}
+
+/// Who reposts is told as long as the owner may see the reposts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repost_ahead_of_the_stream_is_told_by_nobody_who_is_closed_by_then() {
+    let (_database, views) = database().await;
+    let mut halted = Halted::on(&views).await;
+    let names = ["ada", "bob", "eve", "kim", "zoe"];
+    let [ada, bob, eve, kim, zoe] = names.map(|handle| halted.store.register(handle));
+    halted.store.protect(eve, true);
+    halted.store.follow(ada, eve);
+    let [before, after] = ["before", "after"].map(|text| halted.store.post(ada, text));
+    for user in [bob, eve, kim, zoe] {
+        halted.store.repost(user, before);
+    }
+    halted.project(SHOWN).await;
+    let told = async |halted: &Halted| -> Vec<String> {
+        let mut list = Notifications {
+            read_model: &halted.read_model,
+            owner: ada,
+            which: Which::Kinds(vec![NotificationKind::Repost]),
+            above: None,
+            read_up_to: None,
+            decided: 0,
+        };
+        let request = PageRequest {
+            limit: 20,
+            start: Start::Newest,
+        };
+        let page = paging::page(&mut list, request, &Arrival::InOrder).await.unwrap();
+        let json = serde_json::to_value(&page.items).unwrap();
+        let handle = |it: &serde_json::Value| it["user"]["handle"].as_str().unwrap().to_owned();
+        json.as_array().unwrap().iter().map(handle).collect()
+    };
+    assert_eq!(told(&halted).await, ["zoe", "kim", "eve", "bob"]);
+
+    halted.store.protect(bob, true);
+    halted.store.unfollow(ada, eve);
+    halted.store.suspend(zoe, true);
+    for user in [bob, eve, kim, zoe] {
+        halted.store.repost(user, after);
+    }
+    halted.project(SHOWN + 1).await;
+    assert_eq!(told(&halted).await, ["kim", "kim"]);
 }
 
 /// The post that was judged is in memory. The edit came after what may deny it.

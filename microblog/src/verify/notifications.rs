@@ -17,8 +17,10 @@ use super::upwards::Polled;
 use super::viewers::Eyes;
 
 const PATH: &str = "/v1/notifications";
-/// A page decides on so many candidates. What is behind more of them that are hidden may be missing from a group or a count.
+/// A page decides on so many candidates. What is behind more of them that are hidden may be missing from a count.
 const DECIDED: usize = 500;
+/// The same for what is in a group.
+const DECIDED_OF_GROUP: usize = 125;
 const USERS_OF_GROUP: usize = 10;
 const MOST_UNREAD: usize = 100;
 
@@ -134,7 +136,7 @@ impl Checker<'_> {
         for (_, told) in self.oracle.told(&own.sight) {
             *sizes.entry((told.kind, told.post)).or_default() += 1;
         }
-        let is_small = |group: &Group| sizes.get(group).is_none_or(|&size| size <= DECIDED);
+        let is_small = |group: &Group| sizes.get(group).is_none_or(|&size| size <= DECIDED_OF_GROUP);
         let expected: Vec<(Group, GroupFacts)> = self
             .oracle
             .notification_groups(&own.sight)

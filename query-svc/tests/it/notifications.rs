@@ -356,6 +356,32 @@ async fn a_group_costs_the_same_however_many_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_hide_their_users_cost_no_more_than_so_much_together() {
+    let mut service = Service::start().await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| service.store.register(handle));
+    let mut posts = Vec::new();
+    for n in 0..13 {
+        posts.push(service.store.post(ada, &n.to_string()));
+    }
+    service.store.post(bob, "@ada");
+    let mention = last(&service);
+    for n in 0..125 {
+        let fan = service.store.register(&format!("fan{n}"));
+        service.store.mute(ada, fan, true, false);
+        for &post in &posts {
+            service.store.like(fan, post, true);
+        }
+    }
+    service.settle().await;
+    let page = service.get(GROUPS, Caller::User(ada)).await.body;
+    assert_eq!(page["items"], json!([]), "twelve groups of 125 are looked through");
+    let path = format!("{GROUPS}?before={}", page["next"].as_str().unwrap());
+    let rest = service.get(&path, Caller::User(ada)).await;
+    assert_eq!((rest.ids(), &rest.body["next"]), (texts([mention]), &Value::Null));
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_kind_is_refused_by_name() {
     let mut service = Service::start().await;
     let ada = service.store.register("ada");

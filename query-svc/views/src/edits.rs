@@ -4,11 +4,14 @@
 //! post are read, and a repost before the edits of its post are read. So when both run at the same time, at least one of them sees the other.
 //! What is written follows from the repost and from the times of the edits that are stored: so a rebuild writes the same.
 //!
+//! An edit tells only those whose reposts are newer than the edit before it: an earlier edit tells all others, and tells them earlier. If that
+//! one arrives late, it tells them then, and lowers the place of those whom a later one has told.
+//!
 //! A repost that is taken back takes nothing back here. A reader compares a row with the repost that there is now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use event_log::subscription::Delivery;
 use futures_util::TryStreamExt;
 use model::events::{Event, Post, Repost};
@@ -33,8 +36,10 @@ pub(super) struct Edits {
 #[derive(Debug, Default)]
 struct Work {
     author: Option<UserId>,
-    edited: bool,
+    edited: BTreeSet<DateTime<Utc>>,
+    /// Who has reposted it, and the time of the oldest of these reposts.
     reposters: BTreeSet<UserId>,
+    oldest: Option<DateTime<Utc>>,
 }
 
 impl Edits {
@@ -47,11 +52,19 @@ impl Edits {
         let mut work: BTreeMap<PostId, Work> = BTreeMap::new();
         for delivery in batch {
             match &delivery.event {
-                Event::PostEdited(Post { id, author, .. }) => {
+                Event::PostEdited(Post {
+                    id,
+                    author,
+                    edited_at: Some(at),
+                    ..
+                }) => {
                     let work = work.entry(*id).or_default();
-                    (work.author, work.edited) = (Some(*author), true);
+                    work.author = Some(*author);
+                    // As precise as it is stored.
+                    work.edited.insert(at.trunc_subsecs(3));
                 }
                 Event::PostReposted(Repost {
+                    id,
                     user,
                     post,
                     post_author,
@@ -60,6 +73,7 @@ impl Edits {
                     let work = work.entry(*post).or_default();
                     work.author = Some(*post_author);
                     work.reposters.insert(*user);
+                    work.oldest = Some(work.oldest.map_or(id.time(), |oldest| oldest.min(id.time())));
                 }
                 _ => {}
             }
@@ -70,12 +84,15 @@ impl Edits {
         let session = &mut committed.session(&self.views).await?;
         for (post, work) in work {
             let Some(author) = work.author else { continue };
-            let edits = self.views.post_history.edits(session, post).await?;
+            // A repost concerns only the edits after it. Most posts have none.
+            let after = work.oldest.filter(|_| work.edited.is_empty());
+            let edits = self.views.post_history.edits(session, post, after).await?;
             if edits.is_empty() {
                 continue;
             }
-            if work.edited {
-                let mut reposts = self.views.relations.reposts_of(session, post).await?;
+            if let (Some(first), Some(&last)) = (work.edited.first(), work.edited.last()) {
+                let before = edits.iter().copied().filter(|at| at < first).max();
+                let mut reposts = self.views.relations.reposts_of(session, post, before, last).await?;
                 loop {
                     let some = reposts.stream(session);
                     let some: Vec<Relation> = futures_util::StreamExt::take(some, BATCH).try_collect().await?;
@@ -84,7 +101,8 @@ impl Edits {
                     }
                     self.tell_reposters(author, post, &edits, &some).await?;
                 }
-            } else {
+            }
+            if !work.reposters.is_empty() {
                 let ids: Vec<RelationId> = work
                     .reposters
                     .iter()
@@ -114,7 +132,7 @@ impl Edits {
                 let Some(&author) = edited.get(&repost.post()) else {
                     continue;
                 };
-                let edits = self.views.post_history.edits(&mut session, repost.post()).await?;
+                let edits = self.views.post_history.edits(&mut session, repost.post(), None).await?;
                 self.tell_reposters(author, repost.post(), &edits, std::slice::from_ref(repost))
                     .await?;
             }
@@ -135,7 +153,7 @@ impl Edits {
         let told = reposts.iter().filter_map(|relation| {
             let repost = relation.repost?;
             let since = edits.iter().filter(|&&at| at > repost.time());
-            let [first, last] = [since.clone().min()?, since.max()?].map(|&at| EventId::of_edit(post, at));
+            let edit = EventId::of_edit(post, *since.min()?);
             // Nobody is told of what they do themselves.
             (relation.viewer() != author).then(|| Edited {
                 owner: relation.viewer(),
@@ -143,7 +161,7 @@ impl Edits {
                 post,
                 repost,
                 version: relation.version,
-                edits: [first, last],
+                edit,
             })
         });
         self.views.notifications.tell_of_edits(&told.collect::<Vec<_>>()).await

@@ -9,10 +9,16 @@
 //! whatever order events arrive, and remains when the cause is undone: whoever likes, unlikes and likes again is seen once, where they were.
 //! A row that tells nothing now has a place and nothing else.
 //!
+//! What stands in which group follows from the rows: a mention, a reply, a quote and an edit are groups of one, and the groups without a post are
+//! few, so their newest rows are looked up. Only the groups of likes and reposts have rows, which name the newest event that was told. The first
+//! version of such a stream tells, so each later one that tells does so again, and does not count. So every group stands where its newest
+//! notification is placed: nothing is new because it is edited, or undone and done again.
+//!
 //! Only who has reposted a post and is told of an edit has a row that is no more than a hint: see [`super::edits`].
 //!
 //! A row says that somebody is told. Whether they see it is decided when it is read.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use bson::spec::BinarySubtype;
@@ -20,6 +26,7 @@ use bson::{Binary, Bson, Document, doc};
 use event_log::position::Position;
 use event_log::subscription::Delivery;
 use futures_util::TryStreamExt;
+use futures_util::future::try_join_all;
 use model::events::{Event, Post, State};
 use model::ids::{EventId, PostId, UserId};
 use model::values::NotificationKind;
@@ -35,6 +42,25 @@ pub const NAME: &str = "notifications";
 pub const GROUPS: &str = "notification_groups";
 pub const DISMISSED: &str = "dismissed_notifications";
 pub const MARKERS: &str = "notification_markers";
+
+/// Kinds with one notification to a group: the post says it once to each user, or was edited once after the repost. So a row is a group.
+const ALONE: [NotificationKind; 4] = [
+    NotificationKind::Mention,
+    NotificationKind::Reply,
+    NotificationKind::Quote,
+    NotificationKind::Edit,
+];
+/// Kinds with one group to a user. It stands where its newest row is.
+const WITHOUT_POST: [NotificationKind; 3] = [
+    NotificationKind::Follow,
+    NotificationKind::Request,
+    NotificationKind::Accepted,
+];
+
+/// Whether a group of this kind has a row of its own. It tells of one post, what any number of users do with it.
+fn has_group_row(kind: NotificationKind) -> bool {
+    matches!(kind, NotificationKind::Like | NotificationKind::Repost)
+}
 
 /// Every field of a row but its `_id` and its place.
 const FIELDS: [&str; 6] = ["owner", "kind", "user", "post", "group", "position"];
@@ -67,8 +93,8 @@ pub(super) struct Edited {
     pub(super) repost: PostId,
     /// The version of the relation between the owner and the post.
     pub(super) version: i64,
-    /// The first edit after the repost, and the last.
-    pub(super) edits: [EventId; 2],
+    /// The first edit after the repost.
+    pub(super) edit: EventId,
 }
 
 /// Notifications of one kind that have to do with the same post, or with none.
@@ -77,8 +103,11 @@ pub struct NotificationGroup {
     pub kind: NotificationKind,
     #[serde(default)]
     pub post: Option<PostId>,
-    /// The newest event that ever told the owner something of this group. It only rises, so it is a hint: what it told may be undone.
+    /// The place of the newest of them. If users like or repost a post, then of all that ever were, so what is there may be undone.
     pub newest: EventId,
+    /// If there can be no more than one of them, that one.
+    #[serde(skip)]
+    pub only: Option<Notification>,
 }
 
 /// That somebody did something which concerns somebody else.
@@ -163,6 +192,14 @@ pub(super) fn told_by(post: &Post) -> BTreeMap<UserId, NotificationKind> {
     told
 }
 
+/// The same users, or a few more, counted without a look at who they are.
+pub(super) fn most_told_by(post: &Post) -> usize {
+    let content = post.content.as_ref().filter(|_| !post.deleted);
+    content.map_or(0, |content| {
+        usize::from(post.in_reply_to.is_some()) + usize::from(post.quote_of.is_some()) + content.entities.mentions.len()
+    })
+}
+
 /// What the events of a transaction change.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
@@ -180,11 +217,11 @@ struct Notice {
 
 impl Notices {
     /// An event tells the owner something, whether or not a newer one has taken it back. `again`: the same was told and taken back before, so
-    /// the group does not rise.
+    /// the row of the group does not rise.
     pub(super) fn tell(&mut self, told: Told, event: EventId, again: bool) {
         let place = &mut self.rows.entry(told.row()).or_default().place;
         *place = Some(place.map_or(event, |place| place.min(event)));
-        if !again {
+        if !again && has_group_row(told.kind) {
             let (_, newest) = self.groups.entry(told.group()).or_insert((told, event));
             *newest = event.max(*newest);
         }
@@ -224,8 +261,10 @@ impl Notice {
                     "owner": told.owner,
                     "kind": told.kind.as_str(),
                     "user": told.user,
-                    "group": binary(told.group()),
                 });
+                if !ALONE.contains(&told.kind) {
+                    row.insert("group", binary(told.group()));
+                }
                 row.extend(told.post.map(|post| ("post".to_owned(), post.into())));
                 row.extend(position.map(|position| ("position".to_owned(), position.into())));
             }
@@ -321,7 +360,7 @@ impl Notifications {
             .await
     }
 
-    /// The notifications of a group, newest first.
+    /// The notifications of a group that can have several, newest first.
     pub async fn of_group(
         &self,
         owner: UserId,
@@ -343,11 +382,35 @@ impl Notifications {
 
     /// The groups of a user, newest first. Some may have nothing to tell any more.
     pub async fn groups(&self, owner: UserId, range: Range<EventId>) -> Result<Vec<NotificationGroup>, Error> {
+        let (of_posts, alone, without_post) = futures_util::try_join!(
+            self.group_rows(owner, range),
+            self.of_owner(owner, &ALONE, range),
+            try_join_all(WITHOUT_POST.map(|kind| self.of_group(owner, kind, None, Range::newest(1)))),
+        )?;
+        let without_post = without_post.into_iter().flatten().filter(|it| range.has(it.place));
+        let without_post = without_post.map(|it| NotificationGroup {
+            kind: it.kind,
+            post: None,
+            newest: it.place,
+            only: None,
+        });
+        let alone = alone.into_iter().map(|it| NotificationGroup {
+            kind: it.kind,
+            post: it.post,
+            newest: it.place,
+            only: Some(it),
+        });
+        let mut groups: Vec<NotificationGroup> = of_posts.into_iter().chain(alone).chain(without_post).collect();
+        groups.sort_unstable_by_key(|group| Reverse(group.newest));
+        Ok(range.first_of(groups))
+    }
+
+    async fn group_rows(&self, owner: UserId, range: Range<EventId>) -> Result<Vec<NotificationGroup>, Error> {
         let mut filter = doc! { "owner": owner };
         range.bound(&mut filter, "newest");
         let sort = doc! { "newest": range.direction() };
         let found = self.groups.find(filter).sort(sort).limit(i64::from(range.limit));
-        Ok(range.newest_first(found.await?.try_collect().await?))
+        found.await?.try_collect().await
     }
 
     /// Those of these notifications that the owner does not want to see any more.
@@ -375,7 +438,7 @@ impl Notifications {
     /// Writes what those who reposted are told of edits. The first write makes a row if it is missing. The second takes a later repost, and the third
     /// an edit that is earlier: so every order gives the same.
     pub(super) async fn tell_of_edits(&self, all: &[Edited]) -> Result<(), Error> {
-        let (mut stubs, mut later, mut earlier, mut groups) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut stubs, mut later, mut earlier) = (Vec::new(), Vec::new(), Vec::new());
         for it in all {
             let told = Told {
                 owner: it.owner,
@@ -384,7 +447,6 @@ impl Notifications {
                 post: Some(it.post),
             };
             let id = binary(told.row());
-            let [first, last] = it.edits;
             let stub = doc! { "$setOnInsert": { "version": 0_i64 } };
             stubs.push(Update::upsert(doc! { "_id": &id }, stub));
             let row = doc! {
@@ -392,16 +454,14 @@ impl Notifications {
                 "kind": told.kind.as_str(),
                 "user": told.user,
                 "post": it.post,
-                "group": binary(told.group()),
                 "repost": it.repost,
                 "version": it.version,
-                "place": first,
+                "place": it.edit,
             };
             let older = doc! { "_id": &id, "version": { "$lt": it.version } };
             later.push(Update::existing(older, doc! { "$set": row }));
             let same = doc! { "_id": &id, "version": it.version };
-            earlier.push(Update::existing(same, doc! { "$min": { "place": first } }));
-            groups.push(told.raise(last));
+            earlier.push(Update::existing(same, doc! { "$min": { "place": it.edit } }));
         }
         if all.is_empty() {
             return Ok(());
@@ -409,7 +469,6 @@ impl Notifications {
         for updates in [stubs, later, earlier] {
             bulk::write(&self.database, self.rows.name(), updates).await?;
         }
-        bulk::write(&self.database, self.groups.name(), groups).await?;
         Ok(())
     }
 

@@ -88,10 +88,18 @@ impl PostHistory {
         Ok(range.newest_first(found.try_collect().await?))
     }
 
-    /// When a post got each of its texts but the first, as the session sees it.
-    pub(super) async fn edits(&self, session: &mut ClientSession, post: PostId) -> Result<Vec<DateTime<Utc>>, Error> {
+    /// When a post got each of its texts but the first, as the session sees it. Or only those after a time.
+    pub(super) async fn edits(
+        &self,
+        session: &mut ClientSession,
+        post: PostId,
+        after: Option<DateTime<Utc>>,
+    ) -> Result<Vec<DateTime<Utc>>, Error> {
         // Versions count from 1.
-        let edits = doc! { "_id": { "$gt": history_id(post, 1), "$lte": history_id(post, i64::MAX) } };
+        let mut edits = doc! { "_id": { "$gt": history_id(post, 1), "$lte": history_id(post, i64::MAX) } };
+        if let Some(after) = after {
+            edits.insert("at", doc! { "$gt": bson::DateTime::from_chrono(after) });
+        }
         let mut found = self
             .times
             .find(edits)

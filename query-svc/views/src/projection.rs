@@ -8,7 +8,7 @@ use model::clock::SharedClock;
 use super::distribution::Distribution;
 use super::edits::Edits;
 use super::metrics::ViewMetrics;
-use super::row_writer::{Committed, GROUP, RowWriter};
+use super::row_writer::{Committed, RowWriter, parts};
 use super::{SHAPE, Views};
 
 /// Writes the views of one generation from events. A process has one of them, for all its partitions.
@@ -36,7 +36,7 @@ impl ViewProjection {
     /// Applies events of any audiences to the rows, and does not touch what follows from rows: home timelines, and what is told of edits.
     /// A rebuild fills them later, see [`super::Filling`].
     pub async fn apply_rows_only(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
-        for chunk in batch.chunks(GROUP) {
+        for chunk in parts(batch) {
             self.commit_rows(chunk).await?;
         }
         Ok(())
@@ -68,7 +68,7 @@ impl ViewProjection {
 impl Handler for ViewProjection {
     async fn handle(&self, batch: &[Delivery]) -> Result<(), HandlerError> {
         // What a transaction has read is valid for its own events only.
-        for chunk in batch.chunks(GROUP) {
+        for chunk in parts(batch) {
             let committed = self.commit_rows(chunk).await?;
             self.distribution.distribute(chunk, &committed).await?;
             self.edits.tell(chunk, &committed).await?;

@@ -54,6 +54,12 @@ impl<I> Range<I> {
     }
 }
 
+impl<I: Copy + Ord> Range<I> {
+    pub(super) fn has(&self, place: I) -> bool {
+        self.before.is_none_or(|before| place < before) && self.after.is_none_or(|after| after < place)
+    }
+}
+
 impl<I: Copy + Into<Bson>> Range<I> {
     /// Adds the bounds of `field` to a filter.
     pub(super) fn bound(&self, filter: &mut Document, field: &str) {
@@ -77,6 +83,16 @@ impl<I> Range<I> {
             End::Newest => -1,
             End::Oldest => 1,
         }
+    }
+
+    /// Of items within the range, newest first: those that the limit leaves.
+    pub(super) fn first_of<T>(&self, mut items: Vec<T>) -> Vec<T> {
+        let over = items.len().saturating_sub(self.limit as usize);
+        match self.end {
+            End::Newest => items.truncate(self.limit as usize),
+            End::Oldest => drop(items.drain(..over)),
+        }
+        items
     }
 
     /// Reorders items that were read in [`Range::direction`], so that the newest comes first.

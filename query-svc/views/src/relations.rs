@@ -4,10 +4,10 @@ use std::fmt;
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use futures_util::{StreamExt, TryStreamExt};
-use model::ids::{EventId, PostId, UserId};
+use model::ids::{EventId, PostId, UserId, uuid_v7_floor};
 use mongodb::error::Error;
 use mongodb::{ClientSession, Collection, Database, SessionCursor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -16,6 +16,9 @@ use uuid::Uuid;
 use super::range::Range;
 
 pub const NAME: &str = "relations";
+
+/// More than any two clocks differ by.
+const CLOCKS_AGREE: TimeDelta = TimeDelta::minutes(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -381,13 +384,26 @@ impl Relations {
         found.stream(session).try_collect().await
     }
 
-    /// All reposts of a post, in no order, as the session sees them.
+    /// The reposts of a post that were made since a time and before another, in no order, as the session sees them.
     pub(super) async fn reposts_of(
         &self,
         session: &mut ClientSession,
         post: PostId,
+        since: Option<DateTime<Utc>>,
+        before: DateTime<Utc>,
     ) -> Result<SessionCursor<Relation>, Error> {
-        let live = doc! { "target": post, "kind": RelationKind::Repost.as_str(), "live": true };
+        let first_at = |time| PostId::from_uuid(uuid_v7_floor(time));
+        let mut made = doc! { "$lt": first_at(before) };
+        let mut live = doc! { "target": post, "kind": RelationKind::Repost.as_str(), "live": true };
+        if let Some(since) = since {
+            made.insert("$gte", first_at(since));
+            // The index has the order. The event is not made before the repost, as far as clocks agree.
+            live.insert(
+                "order",
+                doc! { "$gte": EventId::from_uuid(uuid_v7_floor(since - CLOCKS_AGREE)) },
+            );
+        }
+        live.insert("repost", made);
         self.relations.find(live).session(session).await
     }
 

@@ -13,6 +13,7 @@ use bson::{Bson, Timestamp, doc};
 use event_log::mongo::{is_write_conflict, majority};
 use event_log::subscription::Delivery;
 use futures_util::TryStreamExt;
+use model::events::{Event, State};
 use model::ids::{PostId, UserId};
 use model::tags::TagKey;
 use mongodb::error::Error;
@@ -24,14 +25,16 @@ use super::Views;
 use super::bulk::{self, WriteError};
 use super::combiner::{Combiner, Job};
 use super::metrics::ViewMetrics;
+use super::notifications;
 use super::post_history::history_id;
 use super::posts::QUOTING;
 use super::profiles::{Audience, ProfileCounts};
 use super::relations::RelationId;
 use super::rows::{Changes, Keys, Known, Reach, Recorded, RowState, Writes, late_history};
 
-/// The most events in one transaction. Real servers work best below a thousand writes each.
-pub(super) const GROUP: usize = 400;
+/// The most that one transaction takes, as the sum of the events' sizes, unless a single event is larger. Real servers work best below a
+/// thousand writes each.
+const GROUP: usize = 400;
 /// The pauses after a transaction that conflicts with another process's. After the last one, the subscription's own back-off takes over.
 /// The pauses are random, because otherwise the same two processes would conflict again and again.
 const AFTER_CONFLICT: ExponentialBuilder = ExponentialBuilder::new()
@@ -141,13 +144,43 @@ impl Job for Committing {
     const MOST: usize = GROUP;
 
     fn size(events: &Vec<Recorded>) -> usize {
-        events.len()
+        events.iter().map(|recorded| size(&recorded.event)).sum()
     }
 
     async fn perform(&self, turn: &mut Turn, works: &[&Vec<Recorded>]) -> Result<Committed, Error> {
         let events: Vec<&Recorded> = works.iter().flat_map(|events| events.iter()).collect();
         self.commit_events(turn, &events).await
     }
+}
+
+/// An event counts as one, and a post tells each user by a further write.
+fn size(event: &Event) -> usize {
+    1 + match event.state() {
+        State::Post(post) => notifications::most_told_by(post),
+        _ => 0,
+    }
+}
+
+/// Parts of a batch that fit into one transaction each.
+pub(super) fn parts(batch: &[Delivery]) -> Vec<&[Delivery]> {
+    parts_by(batch, |delivery| size(&delivery.event))
+}
+
+/// A part has at least one item.
+fn parts_by<T>(all: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (at, item) in all.iter().enumerate() {
+        let size = size(item);
+        if at > start && sum + size > GROUP {
+            parts.push(&all[start..at]);
+            (start, sum) = (at, 0);
+        }
+        sum += size;
+    }
+    if start < all.len() {
+        parts.push(&all[start..]);
+    }
+    parts
 }
 
 impl Committing {
@@ -346,5 +379,66 @@ where
 async fn abort(session: &mut ClientSession) {
     if let Err(error) = session.abort_transaction().await {
         tracing::debug!(%error, "abort failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use model::entities::{Entities, Mention};
+    use model::events::{Post, PostContent};
+    use model::values::Visibility;
+
+    use super::*;
+
+    fn mentions(count: usize) -> Event {
+        let at = DateTime::UNIX_EPOCH;
+        let mention = |_| Mention {
+            handle: "ada".to_owned(),
+            start: 0,
+            end: 4,
+            user: Some(UserId::new(at)),
+        };
+        let entities = Entities {
+            mentions: (0..count).map(mention).collect(),
+            ..Entities::default()
+        };
+        Event::PostCreated(Post {
+            id: PostId::new(at),
+            author: UserId::new(at),
+            content: Some(PostContent {
+                text: String::new(),
+                entities,
+                warning: None,
+                language: None,
+            }),
+            in_reply_to: None,
+            visibility: Visibility::Public,
+            created_at: at,
+            edited_at: None,
+            quote_of: None,
+            hidden: None,
+            deleted: false,
+        })
+    }
+
+    #[test]
+    fn a_transaction_takes_fewer_posts_that_tell_many() {
+        let lengths = |events: &[Event]| -> Vec<usize> {
+            let parts = parts_by(events, size);
+            assert_eq!(parts.concat(), events);
+            parts.iter().map(|part| part.len()).collect()
+        };
+        assert_eq!(lengths(&vec![mentions(0); 500]), [400, 100]);
+        assert_eq!(lengths(&vec![mentions(130); 7]), [3, 3, 1]);
+        assert_eq!(lengths(&[mentions(1), mentions(500), mentions(1)]), [1, 1, 1]);
+        assert_eq!(lengths(&[]), [0; 0]);
+        let work = [mentions(130), mentions(0)].map(|event| Recorded {
+            id: model::ids::EventId::new(DateTime::UNIX_EPOCH),
+            version: 1,
+            position: None,
+            event,
+        });
+        assert_eq!(Committing::size(&work.to_vec()), 132);
     }
 }

@@ -389,8 +389,8 @@ pub struct NotificationPage<T> {
     pub next: Option<String>,
     /// Send it as `after` to get the items that are newer than this page. Items may be repeated, but none is missed.
     pub prev: Option<String>,
-    /// Send it to `PUT /v1/notifications/read` once the caller has read this page. What arrives late is not marked as read with it. Null if the
-    /// page is empty.
+    /// Send it to `PUT /v1/notifications/read` once the caller has read this page. What the views have not handled yet is not marked as read with
+    /// it, unless it took long to commit: then it may lie below, by as long as that took (seconds at most, as a rule). Null if the page is empty.
     pub up_to: Option<EventId>,
 }
 

@@ -48,6 +48,7 @@ pub(super) struct NotificationFacts {
     done: HashMap<(UserId, Told), (i64, bool)>,
     said: HashMap<PostId, (i64, Vec<(UserId, Told)>)>,
     first: HashMap<(UserId, Cause), EventId>,
+    /// Of groups of likes and reposts: the newest event that told something which was not told before.
     newest: HashMap<(UserId, Group), EventId>,
     /// The reposts of each post: who, in which version, and the repost if it lasts.
     reposts: HashMap<PostId, HashMap<UserId, (i64, Option<PostId>)>>,
@@ -90,9 +91,12 @@ impl NotificationFacts {
             if known.0 < version {
                 *known = (version, tells);
             }
-            let again = version > 1 && matches!(told.kind, Like | Repost);
             if tells {
-                self.tell(owner, told, id, again);
+                self.tell(owner, told, id);
+                if version == 1 && owner != told.user && matches!(told.kind, Like | Repost) {
+                    let newest = self.newest.entry((owner, (told.kind, told.post))).or_insert(id);
+                    *newest = id.max(*newest);
+                }
             }
         }
         match event {
@@ -108,7 +112,7 @@ impl NotificationFacts {
                 }
                 let says = said(post);
                 for &(owner, told) in &says {
-                    self.tell(owner, told, id, false);
+                    self.tell(owner, told, id);
                 }
                 let known = self.said.entry(post.id).or_default();
                 if known.0 < version {
@@ -133,21 +137,17 @@ impl NotificationFacts {
         }
     }
 
-    fn tell(&mut self, owner: UserId, told: Told, id: EventId, again: bool) {
+    fn tell(&mut self, owner: UserId, told: Told, id: EventId) {
         // Nobody is told of what they do themselves.
         if owner == told.user {
             return;
         }
         let first = self.first.entry((owner, told.cause())).or_insert(id);
         *first = id.min(*first);
-        if !again {
-            let newest = self.newest.entry((owner, (told.kind, told.post))).or_insert(id);
-            *newest = id.max(*newest);
-        }
     }
 
     pub(super) fn into_lists(self) -> NotificationLists {
-        let mut edits: Vec<(UserId, EventId, EventId, Told)> = Vec::new();
+        let mut edits: Vec<(UserId, EventId, Told)> = Vec::new();
         for (post, (author, times)) in self.edits {
             let told = Told {
                 kind: NotificationKind::Edit,
@@ -160,9 +160,8 @@ impl NotificationFacts {
                     continue;
                 };
                 let since = times.iter().filter(|&&at| at > repost.time());
-                if let (Some(&first), Some(&last)) = (since.clone().min(), since.max()) {
-                    let [first, last] = [first, last].map(|at| EventId::of_edit(post, at));
-                    edits.push((*owner, first, last, told));
+                if let Some(&first) = since.min() {
+                    edits.push((*owner, EventId::of_edit(post, first), told));
                 }
             }
         }
@@ -179,9 +178,17 @@ impl NotificationFacts {
                 lists.told.entry(owner).or_default().push((first, told));
             }
         }
-        for (owner, first, last, told) in edits {
+        for (owner, first, told) in edits {
             lists.told.entry(owner).or_default().push((first, told));
-            lists.newest.insert((owner, (told.kind, told.post)), last);
+        }
+        for (&owner, list) in &lists.told {
+            let others = list
+                .iter()
+                .filter(|(_, told)| !matches!(told.kind, NotificationKind::Like | NotificationKind::Repost));
+            for &(first, told) in others {
+                let newest = lists.newest.entry((owner, (told.kind, told.post))).or_insert(first);
+                *newest = first.max(*newest);
+            }
         }
         for list in lists.told.values_mut() {
             list.sort_unstable_by_key(|&(first, _)| Reverse(first));
@@ -247,7 +254,8 @@ impl Oracle {
         self.notifications.read.get(&owner).copied()
     }
 
-    /// The groups that show something, the newest first: a group stands where the newest event that it ever had is.
+    /// The groups that show something, the newest first. A group stands where its newest notification is, shown or not. In groups of likes and
+    /// reposts, what was taken back counts too.
     pub(in crate::verify) fn notification_groups(&self, sight: &Sight) -> Vec<(Group, Vec<(EventId, Told)>)> {
         let Some(viewer) = sight.viewer else {
             return Vec::new();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bson::{Document, doc};
 use event_log::subscription::{Delivery, Handler};
 use model::events::{Event, Repost as RepostEvent};
 use model::ids::{EventId, PostId, UserId};
@@ -80,7 +81,7 @@ async fn each_deed_that_concerns_somebody_tells_them() {
     assert_eq!(below, [all[5]]);
     assert_eq!(notifications.of_owner(ada, &[], Range::newest(50)).await.unwrap(), []);
 
-    // All follows are one group, and it is as new as the last.
+    // All follows are one group, and it is as new as the last. The request is accepted, so it is no group.
     let groups = notifications.groups(ada, Range::newest(50)).await.unwrap();
     let groups: Vec<_> = groups.iter().map(|group| (group.kind, group.post)).collect();
     let expected = [
@@ -90,7 +91,6 @@ async fn each_deed_that_concerns_somebody_tells_them() {
         (Reply, Some(reply)),
         (Repost, Some(post)),
         (Like, Some(post)),
-        (Request, None),
     ];
     assert_eq!(groups, expected);
     let follows = notifications
@@ -146,6 +146,114 @@ async fn what_is_undone_is_taken_back_and_done_again_it_is_where_it_was() {
     assert_eq!(told(&projected.views, ada).await[0], (Mention, eve, Some(quote)));
     projected.deliver(&[store.delete_post(written)]).await;
     assert!(!told(&projected.views, ada).await.iter().any(|it| it.2 == Some(written)));
+}
+
+/// The kind and the place of each group, the newest first.
+async fn groups(projected: &Projected, owner: UserId) -> Vec<(NotificationKind, EventId)> {
+    let found = projected.views.notifications.groups(owner, Range::newest(9));
+    found.await.unwrap().iter().map(|it| (it.kind, it.newest)).collect()
+}
+
+#[tokio::test]
+async fn what_somebody_was_told_before_does_not_rise() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let [ada, bob, eve, zoe] = ["ada", "bob", "eve", "zoe"].map(|handle| store.register(handle));
+    let post = store.post(ada, "mine");
+    let begun = store.log.len();
+    let mut first = Vec::new();
+    store.follow(bob, ada);
+    first.push((Follow, store.last()));
+    store.request(zoe, ada, true);
+    first.push((Request, store.last()));
+    let quote = store.quote(bob, "look, @ada", post);
+    first.push((Mention, store.last()));
+    let other = store.quote(eve, "look", post);
+    first.push((Quote, store.last()));
+    let reply = store.write(eve, "yes", Some(post), Visibility::Public);
+    first.push((Reply, store.last()));
+    let mention = store.post(eve, "hello @ada");
+    first.push((Mention, store.last()));
+    store.like(eve, post, true);
+    first.push((Like, store.last()));
+    store.repost(eve, post);
+    first.push((Repost, store.last()));
+    // All of this was told before.
+    store.unfollow(bob, ada);
+    store.follow(bob, ada);
+    store.request(zoe, ada, false);
+    store.request(zoe, ada, true);
+    store.detach_quote(quote);
+    for post in [other, reply, mention] {
+        store.edit(post, "once more, @ada");
+    }
+    store.like(eve, post, false);
+    store.like(eve, post, true);
+    store.unrepost(eve, post);
+    store.repost(eve, post);
+    let first: Vec<_> = first.iter().rev().map(|(kind, it)| (*kind, it.recorded.id)).collect();
+    let (begun, events) = store.log.split_at(begun);
+    for (generation, by) in (1..).zip([0, 3, 8, 12]) {
+        let projected = Projected::new(&views, generation, clock.clone()).await;
+        projected.deliver(begun).await;
+        let mut mixed = events.to_vec();
+        mixed.rotate_left(by);
+        if by % 2 == 1 {
+            mixed.reverse();
+        }
+        projected.deliver(&mixed).await;
+        assert_eq!(groups(&projected, ada).await, first, "rotated by {by}");
+        let notifications = &projected.views.notifications;
+        for (at, &(_, place)) in first.iter().enumerate() {
+            let above = notifications.groups(ada, Range::after(place, 2)).await.unwrap();
+            let above: Vec<EventId> = above.iter().map(|it| it.newest).collect();
+            let expected = first[at.saturating_sub(2)..at].iter().map(|it| it.1);
+            assert_eq!(above, expected.collect::<Vec<_>>());
+            let below = notifications.groups(ada, Range::before(place, 1)).await.unwrap();
+            assert_eq!(below.first().map(|it| it.newest), first.get(at + 1).map(|it| it.1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_edit_tells_whom_the_one_before_it_has_not_told() {
+    let (_database, views) = database().await;
+    let clock = clock();
+    let mut store = Store::new(clock.clone());
+    let [ada, bob, eve, zoe] = ["ada", "bob", "eve", "zoe"].map(|handle| store.register(handle));
+    let post = store.post(ada, "first");
+    store.repost(bob, post);
+    let early = store.edit(post, "early");
+    store.repost(eve, post);
+    let late = store.edit(post, "late");
+    let all = store.log.clone();
+    let projected = Projected::new(&views, 1, clock).await;
+    projected.deliver(&all).await;
+    let rows = projected
+        .views
+        .database()
+        .collection::<Document>(projected.views.notifications.names()[0]);
+    let owners = async || -> Vec<UserId> {
+        let mut owners = Vec::new();
+        for owner in [bob, eve, zoe] {
+            let of_owner = rows.find_one(doc! { "owner": owner, "kind": "edit" });
+            owners.extend(of_owner.await.unwrap().map(|_| owner));
+        }
+        rows.delete_many(doc! { "kind": "edit" }).await.unwrap();
+        owners
+    };
+    assert_eq!(owners().await, [bob, eve]);
+    // Without their rows, it shows whom an edit tells again.
+    projected.deliver(&[late]).await;
+    assert_eq!(owners().await, [eve]);
+    projected.deliver(&[early]).await;
+    assert_eq!(owners().await, [bob]);
+    store.repost(zoe, post);
+    projected.deliver(&[store.last()]).await;
+    assert_eq!(owners().await, [], "there is no edit after it");
+    projected.deliver(&[store.edit(post, "the last")]).await;
+    assert_eq!(owners().await, [zoe]);
 }
 
 #[tokio::test]
@@ -267,13 +375,7 @@ async fn who_reposts_is_told_of_the_first_edit_after_that_in_whatever_order() {
             assert_eq!(told_of_edits(&projected, user).await, expected, "rotated by {by}");
             assert_eq!(edits(&store.log, user), expected);
         }
-        let groups = projected
-            .views
-            .notifications
-            .groups(bob, Range::newest(9))
-            .await
-            .unwrap();
-        assert_eq!(groups[0].newest, EventId::of_edit(post, at(&told[1])));
+        assert_eq!(groups(&projected, bob).await, [(NotificationKind::Edit, first)]);
     }
     // Who reposts again after an edit has seen it. A rebuild tells the same.
     let again = store.log.len();

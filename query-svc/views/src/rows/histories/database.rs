@@ -224,7 +224,7 @@ impl Database {
         let groups: BTreeSet<String> = self
             .notifications
             .values()
-            .map(|row| name(row.get("group").unwrap().clone()))
+            .filter_map(|row| row.get("group").cloned().map(name))
             .collect();
         self.groups.retain(|id, _| groups.contains(id));
         for table in [&mut self.notifications, &mut self.groups] {
