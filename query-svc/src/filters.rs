@@ -435,6 +435,6 @@ mod tests {
             filter(&phrases, true, FilterAction::Hide)
         });
         let bytes = Filters::compile(filters.collect()).unwrap().bytes();
-        assert!(bytes < 12_000_000, "{bytes}");
+        assert!(bytes < 64 * 1024 * 1024 / 8, "{bytes}");
     }
 }
