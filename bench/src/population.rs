@@ -199,19 +199,24 @@ impl Population {
         id
     }
 
-    /// A post of this user that so many users like, as its author is told of it.
+    /// A post of this user that so many users like in the hour after it, as its author is told of it.
     pub(crate) fn liked_post(&self, rows: &mut Rows, author: UserId, likes: usize) -> Result<()> {
         // A page reads no more of them.
         const LIVE: usize = 20;
-        let post = self.post(rows, author, Utc::now() - TimeDelta::minutes(1));
+        let posted = Utc::now() - TimeDelta::hours(1);
+        let post = self.post(rows, author, posted);
+        if let Some(row) = rows.posts.last_mut() {
+            row.insert("counts", doc! { "likes": i64::try_from(likes)? });
+        }
         let group = binary([&author.as_bytes()[..], b"L", post.as_bytes()].concat());
-        let mut newest = EventId::new(Utc::now());
+        let between = TimeDelta::hours(1) / i32::try_from(likes)?;
+        let mut newest = EventId::new(posted);
         for number in 0..likes {
             let user = match likes - number <= LIVE {
                 true => self.user(rows)?.id,
                 false => UserId::new(Utc::now()),
             };
-            newest = EventId::new(Utc::now());
+            newest = EventId::new(newest.time() + between);
             let id = [&author.as_bytes()[..], b"L", user.as_bytes(), post.as_bytes()].concat();
             let mut like = self.notification.clone();
             like.insert("_id", binary(id));

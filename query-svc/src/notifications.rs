@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
 use model::api;
@@ -15,7 +15,7 @@ use views::{End, Notification, NotificationGroup, Profile, Range, RelationId};
 use crate::cursor::Cursor;
 use crate::filters::Filtering;
 use crate::handled::Appearance;
-use crate::paging::{self, Arrival, Listing, PageRequest, Part, Start};
+use crate::paging::{self, Arrival, LONGER, Listing, PageRequest, Part, Start, shortened};
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownAuthor, ShownPost};
 
@@ -25,6 +25,9 @@ const USERS_OF_GROUP: usize = 10;
 const AT_ONCE: usize = 4;
 /// The most notifications of one group that are decided on, until ten users are found.
 const OF_GROUP: usize = 125;
+/// Of a post with more likes or reposts, only a part is looked at first: of the time since the post, as much as a group's users take if they came
+/// evenly. MongoDB stops at the limit, but the stand-in for it reads all that a question may find.
+const MANY: i64 = 1_000;
 /// The most notifications that the groups of one page decide on together. The longest page of groups that hide nothing takes 1,111.
 const OF_PAGE: usize = 1_500;
 
@@ -32,7 +35,12 @@ const OF_PAGE: usize = 1_500;
 #[derive(Debug, Clone)]
 pub(crate) enum Which {
     Kinds(Vec<NotificationKind>),
-    Group(NotificationKind, Option<PostId>),
+    Group {
+        kind: NotificationKind,
+        post: Option<PostId>,
+        /// How far back the next question looks. None if it looks through all.
+        span: Option<TimeDelta>,
+    },
 }
 
 /// The notifications of a user that the user may see, and wants to.
@@ -66,7 +74,9 @@ impl Notifications<'_> {
         let views = &self.read_model.views.notifications;
         match &self.which {
             Which::Kinds(kinds) => self.read_model.ask(views.of_owner(self.owner, kinds, range)).await,
-            &Which::Group(kind, post) => self.read_model.ask(views.of_group(self.owner, kind, post, range)).await,
+            &Which::Group { kind, post, .. } => {
+                self.read_model.ask(views.of_group(self.owner, kind, post, range)).await
+            }
         }
     }
 
@@ -106,13 +116,28 @@ impl Listing for Notifications<'_> {
     }
 
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Notification>, ReadError> {
+        let whole = (Cursor::BOTTOM, below, None);
+        let (above, below, rest) = match self.which {
+            Which::Group { span: Some(span), .. } => {
+                shortened(Cursor::BOTTOM, below, span, End::Newest, self.read_model.clock.now())
+            }
+            _ => whole,
+        };
+        let above = (above > Cursor::BOTTOM).then(|| above.to_event());
         let range = Range {
             before: (below < Cursor::TOP).then(|| below.to_event()),
-            after: self.above,
+            after: above.max(self.above),
             limit: u32::try_from(count).unwrap_or(u32::MAX),
             end: End::Newest,
         };
-        Ok(Part::of(self.range(range).await?, count, Self::place))
+        let part = Part::of(self.range(range).await?, count, Self::place);
+        if part.more.is_some() {
+            return Ok(part);
+        }
+        if let Which::Group { span: Some(span), .. } = &mut self.which {
+            *span = span.checked_mul(LONGER).unwrap_or(*span);
+        }
+        Ok(Part { more: rest, ..part })
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Notification>, ReadError> {
@@ -272,11 +297,32 @@ impl<'a> Groups<'a> {
         self.look_through(group).boxed()
     }
 
+    /// How far back the first question about a group looks. See [`MANY`].
+    async fn first_span(&self, group: NotificationGroup) -> Result<Option<TimeDelta>, ReadError> {
+        let Some(id) = group.post else { return Ok(None) };
+        let found = self.read_model.posts(vec![id]).await?;
+        let post = found.get(&id).and_then(Option::as_ref);
+        let span = post.and_then(|post| {
+            let told = match group.kind {
+                NotificationKind::Like => post.counts.likes,
+                NotificationKind::Repost => post.counts.reposts,
+                _ => 0,
+            };
+            let since = group.newest.time() - id.time();
+            let asked = i64::try_from(2 * USERS_OF_GROUP).unwrap_or(i64::MAX);
+            (told > MANY)
+                .then(|| TimeDelta::milliseconds((since.num_milliseconds() / told).max(1).saturating_mul(asked)))
+        });
+        Ok(span)
+    }
+
     async fn look_through(&self, group: NotificationGroup) -> Result<(Option<ShownGroup>, usize), ReadError> {
-        let mut list = self.list(Which::Group(group.kind, group.post));
+        let NotificationGroup { kind, post, newest, .. } = group;
+        let span = self.first_span(group).await?;
+        let mut list = self.list(Which::Group { kind, post, span });
         let newest = PageRequest {
             limit: USERS_OF_GROUP,
-            start: Start::Newest,
+            start: span.map_or(Start::Newest, |_| Start::Before(Cursor::from(newest).above())),
         };
         let page = paging::page_of_at_most(OF_GROUP, &mut list, newest, &Arrival::InOrder).await?;
         let more = page.next.is_some();

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use event_log::position::Position;
 use model::ids::{PostId, uuid_v7_floor};
 use serde::Serialize;
+use views::End;
 
 use crate::cursor::Cursor;
 use crate::handled::{Appearance, Handled};
@@ -53,6 +54,39 @@ impl<C> Part<C> {
     pub(crate) fn of(candidates: Vec<C>, count: usize, place: impl Fn(&C) -> Cursor) -> Self {
         let more = candidates.last().filter(|_| candidates.len() >= count).map(place);
         Self { candidates, more }
+    }
+}
+
+/// A guess that was too short is made longer by this factor. So the questions that find too little cost little, compared with
+/// those that find enough.
+pub(crate) const LONGER: i32 = 8;
+
+/// The part of a range that begins at `end` and is `span` long, and the place where the rest begins. None if the part is the
+/// whole range.
+pub(crate) fn shortened(
+    above: Cursor,
+    below: Cursor,
+    span: TimeDelta,
+    end: End,
+    now: DateTime<Utc>,
+) -> (Cursor, Cursor, Option<Cursor>) {
+    let floor = |time: DateTime<Utc>| Cursor::from(PostId::from_uuid(uuid_v7_floor(time)));
+    match end {
+        End::Newest => {
+            let newest = below.to_post().time().min(now);
+            match newest.checked_sub_signed(span) {
+                // No id is older than the epoch.
+                Some(time) if time > DateTime::UNIX_EPOCH && floor(time) > above => {
+                    (floor(time), below, Some(floor(time).above()))
+                }
+                _ => (above, below, None),
+            }
+        }
+        End::Oldest => match above.to_post().time().checked_add_signed(span) {
+            // New posts may soon appear beyond now, so no place there counts as looked at.
+            Some(time) if time < now && floor(time) < below => (above, floor(time), Some(floor(time).below())),
+            _ => (above, below, None),
+        },
     }
 }
 

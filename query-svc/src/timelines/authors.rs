@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt};
-use model::ids::{PostId, UserId, uuid_v7_floor};
+use model::ids::{PostId, UserId};
 
 use crate::cursor::Cursor;
-use crate::paging::Part;
+use crate::paging::{LONGER, Part, shortened};
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::Candidate;
 use views::{End, Range};
@@ -32,10 +32,6 @@ const FEW: usize = CHUNK * AT_ONCE;
 
 /// How many posts an author writes in a day. This gives the first guess of how far back a page reaches.
 const POSTS_A_DAY: i64 = 1;
-
-/// A guess that was too short is made longer by this factor. So the questions that find too little cost little, compared with
-/// those that find enough.
-const LONGER: i32 = 8;
 
 /// How many times as many posts by anybody one question reads as posts by many authors are wanted. If they write much of all that is
 /// written, a page costs one question or a few, however many they are.
@@ -87,19 +83,15 @@ impl Authors {
         if self.authors.len() <= FEW {
             return self.between(read_model, CHUNK, range(above, below, count, end)).await;
         }
-        if self.looks_through {
-            let wide = range(above, below, count * LOOKED_THROUGH, end);
-            return self.look_through(read_model, wide, count).await;
-        }
         let guess = *self.span.get_or_insert_with(|| first_guess(self.authors.len(), count));
         let (above, below, more) = shortened(above, below, guess, end, now);
-        let part = self
-            .between(
-                read_model,
-                large_chunk(self.authors.len()),
-                range(above, below, count, end),
-            )
-            .await?;
+        let part = if self.looks_through {
+            let wide = range(above, below, count * LOOKED_THROUGH, end);
+            self.look_through(read_model, wide, count).await?
+        } else {
+            let range = range(above, below, count, end);
+            self.between(read_model, large_chunk(self.authors.len()), range).await?
+        };
         if part.more.is_some() {
             return Ok(part);
         }
@@ -166,35 +158,6 @@ fn first_guess(authors: usize, count: usize) -> TimeDelta {
     let day = TimeDelta::days(1).num_milliseconds();
     let span = day.saturating_mul(count).saturating_mul(2) / authors.saturating_mul(POSTS_A_DAY).max(1);
     TimeDelta::milliseconds(span.max(1_000))
-}
-
-/// The part of a range that begins at `end` and is `span` long, and the place where the rest begins. None if the part is the
-/// whole range.
-fn shortened(
-    above: Cursor,
-    below: Cursor,
-    span: TimeDelta,
-    end: End,
-    now: DateTime<Utc>,
-) -> (Cursor, Cursor, Option<Cursor>) {
-    let floor = |time: DateTime<Utc>| Cursor::from(PostId::from_uuid(uuid_v7_floor(time)));
-    match end {
-        End::Newest => {
-            let newest = below.to_post().time().min(now);
-            match newest.checked_sub_signed(span) {
-                // No id is older than the epoch.
-                Some(time) if time > DateTime::UNIX_EPOCH && floor(time) > above => {
-                    (floor(time), below, Some(floor(time).above()))
-                }
-                _ => (above, below, None),
-            }
-        }
-        End::Oldest => match above.to_post().time().checked_add_signed(span) {
-            // New posts may soon appear beyond now, so no place there counts as looked at.
-            Some(time) if time < now && floor(time) < below => (above, floor(time), Some(floor(time).below())),
-            _ => (above, below, None),
-        },
-    }
 }
 
 /// The part of a list between two places.

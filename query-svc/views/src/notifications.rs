@@ -334,12 +334,12 @@ impl Notifications {
         for name in self.names() {
             super::create_plain(&self.database, name).await?;
         }
-        // Only rows that tell something have these fields.
+        // Only rows that tell something have these fields. The stand-in for MongoDB heeds a lower bound only where an index ascends.
         let partial = |field: &str| Some(doc! { field: { "$exists": true } });
         self.rows
             .create_indexes([
                 super::index("owner", doc! { "owner": 1, "kind": 1, "place": -1 }, partial("owner")),
-                super::index("group", doc! { "group": 1, "place": -1 }, partial("group")),
+                super::index("group", doc! { "group": 1, "place": 1 }, partial("group")),
             ])
             .await?;
         let of_owner = super::index("owner", doc! { "owner": 1, "newest": -1 }, None);
