@@ -1,6 +1,7 @@
 use chrono::TimeDelta;
+use model::entities::Entities;
 use model::ids::{FilterId, uuid_v7};
-use model::values::{FilterAction, FilterContext, PostText};
+use model::values::{FilterAction, FilterContext, PostText, ProfileField};
 use rstest::rstest;
 
 use super::*;
