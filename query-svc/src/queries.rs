@@ -3,6 +3,10 @@
 //! A query reads one [`ReadModel`] and answers for one viewer. `None` means that there is no such post or user, or that the
 //! viewer may not see it.
 
+mod lists;
+mod notifications;
+mod reports;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,31 +14,23 @@ use chrono::TimeDelta;
 use event_log::clock_guard::ClockGuard;
 use model::api;
 use model::clock::SharedClock;
-use model::ids::{EventId, FilterId, ListId, PostId, ReportId, UserId, uuid_v7_floor};
+use model::ids::{FilterId, PostId, UserId};
 use model::tags::Tag;
-use model::values::{FilterContext, NotificationKind, ReportState};
-use serde::Serialize;
+use model::values::FilterContext;
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
+pub(crate) use self::notifications::NotificationPage;
 use crate::bookmarks::Bookmarks;
-use crate::cursor::Cursor;
 use crate::documents::Held;
 use crate::filters::Filtering;
 use crate::handles::{Handles, UserName};
 use crate::history::{Version, Versions};
-use crate::lists::{self, ListTags, Lists};
-use crate::notifications::{Groups, Notifications, ShownGroup, ShownNotification, Which as WhichNotifications};
 use crate::paging::{self, Arrival, Listing, Page, PageRequest, Start};
 use crate::people::{People, Which as WhichPeople};
 use crate::read_model::{InUse, ReadError, ReadModel};
-use crate::reports::{self, NotAModerator, Reports, ShownReport};
 use crate::shown::{AuthorFilter, Candidate, Replies, ShownPost, ShownUser, is_closed};
-use crate::since::Since;
 use crate::tags::FollowedTags;
-use crate::timelines::{Home, HomeSettings, ListPosts, Posts, TagFilter, Tagged, Which as WhichPosts};
-
-/// The most notifications that are counted as unread.
-const MOST_UNREAD: usize = 100;
+use crate::timelines::{Home, HomeSettings, Posts, TagFilter, Tagged, Which as WhichPosts};
 
 /// The most ancestors in an answer, the nearest ones. To go further back, a client reads the thread of the oldest of them.
 const MAX_ANCESTORS: usize = 50;
@@ -60,15 +56,6 @@ pub(crate) struct Conversation {
     pub(crate) ancestors: Vec<ShownPost>,
     pub(crate) post: ShownPost,
     pub(crate) replies: Page<ShownPost>,
-}
-
-/// As [`api::NotificationPage`], but the items are serialized straight from the cache.
-#[derive(Debug, Serialize)]
-pub(crate) struct NotificationPage<T> {
-    pub(crate) items: Vec<T>,
-    pub(crate) next: Option<Cursor>,
-    pub(crate) prev: Option<Since>,
-    up_to: Option<EventId>,
 }
 
 impl Queries {
@@ -158,179 +145,6 @@ impl Queries {
         page: PageRequest,
     ) -> Result<Page<ShownPost>, ReadError> {
         self.page(read_model, &mut Bookmarks { read_model, user }, page).await
-    }
-
-    pub(crate) async fn notifications(
-        &self,
-        read_model: &InUse,
-        owner: UserId,
-        kinds: Vec<NotificationKind>,
-        page: PageRequest,
-    ) -> Result<NotificationPage<ShownNotification>, ReadError> {
-        read_model.check_has_notifications()?;
-        let mut list = Notifications {
-            read_model,
-            owner,
-            which: WhichNotifications::Kinds(kinds),
-            above: None,
-            read_up_to: read_up_to(read_model, owner).await?,
-            decided: 0,
-        };
-        let page = self.page(read_model, &mut list, page).await?;
-        Ok(self.with_up_to(read_model, page, |it| it.id))
-    }
-
-    pub(crate) async fn notification_groups(
-        &self,
-        read_model: &InUse,
-        owner: UserId,
-        page: PageRequest,
-    ) -> Result<NotificationPage<ShownGroup>, ReadError> {
-        read_model.check_has_notifications()?;
-        let mut groups = Groups::of(read_model, owner, read_up_to(read_model, owner).await?);
-        let page = self.page(read_model, &mut groups, page).await?;
-        Ok(self.with_up_to(read_model, page, |it| it.id))
-    }
-
-    pub(crate) async fn unread_notifications(
-        &self,
-        read_model: &InUse,
-        owner: UserId,
-    ) -> Result<api::UnreadNotifications, ReadError> {
-        read_model.check_has_notifications()?;
-        let mut list = Notifications {
-            read_model,
-            owner,
-            which: WhichNotifications::Kinds(NotificationKind::ALL.to_vec()),
-            above: read_up_to(read_model, owner).await?,
-            read_up_to: None,
-            decided: 0,
-        };
-        let all = PageRequest {
-            limit: MOST_UNREAD,
-            start: Start::Newest,
-        };
-        let page = paging::page(&mut list, all, &Arrival::InOrder).await?;
-        Ok(api::UnreadNotifications {
-            count: page.items.len() as u64,
-            more: page.next.is_some(),
-        })
-    }
-
-    /// What the views lack only because a partition lags must not be marked as read with the newest item. An id is made before its event is
-    /// committed, so an event that took long to commit may still come in below, by as long as that took, and counts as read.
-    fn with_up_to<T>(&self, read_model: &InUse, page: Page<T>, id: fn(&T) -> EventId) -> NotificationPage<T> {
-        let handled = read_model.handled.slowest().time().min(self.clock.now());
-        let newest = page.items.iter().map(id).max();
-        NotificationPage {
-            up_to: newest.map(|newest| newest.min(EventId::from_uuid(uuid_v7_floor(handled)))),
-            items: page.items,
-            next: page.next,
-            prev: page.prev,
-        }
-    }
-
-    pub(crate) async fn lists(
-        &self,
-        read_model: &InUse,
-        owner: UserId,
-        page: PageRequest,
-    ) -> Result<Page<api::List>, ReadError> {
-        self.page(read_model, &mut Lists { read_model, owner }, page).await
-    }
-
-    pub(crate) async fn list(
-        &self,
-        read_model: &ReadModel,
-        id: ListId,
-        viewer: UserId,
-    ) -> Result<Option<api::List>, ReadError> {
-        let list = read_model.ask(read_model.views.lists.find(id)).await?;
-        Ok(list.filter(|list| list.owner == viewer).map(lists::shown))
-    }
-
-    pub(crate) async fn list_members(
-        &self,
-        read_model: &InUse,
-        id: ListId,
-        viewer: UserId,
-        page: PageRequest,
-    ) -> Result<Option<Page<ShownUser>>, ReadError> {
-        let list = self.list(read_model, id, viewer).await?;
-        let which = list.map(|list| WhichPeople::InList(list.id, viewer));
-        self.people(read_model, which, Some(viewer), page).await
-    }
-
-    pub(crate) async fn list_tags(
-        &self,
-        read_model: &InUse,
-        id: ListId,
-        viewer: UserId,
-        page: PageRequest,
-    ) -> Result<Option<Page<api::Tag>>, ReadError> {
-        read_model.check_has_tags()?;
-        let Some(list) = self.list(read_model, id, viewer).await? else {
-            return Ok(None);
-        };
-        let mut tags = ListTags {
-            read_model,
-            list: list.id,
-            owner: viewer,
-        };
-        self.page(read_model, &mut tags, page).await.map(Some)
-    }
-
-    pub(crate) async fn list_timeline(
-        &self,
-        read_model: &InUse,
-        id: ListId,
-        viewer: UserId,
-        page: PageRequest,
-    ) -> Result<Option<Page<ShownPost>>, ReadError> {
-        read_model.check_has_tags()?;
-        let Some(list) = self.list(read_model, id, viewer).await? else {
-            return Ok(None);
-        };
-        let mut posts = ListPosts::new(read_model, list.id, viewer, &self.clock);
-        self.page(read_model, &mut posts, page).await.map(Some)
-    }
-
-    pub(crate) async fn reports(
-        &self,
-        read_model: &InUse,
-        state: ReportState,
-        viewer: UserId,
-        page: PageRequest,
-    ) -> Result<Result<Page<api::Report>, NotAModerator>, ReadError> {
-        if !read_model.moderates(viewer).await? {
-            return Ok(Err(NotAModerator));
-        }
-        let mut reports = Reports {
-            read_model,
-            state,
-            viewer,
-        };
-        self.page(read_model, &mut reports, page).await.map(Ok)
-    }
-
-    pub(crate) async fn report(
-        &self,
-        read_model: &ReadModel,
-        id: ReportId,
-        viewer: UserId,
-    ) -> Result<Result<Option<ShownReport>, NotAModerator>, ReadError> {
-        if !read_model.moderates(viewer).await? {
-            return Ok(Err(NotAModerator));
-        }
-        let report = read_model.ask(read_model.views.reports.find(id)).await?;
-        let Some(report) = report.filter(|report| reports::is_for(report, viewer)) else {
-            return Ok(Ok(None));
-        };
-        let reported = read_model.show_reported(&report).await?.into_iter().flatten();
-        Ok(Ok(Some(ShownReport {
-            report: reports::shown(&report),
-            reported: reported.collect(),
-        })))
     }
 
     /// Somebody whom the user blocks sees the name and the handle. So does everybody else while the user is suspended.
@@ -650,10 +464,6 @@ impl Queries {
         };
         paging::page(list, request, &arrival).await
     }
-}
-
-async fn read_up_to(read_model: &ReadModel, owner: UserId) -> Result<Option<EventId>, ReadError> {
-    read_model.ask(read_model.views.notifications.read_up_to(owner)).await
 }
 
 /// The posts that an author shows first, if the viewer sees them.
