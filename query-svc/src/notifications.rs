@@ -25,8 +25,9 @@ const USERS_OF_GROUP: usize = 10;
 const AT_ONCE: usize = 4;
 /// The most notifications of one group that are decided on, until ten users are found.
 const OF_GROUP: usize = 125;
-/// Of a post with more likes or reposts, only a part is looked at first: of the time since the post, as much as a group's users take if they came
-/// evenly. MongoDB stops at the limit, but the stand-in for it reads all that a question may find.
+/// A group with more likes or reposts than this is read in spans of time, from the newest on. The first span is long enough for the users that a
+/// group names, if likes come evenly; each further one is longer. MongoDB needs no spans, because it stops at the limit. The stand-in for it
+/// reads all that a filter matches.
 const MANY: i64 = 1_000;
 /// The most notifications that the groups of one page decide on together. The longest page of groups that hide nothing takes 1,111.
 const OF_PAGE: usize = 1_500;

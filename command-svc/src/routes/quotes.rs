@@ -20,7 +20,7 @@ pub(super) struct Detached {
 
 /// Detach a quote
 ///
-/// The post `quote` stays, and does not show the caller's post `id` any more, to nobody and for good. It can be repeated.
+/// The post `quote` stays. It no longer shows the caller's post `id` to anybody, and the caller can't take that back. The request can be repeated.
 #[utoipa::path(
     delete, path = "/v1/posts/{id}/quotes/{quote}", tag = "posts", operation_id = "detachQuote", security(("bearer" = [])),
     params(("id" = PostId, Path, description = "The quoted post"), ("quote" = PostId, Path, description = "The post that quotes it")),

@@ -17,7 +17,7 @@ use super::upwards::Polled;
 use super::viewers::Eyes;
 
 const PATH: &str = "/v1/notifications";
-/// A page decides on so many candidates. What is behind more of them that are hidden may be missing from a count.
+/// A page looks at no more candidates than this. If so many of them are hidden, a count may miss what comes after them.
 const DECIDED: usize = 500;
 /// The same for what is in a group.
 const DECIDED_OF_GROUP: usize = 125;

@@ -33,11 +33,11 @@ const FEW: usize = CHUNK * AT_ONCE;
 /// How many posts an author writes in a day. This gives the first guess of how far back a page reaches.
 const POSTS_A_DAY: i64 = 1;
 
-/// How many times as many posts by anybody one question reads as posts by many authors are wanted. If they write much of all that is
-/// written, a page costs one question or a few, however many they are.
+/// To find a page of posts by many authors, one question reads this many pages of posts by anybody. If the authors write a large part of all
+/// posts, one question or a few are enough, however many authors there are.
 const LOOKED_THROUGH: usize = 4;
 
-/// It goes on while one in so many is by one of the authors.
+/// This goes on while at least one in so many posts is by one of the authors. After that, questions name the authors.
 const WORTH_IT: usize = 20;
 
 /// Some authors, whose posts are read from one place on.

@@ -334,7 +334,7 @@ impl Notifications {
         for name in self.names() {
             super::create_plain(&self.database, name).await?;
         }
-        // Only rows that tell something have these fields. The stand-in for MongoDB heeds a lower bound only where an index ascends.
+        // Only rows that tell something have these fields. The stand-in for MongoDB uses a lower bound only if the index ascends.
         let partial = |field: &str| Some(doc! { field: { "$exists": true } });
         self.rows
             .create_indexes([
