@@ -114,7 +114,8 @@ e2e! {
         let news = stack.post(&ann, "news").await.id;
         let _: Value = stack.command(Method::PUT, &path(&news), Some(&ann), None).await;
         let polled: Page<Post> = stack.read(&format!("{of_ann}?after={prev}"), Some(&bob)).await;
-        assert_eq!(polled.items.iter().map(|post| post.id).collect::<Vec<_>>(), [news]);
+        // The poll may repeat older posts: `prev` is not above what the slowest partition had handled.
+        assert_eq!(polled.items.first().map(|post| post.id), Some(news));
         stack.delete(&ann, news).await;
         assert_eq!(stack.status(Method::PUT, &path(&posts[2]), &bob, None).await, StatusCode::FORBIDDEN);
 
