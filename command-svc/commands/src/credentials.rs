@@ -16,10 +16,10 @@ use mongodb::error::Error;
 use mongodb::options::IndexOptions;
 use mongodb::{ClientSession, Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
+use service::auth::CREDENTIALS;
 
 use crate::setup;
 
-const CREDENTIALS: &str = "credentials";
 const RESERVED: &str = "claims";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

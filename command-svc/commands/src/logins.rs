@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use event_log::mongo::retried;
 use model::ids::{SessionId, UserId};
 use model::values::Password;
 use service::auth::{SCOPE_USER, Subject};
@@ -11,7 +12,7 @@ use service::auth::{SCOPE_USER, Subject};
 use super::account::Account;
 use super::{Broken, CommandError, Commands, Inner, Refusal};
 use crate::credentials::{Credentials, Identifier};
-use crate::sessions::{Refresh, RefreshToken, retried};
+use crate::sessions::{Refresh, RefreshToken};
 
 /// The result of a login or a refresh.
 #[derive(Debug)]

@@ -11,12 +11,11 @@ mod token;
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use bson::doc;
 use bson::spec::BinarySubtype;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::event_store::{Companion, EventStore};
-use event_log::mongo::{is_duplicate_key, is_transient};
+use event_log::mongo::{is_duplicate_key, retried};
 use futures_util::TryStreamExt;
 use model::clock::SharedClock;
 use model::ids::{SessionId, UserId};
@@ -24,14 +23,13 @@ use mongodb::error::Error;
 use mongodb::options::IndexOptions;
 use mongodb::{ClientSession, Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
+use service::auth::{SESSIONS, SessionLife};
 use service::config::{Auth, ConfigError};
 
 pub use self::token::RefreshTokens;
 pub(crate) use self::token::{InvalidRefreshToken, RefreshToken};
 use crate::credentials::Credentials;
 use crate::{latest, setup};
-
-const SESSIONS: &str = "sessions";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Session {
@@ -57,10 +55,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether the session is valid for these credentials. The session may have been read after the credentials, and may have continued
-    /// under a new password in between.
+    /// Whether the session is valid for these credentials, which may have been read before it.
     pub(crate) fn lives(&self, credentials: &Credentials, now: DateTime<Utc>) -> bool {
-        self.user == credentials.user && self.epoch >= credentials.epoch && self.expires_at > now
+        let life = SessionLife {
+            id: self.id,
+            user: self.user,
+            epoch: self.epoch,
+            expires_at: self.expires_at,
+        };
+        life.lasts(credentials.user, credentials.epoch, now)
     }
 }
 
@@ -299,24 +302,6 @@ fn hash(token: &RefreshToken) -> bson::Binary {
         subtype: BinarySubtype::Generic,
         bytes: token.hash().to_vec(),
     }
-}
-
-/// Retries a question or a change that fails for a moment. Both may conflict with the transaction of a new password. (On MongoDB, a read
-/// never conflicts. On other servers of its protocol it may.)
-pub(crate) async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() -> F) -> Result<T, Error> {
-    attempt
-        .retry(
-            ExponentialBuilder::default()
-                .with_min_delay(Duration::from_millis(50))
-                // About a second and a half in total.
-                .with_max_times(5)
-                .with_jitter(),
-        )
-        .when(is_transient)
-        .notify(
-            |error, _| tracing::warn!(%error, "a question about a session, or a change of it, failed; trying again"),
-        )
-        .await
 }
 
 /// The secret from which refresh tokens are derived. It has no default.

@@ -15,6 +15,7 @@ mod idempotency;
 mod inputs;
 mod limits;
 mod lists;
+mod live_sessions;
 mod lost_replies;
 mod moderation;
 mod notifications;

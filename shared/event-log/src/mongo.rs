@@ -7,6 +7,7 @@ mod uri;
 
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern};
 use mongodb::{Client, Database};
@@ -132,6 +133,22 @@ pub fn is_transient(error: &Error) -> bool {
         || error.contains_label("RetryableWriteError")
         || error.contains_label("UnknownTransactionCommitResult")
         || !is_permanent(error)
+}
+
+/// Retries a question or a change that fails for a moment and may be repeated. Both may conflict with a transaction. (On MongoDB, a read
+/// never conflicts. On other servers of its protocol it may.)
+pub async fn retried<T, F: Future<Output = Result<T, Error>>>(attempt: impl FnMut() -> F) -> Result<T, Error> {
+    attempt
+        .retry(
+            ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(50))
+                // About a second and a half in total.
+                .with_max_times(5)
+                .with_jitter(),
+        )
+        .when(is_transient)
+        .notify(|error, _| tracing::warn!(%error, "a question to the database, or a change, failed; trying again"))
+        .await
 }
 
 /// Whether a transaction met another write of the same document, which came first. Nothing was committed.
