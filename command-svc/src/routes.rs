@@ -21,6 +21,7 @@ mod relationships;
 mod reports;
 mod request;
 mod sessions;
+mod streams;
 mod tags;
 mod users;
 
@@ -70,6 +71,7 @@ pub(crate) fn configure(service: &mut ServiceConfig, state: &State) {
         .service(resource("/v1/sessions/refresh").route(post().to(sessions::refresh)))
         .service(resource("/v1/sessions/current").route(delete().to(sessions::log_out)))
         .service(resource("/v1/sessions/{id}").route(delete().to(sessions::end)))
+        .service(resource("/v1/streams/tickets").route(post().to(streams::issue_ticket)))
         .service(resource("/v1/posts").route(post().to(posts::create)))
         .service(
             resource("/v1/posts/{id}")

@@ -49,7 +49,7 @@ use model::tags::Tag;
 use model::values::{IdempotencyKey, Password, RegistrationPolicy};
 use mongodb::Database;
 use mongodb::error::Error;
-use service::auth::Signer;
+use service::auth::{Signer, Tickets};
 use service::config::{Auth, Follows, Lists};
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
@@ -120,6 +120,7 @@ struct Inner {
     sessions: SessionStore,
     origins: Origins,
     codes: Codes,
+    tickets: Tickets,
     registration: RegistrationPolicy,
     passwords: Passwords,
     signer: Signer,
@@ -168,6 +169,7 @@ impl Commands {
             sessions: SessionStore::open(&database, refresh_tokens, auth, clock.clone()).await?,
             origins: Origins::open(&database, auth, clock.clone()).await?,
             codes: Codes::open(&database, clock.clone()).await?,
+            tickets: Tickets::open(&database, clock.clone()).await?,
             registration: settings.registration,
             passwords: Passwords::new(hashing, settings.max_queueing, metrics.clone()),
             signer,

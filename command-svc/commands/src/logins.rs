@@ -1,13 +1,14 @@
 //! Logging in, staying logged in, logging out. These write no events.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use event_log::mongo::retried;
 use model::ids::{SessionId, UserId};
 use model::values::Password;
-use service::auth::{SCOPE_USER, Subject};
+use service::auth::{Claims, IssuedTicket, SCOPE_USER, Subject};
 
 use super::account::Account;
 use super::{Broken, CommandError, Commands, Inner, Refusal};
@@ -150,6 +151,16 @@ impl Commands {
         self.run("log_out", async move {
             let _place = inner.executor.place().await?;
             Ok(inner.sessions.end(session).await?)
+        })
+        .await
+    }
+
+    /// Makes a ticket that opens one live stream in place of the caller's access token.
+    pub async fn issue_ticket(&self, caller: Arc<Claims>) -> Result<IssuedTicket, CommandError> {
+        let inner = self.0.clone();
+        self.run("issue_ticket", async move {
+            let _place = inner.executor.place().await?;
+            Ok(inner.tickets.issue(&caller).await?)
         })
         .await
     }

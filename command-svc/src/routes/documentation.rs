@@ -9,7 +9,7 @@ use utoipa::{IntoParams, IntoResponses, Modify, OpenApi};
 
 use super::{
     blocks, bookmarks, filters, follows, keys, lists, me, moderation, mutes, notifications, password_resets, pins,
-    posts, quotes, reactions, reports, sessions, tags, users,
+    posts, quotes, reactions, reports, sessions, streams, tags, users,
 };
 
 /// What every command may be answered, besides what its own description says.
@@ -145,6 +145,7 @@ pub(super) struct Versions {
         blocks::block, blocks::unblock,
         mutes::mute, mutes::unmute,
         sessions::log_in, sessions::list, sessions::refresh, sessions::log_out, sessions::end,
+        streams::issue_ticket,
         posts::create, posts::edit, posts::delete,
         reactions::like, reactions::unlike, reactions::repost, reactions::unrepost,
         bookmarks::bookmark, bookmarks::unbookmark,

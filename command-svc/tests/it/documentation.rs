@@ -29,7 +29,7 @@ async fn every_path_answers_to_its_methods_and_to_no_others() {
     let service = Service::start().await;
     let description = service.get("/openapi.json").await.expect(StatusCode::OK).body;
     let paths = description["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 34);
+    assert_eq!(paths.len(), 35);
     for (path, operations) in paths {
         let concrete = path
             .replace("{id}", "0198c0de-0000-7000-8000-000000000001")

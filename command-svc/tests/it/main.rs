@@ -30,6 +30,7 @@ mod retractions;
 mod service;
 mod sessions;
 mod tags;
+mod tickets;
 mod tokens;
 mod users;
 mod visibility;

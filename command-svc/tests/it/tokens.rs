@@ -156,6 +156,7 @@ async fn without_a_token_nothing_is_written() {
         (Method::GET, "/v1/sessions".to_owned()),
         (Method::DELETE, format!("/v1/sessions/{id}")),
         (Method::DELETE, "/v1/sessions/current".to_owned()),
+        (Method::POST, "/v1/streams/tickets".to_owned()),
         (Method::POST, "/v1/posts".to_owned()),
         (Method::PATCH, format!("/v1/posts/{id}")),
         (Method::DELETE, format!("/v1/posts/{id}")),
