@@ -48,6 +48,7 @@ fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
     // Each workload refuses keys that only others have. Only Prometheus calls the Services of projector and operator.
     const OTHERS: &str = "
         defaults.replicas=3 query.keda.enabled=true projector.autoscaling.enabled=true operator.keda.enabled=true
+        defaults.autoscaling.targetConnections=1 command.autoscaling.targetConnections=1
         projector.service.trafficDistribution=PreferSameNode operator.service.trafficDistribution=PreferSameNode";
     let refusals = REFUSALS
         .trim()

@@ -186,9 +186,42 @@ fn a_service_chooses_pods_of_the_same_node_only_if_asked() {
     assert!(preference("microblog-command").is_null());
 }
 
-/// The service to which the route sends a request. An exact path wins over a prefix, a longer path over a shorter one, and paths over
+#[test]
+fn query_svc_scales_by_live_streams_only_if_asked() {
+    let metrics = |autoscaling: Value| {
+        let rendered = rendered(&json!({ "query": { "autoscaling": autoscaling } }));
+        let scaler = rendered.find("HorizontalPodAutoscaler", "microblog-query").unwrap();
+        scaler["spec"]["metrics"].as_array().unwrap().clone()
+    };
+    let by_cpu = metrics(json!({ "enabled": true }));
+    assert_eq!(by_cpu.len(), 1);
+    let by_streams = json!({ "type": "Pods", "pods": {
+        "metric": { "name": "live_connections" },
+        "target": { "type": "AverageValue", "averageValue": "2000" },
+    }});
+    assert_eq!(
+        metrics(json!({ "enabled": true, "targetConnections": 2000 })),
+        [by_cpu[0].clone(), by_streams]
+    );
+}
+
+/// A stream is also a connection.
+#[test]
+fn the_alert_about_live_streams_knows_the_lower_of_two_limits() {
+    for (config, limit) in [
+        (json!({}), 8192),
+        (json!({ "http": { "max_connections": 4096 } }), 4096),
+        (json!({ "live": { "max_connections": 1_000_000 } }), 16384),
+    ] {
+        let rendered = rendered(&json!({ "config": config, "metrics": { "prometheusRule": { "enabled": true } } }));
+        let rules = rendered.find("PrometheusRule", "microblog").unwrap().to_string();
+        assert!(rules.contains(&format!(" > 0.8 * {limit}\\n")), "{config}: {rules}");
+    }
+}
+
+/// The rule of the route that takes a request. An exact path wins over a prefix, a longer path over a shorter one, and paths over
 /// methods.
-fn routed(route: &Value, method: &str, path: &str) -> Option<String> {
+fn routed<'a>(route: &'a Value, method: &str, path: &str) -> Option<&'a Value> {
     let rules = route["spec"]["rules"].as_array().unwrap().iter();
     let matches = rules.flat_map(|rule| rule["matches"].as_array().unwrap().iter().map(move |one| (rule, one)));
     let fitting = matches.filter_map(|(rule, one)| {
@@ -198,9 +231,7 @@ fn routed(route: &Value, method: &str, path: &str) -> Option<String> {
         let fits = (path == value || below) && (one["method"].is_null() || one["method"] == method);
         fits.then_some(((exact, value.len(), !one["method"].is_null()), rule))
     });
-    let (_, rule) = fitting.max_by_key(|(precedence, _)| *precedence)?;
-    let backend = &rule["backendRefs"][0];
-    Some(format!("{}:{}", backend["name"].as_str().unwrap(), backend["port"]))
+    fitting.max_by_key(|(precedence, _)| *precedence).map(|(_, rule)| rule)
 }
 
 #[test]
@@ -219,6 +250,9 @@ fn one_host_routes_by_method_and_path() {
             for (path, service) in [
                 ("/v1/posts", by_method),
                 ("/v1/users/me/posts", by_method),
+                ("/v1/streams", by_method),
+                ("/v1/streams/home", by_method),
+                ("/v1/streams/tickets", by_method),
                 // The views do not contain accounts and sessions, and command-svc, which signs the tokens, has the public keys.
                 ("/v1/users/me", command),
                 ("/v1/sessions/1", command),
@@ -228,11 +262,15 @@ fn one_host_routes_by_method_and_path() {
                 ("/metrics", None),
                 ("/readyz", None),
             ] {
-                assert_eq!(
-                    routed(route, method, path).as_deref(),
-                    service,
-                    "{documentation}: {method} {path}"
-                );
+                let at = format!("{documentation}: {method} {path}");
+                let rule = routed(route, method, path);
+                let backend = rule.map(|rule| &rule["backendRefs"][0]);
+                let found = backend.map(|to| format!("{}:{}", to["name"].as_str().unwrap(), to["port"]));
+                assert_eq!(found.as_deref(), service, "{at}");
+                // Streams, and nothing else, may take as long as they like.
+                let endless = path.starts_with("/v1/streams") && method == "GET";
+                let expected = endless.then(|| json!({ "request": "0s", "backendRequest": "0s" }));
+                assert_eq!(rule.and_then(|rule| rule.get("timeouts")), expected.as_ref(), "{at}");
             }
         }
     }

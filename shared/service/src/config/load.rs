@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Every section that some program of the product reads. A section that is not here is a typing error.
-pub const SECTIONS: [&str; 24] = [
+pub const SECTIONS: [&str; 25] = [
     "auth",
     "cache",
     "clock",
@@ -21,6 +21,7 @@ pub const SECTIONS: [&str; 24] = [
     "http",
     "instance",
     "lists",
+    "live",
     "mongodb",
     "operator",
     "projector",
