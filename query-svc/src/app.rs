@@ -9,18 +9,21 @@ use event_log::clock_guard::ClockGuard;
 use event_log::mongo::MongoDb;
 use event_log::mongo::{Databases, refused};
 use model::clock::{SharedClock, SystemClock};
-use service::auth::{SCOPE_USER, SCOPE_VERIFY, Verifier};
+use service::auth::{LiveSessions, SCOPE_USER, SCOPE_VERIFY, Tickets, Verifier};
 use service::config::ConfigError;
 use service::http::{Access, Edge, Readiness, Server};
 use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::changes::{Follower, Settings};
 use crate::config::Config;
 use crate::handles::Handles;
-use crate::metrics::Metrics;
+use crate::live::{self, Hub, Live, Lookup};
+use crate::metrics::{LiveMetrics, Metrics};
 use crate::queries::Queries;
 use crate::read_model::{Gate, ReadModels};
 use crate::routes::{self, Service};
@@ -46,6 +49,8 @@ pub struct App {
     databases: Databases,
     generations: Generations,
     settings: Settings,
+    lookups: UnboundedReceiver<Lookup>,
+    sessions: LiveSessions,
     /// How long the work that still runs may take at the end.
     grace: Duration,
     mongodb: MongoDb,
@@ -106,7 +111,8 @@ impl App {
             async move { checked }
         });
 
-        let grace = config.shutdown.grace;
+        let (grace, drain_delay) = (config.shutdown.grace, config.shutdown.drain_delay);
+        let live_metrics = LiveMetrics::register(&registry);
         let mut edge = Edge::new(registry, readiness);
         edge.http = config.http;
         edge.consistency = config.consistency;
@@ -117,6 +123,7 @@ impl App {
             verifier: Arc::new(verifier),
             scopes: &[SCOPE_USER, SCOPE_VERIFY],
         });
+        edge.streams = [config.live.max_connections, config.live.max_connections_per_caller];
         edge.openapi = Some(crate::openapi());
         let server = Server::bind(config.query.listen, edge)?;
 
@@ -130,15 +137,29 @@ impl App {
             },
             handles: Handles::default(),
         });
+        let (hub, lookups) = Hub::new(clock.clone(), queries.prev_overlap, live_metrics);
+        let live = Arc::new(Live {
+            hub,
+            queries: queries.clone(),
+            read_models: read_models.clone(),
+            heartbeat: config.live.heartbeat,
+        });
         let service = Arc::new(Service {
             queries,
             read_models,
+            live,
+            tickets: Tickets::new(&databases.events, clock.clone()),
+            draining: CancellationToken::new(),
+            drain_over: drain_delay + grace.mul_f64(0.75),
             request_timeout: config.query.request_timeout,
             instance,
             runtime: Handle::current(),
         });
+        let sessions = LiveSessions::new(&databases.events, clock.clone());
         let generations = Generations::new(databases.views.clone(), clock);
         Ok(Self {
+            lookups,
+            sessions,
             server,
             service,
             databases,
@@ -161,6 +182,8 @@ impl App {
             databases,
             generations,
             settings,
+            lookups,
+            sessions,
             grace,
             mongodb,
         } = self;
@@ -168,20 +191,35 @@ impl App {
         let stop_following = CancellationToken::new();
         let following = tokio::spawn(Follower::run(
             service.read_models.clone(),
+            service.live.hub.clone(),
             generations,
             databases.views.clone(),
             settings,
             stop_following.clone(),
         ));
+        let looking_up = tokio::spawn(live::look_up(
+            service.live.clone(),
+            lookups,
+            sessions,
+            stop_following.clone(),
+        ));
+        let (stopping, draining) = (shutdown.clone(), service.draining.clone());
+        let telling = AbortOnDropHandle::new(tokio::spawn(async move {
+            stopping.cancelled().await;
+            draining.cancel();
+        }));
         let (guard, clock) = (service.queries.clock_guard.clone(), service.queries.clock.clone());
         let served = tokio::select! {
             served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served.map_err(AppError::from),
             refused = refused(&mongodb) => Err(AppError::Database(refused)),
             never = guard.watch(databases.events.clone(), clock) => match never {},
         };
+        drop(telling);
         stop_following.cancel();
-        if let Err(error) = following.await {
-            tracing::error!(%error, "the task that follows the changes failed");
+        for ended in [following.await, looking_up.await] {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task that follows the changes failed");
+            }
         }
         if tokio::time::timeout(grace, databases.close()).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");

@@ -34,6 +34,7 @@ use self::event::{CONTROL, ChangeEvent, Collections};
 use self::generation_claim::{GenerationClaim, Switch};
 use crate::bus::{Change, Listener};
 use crate::documents::Documents;
+use crate::live::Hub;
 use crate::positions::Positions;
 use crate::read_model::{ReadModel, ReadModels};
 use views::generation::{GenerationError, Generations};
@@ -110,6 +111,7 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Follower {
     read_models: Arc<ReadModels>,
+    hub: Arc<Hub>,
     claim: GenerationClaim,
     database: Database,
     settings: Settings,
@@ -122,6 +124,7 @@ impl Follower {
     /// server.
     pub(crate) async fn run(
         read_models: Arc<ReadModels>,
+        hub: Arc<Hub>,
         generations: Generations,
         database: Database,
         settings: Settings,
@@ -137,6 +140,7 @@ impl Follower {
         let claiming = tokio::spawn(claim.clone().keep(received, shutdown.clone()));
         let mut follower = Follower {
             read_models,
+            hub,
             claim,
             database,
             pauses: settings.pauses(),
@@ -148,6 +152,7 @@ impl Follower {
                 () = shutdown.cancelled() => break,
                 ended = follower.follow() => ended,
             };
+            follower.hub.close();
             let pause = match ended {
                 Ok(()) => {
                     follower
@@ -219,6 +224,7 @@ impl Follower {
         for lease in begin {
             positions.advance(lease.partition, lease.position);
         }
+        self.hub.open(positions.handled());
         if present.is_none() {
             // A request that still reads the former generation may do so until it ends. Then the next generation is claimed.
             let switch = Switch {
@@ -233,7 +239,8 @@ impl Follower {
         tracing::info!(generation, "following the changes of the views");
 
         let collections = Collections::of(generation);
-        let listeners: [&dyn Listener; 2] = [&*documents, &*positions];
+        // A stream that the hub wakes relies on the other two.
+        let listeners: [&dyn Listener; 3] = [&*documents, &*positions, &*self.hub];
         loop {
             let change = match timeout(self.settings.silence, stream.next_if_any()).await {
                 Ok(change) => change?,
@@ -279,22 +286,32 @@ impl Follower {
                 collections.list_members,
                 collections.list_tags,
                 collections.filters,
+                collections.lists,
+                collections.followed_tags,
+                collections.notifications,
             ] } },
+            { "ns.coll": collections.tagged, "operationType": "delete" },
             // Leave out the leases of other generations, and the claims of readers. An event of a collection that was dropped
             // or renamed has no key.
             { "ns.coll": LEASES, "documentKey._id": { "$gte": format!("{subscription}/"), "$lt": format!("{subscription}0") } },
             { "ns.coll": CONTROL, "documentKey._id": "views" },
             { "operationType": { "$in": ["dropDatabase", "invalidate"] } },
         ] } };
-        // Only ids, checkpoints and counts are needed. Don't ask for the document as it is at the time of a lookup
-        // ("updateLookup"): its checkpoint may be ahead of the changes that the stream has shown.
-        let slim = doc! { "$project": {
-            "operationType": 1,
-            "ns": 1,
-            "documentKey": 1,
-            "updateDescription": 1,
-            "fullDocument.position": 1,
-        } };
+        // Only ids, checkpoints, counts, and whom a new post concerns are needed. Don't ask for the document as it is at the time of a
+        // lookup ("updateLookup"): its checkpoint may be ahead of the changes that the stream has shown.
+        let mut slim = doc! { "operationType": 1, "ns": 1, "documentKey": 1, "updateDescription": 1 };
+        for field in [
+            "position",
+            "live",
+            "author",
+            "repost_of",
+            "in_reply_to",
+            "tags",
+            "public",
+        ] {
+            slim.insert(format!("fullDocument.{field}"), 1);
+        }
+        let slim = doc! { "$project": slim };
         let stream: ChangeStream<ChangeStreamEvent<Document>> = self
             .database
             .watch()

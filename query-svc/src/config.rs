@@ -20,6 +20,8 @@ pub struct Config {
     pub query: Query,
     #[serde(default)]
     pub cache: Cache,
+    #[serde(default)]
+    pub live: Live,
     pub mongodb: event_log::mongo::MongoDb,
     #[serde(default)]
     pub auth: config::Auth,
@@ -94,6 +96,29 @@ impl Default for Query {
             stream_silence: Duration::from_secs(5),
             stream_max_backoff: Duration::from_secs(2),
             claim_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Live streams.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Live {
+    /// The most connections at the same time. One more is answered 503.
+    pub max_connections: NonZeroU32,
+    /// The same for one user, or for one address if nobody is logged in.
+    pub max_connections_per_caller: NonZeroU32,
+    /// A stream without an event for this time says that it is there. Many proxies end connections that are silent for 30 or 60 seconds.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            max_connections: const { NonZeroU32::new(8_192).expect("not zero") },
+            max_connections_per_caller: const { NonZeroU32::new(64).expect("not zero") },
+            heartbeat: Duration::from_secs(20),
         }
     }
 }

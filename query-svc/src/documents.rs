@@ -10,7 +10,7 @@ use model::entities::Mention;
 use model::ids::{ListId, PostId, UserId};
 use model::tags::TagKey;
 
-use crate::bus::{Change, Listener};
+use crate::bus::{Change, Listener, PostChange};
 pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::filters::Filters;
@@ -101,14 +101,20 @@ impl Documents {
 impl Listener for Documents {
     fn hear(&self, change: &Change) {
         match change {
-            Change::Post(id, Some(counts)) => self.posts.count(id, counts),
-            Change::Post(id, None) => self.posts.forget(id),
+            Change::Post(id, PostChange::Counts(counts)) => self.posts.count(id, counts),
+            Change::Post(id, _) => self.posts.forget(id),
             Change::Profile(id, Some(counts)) => self.profiles.count(id, counts),
             Change::Profile(id, None) => self.profiles.forget(id),
             Change::Relation(id) => self.relations.forget(id),
             Change::ListSources(id) => self.lists.forget(id),
             Change::Filter(owner) => self.filters.forget(owner),
-            Change::Checkpoint(..) | Change::Control | Change::Other => {}
+            Change::List(_)
+            | Change::FollowedTag(_)
+            | Change::Notification(_)
+            | Change::Untagged(..)
+            | Change::Checkpoint(..)
+            | Change::Control
+            | Change::Other => {}
         }
     }
 }

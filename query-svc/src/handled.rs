@@ -65,6 +65,12 @@ impl Handled {
         self.0.iter().zip(stored.0.iter()).any(|(seen, stored)| seen > stored)
     }
 
+    /// The partition has come as far as this. Positions only rise.
+    pub(crate) fn raise(&mut self, partition: Partition, position: Position) {
+        let known = &mut Arc::make_mut(&mut self.0)[partition.index()];
+        *known = position.max(*known);
+    }
+
     /// What both have handled.
     pub(crate) fn min(&self, other: &Self) -> Self {
         Self::new(|partition| self.0[partition.index()].min(other.0[partition.index()]))

@@ -20,6 +20,7 @@ mod handled;
 mod handles;
 mod history;
 mod lists;
+mod live;
 mod metrics;
 mod notifications;
 mod paging;

@@ -4,8 +4,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use service::telemetry::MetricsRegistry;
+
+use crate::live::{Cut, What};
 
 /// Which documents a lookup was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,6 +25,80 @@ impl CacheLabels {
     pub(crate) const FILTERS: Self = Self { documents: "filters" };
 
     const ALL: [Self; 5] = [Self::POSTS, Self::PROFILES, Self::RELATIONS, Self::LISTS, Self::FILTERS];
+}
+
+/// What an event of a stream tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LiveEvent {
+    pub(crate) event: &'static str,
+}
+
+/// Why a stream began again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LiveCut {
+    pub(crate) reason: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Transport {
+    transport: &'static str,
+}
+
+impl Transport {
+    pub(crate) const SSE: Self = Self { transport: "sse" };
+    pub(crate) const WEBSOCKET: Self = Self { transport: "websocket" };
+}
+
+/// What streams do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LiveMetrics {
+    pub(crate) connections: Family<Transport, Gauge>,
+    pub(crate) events: Family<LiveEvent, Counter>,
+    pub(crate) cuts: Family<LiveCut, Counter>,
+    /// In seconds, from the id of a post, which is made right before its commit.
+    pub(crate) push: PushSeconds,
+    pub(crate) pending: Gauge,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PushSeconds(pub(crate) Histogram);
+
+impl Default for PushSeconds {
+    fn default() -> Self {
+        // From two milliseconds to half a minute.
+        Self(Histogram::new(exponential_buckets(0.002, 2.0, 15)))
+    }
+}
+
+impl LiveMetrics {
+    pub(crate) fn register(registry: &MetricsRegistry) -> Self {
+        let new = Self::default();
+        // The first increase of a series that is not there yet shows as none.
+        for what in What::ALL {
+            drop(new.events.get_or_create(&LiveEvent { event: what.as_str() }));
+        }
+        for cut in Cut::ALL {
+            drop(new.cuts.get_or_create(&LiveCut { reason: cut.as_str() }));
+        }
+        for transport in [Transport::SSE, Transport::WEBSOCKET] {
+            drop(new.connections.get_or_create(&transport));
+        }
+        Self {
+            connections: registry.register("live_connections", "Open connections with streams", new.connections),
+            events: registry.register("live_events", "Events that were handed to connections", new.events),
+            cuts: registry.register("live_cuts", "Streams that had to begin again", new.cuts),
+            push: PushSeconds(registry.register(
+                "live_push_seconds",
+                "From the commit of a post until it is handed to a connection",
+                new.push.0,
+            )),
+            pending: registry.register(
+                "live_pending",
+                "Posts that wait for the checkpoint that covers them",
+                new.pending,
+            ),
+        }
+    }
 }
 
 /// Where a step in making a page of a home timeline looked. Most pages are made in one step.

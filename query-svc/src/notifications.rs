@@ -68,9 +68,25 @@ pub(crate) struct ShownNotification {
     user: ShownAuthor,
     post: Option<ShownPost>,
     read: bool,
+    #[serde(skip)]
+    appearance: Option<Appearance>,
+}
+
+impl ShownNotification {
+    /// The event by which it appeared, if that is known.
+    pub(crate) fn appearance(&self) -> Option<Appearance> {
+        self.appearance
+    }
 }
 
 impl Notifications<'_> {
+    fn appearance_of(&self, it: &Notification) -> Option<Appearance> {
+        it.position.map(|position| Appearance {
+            position,
+            audiences: [self.owner, it.user],
+        })
+    }
+
     async fn range(&self, range: Range<EventId>) -> Result<Vec<Notification>, ReadError> {
         let views = &self.read_model.views.notifications;
         match &self.which {
@@ -156,13 +172,7 @@ impl Listing for Notifications<'_> {
 
     /// A notification is shown once what the other user did has arrived too: the profile, and the post.
     async fn appearances(&mut self, found: &[Notification]) -> Result<Vec<Option<Appearance>>, ReadError> {
-        let appearances = found.iter().map(|it| {
-            it.position.map(|position| Appearance {
-                position,
-                audiences: [self.owner, it.user],
-            })
-        });
-        Ok(appearances.collect())
+        Ok(found.iter().map(|it| self.appearance_of(it)).collect())
     }
 
     async fn admit(&mut self, found: &[Notification]) -> Result<Vec<Option<ShownNotification>>, ReadError> {
@@ -217,6 +227,7 @@ impl Listing for Notifications<'_> {
                 user: ShownAuthor(user.clone()),
                 post,
                 read: self.read_up_to.is_some_and(|read| it.place <= read),
+                appearance: self.appearance_of(it),
             })
         });
         Ok(admitted.collect())

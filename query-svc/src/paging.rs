@@ -40,6 +40,12 @@ pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     pub(crate) next: Option<Cursor>,
     pub(crate) prev: Option<Since>,
+    /// The list was read to its end, upwards or downwards.
+    #[serde(skip)]
+    pub(crate) ended: bool,
+    /// Something was not shown. Perhaps a row that it needs is still missing.
+    #[serde(skip)]
+    pub(crate) hides: bool,
 }
 
 /// Some candidates of a list, and where the list continues. `more` is None at the end of the list.
@@ -140,7 +146,7 @@ impl Arrival {
     }
 
     /// The `prev` of a page: the list was looked at from `settled` up to `up_to`, while the views held at least `held`.
-    fn since(&self, settled: Cursor, up_to: Cursor, held: Option<Handled>) -> Since {
+    pub(crate) fn since(&self, settled: Cursor, up_to: Cursor, held: Option<Handled>) -> Since {
         let Some(held) = held else {
             return Since::settled(up_to);
         };
@@ -253,11 +259,14 @@ async fn downwards<L: Listing>(
             Since::settled(arrival.held().map_or(place, |held| place.min(arrival.settled(&held))))
         }
     };
+    let (ended, hides) = (gathered.more.is_none(), gathered.hides);
     let items = gathered.shown.into_iter().map(|(_, item)| item).collect();
     Ok(Page {
         items,
         next,
         prev: Some(prev),
+        ended,
+        hides,
     })
 }
 
@@ -313,11 +322,14 @@ async fn upwards<L: Listing>(
         (_, begun) => arrival.since(settled, reached, begun),
     };
     let next = gathered.shown.first().map_or(known_to.above(), |(place, _)| *place);
+    let (ended, hides) = (gathered.more.is_none(), gathered.hides);
     let items = gathered.shown.into_iter().rev().map(|(_, item)| item).collect();
     Ok(Page {
         items,
         next: Some(next),
         prev: Some(prev),
+        ended,
+        hides,
     })
 }
 
@@ -336,6 +348,8 @@ struct Gathered<T> {
     last: Option<Cursor>,
     /// Everything up to here was looked at, and there may be more. `None` at the end of the list.
     more: Option<Cursor>,
+    /// A candidate was not shown.
+    hides: bool,
 }
 
 /// The first `want` items that are shown, from a place on. There are fewer at the end of the list, or if the budget runs out.
@@ -352,6 +366,7 @@ async fn gather<L: Listing>(
         first: None,
         last: None,
         more: Some(from),
+        hides: false,
     };
     let mut waiting: VecDeque<L::Candidate> = VecDeque::new();
     // Where the list is read next. None once its end has been read.
@@ -395,6 +410,7 @@ async fn gather<L: Listing>(
         for (candidate, item) in candidates.iter().zip(admitted) {
             let place = L::place(candidate);
             gathered.more = Some(place);
+            gathered.hides |= item.is_none();
             if let Some(item) = item {
                 gathered.shown.push((place, item));
                 if gathered.shown.len() == want {

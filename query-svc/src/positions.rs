@@ -59,8 +59,8 @@ impl Positions {
 
 impl Listener for Positions {
     fn hear(&self, change: &Change) {
-        if let &Change::Checkpoint(partition, position) = change {
-            self.advance(partition, position);
+        if let Change::Checkpoint(partition, position) = change {
+            self.advance(*partition, *position);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! viewer may not see it.
 
 mod lists;
+mod live;
 mod notifications;
 mod reports;
 
@@ -19,6 +20,7 @@ use model::tags::Tag;
 use model::values::FilterContext;
 use views::{Post, PostReference, Profile, RelationId, Standing};
 
+pub(crate) use self::live::{Belongs, LiveItem};
 pub(crate) use self::notifications::NotificationPage;
 use crate::bookmarks::Bookmarks;
 use crate::documents::Held;

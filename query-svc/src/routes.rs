@@ -10,6 +10,7 @@ mod own_people;
 mod posts;
 mod relationships;
 mod reports;
+mod streams;
 mod tags;
 mod timelines;
 mod users;
@@ -26,16 +27,20 @@ use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Responder};
 use event_log::mongo::is_transient;
 use model::api;
 use model::ids::UserId;
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
-use service::auth::Claims;
+use service::auth::{Claims, Tickets};
 use service::http::{PageQuery, Problem, RequestHeaders, TokenHeader, links};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use crate::cursor::Cursor;
+use crate::live::{Connection, Ended, Live};
+use crate::metrics::Transport;
 use crate::paging::{Page, PageRequest, Start};
 use crate::queries::Queries;
 use crate::read_model::{InUse, ReadError, ReadModels};
@@ -78,7 +83,13 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/instance", instance::instance))
         .service(get("/v1/notifications", notifications::notifications))
         .service(get("/v1/notifications/groups", notifications::groups))
-        .service(get("/v1/notifications/unread", notifications::unread));
+        .service(get("/v1/notifications/unread", notifications::unread))
+        .service(get("/v1/streams/home", streams::home))
+        .service(get("/v1/streams/public", streams::public))
+        .service(get("/v1/streams/notifications", streams::notifications))
+        .service(get("/v1/streams/tags/{tag}", streams::tag))
+        .service(get("/v1/streams/lists/{id}", streams::list))
+        .service(get("/v1/streams/posts/{id}", streams::thread));
 }
 
 /// The description of the same routes.
@@ -131,6 +142,12 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         notifications::notifications,
         notifications::groups,
         notifications::unread,
+        streams::home,
+        streams::public,
+        streams::notifications,
+        streams::tag,
+        streams::list,
+        streams::thread,
     ),
     modifiers(&Bearer, &RequestHeaders),
 )]
@@ -186,11 +203,36 @@ pub(crate) struct Service {
     pub(crate) read_models: Arc<ReadModels>,
     pub(crate) request_timeout: Duration,
     pub(crate) instance: api::Instance,
+    pub(crate) live: Arc<Live>,
+    pub(crate) tickets: Tickets,
+    /// Begins when this process is told to stop.
+    pub(crate) draining: CancellationToken,
+    /// Over how long streams end then, so that their clients don't come back all at once.
+    pub(crate) drain_over: Duration,
     /// The runtime that the client of the database belongs to.
     pub(crate) runtime: Handle,
 }
 
 impl Service {
+    /// Ends when a connection must end.
+    async fn over(self: Arc<Self>, connection: Connection) -> Ended {
+        let drained = async {
+            self.draining.cancelled().await;
+            tokio::time::sleep(self.drain_over.mul_f64(uniform())).await;
+        };
+        tokio::select! {
+            () = drained => Ended::Draining,
+            why = connection.ended(self.queries.clock.now()) => why,
+        }
+    }
+
+    /// Counts a connection until the value is dropped.
+    fn count_connection(&self, transport: Transport) -> CountedConnection {
+        let gauge = self.live.hub.metrics.connections.get_or_create(&transport).clone();
+        gauge.inc();
+        CountedConnection(gauge)
+    }
+
     /// Asks a query, as soon as the views show what the client has seen.
     ///
     /// Runs on the runtime of the database client. From a thread of the server, each question to the database would wake
@@ -211,6 +253,20 @@ impl Service {
         };
         run_on(&self.runtime, answer).await
     }
+}
+
+#[derive(Debug)]
+struct CountedConnection(Gauge);
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A number from 0 to 1, each as likely.
+fn uniform() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
 }
 
 /// Takes the current read model. While a request waits for it, the request gives up its place among those that are being

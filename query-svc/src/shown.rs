@@ -612,6 +612,11 @@ impl ShownPost {
         Self { pinned: true, ..self }
     }
 
+    /// The counts that its JSON shows.
+    pub(crate) fn counts(&self) -> api::PostCounts {
+        json::counts_of(self.target())
+    }
+
     /// The post that likes, reposts and replies refer to: for a repost, its original.
     pub(crate) fn target(&self) -> &Arc<Post> {
         self.original.as_ref().map_or(&self.post, |(original, _)| original)

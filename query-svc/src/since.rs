@@ -14,7 +14,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::cursor::{Cursor, InvalidCursor};
-use crate::handled::{Handled, take};
+use crate::handled::{Appearance, Handled, take};
 
 /// The `prev` of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,14 @@ impl Since {
             settled: place,
             seen: None,
         }
+    }
+
+    /// Whether a page has shown this item, or has decided not to show it.
+    pub(crate) fn knows(&self, place: Cursor, appearance: Option<Appearance>) -> bool {
+        self.seen.as_ref().is_some_and(|seen| {
+            let shown = appearance.is_some_and(|appearance| seen.handled.shows(&appearance));
+            shown && place <= seen.up_to
+        })
     }
 
     fn to_bytes(&self) -> Vec<u8> {

@@ -3,11 +3,12 @@
 use bson::{Bson, Document};
 use event_log::position::Position;
 use event_log::subscription::leases::LEASES;
-use model::ids::{Partition, PostId, UserId};
+use model::ids::{ListId, Partition, PostId, UserId};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::Broken;
-use crate::bus::Change;
+use crate::bus::{Change, PostChange};
 use crate::cache::Counts;
 use views::RelationId;
 
@@ -22,6 +23,11 @@ pub(super) struct Collections {
     pub(super) list_members: String,
     pub(super) list_tags: String,
     pub(super) filters: String,
+    pub(super) lists: String,
+    pub(super) followed_tags: String,
+    pub(super) notifications: String,
+    /// Only removals are followed.
+    pub(super) tagged: String,
 }
 
 impl Collections {
@@ -34,6 +40,10 @@ impl Collections {
             list_members: named(views::list_members::NAME),
             list_tags: named(views::list_tags::NAME),
             filters: named(views::filters::NAME),
+            lists: named(views::lists::NAME),
+            followed_tags: named(views::followed_tags::NAME),
+            notifications: named(views::notifications::NAME),
+            tagged: named(views::tagged::NAME),
         }
     }
 
@@ -72,16 +82,27 @@ impl Collections {
             (Some(name), Some(Bson::Binary(id))) if name == self.filters => views::filters::owner_of(id)
                 .map(Change::Filter)
                 .ok_or(Broken::Malformed("the id of a filter")),
+            (Some(name), Some(Bson::Binary(id))) if name == self.followed_tags || name == self.notifications => {
+                let user = id.bytes.first_chunk().map(|&user| UserId::from_bytes(user));
+                let user = user.ok_or(Broken::Malformed("an id that begins with a user"))?;
+                Ok(if name == self.notifications {
+                    Change::Notification(user)
+                } else {
+                    Change::FollowedTag(user)
+                })
+            }
+            (Some(name), Some(Bson::Binary(id))) if name == self.tagged => views::tagged::in_id(id)
+                .map(|(tag, post)| Change::Untagged(tag, post))
+                .ok_or(Broken::Malformed("the id of a post with a tag")),
             (Some(name), Some(Bson::Binary(id))) => {
                 let id = id
                     .to_uuid()
                     .map_err(|_| Broken::Malformed("the id of a document"))?
                     .into();
                 Ok(if name == self.posts {
-                    Change::Post(
-                        PostId::from_uuid(id),
-                        event.counts(["likes", "reposts", "replies", "quotes"]),
-                    )
+                    Change::Post(PostId::from_uuid(id), event.post_change()?)
+                } else if name == self.lists {
+                    Change::List(ListId::from_uuid(id))
                 } else if name == self.profiles {
                     Change::Profile(UserId::from_uuid(id), event.counts(["posts", "followers", "following"]))
                 } else {
@@ -105,7 +126,7 @@ pub(super) struct ChangeEvent {
     #[serde(rename = "updateDescription", default)]
     update: Option<Update>,
     #[serde(rename = "fullDocument", default)]
-    document: Option<Checkpoint>,
+    document: Option<Document>,
 }
 
 impl ChangeEvent {
@@ -115,7 +136,33 @@ impl ChangeEvent {
         match updated {
             Some(&Bson::Timestamp(position)) => Ok(Some(position.into())),
             Some(_) => Err(Broken::Malformed("a checkpoint")),
-            None => Ok(self.document.as_ref().and_then(|checkpoint| checkpoint.position)),
+            None => match self.document.as_ref().and_then(|lease| lease.get("position")) {
+                Some(&Bson::Timestamp(position)) => Ok(Some(position.into())),
+                _ => Ok(None),
+            },
+        }
+    }
+
+    /// What changed in the row of a post. A live row was inserted, or a stub has become one, or the row has become a tombstone.
+    fn post_change(&self) -> Result<PostChange, Broken> {
+        let fields = match (&self.document, &self.update) {
+            // A replaced row says nothing of what was there before. We never replace one.
+            (Some(row), _) if self.operation == "insert" => row,
+            (_, Some(update)) => &update.fields,
+            _ => return Ok(PostChange::Other),
+        };
+        match fields.get("live") {
+            Some(Bson::Boolean(true)) => {
+                let appeared = read(fields).map(|appeared| PostChange::Appeared(Box::new(appeared)));
+                appeared.ok_or(Broken::Malformed("the row of a post"))
+            }
+            Some(Bson::Boolean(false)) => {
+                let gone = fields.get_document(views::posts::WAS).ok();
+                Ok(PostChange::Gone(gone.and_then(read)))
+            }
+            _ => Ok(self
+                .counts(["likes", "reposts", "replies", "quotes"])
+                .map_or(PostChange::Other, PostChange::Counts)),
         }
     }
 
@@ -145,6 +192,12 @@ impl ChangeEvent {
     }
 }
 
+/// Ids are binary in BSON only. A `Document` counts as text for humans, where they are text.
+fn read<T: DeserializeOwned>(fields: &Document) -> Option<T> {
+    let bytes = bson::serialize_to_vec(fields).ok()?;
+    bson::deserialize_from_slice(&bytes).ok()
+}
+
 fn integer(value: &Bson) -> Option<i64> {
     value.as_i64().or_else(|| value.as_i32().map(i64::from))
 }
@@ -171,25 +224,22 @@ struct Update {
     truncated: Vec<Bson>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Checkpoint {
-    #[serde(default)]
-    position: Option<Position>,
-}
-
 #[cfg(test)]
 mod tests {
     use bson::spec::BinarySubtype;
     use bson::{Binary, Timestamp, doc};
     use model::ids::uuid_v7;
+    use model::tags::TagKey;
+    use views::posts::Gone;
 
     use super::*;
+    use crate::bus::Appeared;
 
     fn event(document: Document) -> ChangeEvent {
         bson::deserialize_from_document(document).unwrap()
     }
 
-    fn read(document: Document) -> Result<Change, Broken> {
+    fn change(document: Document) -> Result<Change, Broken> {
         Collections::of(3).read(&event(document))
     }
 
@@ -209,7 +259,7 @@ mod tests {
             "updateDescription": { "updatedFields": { "position": at(9) } },
         };
         let seventh = Change::Checkpoint(Partition::new(7).unwrap(), at(9));
-        assert_eq!(read(updated).unwrap(), seventh);
+        assert_eq!(change(updated).unwrap(), seventh);
         let inserted = doc! {
             "operationType": "insert",
             "ns": { "db": "views", "coll": "leases" },
@@ -217,7 +267,50 @@ mod tests {
             "fullDocument": { "position": at(4) },
         };
         let last = Change::Checkpoint(Partition::new(63).unwrap(), at(4));
-        assert_eq!(read(inserted).unwrap(), last);
+        assert_eq!(change(inserted).unwrap(), last);
+    }
+
+    #[test]
+    fn a_post_appears_changes_and_goes() {
+        let now = chrono::Utc::now();
+        let (author, id) = (UserId::from_uuid(uuid_v7(now)), PostId::from_uuid(uuid_v7(now)));
+        let of_post = |operation: &str, more: Document| {
+            let mut event = doc! {
+                "operationType": operation,
+                "ns": { "db": "views", "coll": "posts_g3" },
+                "documentKey": { "_id": id },
+            };
+            event.extend(more);
+            match change(event).unwrap() {
+                Change::Post(_, change) => change,
+                other => panic!("{other:?}"),
+            }
+        };
+        let updated = |fields: Document| of_post("update", doc! { "updateDescription": { "updatedFields": fields } });
+        let row = doc! { "live": true, "author": author, "public": true, "tags": ["rust"], "position": at(9) };
+        let appeared = PostChange::Appeared(Box::new(Appeared {
+            author,
+            repost_of: None,
+            in_reply_to: None,
+            tags: vec![TagKey::of("rust")],
+            public: true,
+            position: Some(at(9)),
+        }));
+        assert_eq!(of_post("insert", doc! { "fullDocument": row.clone() }), appeared);
+        assert_eq!(updated(row), appeared, "a stub becomes a post");
+        assert_eq!(updated(doc! { "text": "edited" }), PostChange::Other);
+        assert_eq!(
+            updated(doc! { "live": false, "was": { "author": author, "in_reply_to": id } }),
+            PostChange::Gone(Some(Gone {
+                author,
+                in_reply_to: Some(id),
+                public: false
+            }))
+        );
+        let stub = doc! { "live": false, "version": 0_i64 };
+        assert_eq!(of_post("insert", doc! { "fullDocument": stub }), PostChange::Gone(None));
+        let counted = updated(doc! { "counts.likes": 2_i64 });
+        assert_eq!(counted, PostChange::Counts(Counts([Some(2), None, None, None])));
     }
 
     #[test]
@@ -228,7 +321,7 @@ mod tests {
             "documentKey": { "_id": "views-g3/07" },
             "updateDescription": { "updatedFields": {} },
         };
-        assert_eq!(read(beat).unwrap(), Change::Other);
+        assert_eq!(change(beat).unwrap(), Change::Other);
     }
 
     #[test]
@@ -240,15 +333,28 @@ mod tests {
             subtype: BinarySubtype::Generic,
             bytes: [*user.as_bytes(), *post.as_bytes()].concat(),
         };
-        let told: [(&str, Bson, Change); 4] = [
+        let binary = |bytes: Vec<u8>| {
+            Bson::Binary(Binary {
+                subtype: BinarySubtype::Generic,
+                bytes,
+            })
+        };
+        let list = ListId::from_uuid(uuid_v7(now));
+        let of_user = binary([&user.as_bytes()[..], b"F", &post.as_bytes()[..]].concat());
+        let tagged = binary([&[7; 8][..], &post.as_bytes()[..]].concat());
+        let told: [(&str, Bson, Change); 8] = [
+            ("lists_g3", list.into(), Change::List(list)),
+            ("followed_tags_g3", of_user.clone(), Change::FollowedTag(user)),
+            ("notifications_g3", of_user, Change::Notification(user)),
+            ("tagged_g3", tagged, Change::Untagged([7; 8], post)),
             ("filters_g3", Bson::Binary(filter), Change::Filter(user)),
-            ("posts_g3", post.into(), Change::Post(post, None)),
+            ("posts_g3", post.into(), Change::Post(post, PostChange::Other)),
             ("profiles_g3", user.into(), Change::Profile(user, None)),
             ("relations_g3", like.into(), Change::Relation(like)),
         ];
         for (collection, key, expected) in told {
             for operation in ["insert", "update", "replace", "delete"] {
-                let change = read(doc! {
+                let change = change(doc! {
                     "operationType": operation,
                     "ns": { "db": "views", "coll": collection },
                     "documentKey": { "_id": key.clone() },
@@ -298,11 +404,11 @@ mod tests {
     #[test]
     fn what_can_not_be_followed_breaks_the_stream() {
         for operation in ["drop", "rename", "dropDatabase", "invalidate"] {
-            let change = read(doc! { "operationType": operation, "ns": { "db": "views", "coll": "posts_g3" } });
+            let change = change(doc! { "operationType": operation, "ns": { "db": "views", "coll": "posts_g3" } });
             assert!(matches!(change, Err(Broken::Collection(_))), "{operation}");
         }
         let without_key = doc! { "operationType": "update", "ns": { "db": "views", "coll": "posts_g3" } };
-        assert!(matches!(read(without_key), Err(Broken::Malformed(_))));
+        assert!(matches!(change(without_key), Err(Broken::Malformed(_))));
     }
 
     #[test]
@@ -312,6 +418,6 @@ mod tests {
             "ns": { "db": "views", "coll": "control" },
             "documentKey": { "_id": "views" },
         };
-        assert_eq!(read(switched).unwrap(), Change::Control);
+        assert_eq!(change(switched).unwrap(), Change::Control);
     }
 }

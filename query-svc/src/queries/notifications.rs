@@ -22,6 +22,12 @@ pub(crate) struct NotificationPage<T> {
     pub(crate) next: Option<Cursor>,
     pub(crate) prev: Option<Since>,
     up_to: Option<EventId>,
+    /// As [`Page::ended`].
+    #[serde(skip)]
+    pub(crate) ended: bool,
+    /// As [`Page::hides`].
+    #[serde(skip)]
+    pub(crate) hides: bool,
 }
 
 impl Queries {
@@ -92,6 +98,8 @@ impl Queries {
             items: page.items,
             next: page.next,
             prev: page.prev,
+            ended: page.ended,
+            hides: page.hides,
         }
     }
 }

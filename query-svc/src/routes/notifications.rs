@@ -20,7 +20,16 @@ use crate::since::Since;
 
 /// Kinds with commas between them.
 #[derive(Debug, Default)]
-struct Kinds(BTreeSet<NotificationKind>);
+pub(super) struct Kinds(BTreeSet<NotificationKind>);
+
+impl Kinds {
+    /// All kinds, or these, without those that are excluded.
+    pub(super) fn without(kinds: Option<&Self>, exclude: &Self) -> Vec<NotificationKind> {
+        let wanted = |kind: &NotificationKind| kinds.is_none_or(|kinds| kinds.0.contains(kind));
+        let all = NotificationKind::ALL.into_iter();
+        all.filter(|kind| wanted(kind) && !exclude.0.contains(kind)).collect()
+    }
+}
 
 impl FromStr for Kinds {
     type Err = InvalidKind;
@@ -50,15 +59,6 @@ pub(super) struct NotificationsQuery {
     kinds: Option<Kinds>,
     #[serde(default)]
     exclude: Kinds,
-}
-
-impl NotificationsQuery {
-    fn kinds(&self) -> Vec<NotificationKind> {
-        let wanted = |kind: &NotificationKind| self.kinds.as_ref().is_none_or(|kinds| kinds.0.contains(kind));
-        let all = NotificationKind::ALL.into_iter();
-        all.filter(|kind| wanted(kind) && !self.exclude.0.contains(kind))
-            .collect()
-    }
 }
 
 #[derive(IntoParams)]
@@ -96,7 +96,8 @@ pub(super) async fn notifications(
     Query(query): Query<NotificationsQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (kinds, owner) = (query.kinds(), caller.sub);
+    let kinds = Kinds::without(query.kinds.as_ref(), &query.exclude);
+    let owner = caller.sub;
     let page = requested(PageQuery {
         limit: query.limit,
         before: query.before,
@@ -172,18 +173,9 @@ mod tests {
     #[test]
     fn kinds_are_those_that_are_named_without_those_that_are_excluded() {
         let kinds = |kinds: Option<&str>, exclude: &str| {
-            NotificationsQuery {
-                limit: Limit::default(),
-                before: None,
-                after: None,
-                kinds: kinds.map(|kinds| kinds.parse().unwrap()),
-                exclude: if exclude.is_empty() {
-                    Kinds::default()
-                } else {
-                    exclude.parse().unwrap()
-                },
-            }
-            .kinds()
+            let parse = |kinds: &str| kinds.parse::<Kinds>().unwrap();
+            let exclude = Some(exclude).filter(|exclude| !exclude.is_empty());
+            Kinds::without(kinds.map(parse).as_ref(), &exclude.map(parse).unwrap_or_default())
         };
         use NotificationKind::{Like, Mention, Reply};
         assert_eq!(kinds(None, ""), NotificationKind::ALL);

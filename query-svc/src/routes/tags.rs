@@ -36,15 +36,15 @@ pub(super) struct TimelineQuery {
     none: Vec<Tag>,
 }
 
-impl TimelineQuery {
-    fn filter(&self, tag: &Tag) -> Result<TagFilter, Problem> {
-        for (field, tags) in [("any", &self.any), ("all", &self.all), ("none", &self.none)] {
+impl TagFilter {
+    pub(super) fn checked(tag: &Tag, any: &[Tag], all: &[Tag], none: &[Tag]) -> Result<Self, Problem> {
+        for (field, tags) in [("any", any), ("all", all), ("none", none)] {
             if tags.len() > MOST_TAGS {
                 let message = format!("may be given at most {MOST_TAGS} times");
                 return Err(Problem::malformed_field(field, message));
             }
         }
-        Ok(TagFilter::new(tag, &self.any, &self.all, &self.none))
+        Ok(Self::new(tag, any, all, none))
     }
 }
 
@@ -89,7 +89,10 @@ pub(super) async fn timeline(
     Query(query): Query<TimelineQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let (filter, viewer) = (query.filter(&tag)?, viewer(caller.as_ref()));
+    let (filter, viewer) = (
+        TagFilter::checked(&tag, &query.any, &query.all, &query.none)?,
+        viewer(caller.as_ref()),
+    );
     let page = requested(PageQuery {
         limit: query.limit,
         before: query.before,

@@ -108,12 +108,7 @@ impl<'a> PostJson<'a> {
             visibility: post.visibility,
             created_at: post.created_at,
             edited_at: post.edited_at,
-            counts: api::PostCounts {
-                likes: count(post.counts.likes),
-                reposts: count(post.counts.reposts),
-                replies: count(post.counts.replies),
-                quotes: count(post.counts.quotes),
-            },
+            counts: counts_of(post),
             pinned: false,
             viewer: None,
             filtered: &[],
@@ -201,6 +196,15 @@ impl Serialize for ShownUser {
             counts: (!self.name_only).then_some(counts),
         }
         .serialize(serializer)
+    }
+}
+
+pub(super) fn counts_of(post: &Post) -> api::PostCounts {
+    api::PostCounts {
+        likes: count(post.counts.likes),
+        reposts: count(post.counts.reposts),
+        replies: count(post.counts.replies),
+        quotes: count(post.counts.quotes),
     }
 }
 

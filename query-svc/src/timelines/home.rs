@@ -43,6 +43,8 @@ pub(crate) struct Home<'a> {
     /// Whether the reader is the owner, whose visit counts. Any other reader must leave no trace.
     visits: bool,
     replies: Replies,
+    /// Entries are not read at all.
+    from_rows: bool,
     /// What the header said at the last look.
     state: Option<State>,
     /// The owner and everybody whom the owner follows now. They are read when a page first reaches below the floor.
@@ -76,8 +78,18 @@ impl<'a> Home<'a> {
             clock,
             visits,
             replies,
+            from_rows: false,
             state: None,
             sources: None,
+        }
+    }
+
+    /// The same, found by the rows of all posts and not by entries. An entry is written some time after the row.
+    pub(crate) fn by_rows(self) -> Self {
+        Self {
+            from_rows: true,
+            visits: false,
+            ..self
         }
     }
 
@@ -95,6 +107,24 @@ impl<'a> Home<'a> {
             self.read_model.metrics.visits_not_noted.inc();
             tracing::warn!(%error, owner = %self.owner, "a visit could not be recorded");
         }
+    }
+
+    /// Reads the header, for a page without entries.
+    async fn look_at_header(&mut self) -> Result<(), ReadError> {
+        let timelines = &self.read_model.views.home_timelines;
+        let header = self.read_model.ask(timelines.header(self.owner)).await?;
+        let rules = self.rules(&header).await?;
+        self.state = Some(State {
+            floor: Cursor::TOP,
+            large: Authors::new(Vec::new()),
+            rules,
+            note_visit: false,
+        });
+        Ok(())
+    }
+
+    async fn rules(&self, header: &Header) -> Result<HomeRules, ReadError> {
+        home_rules(self.read_model, self.owner, header, self.replies).await
     }
 
     /// Reads the first entries between two places, and the header that says whether they count. Wakes an idle owner.
@@ -124,24 +154,12 @@ impl<'a> Home<'a> {
             Some(floor) => Cursor::from(floor),
             None => Cursor::BOTTOM,
         };
+        let rules = self.rules(&header).await?;
         let large = self.followed(header.large).await?;
-        // Most owners have never followed a tag. For them, the header saves the question.
-        let tags = match header.follows_tags && self.read_model.check_has_tags().is_ok() {
-            true => {
-                self.read_model
-                    .ask(self.read_model.views.followed_tags.all_of_user(self.owner))
-                    .await?
-            }
-            false => Vec::new(),
-        };
         self.state = Some(State {
             floor,
             large: Authors::new(large),
-            rules: HomeRules {
-                tags,
-                exclusive_lists: header.exclusive_lists,
-                replies: self.replies,
-            },
+            rules,
             note_visit,
         });
         Ok(in_direction(
@@ -249,6 +267,29 @@ impl<'a> Home<'a> {
     }
 }
 
+/// What belongs to a home timeline, by its header.
+pub(crate) async fn home_rules(
+    read_model: &ReadModel,
+    owner: UserId,
+    header: &Header,
+    replies: Replies,
+) -> Result<HomeRules, ReadError> {
+    // Most owners have never followed a tag. For them, the header saves the question.
+    let tags = match header.follows_tags && read_model.check_has_tags().is_ok() {
+        true => {
+            read_model
+                .ask(read_model.views.followed_tags.all_of_user(owner))
+                .await?
+        }
+        false => Vec::new(),
+    };
+    Ok(HomeRules {
+        tags,
+        exclusive_lists: header.exclusive_lists,
+        replies,
+    })
+}
+
 impl Listing for Home<'_> {
     type Candidate = Candidate;
     type Item = ShownPost;
@@ -275,6 +316,12 @@ impl Listing for Home<'_> {
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
+        if self.from_rows {
+            if self.state.is_none() {
+                self.look_at_header().await?;
+            }
+            return self.by_all_sources((above, Cursor::TOP), count, End::Oldest).await;
+        }
         let entries = self.look(above, Cursor::TOP, count, End::Oldest).await?;
         let floor = self.floor();
         if above >= floor {

@@ -92,6 +92,11 @@ impl TagFilter {
         }
     }
 
+    /// A post in the timeline has one of these.
+    pub(crate) fn any(&self) -> &[TagKey] {
+        &self.any
+    }
+
     pub(crate) fn admits(&self, tags: &[TagKey]) -> bool {
         self.any.iter().any(|tag| tags.contains(tag))
             && self.all.iter().all(|tag| tags.contains(tag))

@@ -6,6 +6,7 @@ mod bad_input;
 mod consistency;
 #[path = "../../views/tests/it/definition.rs"]
 mod definition;
+mod event_reader;
 mod filling;
 mod filters;
 #[allow(dead_code, reason = "the views' own tests use the rest")]
@@ -21,5 +22,6 @@ mod operation;
 mod people;
 mod posts;
 mod service;
+mod streams;
 mod tags;
 mod users;

@@ -16,12 +16,15 @@ use mongodb::Database;
 use query_svc::{App, Config};
 use reqwest::StatusCode;
 use serde_json::Value;
-use service::auth::{SCOPE_USER, SCOPE_VERIFY, Signer, Subject, generate_signing_key_pem};
+use service::auth::{
+    CREDENTIALS, Claims, SCOPE_USER, SCOPE_VERIFY, SESSIONS, Signer, Subject, generate_signing_key_pem,
+};
 use service::config::{self, Environment};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::event_reader::EventReader;
 use crate::fixture::{Projected, StandingClock, Store, clock};
 
 /// How long a test waits for anything.
@@ -166,6 +169,8 @@ impl Service {
             ("http.workers", "1"),
             ("rate_limit.enabled", "false"),
             ("shutdown.drain_delay", "0s"),
+            // Streams end over most of this time.
+            ("shutdown.grace", "1s"),
             ("timelines.note_visit_every", "60s"),
             // The test clock is in another year.
             ("clock.max_skew", "3650d"),
@@ -302,6 +307,66 @@ impl Service {
         answer(request).await
     }
 
+    /// Opens a stream, as a browser does that comes back with the id of the last event. The caller has a session that lives.
+    pub(crate) async fn stream(&self, path: &str, caller: Caller, last: Option<&str>) -> Result<EventReader, Answer> {
+        let mut request = self.http.get(format!("{}{path}", self.url));
+        if let Caller::User(user) = caller {
+            let session = self.begin_session(user).await;
+            request = request.bearer_auth(self.token_of(user, SCOPE_USER, session));
+        }
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        EventReader::open(request).await
+    }
+
+    /// Makes what says that a session lives.
+    pub(crate) async fn begin_session(&self, user: UserId) -> SessionId {
+        let session = SessionId::new(self.clock.now());
+        let until = bson::DateTime::from_chrono(self.clock.now() + Duration::from_secs(3_600));
+        let credentials = self.events.collection::<Document>(CREDENTIALS);
+        let epoch = doc! { "$setOnInsert": { "epoch": 0_i64 } };
+        credentials
+            .update_one(doc! { "_id": user }, epoch)
+            .upsert(true)
+            .await
+            .unwrap();
+        let document = doc! { "_id": session, "user": user, "epoch": 0_i64, "expires_at": until };
+        self.events
+            .collection::<Document>(SESSIONS)
+            .insert_one(document)
+            .await
+            .unwrap();
+        session
+    }
+
+    pub(crate) fn token_of(&self, user: UserId, scope: &'static str, session: SessionId) -> String {
+        let subject = Subject {
+            user,
+            handle: Handle::parse("somebody").unwrap(),
+            session,
+            scope,
+        };
+        self.signer.issue(&subject).unwrap().token
+    }
+
+    /// What is in an access token of this session.
+    pub(crate) fn claims(&self, user: UserId, session: SessionId) -> Claims {
+        let now = self.clock.now().timestamp();
+        Claims {
+            iss: String::new(),
+            aud: String::new(),
+            sub: user,
+            handle: Handle::parse("somebody").unwrap(),
+            scope: SCOPE_USER.to_owned(),
+            sid: session,
+            jti: Uuid::new_v4(),
+            iat: now,
+            nbf: now,
+            exp: now + 900,
+        }
+    }
+
     /// Another reader, who sends the same request a few times while the test continues.
     pub(crate) fn reader(&self, path: &str, caller: Caller) -> JoinHandle<()> {
         let mut request = self.http.get(format!("{}{path}", self.url));
@@ -330,14 +395,7 @@ impl Service {
             Caller::User(user) => (user, SCOPE_USER),
             Caller::Verifier(user) => (user, SCOPE_VERIFY),
         };
-        let session = SessionId::new(self.clock.now());
-        let subject = Subject {
-            user,
-            handle: Handle::parse("somebody").unwrap(),
-            session,
-            scope,
-        };
-        Some(self.signer.issue(&subject).unwrap().token)
+        Some(self.token_of(user, scope, SessionId::new(self.clock.now())))
     }
 
     /// Reads all pages of a list from the newest item on. Fails if a page is short before the end.
@@ -415,7 +473,10 @@ impl Service {
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    answered(request.send().await.unwrap()).await
+}
+
+pub(crate) async fn answered(response: reqwest::Response) -> Answer {
     let (status, headers) = (response.status(), response.headers().clone());
     let bytes = response.bytes().await.unwrap();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

@@ -27,6 +27,19 @@ pub(super) const MENTIONED: &str = "mentioned";
 /// The field with the post that this one quotes, unless the quote is detached.
 pub(super) const QUOTING: &str = "quoting";
 
+/// The field of a tombstone with what is said of the post that was there: [`Gone`].
+pub const WAS: &str = "was";
+
+/// Whom a deletion concerns. Nobody reads it from the collection: it is for those who follow the changes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Gone {
+    pub author: UserId,
+    #[serde(default)]
+    pub in_reply_to: Option<PostId>,
+    #[serde(default)]
+    pub public: bool,
+}
+
 /// A live post, reply or repost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {

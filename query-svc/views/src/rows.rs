@@ -17,7 +17,7 @@ pub(super) use self::known::{Keys, Known, Reach, Recorded, RowState};
 use super::bulk::Update;
 use super::notifications::{self, Notices, Told};
 use super::post_history::history_id;
-use super::posts::{MENTIONED, QUOTING};
+use super::posts::{MENTIONED, QUOTING, WAS};
 use super::relations::RelationId;
 use super::tagged;
 
@@ -111,6 +111,7 @@ pub(super) struct HistoryRow {
 const COUNTS: &str = "counts";
 /// The field with the position of the event from which a live row comes.
 const POSITION: &str = "position";
+const AUTHOR: &str = "author";
 const POSTED: &str = "posted";
 /// What moderators have done. Other rows don't have these fields.
 const HIDDEN: &str = "hidden";
@@ -317,7 +318,7 @@ impl Changes {
         let told = notifications::told_by(post);
         let row = words.map(|(content, words)| {
             let mut row = doc! {
-                "author": post.author,
+                AUTHOR: post.author,
                 "visibility": visibility(post.visibility),
                 "created_at": bson::DateTime::from_chrono(post.created_at),
             };
@@ -354,7 +355,15 @@ impl Changes {
             row
         });
         let quoted = post.quoted().filter(|_| content.is_some());
-        let passed = self.post_row(post.id, post.author, recorded, row);
+        let mut was = doc! { AUTHOR: post.author };
+        was.extend(
+            post.in_reply_to
+                .map(|parent| ("in_reply_to".to_owned(), parent.post.into())),
+        );
+        if post.visibility == Visibility::Public {
+            was.insert("public", true);
+        }
+        let passed = self.post_row(post.id, post.author, was, recorded, row);
         if passed.is_some() {
             self.tags.insert(post.id, (post.author, tags));
         }
@@ -502,19 +511,26 @@ impl Changes {
         self.count_post(repost.post, "counts.reposts", by.unwrap_or_default());
         let row = repost.active.then(|| {
             doc! {
-                "author": repost.user,
+                AUTHOR: repost.user,
                 "repost_of": { "post": repost.post, "author": repost.post_author },
                 "visibility": visibility(Visibility::Public),
                 "created_at": bson::DateTime::from_chrono(repost.created_at),
             }
         });
-        self.post_row(repost.id, repost.user, recorded, row);
+        self.post_row(repost.id, repost.user, doc! { AUTHOR: repost.user }, recorded, row);
     }
 
-    /// Returns by how much the row's count changes. `None` if the row is newer than the event.
-    fn post_row(&mut self, id: PostId, author: UserId, recorded: &Recorded, row: Option<Document>) -> Option<i64> {
-        const FIELDS: [&str; 18] = [
-            "author",
+    /// `was` is what a tombstone says of the post. Returns by how much the row's count changes. `None` if the row is newer than the event.
+    fn post_row(
+        &mut self,
+        id: PostId,
+        author: UserId,
+        was: Document,
+        recorded: &Recorded,
+        row: Option<Document>,
+    ) -> Option<i64> {
+        const FIELDS: [&str; 19] = [
+            AUTHOR,
             "text",
             "entities",
             "warning",
@@ -532,6 +548,7 @@ impl Changes {
             TOLD,
             "repost_of",
             POSITION,
+            WAS,
         ];
         let version = recorded.version;
         let row = row.map(|mut row| {
@@ -545,7 +562,13 @@ impl Changes {
         if row.is_some() && !self.known.reaches.get(&author).is_some_and(|reach| reach.posted) {
             self.profiles.entry(author).or_default().posted = true;
         }
-        self.posts.entry(id).or_default().content = Some(content_of(version, row, &FIELDS));
+        let is_gone = row.is_none();
+        let (mut row, mut gone) = content_of(version, row, &FIELDS);
+        if is_gone {
+            row.insert(WAS, was);
+            gone.retain(|&field| field != WAS);
+        }
+        self.posts.entry(id).or_default().content = Some((row, gone));
         Some(by)
     }
 

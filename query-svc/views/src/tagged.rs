@@ -51,6 +51,12 @@ fn tagged_id(tag: TagPrefix, post: PostId) -> Binary {
     }
 }
 
+/// The beginning of the tag's hash, and the post, in the `_id` of a row.
+pub fn in_id(id: &Binary) -> Option<(TagPrefix, PostId)> {
+    let (tag, post) = id.bytes.split_first_chunk()?;
+    Some((*tag, PostId::from_bytes(post.try_into().ok()?)))
+}
+
 /// The tags under which a post is listed. Only a public post that is not deleted has any.
 pub(super) fn tags_of(post: &Post) -> BTreeSet<TagKey> {
     let content = post.content.as_ref().filter(|_| !post.deleted);

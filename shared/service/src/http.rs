@@ -23,6 +23,7 @@ mod problem;
 mod query;
 mod rate_limit;
 mod server;
+mod streaming;
 
 pub use authenticated::{Access, Authenticated, MaybeAuthenticated};
 pub use docs::RequestHeaders;
@@ -38,3 +39,4 @@ pub use problem::{FieldError, Problem};
 pub use query::Query;
 pub use rate_limit::{Allowance, Class, Decision, Key, Limiter};
 pub use server::Server;
+pub use streaming::{OpenStream, Streaming};

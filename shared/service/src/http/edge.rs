@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Edge {
     pub access: Option<Access>,
     /// Served as `/openapi.json`, with a reader under `/docs`.
     pub openapi: Option<OpenApi>,
+    /// How many answers may go on at the same time, and how many of one caller.
+    pub streams: [NonZeroU32; 2],
     /// The routes (method and pattern) whose class differs from what their method suggests.
     pub classes: Vec<(Method, &'static str, Class)>,
 }
@@ -49,6 +52,7 @@ impl Edge {
             readiness,
             access: None,
             openapi: None,
+            streams: [const { NonZeroU32::new(1).expect("not zero") }; 2],
             classes: Vec::new(),
         }
     }
@@ -76,6 +80,8 @@ pub(super) struct EdgeState {
     pub(super) arriving: Arc<Room<IpAddr>>,
     /// Where queries wait for the views. Shares are by caller.
     pub(super) catching_up: Arc<Room<Key>>,
+    /// Where answers are that go on. Shares are by caller.
+    pub(super) streams: Arc<Room<Key>>,
     pub(super) metrics: HttpMetrics,
     pub(super) registry: MetricsRegistry,
     pub(super) readiness: Readiness,
@@ -92,7 +98,9 @@ impl EdgeState {
             views.max_waiting_per_caller,
             metrics.waiting("views"),
         );
+        let streams = Room::new(edge.streams[0], edge.streams[1], metrics.streams());
         Self {
+            streams: Arc::new(streams),
             access: edge.access.clone(),
             body_timeout: edge.http.body_timeout,
             check_timeout: edge.http.check_timeout,

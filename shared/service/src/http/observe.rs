@@ -60,6 +60,7 @@ pub(super) struct HttpMetrics {
     duration: Family<Routed, Histogram>,
     in_flight: Gauge,
     waiting: Family<WaitingFor, Gauge>,
+    streams: Gauge,
     limited: Family<Limited, Counter>,
 }
 
@@ -80,6 +81,11 @@ impl HttpMetrics {
                 "Requests that wait for their body or for the views, and are not in flight meanwhile",
                 Family::default(),
             ),
+            streams: registry.register(
+                "http_streams",
+                "Answers that go on until the client leaves",
+                Gauge::default(),
+            ),
             limited: registry.register("http_requests_rate_limited", "Requests answered 429", Family::default()),
         }
     }
@@ -88,6 +94,14 @@ impl HttpMetrics {
         Gauges {
             waiting: self.waiting.get_or_create(&WaitingFor { what }).clone(),
             in_flight: self.in_flight.clone(),
+        }
+    }
+
+    /// A stream is not in flight from the moment on when its head is answered, so nothing is taken off for it.
+    pub(super) fn streams(&self) -> Gauges {
+        Gauges {
+            waiting: self.streams.clone(),
+            in_flight: Gauge::default(),
         }
     }
 

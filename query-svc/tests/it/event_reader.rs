@@ -1,0 +1,92 @@
+//! Reads Server-Sent Events.
+
+use std::pin::Pin;
+
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures_util::{Stream, StreamExt};
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::service::{Answer, TIMEOUT, answered};
+
+type Events = Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Send>>;
+
+/// A client of a stream.
+pub(crate) struct EventReader {
+    events: Events,
+    /// The id of the last event.
+    pub(crate) last: Option<String>,
+}
+
+impl EventReader {
+    /// An answer that is no stream is an error.
+    pub(crate) async fn open(request: RequestBuilder) -> Result<Self, Answer> {
+        let response = request.send().await.unwrap();
+        let content_type = response.headers().get("content-type").map(|it| it.to_str().unwrap());
+        if content_type != Some("text/event-stream") {
+            return Err(answered(response).await);
+        }
+        Ok(Self {
+            events: Box::pin(response.bytes_stream().eventsource()),
+            last: None,
+        })
+    }
+
+    /// The kind of the next event, and its data. None at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            let event = timeout(TIMEOUT, self.events.next())
+                .await
+                .expect("an event in time")?
+                .unwrap();
+            if !event.id.is_empty() {
+                self.last = Some(event.id);
+            }
+            // The parser hands out what a browser does not: a new id alone.
+            if !event.data.is_empty() {
+                return Some((event.event, serde_json::from_str(&event.data).unwrap()));
+            }
+        }
+    }
+
+    /// The kind of the next event, with the text or the id of its post.
+    pub(crate) async fn told(&mut self) -> String {
+        let (what, data) = self.next().await.expect("the stream goes on");
+        told(&what, &data)
+    }
+
+    pub(crate) async fn tells(&mut self, expected: &[&str]) {
+        for expected in expected {
+            assert_eq!(self.told().await, *expected);
+        }
+    }
+
+    /// Everything up to `resumed` or `reset`.
+    pub(crate) async fn until_resumed(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let told = self.told().await;
+            let is_last = told == "resumed" || told == "reset";
+            all.push(told);
+            if is_last {
+                return all;
+            }
+        }
+    }
+}
+
+fn told(what: &str, data: &Value) -> String {
+    let post = if what == "notification" { &data["post"] } else { data };
+    let shown = post["repost_of"].as_object().map_or(post, |_| &post["repost_of"]);
+    match (what, shown["text"].as_str()) {
+        ("counts", _) => format!("counts {}", data["counts"]["likes"]),
+        ("notification", text) => format!(
+            "notification {} {}",
+            data["kind"].as_str().unwrap(),
+            text.unwrap_or("-")
+        ),
+        (_, Some(text)) => format!("{what} {text}"),
+        (_, None) => what.to_owned(),
+    }
+}
