@@ -62,6 +62,18 @@ impl EventReader {
         }
     }
 
+    /// The same, in any order: what several users do has none.
+    pub(crate) async fn tells_all(&mut self, expected: &[&str]) {
+        let mut told = Vec::new();
+        for _ in expected {
+            told.push(self.told().await);
+        }
+        told.sort();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!(told, expected);
+    }
+
     /// Everything up to `resumed` or `reset`.
     pub(crate) async fn until_resumed(&mut self) -> Vec<String> {
         let mut all = Vec::new();
