@@ -72,6 +72,7 @@ impl App {
         let instance = config.instance();
         let settings = Settings {
             cache_bytes: config.cache.max_bytes(),
+            heads_bytes: config.cache.heads_bytes(),
             silence: config.query.stream_silence,
             max_backoff: config.query.stream_max_backoff,
             claim_for: config.query.claim_for,

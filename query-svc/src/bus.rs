@@ -11,6 +11,7 @@ use views::posts::Gone;
 use views::{PostReference, RelationId};
 
 use crate::cache::Counts;
+use crate::shown::Candidate;
 
 /// One change of the views.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +25,12 @@ pub(crate) enum Change {
     List(ListId),
     /// A tag that this user follows, or does not follow any more.
     FollowedTag(UserId),
+    /// This user has an exclusive list now, and had none before.
+    ExclusiveLists(UserId),
     /// What this user is told of.
     Notification(UserId),
+    /// A post by this user has a tag now.
+    Tagged(TagPrefix, PostId, UserId),
     /// A post does not have a tag any more.
     Untagged(TagPrefix, PostId),
     /// The row of a member or of a tag of this list.
@@ -69,6 +74,17 @@ pub(crate) struct Appeared {
     /// Unknown if a scan has found its event.
     #[serde(default)]
     pub(crate) position: Option<Position>,
+}
+
+impl Appeared {
+    pub(crate) fn candidate(&self, id: PostId) -> Candidate {
+        Candidate {
+            id,
+            author: self.author,
+            original: self.repost_of,
+            position: self.position,
+        }
+    }
 }
 
 /// Follows the views.

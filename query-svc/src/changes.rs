@@ -64,6 +64,7 @@ enum Broken {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) cache_bytes: u64,
+    pub(crate) heads_bytes: u64,
     pub(crate) silence: Duration,
     pub(crate) max_backoff: Duration,
     pub(crate) claim_for: Duration,
@@ -209,7 +210,7 @@ impl Follower {
         if control.map(|control| control.active) != Some(generation) {
             return Ok(());
         }
-        let documents = Arc::new(Documents::new(self.settings.cache_bytes));
+        let documents = Arc::new(Documents::new(self.settings.cache_bytes, self.settings.heads_bytes));
         let replaced = self.read_models.replace(Arc::new(ReadModel {
             views: Views::new(&self.database, generation),
             // Whoever makes the leases that are missing makes them with its own shape.
@@ -289,8 +290,12 @@ impl Follower {
                 collections.lists,
                 collections.followed_tags,
                 collections.notifications,
+                collections.tagged,
             ] } },
-            { "ns.coll": collections.tagged, "operationType": "delete" },
+            { "ns.coll": collections.home_timelines, "$or": [
+                { "updateDescription.updatedFields.exclusive_lists": true },
+                { "fullDocument.exclusive_lists": true },
+            ] },
             // Leave out the leases of other generations, and the claims of readers. An event of a collection that was dropped
             // or renamed has no key.
             { "ns.coll": LEASES, "documentKey._id": { "$gte": format!("{subscription}/"), "$lt": format!("{subscription}0") } },

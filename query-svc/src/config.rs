@@ -195,12 +195,15 @@ impl Config {
 pub struct Cache {
     /// About how much memory posts, profiles, relations and filters may take together, in MiB.
     pub max_mib: NonZeroU32,
+    /// About how much memory the newest parts of home timelines may take besides, in MiB. 0 keeps none.
+    pub heads_max_mib: u32,
 }
 
 impl Default for Cache {
     fn default() -> Self {
         Self {
             max_mib: const { NonZeroU32::new(256).expect("not zero") },
+            heads_max_mib: 32,
         }
     }
 }
@@ -208,6 +211,10 @@ impl Default for Cache {
 impl Cache {
     pub(crate) fn max_bytes(&self) -> u64 {
         u64::from(self.max_mib.get()) * 1024 * 1024
+    }
+
+    pub(crate) fn heads_bytes(&self) -> u64 {
+        u64::from(self.heads_max_mib) * 1024 * 1024
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) use crate::cache::Found;
 use crate::cache::{Cache, Counted, Counts, LookedUp, Weight};
 use crate::filters::Filters;
 use crate::handled::Appearance;
+use crate::heads::Heads;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::Candidate;
@@ -81,12 +82,13 @@ pub(crate) struct Documents {
     lists: Cache<ListId, Option<Arc<ListSources>>>,
     /// By owner. Most users have none, and that is remembered too.
     filters: Cache<UserId, Option<Arc<Filters>>>,
+    pub(crate) heads: Heads,
 }
 
 impl Documents {
     /// Six sixteenths of the memory are for posts, four for profiles, three for relations, two for filters, and one for what is in lists. With
     /// the default of 64 MiB, the most filters that a user may have (5 MB) fit in, and a thousand users with ten phrases each.
-    pub(crate) fn new(max_bytes: u64) -> Self {
+    pub(crate) fn new(max_bytes: u64, heads_bytes: u64) -> Self {
         Self {
             posts: Cache::new(max_bytes / 16 * 6),
             profiles: Cache::new(max_bytes / 4),
@@ -94,12 +96,14 @@ impl Documents {
             // One that is divided would refuse a large list.
             lists: Cache::undivided(max_bytes / 16),
             filters: Cache::undivided(max_bytes / 8),
+            heads: Heads::new(heads_bytes),
         }
     }
 }
 
 impl Listener for Documents {
     fn hear(&self, change: &Change) {
+        self.heads.hear(change);
         match change {
             Change::Post(id, PostChange::Counts(counts)) => self.posts.count(id, counts),
             Change::Post(id, _) => self.posts.forget(id),
@@ -110,7 +114,9 @@ impl Listener for Documents {
             Change::Filter(owner) => self.filters.forget(owner),
             Change::List(_)
             | Change::FollowedTag(_)
+            | Change::ExclusiveLists(_)
             | Change::Notification(_)
+            | Change::Tagged(..)
             | Change::Untagged(..)
             | Change::Checkpoint(..)
             | Change::Control

@@ -18,6 +18,7 @@ mod documents;
 mod filters;
 mod handled;
 mod handles;
+mod heads;
 mod history;
 mod lists;
 mod live;

@@ -33,7 +33,7 @@ mod worker;
 pub(crate) use self::connection::Connection;
 pub(crate) use self::event::{Event, What};
 pub(crate) use self::hub::{Hub, Lookup};
-pub(crate) use self::index::Key;
+pub(crate) use self::index::{Index, Key};
 pub(crate) use self::mailbox::Cut;
 pub(crate) use self::stream::{Ended, Live, LiveStream, Next, NotOpened};
 pub(crate) use self::topic::Topic;

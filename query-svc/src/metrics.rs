@@ -108,6 +108,8 @@ pub(crate) struct HomeStep {
 }
 
 impl HomeStep {
+    /// The newest part, in memory.
+    pub(crate) const HEAD: Self = Self { kind: "head" };
     /// Entries that were written for the owner.
     pub(crate) const STORED: Self = Self { kind: "stored" };
     /// Posts of accounts that are too large to be fanned out.

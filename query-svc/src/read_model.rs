@@ -464,7 +464,7 @@ mod tests {
             read_models.replace(Arc::new(ReadModel {
                 views: Views::new(&database, 1),
                 shape: views::SHAPE,
-                documents: Some(Arc::new(Documents::new(1_000_000))),
+                documents: Some(Arc::new(Documents::new(1_000_000, 0))),
                 positions: positions.clone(),
                 uses: uses.clone(),
                 gate: gate.clone(),

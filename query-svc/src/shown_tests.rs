@@ -43,7 +43,7 @@ impl Halted {
         let read_model = ReadModel {
             views: projected.views.clone(),
             shape: views::SHAPE,
-            documents: Some(Arc::new(Documents::new(1_000_000))),
+            documents: Some(Arc::new(Documents::new(1_000_000, 0))),
             positions,
             uses: TaskTracker::new(),
             gate: Arc::new(Gate::new(8, Duration::from_secs(20))),

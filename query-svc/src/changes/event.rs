@@ -26,8 +26,9 @@ pub(super) struct Collections {
     pub(super) lists: String,
     pub(super) followed_tags: String,
     pub(super) notifications: String,
-    /// Only removals are followed.
     pub(super) tagged: String,
+    /// Only headers that tell of exclusive lists are followed. All entries of all timelines would be too much.
+    pub(super) home_timelines: String,
 }
 
 impl Collections {
@@ -44,6 +45,7 @@ impl Collections {
             followed_tags: named(views::followed_tags::NAME),
             notifications: named(views::notifications::NAME),
             tagged: named(views::tagged::NAME),
+            home_timelines: named(views::home_timelines::NAME),
         }
     }
 
@@ -82,18 +84,27 @@ impl Collections {
             (Some(name), Some(Bson::Binary(id))) if name == self.filters => views::filters::owner_of(id)
                 .map(Change::Filter)
                 .ok_or(Broken::Malformed("the id of a filter")),
-            (Some(name), Some(Bson::Binary(id))) if name == self.followed_tags || name == self.notifications => {
+            (Some(name), Some(Bson::Binary(id)))
+                if [&self.followed_tags, &self.notifications, &self.home_timelines]
+                    .into_iter()
+                    .any(|it| it == name) =>
+            {
                 let user = id.bytes.first_chunk().map(|&user| UserId::from_bytes(user));
                 let user = user.ok_or(Broken::Malformed("an id that begins with a user"))?;
-                Ok(if name == self.notifications {
-                    Change::Notification(user)
-                } else {
-                    Change::FollowedTag(user)
+                Ok(match name {
+                    name if name == self.notifications => Change::Notification(user),
+                    name if name == self.followed_tags => Change::FollowedTag(user),
+                    _ => Change::ExclusiveLists(user),
                 })
             }
-            (Some(name), Some(Bson::Binary(id))) if name == self.tagged => views::tagged::in_id(id)
-                .map(|(tag, post)| Change::Untagged(tag, post))
-                .ok_or(Broken::Malformed("the id of a post with a tag")),
+            (Some(name), Some(Bson::Binary(id))) if name == self.tagged => {
+                let (tag, post) = views::tagged::in_id(id).ok_or(Broken::Malformed("the id of a post with a tag"))?;
+                let author = event.document.as_ref().and_then(|row| row.get("author"));
+                Ok(match author.and_then(uuid) {
+                    Some(author) => Change::Tagged(tag, post, UserId::from_uuid(author)),
+                    None => Change::Untagged(tag, post),
+                })
+            }
             (Some(name), Some(Bson::Binary(id))) => {
                 let id = id
                     .to_uuid()
@@ -196,6 +207,13 @@ impl ChangeEvent {
 fn read<T: DeserializeOwned>(fields: &Document) -> Option<T> {
     let bytes = bson::serialize_to_vec(fields).ok()?;
     bson::deserialize_from_slice(&bytes).ok()
+}
+
+fn uuid(value: &Bson) -> Option<uuid::Uuid> {
+    match value {
+        Bson::Binary(id) => id.to_uuid().ok().map(Into::into),
+        _ => None,
+    }
 }
 
 fn integer(value: &Bson) -> Option<i64> {
@@ -342,9 +360,10 @@ mod tests {
         let list = ListId::from_uuid(uuid_v7(now));
         let of_user = binary([&user.as_bytes()[..], b"F", &post.as_bytes()[..]].concat());
         let tagged = binary([&[7; 8][..], &post.as_bytes()[..]].concat());
-        let told: [(&str, Bson, Change); 8] = [
+        let told: [(&str, Bson, Change); 9] = [
             ("lists_g3", list.into(), Change::List(list)),
             ("followed_tags_g3", of_user.clone(), Change::FollowedTag(user)),
+            ("home_timelines_g3", of_user.clone(), Change::ExclusiveLists(user)),
             ("notifications_g3", of_user, Change::Notification(user)),
             ("tagged_g3", tagged, Change::Untagged([7; 8], post)),
             ("filters_g3", Bson::Binary(filter), Change::Filter(user)),

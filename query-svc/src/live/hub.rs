@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::TimeDelta;
 use event_log::position::Position;
 use model::clock::SharedClock;
-use model::ids::{ListId, Partition, PostId, UserId, uuid_v7_floor};
-use model::tags::{TagKey, TagPrefix};
+use model::ids::{Partition, PostId, UserId, uuid_v7_floor};
+use model::tags::TagPrefix;
 use tokio::sync::{mpsc, watch};
 use views::{Post, RelationKind};
 
@@ -26,7 +26,6 @@ use crate::shown::Candidate;
 pub(crate) enum Lookup {
     Changed(PostId),
     Untagged(TagPrefix, PostId),
-    List(ListId),
     Profile(UserId),
 }
 
@@ -49,7 +48,7 @@ struct State {
     /// The highest place of a post that was handed out.
     top: Cursor,
     pending: Vec<Pending>,
-    index: Index,
+    index: Index<Mailbox>,
     /// The cursor of this moment, once it is needed.
     cursor: Option<Arc<LiveCursor>>,
     /// Posts whose counts have changed.
@@ -91,7 +90,7 @@ impl Hub {
                 handled: None,
                 top: Cursor::BOTTOM,
                 pending: Vec::new(),
-                index: Index::new(),
+                index: Index::default(),
                 cursor: None,
                 counted: HashSet::new(),
             }),
@@ -122,7 +121,7 @@ impl Hub {
         state.cursor = None;
         state.pending.clear();
         state.counted.clear();
-        state.index.cut_all(Cut::Bus);
+        state.index.visit_all(|mailbox| mailbox.cut(Cut::Bus));
     }
 
     /// Ends when a bus is open.
@@ -140,7 +139,6 @@ impl Hub {
         Some(Registration {
             hub: self.clone(),
             mailbox,
-            keys: cut_by.len(),
         })
     }
 
@@ -183,12 +181,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn cut(&self, key: Key, why: Cut) {
-        self.lock().index.cut(key, why);
-    }
-
     pub(super) fn cut_all(&self, why: Cut) {
-        self.lock().index.cut_all(why);
+        self.lock().index.visit_all(|mailbox| mailbox.cut(why));
     }
 
     /// Hands out what `handled` covers now and did not cover `before`. The cursor of this moment says that all of it is known. So it goes
@@ -204,13 +198,13 @@ impl Hub {
                 return;
             };
             let item = Arc::new(Item { news: it.news, cursor });
-            state.index.send(it.keys, &item);
+            send(&mut state.index, it.keys, &item);
         }
     }
 
     fn send(&self, state: &mut State, news: News, keys: impl Iterator<Item = Key>) {
         let Some(cursor) = self.cursor(state) else { return };
-        state.index.send(keys, &Arc::new(Item { news, cursor }));
+        send(&mut state.index, keys, &Arc::new(Item { news, cursor }));
     }
 
     fn cursor(&self, state: &mut State) -> Option<Arc<LiveCursor>> {
@@ -239,16 +233,11 @@ impl Hub {
         }
         let original = it.repost_of.map_or(it.author, |original| original.author);
         state.pending.push(Pending {
-            news: News::Post(Candidate {
-                id,
-                author: it.author,
-                original: it.repost_of,
-                position: it.position,
-            }),
+            news: News::Post(it.candidate(id)),
             place: id.into(),
             audiences: [it.author, original],
             position: it.position,
-            keys: keys(
+            keys: Key::of_post(
                 id,
                 it.author,
                 it.in_reply_to.map(|parent| parent.post),
@@ -298,20 +287,25 @@ impl Listener for Hub {
             Change::Post(id, PostChange::Appeared(appeared)) => self.appeared(&mut state, *id, appeared),
             Change::Post(id, PostChange::Counts(_)) if !state.index.is_empty() => drop(state.counted.insert(*id)),
             Change::Post(id, PostChange::Gone(Some(gone))) => {
-                let keys = keys(*id, gone.author, gone.in_reply_to, gone.public, &[]);
+                let keys = Key::of_post(*id, gone.author, gone.in_reply_to, gone.public, &[]);
                 self.send(&mut state, News::Deleted(*id), keys.into_iter());
             }
             &Change::Post(id, PostChange::Other) => self.look_up(&state, Lookup::Changed(id)),
             &Change::Untagged(tag, id) => self.look_up(&state, Lookup::Untagged(tag, id)),
             Change::Relation(id) if id.kind() == RelationKind::Follow => {
-                state.index.cut(Key::Home(id.viewer()), Cut::Interest);
+                state
+                    .index
+                    .visit(Key::Home(id.viewer()), |mailbox| mailbox.cut(Cut::Interest));
             }
-            Change::FollowedTag(user) => state.index.cut(Key::Home(*user), Cut::Interest),
-            Change::ListSources(list) => state.index.cut(Key::List(*list), Cut::Interest),
-            Change::List(list) => {
-                state.index.cut(Key::List(*list), Cut::Interest);
-                self.look_up(&state, Lookup::List(*list));
-            }
+            Change::FollowedTag(user) | Change::ExclusiveLists(user) => state
+                .index
+                .visit(Key::Home(*user), |mailbox| mailbox.cut(Cut::Interest)),
+            Change::ListSources(list) => state
+                .index
+                .visit(Key::List(*list), |mailbox| mailbox.cut(Cut::Interest)),
+            Change::List(list) => state
+                .index
+                .visit(Key::List(*list), |mailbox| mailbox.cut(Cut::Interest)),
             &Change::Notification(user) => {
                 self.send(
                     &mut state,
@@ -324,21 +318,17 @@ impl Listener for Hub {
             | Change::Relation(_)
             | Change::Profile(..)
             | Change::Filter(_)
+            | Change::Tagged(..)
             | Change::Control
             | Change::Other => {}
         }
     }
 }
 
-/// Whom a post concerns.
-pub(super) fn keys(id: PostId, author: UserId, in_reply_to: Option<PostId>, public: bool, tags: &[TagKey]) -> Vec<Key> {
-    let mut keys = vec![Key::Author(author), Key::Thread(id)];
-    keys.extend(in_reply_to.map(Key::Thread));
-    if public {
-        keys.push(Key::Public);
-        keys.extend(tags.iter().map(|tag| Key::Tag(tag.prefix())));
+fn send(index: &mut Index<Mailbox>, keys: impl IntoIterator<Item = Key>, item: &Arc<Item>) {
+    for key in keys {
+        index.visit(key, |mailbox| mailbox.put(item));
     }
-    keys
 }
 
 /// A stream that is known to the hub. Dropping it ends that.
@@ -346,14 +336,12 @@ pub(super) fn keys(id: PostId, author: UserId, in_reply_to: Option<PostId>, publ
 pub(super) struct Registration {
     hub: Arc<Hub>,
     pub(super) mailbox: Arc<Mailbox>,
-    keys: usize,
 }
 
 impl Registration {
     /// From now on, the mailbox gets what these keys say: the third step of a stream. Returns what a client knows that knows everything
     /// before. None if the bus broke.
-    pub(super) fn follow(&mut self, keys: &[Key]) -> Option<Arc<LiveCursor>> {
-        self.keys += keys.len();
+    pub(super) fn follow(&self, keys: &[Key]) -> Option<Arc<LiveCursor>> {
         let mut state = self.hub.lock();
         state.index.add(&self.mailbox, keys);
         self.hub.cursor(&mut state)
@@ -373,12 +361,5 @@ impl Registration {
             return None;
         }
         self.hub.cursor(&mut state)
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.mailbox.leave();
-        self.hub.lock().index.left(self.keys);
     }
 }

@@ -1,14 +1,12 @@
-//! Which mailboxes are concerned by what happens.
+//! Who is concerned by what happens.
+
+use std::sync::{Arc, Weak};
 
 use foldhash::{HashMap, HashMapExt};
-use std::sync::Arc;
-
 use model::ids::{ListId, PostId, UserId};
-use model::tags::TagPrefix;
+use model::tags::{TagKey, TagPrefix};
 
-use super::mailbox::{Cut, Item, Mailbox};
-
-/// By what a stream is concerned.
+/// By what somebody is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// What this user posts.
@@ -26,78 +24,114 @@ pub(crate) enum Key {
     Notifications(UserId),
 }
 
-/// Mailboxes by what concerns them. Those that nobody reads any more are removed when one comes across them.
-#[derive(Debug)]
-pub(super) struct Index {
-    mailboxes: HashMap<Key, Vec<Arc<Mailbox>>>,
-    /// How many places in the lists above are taken, and how many of them by mailboxes that nobody reads.
-    places: usize,
-    left: usize,
+impl Key {
+    /// Whom a post concerns.
+    pub(crate) fn of_post(
+        id: PostId,
+        author: UserId,
+        in_reply_to: Option<PostId>,
+        public: bool,
+        tags: &[TagKey],
+    ) -> Vec<Self> {
+        let mut keys = vec![Key::Author(author), Key::Thread(id)];
+        keys.extend(in_reply_to.map(Key::Thread));
+        if public {
+            keys.push(Key::Public);
+            keys.extend(tags.iter().map(|tag| Key::Tag(tag.prefix())));
+        }
+        keys
+    }
 }
 
-impl Index {
-    pub(super) fn new() -> Self {
+/// Listeners by what concerns them. It keeps nobody alive: those that are gone are removed when one comes across them, and all of them when
+/// there may be as many as there are others.
+#[derive(Debug)]
+pub(crate) struct Index<T> {
+    listeners: HashMap<Key, Vec<Weak<T>>>,
+    /// How many places in the lists are taken, and how many were after the last look through all.
+    places: usize,
+    swept: usize,
+}
+
+/// Below this number, nobody looks for places of listeners that are gone.
+const FEW: usize = 4_096;
+
+impl<T> Default for Index<T> {
+    fn default() -> Self {
         Self {
-            mailboxes: HashMap::new(),
+            listeners: HashMap::new(),
             places: 0,
-            left: 0,
+            swept: 0,
         }
     }
+}
 
-    pub(super) fn is_empty(&self) -> bool {
+impl<T> Index<T> {
+    pub(crate) fn is_empty(&self) -> bool {
         self.places == 0
     }
 
-    pub(super) fn add(&mut self, mailbox: &Arc<Mailbox>, keys: &[Key]) {
+    pub(crate) fn add(&mut self, listener: &Arc<T>, keys: &[Key]) {
         for &key in keys {
-            self.mailboxes.entry(key).or_default().push(mailbox.clone());
+            self.listeners.entry(key).or_default().push(Arc::downgrade(listener));
         }
         self.places += keys.len();
-    }
-
-    /// Somebody has left a mailbox with so many keys. All are swept out together, once they are half of all.
-    pub(super) fn left(&mut self, keys: usize) {
-        self.left += keys;
-        if self.left * 2 > self.places {
-            self.visit_all(Mailbox::is_read);
-            self.left = 0;
+        if self.places > 2 * self.swept + FEW {
+            self.visit_all(|_| {});
+            self.swept = self.places;
         }
     }
 
-    pub(super) fn send(&mut self, keys: impl IntoIterator<Item = Key>, item: &Arc<Item>) {
-        for key in keys {
-            self.visit(key, |mailbox| mailbox.put(item));
-        }
-    }
-
-    pub(super) fn cut(&mut self, key: Key, why: Cut) {
-        self.visit(key, |mailbox| mailbox.cut(why));
-    }
-
-    pub(super) fn cut_all(&mut self, why: Cut) {
-        self.visit_all(|mailbox| mailbox.cut(why));
-    }
-
-    /// Keeps the mailboxes of a key for which `keep` is true.
-    fn visit(&mut self, key: Key, keep: impl Fn(&Mailbox) -> bool) {
-        let Some(mailboxes) = self.mailboxes.get_mut(&key) else {
+    pub(crate) fn visit(&mut self, key: Key, mut tell: impl FnMut(&T)) {
+        let Some(listeners) = self.listeners.get_mut(&key) else {
             return;
         };
-        let before = mailboxes.len();
-        mailboxes.retain(|mailbox| keep(mailbox));
-        let gone = before - mailboxes.len();
-        if mailboxes.is_empty() {
-            self.mailboxes.remove(&key);
+        let before = listeners.len();
+        listeners.retain(|listener| told(listener, &mut tell));
+        self.places -= before - listeners.len();
+        if listeners.is_empty() {
+            self.listeners.remove(&key);
         }
-        self.places -= gone;
-        self.left = self.left.saturating_sub(gone);
     }
 
-    fn visit_all(&mut self, keep: impl Fn(&Mailbox) -> bool) {
-        self.mailboxes.retain(|_, mailboxes| {
-            mailboxes.retain(|mailbox| keep(mailbox));
-            !mailboxes.is_empty()
+    pub(crate) fn visit_all(&mut self, mut tell: impl FnMut(&T)) {
+        self.listeners.retain(|_, listeners| {
+            listeners.retain(|listener| told(listener, &mut tell));
+            !listeners.is_empty()
         });
-        self.places = self.mailboxes.values().map(Vec::len).sum();
+        self.places = self.listeners.values().map(Vec::len).sum();
+    }
+}
+
+/// Whether the listener is still there.
+fn told<T>(listener: &Weak<T>, tell: impl FnOnce(&T)) -> bool {
+    let listener = listener.upgrade();
+    listener.inspect(|listener| tell(listener)).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use chrono::Utc;
+
+    use super::*;
+
+    #[test]
+    fn those_that_are_gone_are_removed() {
+        let mut index = Index::default();
+        let author = |_| Key::Author(UserId::new(Utc::now()));
+        let keys: Vec<Key> = (0..FEW).map(author).collect();
+        let (stays, goes) = (Arc::new(Cell::new(0)), Arc::new(Cell::new(0)));
+        index.add(&stays, &keys[..2]);
+        index.add(&goes, &keys[..2]);
+        drop(goes);
+        index.visit(keys[0], |told| told.set(told.get() + 1));
+        assert_eq!((stays.get(), index.places), (1, 3));
+        index.add(&stays, &keys);
+        assert_eq!(index.places, FEW + 2, "the other one was swept out");
+        drop(stays);
+        index.visit_all(|_| {});
+        assert!(index.is_empty());
     }
 }

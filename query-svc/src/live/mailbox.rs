@@ -76,8 +76,6 @@ impl Cut {
 struct State {
     items: VecDeque<Arc<Item>>,
     cut: Option<Cut>,
-    /// Nobody reads it any more.
-    gone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -87,15 +85,12 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Adds an item, once. Returns whether somebody still reads the mailbox.
-    pub(super) fn put(&self, item: &Arc<Item>) -> bool {
+    /// Adds an item, once.
+    pub(super) fn put(&self, item: &Arc<Item>) {
         let mut state = self.lock();
-        if state.gone {
-            return false;
-        }
         let is_there = state.items.back().is_some_and(|last| Arc::ptr_eq(last, item));
         if state.cut.is_some() || is_there {
-            return true;
+            return;
         }
         if state.items.len() == CAPACITY {
             state.items = VecDeque::new();
@@ -105,31 +100,15 @@ impl Mailbox {
         }
         drop(state);
         self.changed.notify_one();
-        true
     }
 
-    /// Returns whether somebody still reads the mailbox.
-    pub(super) fn cut(&self, why: Cut) -> bool {
+    pub(super) fn cut(&self, why: Cut) {
         let mut state = self.lock();
-        if state.gone {
-            return false;
-        }
         // What waits is found again by the pages.
         state.items = VecDeque::new();
         state.cut.get_or_insert(why);
         drop(state);
         self.changed.notify_one();
-        true
-    }
-
-    pub(super) fn is_read(&self) -> bool {
-        !self.lock().gone
-    }
-
-    pub(super) fn leave(&self) {
-        let mut state = self.lock();
-        state.gone = true;
-        state.items = VecDeque::new();
     }
 
     /// The first items, which stay until [`Self::remove`]. An error says that the stream must begin again.
@@ -189,16 +168,15 @@ mod tests {
     fn a_full_one_is_emptied_and_cut() {
         let mailbox = Mailbox::default();
         let first = item();
-        assert!(mailbox.put(&first) && mailbox.put(&first));
+        mailbox.put(&first);
+        mailbox.put(&first);
         assert_eq!(mailbox.first(9).unwrap().len(), 1, "by two keys, but once");
         for _ in 0..CAPACITY {
-            assert!(mailbox.put(&item()));
+            mailbox.put(&item());
         }
         assert_eq!(mailbox.first(9).unwrap_err(), Cut::Overflow);
-        assert!(mailbox.put(&item()));
+        mailbox.put(&item());
         assert!(mailbox.lock().items.is_empty(), "what follows a gap is of no use");
-        mailbox.leave();
-        assert!(!mailbox.put(&item()));
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl LiveStream {
     /// The steps 1 to 3. Returns false if no bus is open.
     async fn begin(&mut self) -> Result<bool, NotOpened> {
         let cut_by = self.topic.cut_by(self.viewer);
-        let Some(mut registration) = self.live.hub.register(cut_by.as_slice()) else {
+        let Some(registration) = self.live.hub.register(cut_by.as_slice()) else {
             return Ok(false);
         };
         let read_model = self.live.take().await?;

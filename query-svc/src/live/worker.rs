@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use views::Post;
 
-use super::hub::{Lookup, keys};
+use super::hub::Lookup;
 use super::index::Key;
 use super::mailbox::{Cut, News};
 use super::stream::Live;
@@ -57,7 +57,7 @@ async fn look_up(live: &Live, lookups: &[Lookup]) -> Result<(), ReadError> {
     let read_model = live.take().await?;
     let ids = lookups.iter().filter_map(|lookup| match lookup {
         Lookup::Changed(id) | Lookup::Untagged(_, id) => Some(*id),
-        Lookup::List(_) | Lookup::Profile(_) => None,
+        Lookup::Profile(_) => None,
     });
     let rows = read_model.posts(ids.collect()).await?;
     for lookup in lookups {
@@ -78,13 +78,6 @@ async fn look_up(live: &Live, lookups: &[Lookup]) -> Result<(), ReadError> {
                 }
                 _ => live.hub.tell_deleted(id, &[Key::Tag(tag)]),
             },
-            Lookup::List(id) => {
-                let list = read_model.ask(read_model.views.lists.find(id)).await?;
-                // Whose home timeline may lack the members from now on.
-                if let Some(list) = list.filter(|list| list.exclusive) {
-                    live.hub.cut(Key::Home(list.owner), Cut::Interest);
-                }
-            }
             Lookup::Profile(user) => {
                 if read_model.profiles(vec![user]).await?.remove(&user).flatten().is_none() {
                     live.hub.connections.end(user, None);
@@ -98,7 +91,7 @@ async fn look_up(live: &Live, lookups: &[Lookup]) -> Result<(), ReadError> {
 fn keys_of(post: &Post) -> Vec<Key> {
     let public = post.visibility == Visibility::Public && post.repost_of.is_none();
     let parent = post.in_reply_to.map(|parent| parent.post);
-    keys(post.id, post.author, parent, public, &post.tags)
+    Key::of_post(post.id, post.author, parent, public, &post.tags)
 }
 
 async fn tell_counts(live: &Live) {

@@ -5,9 +5,13 @@
 //! merges them in. Below the floor, a page finds the posts of all followees when it is read (fan-out on read), without end.
 //! Posts with followed tags are merged in everywhere, because no entries are written for them. The posts, authors and follows
 //! at that time decide what is shown. So do the owner's exclusive lists: the header says whether there are any.
+//!
+//! The newest part of a timeline that is read again and again is in memory ([`heads`]). A page begins with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use model::clock::SharedClock;
 use model::ids::UserId;
 use model::values::FilterContext;
@@ -18,6 +22,7 @@ use crate::cursor::Cursor;
 use crate::documents::Held;
 use crate::filters::Filtering;
 use crate::handled::Appearance;
+use crate::heads::{self, Filling, Head};
 use crate::metrics::HomeStep;
 use crate::paging::{Listing, Part};
 use crate::read_model::{ReadError, ReadModel};
@@ -45,10 +50,19 @@ pub(crate) struct Home<'a> {
     replies: Replies,
     /// Entries are not read at all.
     from_rows: bool,
+    /// The newest part in memory, once it was looked for.
+    head: Option<Option<OfHead>>,
     /// What the header said at the last look.
     state: Option<State>,
     /// The owner and everybody whom the owner follows now. They are read when a page first reaches below the floor.
     sources: Option<Authors>,
+}
+
+/// The newest part in memory, and what belongs to the timeline.
+#[derive(Debug)]
+struct OfHead {
+    head: Arc<Head>,
+    rules: HomeRules,
 }
 
 /// What the header says, prepared for reading.
@@ -79,6 +93,7 @@ impl<'a> Home<'a> {
             visits,
             replies,
             from_rows: false,
+            head: None,
             state: None,
             sources: None,
         }
@@ -148,7 +163,7 @@ impl<'a> Home<'a> {
                 (header, entries) = page().await?;
             }
         }
-        let note_visit = self.visits && !header.idle && !self.visited_lately(&header);
+        let note_visit = self.visits && !header.idle && !self.visited_lately(header.last_read);
         let floor = match header.floor {
             _ if header.idle => Cursor::TOP,
             Some(floor) => Cursor::from(floor),
@@ -185,9 +200,9 @@ impl<'a> Home<'a> {
         }
     }
 
-    fn visited_lately(&self, header: &Header) -> bool {
+    fn visited_lately(&self, last_read: Option<DateTime<Utc>>) -> bool {
         let every = chrono::TimeDelta::from_std(self.settings.note_visit_every).unwrap_or(chrono::TimeDelta::MAX);
-        header.last_read.is_some_and(|last| self.clock.now() - last < every)
+        last_read.is_some_and(|last| self.clock.now() - last < every)
     }
 
     /// Those of the accounts that the owner follows now. A header never loses a name, so it may name others too.
@@ -258,6 +273,61 @@ impl<'a> Home<'a> {
         self.with_tags(part, between, count, end).await
     }
 
+    /// The newest part of the timeline, if it is in memory. An owner who reads again gets one.
+    async fn head(&mut self) -> Result<Option<&OfHead>, ReadError> {
+        if self.head.is_none() {
+            let documents = self.read_model.documents.as_deref().filter(|_| !self.from_rows);
+            let found = match documents.map(|documents| &documents.heads) {
+                None => None,
+                Some(heads) => match heads.of(self.owner) {
+                    // The visit is due. So this page looks at the header, and wakes an owner who is idle.
+                    Some(head) if self.visits && !self.visited_lately(head.last_read()) => {
+                        head.note_visit(self.clock.now());
+                        None
+                    }
+                    Some(head) => Some(head),
+                    None => match heads.fill(self.owner) {
+                        // The future is on the heap, because most pages don't need it.
+                        Some(filling) => Some(Box::pin(self.fill(filling)).await?),
+                        None => None,
+                    },
+                },
+            };
+            self.head = Some(found.map(|head| OfHead {
+                rules: head.rules(self.replies),
+                head,
+            }));
+        }
+        Ok(self.head.as_ref().and_then(Option::as_ref))
+    }
+
+    async fn fill(&self, mut filling: Filling<'_>) -> Result<Arc<Head>, ReadError> {
+        let read_model = self.read_model;
+        let (header, mut sources) = futures_util::try_join!(
+            read_model.ask(read_model.views.home_timelines.header(self.owner)),
+            read_model.ask(read_model.views.relations.followees(self.owner)),
+        )?;
+        let rules = self.rules(&header).await?;
+        sources.push(self.owner);
+        filling.follow(&sources, &rules.tags);
+        let everywhere = (Cursor::BOTTOM, Cursor::TOP);
+        let mut sources = Authors::new(sources);
+        let now = self.clock.now();
+        let by_sources = sources
+            .part(read_model, everywhere, heads::LENGTH, End::Newest, now)
+            .await?;
+        let newest = with_tags(
+            read_model,
+            &rules.tags,
+            by_sources,
+            everywhere,
+            heads::LENGTH,
+            End::Newest,
+        )
+        .await?;
+        Ok(filling.finish(&newest, &rules, header.last_read))
+    }
+
     fn floor(&self) -> Cursor {
         self.state.as_ref().map_or(Cursor::TOP, |state| state.floor)
     }
@@ -299,6 +369,10 @@ impl Listing for Home<'_> {
     }
 
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
+        if let Some(part) = self.head().await?.and_then(|it| it.head.older(below, count)) {
+            self.count(HomeStep::HEAD);
+            return Ok(part);
+        }
         // The floor only rises, so a place that was once below it needs no second look.
         if self.state.is_none() || below > self.floor().above() {
             let entries = self.look(Cursor::BOTTOM, below, count, End::Newest).await?;
@@ -322,6 +396,10 @@ impl Listing for Home<'_> {
             }
             return self.by_all_sources((above, Cursor::TOP), count, End::Oldest).await;
         }
+        if let Some(part) = self.head().await?.and_then(|it| it.head.newer(above, count)) {
+            self.count(HomeStep::HEAD);
+            return Ok(part);
+        }
         let entries = self.look(above, Cursor::TOP, count, End::Oldest).await?;
         let floor = self.floor();
         if above >= floor {
@@ -344,7 +422,14 @@ impl Listing for Home<'_> {
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let nothing = HomeRules::default();
-        let rules = self.state.as_ref().map_or(&nothing, |state| &state.rules);
+        let of_head = self.head.iter().flatten().next().map(|it| &it.rules);
+        // What was read last is the newest.
+        let rules = self
+            .state
+            .as_ref()
+            .map(|state| &state.rules)
+            .or(of_head)
+            .unwrap_or(&nothing);
         self.read_model
             .show(
                 candidates,

@@ -130,8 +130,9 @@ impl Happening {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_any_history_every_timeline_is_what_the_definition_says() {
     let mut met = BTreeMap::<&str, f64>::new();
-    for seed in 0..3 {
-        let mut service = Service::start().await;
+    // Without timelines in memory, and with them.
+    for (seed, memory) in [(0, "0"), (1, "1"), (2, "0"), (3, "1")] {
+        let mut service = Service::start_with(&[("cache.heads_max_mib", memory)]).await;
         for n in 0..7 {
             service.store.register(&format!("user{n}"));
         }
@@ -164,7 +165,7 @@ async fn after_any_history_every_timeline_is_what_the_definition_says() {
                 }
             }
         }
-        for kind in ["stored", "below_floor", "large", "tags", "idle"] {
+        for kind in ["head", "stored", "below_floor", "large", "tags", "idle"] {
             let name = format!("home_page_steps_total{{kind=\"{kind}\"}}");
             *met.entry(kind).or_default() += service.metric(&name).await;
         }

@@ -138,7 +138,7 @@ async fn a_page_that_finds_too_little_ends_early_and_the_next_one_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followed_tags_are_merged_into_the_home_timeline_once() {
-    let mut service = Service::start().await;
+    let mut service = Service::start_with(&[("cache.heads_max_mib", "0")]).await;
     let [ada, bob, eve] = ["ada", "bob", "eve"].map(|handle| service.store.register(handle));
     service.store.follow(ada, bob);
     let strangers = service.store.post(eve, "by a stranger #Rust");
