@@ -1,4 +1,4 @@
-//! Models of the three protocols that correctness depends on. A checker visits every state that they can reach within given bounds, and
+//! Models of the four protocols that correctness depends on. A checker visits every state that they can reach within given bounds, and
 //! checks in each what `docs/CORRECTNESS.md` promises.
 //!
 //! A model repeats the code's protocol in small, step by step. Each action names the function that it stands for. If you change one, change
@@ -8,4 +8,5 @@
 mod check;
 mod follow;
 mod leases;
+mod live;
 mod timeline;
