@@ -79,7 +79,7 @@ bench: build-tools ## Measure the services, and compare with what the database c
 	@$(CARGO) build --release --locked $(OPTIMISED)
 	@$(TARGET_DIR)/release/bench $(ARGS)
 
-bench-quick: ## The same as `make bench`, in about two minutes, with fewer rounds and fewer documents
+bench-quick: ## The same as `make bench`, in a few minutes, with fewer rounds and fewer documents
 	@$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 check: files lint ## Run everything of `make test` except the tests

@@ -1,9 +1,12 @@
 //! The figures, each with its goal. What they share is made first.
 
 mod commands;
+mod cost;
 mod fan_out;
 mod freshness;
+mod full;
 mod knee;
+mod live;
 mod programs;
 mod reads;
 
@@ -18,9 +21,10 @@ use crate::scale::Scale;
 use crate::stack::Stack;
 
 /// In this order, because the last ones fill the database.
-const ALL: [&str; 17] = [
+const ALL: [&str; 27] = [
     "ready_ms",
     "idle_mb",
+    "up_mb",
     "home_cold",
     "home_warm",
     "home_followees",
@@ -32,7 +36,16 @@ const ALL: [&str; 17] = [
     "token_ms",
     "visible_ms",
     "notify_ms",
+    "live_ms",
+    "live_rate",
+    "live_kb",
+    "cost_home",
     "knee",
+    "post_many",
+    "cost_post",
+    "home_full",
+    "home_full_cold",
+    "home_ms",
     "post_famous",
     "fan_out",
     "home_stored",
@@ -79,6 +92,16 @@ async fn one(
         None => population.insert(Population::begin(stack).await?),
     };
     let figure = match name {
+        "up_mb" => programs::up(stack, population).await?,
+        "live_ms" => live::soon(stack, population, scale).await?,
+        "live_rate" => live::rate(stack, population, scale).await?,
+        "live_kb" => live::memory(stack, population, scale).await?,
+        "cost_home" => cost::home(stack, population, scale).await?,
+        "cost_post" => cost::posts(stack, population, scale).await?,
+        "home_full" => full::warm(stack, population, scale).await?,
+        "home_full_cold" => full::cold(stack, population, scale).await?,
+        "home_ms" => full::times(stack, population, scale).await?,
+        "post_many" => commands::many(stack, population, scale).await?,
         "home_cold" => reads::cold(stack, population, scale).await?,
         "home_warm" => reads::warm(stack, population, scale).await?,
         "home_followees" => reads::followees(stack, population, scale).await?,
@@ -102,10 +125,7 @@ async fn one(
     Ok(())
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a run takes a quarter of an hour, and prints what it does"
-)]
+#[expect(clippy::print_stderr, reason = "a run takes long, and prints what it does")]
 fn progress(name: &str, took: Duration) {
     eprintln!("measured {name} in {:.1} s", took.as_secs_f64());
 }

@@ -13,6 +13,7 @@ mod processes;
 mod raw;
 mod report;
 mod scale;
+mod sockets;
 mod stack;
 
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use crate::stack::Stack;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Use fewer rounds and fewer documents: about two minutes on two processors
+    /// Use fewer rounds and fewer documents: a few minutes on two processors
     #[arg(long)]
     quick: bool,
     /// Measure only this figure (can be given several times)
@@ -52,6 +53,8 @@ async fn main() -> Result<()> {
         None => stack::beside_this_program()?,
     };
     let mut report = Report::new(scale.name);
+    // For thousands of streams, before the programs start that hold their other ends.
+    processes::allow_open_files()?;
     let mut stack = Stack::start(&programs).await?;
     let measured = figures::measure(&mut stack, &scale, &arguments.only, &mut report).await;
     stack.stop().await?;

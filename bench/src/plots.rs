@@ -12,8 +12,9 @@ const ORANGE: RGBColor = RGBColor(0xc0, 0x56, 0x21);
 const GREEN: RGBColor = RGBColor(0x2f, 0x85, 0x5a);
 
 pub(crate) fn draw(report: &Report, directory: &Path) -> Result<()> {
-    if !report.figures.is_empty() {
-        figures(&report.figures, &directory.join("figures.svg")).map_err(|error| anyhow!("{error}"))?;
+    let with_goal: Vec<&Figure> = report.figures.iter().filter(|figure| figure.met.is_some()).collect();
+    if !with_goal.is_empty() {
+        figures(&with_goal, &directory.join("figures.svg")).map_err(|error| anyhow!("{error}"))?;
     }
     if !report.knee.is_empty() {
         knee(report, &directory.join("knee.svg")).map_err(|error| anyhow!("{error}"))?;
@@ -26,10 +27,11 @@ fn used(figure: &Figure, value: f64) -> f64 {
     match figure.goal {
         Goal::AtLeast(least) => least / value,
         Goal::AtMost(most) => value / most,
+        Goal::Reported => 0.0,
     }
 }
 
-fn figures(figures: &[Figure], file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn figures(figures: &[&Figure], file: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let height = 90 + 34 * u32::try_from(figures.len())?;
     let area = SVGBackend::new(file, (860, height)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -73,7 +75,7 @@ fn figures(figures: &[Figure], file: &Path) -> Result<(), Box<dyn std::error::Er
         let row = row as f64;
         let rounds = figure.rounds.iter().map(|&round| (used(figure, round), row + 0.02));
         chart.draw_series(rounds.map(|at| Circle::new(at, 3, BLUE_LINE.mix(0.5).filled())))?;
-        let color = if figure.met { GREEN } else { ORANGE };
+        let color = if figure.met == Some(true) { GREEN } else { ORANGE };
         let median = (used(figure, figure.value), row + 0.02);
         chart.draw_series(std::iter::once(Circle::new(median, 6, color.filled())))?;
     }

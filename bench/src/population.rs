@@ -3,6 +3,7 @@
 //! Two people are registered, one follows the other and reads a post, all through the services. Their rows are copied with other ids for
 //! all other people. So all rows are in the projector's format, whatever it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +15,7 @@ use model::clock::SystemClock;
 use model::ids::{EventId, ListId, PostId, SessionId, UserId};
 use mongodb::options::InsertManyOptions;
 use serde_json::json;
-use service::auth::{SCOPE_USER, Signer, Subject};
+use service::auth::{CREDENTIALS, SCOPE_USER, SESSIONS, Signer, Subject};
 use service::config::{self, Auth};
 use views::{RelationId, collection_name};
 
@@ -31,6 +32,7 @@ pub(crate) struct Person {
     pub(crate) id: UserId,
     pub(crate) handle: String,
     pub(crate) token: String,
+    session: SessionId,
 }
 
 /// The reader of a home timeline, and what its first page shows.
@@ -54,6 +56,8 @@ pub(crate) struct Population {
     notification: Document,
     group: Document,
     registered: usize,
+    /// Owners whose window is full, once they are made.
+    pub(crate) full: Option<Arc<Vec<Reader>>>,
 }
 
 /// Rows that are not inserted yet.
@@ -67,6 +71,8 @@ pub(crate) struct Rows {
     list_members: Vec<Document>,
     notifications: Vec<Document>,
     groups: Vec<Document>,
+    sessions: Vec<Document>,
+    credentials: Vec<Document>,
 }
 
 impl Population {
@@ -86,6 +92,7 @@ impl Population {
             notification: Document::new(),
             group: Document::new(),
             registered: 0,
+            full: None,
         };
         let author = population.register(stack).await?;
         let reader = population.register(stack).await?;
@@ -135,22 +142,28 @@ impl Population {
 
     /// Registers a user through the API, who will write.
     pub(crate) async fn register(&mut self, stack: &Stack) -> Result<Person> {
+        self.register_at(&stack.command.address).await
+    }
+
+    /// The same with another command-svc.
+    pub(crate) async fn register_at(&mut self, address: &str) -> Result<Person> {
         self.registered += 1;
         let handle = format!("person{}", self.registered);
         let registration = json!({
             "handle": handle, "email": format!("{handle}@example.org"), "password": "measured with a stopwatch",
         });
-        let mut command = Connection::to(&stack.command.address).await?;
+        let mut command = Connection::to(address).await?;
         let answer = command.send(&Call::post("/v1/users", registration)).await?.json()?;
         let id: UserId = answer["id"].as_str().context("a user has an id")?.parse()?;
         self.person(id, &handle)
     }
 
     fn person(&self, id: UserId, handle: &str) -> Result<Person> {
+        let session = SessionId::new(Utc::now());
         let subject = Subject {
             user: id,
             handle: handle.parse()?,
-            session: SessionId::new(Utc::now()),
+            session,
             scope: SCOPE_USER,
         };
         let token = self.signer.issue(&subject)?.token;
@@ -158,6 +171,7 @@ impl Population {
             id,
             handle: handle.to_owned(),
             token,
+            session,
         })
     }
 
@@ -170,6 +184,16 @@ impl Population {
         profile.insert("handle", &handle);
         rows.profiles.push(profile);
         self.person(id, &handle)
+    }
+
+    /// Makes the person's session live. Otherwise query-svc would end streams of it within a second.
+    pub(crate) fn session(rows: &mut Rows, person: &Person) {
+        let expires_at = bson::DateTime::from_chrono(Utc::now() + TimeDelta::hours(1));
+        rows.sessions.push(doc! {
+            "_id": person.session.to_bson(), "user": person.id.to_bson(), "epoch": 0_i64, "expires_at": expires_at,
+        });
+        rows.credentials
+            .push(doc! { "_id": person.id.to_bson(), "epoch": 0_i64 });
     }
 
     pub(crate) fn follow(&self, rows: &mut Rows, follower: UserId, followee: UserId) {
@@ -355,6 +379,9 @@ impl Rows {
         ] {
             insert(&stack.databases.views, &named(view), &rows).await?;
         }
+        let events = &stack.databases.events;
+        insert(events, SESSIONS, &self.sessions).await?;
+        insert(events, CREDENTIALS, &self.credentials).await?;
         Ok(())
     }
 
@@ -363,8 +390,8 @@ impl Rows {
     }
 }
 
-async fn insert(views: &mongodb::Database, name: &str, rows: &[Document]) -> Result<()> {
-    let collection = views.collection::<Document>(name);
+async fn insert(database: &mongodb::Database, name: &str, rows: &[Document]) -> Result<()> {
+    let collection = database.collection::<Document>(name);
     let unordered = InsertManyOptions::builder().ordered(false).build();
     stream::iter(rows.chunks(BATCH))
         .map(|chunk| {
@@ -379,7 +406,12 @@ async fn insert(views: &mongodb::Database, name: &str, rows: &[Document]) -> Res
 
 /// Waits until query-svc's change stream has shown everything that was written directly. Otherwise that work would be measured, too.
 pub(crate) async fn settle(stack: &Stack, author: &Person, reader: &Person) -> Result<()> {
-    let mut command = Connection::to(&stack.command.address).await?;
+    settle_at(&stack.command.address, &stack.query.address, author, reader).await
+}
+
+/// The same with another command-svc and its query-svc.
+pub(crate) async fn settle_at(command: &str, query: &str, author: &Person, reader: &Person) -> Result<()> {
+    let mut command = Connection::to(command).await?;
     let posted = command
         .send(&Call::post("/v1/posts", json!({ "text": "Settled." })).by(&author.token))
         .await?;
@@ -387,7 +419,7 @@ pub(crate) async fn settle(stack: &Stack, author: &Person, reader: &Person) -> R
     let home = Call::get("/v1/timelines/home").by(&reader.token).after(token);
     let deadline = tokio::time::Instant::now() + Duration::from_secs(120);
     loop {
-        let mut query = Connection::to(&stack.query.address).await?;
+        let mut query = Connection::to(query).await?;
         match query.send(&home).await {
             Ok(_) => return Ok(()),
             Err(error) if tokio::time::Instant::now() >= deadline => return Err(error),

@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
+
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// A program that is killed when this value is dropped.
 #[derive(Debug)]
@@ -26,6 +30,27 @@ impl Process {
         Ok(Self { child, name, address })
     }
 
+    /// Ends it at once. Its remaining work is not needed any more.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits for that.
+    pub(crate) async fn interrupt(&mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "{} ended with {status}", self.name);
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < ENDS_WITHIN, "{} does not end", self.name);
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -44,15 +69,29 @@ impl Drop for Process {
     }
 }
 
-/// The resident memory of a process, in MB (10^6 bytes).
-pub(crate) fn resident_mb(process: u32) -> Result<f64> {
+/// A part of the memory of a process, in KiB: `RssAnon` is what it has allocated, `VmRSS` also has the pages of its program.
+pub(crate) fn memory_kib(process: u32, part: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: f64 = line
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .context("the kernel does not report VmRSS")?
-        .parse()?;
-    Ok(kib * 1_024.0 / 1e6)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(part)?.strip_prefix(':'));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kib
+        .with_context(|| format!("the kernel does not report {part}"))?
+        .parse()?)
+}
+
+/// The same in MB (10^6 bytes).
+pub(crate) fn memory_mb(process: u32, part: &str) -> Result<f64> {
+    Ok(memory_kib(process, part)? * 1_024.0 / 1e6)
+}
+
+/// Lets this process, and those that it starts from now on, open as many files as the system allows. Returns how many.
+pub(crate) fn allow_open_files() -> Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    Ok(limit.current.unwrap_or(u64::MAX))
 }
 
 /// How long a process has kept processors busy.

@@ -12,13 +12,16 @@ use serde::Serialize;
 pub(crate) enum Goal {
     AtLeast(f64),
     AtMost(f64),
+    /// There is no goal: it is only reported.
+    Reported,
 }
 
 impl Goal {
-    fn is_met(self, value: f64) -> bool {
+    fn is_met(self, value: f64) -> Option<bool> {
         match self {
-            Goal::AtLeast(least) => value >= least,
-            Goal::AtMost(most) => value <= most,
+            Goal::AtLeast(least) => Some(value >= least),
+            Goal::AtMost(most) => Some(value <= most),
+            Goal::Reported => None,
         }
     }
 }
@@ -28,6 +31,7 @@ impl Serialize for Goal {
         match self {
             Goal::AtLeast(value) => serializer.serialize_str(&format!(">= {value}")),
             Goal::AtMost(value) => serializer.serialize_str(&format!("<= {value}")),
+            Goal::Reported => serializer.serialize_none(),
         }
     }
 }
@@ -38,7 +42,7 @@ pub(crate) struct Figure {
     /// The median of the rounds.
     pub(crate) value: f64,
     pub(crate) goal: Goal,
-    pub(crate) met: bool,
+    pub(crate) met: Option<bool>,
     pub(crate) rounds: Vec<f64>,
     /// The parts of the figure, in words.
     pub(crate) detail: String,
@@ -102,12 +106,13 @@ impl Report {
             let goal = match figure.goal {
                 Goal::AtLeast(value) => format!("≥ {value}"),
                 Goal::AtMost(value) => format!("≤ {value}"),
+                Goal::Reported => "—".to_owned(),
             };
             table.add_row([
                 figure.name.to_owned(),
                 rounded(figure.value),
                 goal,
-                if figure.met { "yes" } else { "NO" }.to_owned(),
+                figure.met.map_or("—", |met| if met { "yes" } else { "NO" }).to_owned(),
                 rounded(lowest),
                 rounded(highest),
                 figure.detail.clone(),
@@ -186,7 +191,10 @@ mod tests {
     fn the_value_is_the_median_and_the_goal_says_which_way() {
         let figure = Figure::new("ratio", Goal::AtLeast(0.8), vec![0.1, 0.9, 0.8], "");
         assert_eq!(figure.value, 0.8);
-        assert!(figure.met);
-        assert!(!Figure::new("time", Goal::AtMost(1.0), vec![2.0, 1.0], "").met);
+        assert_eq!(figure.met, Some(true));
+        assert_eq!(
+            Figure::new("time", Goal::AtMost(1.0), vec![2.0, 1.0], "").met,
+            Some(false)
+        );
     }
 }

@@ -23,6 +23,13 @@ pub(crate) struct Scale {
     pub(crate) stored: (usize, usize),
     /// How long posts are written and waited for.
     pub(crate) freshness: Duration,
+    /// The posts of one round, if they are written as fast as they are answered.
+    pub(crate) posts: usize,
+    /// How many streams are open while posts are written, and how many that are idle.
+    pub(crate) sockets: usize,
+    pub(crate) idle_sockets: usize,
+    /// How long posts are written while streams are open.
+    pub(crate) live: Duration,
     /// The duration of one step of the rising load.
     pub(crate) step: Duration,
 }
@@ -41,6 +48,10 @@ impl Scale {
             followees: 10_000,
             stored: (10_000, 1_000_000),
             freshness: Duration::from_secs(20),
+            posts: 2_000,
+            sockets: 1_000,
+            idle_sockets: 4_000,
+            live: Duration::from_secs(20),
             step: Duration::from_secs(6),
         }
     }
@@ -58,6 +69,10 @@ impl Scale {
             followees: 10_000,
             stored: (10_000, 100_000),
             freshness: Duration::from_secs(6),
+            posts: 640,
+            sockets: 200,
+            idle_sockets: 1_000,
+            live: Duration::from_secs(5),
             step: Duration::from_secs(2),
         }
     }

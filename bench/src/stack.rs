@@ -15,11 +15,14 @@ use service::config::Environment;
 use tempfile::TempDir;
 
 use crate::http::is_ok;
-use crate::processes::Process;
+use crate::processes::{Process, busy};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Short enough to measure milliseconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// The variable that names the database.
+const DATABASE: &str = "MICROBLOG__MONGODB__URI";
 
 /// Environment variables of the programs.
 type Variables = Vec<(String, String)>;
@@ -105,8 +108,36 @@ impl Stack {
         self.variables.iter().cloned().collect()
     }
 
-    pub(crate) fn database_process(&self) -> Result<u32> {
-        self.server.pid().context("the database runs")
+    /// How long command-svc, query-svc, the projector and the database have kept processors busy, in seconds.
+    pub(crate) fn busy(&self) -> Result<[f64; 4]> {
+        let database = self.server.pid().context("the database runs")?;
+        let mut seconds = [0.0; 4];
+        let processes = [self.command.id(), self.query.id(), self.projector.id(), database];
+        for (seconds, process) in seconds.iter_mut().zip(processes) {
+            *seconds = busy(process)?.as_secs_f64();
+        }
+        Ok(seconds)
+    }
+
+    /// Starts `microblog up` with a database of its own. Returns it, with the address of its query-svc, and that of its command-svc.
+    pub(crate) async fn start_up(&self, data: &Path) -> Result<(Process, String)> {
+        let (name, [command_svc, query_svc, projector]) = ("microblog", [free()?, free()?, free()?]);
+        let mut command = Command::new(program(&self.programs, name)?);
+        command.arg("up").arg("--data-dir").arg(data).env_clear();
+        // With these it finds the program of its database.
+        for variable in ["PATH", "HOME", "XDG_CACHE_HOME"] {
+            command.envs(std::env::var_os(variable).map(|value| (variable, value)));
+        }
+        command
+            .envs(self.variables.iter().filter(|(name, _)| name != DATABASE).cloned())
+            .env(listen("command-svc"), &command_svc)
+            .env(listen("query-svc"), &query_svc)
+            .env(listen("projector"), &projector);
+        let mut started = Process::start(command, name, query_svc.clone(), log(self.logs.path(), name)?)?;
+        for address in [&query_svc, &command_svc] {
+            wait_for(&mut started, address).await?;
+        }
+        Ok((started, command_svc))
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
@@ -129,22 +160,33 @@ fn uri(server: &Server) -> Result<MongoUri> {
 }
 
 fn start(programs: &Path, logs: &Path, variables: &Variables, name: &'static str) -> Result<Process> {
+    let address = free()?;
+    let mut command = Command::new(program(programs, name)?);
+    command
+        .env_clear()
+        .envs(variables.iter().cloned())
+        .env(listen(name), &address);
+    Process::start(command, name, address, log(logs, name)?)
+}
+
+fn program(programs: &Path, name: &str) -> Result<PathBuf> {
     let program = programs.join(name);
     ensure!(
         program.is_file(),
         "{} does not exist: build it first",
         program.display()
     );
-    // The port is free now. If another process takes it first, the start fails.
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .envs(variables.iter().cloned())
-        .env(listen(name), &address);
+    Ok(program)
+}
+
+fn log(logs: &Path, name: &str) -> Result<File> {
     let log = logs.join(format!("{name}.log"));
-    let log = File::options().create(true).append(true).open(log)?;
-    Process::start(command, name, address, log)
+    Ok(File::options().create(true).append(true).open(log)?)
+}
+
+/// An address that is free now. If another process takes it first, the start fails.
+fn free() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 fn listen(program: &str) -> &'static str {
@@ -156,8 +198,14 @@ fn listen(program: &str) -> &'static str {
 }
 
 async fn wait_until_ready(process: &mut Process) -> Result<Duration> {
+    let address = process.address.clone();
+    wait_for(process, &address).await
+}
+
+/// Waits until the process says at this address that it is ready.
+async fn wait_for(process: &mut Process, address: &str) -> Result<Duration> {
     let begun = Instant::now();
-    while !is_ok(&process.address, "/readyz").await {
+    while !is_ok(address, "/readyz").await {
         ensure!(!process.has_ended()?, "{} ended before it was ready", process.name);
         ensure!(
             begun.elapsed() < READY_WITHIN,
@@ -182,7 +230,7 @@ impl Stack {
     /// The last lines of the programs' logs, to explain why they failed.
     pub(crate) fn last_words(&self) -> String {
         let mut words = String::new();
-        for name in ["command-svc", "query-svc", "projector"] {
+        for name in ["command-svc", "query-svc", "projector", "microblog"] {
             let log = fs::read_to_string(self.logs.path().join(format!("{name}.log"))).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(3).collect();
             for line in last.into_iter().rev() {

