@@ -2,7 +2,7 @@
 //!
 //! A step changes the stream only after its last wait, so a step that is given up has changed nothing.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::hub::{Hub, Registration};
 use super::mailbox::{Cut, Item, News};
 use super::topic::Topic;
 use crate::cursor::Cursor;
+use crate::handled::Appearance;
 use crate::metrics::{LiveCut, LiveEvent};
 use crate::positions::Positions;
 use crate::queries::{Belongs, LiveItem, Queries};
@@ -76,6 +77,8 @@ pub(crate) struct LiveStream {
     viewer: Option<UserId>,
     /// What the client knows. None if it begins with the present.
     known: Option<Arc<LiveCursor>>,
+    /// What was sent and the cursor does not cover, by place. It is not sent again, however often the stream begins again.
+    overlap: HashMap<Cursor, Option<Appearance>>,
     phase: Phase,
     /// The pauses between attempts to read, while they fail.
     pauses: ExponentialBackoff,
@@ -95,12 +98,18 @@ struct Following {
     belongs: Belongs,
     /// How many items the replay has sent.
     replayed: usize,
-    /// The places of those that its cursor does not cover. They come again.
-    overlap: HashSet<Cursor>,
     /// The end of the replay.
     since: Option<Since>,
     /// The replay hid something, perhaps because a row was missing. Once the views have come this far, it is repeated.
     second_look: Option<SecondLook>,
+}
+
+impl Following {
+    /// Whether the cursor stays where it is, whatever is sent. Before the second look, a later one would say that what was hidden is known.
+    /// What notifies somebody is looked up by pages each time, and only their cursors say what was found.
+    fn holds_its_cursor(&self) -> bool {
+        self.second_look.is_some() || matches!(self.belongs, Belongs::Notifications)
+    }
 }
 
 #[derive(Debug)]
@@ -120,17 +129,6 @@ impl SecondLook {
     async fn due(&self) {
         let required: Vec<(Partition, Position)> = Partition::all().map(|partition| (partition, self.at)).collect();
         self.positions.reached(&required).await;
-    }
-}
-
-impl Following {
-    /// Whether the replay has sent a post, or has decided not to.
-    fn knows(&mut self, candidate: &Candidate) -> bool {
-        let known = self
-            .since
-            .as_ref()
-            .is_some_and(|since| since.knows(candidate.place(), candidate.appearance()));
-        known || self.overlap.remove(&candidate.place())
     }
 }
 
@@ -191,6 +189,7 @@ impl LiveStream {
             topic,
             viewer,
             known: after.map(LiveCursor::of),
+            overlap: HashMap::new(),
             phase: Phase::Begin,
             pauses: pauses(),
         };
@@ -267,7 +266,6 @@ impl LiveStream {
             registration,
             belongs,
             replayed: 0,
-            overlap: HashSet::new(),
             since: None,
             second_look: None,
         }));
@@ -287,16 +285,11 @@ impl LiveStream {
             .await?;
         let reached = page.prev.unwrap_or_else(|| known.since.clone());
         let cursor = LiveCursor::of(reached.clone());
-        let mut events = Vec::with_capacity(page.items.len() + 1);
-        let last = page.items.len().saturating_sub(1);
-        for (at, item) in page.items.iter().enumerate() {
-            // In the middle of a page, a client that leaves is sent the page again.
-            let cursor = if at == last { &cursor } else { known };
-            events.push(Event::new(item.what(), cursor, item).map_err(failed)?);
-        }
-        following.replayed += page.items.len();
-        let uncovered = page.items.iter().filter(|item| !item.is_covered(&read_model.handled));
-        following.overlap.extend(uncovered.map(LiveItem::place));
+        let mut events = events_of_page(&page.items, &self.overlap, known, &cursor).map_err(failed)?;
+        following.replayed += events.len();
+        let sent = page.items.iter().map(|item| (item.place(), item.appearance()));
+        self.overlap.extend(sent);
+        forget_known(&mut self.overlap, &reached);
         if page.hides {
             following.second_look = Some(SecondLook::after(&read_model));
         }
@@ -306,8 +299,8 @@ impl LiveStream {
                 return Ok(None);
             };
             events = vec![Event::bare(What::Reset, &present)];
-            following.overlap = HashSet::new();
             following.second_look = None;
+            self.overlap = HashMap::new();
             self.known = Some(present);
             self.go_live();
         } else {
@@ -357,11 +350,12 @@ impl LiveStream {
                 Ok(None)
             }
             () = tokio::time::sleep(self.live.heartbeat) => {
-                let cursor = following.registration.cursor();
-                if let Some(cursor) = &cursor {
-                    self.known = Some(cursor.clone());
+                if !following.holds_its_cursor()
+                    && let Some(cursor) = following.registration.cursor()
+                {
+                    self.known = Some(cursor);
                 }
-                Ok(cursor.map(|cursor| Next::Idle(Some(cursor))))
+                Ok(Some(Next::Idle(self.known.clone())))
             }
         }
     }
@@ -378,18 +372,9 @@ impl LiveStream {
                 .missed(&read_model, &self.topic, &following.belongs, self.viewer, since, PAGE)
                 .await?;
             let cursor = LiveCursor::of(page.prev.unwrap_or_else(|| known.since.clone()));
-            let mut events = Vec::new();
-            let last = page.items.len().saturating_sub(1);
-            for (at, item) in page.items.iter().enumerate() {
-                let is_new = match item.is_covered(&read_model.handled) {
-                    true => !following.overlap.remove(&item.place()),
-                    false => following.overlap.insert(item.place()),
-                };
-                if is_new {
-                    let cursor = if at == last { &cursor } else { known };
-                    events.push(Event::new(item.what(), cursor, item).map_err(failed)?);
-                }
-            }
+            let events = events_of_page(&page.items, &self.overlap, known, &cursor).map_err(failed)?;
+            self.overlap
+                .extend(page.items.iter().map(|item| (item.place(), item.appearance())));
             if page.hides {
                 following.second_look = Some(SecondLook::after(&read_model));
             }
@@ -404,13 +389,18 @@ impl LiveStream {
                 .await?;
             let mut shown = shown.into_iter();
             let mut events = Vec::with_capacity(items.len());
+            let mut sent = Vec::new();
+            let held = following.holds_its_cursor();
             for item in items {
                 let seen = item.news.candidate().and_then(|_| shown.next().flatten());
-                let cursor = &item.cursor;
+                let cursor = if held { known } else { &item.cursor };
                 let event = match (item.news, seen) {
-                    (News::Post(candidate), _) if following.knows(&candidate) => continue,
+                    (News::Post(candidate), _) if is_known(following.since.as_ref(), &self.overlap, &candidate) => {
+                        continue;
+                    }
                     (News::Post(candidate), Some(post)) => {
                         self.live.hub.pushed(candidate.id);
+                        sent.push((candidate.place(), candidate.appearance()));
                         Event::new(What::Post, cursor, &post)
                     }
                     (News::Changed { .. }, Some(post)) => Event::new(What::Edit, cursor, &post),
@@ -431,12 +421,42 @@ impl LiveStream {
                 events.push(event.map_err(failed)?);
             }
             following.registration.mailbox.remove(items.len());
-            let last = items.last().map_or(known, |item| &item.cursor);
+            self.overlap.extend(sent);
+            let last = items.last().filter(|_| !held).map_or(known, |item| &item.cursor);
             (events, last.clone())
         };
+        let since = &reached.since;
+        forget_known(&mut self.overlap, since);
         self.known = Some(reached);
         Ok((!events.is_empty()).then_some(Next::Events(events)))
     }
+}
+
+/// The events of a page, without what was sent before. In its middle, a client that leaves is sent the page again.
+fn events_of_page(
+    items: &[LiveItem],
+    sent: &HashMap<Cursor, Option<Appearance>>,
+    before: &Arc<LiveCursor>,
+    after: &Arc<LiveCursor>,
+) -> Result<Vec<Event>, serde_json::Error> {
+    let new: Vec<&LiveItem> = items.iter().filter(|item| !sent.contains_key(&item.place())).collect();
+    let last = new.len().saturating_sub(1);
+    let events = new.into_iter().enumerate().map(|(at, item)| {
+        let cursor = if at == last { after } else { before };
+        Event::new(item.what(), cursor, item)
+    });
+    events.collect()
+}
+
+/// What the cursor covers does not come again.
+fn forget_known(sent: &mut HashMap<Cursor, Option<Appearance>>, since: &Since) {
+    sent.retain(|&place, appearance| place > since.settled && !since.knows(place, *appearance));
+}
+
+/// Whether the replay has sent a post, or has decided not to, or it was sent since.
+fn is_known(replayed: Option<&Since>, sent: &HashMap<Cursor, Option<Appearance>>, candidate: &Candidate) -> bool {
+    let replayed = replayed.is_some_and(|since| since.knows(candidate.place(), candidate.appearance()));
+    replayed || sent.contains_key(&candidate.place())
 }
 
 /// What we serialize is always JSON.

@@ -10,7 +10,7 @@ use super::{ASKED_FOR, Queries, find};
 use crate::cursor::Cursor;
 use crate::documents::ListSources;
 use crate::filters::Filtering;
-use crate::handled::Handled;
+use crate::handled::Appearance;
 use crate::live::{Key, Topic, What};
 use crate::notifications::ShownNotification;
 use crate::paging::{Page, PageRequest, Start};
@@ -191,12 +191,11 @@ impl LiveItem {
         }
     }
 
-    /// Whether a cursor that says that the views held this much says that the item is known.
-    pub(crate) fn is_covered(&self, handled: &Handled) -> bool {
-        let appearance = match self {
+    /// The event by which it appeared, if that is known.
+    pub(crate) fn appearance(&self) -> Option<Appearance> {
+        match self {
             LiveItem::Post(shown) => Candidate::from(shown.post.as_ref()).appearance(),
             LiveItem::Notification(it) => it.appearance(),
-        };
-        appearance.is_some_and(|appearance| handled.shows(&appearance))
+        }
     }
 }

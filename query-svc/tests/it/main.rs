@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod consistency;
+mod cuts;
 #[path = "../../views/tests/it/definition.rs"]
 mod definition;
 mod event_reader;

@@ -8,12 +8,14 @@ use bson::{Document, doc};
 use event_log::consistency::{ConsistencyToken, StoreId};
 use event_log::position::Position;
 use event_log::subscription::leases::{LEASES, Leases};
+use event_log::subscription::{Delivery, Handler};
 use local_mongodb::TestDatabase;
 use model::clock::{Clock, SharedClock};
 use model::ids::{Partition, PostId, SessionId, UserId};
 use model::values::Handle;
 use mongodb::Database;
 use query_svc::{App, Config};
+use rand::seq::SliceRandom;
 use reqwest::StatusCode;
 use serde_json::Value;
 use service::auth::{
@@ -242,10 +244,51 @@ impl Service {
         self.projected_to = self.store.log.len();
         // Neighbouring events of one audience go in one batch, as in a partition task.
         for batch in new.chunk_by(|a, b| a.event.audience() == b.event.audience()) {
-            event_log::subscription::Handler::handle(&self.projected.projection, batch)
-                .await
-                .unwrap();
+            Handler::handle(&self.projected.projection, batch).await.unwrap();
         }
+    }
+
+    /// The same, audience by audience in any order. A scan knows no positions.
+    pub(crate) async fn project_in_any_order(&mut self, random: &mut impl rand::Rng, scan: bool) {
+        let position = (!scan).then(|| self.next_position());
+        let mut by_audience: BTreeMap<UserId, Vec<Delivery>> = BTreeMap::new();
+        for delivery in &self.store.log[self.projected_to..] {
+            let delivery = Delivery {
+                position,
+                ..delivery.clone()
+            };
+            by_audience.entry(delivery.event.audience()).or_default().push(delivery);
+        }
+        self.projected_to = self.store.log.len();
+        let mut batches: Vec<Vec<Delivery>> = by_audience.into_values().collect();
+        batches.shuffle(random);
+        for batch in batches {
+            Handler::handle(&self.projected.projection, &batch).await.unwrap();
+        }
+    }
+
+    /// Writes the checkpoints of some partitions. Everything up to now must be in the views.
+    pub(crate) async fn checkpoint_some(&mut self, random: &mut impl rand::Rng) {
+        self.project_in_any_order(random, false).await;
+        self.position = self.next_position();
+        let some: Vec<i32> = (0..64).filter(|_| random.random_bool(0.5)).collect();
+        let leases = self.database.collection::<Document>(LEASES);
+        let update = doc! { "$max": { "position": self.position } };
+        leases
+            .update_many(doc! { "partition": { "$in": some } }, update)
+            .await
+            .unwrap();
+    }
+
+    /// Ends the process, and starts another one at another address.
+    pub(crate) async fn start_again(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            instance.stop().await;
+        }
+        let instance = Instance::start(&self.environment, self.clock.clone()).await;
+        self.url.clone_from(&instance.url);
+        self.instance = Some(instance);
+        self.wait_until_ready(&self.url).await;
     }
 
     /// Writes checkpoints that say that everything up to now is in the views.
@@ -314,6 +357,15 @@ impl Service {
             let session = self.begin_session(user).await;
             request = request.bearer_auth(self.token_of(user, SCOPE_USER, session));
         }
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        EventReader::open(request).await
+    }
+
+    /// The same with an access token.
+    pub(crate) async fn stream_with(&self, path: &str, token: &str, last: Option<&str>) -> Result<EventReader, Answer> {
+        let mut request = self.http.get(format!("{}{path}", self.url)).bearer_auth(token);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
