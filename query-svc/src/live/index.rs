@@ -111,7 +111,7 @@ fn told<T>(listener: &Weak<T>, tell: impl FnOnce(&T)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use chrono::Utc;
 
@@ -122,12 +122,12 @@ mod tests {
         let mut index = Index::default();
         let author = |_| Key::Author(UserId::new(Utc::now()));
         let keys: Vec<Key> = (0..FEW).map(author).collect();
-        let (stays, goes) = (Arc::new(Cell::new(0)), Arc::new(Cell::new(0)));
+        let (stays, goes) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         index.add(&stays, &keys[..2]);
         index.add(&goes, &keys[..2]);
         drop(goes);
-        index.visit(keys[0], |told| told.set(told.get() + 1));
-        assert_eq!((stays.get(), index.places), (1, 3));
+        index.visit(keys[0], |told| drop(told.fetch_add(1, Ordering::Relaxed)));
+        assert_eq!((stays.load(Ordering::Relaxed), index.places), (1, 3));
         index.add(&stays, &keys);
         assert_eq!(index.places, FEW + 2, "the other one was swept out");
         drop(stays);
