@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{ClientBuilder, Method, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
 /// The limits of the API itself are shorter. This limit ends a connection that hangs.
@@ -178,20 +178,10 @@ impl ApiClient {
     /// `give_up_after` limits how long a call is repeated while every attempt fails. An answer that says to slow down (429) is no failure:
     /// the client obeys it without a limit.
     pub fn new(base: &Url, give_up_after: Duration) -> Result<Self, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("microblog/", env!("CARGO_PKG_VERSION")))
-            .timeout(ANSWER_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT);
-        if base
-            .host_str()
-            .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"))
-        {
-            // A proxy for the outside world can't reach the services of this machine.
-            builder = builder.no_proxy();
-        }
+        let http = connector(base).timeout(ANSWER_TIMEOUT).build()?;
         let base = base.as_str().trim_end_matches('/').to_owned();
         Ok(Self {
-            http: builder.build()?,
+            http,
             base,
             give_up_after,
             throttled: Arc::default(),
@@ -281,7 +271,19 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// Connects to a service. An answer has no limit yet.
+pub(crate) fn connector(base: &Url) -> ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("microblog/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT);
+    match base.host_str() {
+        // A proxy for the outside world can't reach the services of this machine.
+        Some("localhost" | "127.0.0.1" | "[::1]") => builder.no_proxy(),
+        _ => builder,
+    }
+}
+
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers
         .get(RETRY_AFTER)?
         .to_str()
@@ -299,7 +301,7 @@ fn spread(wait: Duration) -> Duration {
 }
 
 /// reqwest's own message leaves out the cause.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

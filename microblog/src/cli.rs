@@ -11,7 +11,7 @@ use futures_util::future::LocalBoxFuture;
 
 #[cfg(feature = "up")]
 use crate::{alone, up};
-use crate::{codes, dead_letters, demo, import, rebuild, role, smoke, verify};
+use crate::{codes, dead_letters, demo, import, rebuild, role, smoke, tail, verify};
 
 /// Everything in one process, and the tools around it
 ///
@@ -43,6 +43,7 @@ enum Command {
     Up(up::Arguments),
     Demo(demo::Arguments),
     Smoke(smoke::Arguments),
+    Tail(tail::Arguments),
     Import(Box<import::Arguments>),
     Verify(verify::Arguments),
     DeadLetters(dead_letters::Arguments),
@@ -63,6 +64,7 @@ pub async fn run() -> ExitCode {
         Command::Up(arguments) => up::run(arguments).boxed_local(),
         Command::Demo(arguments) => demo::run(arguments).boxed_local(),
         Command::Smoke(arguments) => smoke::run(arguments).boxed_local(),
+        Command::Tail(arguments) => tail::run(arguments).boxed_local(),
         Command::Import(arguments) => import::run(*arguments).boxed_local(),
         Command::Verify(arguments) => verify::run(arguments).boxed_local(),
         Command::DeadLetters(arguments) => dead_letters::run(arguments).boxed_local(),

@@ -1,6 +1,6 @@
 //! `microblog import`: loads a follow graph and posts, or what one user has chosen elsewhere, from files, only through the public API.
 
-mod accounts;
+pub(crate) mod accounts;
 mod choices;
 mod edges;
 mod fields;

@@ -1,5 +1,5 @@
 //! Everything in one process, and the tools around it: `up`, `demo`, `import`, `verify`, `dead-letters`, `rebuild`,
-//! `reset-password`, `invite`, `role`, `smoke`.
+//! `reset-password`, `invite`, `role`, `smoke`, `tail`.
 //!
 //! Without the feature `up`, only the tools are built, and the program is half as big. In containers each service has its own image.
 
@@ -24,6 +24,7 @@ mod role;
 mod smoke;
 #[cfg(feature = "up")]
 pub mod stack;
+mod tail;
 mod terminal;
 #[cfg(feature = "up")]
 mod up;

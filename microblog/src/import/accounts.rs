@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::ids::UserId;
 use model::values::{DisplayName, Handle};
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -19,6 +19,8 @@ use crate::api_client::{Answer, ApiClient, Call, CallError, Problem};
 
 /// A token that ends sooner is refreshed before it is used.
 const REFRESH_BEFORE: Duration = Duration::from_secs(60);
+/// A session that can't be ended ends by itself.
+const LOG_OUT_FOR: Duration = Duration::from_secs(5);
 
 /// The place of a user among the [`Accounts`].
 pub(super) type AccountIndex = u32;
@@ -31,8 +33,8 @@ pub(super) struct Accounts {
 }
 
 #[derive(Debug)]
-pub(super) struct Account {
-    pub(super) handle: Handle,
+pub(crate) struct Account {
+    pub(crate) handle: Handle,
     /// The name as the file spells it, if it differs from the handle.
     name: Option<Box<str>>,
     /// Known once the user is registered.
@@ -91,7 +93,7 @@ impl Accounts {
 }
 
 impl Account {
-    pub(super) fn of(handle: Handle) -> Self {
+    pub(crate) fn of(handle: Handle) -> Self {
         Self {
             handle,
             name: None,
@@ -131,7 +133,7 @@ pub(super) enum Registration {
 
 /// Why nothing can be sent as this user.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SessionError {
+pub(crate) enum SessionError {
     #[error("{}", .0.detail)]
     Refused(Problem),
     #[error(transparent)]
@@ -140,7 +142,7 @@ pub(super) enum SessionError {
 
 /// Registers users and keeps their sessions.
 #[derive(Debug)]
-pub(super) struct Registrar {
+pub(crate) struct Registrar {
     api: ApiClient,
     passwords: Passwords,
 }
@@ -180,7 +182,7 @@ impl Registrar {
     }
 
     /// Keeps the session of one user, whose password somebody has given.
-    pub(super) fn of_user(api: ApiClient, password: String) -> Self {
+    pub(crate) fn of_user(api: ApiClient, password: String) -> Self {
         Self {
             api,
             passwords: Passwords::Given(password),
@@ -256,7 +258,7 @@ impl Registrar {
     }
 
     /// A token that is valid for at least a minute. `refused` is a token that a service has refused: it is replaced.
-    pub(super) async fn access_token(&self, account: &Account, refused: Option<&str>) -> Result<String, SessionError> {
+    pub(crate) async fn access_token(&self, account: &Account, refused: Option<&str>) -> Result<String, SessionError> {
         let mut session = account.session.lock().await;
         let refresh_token = match &*session {
             Session::Refused(problem) => return Err(SessionError::Refused(Problem::clone(problem))),
@@ -286,6 +288,17 @@ impl Registrar {
         let access = tokens.access.clone();
         *session = Session::Open(Box::new(tokens));
         Ok(access)
+    }
+
+    /// Ends the session of this user.
+    pub(crate) async fn log_out(&self, command_url: &Url, account: &Account) -> anyhow::Result<()> {
+        let command = ApiClient::new(command_url, LOG_OUT_FOR)?;
+        let call = Call::delete("/v1/sessions/current");
+        let answer = self.send(&command, account, &call).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(answer.unexpected().into()),
+        }
     }
 
     async fn log_in(&self, handle: &Handle) -> Result<Tokens, SessionError> {

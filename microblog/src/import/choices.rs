@@ -5,10 +5,8 @@
 //! interrupted begins again, and keeps no state. It takes as long as the rate limits want: the session is renewed on the way.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use model::api::{List, Page};
@@ -29,7 +27,7 @@ use super::tally::{Kind, Outcome, Refusal, Tally};
 use super::{Arguments, SOME_REFUSED};
 use crate::api_client::{Answer, ApiClient, Call};
 use crate::progress::Progress;
-use crate::terminal::say;
+use crate::terminal::{self, say};
 
 /// The files of one user's export.
 #[derive(Debug, Clone, clap::Args)]
@@ -79,9 +77,6 @@ pub struct Choices {
     )]
     pub query_url: Url,
 }
-
-/// A session that can't be ended ends by itself.
-const LOG_OUT_FOR: Duration = Duration::from_secs(5);
 
 /// One line of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,17 +181,6 @@ impl Choices {
             Kind::User | Kind::Post => Err("no choice".to_owned()),
         })
     }
-
-    fn password(&self) -> anyhow::Result<String> {
-        match &self.password_file {
-            Some(path) => {
-                let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-                Ok(text.trim_end_matches(['\n', '\r']).to_owned())
-            }
-            None => std::env::var("MICROBLOG_PASSWORD")
-                .context("the password is missing: set MICROBLOG_PASSWORD, or give --password-file"),
-        }
-    }
 }
 
 /// Reads the files of one user, sends everything, and prints what was refused.
@@ -208,7 +192,7 @@ pub(super) async fn run(handle: &Handle, arguments: &Arguments) -> anyhow::Resul
     let progress = Progress::new();
     let command = ApiClient::new(&arguments.command_url, arguments.timeout)?;
     let mut sender = Sender {
-        registrar: Registrar::of_user(command.clone(), choices.password()?),
+        registrar: Registrar::of_user(command.clone(), terminal::password(choices.password_file.as_deref())?),
         account: Account::of(handle.clone()),
         command,
         query: ApiClient::new(&choices.query_url, arguments.timeout)?,
@@ -220,7 +204,7 @@ pub(super) async fn run(handle: &Handle, arguments: &Arguments) -> anyhow::Resul
     log_in.with_context(|| format!("@{handle} can't log in"))?;
     let mut tally = Tally::default();
     let sent = sender.send_all(choices, &progress, &mut tally).await;
-    if let Err(error) = sender.log_out(&arguments.command_url).await {
+    if let Err(error) = sender.registrar.log_out(&arguments.command_url, &sender.account).await {
         progress.say(format_args!("could not log out: {error:#}"));
     }
     say(&tally_table(KINDS.map(|kind| (kind, &tally))).to_string())?;
@@ -288,16 +272,6 @@ impl Sender {
             }
         }
         Ok(())
-    }
-
-    async fn log_out(&self, command_url: &Url) -> anyhow::Result<()> {
-        let command = ApiClient::new(command_url, LOG_OUT_FOR)?;
-        let call = Call::delete("/v1/sessions/current");
-        let answer = self.registrar.send(&command, &self.account, &call).await?;
-        match answer.status.is_success() {
-            true => Ok(()),
-            false => Err(answer.unexpected().into()),
-        }
     }
 
     async fn command(&mut self, call: &Call<'_>) -> anyhow::Result<Answer> {

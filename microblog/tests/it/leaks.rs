@@ -4,9 +4,17 @@
 //! of the author. Before the denial the viewer sees every column. Afterwards the columns of the case are empty, and the others are not: at
 //! once with the token of the command, and without a token when the views have passed it. A path of the API that is in no column fails the
 //! test.
+//!
+//! The streams of the viewer are columns in two ways. Whoever comes back after the denial is shown as much as by the pages. Whoever was
+//! there all the time is shown nothing that the author does after the denial, as soon as the views have passed it.
 
-use std::collections::BTreeSet;
+mod live;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{TimeDelta, Utc};
 use futures_util::StreamExt as _;
 use model::api::{List, Post};
@@ -25,6 +33,8 @@ struct Column {
     trace: &'static str,
     /// Whether the path is only for the viewer.
     own: bool,
+    /// Of a stream: the column that is empty at the same time.
+    with: Option<&'static str>,
 }
 
 const fn column(name: &'static str, path: &'static str, trace: &'static str) -> Column {
@@ -33,6 +43,7 @@ const fn column(name: &'static str, path: &'static str, trace: &'static str) -> 
         path,
         trace,
         own: false,
+        with: None,
     }
 }
 
@@ -43,12 +54,26 @@ const fn own(name: &'static str, path: &'static str, trace: &'static str) -> Col
     }
 }
 
+/// A stream, which shows as much as a list.
+const fn stream(of: Column, name: &'static str, with: &'static str) -> Column {
+    Column {
+        name,
+        with: Some(with),
+        ..of
+    }
+}
+
+const HOME: &str = "/v1/streams/home?after={before}";
+const NOTIFICATIONS: &str = "/v1/streams/notifications?after={before}";
+const THREAD: &str = "/v1/streams/posts/{shared}?after={before}";
+
+/// `{before}` is a cursor from before everything.
 /// `{direct}` and `{reposted}` are posts of the author, the second one reposted by the friend. `{shared}` is a post of the friend, which the
 /// author likes, reposts, answers and quotes. `{quoting}` is a post of the friend that quotes one of the author. `{tag}` is the tag of
 /// `{direct}`. The viewer follows the author, and the tag of another post.
 /// `{own}` is a post of the viewer, which the author likes, reposts and answers. Another post of the author mentions the viewer.
 /// The viewer has three lists: `{list}` has the author as its member, the others have the friend and the tag.
-const COLUMNS: [Column; 33] = [
+const COLUMNS: [Column; 48] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
     own(
@@ -98,7 +123,89 @@ const COLUMNS: [Column; 33] = [
     own("notified of an answer", "/v1/notifications?kinds=reply", "text of said"),
     own("groups", "/v1/notifications/groups?limit=100", "{author}"),
     own("unread", "/v1/notifications/unread", UNREAD),
+    stream(own("", HOME, "text of direct"), "stream of home", "home"),
+    stream(
+        own("", HOME, "text of reposted"),
+        "stream of home by a repost",
+        "home by a repost",
+    ),
+    stream(
+        own("", HOME, "text of tagged"),
+        "stream of home by a followed tag",
+        "home by a followed tag",
+    ),
+    stream(
+        own("", HOME, "text of quoted"),
+        "stream of home by a quote",
+        "home by a quote",
+    ),
+    stream(
+        column("", "/v1/streams/public?after={before}", "text of direct"),
+        "stream of public",
+        "public",
+    ),
+    stream(
+        column("", "/v1/streams/tags/{tag}?after={before}", "text of direct"),
+        "stream of a tag",
+        "tag",
+    ),
+    stream(
+        own("", "/v1/streams/lists/{list}?after={before}", "text of direct"),
+        "stream of a list",
+        "list",
+    ),
+    stream(
+        own(
+            "",
+            "/v1/streams/lists/{list of the friend}?after={before}",
+            "text of reposted",
+        ),
+        "stream of a list by a repost",
+        "list by a repost",
+    ),
+    stream(
+        own(
+            "",
+            "/v1/streams/lists/{list of the tag}?after={before}",
+            "text of direct",
+        ),
+        "stream of a list by a tag",
+        "list by a tag",
+    ),
+    stream(
+        column("", "/v1/streams/posts/{direct}", OPEN),
+        "stream of a post",
+        "post",
+    ),
+    stream(
+        column("", THREAD, "text of answer"),
+        "stream of a thread",
+        "an answer in a thread",
+    ),
+    stream(
+        own("", NOTIFICATIONS, "\"kind\":\"like\""),
+        "told of a like",
+        "notified of a like",
+    ),
+    stream(
+        own("", NOTIFICATIONS, "\"kind\":\"repost\""),
+        "told of a repost",
+        "notified of a repost",
+    ),
+    stream(
+        own("", NOTIFICATIONS, "text of mention"),
+        "told of a mention",
+        "notified of a mention",
+    ),
+    stream(
+        own("", NOTIFICATIONS, "text of said"),
+        "told of an answer",
+        "notified of an answer",
+    ),
 ];
+
+/// That it can be opened shows something.
+const OPEN: &str = "an answer";
 
 /// Nobody but the author does anything that concerns the viewer. So any count shows something.
 const UNREAD: &str = "a count";
@@ -141,6 +248,32 @@ struct Case {
     visitors_too: bool,
     /// A process does a part of it, soon.
     soon: bool,
+}
+
+impl Case {
+    /// What the viewer sees before the denial.
+    fn before(&self) -> BTreeSet<&'static str> {
+        let hidden: &[&str] = if self.visibility == "public" { &[] } else { PUBLIC };
+        without(names(COLUMNS.iter()), &hidden.iter().copied().collect())
+    }
+
+    /// What the viewer sees after it.
+    fn after(&self) -> BTreeSet<&'static str> {
+        let hidden: BTreeSet<&str> = self.hides.iter().copied().flatten().copied().collect();
+        let unknown: Vec<_> = hidden.difference(&names(COLUMNS.iter())).copied().collect();
+        assert!(unknown.is_empty(), "{}: no columns: {unknown:?}", self.name);
+        without(self.before(), &hidden)
+    }
+}
+
+/// Removes columns, and the streams that show as much.
+fn without(columns: BTreeSet<&'static str>, hidden: &BTreeSet<&str>) -> BTreeSet<&'static str> {
+    let shown = |column: &&Column| {
+        columns.contains(column.name)
+            && !hidden.contains(column.name)
+            && column.with.is_none_or(|with| !hidden.contains(with))
+    };
+    names(COLUMNS.iter().filter(shown))
 }
 
 /// By the posts that are `{direct}`.
@@ -507,13 +640,16 @@ struct Scene<'s> {
     direct: PostId,
     shared: PostId,
     quoting: PostId,
+    /// Another post of the viewer.
+    other: PostId,
+    visibility: &'static str,
     /// With the author, the friend, the tag.
     lists: [ListId; 3],
     number: usize,
 }
 
 impl<'s> Scene<'s> {
-    async fn set(stack: &'s Stack, moderator: &'s Person, number: usize, visibility: &str) -> Self {
+    async fn set(stack: &'s Stack, moderator: &'s Person, number: usize, visibility: &'static str) -> Self {
         let handles = ["author", "viewer", "friend"].map(|role| format!("{role}{number}"));
         let [author, viewer, friend] = stack.people(handles.each_ref().map(String::as_str)).await;
         for (follower, followee) in [
@@ -571,7 +707,10 @@ impl<'s> Scene<'s> {
             new_list(format!("members/{}", friend.id)).await,
             new_list(format!("tags/direct{number}")).await,
         ];
+        let list_of_author = format!("/v1/lists/{}/tags/marker{number}", lists[0]);
+        let _: Value = stack.command(Method::PUT, &list_of_author, Some(&viewer), None).await;
         let own = stack.post(&viewer, "own").await.id;
+        let other = stack.post(&viewer, "other").await.id;
         stack.like(&author, own).await;
         stack.repost(&author, own).await;
         write("said", visibility, Some(own)).await;
@@ -587,6 +726,8 @@ impl<'s> Scene<'s> {
             direct,
             shared,
             quoting: quoting.id,
+            other,
+            visibility,
             lists,
             number,
         }
@@ -604,6 +745,8 @@ impl<'s> Scene<'s> {
             ("{list of the friend}", self.lists[1].to_string()),
             ("{list of the tag}", self.lists[2].to_string()),
             ("{number}", self.number.to_string()),
+            // Whatever is in the scene is newer than its first user.
+            ("{before}", URL_SAFE_NO_PAD.encode(self.author.id.as_bytes())),
             ("{tag}", format!("direct{}", self.number)),
             ("{password}", Stack::password_of(&self.author)),
             ("{in two seconds}", (Utc::now() + TimeDelta::seconds(2)).to_rfc3339()),
@@ -630,9 +773,12 @@ impl<'s> Scene<'s> {
     /// The columns that show something of the author, to the viewer or to a visitor.
     async fn seen(&self, viewer: Option<&Person>, with_token: bool) -> BTreeSet<&'static str> {
         let columns = COLUMNS.iter().filter(|column| viewer.is_some() || !column.own);
-        let reads = columns.map(async |column| {
-            let path = self.fill(column.path);
+        let mut by_path: BTreeMap<&str, Vec<&Column>> = BTreeMap::new();
+        columns.for_each(|column| by_path.entry(column.path).or_default().push(column));
+        let reads = by_path.into_iter().map(async |(path, columns)| {
+            let path = self.fill(path);
             let (status, body) = match with_token {
+                _ if path.starts_with("/v1/streams/") => self.stack.read_stream(&path, viewer, with_token).await,
                 true => self.stack.try_read(&path, viewer).await,
                 false => self.stack.read_without_token(&path, viewer).await,
             };
@@ -640,14 +786,14 @@ impl<'s> Scene<'s> {
                 matches!(status, StatusCode::OK | StatusCode::NOT_FOUND),
                 "{path} was answered {status}: {body}"
             );
-            if column.trace == UNREAD {
-                return (!body.contains("\"count\":0")).then_some(column.name);
-            }
-            let trace = match column.trace.starts_with('{') {
-                true => format!("\"id\":\"{}\"", self.fill(column.trace)),
-                false => format!("{} {}.", column.trace, self.number),
+            let shows = |column: &&Column| match column.trace {
+                UNREAD => !body.contains("\"count\":0"),
+                OPEN => status == StatusCode::OK,
+                trace if trace.starts_with('{') => body.contains(&format!("\"id\":\"{}\"", self.fill(trace))),
+                trace if trace.starts_with('"') => body.contains(trace),
+                trace => body.contains(&format!("{trace} {}.", self.number)),
             };
-            body.contains(&trace).then_some(column.name)
+            names(columns.into_iter().filter(shows))
         });
         // A service lets one caller wait with a limited number of requests.
         let reads = futures_util::stream::iter(reads.collect::<Vec<_>>());
@@ -670,30 +816,32 @@ e2e! {
             .collect();
         assert!(missing.is_empty(), "no column has these paths: {missing:?}");
 
-        let stack = Stack::start().await;
+        // A stream that its reader has left is counted until it says something again.
+        let stack = Stack::start_with(&[("live.max_connections_per_caller", "1000")]).await;
         let moderator = stack.person("moderator").await;
         stack.give(&moderator, Some(Role::Moderator)).await;
+        let mut delays = Vec::new();
         for (number, case) in CASES.iter().enumerate() {
             let scene = Scene::set(&stack, &moderator, number, case.visibility).await;
-            let mut before = names(COLUMNS.iter());
-            if case.visibility != "public" {
-                before.retain(|list| !PUBLIC.contains(list));
-            }
             let seen = scene.seen(Some(&scene.viewer), true).await;
-            assert_eq!(seen, before, "{}: before the denial", case.name);
+            assert_eq!(seen, case.before(), "{}: before the denial", case.name);
+            let streams = scene.watch().await;
             for act in case.denial {
                 scene.act(act).await;
             }
-            let hidden: BTreeSet<&str> = case.hides.iter().copied().flatten().copied().collect();
-            let unknown: Vec<_> = hidden.difference(&before).collect();
-            assert!(unknown.is_empty(), "{}: no columns: {unknown:?}", case.name);
-            let expected: BTreeSet<&str> = before.difference(&hidden).copied().collect();
+            let answered = Instant::now();
+            let expected = case.after();
             if case.soon {
                 eventually(case.name, || async {
                     (scene.seen(Some(&scene.viewer), true).await == expected).then_some(())
                 })
                 .await;
+            } else {
+                // The views have passed the denial.
+                scene.stack.read::<Value>("/v1/timelines/public?limit=1", None).await;
+                delays.push(answered.elapsed());
             }
+            scene.act_again().await;
             assert_eq!(scene.seen(Some(&scene.viewer), true).await, expected, "{}: with the token", case.name);
             let seen = scene.seen(Some(&scene.viewer), false).await;
             assert_eq!(seen, expected, "{}: without a token", case.name);
@@ -701,7 +849,11 @@ e2e! {
                 let expected = &expected - &names(COLUMNS.iter().filter(|column| column.own));
                 assert_eq!(scene.seen(None, true).await, expected, "{}: a visitor", case.name);
             }
+            assert_eq!(scene.seen_live(streams).await, live::expected(case), "{}: live", case.name);
         }
+        delays.sort();
+        let usual = delays[delays.len() / 2];
+        assert!(usual < Duration::from_secs(1), "a denial takes effect on live streams after {usual:?}");
         eventually("the deletion is swept up", || async {
             let reports = stack.verify().await;
             reports.iter().all(|report| report.in_motion == 0).then_some(())

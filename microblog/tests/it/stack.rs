@@ -1,6 +1,7 @@
 //! All programs in this process, each on a free port, with databases of their own for each test.
 
 mod requests;
+mod streams;
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use requests::Person;
+pub(crate) use streams::EventReader;
 
 /// A busy machine is slow. But a longer wait than this is a hang.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);

@@ -1,12 +1,18 @@
 //! The tools around the services: what they print, and that they find what is wrong.
 
+use std::process::Stdio;
+
 use model::api::Post;
 use mongodb::bson::{Document, doc};
 use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::time::timeout;
 
 use crate::home::e2e;
-use crate::stack::{Person, Stack};
+use crate::stack::{DEADLINE, Person, Stack};
 
 /// The help of a command at a terminal of 100 columns.
 fn help(words: &[&str]) -> String {
@@ -38,6 +44,7 @@ fn the_help_is_as_reviewed() {
         ("help-invite", &["invite"]),
         ("help-role", &["role"]),
         ("help-smoke", &["smoke"]),
+        ("help-tail", &["tail"]),
     ] {
         insta::assert_snapshot!(name, help(words));
     }
@@ -185,6 +192,119 @@ e2e! {
         said("for all").await.unwrap();
         stack.assert_verified().await;
         databases.close().await;
+    }
+}
+
+e2e! {
+    async fn tail_shows_a_stream_and_comes_back_when_its_session_is_over() {
+        let stack = Stack::start().await;
+        let [ann, bob] = stack.people(["ann", "bob"]).await;
+        stack.follow(&bob, &ann).await;
+        stack.post(&ann, "before").await;
+        stack.see_everything().await;
+        let from_the_start = "AAAAAAAAAAAAAAAAAAAAAA";
+        let mut home = Tail::start(&stack, &["home", "--user", "@bob", "--after", from_the_start], Some(&bob));
+        home.says("@ann: before").await;
+        let post = stack.post(&ann, "live").await;
+        home.says("@ann: live").await;
+        stack.edit(&ann, post.id, "edited").await;
+        home.says("edited: @ann: edited").await;
+
+        let sessions = format!("{}/v1/sessions", stack.command.url);
+        let http = reqwest::Client::new();
+        let open: Value = http.get(&sessions).bearer_auth(&bob.token).send().await.unwrap().json().await.unwrap();
+        let of_tail = open["items"].as_array().unwrap().iter().find(|session| session["current"] == false).unwrap();
+        let ended = http.delete(format!("{sessions}/{}", of_tail["id"].as_str().unwrap())).bearer_auth(&bob.token);
+        assert_eq!(ended.send().await.unwrap().status(), 204);
+        home.complains("the stream has ended; coming back in ").await;
+        stack.delete(&ann, post.id).await;
+        stack.post(&ann, "missed").await;
+        home.says("@ann: missed").await;
+        assert_eq!(home.end().await, Some(0));
+
+        let mut public = Tail::start(&stack, &["public", "--json", "--after", from_the_start], None);
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            let event: Value = serde_json::from_str(&public.line().await).unwrap();
+            assert!(event["id"].is_string(), "{event}");
+            told.push((event["event"].clone(), event["data"]["text"].clone()));
+        }
+        assert_eq!(told, [("post", "before"), ("post", "missed"), ("resumed", "")].map(|(event, text)| {
+            (json!(event), if text.is_empty() { Value::Null } else { json!(text) })
+        }));
+        assert_eq!(public.end().await, Some(0));
+
+        let (code, said) = run(&stack, &["tail"]).await;
+        assert_eq!((code, said.as_str()), (Some(2), "microblog: only a user can watch this: give --user\n"));
+        let (code, said) = run(&stack, &["tail", &format!("posts/{}", post.id)]).await;
+        assert!(code == Some(2) && said.contains("404"), "{said}");
+    }
+}
+
+/// `microblog tail` while it runs.
+struct Tail {
+    process: tokio::process::Child,
+    out: Lines<BufReader<ChildStdout>>,
+    complaints: Lines<BufReader<ChildStderr>>,
+}
+
+impl Tail {
+    fn start(stack: &Stack, words: &[&str], user: Option<&Person>) -> Self {
+        let mut command = stack.microblog();
+        command
+            .arg("tail")
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(user) = user {
+            command.env("MICROBLOG_PASSWORD", Stack::password_of(user));
+        }
+        let mut process = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("it runs");
+        let out = process.stdout.take().expect("its output");
+        let complaints = process.stderr.take().expect("its complaints");
+        Self {
+            process,
+            out: BufReader::new(out).lines(),
+            complaints: BufReader::new(complaints).lines(),
+        }
+    }
+
+    async fn line(&mut self) -> String {
+        let line = timeout(DEADLINE, self.out.next_line()).await.expect("a line in time");
+        line.expect("it can be read").expect("it goes on")
+    }
+
+    /// The next line, without its time.
+    async fn says(&mut self, expected: &str) {
+        let line = self.line().await;
+        let said = line.split_once(' ').map(|(_, said)| said);
+        assert_eq!(said, Some(expected));
+    }
+
+    async fn complains(&mut self, expected: &str) {
+        loop {
+            let line = timeout(DEADLINE, self.complaints.next_line())
+                .await
+                .expect("a line in time");
+            let line = line.expect("it can be read").expect("it goes on");
+            if line.starts_with(expected) {
+                return;
+            }
+            // The views of a new installation can't be read at once.
+            assert!(line.starts_with("the service answered 503"), "{line}");
+        }
+    }
+
+    /// Ctrl-C.
+    async fn end(mut self) -> Option<i32> {
+        let pid = self.process.id().and_then(|id| i32::try_from(id).ok());
+        let pid = pid.and_then(Pid::from_raw).expect("it runs");
+        kill_process(pid, Signal::INT).expect("it runs");
+        let ended = timeout(DEADLINE, self.process.wait()).await;
+        ended.expect("it ends in time").expect("it ended").code()
     }
 }
 
