@@ -22,6 +22,8 @@ mod operation;
 mod people;
 mod posts;
 mod service;
+mod socket;
 mod streams;
 mod tags;
 mod users;
+mod websocket;
