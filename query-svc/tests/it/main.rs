@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic on an error")]
 
 mod bad_input;
+mod conformance;
 mod consistency;
 #[path = "../../views/tests/it/definition.rs"]
 mod definition;
