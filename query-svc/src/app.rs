@@ -117,6 +117,7 @@ impl App {
         let mut edge = Edge::new(registry, readiness);
         edge.http = config.http;
         edge.consistency = config.consistency;
+        let allowed_origins = config.cors.allowed_origins.iter().cloned().collect();
         edge.cors = config.cors;
         edge.rate_limit = config.rate_limit;
         edge.shutdown = config.shutdown;
@@ -150,6 +151,7 @@ impl App {
             read_models,
             live,
             tickets: Tickets::new(&databases.events, clock.clone()),
+            allowed_origins,
             draining: CancellationToken::new(),
             drain_over: drain_delay + grace.mul_f64(0.75),
             request_timeout: config.query.request_timeout,

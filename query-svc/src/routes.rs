@@ -84,6 +84,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         .service(get("/v1/notifications", notifications::notifications))
         .service(get("/v1/notifications/groups", notifications::groups))
         .service(get("/v1/notifications/unread", notifications::unread))
+        .service(get("/v1/streams", streams::websocket::streams))
         .service(get("/v1/streams/home", streams::home))
         .service(get("/v1/streams/public", streams::public))
         .service(get("/v1/streams/notifications", streams::notifications))
@@ -142,6 +143,7 @@ pub(crate) fn configure(routes: &mut ServiceConfig, service: &Arc<Service>) {
         notifications::notifications,
         notifications::groups,
         notifications::unread,
+        streams::websocket::streams,
         streams::home,
         streams::public,
         streams::notifications,
@@ -205,6 +207,8 @@ pub(crate) struct Service {
     pub(crate) instance: api::Instance,
     pub(crate) live: Arc<Live>,
     pub(crate) tickets: Tickets,
+    /// Whose pages may send access tokens.
+    pub(crate) allowed_origins: Vec<String>,
     /// Begins when this process is told to stop.
     pub(crate) draining: CancellationToken,
     /// Over how long streams end then, so that their clients don't come back all at once.

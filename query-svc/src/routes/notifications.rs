@@ -31,6 +31,12 @@ impl Kinds {
     }
 }
 
+impl From<Vec<NotificationKind>> for Kinds {
+    fn from(kinds: Vec<NotificationKind>) -> Self {
+        Self(kinds.into_iter().collect())
+    }
+}
+
 impl FromStr for Kinds {
     type Err = InvalidKind;
 

@@ -1,6 +1,10 @@
-//! `/v1/streams`: what happens, as it happens, as Server-Sent Events.
+//! `/v1/streams`: what happens, as it happens, as Server-Sent Events. Or several streams over one [`websocket`].
 //!
 //! An event is `id`, `event` and `data`. The id is a cursor: a client that comes back with it (`Last-Event-ID`, or `after`) misses nothing.
+
+mod commands;
+mod frames;
+pub(super) mod websocket;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -266,9 +270,7 @@ async fn answer(
         None => caller.caller.0.as_deref().cloned(),
     };
     if topic.is_own() && claims.is_none() {
-        return Err(Problem::unauthorized(
-            "This needs an access token: `Authorization: Bearer …`, or `ticket`.",
-        ));
+        return Err(needs_login());
     }
     let connection = service.live.hub.connections.open(claims.as_ref());
     let open = caller.streaming.open(connection.viewer())?;
@@ -292,6 +294,10 @@ async fn answer(
             HeaderValue::from_static("no"),
         ))
         .streaming(body.chunks()))
+}
+
+fn needs_login() -> Problem {
+    Problem::unauthorized("This needs an access token: `Authorization: Bearer …`, or `ticket`.")
 }
 
 async fn open_stream(

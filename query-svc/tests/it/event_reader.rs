@@ -88,7 +88,8 @@ impl EventReader {
     }
 }
 
-fn told(what: &str, data: &Value) -> String {
+/// The kind of an event, with the text or the id of its post.
+pub(crate) fn told(what: &str, data: &Value) -> String {
     let post = if what == "notification" { &data["post"] } else { data };
     let shown = post["repost_of"].as_object().map_or(post, |_| &post["repost_of"]);
     match (what, shown["text"].as_str()) {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic on an error")]
 
 mod bad_input;
+mod conformance;
 mod consistency;
 mod cuts;
 #[path = "../../views/tests/it/definition.rs"]
@@ -23,6 +24,8 @@ mod operation;
 mod people;
 mod posts;
 mod service;
+mod socket;
 mod streams;
 mod tags;
 mod users;
+mod websocket;

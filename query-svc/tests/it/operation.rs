@@ -34,7 +34,7 @@ async fn probes_metrics_and_documentation_are_served() {
         assert_eq!(service.get_now(path, Caller::Nobody).await.status, 200, "{path}");
     }
     let described = service.get_now("/openapi.json", Caller::Nobody).await.body;
-    assert_eq!(described["paths"].as_object().unwrap().len(), 40);
+    assert_eq!(described["paths"].as_object().unwrap().len(), 41);
     assert_eq!(service.metric("views_generation_read").await, 1.0);
     assert_eq!(service.metric("views_streams_opened_total").await, 1.0);
     service.stop().await;

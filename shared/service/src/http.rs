@@ -30,7 +30,7 @@ pub use docs::RequestHeaders;
 pub use edge::Edge;
 pub use fields::Fields;
 pub use headers::{CorrelationId, IfMatch, KeyHeader, TokenHeader, etag};
-pub use json::{Json, MAX_BODY_BYTES, OptionalJson};
+pub use json::{Json, MAX_BODY_BYTES, OptionalJson, parse_json};
 pub use limits::Limits;
 pub use paging::{Limit, PageQuery, links};
 pub use path::Path;

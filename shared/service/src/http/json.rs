@@ -33,7 +33,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = read_body(request, payload);
-        async move { Ok(Self(parse(&body.await?)?)) }.boxed_local()
+        async move { Ok(Self(parse_json(&body.await?)?)) }.boxed_local()
     }
 }
 
@@ -52,7 +52,7 @@ impl<T: Default + DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
                 let body = body.await?;
                 match body.trim_ascii() {
                     b"null" => Ok(Self(T::default())),
-                    _ => Ok(Self(parse(&body)?)),
+                    _ => Ok(Self(parse_json(&body)?)),
                 }
             }
             .boxed_local();
@@ -197,7 +197,12 @@ fn is_json(content_type: &str) -> bool {
         && (essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// What a [`Json`] does with its body.
+///
+/// # Errors
+///
+/// 400 if this is not JSON. 422 if it has not the form of a `T`.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| Problem::malformed("The body is not valid UTF-8."))?;
     if !text.trim_ascii_start().starts_with('{') {
         // Serde would also fill a structure from a list, by position.
@@ -249,7 +254,7 @@ mod tests {
     }
 
     fn field_of(body: &str) -> (u16, String, String) {
-        let problem = parse::<Request>(body.as_bytes()).unwrap_err();
+        let problem = parse_json::<Request>(body.as_bytes()).unwrap_err();
         let (field, message) = problem
             .errors
             .into_iter()
@@ -308,7 +313,7 @@ mod tests {
         ] {
             assert_eq!(field_of(body), (400, String::new(), String::new()), "{body:.40}");
         }
-        assert_eq!(parse::<Request>(b"{\"text\":\"\xff\"}").unwrap_err().status, 400);
+        assert_eq!(parse_json::<Request>(b"{\"text\":\"\xff\"}").unwrap_err().status, 400);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use actix_cors::Cors;
 use actix_web::http::Method;
@@ -23,6 +25,10 @@ use event_log::consistency;
 
 /// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// A peer that takes nothing for this long, while something waits for it, is gone. Otherwise it would keep its connection, and what waits,
+/// for as long as it likes.
+#[cfg(target_os = "linux")]
+const TAKES_NOTHING: Duration = Duration::from_secs(60);
 
 /// A server that has its address but does not answer yet.
 #[derive(Debug)]
@@ -42,6 +48,9 @@ impl Server {
             TcpSocket::new_v6()
         }?;
         socket.set_reuseaddr(true)?;
+        // The accepted connections have it from here.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(TAKES_NOTHING))?;
         socket.bind(address).map_err(named)?;
         let listener = socket.listen(BACKLOG).map_err(named)?.into_std()?;
         let address = listener.local_addr()?;
