@@ -127,6 +127,7 @@ impl App {
         });
         edge.streams = [config.live.max_connections, config.live.max_connections_per_caller];
         edge.openapi = Some(crate::openapi());
+        edge.asyncapi = Some(crate::asyncapi());
         let server = Server::bind(config.query.listen, edge)?;
 
         let queries = Arc::new(Queries {

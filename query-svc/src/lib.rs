@@ -9,6 +9,7 @@
 pub mod app;
 pub mod config;
 
+mod asyncapi;
 mod bookmarks;
 mod bus;
 mod cache;
@@ -44,6 +45,7 @@ mod fixture;
 mod shown_tests;
 
 pub use app::{App, AppError, run};
+pub use asyncapi::asyncapi;
 pub use config::Config;
 pub use cursor::{Cursor, InvalidCursor};
 pub use since::Since;

@@ -15,6 +15,8 @@ mod tags;
 mod timelines;
 mod users;
 
+pub(crate) use self::streams::Said;
+
 use std::sync::Arc;
 use std::time::Duration;
 

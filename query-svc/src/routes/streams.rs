@@ -6,6 +6,8 @@ mod commands;
 mod frames;
 pub(super) mod websocket;
 
+pub(crate) use self::commands::Said;
+
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::pin::Pin;

@@ -6,6 +6,7 @@ use bson::{Document, doc};
 use event_log::subscription::leases::Leases;
 use model::clock::Clock;
 use model::ids::UserId;
+use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use views::generation::{Building, Generations, Phase, Progress, Term};
@@ -14,23 +15,34 @@ use crate::fixture::Projected;
 use crate::service::{Caller, Instance, Service, eventually, texts};
 
 #[test]
-fn the_description_of_the_api_is_the_committed_one() {
-    let path = "openapi.json";
-    let generated = serde_json::to_string_pretty(&query_svc::openapi()).unwrap() + "\n";
+fn the_descriptions_of_the_api_are_the_committed_ones() {
+    is_committed("openapi.json", &query_svc::openapi());
+    is_committed("asyncapi.json", &query_svc::asyncapi());
+}
+
+fn is_committed(path: &str, description: &impl Serialize) {
+    let generated = serde_json::to_string_pretty(description).unwrap() + "\n";
     if std::env::var_os("UPDATE_OPENAPI").is_some() {
         std::fs::write(path, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         committed == generated,
-        "openapi.json is out of date: run the tests with UPDATE_OPENAPI=1 and commit it"
+        "{path} is out of date: run the tests with UPDATE_OPENAPI=1 and commit it"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_metrics_and_documentation_are_served() {
     let service = Service::start().await;
-    for path in ["/livez", "/readyz", "/healthz", "/openapi.json", "/docs/"] {
+    for path in [
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/openapi.json",
+        "/asyncapi.json",
+        "/docs/",
+    ] {
         assert_eq!(service.get_now(path, Caller::Nobody).await.status, 200, "{path}");
     }
     let described = service.get_now("/openapi.json", Caller::Nobody).await.body;

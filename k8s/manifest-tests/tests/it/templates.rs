@@ -259,6 +259,7 @@ fn one_host_routes_by_method_and_path() {
                 ("/.well-known/jwks.json", command),
                 ("/docs", shown),
                 ("/openapi.json", shown),
+                ("/asyncapi.json", shown.and(query)),
                 ("/metrics", None),
                 ("/readyz", None),
             ] {
@@ -286,7 +287,7 @@ fn each_service_has_a_host_of_its_own_behind_an_ingress() {
     // Probes and metrics are not routed.
     let expected = [
         ("command", [shared.as_slice(), &["/.well-known"]].concat()),
-        ("query", shared.to_vec()),
+        ("query", [shared.as_slice(), &["/asyncapi.json"]].concat()),
     ];
     assert_eq!(rules.len(), expected.len());
     for (rule, (service, expected)) in rules.iter().zip(expected) {

@@ -5,6 +5,7 @@ use model::tags::Tag;
 use model::values::NotificationKind;
 use serde::Deserialize;
 use service::http::{Problem, parse_json};
+use utoipa::ToSchema;
 
 use super::super::notifications::Kinds;
 use crate::live::Topic;
@@ -28,18 +29,33 @@ pub(super) struct Subscribe {
     pub(super) after: Option<Since>,
 }
 
-/// A message as it is written.
-#[derive(Debug, Deserialize)]
+// `/asyncapi.json` has these descriptions.
+/// One of `subscribe` and `unsubscribe`, and what belongs to the stream
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(crate) struct Said {
+    /// The name of a stream: `home`, `public`, `notifications`, `tags/{tag}`, `lists/{id}` or `posts/{id}`
     subscribe: Option<String>,
+    /// The name of a stream that was subscribed
     unsubscribe: Option<String>,
+    /// The id of the last event of this stream that the client has received, or the `prev` of a page
+    #[schema(value_type = Option<String>)]
     after: Option<Since>,
+    /// Of `home`
+    #[schema(inline)]
     replies: Option<Replies>,
+    /// Of `notifications`: only these
     kinds: Option<Vec<NotificationKind>>,
+    /// Of `notifications`: all but these
     exclude: Option<Vec<NotificationKind>>,
+    /// Of a tag: posts with this tag too
+    #[schema(value_type = Option<Vec<String>>)]
     any: Option<Vec<Tag>>,
+    /// Of a tag: only posts that also have this tag
+    #[schema(value_type = Option<Vec<String>>)]
     all: Option<Vec<Tag>>,
+    /// Of a tag: only posts that do not have this tag
+    #[schema(value_type = Option<Vec<String>>)]
     none: Option<Vec<Tag>>,
 }
 
@@ -53,7 +69,7 @@ struct Named {
 impl Command {
     /// The command, and the stream that it names.
     pub(super) fn parse(text: &str) -> (Option<String>, Result<Self, Problem>) {
-        let parsed = parse_json(text.as_bytes()).and_then(Written::command);
+        let parsed = parse_json(text.as_bytes()).and_then(Said::command);
         let named = match &parsed {
             Ok(_) => None,
             Err(_) => serde_json::from_str(text).ok(),
@@ -67,7 +83,7 @@ impl Command {
     }
 }
 
-impl Written {
+impl Said {
     fn command(mut self) -> Result<Command, Problem> {
         let command = match (self.subscribe.take(), self.unsubscribe.take()) {
             (Some(name), None) => {

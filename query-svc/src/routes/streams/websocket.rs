@@ -150,7 +150,7 @@ struct Talk {
     subscriptions: Vec<Subscription>,
     /// How many commands in a row were refused.
     errors: u32,
-    /// When the peer has last shown that it is there.
+    /// When the peer has last said something. The time in which nobody listened is added.
     heard: Instant,
     _counted: CountedConnection,
     _open: OpenStream,
@@ -403,14 +403,11 @@ impl Talk {
     async fn hand_over(&mut self, frames: BytesMut) -> Result<(), Ending> {
         let patience: Duration = self.service.live.heartbeat * PATIENT_BEATS;
         let before = Instant::now();
-        match timeout(patience, self.outgoing.send(frames.freeze())).await {
-            Ok(sent) => sent?,
-            Err(_) => return Err(Ending::because(CloseCode::Again, "this reader is too slow")),
-        }
-        // Who takes what has waited is there, and could not answer pings before.
-        if before.elapsed() > Duration::from_millis(1) {
-            self.heard = Instant::now();
-        }
+        timeout(patience, self.outgoing.send(frames.freeze()))
+            .await
+            .map_err(|_| Ending::because(CloseCode::Again, "this reader is too slow"))??;
+        // Meanwhile nothing was read, so it is no silence of the peer.
+        self.heard += before.elapsed();
         Ok(())
     }
 }

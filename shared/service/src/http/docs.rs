@@ -1,4 +1,4 @@
-//! The API description, and an offline reader for it.
+//! The API descriptions, and an offline reader for one of them.
 
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::web::{self, Bytes, ServiceConfig};
@@ -9,8 +9,12 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-/// `/openapi.json` and `/docs`.
-pub(super) fn configure(service: &mut ServiceConfig, openapi: &OpenApi) {
+/// `/openapi.json` and `/docs`, and `/asyncapi.json` if there is one.
+pub(super) fn configure(service: &mut ServiceConfig, openapi: &OpenApi, asyncapi: Option<&serde_json::Value>) {
+    if let Some(asyncapi) = asyncapi {
+        let json = Bytes::from(asyncapi.to_string());
+        service.service(web::resource("/asyncapi.json").route(web::get().to(move || described(json.clone()))));
+    }
     let json = Bytes::from(serde_json::to_vec(openapi).expect("a description has only texts and numbers"));
     // No validator, because it would send requests to another site.
     let reader = Config::from("/openapi.json").validator_url("none");

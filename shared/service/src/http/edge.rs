@@ -33,6 +33,8 @@ pub struct Edge {
     pub access: Option<Access>,
     /// Served as `/openapi.json`, with a reader under `/docs`.
     pub openapi: Option<OpenApi>,
+    /// Served as `/asyncapi.json`, beside the other one.
+    pub asyncapi: Option<serde_json::Value>,
     /// How many answers may go on at the same time, and how many of one caller.
     pub streams: [NonZeroU32; 2],
     /// The routes (method and pattern) whose class differs from what their method suggests.
@@ -52,6 +54,7 @@ impl Edge {
             readiness,
             access: None,
             openapi: None,
+            asyncapi: None,
             streams: [const { NonZeroU32::new(1).expect("not zero") }; 2],
             classes: Vec::new(),
         }

@@ -89,7 +89,7 @@ pub(super) fn configure(service: &mut ServiceConfig) {
 pub(super) fn is_exempt(pattern: &str) -> bool {
     matches!(
         pattern,
-        "/livez" | "/readyz" | "/healthz" | "/metrics" | "/openapi.json"
+        "/livez" | "/readyz" | "/healthz" | "/metrics" | "/openapi.json" | "/asyncapi.json"
     ) || pattern.starts_with("/docs")
 }
 

@@ -103,6 +103,7 @@ impl Server {
             shutdown: ending,
             readiness,
             openapi,
+            asyncapi,
             ..
         } = edge;
         let stop = async move {
@@ -112,13 +113,13 @@ impl Server {
             tokio::time::sleep(ending.drain_delay).await;
         };
         let server = HttpServer::new(move || {
-            let openapi = openapi.clone();
+            let (openapi, asyncapi) = (openapi.clone(), asyncapi.clone());
             App::new()
                 .app_data(state.clone())
                 .configure(probes::configure)
                 .configure(move |service| {
                     if let Some(openapi) = &openapi {
-                        docs::configure(service, openapi);
+                        docs::configure(service, openapi, asyncapi.as_ref());
                     }
                 })
                 .configure(routes.clone())
