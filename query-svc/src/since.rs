@@ -58,6 +58,14 @@ impl Since {
         }
     }
 
+    /// The same, if the list was looked at up to this place.
+    pub(crate) fn looked_up_to(mut self, place: Cursor) -> Self {
+        if let Some(seen) = &mut self.seen {
+            seen.up_to = seen.up_to.max(place);
+        }
+        self
+    }
+
     /// Whether a page has shown this item, or has decided not to show it.
     pub(crate) fn knows(&self, place: Cursor, appearance: Option<Appearance>) -> bool {
         self.seen.as_ref().is_some_and(|seen| {

@@ -11,7 +11,7 @@ use crate::world::{DEADLINE, Program, World};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause keeps the processors free while all requests are refused.
-const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
+pub(crate) const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(25);
 
 #[derive(Debug)]
 pub(crate) struct Client {

@@ -46,7 +46,8 @@ impl Ledger {
 }
 
 /// Checks that the event store contains everything that was acknowledged, exactly once, and nothing else, except for what the rivals did.
-pub(crate) async fn compare(world: &World, ledgers: &[Ledger], rivals: [UserId; 2]) {
+/// Returns the events.
+pub(crate) async fn compare(world: &World, ledgers: &[Ledger], rivals: [UserId; 2]) -> Vec<RecordedEvent> {
     let databases = world.databases().await;
     let in_order = doc! { "stream": 1, "version": 1 };
     let collection = databases.events.collection::<RecordedEvent>(EVENTS);
@@ -74,6 +75,7 @@ pub(crate) async fn compare(world: &World, ledgers: &[Ledger], rivals: [UserId; 
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(found.is_empty(), "these events were never acknowledged: {found:#?}");
+    events
 }
 
 fn text(recorded: &RecordedEvent) -> Option<String> {

@@ -3,7 +3,8 @@
 //!
 //! The database, two command-svc, two query-svc and two projectors are processes of their own. At random moments one of them is killed
 //! (SIGKILL), or stopped for longer than a lease lasts (SIGSTOP). People repeat each command, with the same idempotency key, until a
-//! replica answers. Two more block, follow and protect themselves from each other. At the end, the event store must contain exactly what was acknowledged, and `microblog verify` must find no difference.
+//! replica answers. Two more block, follow and protect themselves from each other. Others read live streams. At the end, the event store must
+//! contain exactly what was acknowledged, `microblog verify` must find no difference, and no stream has lost a post.
 //!
 //! `make chaos` causes three hundred faults (`CHAOS_FAULTS`). The test prints the seed of the random faults and commands. `CHAOS_SEED`
 //! makes the same choices again, but their timing depends on the machine.
@@ -12,6 +13,7 @@ mod client;
 mod faults;
 mod ledger;
 mod person;
+mod readers;
 mod rivals;
 mod world;
 
@@ -23,6 +25,7 @@ use rand::rngs::StdRng;
 
 use crate::faults::Fault;
 use crate::person::Crowd;
+use crate::readers::Readers;
 use crate::rivals::Rivals;
 use crate::world::World;
 
@@ -44,6 +47,8 @@ async fn chaos(seed: u64, faults: usize) {
     let mut world = World::start().await;
     let crowd = Crowd::found(&world, PEOPLE, &mut random).await;
     let rivals = Rivals::start(crowd.client(), &mut random).await;
+    let users = crowd.users();
+    let readers = Readers::start(&world, crowd.client(), &users, &mut random).await;
     let busy = crowd.start();
     for number in 1..=faults {
         let fault = Fault::any(&mut random);
@@ -52,15 +57,21 @@ async fn chaos(seed: u64, faults: usize) {
     }
     let rival_ids = rivals.ids;
     rivals.stop().await;
-    let ledgers = busy.stop().await;
+    readers.calm_down();
+    let mut ledgers = busy.stop().await;
     let told: usize = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
     let refused: usize = ledgers.iter().map(|ledger| ledger.refused).sum();
     let repeated: usize = ledgers.iter().map(|ledger| ledger.repeated).sum();
     say(format_args!(
         "{told} commands were acknowledged, {refused} refused; {repeated} requests had no answer and were repeated"
     ));
-    ledger::compare(&world, &ledgers, rival_ids).await;
     world.verify().await;
+    let mut finished = readers.finish().await;
+    say(format_args!("{finished}"));
+    ledgers.append(&mut finished.ledgers);
+    let events = ledger::compare(&world, &ledgers, rival_ids).await;
+    finished.check(&events, &users);
+    say(format_args!("no stream has lost a post"));
 }
 
 /// A number from the environment.

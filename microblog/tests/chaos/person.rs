@@ -101,6 +101,10 @@ impl Crowd {
         self.common.client.clone()
     }
 
+    pub(crate) fn users(&self) -> Vec<UserId> {
+        self.common.users.clone()
+    }
+
     /// Lets the people write until they are told to stop.
     pub(crate) fn start(self) -> Busy {
         let common = self.common;
@@ -496,7 +500,7 @@ impl Person {
     }
 }
 
-fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(body: &Value) -> T {
+pub(crate) fn id<T: std::str::FromStr<Err: std::fmt::Debug>>(body: &Value) -> T {
     let text = body["id"].as_str().unwrap_or_else(|| panic!("no id in {body}"));
     text.parse().expect("an id")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use event_log::position::Position;
-use model::ids::{Partition, UserId};
+use model::ids::{Partition, PostId, UserId, uuid_v7_floor};
 
 use super::cursor::LiveCursor;
 use super::event::{Event, What};
@@ -79,6 +79,8 @@ pub(crate) struct LiveStream {
     known: Option<Arc<LiveCursor>>,
     /// What was sent and the cursor does not cover, by place. It is not sent again, however often the stream begins again.
     overlap: HashMap<Cursor, Option<Appearance>>,
+    /// The replay is a second look.
+    looks_again: bool,
     phase: Phase,
     /// The pauses between attempts to read, while they fail.
     pauses: ExponentialBackoff,
@@ -126,8 +128,10 @@ impl SecondLook {
         }
     }
 
+    /// Ends when every partition has gone on. The row may be above that, and then it is hidden again, and looked for once more.
     async fn due(&self) {
-        let required: Vec<(Partition, Position)> = Partition::all().map(|partition| (partition, self.at)).collect();
+        let above = Position::from_u64(self.at.as_u64() + 1);
+        let required: Vec<(Partition, Position)> = Partition::all().map(|partition| (partition, above)).collect();
         self.positions.reached(&required).await;
     }
 }
@@ -190,6 +194,7 @@ impl LiveStream {
             viewer,
             known: after.map(LiveCursor::of),
             overlap: HashMap::new(),
+            looks_again: false,
             phase: Phase::Begin,
             pauses: pauses(),
         };
@@ -278,12 +283,23 @@ impl LiveStream {
             return Ok(None);
         };
         let read_model = self.live.take().await?;
+        // The owner may follow somebody by now. What they have posted since is not on this page, but its cursor would cover it.
+        if let Err(cut) = following.registration.mailbox.first(0) {
+            self.live.cut(cut);
+            self.looks_again = false;
+            self.phase = Phase::Begin;
+            return Ok(None);
+        }
         let queries = &self.live.queries;
         let since = known.since.clone();
         let page = queries
             .missed(&read_model, &self.topic, &following.belongs, self.viewer, since, PAGE)
             .await?;
-        let reached = page.prev.unwrap_or_else(|| known.since.clone());
+        let mut reached = page.prev.unwrap_or_else(|| known.since.clone());
+        if page.ended {
+            // The whole list was looked at. What a follow brings in later is no news if it is older than this.
+            reached = reached.looked_up_to(PostId::from_uuid(uuid_v7_floor(self.live.queries.clock.now())).into());
+        }
         let cursor = LiveCursor::of(reached.clone());
         let mut events = events_of_page(&page.items, &self.overlap, known, &cursor).map_err(failed)?;
         following.replayed += events.len();
@@ -305,7 +321,10 @@ impl LiveStream {
             self.go_live();
         } else {
             if page.ended {
-                events.push(Event::bare(What::Resumed, &cursor));
+                // A second look repeats what was not told, and nothing was missed meanwhile.
+                if !std::mem::take(&mut self.looks_again) {
+                    events.push(Event::bare(What::Resumed, &cursor));
+                }
                 following.since = Some(reached);
                 self.go_live();
             }
@@ -330,6 +349,7 @@ impl LiveStream {
             Ok(items) => items,
             Err(cut) => {
                 self.live.cut(cut);
+                self.looks_again = false;
                 self.phase = Phase::Begin;
                 return Ok(None);
             }
@@ -346,6 +366,7 @@ impl LiveStream {
         tokio::select! {
             () = following.registration.mailbox.filled() => Ok(None),
             () = second_look => {
+                self.looks_again = true;
                 self.phase = Phase::Begin;
                 Ok(None)
             }

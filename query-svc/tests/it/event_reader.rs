@@ -2,15 +2,15 @@
 
 use std::pin::Pin;
 
-use eventsource_stream::{Event, EventStreamError, Eventsource};
 use futures_util::{Stream, StreamExt};
 use reqwest::RequestBuilder;
 use serde_json::Value;
+use sse_stream::{Error, Sse, SseByteStream};
 use tokio::time::timeout;
 
 use crate::service::{Answer, TIMEOUT, answered};
 
-type Events = Pin<Box<dyn Stream<Item = Result<Event, EventStreamError<reqwest::Error>>> + Send>>;
+type Events = Pin<Box<dyn Stream<Item = Result<Sse, Error>> + Send>>;
 
 /// A client of a stream.
 pub(crate) struct EventReader {
@@ -28,7 +28,7 @@ impl EventReader {
             return Err(answered(response).await);
         }
         Ok(Self {
-            events: Box::pin(response.bytes_stream().eventsource()),
+            events: Box::pin(SseByteStream::new(response.bytes_stream())),
             last: None,
         })
     }
@@ -40,12 +40,10 @@ impl EventReader {
                 .await
                 .expect("an event in time")?
                 .unwrap();
-            if !event.id.is_empty() {
-                self.last = Some(event.id);
-            }
-            // The parser hands out what a browser does not: a new id alone.
-            if !event.data.is_empty() {
-                return Some((event.event, serde_json::from_str(&event.data).unwrap()));
+            self.last = event.id.or(self.last.take());
+            // Without data, it is a new id alone.
+            if let (Some(what), Some(data)) = (event.event, event.data) {
+                return Some((what, serde_json::from_str(&data).unwrap()));
             }
         }
     }
