@@ -183,7 +183,7 @@ impl Config {
                 page_items: Limit::MAX,
             },
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            streams: None,
+            streams: Some("/v1/streams".to_owned()),
             registration: self.command.registration,
         }
     }

@@ -62,7 +62,8 @@ fn every_route_is_in_the_story_and_no_other() {
         }
     }
     assert!(strange.is_empty(), "no service has these routes: {strange:#?}");
-    let missing: Vec<_> = routes.iter().filter(|route| !told.contains(*route)).collect();
+    let missing = routes.iter().filter(|route| !told.contains(*route) && !route.goes_on());
+    let missing: Vec<_> = missing.collect();
     assert!(missing.is_empty(), "routes that the story leaves out: {missing:#?}");
 }
 
@@ -116,6 +117,11 @@ struct Route {
 }
 
 impl Route {
+    /// A live stream: newman would wait for the end of its answer.
+    fn goes_on(&self) -> bool {
+        self.method == "GET" && self.path.get(..2).is_some_and(|path| path == ["v1", "streams"])
+    }
+
     /// The route that a server would choose: a fixed segment comes before a variable one.
     fn is_one_of<'a>(&self, routes: &'a BTreeSet<Route>) -> Option<&'a Route> {
         routes

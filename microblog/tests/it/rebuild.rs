@@ -86,6 +86,8 @@ e2e! {
         let [ann, bob] = stack.people(["ann", "bob"]).await;
         stack.follow(&bob, &ann).await;
         let post = stack.post(&ann, "before and after").await;
+        let mut stream = stack.stream("/v1/streams/home", Some(&bob), true).await.expect("a stream");
+        stream.until(|event, _| event == "resumed").await;
         let output = tokio::task::spawn_blocking({
             let mut command = stack.microblog();
             command.arg("rebuild");
@@ -97,6 +99,10 @@ e2e! {
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(text, "Asked for generation 2 of the views.\nGeneration 2 is read; the one before is gone.\n");
         assert_eq!(stack.home_ids(&bob).await, [post.id]);
+        // A live stream goes on in the next generation, and repeats nothing.
+        stack.post(&ann, "by the next generation").await;
+        let told = stream.until(|_, data| data.contains("by the next generation")).await;
+        assert!(!told.contains("before and after"), "{told}");
         stack.assert_verified().await;
     }
 }

@@ -369,7 +369,10 @@ impl Listing for Home<'_> {
     }
 
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
-        if let Some(part) = self.head().await?.and_then(|it| it.head.older(below, count)) {
+        // `verify` leaves no visit. Downwards it compares what is stored, and in its other readings what is in memory.
+        if (self.visits || self.replies == Replies::Followed)
+            && let Some(part) = self.head().await?.and_then(|it| it.head.older(below, count))
+        {
             self.count(HomeStep::HEAD);
             return Ok(part);
         }

@@ -128,7 +128,7 @@ async fn the_place_is_described_to_everybody() {
     assert_eq!(place.body["name"], "The place");
     assert_eq!(place.body["rules"], json!(["Be kind.", "No advertisements."]));
     assert_eq!(place.body["registration"], "closed");
-    assert_eq!(place.body["streams"], json!(null));
+    assert_eq!(place.body["streams"], json!("/v1/streams"));
     assert_eq!(place.body["limits"]["page_items"], 100);
     service.stop().await;
 }

@@ -307,7 +307,8 @@ pub struct Instance {
     pub limits: InstanceLimits,
     #[schema(example = "0.1.0")]
     pub version: String,
-    /// The address of the streams. Always null in this version, which has none.
+    /// The path of the live streams, at the address of this answer. Null in versions that have none.
+    #[schema(example = "/v1/streams")]
     pub streams: Option<String>,
     pub registration: RegistrationPolicy,
 }
