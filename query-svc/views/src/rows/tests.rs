@@ -185,13 +185,13 @@ fn a_deletion_in_the_same_batch_leaves_no_text() {
         recorded(2, Event::PostDeleted(deleted)),
     ];
     let changes = decide(Known::default(), &events);
-    // One more and one less: the count does not change. What is left says only that there was a post.
+    // One more and one less: the count does not change. What is left says only that there was a post, and whom its deletion concerns.
     assert_eq!(changes.profiles[&author].counts.values().sum::<i64>(), 0);
     assert!(changes.reaches()[&author].posted);
     let writes = changes.into_writes();
     assert_eq!(
         writes.posts.inserts,
-        [doc! { "_id": id, "version": 2_i64, "live": false }]
+        [doc! { "_id": id, "version": 2_i64, "live": false, "was": { "author": author, "public": true } }]
     );
     assert_eq!(writes.history.inserts, []);
 }
