@@ -15,7 +15,8 @@ use service::http::{Access, Edge, Readiness, Server};
 use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -39,6 +40,9 @@ pub enum AppError {
     Database(#[from] mongodb::error::Error),
     #[error(transparent)]
     Server(#[from] std::io::Error),
+    /// Without it, connections would not end with their sessions.
+    #[error("the task that looks things up for live streams failed: {0}")]
+    LookingUp(#[from] JoinError),
 }
 
 /// query-svc, bound to its address and not yet answering.
@@ -49,7 +53,7 @@ pub struct App {
     databases: Databases,
     generations: Generations,
     settings: Settings,
-    lookups: UnboundedReceiver<Lookup>,
+    lookups: Receiver<Lookup>,
     sessions: LiveSessions,
     /// How long the work that still runs may take at the end.
     grace: Duration,
@@ -201,7 +205,7 @@ impl App {
             settings,
             stop_following.clone(),
         ));
-        let looking_up = tokio::spawn(live::look_up(
+        let mut looking_up = tokio::spawn(live::look_up(
             service.live.clone(),
             lookups,
             sessions,
@@ -217,13 +221,17 @@ impl App {
             served = server.run(move |routes| routes::configure(routes, &service), shutdown) => served.map_err(AppError::from),
             refused = refused(&mongodb) => Err(AppError::Database(refused)),
             never = guard.watch(databases.events.clone(), clock) => match never {},
+            Err(failed) = &mut looking_up => Err(AppError::LookingUp(failed)),
         };
         drop(telling);
         stop_following.cancel();
-        for ended in [following.await, looking_up.await] {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a task that follows the changes failed");
-            }
+        if let Err(error) = following.await {
+            tracing::error!(%error, "the task that follows the changes failed");
+        }
+        if !looking_up.is_finished()
+            && let Err(error) = looking_up.await
+        {
+            tracing::error!(%error, "the task that looks things up for live streams failed");
         }
         if tokio::time::timeout(grace, databases.close()).await.is_err() {
             tracing::warn!("connections to the database were still in use at the end");

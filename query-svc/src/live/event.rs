@@ -53,7 +53,7 @@ pub(crate) struct Event {
     pub(crate) data: String,
 }
 
-/// [`api::DeletedPost`] and [`api::ChangedCounts`].
+/// The data of `delete`, and of `counts`.
 #[derive(Serialize)]
 struct OfPost {
     id: PostId,

@@ -29,11 +29,14 @@ pub(crate) enum Lookup {
     Profile(UserId),
 }
 
+/// The most rows that wait for their checkpoint, and the most lookups that wait for the database. Beyond that, every stream begins again.
+const MOST_WAITING: usize = 20_000;
+
 #[derive(Debug)]
 pub(crate) struct Hub {
     state: Mutex<State>,
     open: watch::Sender<bool>,
-    lookups: mpsc::UnboundedSender<Lookup>,
+    lookups: mpsc::Sender<Lookup>,
     clock: SharedClock,
     /// How far an id may lie behind: see [`crate::paging::Arrival`].
     overlap: TimeDelta,
@@ -83,8 +86,8 @@ impl Hub {
         clock: SharedClock,
         overlap: TimeDelta,
         metrics: LiveMetrics,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Lookup>) {
-        let (lookups, received) = mpsc::unbounded_channel();
+    ) -> (Arc<Self>, mpsc::Receiver<Lookup>) {
+        let (lookups, received) = mpsc::channel(MOST_WAITING);
         let hub = Self {
             state: Mutex::new(State {
                 handled: None,
@@ -119,7 +122,8 @@ impl Hub {
         let mut state = self.lock();
         state.handled = None;
         state.cursor = None;
-        state.pending.clear();
+        state.pending = Vec::new();
+        self.metrics.pending.set(0);
         state.counted.clear();
         state.index.visit_all(|mailbox| mailbox.cut(Cut::Bus));
     }
@@ -170,7 +174,7 @@ impl Hub {
             let handled = handled.clone();
             self.hand_out(&mut state, vec![pending], &handled);
         } else {
-            state.pending.push(pending);
+            self.keep(&mut state, pending);
         }
     }
 
@@ -203,6 +207,9 @@ impl Hub {
     }
 
     fn send(&self, state: &mut State, news: News, keys: impl Iterator<Item = Key>) {
+        if state.index.is_empty() {
+            return;
+        }
         let Some(cursor) = self.cursor(state) else { return };
         send(&mut state.index, keys, &Arc::new(Item { news, cursor }));
     }
@@ -220,11 +227,30 @@ impl Hub {
         LiveCursor::at(handled.clone(), top, now, self.overlap)
     }
 
-    fn look_up(&self, state: &State, lookup: Lookup) {
-        if !state.index.is_empty() {
-            // The receiver ends only with this process.
-            let _ = self.lookups.send(lookup);
+    fn look_up(&self, state: &mut State, lookup: Lookup) {
+        if !state.index.is_empty() && self.lookups.try_send(lookup).is_err() {
+            self.give_up(state);
         }
+    }
+
+    /// Too much waits. The pages find it.
+    fn give_up(&self, state: &mut State) {
+        state.pending = Vec::new();
+        self.metrics.pending.set(0);
+        state.index.visit_all(|mailbox| mailbox.cut(Cut::Overflow));
+    }
+
+    fn keep(&self, state: &mut State, pending: Pending) {
+        if state.pending.len() == MOST_WAITING {
+            self.give_up(state);
+        }
+        state.pending.push(pending);
+        self.count_pending(state);
+    }
+
+    fn count_pending(&self, state: &State) {
+        let pending = i64::try_from(state.pending.len()).unwrap_or(i64::MAX);
+        self.metrics.pending.set(pending);
     }
 
     fn appeared(&self, state: &mut State, id: PostId, it: &Appeared) {
@@ -232,7 +258,7 @@ impl Hub {
             return;
         }
         let original = it.repost_of.map_or(it.author, |original| original.author);
-        state.pending.push(Pending {
+        let pending = Pending {
             news: News::Post(it.candidate(id)),
             place: id.into(),
             audiences: [it.author, original],
@@ -244,10 +270,8 @@ impl Hub {
                 it.public,
                 &it.tags,
             ),
-        });
-        self.metrics
-            .pending
-            .set(i64::try_from(state.pending.len()).unwrap_or(i64::MAX));
+        };
+        self.keep(state, pending);
     }
 
     fn checkpoint(&self, state: &mut State, partition: Partition, position: Position) {
@@ -264,9 +288,7 @@ impl Hub {
         if released.is_empty() {
             state.cursor = None;
         } else {
-            self.metrics
-                .pending
-                .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
+            self.count_pending(state);
             self.hand_out(state, released, &before);
         }
     }
@@ -290,8 +312,8 @@ impl Listener for Hub {
                 let keys = Key::of_post(*id, gone.author, gone.in_reply_to, gone.public, &[]);
                 self.send(&mut state, News::Deleted(*id), keys.into_iter());
             }
-            &Change::Post(id, PostChange::Other) => self.look_up(&state, Lookup::Changed(id)),
-            &Change::Untagged(tag, id) => self.look_up(&state, Lookup::Untagged(tag, id)),
+            &Change::Post(id, PostChange::Other) => self.look_up(&mut state, Lookup::Changed(id)),
+            &Change::Untagged(tag, id) => self.look_up(&mut state, Lookup::Untagged(tag, id)),
             Change::Relation(id) if id.kind() == RelationKind::Follow => {
                 state
                     .index
@@ -300,20 +322,13 @@ impl Listener for Hub {
             Change::FollowedTag(user) | Change::ExclusiveLists(user) => state
                 .index
                 .visit(Key::Home(*user), |mailbox| mailbox.cut(Cut::Interest)),
-            Change::ListSources(list) => state
-                .index
-                .visit(Key::List(*list), |mailbox| mailbox.cut(Cut::Interest)),
-            Change::List(list) => state
+            Change::ListSources(list) | Change::List(list) => state
                 .index
                 .visit(Key::List(*list), |mailbox| mailbox.cut(Cut::Interest)),
             &Change::Notification(user) => {
-                self.send(
-                    &mut state,
-                    News::Notified(user),
-                    std::iter::once(Key::Notifications(user)),
-                );
+                self.send(&mut state, News::Notified, std::iter::once(Key::Notifications(user)));
             }
-            &Change::Profile(user, None) => self.look_up(&state, Lookup::Profile(user)),
+            &Change::Profile(user, None) => self.look_up(&mut state, Lookup::Profile(user)),
             Change::Post(..)
             | Change::Relation(_)
             | Change::Profile(..)
@@ -361,5 +376,44 @@ impl Registration {
             return None;
         }
         self.hub.cursor(&mut state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use model::clock::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn when_too_much_waits_every_stream_begins_again() {
+        let (hub, _lookups) = Hub::new(SystemClock::shared(), TimeDelta::seconds(10), LiveMetrics::default());
+        hub.open(Handled::new(|_| Position::from_u64(1)));
+        let registration = hub.register(&[]).unwrap();
+        registration.follow(&[Key::Public]).unwrap();
+        let author = UserId::new(Utc::now());
+        let appear = || {
+            let appeared = Appeared {
+                author,
+                repost_of: None,
+                in_reply_to: None,
+                tags: Vec::new(),
+                public: true,
+                position: Some(Position::from_u64(9)),
+            };
+            let id = PostId::new(Utc::now());
+            hub.hear(&Change::Post(id, PostChange::Appeared(Box::new(appeared))));
+        };
+        for _ in 0..MOST_WAITING {
+            appear();
+        }
+        assert!(
+            registration.mailbox.is_empty(),
+            "no checkpoint covers them, and none is lost"
+        );
+        appear();
+        assert_eq!(registration.mailbox.first(1).unwrap_err(), Cut::Overflow);
+        assert_eq!(hub.lock().pending.len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use model::ids::{PostId, UserId};
+use model::ids::PostId;
 use tokio::sync::Notify;
 
 use super::cursor::LiveCursor;
@@ -26,7 +26,7 @@ pub(crate) enum News {
     Deleted(PostId),
     Counts(Candidate),
     /// The owner is told of something, or not any more. The stream looks it up.
-    Notified(UserId),
+    Notified,
 }
 
 impl News {
@@ -37,7 +37,7 @@ impl News {
             | News::Changed { candidate, .. }
             | News::Untagged(candidate)
             | News::Counts(candidate) => Some(candidate),
-            News::Deleted(_) | News::Notified(_) => None,
+            News::Deleted(_) | News::Notified => None,
         }
     }
 }

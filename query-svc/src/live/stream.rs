@@ -83,7 +83,7 @@ pub(crate) struct LiveStream {
     looks_again: bool,
     phase: Phase,
     /// The pauses between attempts to read, while they fail.
-    pauses: ExponentialBackoff,
+    pauses: Option<ExponentialBackoff>,
 }
 
 #[derive(Debug)]
@@ -196,7 +196,7 @@ impl LiveStream {
             overlap: HashMap::new(),
             looks_again: false,
             phase: Phase::Begin,
-            pauses: pauses(),
+            pauses: None,
         };
         while !stream.begin().await? {
             stream.live.hub.opened().await;
@@ -218,7 +218,7 @@ impl LiveStream {
             };
             match step {
                 Ok(Some(next)) => {
-                    self.pauses = pauses();
+                    self.pauses = None;
                     if let Next::Events(events) = &next {
                         self.live.count(events);
                     }
@@ -227,7 +227,7 @@ impl LiveStream {
                 Ok(None) => {}
                 Err(NotOpened::Gone) => return Err(Ended::Gone),
                 Err(NotOpened::Read(error)) => {
-                    let Some(pause) = self.pauses.next() else {
+                    let Some(pause) = self.pauses.get_or_insert_with(pauses).next() else {
                         tracing::warn!(%error, "a stream ends, because the views can't be read");
                         return Err(Ended::Failed);
                     };
@@ -437,7 +437,7 @@ impl LiveStream {
                     (News::Deleted(id), _) => Event::deleted(id, cursor),
                     (News::Post(_) | News::Changed { .. } | News::Counts(_), None)
                     | (News::Untagged(_), Some(_))
-                    | (News::Notified(_), _) => continue,
+                    | (News::Notified, _) => continue,
                 };
                 events.push(event.map_err(failed)?);
             }

@@ -1,4 +1,4 @@
-//! What can be followed by a stream, and how a client names it.
+//! What can be followed by a live stream.
 
 use model::ids::{ListId, PostId, UserId};
 use model::values::NotificationKind;

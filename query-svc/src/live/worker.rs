@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::mongo::is_transient;
 use model::ids::PostId;
 use model::values::Visibility;
 use service::auth::LiveSessions;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use views::Post;
@@ -27,7 +26,7 @@ const AT_ONCE: usize = 200;
 /// Works until `shutdown`.
 pub(crate) async fn run(
     live: Arc<Live>,
-    mut lookups: UnboundedReceiver<Lookup>,
+    mut lookups: Receiver<Lookup>,
     sessions: LiveSessions,
     shutdown: CancellationToken,
 ) {
@@ -120,13 +119,13 @@ async fn end_sessions(live: &Live, sessions: &LiveSessions) {
     if open.is_empty() {
         return;
     }
-    match sessions.over(open).await {
+    match live.read_models.gate.ask(sessions.over(open)).await {
         Ok(ended) => {
             for (user, session) in ended {
                 live.hub.connections.end(user, Some(session));
             }
         }
-        Err(error) if is_transient(&error) => tracing::debug!(%error, "sessions could not be looked up"),
-        Err(error) => tracing::error!(%error, "sessions can't be looked up"),
+        // They are looked up again in a second, and each connection ends with its access token.
+        Err(error) => tracing::warn!(%error, "sessions could not be looked up"),
     }
 }
