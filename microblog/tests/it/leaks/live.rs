@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Case, Scene};
+use super::Scene;
+use super::table::Case;
 use crate::stack::EventReader;
 
 /// Streams, and by what one sees that they show something that the author did after the denial. Each has the name of the column that is empty
