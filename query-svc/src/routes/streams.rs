@@ -279,14 +279,8 @@ async fn answer(
     // Waits until the views show what the client has seen.
     drop(take(&service.read_models, &caller.token).await?);
     let stream = open_stream(&service, topic, &connection, after).await?;
-    let body = Body {
-        over: Box::pin(service.clone().into_inner().over(connection)),
-        stream,
-        begun: false,
-        _counted: service.count_connection(Transport::SSE),
-        _open: open,
-    };
-    Ok(HttpResponse::Ok()
+    let mut answer = HttpResponse::Ok();
+    answer
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))
         // A compressor would hold events back, and so would a proxy that collects answers.
@@ -294,8 +288,18 @@ async fn answer(
         .insert_header((
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),
-        ))
-        .streaming(body.chunks()))
+        ));
+    if caller.streaming.head_only {
+        return Ok(answer.finish());
+    }
+    let body = Body {
+        over: Box::pin(service.clone().into_inner().over(connection)),
+        stream,
+        begun: false,
+        _counted: service.count_connection(Transport::SSE),
+        _open: open,
+    };
+    Ok(answer.streaming(body.chunks()))
 }
 
 fn needs_login() -> Problem {

@@ -110,6 +110,11 @@ impl HttpMetrics {
     }
 }
 
+/// The client asks for the head of an answer alone. A handler must know it if its answer goes on: nothing would ever be written, so nobody
+/// would notice that the client has left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadOnly;
+
 struct InFlight(Gauge);
 
 impl InFlight {
@@ -139,6 +144,7 @@ pub(super) async fn observe(
     let correlation = request.extensions().get::<CorrelationId>().copied();
     if *request.method() == Method::HEAD {
         request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadOnly);
     }
     let answer = next.call(request).await;
     let status = match &answer {

@@ -8,6 +8,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use super::client;
 use super::edge::EdgeState;
+use super::observe::HeadOnly;
 use super::place::{Place, Room, Stay};
 use super::problem::Problem;
 use super::rate_limit::Key;
@@ -18,6 +19,8 @@ pub struct Streaming {
     /// `None` in a test of a bare handler.
     room: Option<(Arc<Room<Key>>, Key)>,
     place: Option<Arc<Place>>,
+    /// The request is a HEAD: its answer must not go on.
+    pub head_only: bool,
 }
 
 /// One open stream. Dropping it ends its count.
@@ -54,6 +57,7 @@ impl FromRequest for Streaming {
         ready(Ok(Self {
             room,
             place: request.extensions().get::<Arc<Place>>().cloned(),
+            head_only: request.extensions().get::<HeadOnly>().is_some(),
         }))
     }
 }
