@@ -97,7 +97,8 @@ async fn strip_all(settings: &Settings, into: &Path) -> Result<()> {
     Ok(())
 }
 
-fn binaries(settings: &Settings) -> PathBuf {
+/// The directory with the compiled programs.
+pub(crate) fn binaries(settings: &Settings) -> PathBuf {
     let default = || {
         let target =
             std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| settings.repository.join("target"), PathBuf::from);

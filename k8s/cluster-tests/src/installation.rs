@@ -1,7 +1,7 @@
 //! The chart, installed in a namespace of its own, and the users of this installation.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub(crate) struct Installation {
     query_port: u64,
     pub(crate) community: Arc<Community>,
     rate: u32,
+    /// The program `microblog`.
+    microblog: PathBuf,
     /// The last field, so that the database ends after everything that uses it.
     _database: Option<OutsideDatabase>,
 }
@@ -92,6 +94,7 @@ impl Installation {
             query_port,
             community: Arc::new(Community::found(front).await?),
             rate: settings.rate,
+            microblog: images::binaries(settings).join("microblog"),
             _database: database,
         })
     }
@@ -175,19 +178,23 @@ impl Installation {
     }
 
     /// Starts the normal load.
-    pub(crate) fn load(&self) -> Load {
-        Load::start(&self.community, self.rate)
+    pub(crate) async fn load(&self) -> Result<Load> {
+        self.load_of(self.rate).await
+    }
+
+    /// Starts a load of so many requests a second.
+    pub(crate) async fn load_of(&self, rate: u32) -> Result<Load> {
+        Load::start(&self.community, rate, &self.microblog).await
     }
 
     /// Runs `act` under load. The load continues for a moment after that. Then prints the outcomes of the requests.
     pub(crate) async fn under_load<T>(&self, what: &str, act: impl Future<Output = Result<T>>) -> Result<(T, Report)> {
-        let load = self.load();
+        let load = self.load().await?;
         let done = act.await;
         // If the end of `act` broke something, the following requests show it.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let report = load.stop().await?;
-        report.print(what);
-        Ok((done?, report))
+        let report = load.stop(what).await;
+        Ok((done?, report?))
     }
 
     /// A front that sends requests to these nodes only. Others continue to use their own addresses.

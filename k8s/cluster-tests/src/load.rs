@@ -1,11 +1,15 @@
 //! A load at a fixed rate. Each request begins at its time, whether or not earlier ones have a response. No request is ever repeated. A
 //! request without a success within five seconds counts as failed. A success that shows something stale also counts as failed.
+//!
+//! Meanwhile some people watch their home timelines. No post may be missing there.
 
 mod community;
 mod connection;
 mod front;
 mod report;
+mod streams;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,7 @@ pub(crate) use self::front::Front;
 use self::front::{Call, Lane};
 pub(crate) use self::report::Report;
 use self::report::Sample;
+use self::streams::Streams;
 
 /// The mix of requests, in shares of twenty: thirteen reads, seven writes.
 const MIX: [Kind; 20] = [
@@ -84,21 +89,32 @@ impl Kind {
 pub(crate) struct Load {
     stop: oneshot::Sender<()>,
     running: JoinHandle<anyhow::Result<Report>>,
+    streams: Streams,
+    community: Arc<Community>,
 }
 
 impl Load {
-    /// `rate` requests a second.
-    pub(crate) fn start(community: &Arc<Community>, rate: u32) -> Self {
+    /// `rate` requests a second. `microblog` is the program that watches streams.
+    pub(crate) async fn start(community: &Arc<Community>, rate: u32, microblog: &Path) -> anyhow::Result<Self> {
+        let streams = Streams::open(community, microblog).await?;
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(run(community.clone(), rate, stopped));
-        Self { stop, running }
+        Ok(Self {
+            stop,
+            running,
+            streams,
+            community: community.clone(),
+        })
     }
 
-    /// Stops the load, and waits for the requests that are under way.
-    pub(crate) async fn stop(self) -> anyhow::Result<Report> {
+    /// Stops the load, waits for the requests that are under way, and prints their outcomes. It is an error if a stream lacks a post.
+    pub(crate) async fn stop(self, what: &str) -> anyhow::Result<Report> {
         // The receiver exists until the load is stopped or dropped.
         let _ = self.stop.send(());
-        self.running.await?
+        let report = self.running.await??;
+        report.print(what);
+        self.streams.prove_complete(&self.community).await?;
+        Ok(report)
     }
 }
 

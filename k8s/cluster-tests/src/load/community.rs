@@ -152,6 +152,31 @@ impl Community {
         post
     }
 
+    /// How many posts have been acknowledged.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.ledger().posts.len()
+    }
+
+    /// The posts that a home timeline must show, of those that were acknowledged after the first `since`.
+    pub(crate) fn home_since(&self, reader: usize, since: usize) -> Vec<String> {
+        let sees = &self.people[reader].sees;
+        let ledger = self.ledger();
+        let later = ledger
+            .posts
+            .iter()
+            .skip(since)
+            .filter(|post| sees.contains(&post.author));
+        later.map(|post| post.id.clone()).collect()
+    }
+
+    pub(crate) fn handle(number: usize) -> String {
+        format!("person_{number}")
+    }
+
+    pub(crate) fn password(number: usize) -> String {
+        format!("the password of {number}")
+    }
+
     pub(crate) fn liked(&self, person: usize, post: &str, consistency: Option<String>) {
         let like = (person, post.to_owned());
         self.ledger().likes.insert(like, consistency.unwrap_or_default());
@@ -298,8 +323,7 @@ impl Community {
 
 async fn register(front: &Front, number: usize) -> Result<Person> {
     // The namespace is new. If a handle is taken, an earlier attempt took it and its response was lost.
-    let handle = format!("person_{number}");
-    let password = format!("the password of {number}");
+    let (handle, password) = (Community::handle(number), Community::password(number));
     let email = format!("{handle}@example.org");
     let registration = json!({ "handle": handle, "email": email, "password": password });
     let login = Call::post("/v1/sessions", json!({ "handle": handle, "password": password }));

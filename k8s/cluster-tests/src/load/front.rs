@@ -198,14 +198,19 @@ impl Front {
         }
     }
 
+    /// One of the addresses.
+    pub(super) fn address(&self, side: Side, number: usize) -> &str {
+        let at = &self.at[&side];
+        &at[number % at.len()]
+    }
+
     /// A kept connection stays with its node. Fresh ones go to all nodes in turn.
     fn to(&self, lane: Lane, side: Side) -> &str {
-        let at = &self.at[&side];
         let number = match lane {
             Lane::Kept(number) => number % KEPT,
             Lane::Fresh => self.turn.fetch_add(1, Ordering::Relaxed),
         };
-        &at[number % at.len()]
+        self.address(side, number)
     }
 }
 

@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 
 use crate::installation::{Installation, Kind};
-use crate::load::Load;
 use crate::narration::{quote, say, seconds};
 use crate::suite::{Need, Scenario, Suite};
 use crate::waiting::{Seen, eventually};
@@ -43,22 +42,20 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
             .await?;
         wait_for_replicas(installation, "2 pods at the beginning", UP_WITHIN, |ready| ready == 2).await?;
 
-        let load = Load::start(&installation.community, BUSY);
+        let load = installation.load_of(BUSY).await?;
         let scaled = wait_for_replicas(installation, "more than 2 ready pods", UP_WITHIN, |ready| ready > 2).await;
-        let report = load.stop().await?;
-        report.print("scaling up");
+        let report = load.stop("scaling up").await;
         show(installation).await?;
         scaled?;
-        report.expect_no_failure()?;
+        report?.expect_no_failure()?;
 
         // Pods that are removed under load must drain as well as in an upgrade.
-        let load = Load::start(&installation.community, QUIET);
+        let load = installation.load_of(QUIET).await?;
         let scaled = wait_for_replicas(installation, "2 pods again", DOWN_WITHIN, |ready| ready == 2).await;
-        let report = load.stop().await?;
-        report.print("scaling down");
+        let report = load.stop("scaling down").await;
         show(installation).await?;
         scaled?;
-        report.expect_no_failure()
+        report?.expect_no_failure()
     }
     .boxed_local()
 }

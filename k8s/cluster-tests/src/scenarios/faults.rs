@@ -24,15 +24,15 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
     async move {
         let installation = suite.installation(Kind::Bundled).await?;
-        let load = installation.load();
+        let load = installation.load().await?;
         for (round, crash) in [false, true, true].into_iter().enumerate() {
             tokio::time::sleep(at_random(Duration::from_secs(6))).await;
             delete_a_projector(installation, round, crash).await?;
         }
         wait_for(installation, "deployment/microblog-projector").await?;
-        load.stop().await?.print("while projectors were deleted");
+        load.stop("while projectors were deleted").await?;
 
-        let load = installation.load();
+        let load = installation.load().await?;
         tokio::time::sleep(at_random(Duration::from_secs(3))).await;
         let pods = installation.namespace.pods("mongodb").await?;
         let pod = pods.first().context("MongoDB has no pod")?;
@@ -58,8 +58,7 @@ fn run(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         let all_well = Instant::now();
         // The load continues for this long after that.
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let report = load.stop().await?;
-        report.print("while MongoDB was restarted");
+        let report = load.stop("while MongoDB was restarted").await?;
         if let Some(last) = report.last_failure_since(back) {
             let failing = last.ended() - back;
             say(format_args!(

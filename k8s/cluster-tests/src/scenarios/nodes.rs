@@ -15,14 +15,14 @@ use crate::waiting::{Seen, eventually};
 
 pub(crate) const DRAIN: Scenario = Scenario {
     name: "drain",
-    shows: "either node is drained under load, with the database outside both nodes: no request fails",
+    shows: "either node is drained under load, with the database outside both nodes: no request fails, and no open stream loses a post",
     needs: &[Need::TwoNodes, Need::OutsideDatabase],
     run: drain,
 };
 
 pub(crate) const CUT: Scenario = Scenario {
     name: "cut",
-    shows: "a node is cut off and comes back: commands and reads continue within 30 s, nothing acknowledged is lost, no view differs",
+    shows: "a node is cut off and comes back: commands and reads continue within 30 s, nothing acknowledged is lost, also on open streams, and no view differs",
     needs: &[Need::TwoNodes, Need::OutsideDatabase, Need::Cutting],
     run: cut,
 };
@@ -82,7 +82,7 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
             .front = front;
         spread(installation, &lost).await?;
 
-        let load = installation.load();
+        let load = installation.load().await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let cut_at = Instant::now();
         cluster::cut(&settings, &lost).await?;
@@ -104,8 +104,7 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         for workload in DEPLOYMENTS {
             wait_for(installation, workload).await?;
         }
-        let report = load.stop().await?;
-        report.print("while a node was lost");
+        let report = load.stop("while a node was lost").await?;
         if let Some(last) = report.last_failure_since(cut_at) {
             let failing = last.ended() - cut_at;
             say(format_args!(

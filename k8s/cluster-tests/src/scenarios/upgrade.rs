@@ -18,7 +18,7 @@ pub(crate) const STEADY: Scenario = Scenario {
 
 pub(crate) const UPGRADE: Scenario = Scenario {
     name: "upgrade",
-    shows: "helm upgrade with a changed configuration and new images, and helm rollback, under load: no request fails",
+    shows: "helm upgrade with a changed configuration and new images, and helm rollback, under load: no request fails, and no open stream loses a post",
     needs: &[],
     run: upgrade,
 };
