@@ -10,9 +10,10 @@ use event_log::mongo::MongoDb;
 use event_log::mongo::{Databases, Refusals, is_misconfigured};
 use model::clock::{SharedClock, SystemClock};
 use mongodb::Database;
+use serde_json::json;
 use service::auth::{Signer, Verifier};
 use service::config::ConfigError;
-use service::http::{Access, Edge, Readiness, Server};
+use service::http::{Access, Edge, InProcess, Readiness, Server};
 use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
@@ -102,7 +103,7 @@ impl App {
             verifier: verifier.clone(),
             scopes: &[service::auth::SCOPE_USER],
         });
-        edge.openapi = Some(routes::openapi());
+        edge.openapi = Some(json!(routes::openapi()));
         edge.classes = routes::classes();
         let server = Server::bind(config.command.listen, edge)?;
         let routes = routes::State::new(commands, &verifier);
@@ -137,6 +138,13 @@ impl App {
 
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// For callers in this process, while it runs.
+    pub fn in_process(&self) -> InProcess {
+        let routes = self.routes.clone();
+        self.server
+            .in_process(move |service| routes::configure(service, &routes))
     }
 
     /// Serves requests until `shutdown` is cancelled, then drains.

@@ -1,4 +1,4 @@
-//! command-svc, query-svc and the projector in this process.
+//! command-svc, query-svc, the projector and the gateway in this process.
 
 use std::{
     fmt,
@@ -12,6 +12,7 @@ use backon::{ConstantBuilder, Retryable as _};
 use event_log::event_store::{EventStore, Retries};
 use event_log::mongo::Databases;
 use event_log::subscription::leases::Leases;
+use gateway::{Backend, Backends};
 use model::clock::SystemClock;
 use model::ids::PARTITIONS;
 use service::config::{self, ConfigError, Environment};
@@ -23,6 +24,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// The running programs. Dropping it ends them without a drain.
 pub struct Stack {
+    gateway: SocketAddr,
     command: SocketAddr,
     query: SocketAddr,
     projector: SocketAddr,
@@ -31,18 +33,20 @@ pub struct Stack {
     programs: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
 
-/// The configuration that each of the three would read as a process of its own.
+/// The configuration that each program would read as a process of its own.
 #[derive(Debug)]
 pub struct Configs {
+    gateway: gateway::Config,
     command: command_svc::Config,
     query: query_svc::Config,
     projector: projector::Config,
 }
 
 impl Configs {
-    /// Loads all three from one environment, and from the file that it names.
+    /// Loads all of them from one environment, and from the file that it names.
     pub fn load(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
+            gateway: config::load(None, environment)?,
             command: config::load(None, environment)?,
             query: config::load(None, environment)?,
             projector: config::load(None, environment)?,
@@ -51,10 +55,11 @@ impl Configs {
 }
 
 impl Stack {
-    /// Builds all three and starts them as soon as the database can be used. Gives up after `within`.
+    /// Builds all of them and starts them as soon as the database can be used. Gives up after `within`.
     pub async fn start(configs: Configs, within: Duration) -> anyhow::Result<Self> {
         let clock = SystemClock::shared();
         let Configs {
+            gateway,
             command,
             query,
             projector,
@@ -72,8 +77,14 @@ impl Stack {
             .context("command-svc")?;
         let query = query_svc::App::build(query, clock.clone()).await.context("query-svc")?;
         let projector = projector::App::build(projector, clock).await.context("projector")?;
+        let services = Backends {
+            command: Backend::InProcess(command.in_process()),
+            query: Backend::InProcess(query.in_process()),
+        };
+        let gateway = gateway::App::build_in_process(gateway, services).context("gateway")?;
         let shutdown = CancellationToken::new();
         let mut stack = Self {
+            gateway: gateway.local_addr(),
             command: command.local_addr(),
             query: query.local_addr(),
             projector: projector.local_addr(),
@@ -81,6 +92,7 @@ impl Stack {
             shutdown: shutdown.clone(),
             programs: JoinSet::new(),
         };
+        stack.spawn("gateway", gateway.run_until_stopped(shutdown.clone()));
         stack.spawn("command-svc", command.run_until_stopped(shutdown.clone()));
         stack.spawn("query-svc", query.run_until_stopped(shutdown.clone()));
         stack.spawn("projector", projector.run_until_stopped(shutdown));
@@ -96,6 +108,11 @@ impl Stack {
             .spawn(async move { (name, program.await.map_err(Into::into)) });
     }
 
+    /// The one address for everything but the projector.
+    pub fn url(&self) -> String {
+        url(self.gateway)
+    }
+
     pub fn command_url(&self) -> String {
         url(self.command)
     }
@@ -108,14 +125,14 @@ impl Stack {
         url(self.projector)
     }
 
-    /// Waits until all three are ready at `/readyz`. It is an error if a program ends, or if `within` passes.
+    /// Waits until all of them are ready at `/readyz`. It is an error if a program ends, or if `within` passes.
     pub async fn wait_until_ready(&mut self, within: Duration) -> anyhow::Result<()> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(5))
             .build()?;
         let deadline = Instant::now() + within;
-        for url in [self.command_url(), self.query_url(), self.projector_url()] {
+        for url in [self.url(), self.command_url(), self.query_url(), self.projector_url()] {
             let url = format!("{url}/readyz");
             loop {
                 let last = match http.get(&url).send().await {
@@ -166,7 +183,7 @@ impl Stack {
         }
     }
 
-    /// Drains and ends all three, and waits for them. The first error is returned after the last program has ended.
+    /// Drains and ends all of them, and waits for them. The first error is returned after the last program has ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         let mut outcome = Ok(());
@@ -183,6 +200,7 @@ impl Stack {
 impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            gateway,
             command,
             query,
             projector,
@@ -190,6 +208,7 @@ impl fmt::Debug for Stack {
         } = self;
         let stack = &mut f.debug_struct("Stack");
         stack
+            .field("gateway", gateway)
             .field("command", command)
             .field("query", query)
             .field("projector", projector)
@@ -251,6 +270,7 @@ mod tests {
         environment.set("mongodb.uri", "mongodb://127.0.0.1:27017");
         let configs = Configs::load(&environment).unwrap();
         let written = [
+            serde_json::to_value(&configs.gateway),
             serde_json::to_value(&configs.command),
             serde_json::to_value(&configs.query),
             serde_json::to_value(&configs.projector),
@@ -258,7 +278,7 @@ mod tests {
         for written in written {
             let written = written.unwrap();
             let sections = written.as_object().unwrap();
-            assert!(sections.contains_key("mongodb"), "{sections:?}");
+            assert!(sections.contains_key("http"), "{sections:?}");
             for section in sections.keys() {
                 assert!(config::SECTIONS.contains(&section.as_str()), "{section}");
             }

@@ -29,7 +29,7 @@ const LOG_FILTER: &str = "warn,tracing_actix_web=error";
 /// The exit code that a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
-/// Start everything here: the database, both services and the projector
+/// Start everything here: the database, all services, and one address in front of them
 ///
 /// Data and keys are kept in one directory, and survive a restart. Ctrl-C (or SIGTERM) finishes the requests, stores the progress of the
 /// projector, and stops the database last.
@@ -37,8 +37,8 @@ const INTERRUPTED: u8 = 130;
 /// The database is MICROBLOG__MONGODB__URI, if that is set. Otherwise it is the `mongod` on the PATH (version 7 or newer). If there is
 /// none, it is a MongoDB-compatible stand-in for development, which is built once (five to eight minutes) into ~/.cache/microblog.
 ///
-/// The services listen on MICROBLOG__COMMAND__LISTEN (127.0.0.1:8081), MICROBLOG__QUERY__LISTEN (127.0.0.1:8082) and
-/// MICROBLOG__PROJECTOR__LISTEN (127.0.0.1:8083). The log goes to standard error. MICROBLOG__TELEMETRY__FILTER=info shows more.
+/// MICROBLOG__GATEWAY__LISTEN (127.0.0.1:8080) is the one address for all. The services also listen on MICROBLOG__COMMAND__LISTEN
+/// (127.0.0.1:8081), MICROBLOG__QUERY__LISTEN (127.0.0.1:8082) and MICROBLOG__PROJECTOR__LISTEN (127.0.0.1:8083). The log goes to standard error. MICROBLOG__TELEMETRY__FILTER=info shows more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Where data and keys are kept [default: ~/.local/share/microblog]
@@ -192,7 +192,12 @@ impl Given {
 }
 
 fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation, took: Duration) -> String {
-    let (command, query, projector) = (stack.command_url(), stack.query_url(), stack.projector_url());
+    let (url, command, query, projector) = (
+        stack.url(),
+        stack.command_url(),
+        stack.query_url(),
+        stack.projector_url(),
+    );
     let (database, data) = match database {
         Some(server) => {
             let data = format!("\n  data        {}", installation.directory().display());
@@ -208,8 +213,9 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
     };
     format!(
         "Microblog is up ({took:.1?}).\n\n  \
-         writes      {command}   documentation {command}/docs\n  \
-         reads       {query}   documentation {query}/docs\n  \
+         everything  {url}   documentation {url}/docs\n  \
+         writes      {command}\n  \
+         reads       {query}\n  \
          projector   {projector}   metrics {projector}/metrics\n  \
          database    {database}{data}\n\n\
          Paste this into another terminal to register, log in, post, follow and read:\n\n{session}\n\
@@ -218,26 +224,26 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
          microblog import --follows EDGES --posts CSV   your own data; `microblog import --help` shows the formats\n  \
          microblog verify{elsewhere}      recomputes every home timeline from the events and compares\n\n\
          Ctrl-C stops everything; the data stay.",
-        session = curl_session(&command, &query),
+        session = curl_session(&url),
     )
 }
 
 /// A first session for a shell. It has no comments, because zsh does not accept them at the prompt. Each read sends the
 /// `Consistency-Token`, so that it sees what was written before. curl tries again while the views are behind the token.
-fn curl_session(command: &str, query: &str) -> String {
+fn curl_session(url: &str) -> String {
     format!(
-        r#"C={command}; Q={query}; JSON='Content-Type: application/json'
+        r#"M={url}; JSON='Content-Type: application/json'
 field() {{ grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4; }}
 
-curl -s $C/v1/users -H "$JSON" -d '{{"handle":"grace","email":"grace@example.org","password":"correct horse"}}'; echo
-curl -s $C/v1/users -H "$JSON" -d '{{"handle":"alan","email":"alan@example.org","password":"battery staple"}}'; echo
-ALAN=$(curl -s $C/v1/sessions -H "$JSON" -d '{{"handle":"alan","password":"battery staple"}}' | field access_token)
-GRACE=$(curl -s $C/v1/sessions -H "$JSON" -d '{{"handle":"grace","password":"correct horse"}}' | field access_token)
+curl -s $M/v1/users -H "$JSON" -d '{{"handle":"grace","email":"grace@example.org","password":"correct horse"}}'; echo
+curl -s $M/v1/users -H "$JSON" -d '{{"handle":"alan","email":"alan@example.org","password":"battery staple"}}'; echo
+ALAN=$(curl -s $M/v1/sessions -H "$JSON" -d '{{"handle":"alan","password":"battery staple"}}' | field access_token)
+GRACE=$(curl -s $M/v1/sessions -H "$JSON" -d '{{"handle":"grace","password":"correct horse"}}' | field access_token)
 
-POST=$(curl -s $C/v1/posts -H "$JSON" -H "Authorization: Bearer $GRACE" -d '{{"text":"Hello, timeline!"}}'); printf '%s\n' "$POST"
+POST=$(curl -s $M/v1/posts -H "$JSON" -H "Authorization: Bearer $GRACE" -d '{{"text":"Hello, timeline!"}}'); printf '%s\n' "$POST"
 ID=$(printf '%s' "$POST" | sed 's/.*"author":{{"id":"\([^"]*\)".*/\1/')
-SEEN=$(curl -s -D - -o /dev/null -X PUT $C/v1/users/$ID/follow -H "Authorization: Bearer $ALAN" | grep -i '^consistency-token:' | cut -d ' ' -f 2 | tr -d '\r')
-curl -fsS --retry 5 $Q/v1/timelines/home -H "Authorization: Bearer $ALAN" -H "Consistency-Token: $SEEN"; echo
+SEEN=$(curl -s -D - -o /dev/null -X PUT $M/v1/users/$ID/follow -H "Authorization: Bearer $ALAN" | grep -i '^consistency-token:' | cut -d ' ' -f 2 | tr -d '\r')
+curl -fsS --retry 5 $M/v1/timelines/home -H "Authorization: Bearer $ALAN" -H "Consistency-Token: $SEEN"; echo
 "#
     )
 }

@@ -9,9 +9,10 @@ use event_log::clock_guard::ClockGuard;
 use event_log::mongo::MongoDb;
 use event_log::mongo::{Databases, refused};
 use model::clock::{SharedClock, SystemClock};
+use serde_json::json;
 use service::auth::{LiveSessions, SCOPE_USER, SCOPE_VERIFY, Tickets, Verifier};
 use service::config::ConfigError;
-use service::http::{Access, Edge, Readiness, Server};
+use service::http::{Access, Edge, EndOfStreams, InProcess, Readiness, Server};
 use service::program::stop_signal;
 use service::telemetry::MetricsRegistry;
 use tokio::runtime::Handle;
@@ -116,7 +117,8 @@ impl App {
             async move { checked }
         });
 
-        let (grace, drain_delay) = (config.shutdown.grace, config.shutdown.drain_delay);
+        let grace = config.shutdown.grace;
+        let end_of_streams = EndOfStreams::new(&config.shutdown);
         let live_metrics = LiveMetrics::register(&registry);
         let mut edge = Edge::new(registry, readiness);
         edge.http = config.http;
@@ -130,7 +132,7 @@ impl App {
             scopes: &[SCOPE_USER, SCOPE_VERIFY],
         });
         edge.streams = [config.live.max_connections, config.live.max_connections_per_caller];
-        edge.openapi = Some(crate::openapi());
+        edge.openapi = Some(json!(crate::openapi()));
         edge.asyncapi = Some(crate::asyncapi());
         let server = Server::bind(config.query.listen, edge)?;
 
@@ -157,8 +159,7 @@ impl App {
             live,
             tickets: Tickets::new(&databases.events, clock.clone()),
             allowed_origins,
-            draining: CancellationToken::new(),
-            drain_over: drain_delay + grace.mul_f64(0.75),
+            end_of_streams,
             request_timeout: config.query.request_timeout,
             instance,
             runtime: Handle::current(),
@@ -180,6 +181,13 @@ impl App {
 
     pub fn local_addr(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// For callers in this process, while it runs.
+    pub fn in_process(&self) -> InProcess {
+        let service = self.service.clone();
+        self.server
+            .in_process(move |routes| routes::configure(routes, &service))
     }
 
     /// Answers until `shutdown`, then drains.
@@ -211,10 +219,10 @@ impl App {
             sessions,
             stop_following.clone(),
         ));
-        let (stopping, draining) = (shutdown.clone(), service.draining.clone());
+        let (stopping, streams) = (shutdown.clone(), service.end_of_streams.clone());
         let telling = AbortOnDropHandle::new(tokio::spawn(async move {
             stopping.cancelled().await;
-            draining.cancel();
+            streams.begin();
         }));
         let (guard, clock) = (service.queries.clock_guard.clone(), service.queries.clock.clone());
         let served = tokio::select! {

@@ -32,9 +32,8 @@ use model::ids::UserId;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use service::auth::{Claims, Tickets};
-use service::http::{PageQuery, Problem, RequestHeaders, TokenHeader, links};
+use service::http::{EndOfStreams, PageQuery, Problem, RequestHeaders, TokenHeader, links};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -211,10 +210,7 @@ pub(crate) struct Service {
     pub(crate) tickets: Tickets,
     /// Whose pages may send access tokens.
     pub(crate) allowed_origins: Vec<String>,
-    /// Begins when this process is told to stop.
-    pub(crate) draining: CancellationToken,
-    /// Over how long streams end then, so that their clients don't come back all at once.
-    pub(crate) drain_over: Duration,
+    pub(crate) end_of_streams: EndOfStreams,
     /// The runtime that the client of the database belongs to.
     pub(crate) runtime: Handle,
 }
@@ -222,12 +218,8 @@ pub(crate) struct Service {
 impl Service {
     /// Ends when a connection must end.
     async fn over(self: Arc<Self>, connection: Connection) -> Ended {
-        let drained = async {
-            self.draining.cancelled().await;
-            tokio::time::sleep(self.drain_over.mul_f64(uniform())).await;
-        };
         tokio::select! {
-            () = drained => Ended::Draining,
+            () = self.end_of_streams.due() => Ended::Draining,
             why = connection.ended(self.queries.clock.now()) => why,
         }
     }
@@ -268,11 +260,6 @@ impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// A number from 0 to 1, each as likely.
-fn uniform() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
 }
 
 /// Takes the current read model. While a request waits for it, the request gives up its place among those that are being

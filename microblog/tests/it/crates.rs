@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Each crate, and all of our crates that it is compiled with. It must not depend on any other, directly or indirectly.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("event-log", &["model"]),
     ("service", &["event-log", "model"]),
@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("command-svc", &["commands", "event-log", "model", "service"]),
     ("query-svc", &["event-log", "model", "service", "views"]),
     ("projector", &["commands", "event-log", "model", "service", "views"]),
+    ("gateway", &["event-log", "model", "service"]),
     ("operator", &["event-log", "model", "service", "views"]),
     ("local-mongodb", &[]),
 ];

@@ -8,6 +8,7 @@ mod deletions;
 mod descriptions;
 mod ec2;
 mod filters;
+mod gateway;
 mod home;
 mod import;
 mod large_authors;

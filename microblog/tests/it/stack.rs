@@ -65,6 +65,13 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Tells it to end, and does not wait.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -163,6 +170,24 @@ impl Stack {
             .expect("the projector is built");
         let projector = Program::start(app.local_addr(), |stop| app.run_until_stopped(stop).boxed());
         self.projectors.push(projector);
+    }
+
+    /// A gateway in front of both services, with these keys of the configuration overridden.
+    pub(crate) fn gateway(&self, overrides: &[(&str, &str)]) -> Program {
+        let mut environment = self.environment.clone();
+        for (key, value) in [
+            ("gateway.listen", "127.0.0.1:0"),
+            ("gateway.command_url", &self.command.url),
+            ("gateway.query_url", &self.queries[0].url),
+        ] {
+            environment.set(key, value);
+        }
+        for (key, value) in overrides {
+            environment.set(key, *value);
+        }
+        let config = config::load(None, &environment).expect("the configuration of the gateway");
+        let app = gateway::App::build(config).expect("the gateway is built");
+        Program::start(app.local_addr(), |stop| app.run_until_stopped(stop).boxed())
     }
 
     fn programs(&self) -> impl Iterator<Item = &Program> {

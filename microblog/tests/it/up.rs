@@ -9,6 +9,8 @@ use std::{
 
 use local_mongodb::TestDatabase;
 
+use crate::gateway::one_address_is_enough;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_microblog");
 const WITHIN: Duration = Duration::from_secs(60);
 const LAST_LINE: &str = "Ctrl-C stops everything";
@@ -40,7 +42,7 @@ impl Up {
     fn start_with(data_dir: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["up", "--data-dir"]).arg(data_dir).stdout(Stdio::piped());
-        for service in ["COMMAND", "QUERY", "PROJECTOR"] {
+        for service in ["GATEWAY", "COMMAND", "QUERY", "PROJECTOR"] {
             command.env(format!("MICROBLOG__{service}__LISTEN"), "127.0.0.1:0");
         }
         command
@@ -137,6 +139,9 @@ async fn the_printed_session_works_and_ctrl_c_ends_everything_with_exit_code_0()
         !data.path().join("mongodb").exists(),
         "a database was given: none is started"
     );
+
+    // The same address as the gateway's, without a gateway in between.
+    one_address_is_enough(up.url("everything")).await;
 
     let (code, farewell) = up.stop("INT");
     assert_eq!(code, Some(0), "{farewell}");

@@ -14,6 +14,10 @@ use super::{DEADLINE, Person, Stack, eventually};
 pub(crate) struct EventReader(Pin<Box<dyn Stream<Item = Result<Sse, Error>> + Send>>);
 
 impl EventReader {
+    pub(crate) fn of(answer: reqwest::Response) -> Self {
+        Self(Box::pin(SseByteStream::new(answer.bytes_stream())))
+    }
+
     /// The kind of the next event, and its data. None at the end.
     pub(crate) async fn next(&mut self) -> Option<(String, String)> {
         loop {
@@ -62,7 +66,7 @@ impl Stack {
         if answer.status() != StatusCode::OK {
             return Err((answer.status(), answer.text().await.expect("a body")));
         }
-        Ok(EventReader(Box::pin(SseByteStream::new(answer.bytes_stream()))))
+        Ok(EventReader::of(answer))
     }
 
     /// What a stream shows up to the present.

@@ -90,7 +90,7 @@ pub(in crate::routes) async fn streams(
         Err(HandshakeError::UnsupportedVersion) => return Ok(Response::from(HandshakeError::UnsupportedVersion).into()),
         Err(error) => return Err(Problem::malformed(format!("This address speaks WebSocket: {error}."))),
     }
-    if service.draining.is_cancelled() {
+    if service.end_of_streams.has_begun() {
         return Err(Problem::unavailable(Ended::Draining.as_str(), RETRY_AFTER));
     }
     let claims = match opening.ticket {

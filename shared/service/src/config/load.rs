@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Every section that some program of the product reads. A section that is not here is a typing error.
-pub const SECTIONS: [&str; 25] = [
+pub const SECTIONS: [&str; 26] = [
     "auth",
     "cache",
     "clock",
@@ -18,6 +18,7 @@ pub const SECTIONS: [&str; 25] = [
     "cors",
     "database",
     "follows",
+    "gateway",
     "http",
     "instance",
     "lists",

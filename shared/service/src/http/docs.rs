@@ -3,6 +3,7 @@
 use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::web::{self, Bytes, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
+use serde_json::Value;
 use utoipa::Modify;
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -10,12 +11,12 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// `/openapi.json` and `/docs`, and `/asyncapi.json` if there is one.
-pub(super) fn configure(service: &mut ServiceConfig, openapi: &OpenApi, asyncapi: Option<&serde_json::Value>) {
+pub(super) fn configure(service: &mut ServiceConfig, openapi: &Value, asyncapi: Option<&Value>) {
     if let Some(asyncapi) = asyncapi {
         let json = Bytes::from(asyncapi.to_string());
         service.service(web::resource("/asyncapi.json").route(web::get().to(move || described(json.clone()))));
     }
-    let json = Bytes::from(serde_json::to_vec(openapi).expect("a description has only texts and numbers"));
+    let json = Bytes::from(openapi.to_string());
     // No validator, because it would send requests to another site.
     let reader = Config::from("/openapi.json").validator_url("none");
     service

@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use actix_web::web::Data;
+use serde_json::Value;
 use tokio::sync::Semaphore;
-use utoipa::openapi::OpenApi;
 
 use super::authenticated::Access;
 use super::observe::HttpMetrics;
@@ -32,9 +32,9 @@ pub struct Edge {
     /// Which callers are accepted. `None` if the service has no logins.
     pub access: Option<Access>,
     /// Served as `/openapi.json`, with a reader under `/docs`.
-    pub openapi: Option<OpenApi>,
+    pub openapi: Option<Value>,
     /// Served as `/asyncapi.json`, beside the other one.
-    pub asyncapi: Option<serde_json::Value>,
+    pub asyncapi: Option<Value>,
     /// How many answers may go on at the same time, and how many of one caller.
     pub streams: [NonZeroU32; 2],
     /// The routes (method and pattern) whose class differs from what their method suggests.

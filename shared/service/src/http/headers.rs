@@ -197,13 +197,18 @@ impl CorrelationId {
     }
 }
 
+/// The id of a request: the one that the client has sent, or a new one.
+pub fn correlation_id(request: &HttpRequest) -> Uuid {
+    let known = request.extensions().get::<CorrelationId>().copied();
+    known.unwrap_or_else(|| CorrelationId::of(request.headers())).0
+}
+
 impl FromRequest for CorrelationId {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let known = request.extensions().get::<CorrelationId>().copied();
-        ready(Ok(known.unwrap_or_else(|| Self::of(request.headers()))))
+        ready(Ok(Self(correlation_id(request))))
     }
 }
 

@@ -9,7 +9,7 @@ use actix_web::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, 
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, HttpRequest};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -114,6 +114,14 @@ impl HttpMetrics {
 /// would notice that the client has left.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeadOnly;
+
+/// The method as the client has sent it.
+pub fn sent_method(request: &HttpRequest) -> Method {
+    match request.extensions().get::<HeadOnly>() {
+        Some(HeadOnly) => Method::HEAD,
+        None => request.method().clone(),
+    }
+}
 
 struct InFlight(Gauge);
 

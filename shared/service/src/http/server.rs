@@ -1,24 +1,31 @@
 //! The server: it binds, serves, and drains.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 #[cfg(target_os = "linux")]
 use std::time::Duration;
 
 use actix_cors::Cors;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, LINK, LOCATION, RETRY_AFTER};
 use actix_web::middleware::{Compress, Condition, from_fn};
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{App, HttpServer};
+use actix_web::{App, Error, HttpServer};
+use serde_json::Value;
 use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing_actix_web::TracingLogger;
 
 use super::edge::{Edge, EdgeState};
+use super::in_process::InProcess;
 use super::observe::RequestSpan;
+use super::probes::Readiness;
 use super::{admission, docs, drain, observe, probes};
 use crate::config;
 use event_log::consistency;
@@ -35,7 +42,10 @@ const TAKES_NOTHING: Duration = Duration::from_secs(60);
 pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    edge: Edge,
+    http: config::Http,
+    shutdown: config::Shutdown,
+    readiness: Readiness,
+    shell: Shell,
 }
 
 impl Server {
@@ -54,15 +64,42 @@ impl Server {
         socket.bind(address).map_err(named)?;
         let listener = socket.listen(BACKLOG).map_err(named)?.into_std()?;
         let address = listener.local_addr()?;
+        let state = Data::new(EdgeState::new(&edge));
+        let Edge {
+            http,
+            cors,
+            shutdown,
+            readiness,
+            openapi,
+            asyncapi,
+            ..
+        } = edge;
         Ok(Self {
             listener,
             address,
-            edge,
+            http,
+            shutdown,
+            readiness,
+            shell: Shell {
+                state,
+                cors: Arc::new(cors),
+                openapi: openapi.map(Arc::new),
+                asyncapi: asyncapi.map(Arc::new),
+            },
         })
     }
 
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same answers, limits and metrics for callers in this process, which need no socket.
+    pub fn in_process<F>(&self, routes: F) -> InProcess
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + Sync + 'static,
+    {
+        let shell = self.shell.clone();
+        InProcess::new(move || shell.around(routes.clone()))
     }
 
     /// Serves until `shutdown` is cancelled, then drains: `/readyz` turns 503, the server accepts no more connections after the drain
@@ -89,49 +126,23 @@ impl Server {
         let Self {
             listener,
             address,
-            edge,
+            http,
+            shutdown: ending,
+            readiness,
+            shell,
         } = self;
-        let state = Data::new(EdgeState::new(&edge));
-        let workers = edge.http.workers.map_or_else(
+        let workers = http.workers.map_or_else(
             || available_parallelism().map_or(1, NonZeroUsize::get),
             |workers| usize::try_from(workers.get()).unwrap_or(1),
         );
-        let connections = usize::try_from(edge.http.max_connections.get()).unwrap_or(usize::MAX);
-        let Edge {
-            http,
-            cors,
-            shutdown: ending,
-            readiness,
-            openapi,
-            asyncapi,
-            ..
-        } = edge;
+        let connections = usize::try_from(http.max_connections.get()).unwrap_or(usize::MAX);
         let stop = async move {
             shutdown.cancelled().await;
             readiness.drain();
             tracing::info!(%address, "draining");
             tokio::time::sleep(ending.drain_delay).await;
         };
-        let server = HttpServer::new(move || {
-            let (openapi, asyncapi) = (openapi.clone(), asyncapi.clone());
-            App::new()
-                .app_data(state.clone())
-                .configure(probes::configure)
-                .configure(move |service| {
-                    if let Some(openapi) = &openapi {
-                        docs::configure(service, openapi, asyncapi.as_ref());
-                    }
-                })
-                .configure(routes.clone())
-                // The last `wrap` sees a request first. `Compress`, which can refuse an encoding, must be inside `observe`, which explains
-                // errors.
-                .wrap(Compress::default())
-                .wrap(from_fn(admission::admit))
-                .wrap(Condition::new(!cors.allowed_origins.is_empty(), cross_origin(&cors)))
-                .wrap(from_fn(observe::observe))
-                .wrap(from_fn(drain::close_when_draining))
-                .wrap(TracingLogger::<RequestSpan>::new())
-        });
+        let server = HttpServer::new(move || shell.around(routes.clone()));
         let running = server
             .workers(workers)
             .max_connections((connections / workers).max(1))
@@ -142,6 +153,60 @@ impl Server {
             .listen(listener)?
             .run();
         Ok(running)
+    }
+}
+
+/// What is around the routes of a service.
+#[derive(Clone)]
+struct Shell {
+    state: Data<EdgeState>,
+    cors: Arc<config::Cors>,
+    openapi: Option<Arc<Value>>,
+    asyncapi: Option<Arc<Value>>,
+}
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shell").finish_non_exhaustive()
+    }
+}
+
+impl Shell {
+    fn around<F: FnOnce(&mut ServiceConfig)>(
+        &self,
+        routes: F,
+    ) -> App<
+        impl ServiceFactory<
+            ServiceRequest,
+            Config = (),
+            Response = ServiceResponse<impl MessageBody + use<F>>,
+            Error = Error,
+            InitError = (),
+        > + use<F>,
+    > {
+        let Self {
+            state,
+            cors,
+            openapi,
+            asyncapi,
+        } = self;
+        App::new()
+            .app_data(state.clone())
+            .configure(probes::configure)
+            .configure(|service| {
+                if let Some(openapi) = openapi {
+                    docs::configure(service, openapi, asyncapi.as_deref());
+                }
+            })
+            .configure(routes)
+            // The last `wrap` sees a request first. `Compress`, which can refuse an encoding, must be inside `observe`, which explains
+            // errors.
+            .wrap(Compress::default())
+            .wrap(from_fn(admission::admit))
+            .wrap(Condition::new(!cors.allowed_origins.is_empty(), cross_origin(cors)))
+            .wrap(from_fn(observe::observe))
+            .wrap(from_fn(drain::close_when_draining))
+            .wrap(TracingLogger::<RequestSpan>::new())
     }
 }
 

@@ -210,7 +210,7 @@ struct Described;
 
 #[tokio::test]
 async fn the_description_and_its_reader_come_from_here_alone() {
-    let running = Running::start(|edge| edge.openapi = Some(Described::openapi()));
+    let running = Running::start(|edge| edge.openapi = Some(serde_json::json!(Described::openapi())));
     let openapi: Value = running.get("/openapi.json").await.json().await.unwrap();
     assert_eq!(openapi["info"]["title"], "Test");
     assert!(
@@ -240,7 +240,7 @@ async fn the_description_and_its_reader_come_from_here_alone() {
 
 #[tokio::test]
 async fn answers_are_compressed_for_whoever_can_read_it() {
-    let running = Running::start(|edge| edge.openapi = Some(Described::openapi()));
+    let running = Running::start(|edge| edge.openapi = Some(serde_json::json!(Described::openapi())));
     let request = running
         .client
         .get(running.at("/openapi.json"))
