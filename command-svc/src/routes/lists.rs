@@ -33,7 +33,7 @@ pub(super) struct NoSuchListOrUser(Problem);
 /// A new list.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateRequest {
+pub(super) struct CreateListRequest {
     /// 1 to 100 characters as a reader counts them, on one line. It is trimmed.
     #[schema(example = "Friends", min_length = 1)]
     title: String,
@@ -42,7 +42,7 @@ pub(super) struct CreateRequest {
     exclusive: bool,
 }
 
-impl CreateRequest {
+impl CreateListRequest {
     fn parse(&self, idempotency_key: Option<IdempotencyKey>) -> Result<NewList, Problem> {
         let mut fields = Fields::default();
         let title = fields.parse("title", self.title.as_str(), ListTitle::parse);
@@ -65,7 +65,7 @@ impl CreateRequest {
 #[utoipa::path(
     post, path = "/v1/lists", tag = "lists", operation_id = "createList", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key and body gets the same answer as the first one, and writes nothing")),
-    request_body = CreateRequest,
+    request_body = CreateListRequest,
     responses(
         (status = 201, description = "Made", body = api::List, headers(("Location" = String), ("Consistency-Token" = String))),
         (status = 404, description = "The list that was made with this key is deleted", body = Problem, content_type = "application/problem+json"),
@@ -76,7 +76,7 @@ pub(super) async fn create(
     caller: Caller,
     KeyHeader(idempotency_key): KeyHeader,
     commands: Data<Commands>,
-    Json(request): Json<CreateRequest>,
+    Json(request): Json<CreateListRequest>,
 ) -> Result<HttpResponse, Problem> {
     let new = request.parse(idempotency_key)?;
     let done = commands.create_list(new, caller.cause()).await.map_err(problem)?;
@@ -90,7 +90,7 @@ pub(super) async fn create(
 /// The changes. A field that is not given stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangeRequest {
+pub(super) struct ChangeListRequest {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = String, required = false, example = "Close friends", min_length = 1)]
     title: Option<String>,
@@ -99,7 +99,7 @@ pub(super) struct ChangeRequest {
     exclusive: Option<bool>,
 }
 
-impl ChangeRequest {
+impl ChangeListRequest {
     fn parse(&self) -> Result<ListChanges, Problem> {
         let mut fields = Fields::default();
         let title = fields.parse_optional("title", self.title.as_deref(), ListTitle::parse);
@@ -117,7 +117,7 @@ impl ChangeRequest {
 #[utoipa::path(
     patch, path = "/v1/lists/{id}", tag = "lists", operation_id = "changeList", security(("bearer" = [])),
     params(("id" = ListId, Path)),
-    request_body = ChangeRequest,
+    request_body = ChangeListRequest,
     responses(
         (status = 200, description = "As it is now", body = api::List, headers(("Consistency-Token" = String))),
         NoGoodToken, NoSuchList, Failures,
@@ -127,7 +127,7 @@ pub(super) async fn change(
     caller: Caller,
     Path(id): Path<ListId>,
     commands: Data<Commands>,
-    Json(request): Json<ChangeRequest>,
+    Json(request): Json<ChangeListRequest>,
 ) -> Result<HttpResponse, Problem> {
     let changes = request.parse()?;
     let done = commands

@@ -50,7 +50,7 @@ pub(super) async fn show(caller: Authenticated, commands: Data<Commands>) -> Res
 /// The changes. A field that is not given stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangeRequest {
+pub(super) struct ChangeUserRequest {
     #[schema(example = "Ada, Countess of Lovelace", min_length = 1, max_length = 50)]
     display_name: Option<String>,
     #[schema(example = "Notes on an engine.", max_length = 300)]
@@ -114,7 +114,7 @@ impl FieldRequest {
     }
 }
 
-impl ChangeRequest {
+impl ChangeUserRequest {
     fn parse(&self) -> Result<Changes, Problem> {
         let mut fields = Fields::default();
         let changes = Changes {
@@ -145,7 +145,7 @@ impl ChangeRequest {
 /// Their access tokens stay valid for their remaining minutes, but not for this request.
 #[utoipa::path(
     patch, path = "/v1/users/me", tag = "users", operation_id = "changeUser", security(("bearer" = [])),
-    params(Versions), request_body = ChangeRequest,
+    params(Versions), request_body = ChangeUserRequest,
     responses(
         (status = 200, description = "As it is now", body = api::User, headers(("ETag" = String), ("Consistency-Token" = String))),
         SessionEnded, WrongPassword,
@@ -158,7 +158,7 @@ pub(super) async fn change(
     limits: Limits,
     if_match: IfMatch,
     commands: Data<Commands>,
-    Json(request): Json<ChangeRequest>,
+    Json(request): Json<ChangeUserRequest>,
 ) -> Result<HttpResponse, Problem> {
     let changes = request.parse()?;
     let current = match &request.current_password {

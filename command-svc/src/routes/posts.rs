@@ -20,7 +20,7 @@ use commands::{Commands, ExpectedVersions, NewPost, PostChanges};
 /// A post, or a reply to one.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CreateRequest {
+pub(super) struct CreatePostRequest {
     /// 1 to 500 characters as a reader counts them, and at most 16 KiB. It is trimmed.
     #[schema(example = "Hello, @ada! #firstpost", min_length = 1)]
     text: String,
@@ -40,7 +40,7 @@ pub(super) struct CreateRequest {
     visibility: Option<Visibility>,
 }
 
-impl CreateRequest {
+impl CreatePostRequest {
     fn parse(&self, idempotency_key: Option<IdempotencyKey>) -> Result<NewPost, Problem> {
         let mut fields = Fields::default();
         let text = fields.parse("text", self.text.as_str(), PostText::parse);
@@ -65,7 +65,7 @@ impl CreateRequest {
 #[utoipa::path(
     post, path = "/v1/posts", tag = "posts", operation_id = "createPost", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key and body gets the same answer as the first one, and writes nothing")),
-    request_body = CreateRequest,
+    request_body = CreatePostRequest,
     responses(
         (status = 201, description = "Written", body = api::Post, headers(("Location" = String), ("ETag" = String), ("Consistency-Token" = String))),
         (status = 403, description = "Not everybody may see the post that it quotes", body = Problem, content_type = "application/problem+json"),
@@ -77,7 +77,7 @@ pub(super) async fn create(
     caller: Caller,
     KeyHeader(idempotency_key): KeyHeader,
     commands: Data<Commands>,
-    Json(request): Json<CreateRequest>,
+    Json(request): Json<CreatePostRequest>,
 ) -> Result<HttpResponse, Problem> {
     let new = request.parse(idempotency_key)?;
     let done = commands.create_post(new, caller.cause()).await.map_err(problem)?;

@@ -1,5 +1,6 @@
 //! The API description is committed, and it matches the program.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use reqwest::{Method, StatusCode};
@@ -22,6 +23,24 @@ fn the_committed_description_is_the_one_of_the_code() {
         "{} is not what the code says: run the tests with {UPDATE}=1",
         path.display()
     );
+}
+
+/// Types with the same name would become one schema, and one of the two bodies would be described wrongly.
+#[test]
+fn every_body_is_described_by_a_schema_of_its_own() {
+    let description: Value = serde_json::to_value(command_svc::openapi()).unwrap();
+    let mut bodies = HashMap::new();
+    for (path, operations) in description["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let Some(name) = schema["$ref"].as_str().or(schema["oneOf"][0]["$ref"].as_str()) else {
+                continue;
+            };
+            let other = bodies.insert(name.to_owned(), format!("{method} {path}"));
+            assert_eq!(other, None, "{method} {path} has the same schema: {name}");
+        }
+    }
+    assert!(bodies.len() > 10, "{bodies:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
