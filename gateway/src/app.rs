@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backends::{Backend, Backends};
 use crate::config::{Config, authority};
 use crate::forward::Remote;
+use crate::web::Jar;
 use crate::{description, routes};
 
 /// Why the program did not start.
@@ -27,6 +28,7 @@ pub enum StartError {
 pub struct App {
     server: Server,
     backends: Backends,
+    jar: Jar,
     end_of_streams: EndOfStreams,
 }
 
@@ -59,6 +61,8 @@ impl App {
     }
 
     fn with(config: Config, backends: Backends, end_of_streams: EndOfStreams) -> Result<Self, StartError> {
+        let cookies = &config.gateway;
+        let jar = Jar::new(cookies.cookie_secret.as_ref(), cookies.former_cookie_secret.as_ref())?;
         // It answers without any service: that a service is away is an answer too.
         let mut edge = Edge::new(MetricsRegistry::default(), Readiness::default());
         edge.http = config.http;
@@ -70,6 +74,7 @@ impl App {
         Ok(Self {
             server: Server::bind(config.gateway.listen, edge)?,
             backends,
+            jar,
             end_of_streams,
         })
     }
@@ -83,9 +88,13 @@ impl App {
         let Self {
             server,
             backends,
+            jar,
             end_of_streams,
         } = self;
-        let serve = server.run(move |service| routes::configure(service, &backends), shutdown.clone());
+        let serve = server.run(
+            move |service| routes::configure(service, &backends, &jar),
+            shutdown.clone(),
+        );
         let stop = async {
             shutdown.cancelled().await;
             end_of_streams.begin();

@@ -1,8 +1,8 @@
 //! Which service answers a request, and how it is reached.
 
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpResponse, ResponseError};
 use service::http::{InProcess, Opened};
 
 use crate::forward::Remote;
@@ -78,15 +78,15 @@ impl Backends {
 }
 
 impl Services {
-    pub(crate) async fn answer(&self, request: &HttpRequest, body: Payload) -> HttpResponse {
-        let service = match Side::of(request.method(), request.path()) {
+    pub(crate) async fn answer(&self, head: RequestHead, body: Payload) -> HttpResponse {
+        let service = match Side::of(&head.method, head.uri.path()) {
             Side::Command => &self.command,
             Side::Query => &self.query,
         };
         match service {
-            Reached::InProcess(service) => service.answer(request, body).await,
+            Reached::InProcess(service) => service.answer(head, body).await,
             Reached::Remote(service) => {
-                let answered = service.forward(request, body).await;
+                let answered = service.forward(&head, body).await;
                 answered.unwrap_or_else(|problem| problem.error_response())
             }
         }

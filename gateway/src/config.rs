@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
-use service::config::{self, ConfigError};
+use service::config::{self, ConfigError, Secret};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -24,6 +24,10 @@ pub struct Gateway {
     pub command_url: String,
     /// For example `http://microblog-query:8082`.
     pub query_url: String,
+    /// What the cookies of the web pages are encrypted with: 32 characters or more. Without it, nobody can log in on the pages.
+    pub cookie_secret: Option<Secret>,
+    /// The one before. Cookies that it has encrypted are still read.
+    pub former_cookie_secret: Option<Secret>,
 }
 
 impl Default for Gateway {
@@ -32,6 +36,8 @@ impl Default for Gateway {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             command_url: "http://127.0.0.1:8081".to_owned(),
             query_url: "http://127.0.0.1:8082".to_owned(),
+            cookie_secret: None,
+            former_cookie_secret: None,
         }
     }
 }

@@ -4,11 +4,11 @@ use std::io;
 use std::time::Duration;
 
 use actix_web::body::{BodyStream, BoxBody, MessageBody, SizedStream};
-use actix_web::dev::Payload;
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use actix_web::web::Bytes;
-use actix_web::{HttpRequest, HttpResponse, rt};
+use actix_web::{HttpResponse, rt};
 use backon::{ConstantBuilder, Retryable as _};
 use event_log::trace::current_traceparent;
 use futures_util::{Stream, StreamExt as _};
@@ -21,7 +21,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use service::http::{EndOfStreams, MAX_BODY_BYTES, Problem, correlation_id, sent_method};
+use service::http::{EndOfStreams, MAX_BODY_BYTES, Problem};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio_util::io::ReaderStream;
 
@@ -80,7 +80,7 @@ impl Remote {
     /// # Errors
     ///
     /// 413 if the body is longer than that of any command. 503 if the service is away, or does not answer.
-    pub(crate) async fn forward(&self, received: &HttpRequest, body: Payload) -> Result<HttpResponse, Problem> {
+    pub(crate) async fn forward(&self, received: &RequestHead, body: Payload) -> Result<HttpResponse, Problem> {
         let exchanged = tokio::time::timeout(ANSWERED_WITHIN, self.exchange(received, body));
         exchanged.await.unwrap_or_else(|_| {
             tracing::warn!(service = self.name, "no answer in time");
@@ -88,9 +88,9 @@ impl Remote {
         })
     }
 
-    async fn exchange(&self, received: &HttpRequest, body: Payload) -> Result<HttpResponse, Problem> {
+    async fn exchange(&self, received: &RequestHead, body: Payload) -> Result<HttpResponse, Problem> {
         let nothing = || Either::Left(Empty::new());
-        if received.head().upgrade() {
+        if received.upgrade() {
             let answer = self.send(received, nothing()).await;
             return match answer.map_err(|error| self.broken(&error))? {
                 answer if answer.status() == StatusCode::SWITCHING_PROTOCOLS => self.tunnel(answer, body).await,
@@ -101,7 +101,7 @@ impl Remote {
             let (sender, channel) = Channel::new(1);
             rt::spawn(pump(body, sender));
             self.send(received, Either::Right(channel)).await
-        } else if matches!(sent_method(received), Method::GET | Method::HEAD) {
+        } else if matches!(received.method, Method::GET | Method::HEAD) {
             (|| self.send(received, nothing())).retry(READ_AGAIN).await
         } else {
             self.send(received, nothing()).await
@@ -109,16 +109,15 @@ impl Remote {
         Ok(self.answer(answered.map_err(|error| self.broken(&error))?))
     }
 
-    async fn send(&self, received: &HttpRequest, body: Body) -> Result<Response<Incoming>, Error> {
+    async fn send(&self, received: &RequestHead, body: Body) -> Result<Response<Incoming>, Error> {
         let mut request = Request::new(body);
-        *request.method_mut() =
-            hyper::Method::from_bytes(sent_method(received).as_str().as_bytes()).unwrap_or_default();
-        *request.uri_mut() = self.uri(received.uri());
-        let is_upgrade = received.head().upgrade();
-        let named = received.headers().get_all("connection");
+        *request.method_mut() = hyper::Method::from_bytes(received.method.as_str().as_bytes()).unwrap_or_default();
+        *request.uri_mut() = self.uri(&received.uri);
+        let is_upgrade = received.upgrade();
+        let named = received.headers.get_all("connection");
         let named: Vec<&str> = named.filter_map(|value| value.to_str().ok()).collect();
         let headers = request.headers_mut();
-        for (name, value) in received.headers() {
+        for (name, value) in &received.headers {
             let of_this_message = !is_of_connection(name.as_str(), &named);
             let upgrades = is_upgrade && matches!(name.as_str(), "connection" | "upgrade");
             if (of_this_message || upgrades)
@@ -128,14 +127,10 @@ impl Remote {
                 headers.append(name, value);
             }
         }
-        let mut set = |name, text: Option<String>| {
-            if let Some(value) = text.and_then(|text| text.parse().ok()) {
-                headers.insert(name, value);
-            }
-        };
-        set("x-request-id", Some(correlation_id(received).to_string()));
-        set("traceparent", current_traceparent());
-        let peer = received.peer_addr().map(|peer| peer.ip().to_string());
+        if let Some(traceparent) = current_traceparent().and_then(|it| it.parse().ok()) {
+            headers.insert("traceparent", traceparent);
+        }
+        let peer = received.peer_addr.map(|peer| peer.ip().to_string());
         if let Some(peer) = peer.and_then(|peer| peer.parse().ok()) {
             headers.append("x-forwarded-for", peer);
         }
@@ -216,13 +211,13 @@ fn away() -> Problem {
 /// # Errors
 ///
 /// 413 if it is too long. The services say the same of a body whose length is not known before.
-fn has_body(received: &HttpRequest) -> Result<bool, Problem> {
-    let length = received.headers().get(CONTENT_LENGTH);
+fn has_body(received: &RequestHead) -> Result<bool, Problem> {
+    let length = received.headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(Problem::payload_too_large(MAX_BODY_BYTES));
     }
-    Ok(length.unwrap_or(0) > 0 || received.headers().contains_key(TRANSFER_ENCODING))
+    Ok(length.unwrap_or(0) > 0 || received.headers.contains_key(TRANSFER_ENCODING))
 }
 
 fn is_of_connection(name: &str, named: &[&str]) -> bool {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 const LOCK: &str = "lock";
 const SIGNING_KEY: &str = "signing-key.pem";
 const REFRESH_SECRET: &str = "refresh-secret";
+const COOKIE_SECRET: &str = "cookie-secret";
 const DATABASE_PORT: &str = "database-port";
 
 /// The directory of one installation.
@@ -84,7 +85,16 @@ impl Installation {
 
     /// The secret from which refresh tokens are derived. It is made once.
     pub(crate) fn refresh_secret(&self) -> anyhow::Result<String> {
-        let path = self.kept_secret(REFRESH_SECRET, || {
+        self.random_secret(REFRESH_SECRET)
+    }
+
+    /// The secret that encrypts the cookies of the web pages. It is made once.
+    pub(crate) fn cookie_secret(&self) -> anyhow::Result<String> {
+        self.random_secret(COOKIE_SECRET)
+    }
+
+    fn random_secret(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.kept_secret(name, || {
             format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
         })?;
         fs::read_to_string(&path).with_context(|| describe(&path))

@@ -152,6 +152,9 @@ fn add_keys(environment: &mut Environment, given: &Given, installation: &Install
     if !given.has("auth.signing_key") {
         environment.set("auth.signing_key", installation.signing_key()?.display().to_string());
     }
+    if !given.has("gateway.cookie_secret") {
+        environment.set("gateway.cookie_secret", installation.cookie_secret()?);
+    }
     if !given.has("auth.refresh_secret") {
         environment.set("auth.refresh_secret", installation.refresh_secret()?);
     }

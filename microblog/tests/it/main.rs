@@ -30,3 +30,4 @@ mod tools;
 mod traces;
 mod up;
 mod upgrades;
+mod web;

@@ -198,7 +198,7 @@ impl CorrelationId {
 }
 
 /// The id of a request: the one that the client has sent, or a new one.
-pub fn correlation_id(request: &HttpRequest) -> Uuid {
+pub(super) fn correlation_id(request: &HttpRequest) -> Uuid {
     let known = request.extensions().get::<CorrelationId>().copied();
     known.unwrap_or_else(|| CorrelationId::of(request.headers())).0
 }

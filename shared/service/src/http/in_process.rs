@@ -7,14 +7,10 @@ use std::sync::Arc;
 use actix_service::boxed::{RcService, rc_service};
 use actix_service::{IntoServiceFactory, ServiceExt};
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{AppConfig, Payload, Service, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::header::HeaderValue;
-use actix_web::{App, Error, HttpRequest, HttpResponse};
+use actix_web::dev::{AppConfig, Payload, RequestHead, Service, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::{App, Error, HttpResponse};
 use futures_util::future::{FutureExt, LocalBoxFuture};
 use tokio::sync::OnceCell;
-
-use super::headers::{X_REQUEST_ID, correlation_id};
-use super::observe::sent_method;
 
 type Requests = RcService<actix_http::Request, ServiceResponse<BoxBody>, Error>;
 
@@ -57,16 +53,10 @@ impl InProcess {
 }
 
 impl Opened {
-    /// Passes on a request that another server has received.
-    pub async fn answer(&self, received: &HttpRequest, body: Payload) -> HttpResponse {
+    pub async fn answer(&self, head: RequestHead, body: Payload) -> HttpResponse {
         let requests = self.requests.get_or_init(|| (self.service.0)()).await;
         let mut request = actix_http::Request::with_payload(body);
-        request.head_mut().clone_from(received.head());
-        let head = request.head_mut();
-        head.method = sent_method(received);
-        if let Ok(id) = HeaderValue::from_str(&correlation_id(received).to_string()) {
-            head.headers.insert(X_REQUEST_ID, id);
-        }
+        *request.head_mut() = head;
         match requests.call(request).await {
             Ok(answer) => answer.into_parts().1,
             Err(error) => error.error_response(),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -20,7 +20,7 @@ use tracing::{Span, info_span};
 use tracing_actix_web::RootSpanBuilder;
 
 use super::edge::EdgeState;
-use super::headers::{CorrelationId, X_REQUEST_ID};
+use super::headers::{CorrelationId, X_REQUEST_ID, correlation_id};
 use super::place::Gauges;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::rate_limit::Class;
@@ -115,12 +115,16 @@ impl HttpMetrics {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeadOnly;
 
-/// The method as the client has sent it.
-pub fn sent_method(request: &HttpRequest) -> Method {
-    match request.extensions().get::<HeadOnly>() {
-        Some(HeadOnly) => Method::HEAD,
-        None => request.method().clone(),
+/// The head of a request, to pass it on: with the method that the client has sent, and with an id.
+pub fn received_head(request: &HttpRequest) -> RequestHead {
+    let mut head = request.head().clone();
+    if let Some(HeadOnly) = request.extensions().get::<HeadOnly>() {
+        head.method = Method::HEAD;
     }
+    if let Ok(id) = HeaderValue::from_str(&correlation_id(request).to_string()) {
+        head.headers.insert(X_REQUEST_ID, id);
+    }
+    head
 }
 
 struct InFlight(Gauge);
@@ -202,7 +206,8 @@ fn explained(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
-    let has_words = content_type.contains("json") && response.response().body().size() != BodySize::None;
+    let has_words = (content_type.contains("json") || content_type.starts_with("text/html"))
+        && response.response().body().size() != BodySize::None;
     if !is_error || has_words {
         return response;
     }
