@@ -61,8 +61,7 @@ impl App {
     }
 
     fn with(config: Config, backends: Backends, end_of_streams: EndOfStreams) -> Result<Self, StartError> {
-        let cookies = &config.gateway;
-        let jar = Jar::new(cookies.cookie_secret.as_ref(), cookies.former_cookie_secret.as_ref())?;
+        let jar = Jar::new(&config.gateway)?;
         // It answers without any service: that a service is away is an answer too.
         let mut edge = Edge::new(MetricsRegistry::default(), Readiness::default());
         edge.http = config.http;

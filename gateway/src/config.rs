@@ -28,6 +28,9 @@ pub struct Gateway {
     pub cookie_secret: Option<Secret>,
     /// The one before. Cookies that it has encrypted are still read.
     pub former_cookie_secret: Option<Secret>,
+    /// `auth.client_secret` of command-svc: the gateway keeps the refresh tokens of its visitors. Without it, a visitor whose browser has lost
+    /// the answer to a refresh has to log in again.
+    pub client_secret: Option<Secret>,
 }
 
 impl Default for Gateway {
@@ -38,6 +41,7 @@ impl Default for Gateway {
             query_url: "http://127.0.0.1:8082".to_owned(),
             cookie_secret: None,
             former_cookie_secret: None,
+            client_secret: None,
         }
     }
 }

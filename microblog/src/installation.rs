@@ -14,6 +14,7 @@ use uuid::Uuid;
 const LOCK: &str = "lock";
 const SIGNING_KEY: &str = "signing-key.pem";
 const REFRESH_SECRET: &str = "refresh-secret";
+const CLIENT_SECRET: &str = "client-secret";
 const COOKIE_SECRET: &str = "cookie-secret";
 const DATABASE_PORT: &str = "database-port";
 
@@ -91,6 +92,11 @@ impl Installation {
     /// The secret that encrypts the cookies of the web pages. It is made once.
     pub(crate) fn cookie_secret(&self) -> anyhow::Result<String> {
         self.random_secret(COOKIE_SECRET)
+    }
+
+    /// The secret with which the gateway proves itself to command-svc. It is made once.
+    pub(crate) fn client_secret(&self) -> anyhow::Result<String> {
+        self.random_secret(CLIENT_SECRET)
     }
 
     fn random_secret(&self, name: &str) -> anyhow::Result<String> {

@@ -155,6 +155,11 @@ fn add_keys(environment: &mut Environment, given: &Given, installation: &Install
     if !given.has("gateway.cookie_secret") {
         environment.set("gateway.cookie_secret", installation.cookie_secret()?);
     }
+    if !given.has("auth.client_secret") && !given.has("gateway.client_secret") {
+        let secret = installation.client_secret()?;
+        environment.set("auth.client_secret", &secret);
+        environment.set("gateway.client_secret", secret);
+    }
     if !given.has("auth.refresh_secret") {
         environment.set("auth.refresh_secret", installation.refresh_secret()?);
     }

@@ -40,6 +40,8 @@ pub struct Attempt {
     pub device: Option<String>,
     /// Whether unknown addresses may try to log in as this account now, or how long they have to wait.
     pub allowance: Result<(), Duration>,
+    /// The client has proven itself ([`Commands::is_client`]), and keeps its refresh token.
+    pub confidential: bool,
 }
 
 /// The id of no user.
@@ -49,6 +51,11 @@ impl Commands {
     /// The session that a refresh token belongs to, if the token is one of ours. This reads nothing from the database.
     pub fn session_of(&self, token: &str) -> Option<SessionId> {
         self.0.sessions.parse(token).ok().map(|token| token.family)
+    }
+
+    /// Whether this is the secret of the client that keeps its refresh tokens.
+    pub fn is_client(&self, secret: &str) -> bool {
+        self.0.sessions.is_client(secret)
     }
 
     /// Begins a session. Identifier and password are `None` if the text that was sent can't be one. Such a login takes as long as any other
@@ -72,21 +79,24 @@ impl Commands {
             };
             let _place = inner.executor.place().await?;
             let (user, epoch) = (credentials.user, credentials.epoch);
-            let (session, token) = inner.sessions.begin(user, epoch, attempt.device).await?;
+            let (session, token) = inner
+                .sessions
+                .begin(user, epoch, attempt.device, attempt.confidential)
+                .await?;
             inner.origins.remember(user, epoch, attempt.address).await;
             inner.login(&credentials, session, &token)
         })
         .await
     }
 
-    /// Continues a session, with the next refresh token.
-    pub async fn refresh(&self, token: String) -> Result<Login, CommandError> {
+    /// Continues a session, with the next refresh token. `by_client`: the client has proven itself.
+    pub async fn refresh(&self, token: String, by_client: bool) -> Result<Login, CommandError> {
         let inner = self.0.clone();
         self.run("refresh", async move {
             let presented = inner.sessions.parse(&token).map_err(|_| Refusal::SessionOver)?;
             let _place = inner.executor.place().await?;
             loop {
-                let (session, token) = match inner.sessions.refresh(&presented).await? {
+                let (session, token) = match inner.sessions.refresh(&presented, by_client).await? {
                     Refresh::Rotated { session, token } => (session, token),
                     Refresh::Ended => return Err(Refusal::SessionOver.into()),
                     Refresh::Reused { user } => {

@@ -2,7 +2,8 @@
 //!
 //! A refresh raises the family's counter by compare-and-set. The successor is derived from family and counter, so a client whose answer was
 //! lost gets the same successor when it asks again within a few seconds. Any other second use of a token means that two parties have it,
-//! and the session ends.
+//! and the session ends. The sessions of a confidential client are different: their token stays, and is worth nothing without the secret of
+//! the client.
 //!
 //! Invariant: a session whose `epoch` is not that of its user's credentials is over, even if its document still exists. So a login that
 //! races with a password change, or with the deletion of the user, leaves nothing usable behind.
@@ -11,12 +12,14 @@ mod token;
 
 use std::time::Duration;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bson::doc;
 use bson::spec::BinarySubtype;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_log::event_store::{Companion, EventStore};
 use event_log::mongo::{is_duplicate_key, retried};
 use futures_util::TryStreamExt;
+use model::api::is_false;
 use model::clock::SharedClock;
 use model::ids::{SessionId, UserId};
 use mongodb::error::Error;
@@ -24,7 +27,7 @@ use mongodb::options::IndexOptions;
 use mongodb::{ClientSession, Collection, Database, IndexModel};
 use serde::{Deserialize, Serialize};
 use service::auth::{SESSIONS, SessionLife};
-use service::config::{Auth, ConfigError};
+use service::config::{Auth, ConfigError, Secret};
 
 pub use self::token::RefreshTokens;
 pub(crate) use self::token::{InvalidRefreshToken, RefreshToken};
@@ -47,6 +50,10 @@ pub(crate) struct Session {
     pub(crate) device: Option<String>,
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub(crate) created_at: DateTime<Utc>,
+    /// A client that proves itself at each refresh keeps its tokens. They don't change, so it can ask twice at once, and an answer that is
+    /// lost does no harm.
+    #[serde(default, skip_serializing_if = "is_false")]
+    confidential: bool,
     /// The time of the login, or of the last refresh.
     #[serde(with = "bson::serde_helpers::datetime::FromChrono04DateTime")]
     pub(crate) rotated_at: DateTime<Utc>,
@@ -103,6 +110,7 @@ pub(crate) struct SessionStore {
     clock: SharedClock,
     ttl: TimeDelta,
     grace: TimeDelta,
+    client_secret: Option<Secret>,
 }
 
 impl SessionStore {
@@ -140,7 +148,15 @@ impl SessionStore {
             clock,
             ttl,
             grace,
+            client_secret: auth.client_secret.clone(),
         })
+    }
+
+    /// Whether somebody who says so is the client that keeps its tokens.
+    pub(crate) fn is_client(&self, secret: &str) -> bool {
+        self.client_secret
+            .as_ref()
+            .is_some_and(|known| verify_slices_are_equal(known.expose().as_bytes(), secret.as_bytes()).is_ok())
     }
 
     /// Begins a session. If the user has more than [`latest::MOST`] sessions, those that were used longest ago end.
@@ -149,6 +165,7 @@ impl SessionStore {
         user: UserId,
         epoch: i64,
         device: Option<String>,
+        confidential: bool,
     ) -> Result<(SessionId, RefreshToken), Error> {
         let now = self.clock.now();
         let id = SessionId::new(now);
@@ -160,6 +177,7 @@ impl SessionStore {
             counter: 0,
             token_hash: hash(&token),
             device,
+            confidential,
             created_at: now,
             rotated_at: now,
             expires_at: now + self.ttl,
@@ -184,10 +202,12 @@ impl SessionStore {
     }
 
     /// An attempt that got no answer is repeated as a whole. If it had succeeded, the repetition is a second use within the grace period.
-    pub(crate) async fn refresh(&self, presented: &RefreshToken) -> Result<Refresh, Error> {
+    ///
+    /// `by_client`: the client has proven itself.
+    pub(crate) async fn refresh(&self, presented: &RefreshToken, by_client: bool) -> Result<Refresh, Error> {
         retried(|| async {
             loop {
-                if let Some(refresh) = self.try_refresh(presented).await? {
+                if let Some(refresh) = self.try_refresh(presented, by_client).await? {
                     return Ok(refresh);
                 }
             }
@@ -196,12 +216,16 @@ impl SessionStore {
     }
 
     /// Returns `None` if another refresh came in between.
-    async fn try_refresh(&self, presented: &RefreshToken) -> Result<Option<Refresh>, Error> {
+    async fn try_refresh(&self, presented: &RefreshToken, by_client: bool) -> Result<Option<Refresh>, Error> {
         let now = self.clock.now();
         let Some(session) = self.sessions.find_one(doc! { "_id": presented.family }).await? else {
             return Ok(Some(Refresh::Ended));
         };
         if session.expires_at <= now {
+            return Ok(Some(Refresh::Ended));
+        }
+        // Whoever has the token alone has stolen it, and must not be able to end the session either.
+        if session.confidential && !by_client {
             return Ok(Some(Refresh::Ended));
         }
         if presented.counter == session.counter {
@@ -224,11 +248,16 @@ impl SessionStore {
     }
 
     async fn rotate(&self, session: Session, now: DateTime<Utc>) -> Result<Option<Refresh>, Error> {
-        let token = self.tokens.issue(session.id, session.counter + 1);
+        let counter = if session.confidential {
+            session.counter
+        } else {
+            session.counter + 1
+        };
+        let token = self.tokens.issue(session.id, counter);
         // Does not match if the session has set a new password in the meantime, because then it continues with the epoch of that password.
         let known = doc! { "_id": session.id, "counter": session.counter, "epoch": session.epoch };
         let next = Session {
-            counter: session.counter + 1,
+            counter,
             token_hash: hash(&token),
             rotated_at: now,
             expires_at: now + self.ttl,
@@ -308,6 +337,13 @@ fn hash(token: &RefreshToken) -> bson::Binary {
 pub fn refresh_tokens(auth: &Auth) -> Result<RefreshTokens, ConfigError> {
     const KEY: &str = "auth.refresh_secret";
     const MIN_CHARACTERS: usize = 32;
+    let of_client = auth.client_secret.as_ref();
+    if of_client.is_some_and(|secret| secret.expose().chars().count() < MIN_CHARACTERS) {
+        return Err(ConfigError::invalid(
+            "auth.client_secret",
+            "must have 32 characters or more",
+        ));
+    }
     match &auth.refresh_secret {
         None => Err(ConfigError::invalid(
             KEY,

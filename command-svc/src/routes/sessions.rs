@@ -27,6 +27,9 @@ pub(super) struct LoginRequest {
     email: Option<String>,
     #[schema(format = "password")]
     password: String,
+    /// Of a confidential client (`auth.client_secret`): a server that keeps the refresh token where nobody else can read it. The token of this
+    /// session stays valid when it is used, and only together with the secret.
+    client_secret: Option<String>,
 }
 
 impl LoginRequest {
@@ -46,6 +49,8 @@ impl LoginRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct RefreshRequest {
     refresh_token: String,
+    /// Needed for a session that began with it.
+    client_secret: Option<String>,
 }
 
 /// An access token, and the refresh token for the next one.
@@ -58,7 +63,7 @@ pub(super) struct Tokens {
     /// How long the access token is valid, in seconds.
     #[schema(example = 900)]
     expires_in: u64,
-    /// Valid for one use.
+    /// Valid for one use, unless a confidential client has it.
     refresh_token: String,
 }
 
@@ -82,6 +87,7 @@ pub(super) async fn log_in(
     let attempt = Attempt {
         address: limits.address(),
         device: device.0,
+        confidential: is_client(&commands, request.client_secret.as_deref())?,
         allowance: match &identifier {
             Some(identifier) => limits.take(Class::Account, Key::Name(identifier.to_string())),
             None => Ok(()),
@@ -98,7 +104,7 @@ pub(super) async fn log_in(
 /// Refresh a session
 ///
 /// A refresh token is valid for one use. A client that repeats the last one within a minute, because the answer was lost, gets the same
-/// successor. Any other second use ends the session.
+/// successor. Any other second use ends the session. A session that began with a `client_secret` keeps its refresh token.
 #[utoipa::path(
     post, path = "/v1/sessions/refresh", tag = "sessions", operation_id = "refresh",
     request_body = RefreshRequest,
@@ -117,10 +123,28 @@ pub(super) async fn refresh(
         Some(session) => limits.check(Class::Refresh, Key::Name(session.to_string())),
         None => limits.check(Class::Login, Key::Address(limits.address())),
     }?;
+    let by_client = is_client(&commands, request.client_secret.as_deref())?;
     Ok(tokens(
         StatusCode::OK,
-        commands.refresh(request.refresh_token).await.map_err(problem)?,
+        commands
+            .refresh(request.refresh_token, by_client)
+            .await
+            .map_err(problem)?,
     ))
+}
+
+/// # Errors
+///
+/// 422 if the secret is a wrong one.
+fn is_client(commands: &Commands, secret: Option<&str>) -> Result<bool, Problem> {
+    match secret {
+        None => Ok(false),
+        Some(secret) if commands.is_client(secret) => Ok(true),
+        Some(_) => Err(Problem::invalid_field(
+            "client_secret",
+            "is not that of a client of this service",
+        )),
+    }
 }
 
 /// Log out

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bson::doc;
 use reqwest::StatusCode;
 use serde_json::json;
+use service::config::Secret;
 
 use crate::service::{Answer, PASSWORD, Service};
 
@@ -281,4 +282,43 @@ async fn a_session_goes_on_while_it_sets_another_password() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_a_confidential_client_stays_and_is_worth_nothing_without_the_secret() {
+    const SECRET: &str = "only the gateway and command-svc know this";
+    let service = Service::start_with(|config| config.auth.client_secret = Some(Secret::new(SECRET))).await;
+    service.register("ada").await.expect(StatusCode::CREATED);
+    let login = json!({ "handle": "ada", "password": PASSWORD, "client_secret": SECRET });
+    let session = service
+        .post_anonymously("/v1/sessions", login)
+        .await
+        .expect(StatusCode::CREATED);
+    let token = session.text("refresh_token");
+    let proven = json!({ "refresh_token": token, "client_secret": SECRET });
+    for _ in 0..3 {
+        // Whoever has the token alone can neither use it nor end the session with it.
+        refresh(&service, &token).await.expect(StatusCode::UNAUTHORIZED);
+        let refused = json!({ "refresh_token": token, "client_secret": "guessed" });
+        let refused = service.post_anonymously("/v1/sessions/refresh", refused).await;
+        assert_eq!(
+            refused.expect(StatusCode::UNPROCESSABLE_ENTITY).body["errors"][0]["field"],
+            "client_secret"
+        );
+        let again = service.post_anonymously("/v1/sessions/refresh", proven.clone()).await;
+        assert_eq!(again.expect(StatusCode::OK).text("refresh_token"), token);
+    }
+    // Others' sessions go on as they were.
+    let ordinary = service.log_in("ada").await.text("refresh_token");
+    let next = refresh(&service, &ordinary)
+        .await
+        .expect(StatusCode::OK)
+        .text("refresh_token");
+    assert_ne!(next, ordinary);
+    service
+        .delete("/v1/sessions/current", &session.text("access_token"))
+        .await
+        .expect(StatusCode::NO_CONTENT);
+    let over = service.post_anonymously("/v1/sessions/refresh", proven).await;
+    over.expect(StatusCode::UNAUTHORIZED);
 }

@@ -93,7 +93,9 @@ async fn begin_session(api: &Api, handle: &str, password: &str) -> Result<(), Fa
     } else {
         json!({ "handle": handle, "password": password })
     };
-    let tokens = api.command(Method::POST, "/v1/sessions", Some(login)).await?;
+    let tokens = api
+        .command(Method::POST, "/v1/sessions", Some(api.jar.prove(login)))
+        .await?;
     let mut session = session_of(handle, Uuid::new_v4().to_string(), &tokens)?;
     api.set_session(Some(session.clone()));
     // An address was given, or the name in other letters.

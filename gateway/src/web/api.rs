@@ -132,7 +132,7 @@ impl Api {
             .clone()
             .filter(|session| session.expires_at - NEARLY_OVER <= now);
         let Some(session) = over else { return Ok(()) };
-        let body = json!({ "refresh_token": session.refresh_token });
+        let body = self.jar.prove(json!({ "refresh_token": session.refresh_token }));
         match self.send(Method::POST, "/v1/sessions/refresh", None, Some(body)).await {
             Ok(tokens) => {
                 self.set_session(Some(session_of(session.handle, session.form_token, &tokens)?));

@@ -12,7 +12,10 @@ use cookie::time::Duration;
 use cookie::{Cookie, SameSite};
 use event_log::consistency::ConsistencyToken;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use service::config::{ConfigError, Secret};
+
+use crate::config::Gateway;
 
 const SESSION: &str = "session";
 /// A session lasts as long as its refresh token, 30 days after its last use.
@@ -47,10 +50,11 @@ struct Keys {
     current: Option<RandomizedNonceKey>,
     /// What it has encrypted can still be read.
     former: Option<RandomizedNonceKey>,
+    client_secret: Option<Secret>,
 }
 
 impl Jar {
-    pub(crate) fn new(current: Option<&Secret>, former: Option<&Secret>) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &Gateway) -> Result<Self, ConfigError> {
         let key = |name, secret: &Secret| {
             let secret = secret.expose();
             if secret.chars().count() < SHORTEST_SECRET {
@@ -61,9 +65,22 @@ impl Jar {
             RandomizedNonceKey::new(&AES_256_GCM, key.as_ref())
                 .map_err(|_| ConfigError::invalid(name, "is not good for a key"))
         };
+        let (current, former) = (config.cookie_secret.as_ref(), config.former_cookie_secret.as_ref());
         let current = current.map(|it| key("gateway.cookie_secret", it)).transpose()?;
         let former = former.map(|it| key("gateway.former_cookie_secret", it)).transpose()?;
-        Ok(Self(Arc::new(Keys { current, former })))
+        Ok(Self(Arc::new(Keys {
+            current,
+            former,
+            client_secret: config.client_secret.clone(),
+        })))
+    }
+
+    /// Adds to a login or a refresh what shows that it is ours.
+    pub(super) fn prove(&self, mut request: Value) -> Value {
+        if let Some(secret) = &self.0.client_secret {
+            request["client_secret"] = secret.expose().into();
+        }
+        request
     }
 
     pub(super) fn allows_login(&self) -> bool {
@@ -148,7 +165,12 @@ mod tests {
 
     fn jar(current: &str, former: Option<&str>) -> Jar {
         let secret = |text: &str| Secret::new(text.repeat(32));
-        Jar::new(Some(&secret(current)), former.map(secret).as_ref()).unwrap()
+        let config = Gateway {
+            cookie_secret: Some(secret(current)),
+            former_cookie_secret: former.map(secret),
+            ..Gateway::default()
+        };
+        Jar::new(&config).unwrap()
     }
 
     fn read(jar: &Jar, header: &str) -> Option<String> {
@@ -176,9 +198,13 @@ mod tests {
         assert_eq!(read(&jar("b", None), &header), None);
         let forged = header.replacen("session=", "session=A", 1);
         assert_eq!(read(&jar("a", None), &forged), None);
-        let nobody = Jar::new(None, None).unwrap();
+        let nobody = Jar::new(&Gateway::default()).unwrap();
         assert!(!nobody.allows_login() && nobody.keep(Some(&session), true).is_none());
-        let short = Jar::new(Some(&Secret::new("short")), None).unwrap_err().to_string();
+        let short = Gateway {
+            cookie_secret: Some(Secret::new("short")),
+            ..Gateway::default()
+        };
+        let short = Jar::new(&short).unwrap_err().to_string();
         assert!(short.contains("gateway.cookie_secret"), "{short}");
     }
 }

@@ -114,6 +114,7 @@ impl Stack {
             ("mongodb.views_database", database.views_database()),
             ("auth.signing_key", &generate_signing_key_pem()),
             ("auth.refresh_secret", "a secret for the tests of the whole"),
+            ("auth.client_secret", "the secret of the gateway of the tests"),
             ("command.listen", "127.0.0.1:0"),
             ("query.listen", "127.0.0.1:0"),
             ("projector.listen", "127.0.0.1:0"),

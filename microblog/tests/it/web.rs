@@ -12,6 +12,7 @@ use crate::home::e2e;
 use crate::stack::{Program, Stack, eventually};
 
 const SECRET: &str = "a secret for the cookies of the tests";
+const CLIENT_SECRET: &str = "the secret of the gateway of the tests";
 
 /// A browser with its cookies. It follows a form's redirect, as browsers do.
 struct Browser {
@@ -168,8 +169,16 @@ impl Browser {
 }
 
 async fn site() -> (Stack, Program) {
-    let stack = Stack::start().await;
-    let gateway = stack.gateway(&[("gateway.cookie_secret", SECRET)]);
+    site_with(&[]).await
+}
+
+async fn site_with(overrides: &[(&str, &str)]) -> (Stack, Program) {
+    let stack = Stack::start_with(overrides).await;
+    let secrets = [
+        ("gateway.cookie_secret", SECRET),
+        ("gateway.client_secret", CLIENT_SECRET),
+    ];
+    let gateway = stack.gateway(&secrets);
     (stack, gateway)
 }
 
@@ -308,6 +317,23 @@ e2e! {
         let refused = ann.submit("/posts", &[("text", &too_long), ("warning", ""), ("visibility", "public")]).await;
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
         refused.has("role=\"alert\"").has(&too_long);
+    }
+}
+
+e2e! {
+    /// Each page asks for another access token here. Another tab has the cookie of before, and a page that was left early has lost its answer.
+    async fn a_session_outlives_its_access_tokens() {
+        let (_stack, gateway) = site_with(&[("auth.access_token_ttl", "5s"), ("auth.refresh_reuse_grace", "0s")]).await;
+        let ann = Browser::new(&gateway);
+        ann.sign_up("ann").await.has("@ann");
+        let first = ann.jar().clone();
+        for _ in 0..3 {
+            let before = ann.jar()["session"].clone();
+            ann.see("/").await.has("@ann");
+            assert_ne!(ann.jar()["session"], before);
+        }
+        *ann.jar() = first;
+        ann.see("/").await.has("@ann");
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Auth {
     pub refresh_token_ttl: Duration,
     /// The secret from which refresh tokens are derived: 32 characters or more.
     pub refresh_secret: Option<Secret>,
+    /// What a client proves itself with that keeps refresh tokens where nobody else can read them, as the gateway does: 32 characters or
+    /// more. The refresh tokens of its sessions don't change.
+    pub client_secret: Option<Secret>,
     /// How long the last refresh token but one still gets the same successor, because an answer may be lost. An election of the database
     /// takes 10 to 12 s, and then the client tries again.
     #[serde(with = "humantime_serde")]
@@ -49,6 +52,7 @@ impl Default for Auth {
             access_token_ttl: 15 * MINUTE,
             refresh_token_ttl: 30 * DAY,
             refresh_secret: None,
+            client_secret: None,
             refresh_reuse_grace: MINUTE,
         }
     }
