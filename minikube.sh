@@ -32,7 +32,7 @@ USAGE
 }
 
 # What is installed. `make images` builds all of these.
-programs=(command-svc query-svc projector operator microblog)
+programs=(command-svc query-svc projector gateway operator microblog)
 prefix=localhost/microblog
 release=microblog
 

@@ -10,7 +10,14 @@ use tempfile::TempDir;
 
 use crate::stack::eventually;
 
-const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator", "microblog"];
+const PROGRAMS: [&str; 6] = [
+    "command-svc",
+    "query-svc",
+    "projector",
+    "gateway",
+    "operator",
+    "microblog",
+];
 /// The system's programs that the script may use. Nothing else is on its PATH.
 const SYSTEM: [&str; 16] = [
     "bash", "cat", "cksum", "cut", "dirname", "env", "grep", "head", "mkdir", "mktemp", "mv", "ps", "rm", "sleep",
@@ -185,7 +192,7 @@ fn up_goes_from_nothing_to_everything() {
         "helm --kube-context test --namespace microblog test microblog",
     ]);
     let tag = up.tag();
-    assert_eq!(up.count("docker save --output"), 5, "{up:#?}");
+    assert_eq!(up.count("docker save --output"), PROGRAMS.len(), "{up:#?}");
     for program in PROGRAMS {
         assert!(
             machine
@@ -231,10 +238,14 @@ fn up_again_does_only_what_is_to_be_done() {
 
     machine.set("build", "second");
     let changed = machine.up(&[]).succeeded();
-    assert_eq!(changed.count("image load"), 5, "{changed:#?}");
+    assert_eq!(changed.count("image load"), PROGRAMS.len(), "{changed:#?}");
     assert_ne!(first.tag(), changed.tag(), "pods are replaced by what is new");
     let images = machine.get("images");
-    assert_eq!(images.lines().count(), 5, "the former images are gone: {images}");
+    assert_eq!(
+        images.lines().count(),
+        PROGRAMS.len(),
+        "the former images are gone: {images}"
+    );
     assert!(images.lines().all(|image| image.ends_with(&changed.tag())), "{images}");
 }
 
@@ -324,7 +335,7 @@ fn podman_builds_where_docker_is_not_there() {
     machine.set("podman", "");
     let up = machine.up(&[]).succeeded();
     assert!(up.called("IMAGE_TOOL=podman"), "{up:#?}");
-    assert_eq!(up.count("podman save"), 5, "{up:#?}");
+    assert_eq!(up.count("podman save"), PROGRAMS.len(), "{up:#?}");
 }
 
 #[test]
