@@ -29,14 +29,14 @@ FROM toolchain AS build
 # `release` builds some minutes faster and makes larger images; `dev` is for testing this file.
 ARG PROFILE=image
 COPY --from=recipe /microblog/recipe.json .
-ARG PACKAGES="--package command-svc --package query-svc --package projector --package microblog --package operator"
+ARG PACKAGES="--package command-svc --package query-svc --package projector --package gateway --package microblog --package operator"
 # Without default features, `microblog` contains only the tools: here each service has its own image.
 RUN cargo chef cook --profile ${PROFILE} --locked --no-default-features ${PACKAGES} --recipe-path recipe.json
 COPY . .
 RUN cargo build --profile ${PROFILE} --locked --no-default-features ${PACKAGES} \
     && mkdir /programs \
     && cd "target/$(if [ "${PROFILE}" = dev ]; then echo debug; else echo "${PROFILE}"; fi)" \
-    && cp command-svc query-svc projector microblog operator /programs
+    && cp command-svc query-svc projector gateway microblog operator /programs
 
 FROM scratch AS programs
 COPY --from=build /programs /
@@ -70,6 +70,12 @@ LABEL org.opencontainers.image.description="Follows the events and writes the vi
 COPY --from=programs /projector /usr/local/bin/projector
 EXPOSE 8083
 ENTRYPOINT ["/usr/local/bin/projector"]
+
+FROM image AS gateway
+LABEL org.opencontainers.image.description="One address for everything: passes requests on to the service that answers them"
+COPY --from=programs /gateway /usr/local/bin/gateway
+EXPOSE 8080
+ENTRYPOINT ["/usr/local/bin/gateway"]
 
 FROM image AS operator
 LABEL org.opencontainers.image.description="Rebuilds and pauses the views as Projection resources say"

@@ -14,10 +14,10 @@ IMAGE_TOOL ?= $(shell for tool in docker podman buildah; do $$tool info >/dev/nu
 IMAGE_PREFIX ?= localhost/microblog
 IMAGE_TAG ?= dev
 IMAGE_FLAGS ?=
-PROGRAMS ?= command-svc query-svc projector operator microblog
+PROGRAMS ?= command-svc query-svc projector gateway operator microblog
 # These packages are always built together. Another set of packages needs other features of the dependencies, so cargo would compile those
 # again.
-OPTIMISED = -p command-svc -p query-svc -p projector -p operator -p microblog -p bench
+OPTIMISED = -p command-svc -p query-svc -p projector -p gateway -p operator -p microblog -p bench
 # The variables that `cargo clippy` sets. Clippy then compiles our crates, so a lint is an error in the build of the tests, without a second
 # compilation.
 LINTING = RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-Dwarnings__CLIPPY_HACKERY__
@@ -38,7 +38,7 @@ build: build-tools ## Build the program microblog, with few optimisations (`carg
 	@test -x $(MICROBLOG) || echo "Building microblog: the first time takes about 10 minutes on two cores, later builds take seconds."
 	@$(CARGO) build --profile quick --locked -p microblog
 
-# The images are five targets of one Dockerfile. Without this variable, buildah (unlike docker and podman) compiles everything
+# The images are six targets of one Dockerfile. Without this variable, buildah (unlike docker and podman) compiles everything
 # again for each target.
 images: export BUILDAH_LAYERS ?= true
 images: ## Build the container images, one per program (PROGRAMS="query-svc" for only some of them)

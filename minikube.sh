@@ -23,16 +23,18 @@ Usage: ./minikube.sh COMMAND [OPTIONS] [-- FURTHER ARGUMENTS]
   --images PREFIX:TAG   use existing images, for example registry.example.org/you/microblog:0.1.0, and build none
   --namespace NAME      the namespace to install into (microblog)
   --values FILE         values of the chart (helm/microblog/ci/minikube-values.yaml)
+  --gateway-port PORT   the local port for everything (8080)
   --command-port PORT   the local port for the API for writing (8081)
   --query-port PORT     the local port for the API for reading (8082)
   --context NAME        the context of kubectl (the profile's name)
   --timeout DURATION    how long to wait until Microblog is ready (10m)
+  --open                with up: open the page in a browser
   --delete              with down: delete the profile and all its data
 USAGE
 }
 
 # What is installed. `make images` builds all of these.
-programs=(command-svc query-svc projector operator microblog)
+programs=(command-svc query-svc projector gateway operator microblog)
 prefix=localhost/microblog
 release=microblog
 
@@ -42,10 +44,12 @@ memory=4g
 images=
 namespace=microblog
 values=$here/helm/microblog/ci/minikube-values.yaml
+gateway_port=8080
 command_port=8081
 query_port=8082
 context=
 timeout=10m
+open=no
 delete=no
 further=()
 
@@ -282,6 +286,7 @@ up() {
     [ -n "$images" ] || build_images
     install_microblog
     say "Forwarding ports"
+    start_forwarding gateway "$gateway_port" 8080
     start_forwarding command "$command_port" 8081
     start_forwarding query "$query_port" 8082
     try_microblog
@@ -290,6 +295,7 @@ up() {
 
 Microblog runs.
 
+  http://127.0.0.1:$gateway_port/       everything at one address
   http://127.0.0.1:$command_port/docs   the API for writing: users, sessions, posts, likes, reposts, follows
   http://127.0.0.1:$query_port/docs   the API for reading: timelines, posts, threads, profiles, followers
 
@@ -305,10 +311,19 @@ Run the whole API as a story (needs Node.js), or open it in Postman with the env
 
 Load a small community, so that the timelines are not empty (needs \`make build\`):
 
-  target/quick/microblog demo --command-url http://127.0.0.1:$command_port --query-url http://127.0.0.1:$query_port
+  target/quick/microblog demo --command-url http://127.0.0.1:$gateway_port --query-url http://127.0.0.1:$gateway_port
 
 After a change, run the same command again. To stop: ./minikube.sh down$(where)
 NEXT
+    [ "$open" = no ] || open_page "http://127.0.0.1:$gateway_port/"
+}
+
+open_page() { # URL
+    local tool
+    for tool in xdg-open open; do
+        if present "$tool" && "$tool" "$1" >/dev/null 2>&1; then return 0; fi
+    done
+    die "no browser can be opened here. Please open $1 yourself."
 }
 
 # The options with which other commands find what this one has created.
@@ -341,7 +356,7 @@ status() {
     in_namespace get deployments,statefulsets,pods
     in_namespace wait --for condition=Available deployments --all --timeout 0s >/dev/null 2>&1 || all_is_well=1
     echo
-    for component in command query; do
+    for component in gateway command query; do
         if pid=$(forwarder "$component"); then
             echo "$component is forwarded by process $pid: $(tail -n 1 "$state/$profile-$component.log")"
         else
@@ -361,6 +376,7 @@ logs() { # [COMPONENT]
 
 down() {
     require minikube
+    stop_forwarding gateway
     stop_forwarding command
     stop_forwarding query
     if [ "$delete" = yes ]; then
@@ -378,12 +394,13 @@ command=${1:-help}
 words=()
 while [ $# -gt 0 ]; do
     case $1 in
-        --profile | --cpus | --memory | --images | --namespace | --values | --command-port | --query-port | --context | --timeout)
+        --profile | --cpus | --memory | --images | --namespace | --values | --gateway-port | --command-port | --query-port | --context | --timeout)
             [ $# -ge 2 ] || misused "$1 needs a value"
             name=${1#--}
             printf -v "${name//-/_}" '%s' "$2"
             shift
             ;;
+        --open) open=yes ;;
         --delete) delete=yes ;;
         --)
             shift

@@ -8,17 +8,14 @@ output "public_ip" {
   value       = aws_eip.machine.public_ip
 }
 
-output "urls" {
-  description = "The API for allowed_cidrs, once DNS or /etc/hosts maps the names to public_ip."
-  value = {
-    command = "http://${var.command_host}/docs/"
-    query   = "http://${var.query_host}/docs/"
-  }
+output "url" {
+  description = "The address of everything for allowed_cidrs, once DNS or /etc/hosts maps the name to public_ip."
+  value       = "http://${var.host}/"
 }
 
 output "hosts" {
-  description = "A line for /etc/hosts, if no DNS knows the names."
-  value       = "${aws_eip.machine.public_ip} ${var.command_host} ${var.query_host}"
+  description = "A line for /etc/hosts, if no DNS knows the name."
+  value       = "${aws_eip.machine.public_ip} ${var.host}"
 }
 
 output "session" {
@@ -32,7 +29,7 @@ output "progress" {
 }
 
 output "forward" {
-  description = "Forwards the API to port 8080 of your machine. This does not need allowed_cidrs."
+  description = "Forwards everything to port 8080 of your machine. This does not need allowed_cidrs."
   value = join(" ", [
     "aws ssm start-session --region ${var.region} --target ${aws_instance.machine.id}",
     "--document-name AWS-StartPortForwardingSession --parameters portNumber=80,localPortNumber=8080",
@@ -41,5 +38,5 @@ output "forward" {
 
 output "request" {
   description = "A request through the forwarded port."
-  value       = "curl --header 'Host: ${var.query_host}' http://127.0.0.1:8080/v1/timelines/public"
+  value       = "curl --header 'Host: ${var.host}' http://127.0.0.1:8080/v1/timelines/public"
 }

@@ -1,10 +1,10 @@
 # The user data of the first start. This file needs no provider, so `check` can test it anywhere.
 
 locals {
-  # The chart's example for one EC2 instance, the hosts, and var.values.
+  # The chart's example for one EC2 instance, the host, and var.values.
   values = [
     file("${path.module}/../helm/microblog/ci/ec2-values.yaml"),
-    yamlencode({ ingress = { commandHost = var.command_host, queryHost = var.query_host } }),
+    yamlencode({ ingress = { host = var.host } }),
     var.values,
   ]
 

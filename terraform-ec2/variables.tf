@@ -128,16 +128,10 @@ variable "chart_version" {
   }
 }
 
-variable "command_host" {
-  description = "The host name of the API for writing."
+variable "host" {
+  description = "The host name, which leads to the gateway."
   type        = string
-  default     = "command.microblog.local"
-}
-
-variable "query_host" {
-  description = "The host name of the API for reading."
-  type        = string
-  default     = "query.microblog.local"
+  default     = "microblog.local"
 }
 
 variable "values" {

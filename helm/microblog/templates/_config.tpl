@@ -4,7 +4,11 @@
 The map MICROBLOG__SECTION__KEY: text, as YAML. The chart's own settings come first, so that `config` can override them.
 */}}
 {{- define "microblog.environment" -}}
+{{- $fullname := include "microblog.fullname" . -}}
 {{- $environment := dict
+      "MICROBLOG__GATEWAY__LISTEN" "0.0.0.0:8080"
+      "MICROBLOG__GATEWAY__COMMAND_URL" (printf "http://%s-command:8081" $fullname)
+      "MICROBLOG__GATEWAY__QUERY_URL" (printf "http://%s-query:8082" $fullname)
       "MICROBLOG__COMMAND__LISTEN" "0.0.0.0:8081"
       "MICROBLOG__QUERY__LISTEN" "0.0.0.0:8082"
       "MICROBLOG__PROJECTOR__LISTEN" "0.0.0.0:8083"
@@ -65,6 +69,9 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. The chart's own settings come fi
       name: {{ include "microblog.authSecret" . }}
       key: public-keys
 {{- end }}
+
+{{/* The ConfigMap has everything that the gateway needs. */}}
+{{- define "microblog.gateway.env" }}{{ end }}
 
 {{- define "microblog.command.env" -}}
 {{ include "microblog.mongodbEnv" . }}

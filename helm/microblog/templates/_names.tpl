@@ -21,6 +21,22 @@ can follow.
 {{- end }}
 {{- end }}
 
+{{/*
+The components that are installed, with their ports, as YAML. After `helm upgrade --reuse-values`, a release may have no `gateway`; then it
+stays without.
+*/}}
+{{- define "microblog.ports" -}}
+{{- if (.Values.gateway).enabled }}
+gateway: 8080
+{{- end }}
+command: 8081
+query: 8082
+projector: 8083
+{{- if .Values.operator.enabled }}
+operator: 8084
+{{- end }}
+{{- end }}
+
 {{/* The labels of selectors, which must never change. Called with (list $ "component"). */}}
 {{- define "microblog.selectorLabels" -}}
 {{- $root := index . 0 -}}

@@ -1,4 +1,4 @@
-{{/* Templates that the four Deployments, the rebuild's Job and the smoke test share. */}}
+{{/* Templates that the five Deployments, the rebuild's Job and the smoke test share. */}}
 
 {{/* What the restricted Pod Security Standard requires of a pod. */}}
 {{- define "microblog.podSecurityContext" -}}
@@ -68,7 +68,7 @@ null. Called with (list $into $from).
 {{/*
 A Deployment. Called with a dict:
   root       the chart's context
-  component  command, query, projector or operator; also the key of its values
+  component  gateway, command, query, projector or operator; also the key of its values
   program    the name of its image
   port       the port on which it listens
   scaler     the key of the autoscaler in its values; an enabled autoscaler sets the number of replicas (optional)
@@ -81,7 +81,9 @@ A Deployment. Called with a dict:
 {{- $component := .component -}}
 {{- $values := include "microblog.values" (list $root $component) | fromYaml -}}
 {{- $fullname := include "microblog.fullname" $root -}}
-{{- $tls := include "microblog.mongodbTls" $root | fromYaml -}}
+{{- /* The gateway has no database and no keys. */ -}}
+{{- $secrets := ne $component "gateway" -}}
+{{- $tls := ternary (include "microblog.mongodbTls" $root | fromYaml) dict $secrets -}}
 {{- $own := .volumes | default dict -}}
 {{- $mounts := concat ($own.mounts | default list) ($tls.mounts | default list) -}}
 {{- $volumes := concat ($own.volumes | default list) ($tls.volumes | default list) -}}
@@ -121,7 +123,9 @@ spec:
       annotations:
         {{- /* A change of the ConfigMap or of an address rolls the pods. */}}
         checksum/config: {{ include "microblog.environment" $root | sha256sum }}
+        {{- if $secrets }}
         checksum/secrets: {{ include "microblog.secretsChecksum" $root }}
+        {{- end }}
         {{- with .annotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -154,11 +158,12 @@ spec:
           envFrom:
             - configMapRef:
                 name: {{ $fullname }}-config
+          {{- $env := include (printf "microblog.%s.env" $component) $root }}
+          {{- with $values.extraEnv }}{{ $env = print $env "\n" (toYaml .) }}{{ end }}
+          {{- with $env | trim }}
           env:
-            {{- include (printf "microblog.%s.env" $component) $root | nindent 12 }}
-            {{- with $values.extraEnv }}
-            {{- toYaml . | nindent 12 }}
-            {{- end }}
+            {{- . | nindent 12 }}
+          {{- end }}
           # The process answers /livez as soon as it listens. The answer does not depend on the database, because a restart of the pod would
           # not repair the database.
           startupProbe:

@@ -11,7 +11,14 @@ use crate::narration::{say, seconds};
 use crate::programs::Program;
 use crate::settings::Settings;
 
-const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator", "microblog"];
+const PROGRAMS: [&str; 6] = [
+    "command-svc",
+    "query-svc",
+    "projector",
+    "gateway",
+    "operator",
+    "microblog",
+];
 pub(crate) const REGISTRY: &str = "localhost";
 pub(crate) const REPOSITORY: &str = "microblog";
 pub(crate) const TAG: &str = "test";

@@ -28,7 +28,8 @@ pub(crate) const RELEASE: &str = "microblog";
 const HELM_TIMEOUT: &str = "8m";
 
 /// The Deployments of all programs.
-pub(crate) const DEPLOYMENTS: [&str; 4] = [
+pub(crate) const DEPLOYMENTS: [&str; 5] = [
+    "deployment/microblog-gateway",
     "deployment/microblog-command",
     "deployment/microblog-query",
     "deployment/microblog-projector",
@@ -44,13 +45,19 @@ pub(crate) enum Kind {
     Outside,
 }
 
+/// The node ports of the Services.
+#[derive(Debug, Clone, Copy)]
+struct Ports {
+    gateway: u64,
+    command: u64,
+    query: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Installation {
     pub(crate) namespace: Namespace,
     chart: String,
-    /// The node ports of the Services.
-    command_port: u64,
-    query_port: u64,
+    ports: Ports,
     pub(crate) community: Arc<Community>,
     rate: u32,
     /// The program `microblog`.
@@ -84,15 +91,16 @@ impl Installation {
         }
         say(format_args!("helm install to ready: {}", seconds(begun.elapsed())));
 
-        let command_port = node_port(&namespace, "command").await?;
-        let query_port = node_port(&namespace, "query").await?;
-        let front = front(nodes, command_port, query_port);
+        let ports = Ports {
+            gateway: node_port(&namespace, "gateway").await?,
+            command: node_port(&namespace, "command").await?,
+            query: node_port(&namespace, "query").await?,
+        };
         Ok(Self {
             namespace,
             chart,
-            command_port,
-            query_port,
-            community: Arc::new(Community::found(front).await?),
+            ports,
+            community: Arc::new(Community::found(ports.front(nodes)).await?),
             rate: settings.rate,
             microblog: images::binaries(settings).join("microblog"),
             _database: database,
@@ -199,7 +207,7 @@ impl Installation {
 
     /// A front that sends requests to these nodes only. Others continue to use their own addresses.
     pub(crate) fn front(&self, nodes: &[Node]) -> Front {
-        front(nodes, self.command_port, self.query_port)
+        self.ports.front(nodes)
     }
 
     /// Runs `microblog` in a pod until it ends, as an operator would. Returns its output.
@@ -339,9 +347,15 @@ fn file_of(text: &str) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-fn front(nodes: &[Node], command_port: u64, query_port: u64) -> Front {
-    let at = |port: u64| nodes.iter().map(|node| format!("{}:{port}", node.address)).collect();
-    Front::new(at(command_port), at(query_port))
+impl Ports {
+    /// Every second address is that of the gateway, whichever service is meant. So half of all requests and streams go through it.
+    fn front(self, nodes: &[Node]) -> Front {
+        let at = |port: u64| {
+            let both = |node: &Node| [port, self.gateway].map(|port| format!("{}:{port}", node.address));
+            nodes.iter().flat_map(both).collect()
+        };
+        Front::new(at(self.command), at(self.query))
+    }
 }
 
 /// Returns an error when a pod has crashed too often to wait for it. One or two crashes are normal while the database starts.

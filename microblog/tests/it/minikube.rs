@@ -10,13 +10,22 @@ use tempfile::TempDir;
 
 use crate::stack::eventually;
 
-const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator", "microblog"];
+const PROGRAMS: [&str; 6] = [
+    "command-svc",
+    "query-svc",
+    "projector",
+    "gateway",
+    "operator",
+    "microblog",
+];
 /// The system's programs that the script may use. Nothing else is on its PATH.
 const SYSTEM: [&str; 16] = [
     "bash", "cat", "cksum", "cut", "dirname", "env", "grep", "head", "mkdir", "mktemp", "mv", "ps", "rm", "sleep",
     "tail", "touch",
 ];
-const FAKES: [&str; 7] = ["minikube", "kubectl", "helm", "docker", "podman", "make", "curl"];
+const FAKES: [&str; 8] = [
+    "minikube", "kubectl", "helm", "docker", "podman", "make", "curl", "xdg-open",
+];
 
 /// A machine with these programs and no others.
 struct Machine(TempDir);
@@ -93,13 +102,8 @@ impl Machine {
 
     /// Runs `up` with the profile of the stand-ins, at ports that nobody else uses here.
     fn up(&self, more: &[&str]) -> Run {
-        self.run(
-            &[
-                &["up", "--profile", "test", "--command-port", "1", "--query-port", "2"],
-                more,
-            ]
-            .concat(),
-        )
+        let ports = ["--command-port", "1", "--query-port", "2", "--gateway-port", "3"];
+        self.run(&[&["up", "--profile", "test"], &ports[..], more].concat())
     }
 
     fn down(&self, more: &[&str]) -> Run {
@@ -180,12 +184,13 @@ fn up_goes_from_nothing_to_everything() {
         "kubectl --context test create namespace microblog --dry-run=client --output yaml",
         "kubectl --context test label namespace microblog --overwrite pod-security.kubernetes.io/enforce=restricted",
         "helm --kube-context test --namespace microblog upgrade --install microblog",
+        "kubectl --context test --namespace microblog port-forward --address 127.0.0.1 service/microblog-gateway 3:8080",
         "kubectl --context test --namespace microblog port-forward --address 127.0.0.1 service/microblog-command 1:8081",
         "kubectl --context test --namespace microblog port-forward --address 127.0.0.1 service/microblog-query 2:8082",
         "helm --kube-context test --namespace microblog test microblog",
     ]);
     let tag = up.tag();
-    assert_eq!(up.count("docker save --output"), 5, "{up:#?}");
+    assert_eq!(up.count("docker save --output"), PROGRAMS.len(), "{up:#?}");
     for program in PROGRAMS {
         assert!(
             machine
@@ -207,13 +212,35 @@ fn up_goes_from_nothing_to_everything() {
     ] {
         assert!(upgrade.contains(part), "{part:?} is not in {upgrade:?}");
     }
-    assert!(up.output.contains("http://127.0.0.1:1/docs"), "{up:#?}");
+    for address in [
+        "http://127.0.0.1:3/ ",
+        "http://127.0.0.1:1/docs",
+        "--query-url http://127.0.0.1:3\n",
+    ] {
+        assert!(up.output.contains(address), "{address}: {up:#?}");
+    }
+    assert!(!up.called("xdg-open"), "{up:#?}");
     assert!(up.output.contains("./minikube.sh down --profile test\n"), "{up:#?}");
     assert!(
         up.output
             .contains("postman/run minikube --env-var commandUrl=http://127.0.0.1:1"),
         "{up:#?}"
     );
+}
+
+#[test]
+fn a_browser_is_opened_only_if_asked() {
+    let machine = Machine::new();
+    machine
+        .up(&["--open"])
+        .succeeded()
+        .in_order(&[" test microblog", "xdg-open http://127.0.0.1:3/"]);
+    let without = Machine::with(&FAKES[..7]);
+    without.set("docker", "");
+    without.set("build", "first");
+    without
+        .up(&["--open"])
+        .failed_saying("open http://127.0.0.1:3/ yourself");
 }
 
 #[test]
@@ -231,10 +258,14 @@ fn up_again_does_only_what_is_to_be_done() {
 
     machine.set("build", "second");
     let changed = machine.up(&[]).succeeded();
-    assert_eq!(changed.count("image load"), 5, "{changed:#?}");
+    assert_eq!(changed.count("image load"), PROGRAMS.len(), "{changed:#?}");
     assert_ne!(first.tag(), changed.tag(), "pods are replaced by what is new");
     let images = machine.get("images");
-    assert_eq!(images.lines().count(), 5, "the former images are gone: {images}");
+    assert_eq!(
+        images.lines().count(),
+        PROGRAMS.len(),
+        "the former images are gone: {images}"
+    );
     assert!(images.lines().all(|image| image.ends_with(&changed.tag())), "{images}");
 }
 
@@ -280,7 +311,7 @@ async fn ports_are_forwarded_until_down() {
         down.calls.contains(&"minikube --profile test stop".to_owned()),
         "{down:#?}"
     );
-    for pid in [third, machine.port_forward("2:8082")] {
+    for pid in [third, machine.port_forward("2:8082"), machine.port_forward("3:8080")] {
         assert!(!is_alive(&pid), "{pid} still runs");
     }
 }
@@ -324,7 +355,7 @@ fn podman_builds_where_docker_is_not_there() {
     machine.set("podman", "");
     let up = machine.up(&[]).succeeded();
     assert!(up.called("IMAGE_TOOL=podman"), "{up:#?}");
-    assert_eq!(up.count("podman save"), 5, "{up:#?}");
+    assert_eq!(up.count("podman save"), PROGRAMS.len(), "{up:#?}");
 }
 
 #[test]
@@ -372,7 +403,7 @@ fn what_does_not_work_is_no_success() {
 fn a_port_that_nothing_answers_on_is_no_success() {
     let machine = Machine::new();
     machine.set("silent", "");
-    machine.up(&[]).failed_saying("nothing answers on port 1");
+    machine.up(&[]).failed_saying("nothing answers on port 3");
 }
 
 #[test]
@@ -394,7 +425,7 @@ fn status_says_what_is_to_be_done() {
     machine.set("running", "");
     machine.run(&status).failed_saying("Microblog is not installed");
     machine.set("installed", "");
-    machine.run(&status).failed_saying("command is not forwarded");
+    machine.run(&status).failed_saying("gateway is not forwarded");
     machine.up(&[]).succeeded();
     let well = machine.run(&status).succeeded();
     assert!(

@@ -1,4 +1,4 @@
-//! The two services as a client sees them: addresses, connections, a request and its response.
+//! The two services as a client sees them, past the gateway and through it: addresses, connections, a request and its response.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -127,7 +127,7 @@ impl Answer {
     }
 }
 
-/// The addresses (host and port) of the services on every node that is asked, and the connections to them.
+/// The addresses (host and port) at which each service is asked, and the connections to them.
 #[derive(Debug)]
 pub(crate) struct Front {
     at: HashMap<Side, Vec<String>>,
@@ -204,7 +204,7 @@ impl Front {
         &at[number % at.len()]
     }
 
-    /// A kept connection stays with its node. Fresh ones go to all nodes in turn.
+    /// A kept connection stays with its address. Fresh ones go to all addresses in turn.
     fn to(&self, lane: Lane, side: Side) -> &str {
         let number = match lane {
             Lane::Kept(number) => number % KEPT,

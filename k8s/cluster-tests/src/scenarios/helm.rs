@@ -59,7 +59,8 @@ impl Release<'_> {
     async fn install(&self, further: &[&str]) -> Result<()> {
         let install = self.helm(&["install", installation::RELEASE, self.chart]);
         // One replica of everything is enough for these tests.
-        let once = ["command", "query", "projector", "operator"].map(|name| format!("--set={name}.replicas=1"));
+        let once =
+            ["gateway", "command", "query", "projector", "operator"].map(|name| format!("--set={name}.replicas=1"));
         let install = install
             .args(self.flags.words())
             .args(once)

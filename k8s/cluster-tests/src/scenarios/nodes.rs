@@ -70,6 +70,7 @@ fn cut(suite: &mut Suite) -> LocalBoxFuture<'_, Result<()>> {
         // `--node-monitor-grace-period` says, which is 50 s by default.
         installation
             .upgrade(&[
+                "gateway.service.trafficDistribution=PreferSameNode",
                 "command.service.trafficDistribution=PreferSameNode",
                 "query.service.trafficDistribution=PreferSameNode",
             ])
@@ -162,7 +163,7 @@ async fn spread(installation: &Installation, lost: &Node) -> Result<()> {
     })
     .await?;
     quote(&pods);
-    for program in ["command", "query", "projector"] {
+    for program in ["gateway", "command", "query", "projector"] {
         let there = || {
             pods.lines()
                 .filter(|line| line.starts_with(&format!("microblog-{program}-")))

@@ -31,14 +31,15 @@ const PODS_AS_LINES: &str =
     r#"jsonpath={.status.podIP}|{.spec.hostNetwork}|{.metadata.namespace}|{.metadata.labels}{"\n"}"#;
 /// Connections that must be among those that were seen. A record without them is incomplete. Only the pods that start during the record
 /// resolve names meanwhile.
-const EXPECTED: [&str; 9] = [
+const EXPECTED: [&str; 10] = [
     "command -> mongodb:27017",
     "query -> mongodb:27017",
     "projector -> mongodb:27017",
     "operator -> mongodb:27017",
     "rebuild -> mongodb:27017",
-    "smoke -> command:8081",
-    "smoke -> query:8082",
+    "smoke -> gateway:8080",
+    "gateway -> command:8081",
+    "gateway -> query:8082",
     "rebuild -> dns:53",
     "smoke -> dns:53",
 ];

@@ -69,7 +69,7 @@ async fn expect_everywhere(installation: &Installation, tag: &str) -> Result<()>
         .get(&["pods", "-l", "app.kubernetes.io/name=microblog"])
         .await?;
     let pods = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let programs = ["command", "query", "projector", "operator"];
+    let programs = ["gateway", "command", "query", "projector", "operator"];
     let mut seen = 0;
     for pod in pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
         let component = &pod["metadata"]["labels"]["app.kubernetes.io/component"];
@@ -83,7 +83,7 @@ async fn expect_everywhere(installation: &Installation, tag: &str) -> Result<()>
             seen += 1;
         }
     }
-    ensure!(seen >= 8, "there are only {seen} pods");
+    ensure!(seen >= 10, "there are only {seen} pods");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::rendered;
 
 /// The sections of the values to which `defaults` applies.
-const WORKLOADS: [&str; 4] = ["command", "query", "projector", "operator"];
+const WORKLOADS: [&str; 5] = ["gateway", "command", "query", "projector", "operator"];
 
 fn default_values() -> Value {
     serde_saphyr::from_str(&fs::read_to_string(chart().join("values.yaml")).unwrap()).unwrap()
@@ -48,7 +48,8 @@ fn what_is_misspelt_or_of_the_wrong_type_is_refused_by_name() {
     // Each workload refuses keys that only others have. Only Prometheus calls the Services of projector and operator.
     const OTHERS: &str = "
         defaults.replicas=3 query.keda.enabled=true projector.autoscaling.enabled=true operator.keda.enabled=true
-        defaults.autoscaling.targetConnections=1 command.autoscaling.targetConnections=1
+        defaults.autoscaling.targetConnections=1 command.autoscaling.targetConnections=1 gateway.autoscaling.targetConnections=1
+        command.enabled=false query.enabled=false gateway.keda.enabled=true
         projector.service.trafficDistribution=PreferSameNode operator.service.trafficDistribution=PreferSameNode";
     let refusals = REFUSALS
         .trim()
@@ -221,7 +222,7 @@ fn a_workload_overrides_what_all_have_in_common() {
 }
 
 /// `helm upgrade --reuse-values` replaces values.yaml by the values of the previous release. In these, each workload has all keys,
-/// and there is no `defaults`.
+/// and there is no `defaults`. The release has no gateway, and gets none.
 #[test]
 fn the_values_of_a_release_before_there_were_defaults_render_the_same() {
     let mut reused = json!({ "defaults": null });
@@ -231,7 +232,8 @@ fn the_values_of_a_release_before_there_were_defaults_render_the_same() {
             reused[workload].as_object_mut().unwrap().remove("autoscaling");
         }
     }
-    let (reused, new) = (rendered(&reused), rendered(&json!({})));
+    reused["gateway"] = Value::Null;
+    let (reused, new) = (rendered(&reused), rendered(&json!({ "gateway": { "enabled": false } })));
     for (reused, new) in reused.iter().zip(new.iter()).filter(|(_, new)| new["kind"] != "Secret") {
         assert_eq!(reused, new);
     }

@@ -29,7 +29,7 @@ const EXCEPTIONS: &[Exception] = &[
     except(
         "CKV_K8S_43",
         "",
-        "five images share one version; with digests, each update would have to set five of them",
+        "six images share one version; with digests, each update would have to set six of them",
     ),
     except(
         "CKV_K8S_35",

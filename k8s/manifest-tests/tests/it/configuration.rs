@@ -52,6 +52,12 @@ fn read(pod: &Pod<'_>, environment: &Environment) -> Result<(String, Shutdown), 
         address.port().to_string()
     };
     Ok(match pod.component() {
+        "gateway" => {
+            let config: gateway::Config = load(None, environment)?;
+            assert_eq!(config.gateway.command_url, "http://microblog-command:8081");
+            assert_eq!(config.gateway.query_url, "http://microblog-query:8082");
+            (port(config.gateway.listen), config.shutdown)
+        }
         "command" => {
             let config: command_svc::Config = load(None, environment)?;
             assert!(config.auth.signing_key.is_some() && config.auth.refresh_secret.is_some());

@@ -74,16 +74,26 @@ fn judge(values: &str, allowed: Vec<Flow>, denied: Vec<Flow>) {
 /// The flows that are the same for all releases: allowed ones and denied ones.
 fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
     let mut allowed = vec![
+        tcp(pod("monitoring"), ours("gateway"), 8080),
         tcp(pod("monitoring"), ours("command"), 8081),
         tcp(pod("monitoring"), ours("query"), 8082),
         tcp(pod("monitoring"), ours("projector"), 8083),
         tcp(pod("monitoring"), ours("operator"), 8084),
-        tcp(ours("smoke"), ours("command"), 8081),
-        tcp(ours("smoke"), ours("query"), 8082),
+        tcp(ours("smoke"), ours("gateway"), 8080),
+        tcp(ours("gateway"), ours("command"), 8081),
+        tcp(ours("gateway"), ours("query"), 8082),
         tcp(ours("operator"), address(API_SERVER), 443),
         tcp(ours("operator"), address(API_SERVER), 6443),
     ];
-    for component in ["command", "query", "projector", "operator", "rebuild", "smoke"] {
+    for component in [
+        "gateway",
+        "command",
+        "query",
+        "projector",
+        "operator",
+        "rebuild",
+        "smoke",
+    ] {
         for protocol in [Protocol::Udp, Protocol::Tcp] {
             allowed.push(Flow {
                 from: ours(component),
@@ -104,6 +114,13 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         // command-svc and query-svc share only events.
         tcp(ours("query"), ours("command"), 8081),
         tcp(ours("command"), ours("query"), 8082),
+        // They know nothing of the gateway, and it knows nothing but them.
+        tcp(ours("query"), ours("gateway"), 8080),
+        tcp(ours("command"), ours("gateway"), 8080),
+        tcp(ours("gateway"), ours("command"), 8082),
+        tcp(ours("gateway"), ours("projector"), 8083),
+        tcp(ours("gateway"), ours("operator"), 8084),
+        tcp(ours("gateway"), ours("mongodb"), 27017),
         // Nobody may call a component that has no API.
         tcp(ours("command"), ours("projector"), 8083),
         tcp(ours("operator"), ours("projector"), 8083),
@@ -116,7 +133,8 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         // Other ports of components that have an allowed port.
         tcp(pod("monitoring"), ours("projector"), 22),
         tcp(address(INTERNET), ours("command"), 8082),
-        // The smoke test is a client.
+        // The smoke test is a client of the gateway.
+        tcp(ours("smoke"), ours("command"), 8081),
         tcp(ours("smoke"), address(API_SERVER), 443),
     ];
     for component in workers {
@@ -124,7 +142,7 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
         denied.push(tcp(ours(component), address(INTERNET), 80));
         denied.push(tcp(ours(component), pod("default"), 8080));
     }
-    for component in ["command", "query", "projector", "rebuild", "smoke"] {
+    for component in ["gateway", "command", "query", "projector", "rebuild", "smoke"] {
         denied.push(tcp(ours(component), address(API_SERVER), 443));
         denied.push(tcp(ours(component), address(API_SERVER), 6443));
     }
@@ -133,12 +151,13 @@ fn always(workers: &[&str]) -> (Vec<Flow>, Vec<Flow>) {
 
 #[test]
 fn on_minikube() {
-    let (mut allowed, mut denied) = always(&["command", "query", "projector", "rebuild", "mongodb"]);
+    let (mut allowed, mut denied) = always(&["gateway", "command", "query", "projector", "rebuild", "mongodb"]);
     for component in ["command", "query", "projector", "operator", "rebuild"] {
         allowed.push(tcp(ours(component), ours("mongodb"), 27017));
         denied.push(tcp(ours(component), address(INTERNET), 27017));
     }
     for client in [address(INTERNET), pod("default"), pod(NAMESPACE)] {
+        allowed.push(tcp(client.clone(), ours("gateway"), 8080));
         allowed.push(tcp(client.clone(), ours("command"), 8081));
         allowed.push(tcp(client.clone(), ours("query"), 8082));
         denied.push(tcp(client, ours("mongodb"), 27017));
@@ -157,7 +176,7 @@ fn on_minikube() {
 
 #[test]
 fn in_production() {
-    let (mut allowed, mut denied) = always(&["command", "query", "projector", "operator", "rebuild"]);
+    let (mut allowed, mut denied) = always(&["gateway", "command", "query", "projector", "operator", "rebuild"]);
     for component in ["command", "query", "projector", "operator", "rebuild"] {
         allowed.push(tcp(ours(component), address("10.20.0.5"), 27017));
         allowed.push(tcp(ours(component), pod("monitoring"), 4317));
@@ -165,13 +184,17 @@ fn in_production() {
         denied.push(tcp(ours(component), pod("monitoring"), 9090));
         denied.push(tcp(ours(component), pod("default"), 4317));
     }
-    for component in ["command", "query", "projector", "operator", "rebuild"] {
+    allowed.push(tcp(ours("gateway"), pod("monitoring"), 4317));
+    denied.push(tcp(ours("gateway"), address("10.20.0.5"), 27017));
+    for component in ["gateway", "command", "query", "projector", "operator", "rebuild"] {
         // This example restricts the DNS servers.
         denied.push(tcp(ours(component), address(INTERNET), 53));
     }
+    allowed.push(tcp(pod("gateways"), ours("gateway"), 8080));
     allowed.push(tcp(pod("gateways"), ours("command"), 8081));
     allowed.push(tcp(pod("gateways"), ours("query"), 8082));
     for stranger in [address(INTERNET), pod("default"), pod(NAMESPACE)] {
+        denied.push(tcp(stranger.clone(), ours("gateway"), 8080));
         denied.push(tcp(stranger.clone(), ours("command"), 8081));
         denied.push(tcp(stranger, ours("query"), 8082));
     }

@@ -131,5 +131,8 @@ fn one_alone_decides_how_many_pods_there_are() {
             seen += scalers.len();
         }
     }
-    assert_eq!(seen, 6, "command in two examples, query in three, the projector in one");
+    assert_eq!(
+        seen, 8,
+        "gateway and command in two examples, query in three, the projector in one"
+    );
 }

@@ -9,7 +9,14 @@ use manifest_tests::manifests::Manifests;
 use manifest_tests::render::{repository, run, tool};
 use tempfile::TempDir;
 
-const PROGRAMS: [&str; 5] = ["command-svc", "query-svc", "projector", "operator", "microblog"];
+const PROGRAMS: [&str; 6] = [
+    "command-svc",
+    "query-svc",
+    "projector",
+    "gateway",
+    "operator",
+    "microblog",
+];
 
 /// Replaces buildah, helm and cargo-cyclonedx. The name by which it is called says which one.
 const STAND_IN: &str = r#"#!/bin/bash

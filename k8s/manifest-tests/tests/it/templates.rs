@@ -117,8 +117,12 @@ fn every_program_gets_the_secrets_that_it_needs_and_no_others() {
                 _ => &[],
             };
             let keys = keys.iter().map(|key| format!("{auth} {key}"));
+            // The gateway has no database.
+            let uses_it = pod.component() != "gateway";
             let addresses = ["uri", "views-uri"].map(|key| format!("{database} {key}"));
-            let expected = keys.chain(addresses).chain(tls.iter().map(ToString::to_string));
+            let tls: &[&str] = if uses_it { tls } else { &[] };
+            let of_database = addresses.into_iter().filter(|_| uses_it);
+            let expected = keys.chain(of_database).chain(tls.iter().map(ToString::to_string));
             assert_eq!(secrets(pod.spec), expected.collect(), "{example}, {}", pod.owner);
             let mounts = pod.spec["containers"][0]["volumeMounts"]
                 .as_array()
@@ -147,7 +151,7 @@ fn every_program_gets_the_secrets_that_it_needs_and_no_others() {
 fn whoever_watches_secrets_finds_every_deployment() {
     let production = Values::example("production").render();
     let deployments: Vec<&Value> = production.of_kind("Deployment").collect();
-    assert_eq!(deployments.len(), 4);
+    assert_eq!(deployments.len(), 5);
     for deployment in deployments {
         assert_eq!(
             deployment["metadata"]["annotations"],
@@ -227,7 +231,8 @@ fn routed<'a>(route: &'a Value, method: &str, path: &str) -> Option<&'a Value> {
     let fitting = matches.filter_map(|(rule, one)| {
         let value = one["path"]["value"].as_str().unwrap();
         let exact = one["path"]["type"] == "Exact";
-        let below = !exact && path.strip_prefix(value).is_some_and(|rest| rest.starts_with('/'));
+        let directory = path.strip_prefix(value.trim_end_matches('/'));
+        let below = !exact && directory.is_some_and(|rest| rest.starts_with('/'));
         let fits = (path == value || below) && (one["method"].is_null() || one["method"] == method);
         fits.then_some(((exact, value.len(), !one["method"].is_null()), rule))
     });
@@ -235,17 +240,29 @@ fn routed<'a>(route: &'a Value, method: &str, path: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn one_host_routes_by_method_and_path() {
+fn one_host_is_enough_with_the_gateway_past_it_and_without_it() {
     let (command, query) = (Some("microblog-command:8081"), Some("microblog-query:8082"));
-    for (documentation, shown) in [("command", command), ("query", query), ("none", None)] {
-        let values = json!({ "enabled": true, "parentRefs": [{ "name": "gateway" }], "documentation": documentation });
-        let rendered = rendered(&json!({ "httpRoute": values }));
+    let gateway = Some("microblog-gateway:8080");
+    let route = |key: &str, value: Value| json!({ "enabled": true, "parentRefs": [{ "name": "public" }], key: value });
+    let without = |documentation: &str| {
+        let route = route("documentation", documentation.into());
+        json!({ "gateway": { "enabled": false }, "httpRoute": route })
+    };
+    let with = |bypass: bool| json!({ "httpRoute": route("bypassGateway", bypass.into()) });
+    for (values, writes, reads, documentation, streams_documentation, rest) in [
+        (with(false), gateway, gateway, gateway, gateway, gateway),
+        (with(true), command, query, gateway, gateway, gateway),
+        (without("command"), command, query, command, query, None),
+        (without("query"), command, query, query, query, None),
+        (without("none"), command, query, None, None, None),
+    ] {
+        let rendered = rendered(&values);
         let route = rendered.find("HTTPRoute", "microblog").unwrap();
         for method in ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS"] {
             let by_method = if ["GET", "HEAD", "OPTIONS"].contains(&method) {
-                query
+                reads
             } else {
-                command
+                writes
             };
             for (path, service) in [
                 ("/v1/posts", by_method),
@@ -254,16 +271,19 @@ fn one_host_routes_by_method_and_path() {
                 ("/v1/streams/home", by_method),
                 ("/v1/streams/tickets", by_method),
                 // The views do not contain accounts and sessions, and command-svc, which signs the tokens, has the public keys.
-                ("/v1/users/me", command),
-                ("/v1/sessions/1", command),
-                ("/.well-known/jwks.json", command),
-                ("/docs", shown),
-                ("/openapi.json", shown),
-                ("/asyncapi.json", shown.and(query)),
-                ("/metrics", None),
-                ("/readyz", None),
+                ("/v1/users/me", writes),
+                ("/v1/sessions/1", writes),
+                ("/.well-known/jwks.json", writes),
+                ("/docs", documentation),
+                ("/openapi.json", documentation),
+                ("/asyncapi.json", streams_documentation),
+                // The gateway answers probes and metrics to nobody who comes through a proxy.
+                ("/metrics", rest),
+                ("/readyz", rest),
+                ("/", rest),
+                ("/@somebody", rest),
             ] {
-                let at = format!("{documentation}: {method} {path}");
+                let at = format!("{}: {method} {path}", values["httpRoute"]);
                 let rule = routed(route, method, path);
                 let backend = rule.map(|rule| &rule["backendRefs"][0]);
                 let found = backend.map(|to| format!("{}:{}", to["name"].as_str().unwrap(), to["port"]));
@@ -278,7 +298,35 @@ fn one_host_routes_by_method_and_path() {
 }
 
 #[test]
-fn each_service_has_a_host_of_its_own_behind_an_ingress() {
+fn an_ingress_leads_to_the_gateway_and_to_services_that_have_a_host() {
+    let hosts = |values: Value| -> Vec<String> {
+        let rendered = rendered(&values);
+        let rules = rendered.find("Ingress", "microblog").unwrap()["spec"]["rules"].clone();
+        let rules = rules.as_array().unwrap().iter();
+        let first = |rule: &Value| rule["http"]["paths"][0].clone();
+        rules
+            .map(|rule| {
+                let (path, service) = (&first(rule)["path"], &first(rule)["backend"]["service"]["name"]);
+                [&rule["host"], path, service].map(|it| it.as_str().unwrap()).join(" ")
+            })
+            .collect()
+    };
+    let gateway = "microblog.local / microblog-gateway";
+    assert_eq!(hosts(json!({ "ingress": { "enabled": true } })), [gateway]);
+    let writing = json!({ "enabled": true, "commandHost": "write.example.org" });
+    let expected = [gateway, "write.example.org /v1 microblog-command"];
+    assert_eq!(hosts(json!({ "ingress": writing })), expected);
+    let nowhere = ["--set=ingress.enabled=true,gateway.enabled=false"];
+    let refused = Values::example("minikube").template(&nowhere);
+    assert!(!refused.success);
+    assert!(
+        refused.stderr.contains("the Ingress needs ingress.commandHost"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn each_service_has_a_host_of_its_own_without_the_gateway() {
     let rendered = Values::example("ingress").render();
     let rules = rendered.find("Ingress", "microblog").unwrap()["spec"]["rules"]
         .as_array()

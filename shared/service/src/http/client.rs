@@ -10,7 +10,7 @@ use super::edge::EdgeState;
 use super::rate_limit::Key;
 use crate::config::Networks;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The key for rate limits: the user who sends the request, or otherwise the address as it is counted.
 pub(super) fn key(edge: &EdgeState, request: &HttpRequest) -> Key {

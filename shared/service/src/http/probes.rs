@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use actix_web::guard::{GuardContext, fn_guard};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{HttpResponse, Responder};
+use actix_web::{HttpResponse, Resource, Responder};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
+use super::client::FORWARDED_FOR;
 use super::edge::EdgeState;
 use super::problem::Problem;
 use crate::telemetry::OPEN_METRICS;
@@ -79,10 +81,16 @@ impl fmt::Debug for Readiness {
 /// OpenMetrics.
 pub(super) fn configure(service: &mut ServiceConfig) {
     service
-        .service(web::resource("/livez").route(web::get().to(livez)))
-        .service(web::resource("/readyz").route(web::get().to(readyz)))
-        .service(web::resource("/healthz").route(web::get().to(healthz)))
-        .service(web::resource("/metrics").route(web::get().to(metrics)));
+        .service(for_operators("/livez").route(web::get().to(livez)))
+        .service(for_operators("/readyz").route(web::get().to(readyz)))
+        .service(for_operators("/healthz").route(web::get().to(healthz)))
+        .service(for_operators("/metrics").route(web::get().to(metrics)));
+}
+
+/// Kubernetes and Prometheus come directly. What names another client comes through a proxy, which may pass on everything to the public.
+fn for_operators(path: &'static str) -> Resource {
+    let comes_directly = |context: &GuardContext<'_>| !context.head().headers().contains_key(FORWARDED_FOR);
+    web::resource(path).guard(fn_guard(comes_directly))
 }
 
 /// The routes without limits. An operator needs them most under overload.

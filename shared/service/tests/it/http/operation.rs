@@ -36,6 +36,20 @@ async fn probes_tell_what_is_missing() {
     assert_eq!(running.get("/livez").await.status(), 200);
 }
 
+/// One host may lead to everything that a program answers, so a proxy must not have to know what is not for the public.
+#[tokio::test]
+async fn who_comes_through_a_proxy_sees_neither_probes_nor_metrics() {
+    let running = Running::start(|_| ());
+    for path in ["/livez", "/readyz", "/healthz", "/metrics"] {
+        assert_eq!(running.get(path).await.status(), 200, "{path}");
+        let through_proxy = running
+            .client
+            .get(running.at(path))
+            .header("x-forwarded-for", "192.0.2.1");
+        assert_eq!(through_proxy.send().await.unwrap().status(), 404, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn metrics_are_by_route_and_never_by_path() {
     let running = Running::start(|_| ());
