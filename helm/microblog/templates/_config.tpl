@@ -70,8 +70,26 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. The chart's own settings come fi
       key: public-keys
 {{- end }}
 
-{{/* The ConfigMap has everything that the gateway needs. */}}
-{{- define "microblog.gateway.env" }}{{ end }}
+{{/* The gateway proves itself to command-svc by it. A Secret that was made for an earlier version does not have it. */}}
+{{- define "microblog.clientSecretRef" -}}
+valueFrom:
+  secretKeyRef:
+    name: {{ include "microblog.authSecret" . }}
+    key: client-secret
+    optional: true
+{{- end }}
+
+{{/* Without a secret for its cookies, the pages of the gateway can only be read. */}}
+{{- define "microblog.gateway.env" -}}
+- name: MICROBLOG__GATEWAY__COOKIE_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "microblog.authSecret" . }}
+      key: cookie-secret
+      optional: true
+- name: MICROBLOG__GATEWAY__CLIENT_SECRET
+  {{- include "microblog.clientSecretRef" . | nindent 2 }}
+{{- end }}
 
 {{- define "microblog.command.env" -}}
 {{ include "microblog.mongodbEnv" . }}
@@ -85,6 +103,8 @@ The map MICROBLOG__SECTION__KEY: text, as YAML. The chart's own settings come fi
     secretKeyRef:
       name: {{ include "microblog.authSecret" . }}
       key: refresh-secret
+- name: MICROBLOG__AUTH__CLIENT_SECRET
+  {{- include "microblog.clientSecretRef" . | nindent 2 }}
 {{ include "microblog.publicKeysEnv" . }}
 {{- end }}
 

@@ -289,6 +289,8 @@ fn keys_and_passwords_are_generated_and_fit_together() {
     for (name, key) in [
         ("microblog-auth", "signing-key"),
         ("microblog-auth", "refresh-secret"),
+        ("microblog-auth", "cookie-secret"),
+        ("microblog-auth", "client-secret"),
         ("microblog-mongodb", "password"),
         ("microblog-mongodb", "root-password"),
     ] {

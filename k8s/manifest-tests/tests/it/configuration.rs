@@ -29,7 +29,7 @@ pub(crate) fn environment(manifests: &Manifests, container: &Value) -> Environme
             (Value::String(text), _) => text.clone(),
             (_, Some("uri")) => "mongodb://microblog:secret@db:27017".to_owned(),
             (_, Some("signing-key")) => generate_signing_key_pem(),
-            (_, Some("refresh-secret")) => "r".repeat(64),
+            (_, Some("refresh-secret" | "cookie-secret" | "client-secret")) => "r".repeat(64),
             (_, Some("views-uri" | "public-keys")) => continue,
             (_, None) if from["fieldRef"].is_object() => continue,
             _ => panic!("this test does not know the variable {variable}"),
@@ -54,6 +54,7 @@ fn read(pod: &Pod<'_>, environment: &Environment) -> Result<(String, Shutdown), 
     Ok(match pod.component() {
         "gateway" => {
             let config: gateway::Config = load(None, environment)?;
+            assert!(config.gateway.cookie_secret.is_some() && config.gateway.client_secret.is_some());
             assert_eq!(config.gateway.command_url, "http://microblog-command:8081");
             assert_eq!(config.gateway.query_url, "http://microblog-query:8082");
             (port(config.gateway.listen), config.shutdown)
@@ -61,6 +62,7 @@ fn read(pod: &Pod<'_>, environment: &Environment) -> Result<(String, Shutdown), 
         "command" => {
             let config: command_svc::Config = load(None, environment)?;
             assert!(config.auth.signing_key.is_some() && config.auth.refresh_secret.is_some());
+            assert!(config.auth.client_secret.is_some());
             (port(config.command.listen), config.shutdown)
         }
         "query" => {

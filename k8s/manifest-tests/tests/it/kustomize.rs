@@ -144,7 +144,7 @@ fn secrets_are_made_once_and_never_again() {
             .collect()
     };
     let first = make();
-    assert_eq!(first.len(), 6);
+    assert_eq!(first.len(), 8);
     assert!(first.values().all(|content| !content.is_empty()));
     assert_eq!(first, make());
 }

@@ -77,7 +77,9 @@ fn secret(name: &str, data: Value) -> Value {
 
 #[test]
 fn what_was_generated_is_found_again() {
-    let kept = json!({ "signing-key": "b25l", "public-keys": "dHdv", "refresh-secret": "dGhyZWU=" });
+    let kept = json!({
+        "signing-key": "b25l", "public-keys": "dHdv", "refresh-secret": "dGhyZWU=", "cookie-secret": "c2l4", "client-secret": "c2V2ZW4=",
+    });
     let passwords = json!({ "password": "Zm91cg==", "root-password": "Zml2ZQ==" });
     let rendered = rendered_in(
         &[

@@ -112,7 +112,8 @@ fn every_program_gets_the_secrets_that_it_needs_and_no_others() {
             .filter(|pod| !["mongodb", "smoke"].contains(&pod.component()))
         {
             let keys: &[&str] = match pod.component() {
-                "command" => &["signing-key", "refresh-secret", "public-keys"],
+                "command" => &["signing-key", "refresh-secret", "client-secret", "public-keys"],
+                "gateway" => &["cookie-secret", "client-secret"],
                 "query" => &["public-keys"],
                 _ => &[],
             };
