@@ -19,12 +19,16 @@ use crate::heads::Heads;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::Candidate;
+use crate::timelines::Density;
 use views::{Post, PostCounts, Profile, ProfileCounts, RelationId, Standing};
 
 /// A live post, or none.
 pub(crate) type MaybePost = Option<Arc<Post>>;
 /// A live profile, or none.
 pub(crate) type MaybeProfile = Option<Arc<Profile>>;
+
+/// Of how many lists the density is remembered.
+const DENSITIES: usize = 10_000;
 
 /// Whether a relation is live.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub(crate) struct Documents {
     /// By owner. Most users have none, and that is remembered too.
     filters: Cache<UserId, Option<Arc<Filters>>>,
     pub(crate) heads: Heads,
+    /// How close together the posts of the members of a list are.
+    pub(crate) densities: quick_cache::sync::Cache<ListId, Density>,
 }
 
 impl Documents {
@@ -97,6 +103,7 @@ impl Documents {
             lists: Cache::undivided(max_bytes / 16),
             filters: Cache::undivided(max_bytes / 8),
             heads: Heads::new(heads_bytes),
+            densities: quick_cache::sync::Cache::new(DENSITIES),
         }
     }
 }
