@@ -212,30 +212,32 @@ impl ReadModel {
             .map(|candidate| candidate.author)
             .chain(originals().map(|original| original.author))
             .collect();
-        let relations = viewer.into_iter().flat_map(|viewer| {
-            candidates.iter().flat_map(move |candidate| {
-                let target = candidate.target();
+        // Before the relations: what the stream shows later may be missing from them.
+        let streamed = self.documents.as_ref().map(|_| self.positions.handled());
+        let relations = async {
+            let Some(viewer) = viewer else {
+                return Ok(Found::default());
+            };
+            let relations = candidates.iter().flat_map(|candidate| {
                 let authors = [
                     Some(candidate.author),
                     candidate.original.map(|original| original.author),
                 ];
                 let to_authors = authors.into_iter().flatten().filter(move |&author| author != viewer);
-                to_authors
-                    .flat_map(move |author| {
-                        deciding(viewer, author)
-                            .into_iter()
-                            .chain([RelationId::mute(viewer, author)])
-                    })
-                    .chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
-            })
-        });
-        let relations = relations.collect();
-        // Before the relations: what the stream shows later may be missing from them.
-        let streamed = self.documents.as_ref().map(|_| self.positions.handled());
+                let to_authors = to_authors.flat_map(move |author| {
+                    deciding(viewer, author)
+                        .into_iter()
+                        .chain([RelationId::mute(viewer, author)])
+                });
+                let target = candidate.target();
+                to_authors.chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
+            });
+            self.relations_of(viewer, relations.collect()).await
+        };
         let (posts, profiles, relations, kept_out, filters) = futures_util::try_join!(
             self.posts(posts),
             self.profiles(profiles),
-            self.relations(relations),
+            relations,
             self.kept_out(authors, viewer, candidates),
             self.filters_for(viewer, filtering),
         )?;
@@ -284,10 +286,17 @@ impl ReadModel {
             };
             loaded.viewer.into_iter().flat_map(to_author)
         });
+        let relations = relations.collect();
+        let relations = async {
+            match loaded.viewer {
+                Some(viewer) => self.relations_of(viewer, relations).await,
+                None => Ok(Found::default()),
+            }
+        };
         let (posts, profiles, relations) = futures_util::try_join!(
             self.posts(quoted.iter().map(|quoted| quoted.post).collect()),
             self.profiles(quoted.iter().map(|quoted| quoted.author).collect()),
-            self.relations(relations.collect()),
+            relations,
         )?;
         loaded.posts.extend(posts);
         loaded.profiles.extend(profiles);
@@ -367,7 +376,7 @@ impl ReadModel {
         let blocks = users
             .filter(|&user| user != viewer)
             .flat_map(|user| blocks(viewer, user));
-        let held = self.relations(blocks.collect()).await?;
+        let held = self.relations_of(viewer, blocks.collect()).await?;
         let now = self.clock.now();
         let held = held.into_iter().filter(|(_, held)| held.at(now));
         let (by_viewer, by_others): (Vec<RelationId>, _) = held.map(|(id, _)| id).partition(|id| id.viewer() == viewer);
@@ -432,7 +441,7 @@ impl ReadModel {
         let (mut profiles, blocks, mutes) = futures_util::try_join!(
             self.profiles(users.iter().copied().chain([viewer]).collect()),
             self.blocks_with(Some(viewer), users.iter().copied()),
-            self.relations(mutes),
+            self.relations_of(viewer, mutes),
         )?;
         if profiles.remove(&viewer).flatten().is_none() {
             return Ok(HashMap::new());
