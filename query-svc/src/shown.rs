@@ -214,9 +214,10 @@ impl ReadModel {
             .collect();
         // Before the relations: what the stream shows later may be missing from them.
         let streamed = self.documents.as_ref().map(|_| self.positions.handled());
-        let relations = async {
+        let posts_and_relations = async {
+            let posts = self.posts(posts).await?;
             let Some(viewer) = viewer else {
-                return Ok(Found::default());
+                return Ok((posts, Found::default()));
             };
             let relations = candidates.iter().flat_map(|candidate| {
                 let authors = [
@@ -229,15 +230,15 @@ impl ReadModel {
                         .into_iter()
                         .chain([RelationId::mute(viewer, author)])
                 });
-                let target = candidate.target();
-                to_authors.chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
+                let target = posts.get(&candidate.target()).and_then(Option::as_deref);
+                to_authors.chain(target.into_iter().flat_map(move |post| opinions(viewer, post)))
             });
-            self.relations_of(viewer, relations.collect()).await
+            let relations = self.relations_of(viewer, relations.collect()).await?;
+            Ok((posts, relations))
         };
-        let (posts, profiles, relations, kept_out, filters) = futures_util::try_join!(
-            self.posts(posts),
+        let ((posts, relations), profiles, kept_out, filters) = futures_util::try_join!(
+            posts_and_relations,
             self.profiles(profiles),
-            relations,
             self.kept_out(authors, viewer, candidates),
             self.filters_for(viewer, filtering),
         )?;
@@ -480,6 +481,13 @@ impl Blocks {
 /// The blocks between a viewer and somebody else.
 fn blocks(viewer: UserId, other: UserId) -> [RelationId; 2] {
     [RelationId::block(viewer, other), RelationId::block(other, viewer)]
+}
+
+/// The viewer's like and repost of a post, if anybody has liked or reposted it. They change in the transactions in which the post's counts do.
+fn opinions(viewer: UserId, post: &Post) -> impl Iterator<Item = RelationId> {
+    let like = (post.counts.likes != 0).then(|| RelationId::like(viewer, post.id));
+    let repost = (post.counts.reposts != 0).then(|| RelationId::repost(viewer, post.id));
+    like.into_iter().chain(repost)
 }
 
 /// What decides, besides the post and its author, whether somebody may see a post of somebody else.
