@@ -19,12 +19,16 @@ use crate::heads::Heads;
 use crate::metrics::CacheLabels;
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::Candidate;
-use views::{Post, PostCounts, Profile, ProfileCounts, RelationId, Standing};
+use crate::timelines::Density;
+use views::{Post, PostCounts, Profile, ProfileCounts, RelationId, RelationKind, Standing};
 
 /// A live post, or none.
 pub(crate) type MaybePost = Option<Arc<Post>>;
 /// A live profile, or none.
 pub(crate) type MaybeProfile = Option<Arc<Profile>>;
+
+/// Of how many lists the density is remembered.
+const DENSITIES: usize = 10_000;
 
 /// Whether a relation is live.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,6 +76,19 @@ pub(crate) struct ListSources {
     pub(crate) tags: Vec<TagKey>,
 }
 
+/// A user with more blocks and mutes than this is not asked for all of them.
+const MOST_BLOCKS_AND_MUTES: usize = 200;
+
+/// The blocks and mutes that hide a user and others from each other. Most users have none or few, so one question finds all of them, instead of
+/// three for each author on a page.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum BlocksAndMutes {
+    /// They are looked up one by one.
+    #[default]
+    Many,
+    Few(Arc<Found<RelationId, Held>>),
+}
+
 /// The caches of one change stream.
 #[derive(Debug)]
 pub(crate) struct Documents {
@@ -79,24 +96,30 @@ pub(crate) struct Documents {
     profiles: Cache<UserId, MaybeProfile>,
     /// Nothing else of a relation is needed.
     relations: Cache<RelationId, Held>,
+    blocks_and_mutes: Cache<UserId, BlocksAndMutes>,
     lists: Cache<ListId, Option<Arc<ListSources>>>,
     /// By owner. Most users have none, and that is remembered too.
     filters: Cache<UserId, Option<Arc<Filters>>>,
     pub(crate) heads: Heads,
+    /// How close together the posts of the members of a list are.
+    pub(crate) densities: quick_cache::sync::Cache<ListId, Density>,
 }
 
 impl Documents {
-    /// Six sixteenths of the memory are for posts, four for profiles, three for relations, two for filters, and one for what is in lists. With
+    /// Six sixteenths of the memory are for posts, four for profiles, two for relations and one for all blocks and mutes of
+    /// a user, two for filters, and one for what is in lists. With
     /// the default of 64 MiB, the most filters that a user may have (5 MB) fit in, and a thousand users with ten phrases each.
     pub(crate) fn new(max_bytes: u64, heads_bytes: u64) -> Self {
         Self {
             posts: Cache::new(max_bytes / 16 * 6),
             profiles: Cache::new(max_bytes / 4),
-            relations: Cache::new(max_bytes / 16 * 3),
+            relations: Cache::new(max_bytes / 16 * 2),
+            blocks_and_mutes: Cache::new(max_bytes / 16),
             // One that is divided would refuse a large list.
             lists: Cache::undivided(max_bytes / 16),
             filters: Cache::undivided(max_bytes / 8),
             heads: Heads::new(heads_bytes),
+            densities: quick_cache::sync::Cache::new(DENSITIES),
         }
     }
 }
@@ -109,7 +132,16 @@ impl Listener for Documents {
             Change::Post(id, _) => self.posts.forget(id),
             Change::Profile(id, Some(counts)) => self.profiles.count(id, counts),
             Change::Profile(id, None) => self.profiles.forget(id),
-            Change::Relation(id) => self.relations.forget(id),
+            Change::Relation(id) => {
+                self.relations.forget(id);
+                match id.kind() {
+                    RelationKind::Block => [id.viewer(), id.target_user()]
+                        .iter()
+                        .for_each(|it| self.blocks_and_mutes.forget(it)),
+                    RelationKind::Mute => self.blocks_and_mutes.forget(&id.viewer()),
+                    RelationKind::Follow | RelationKind::Like | RelationKind::Repost => {}
+                }
+            }
             Change::ListSources(id) => self.lists.forget(id),
             Change::Filter(owner) => self.filters.forget(owner),
             Change::List(_)
@@ -192,6 +224,47 @@ impl ReadModel {
         .await
     }
 
+    /// The same for relations between this user and others, where the user's blocks and mutes are known at once. What is not found does not hold.
+    pub(crate) async fn relations_of(
+        &self,
+        user: UserId,
+        ids: Vec<RelationId>,
+    ) -> Result<Found<RelationId, Held>, ReadError> {
+        let is_one = |id: &RelationId| matches!(id.kind(), RelationKind::Block | RelationKind::Mute);
+        let (these, others): (Vec<RelationId>, Vec<RelationId>) = ids.into_iter().partition(is_one);
+        let known = async {
+            match these.is_empty() {
+                true => Ok(BlocksAndMutes::default()),
+                false => self.blocks_and_mutes_of(user).await,
+            }
+        };
+        let (known, mut found) = futures_util::try_join!(known, self.relations(others))?;
+        match known {
+            BlocksAndMutes::Many => found.extend(self.relations(these).await?),
+            BlocksAndMutes::Few(few) => found.extend(these.iter().filter_map(|id| few.get_key_value(id))),
+        }
+        Ok(found)
+    }
+
+    async fn blocks_and_mutes_of(&self, user: UserId) -> Result<BlocksAndMutes, ReadError> {
+        let cache = self.documents.as_ref().map(|documents| &documents.blocks_and_mutes);
+        let mut found = self
+            .load(cache, CacheLabels::BLOCKS_AND_MUTES, vec![user], |missing| async move {
+                let mut loaded = Vec::new();
+                for user in missing {
+                    let all = self
+                        .ask(self.views.relations.blocks_and_mutes(user, MOST_BLOCKS_AND_MUTES))
+                        .await?;
+                    let few = |all: Vec<Standing>| all.iter().map(|it| (it.id, Held::from(it))).collect();
+                    let all = all.map_or(BlocksAndMutes::Many, |all| BlocksAndMutes::Few(Arc::new(few(all))));
+                    loaded.push((user, all));
+                }
+                Ok(loaded)
+            })
+            .await?;
+        Ok(found.remove(&user).unwrap_or_default())
+    }
+
     /// What is in a list. Whether the list is there, and whose it is, is another question.
     pub(crate) async fn list_sources(&self, list: ListId) -> Result<Arc<ListSources>, ReadError> {
         let cache = self.documents.as_ref().map(|documents| &documents.lists);
@@ -250,7 +323,7 @@ impl ReadModel {
             let mut found: Found<K, V> = keys.into_iter().map(|key| (key, V::default())).collect();
             let keys: Vec<K> = found.keys().copied().collect();
             self.metrics.count_lookups(labels, 0, keys.len(), 0);
-            found.extend(fetch(keys).await?);
+            found.extend(Box::pin(fetch(keys)).await?);
             return Ok(found);
         };
         let mut found = Found::default();
@@ -267,7 +340,8 @@ impl ReadModel {
             found.extend(in_memory);
             // First load what others may wait for. Then wait for others. So requests never wait for each other in a circle.
             if loads > 0 {
-                let loaded = fetch(load.keys().to_vec()).await;
+                // On the heap: a page has several of these, and memory answers most. Otherwise its future is too large for the stack of a thread.
+                let loaded = Box::pin(fetch(load.keys().to_vec())).await;
                 match loaded {
                     Ok(loaded) => found.extend(load.finish(loaded).iter().map(|(&key, value)| (key, value.clone()))),
                     Err(error) => return Err(load.fail(error)),
@@ -289,6 +363,10 @@ impl ReadModel {
 
 /// A relation has no counts.
 impl Counted for Held {
+    fn set_counts(&mut self, _: &Counts) {}
+}
+
+impl Counted for BlocksAndMutes {
     fn set_counts(&mut self, _: &Counts) {}
 }
 
@@ -372,6 +450,17 @@ impl Weight for Filters {
 
     /// Of a user without filters: there is nothing.
     const TYPICAL: usize = 0;
+}
+
+impl Weight for BlocksAndMutes {
+    fn weight(&self) -> usize {
+        match self {
+            BlocksAndMutes::Many => 0,
+            BlocksAndMutes::Few(few) => size_of_val(&**few) + few.len() * size_of::<(RelationId, Held)>(),
+        }
+    }
+
+    const TYPICAL: usize = size_of::<Found<RelationId, Held>>();
 }
 
 impl Weight for Held {

@@ -18,13 +18,14 @@ use model::ids::UserId;
 use model::tags::TagKey;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use views::RelationKind;
+use views::{Header, RelationKind};
 
 use crate::bus::{Change, Listener, PostChange};
 use crate::cursor::Cursor;
 use crate::live::{Index, Key};
 use crate::paging::Part;
 use crate::shown::{Candidate, HomeRules, Replies};
+use crate::timelines::Density;
 
 /// How many candidates a new head has, enough for several pages. It grows to twice as many.
 pub(crate) const LENGTH: usize = 120;
@@ -51,9 +52,13 @@ pub(crate) struct Head {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The owner and everybody whom the owner follows.
+    sources: Arc<[UserId]>,
     tags: Vec<TagKey>,
     exclusive_lists: bool,
     last_read: Option<DateTime<Utc>>,
+    /// The floor of the timeline when the head was filled. It only rises.
+    floor: Cursor,
     /// In the order of their places, each once.
     candidates: Vec<Candidate>,
     /// No candidate above this place is missing.
@@ -76,6 +81,7 @@ pub(crate) struct Filling<'a> {
     heads: &'a Heads,
     owner: UserId,
     head: Arc<Head>,
+    sources: Arc<[UserId]>,
     places: usize,
 }
 
@@ -113,6 +119,7 @@ impl Heads {
             heads: self,
             owner,
             head,
+            sources: Arc::default(),
             places: 1,
         })
     }
@@ -124,20 +131,16 @@ impl Heads {
 
 impl Filling<'_> {
     /// From now on, the bus adds what these users post, and what has these tags.
-    pub(crate) fn follow(&mut self, authors: &[UserId], tags: &[TagKey]) {
-        let authors = authors.iter().copied().map(Key::Author);
+    pub(crate) fn follow(&mut self, sources: &[UserId], tags: &[TagKey]) {
+        self.sources = sources.into();
+        let authors = sources.iter().copied().map(Key::Author);
         let keys: Vec<Key> = authors.chain(tags.iter().map(|tag| Key::Tag(tag.prefix()))).collect();
         self.places += keys.len();
         self.heads.index().add(&self.head, &keys);
     }
 
     /// Takes the newest rows, newest first, which were read after [`Self::follow`].
-    pub(crate) fn finish(
-        self,
-        newest: &Part<Candidate>,
-        rules: &HomeRules,
-        last_read: Option<DateTime<Utc>>,
-    ) -> Arc<Head> {
+    pub(crate) fn finish(self, newest: &Part<Candidate>, rules: &HomeRules, header: &Header) -> Arc<Head> {
         let mut state = self.head.lock();
         state.complete_above = newest.more.map_or(Cursor::BOTTOM, Cursor::below);
         let complete_above = state.complete_above;
@@ -147,8 +150,11 @@ impl Filling<'_> {
         }
         state.tags = rules.tags.clone();
         state.exclusive_lists = rules.exclusive_lists;
-        state.last_read = last_read;
-        let bytes = size_of::<Head>() + 2 * LENGTH * size_of::<Candidate>() + self.places * PLACE;
+        state.last_read = header.last_read;
+        state.floor = header.floor.map_or(Cursor::BOTTOM, Cursor::from);
+        let bytes =
+            size_of::<Head>() + 2 * LENGTH * size_of::<Candidate>() + size_of_val(&*self.sources) + self.places * PLACE;
+        state.sources = self.sources;
         state.bytes = bytes as u64;
         drop(state);
         if let Some(heads) = &self.heads.heads {
@@ -215,6 +221,16 @@ impl Head {
             exclusive_lists: state.exclusive_lists,
             replies,
         }
+    }
+
+    /// Whose posts the timeline has, for what lies below the head.
+    pub(crate) fn sources(&self) -> (Arc<[UserId]>, Option<Density>) {
+        let state = self.lock();
+        (state.sources.clone(), Density::of(&state.candidates))
+    }
+
+    pub(crate) fn floor(&self) -> Cursor {
+        self.lock().floor
     }
 
     /// When the owner was here, as it is recorded.
@@ -287,7 +303,7 @@ mod tests {
         assert!(heads.fill(owner).is_none(), "the first visit");
         let mut filling = heads.fill(owner).unwrap();
         filling.follow(&[UserId::from_bytes([1; 16])], &[]);
-        filling.finish(newest, &HomeRules::default(), None)
+        filling.finish(newest, &HomeRules::default(), &Header::default())
     }
 
     #[test]
@@ -301,7 +317,7 @@ mod tests {
         assert!(heads.of(owner).is_none());
         let filling = heads.fill(owner).unwrap();
         heads.hear(&follow);
-        filling.finish(&part(&[1], true), &HomeRules::default(), None);
+        filling.finish(&part(&[1], true), &HomeRules::default(), &Header::default());
         assert!(heads.of(owner).is_none());
         assert!(Heads::new(0).fill(owner).is_none(), "switched off");
     }
@@ -325,7 +341,7 @@ mod tests {
             for &number in &meanwhile {
                 filling.head.lock().insert(candidate(number));
             }
-            let head = filling.finish(&part(&rows, ends), &HomeRules::default(), None);
+            let head = filling.finish(&part(&rows, ends), &HomeRules::default(), &Header::default());
             let mut all: Vec<u8> = rows.iter().chain(&meanwhile).chain(&later).copied().collect();
             for &number in &later {
                 head.lock().insert(candidate(number));

@@ -24,7 +24,18 @@ impl CacheLabels {
 
     pub(crate) const FILTERS: Self = Self { documents: "filters" };
 
-    const ALL: [Self; 5] = [Self::POSTS, Self::PROFILES, Self::RELATIONS, Self::LISTS, Self::FILTERS];
+    pub(crate) const BLOCKS_AND_MUTES: Self = Self {
+        documents: "blocks_and_mutes",
+    };
+
+    const ALL: [Self; 6] = [
+        Self::POSTS,
+        Self::PROFILES,
+        Self::RELATIONS,
+        Self::LISTS,
+        Self::FILTERS,
+        Self::BLOCKS_AND_MUTES,
+    ];
 }
 
 /// What an event of a stream tells.

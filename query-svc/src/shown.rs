@@ -212,30 +212,33 @@ impl ReadModel {
             .map(|candidate| candidate.author)
             .chain(originals().map(|original| original.author))
             .collect();
-        let relations = viewer.into_iter().flat_map(|viewer| {
-            candidates.iter().flat_map(move |candidate| {
-                let target = candidate.target();
+        // Before the relations: what the stream shows later may be missing from them.
+        let streamed = self.documents.as_ref().map(|_| self.positions.handled());
+        let posts_and_relations = async {
+            let posts = self.posts(posts).await?;
+            let Some(viewer) = viewer else {
+                return Ok((posts, Found::default()));
+            };
+            let relations = candidates.iter().flat_map(|candidate| {
                 let authors = [
                     Some(candidate.author),
                     candidate.original.map(|original| original.author),
                 ];
                 let to_authors = authors.into_iter().flatten().filter(move |&author| author != viewer);
-                to_authors
-                    .flat_map(move |author| {
-                        deciding(viewer, author)
-                            .into_iter()
-                            .chain([RelationId::mute(viewer, author)])
-                    })
-                    .chain([RelationId::like(viewer, target), RelationId::repost(viewer, target)])
-            })
-        });
-        let relations = relations.collect();
-        // Before the relations: what the stream shows later may be missing from them.
-        let streamed = self.documents.as_ref().map(|_| self.positions.handled());
-        let (posts, profiles, relations, kept_out, filters) = futures_util::try_join!(
-            self.posts(posts),
+                let to_authors = to_authors.flat_map(move |author| {
+                    deciding(viewer, author)
+                        .into_iter()
+                        .chain([RelationId::mute(viewer, author)])
+                });
+                let target = posts.get(&candidate.target()).and_then(Option::as_deref);
+                to_authors.chain(target.into_iter().flat_map(move |post| opinions(viewer, post)))
+            });
+            let relations = self.relations_of(viewer, relations.collect()).await?;
+            Ok((posts, relations))
+        };
+        let ((posts, relations), profiles, kept_out, filters) = futures_util::try_join!(
+            posts_and_relations,
             self.profiles(profiles),
-            self.relations(relations),
             self.kept_out(authors, viewer, candidates),
             self.filters_for(viewer, filtering),
         )?;
@@ -284,10 +287,17 @@ impl ReadModel {
             };
             loaded.viewer.into_iter().flat_map(to_author)
         });
+        let relations = relations.collect();
+        let relations = async {
+            match loaded.viewer {
+                Some(viewer) => self.relations_of(viewer, relations).await,
+                None => Ok(Found::default()),
+            }
+        };
         let (posts, profiles, relations) = futures_util::try_join!(
             self.posts(quoted.iter().map(|quoted| quoted.post).collect()),
             self.profiles(quoted.iter().map(|quoted| quoted.author).collect()),
-            self.relations(relations.collect()),
+            relations,
         )?;
         loaded.posts.extend(posts);
         loaded.profiles.extend(profiles);
@@ -367,7 +377,7 @@ impl ReadModel {
         let blocks = users
             .filter(|&user| user != viewer)
             .flat_map(|user| blocks(viewer, user));
-        let held = self.relations(blocks.collect()).await?;
+        let held = self.relations_of(viewer, blocks.collect()).await?;
         let now = self.clock.now();
         let held = held.into_iter().filter(|(_, held)| held.at(now));
         let (by_viewer, by_others): (Vec<RelationId>, _) = held.map(|(id, _)| id).partition(|id| id.viewer() == viewer);
@@ -432,7 +442,7 @@ impl ReadModel {
         let (mut profiles, blocks, mutes) = futures_util::try_join!(
             self.profiles(users.iter().copied().chain([viewer]).collect()),
             self.blocks_with(Some(viewer), users.iter().copied()),
-            self.relations(mutes),
+            self.relations_of(viewer, mutes),
         )?;
         if profiles.remove(&viewer).flatten().is_none() {
             return Ok(HashMap::new());
@@ -471,6 +481,13 @@ impl Blocks {
 /// The blocks between a viewer and somebody else.
 fn blocks(viewer: UserId, other: UserId) -> [RelationId; 2] {
     [RelationId::block(viewer, other), RelationId::block(other, viewer)]
+}
+
+/// The viewer's like and repost of a post, if anybody has liked or reposted it. They change in the transactions in which the post's counts do.
+fn opinions(viewer: UserId, post: &Post) -> impl Iterator<Item = RelationId> {
+    let like = (post.counts.likes != 0).then(|| RelationId::like(viewer, post.id));
+    let repost = (post.counts.reposts != 0).then(|| RelationId::repost(viewer, post.id));
+    like.into_iter().chain(repost)
 }
 
 /// What decides, besides the post and its author, whether somebody may see a post of somebody else.

@@ -6,6 +6,7 @@ mod lists;
 mod posts;
 mod tags;
 
+pub(crate) use self::authors::Density;
 pub(crate) use self::home::{Home, HomeSettings, home_rules};
 pub(crate) use self::lists::ListPosts;
 pub(crate) use self::posts::{Posts, Which};

@@ -40,13 +40,45 @@ const LOOKED_THROUGH: usize = 4;
 /// This goes on while at least one in so many posts is by one of the authors. After that, questions name the authors.
 const WORTH_IT: usize = 20;
 
+/// How close together the posts of some authors were when they were looked at last. It is a guess, so it may be old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Density {
+    newest: DateTime<Utc>,
+    between: TimeDelta,
+}
+
+impl Density {
+    /// What candidates in the order of their places say, in either direction.
+    pub(crate) fn of(candidates: &[Candidate]) -> Option<Self> {
+        let [one, .., other] = candidates else { return None };
+        let (one, other) = (one.id.time(), other.id.time());
+        let steps = i32::try_from(candidates.len() - 1).ok()?;
+        Some(Self {
+            newest: one.max(other),
+            between: (one - other).abs() / steps,
+        })
+    }
+
+    /// How far below `from` a range must begin to have twice `count` posts.
+    fn span(&self, from: DateTime<Utc>, count: usize) -> TimeDelta {
+        let posts = i32::try_from(count).unwrap_or(i32::MAX).saturating_mul(2);
+        let silence = (from - self.newest).max(TimeDelta::zero());
+        let span = self.between.checked_mul(posts).unwrap_or(TimeDelta::MAX);
+        silence
+            .checked_add(&span)
+            .unwrap_or(span)
+            .max(TimeDelta::milliseconds(1))
+    }
+}
+
 /// Some authors, whose posts are read from one place on.
 #[derive(Debug)]
 pub(super) struct Authors {
     authors: Vec<UserId>,
     /// The posts by anybody are looked through first. Then the authors are in order.
     looks_through: bool,
-    /// The length of the next range, if there are many authors.
+    density: Option<Density>,
+    /// The length of the next range, once it was made short.
     span: Option<TimeDelta>,
 }
 
@@ -55,6 +87,7 @@ impl Authors {
         Self {
             authors,
             looks_through: false,
+            density: None,
             span: None,
         }
     }
@@ -67,12 +100,38 @@ impl Authors {
         }
     }
 
+    /// The same. How far back a page reaches is guessed by what was found before.
+    pub(super) fn with_density(self, density: Option<Density>) -> Self {
+        Self { density, ..self }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.authors.is_empty()
     }
 
+    pub(super) fn density(&self) -> Option<Density> {
+        self.density
+    }
+
     /// What the authors posted between two places, from one end on.
     pub(super) async fn part(
+        &mut self,
+        read_model: &ReadModel,
+        between: (Cursor, Cursor),
+        count: usize,
+        end: End,
+        now: DateTime<Utc>,
+    ) -> Result<Part<Candidate>, ReadError> {
+        let part = self.first_between(read_model, between, count, end, now).await?;
+        if let Some(found) = Density::of(&part.candidates) {
+            let known = self.density.get_or_insert(found);
+            known.newest = known.newest.max(found.newest);
+            known.between = found.between;
+        }
+        Ok(part)
+    }
+
+    async fn first_between(
         &mut self,
         read_model: &ReadModel,
         (above, below): (Cursor, Cursor),
@@ -80,10 +139,10 @@ impl Authors {
         end: End,
         now: DateTime<Utc>,
     ) -> Result<Part<Candidate>, ReadError> {
-        if self.authors.len() <= FEW {
+        let Some(guess) = self.span.or_else(|| self.guess(below, count, now)) else {
             return self.between(read_model, CHUNK, range(above, below, count, end)).await;
-        }
-        let guess = *self.span.get_or_insert_with(|| first_guess(self.authors.len(), count));
+        };
+        self.span = Some(guess);
         let (above, below, more) = shortened(above, below, guess, end, now);
         let part = if self.looks_through {
             let wide = range(above, below, count * LOOKED_THROUGH, end);
@@ -97,6 +156,16 @@ impl Authors {
         }
         self.span = Some(guess.checked_mul(LONGER).unwrap_or(guess));
         Ok(Part { more, ..part })
+    }
+
+    /// The length of the first range. None if the whole range is one question for each [`CHUNK`].
+    fn guess(&self, below: Cursor, count: usize, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let assumed = first_guess(self.authors.len(), count);
+        let from = below.to_post().time().min(now);
+        // If nobody has looked for long, much may have been written since.
+        let known = self.density.filter(|density| from - density.newest <= assumed);
+        let known = known.map(|density| density.span(from, count));
+        known.or((self.authors.len() > FEW).then_some(assumed))
     }
 
     /// The first `count` posts by the authors among the first ones by anybody. They may be fewer, and then the part ends where the look ended.
@@ -251,6 +320,39 @@ mod tests {
             prop_assert!(found.len() >= asked.min(count).min(whole.len()));
             prop_assert!(part.more.is_some() || found.len() == whole.len());
         }
+    }
+
+    #[test]
+    fn the_first_range_is_as_long_as_a_page_was_before() {
+        let now = DateTime::from_timestamp(1_764_000_000, 0).unwrap();
+        let ago = |seconds| now - TimeDelta::seconds(seconds);
+        let found =
+            [60, 70, 80, 90].map(|seconds| Candidate::of(PostId::new(ago(seconds)), UserId::from_bytes([0; 16])));
+        let authors = |number, density| Authors::new(vec![UserId::from_bytes([0; 16]); number]).with_density(density);
+        let guess = |number, density, below, now| authors(number, density).guess(below, 21, now);
+        let density = Density::of(&found);
+        assert_eq!(
+            density,
+            Density::of(&[found[3], found[2], found[1], found[0]]),
+            "in either direction"
+        );
+        let page = TimeDelta::seconds(2 * 21 * 10);
+        for number in [1, FEW + 1] {
+            let since_then = Some(page + TimeDelta::seconds(60));
+            assert_eq!(
+                guess(number, density, Cursor::TOP, now),
+                since_then,
+                "and what is newer"
+            );
+            assert_eq!(guess(number, density, found[2].place(), now), Some(page));
+        }
+        let later = now + TimeDelta::days(365);
+        for density in [None, density] {
+            assert_eq!(guess(1, density, Cursor::TOP, later), None);
+            let assumed = first_guess(FEW + 1, 21);
+            assert_eq!(guess(FEW + 1, density, Cursor::TOP, later), Some(assumed));
+        }
+        assert_eq!(Density::of(&found[..1]), None);
     }
 
     #[test]

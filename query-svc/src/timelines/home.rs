@@ -54,7 +54,7 @@ pub(crate) struct Home<'a> {
     head: Option<Option<OfHead>>,
     /// What the header said at the last look.
     state: Option<State>,
-    /// The owner and everybody whom the owner follows now. They are read when a page first reaches below the floor.
+    /// The owner and everybody whom the owner follows now. They are known or read when a page first reaches below the floor.
     sources: Option<Authors>,
 }
 
@@ -245,7 +245,7 @@ impl<'a> Home<'a> {
         count: usize,
         end: End,
     ) -> Result<Part<Candidate>, ReadError> {
-        let Some(State { rules, .. }) = self.state.as_ref().filter(|state| !state.rules.tags.is_empty()) else {
+        let Some(rules) = self.known_rules().filter(|rules| !rules.tags.is_empty()) else {
             return Ok(part);
         };
         self.count(HomeStep::TAGS);
@@ -263,11 +263,17 @@ impl<'a> Home<'a> {
         let (read_model, now) = (self.read_model, self.clock.now());
         let sources = match &mut self.sources {
             Some(sources) => sources,
-            unknown => {
-                let mut sources = read_model.ask(read_model.views.relations.followees(self.owner)).await?;
-                sources.push(self.owner);
-                unknown.insert(Authors::new(sources))
-            }
+            unknown => unknown.insert(match self.head.as_ref().and_then(Option::as_ref) {
+                Some(OfHead { head, .. }) => {
+                    let (sources, density) = head.sources();
+                    Authors::new(sources.to_vec()).with_density(density)
+                }
+                None => {
+                    let mut sources = read_model.ask(read_model.views.relations.followees(self.owner)).await?;
+                    sources.push(self.owner);
+                    Authors::new(sources)
+                }
+            }),
         };
         let part = sources.part(read_model, between, count, end, now).await?;
         self.with_tags(part, between, count, end).await
@@ -298,7 +304,7 @@ impl<'a> Home<'a> {
                 head,
             }));
         }
-        Ok(self.head.as_ref().and_then(Option::as_ref))
+        Ok(self.known_head())
     }
 
     async fn fill(&self, mut filling: Filling<'_>) -> Result<Arc<Head>, ReadError> {
@@ -325,11 +331,27 @@ impl<'a> Home<'a> {
             End::Newest,
         )
         .await?;
-        Ok(filling.finish(&newest, &rules, header.last_read))
+        Ok(filling.finish(&newest, &rules, &header))
     }
 
     fn floor(&self) -> Cursor {
-        self.state.as_ref().map_or(Cursor::TOP, |state| state.floor)
+        self.known_floor().unwrap_or(Cursor::TOP)
+    }
+
+    /// What the header says, or said when the head was filled. The floor only rises.
+    fn known_floor(&self) -> Option<Cursor> {
+        let of_head = || self.known_head().map(|it| it.head.floor());
+        self.state.as_ref().map(|state| state.floor).or_else(of_head)
+    }
+
+    /// What was read last is the newest.
+    fn known_rules(&self) -> Option<&HomeRules> {
+        let of_head = || self.known_head().map(|it| &it.rules);
+        self.state.as_ref().map(|state| &state.rules).or_else(of_head)
+    }
+
+    fn known_head(&self) -> Option<&OfHead> {
+        self.head.as_ref().and_then(Option::as_ref)
     }
 
     fn count(&self, kind: HomeStep) {
@@ -377,7 +399,7 @@ impl Listing for Home<'_> {
             return Ok(part);
         }
         // The floor only rises, so a place that was once below it needs no second look.
-        if self.state.is_none() || below > self.floor().above() {
+        if self.known_floor().is_none_or(|floor| below > floor.above()) {
             let entries = self.look(Cursor::BOTTOM, below, count, End::Newest).await?;
             let floor = self.floor();
             if below > floor.above() {
@@ -425,14 +447,7 @@ impl Listing for Home<'_> {
 
     async fn admit(&mut self, candidates: &[Candidate]) -> Result<Vec<Option<ShownPost>>, ReadError> {
         let nothing = HomeRules::default();
-        let of_head = self.head.iter().flatten().next().map(|it| &it.rules);
-        // What was read last is the newest.
-        let rules = self
-            .state
-            .as_ref()
-            .map(|state| &state.rules)
-            .or(of_head)
-            .unwrap_or(&nothing);
+        let rules = self.known_rules().unwrap_or(&nothing);
         self.read_model
             .show(
                 candidates,

@@ -49,16 +49,21 @@ impl<'a> ListPosts<'a> {
         end: End,
     ) -> Result<Part<Candidate>, ReadError> {
         let read_model = self.read_model;
+        let densities = read_model.documents.as_ref().map(|documents| &documents.densities);
         let (sources, authors) = match &mut self.sources {
             Some(known) => known,
             unknown => {
                 let sources = read_model.list_sources(self.list).await?;
-                let authors = Authors::looked_for(sources.members.clone());
+                let density = densities.and_then(|densities| densities.get(&self.list));
+                let authors = Authors::looked_for(sources.members.clone()).with_density(density);
                 unknown.insert((sources, authors))
             }
         };
         let now = self.clock.now();
         let by_members = authors.part(read_model, between, count, end, now).await?;
+        if let (Some(densities), Some(density)) = (densities, authors.density()) {
+            densities.insert(self.list, density);
+        }
         with_tags(read_model, &sources.tags, by_members, between, count, end).await
     }
 }

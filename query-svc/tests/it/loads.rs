@@ -94,6 +94,30 @@ async fn who_polls_loads_no_post_that_is_known() {
     service.stop().await;
 }
 
+/// Until anybody likes or reposts a post, nobody's like and repost of it are looked up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_likes_of_a_reader_are_loaded_only_where_there_are_likes() {
+    let mut service = Service::start().await;
+    let [ada, bob] = ["ada", "bob"].map(|handle| service.store.register(handle));
+    let posts = [1, 2, 3].map(|_| service.store.post(ada, "a post"));
+    service.settle().await;
+    let flags = async |service: &Service, of: &str| -> Vec<bool> {
+        let page = service.get("/v1/timelines/home", Caller::User(ada)).await.body;
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|item| item["viewer"][of].as_bool().unwrap()).collect()
+    };
+    assert_eq!(flags(&service, "liked").await, [false; 3]);
+    assert_eq!(loads(&service, "relations").await, 0.0);
+    service.store.like(ada, posts[0], true);
+    service.store.like(bob, posts[1], true);
+    service.store.repost(bob, posts[1]);
+    service.settle().await;
+    assert_eq!(flags(&service, "liked").await, [false, false, true]);
+    assert_eq!(flags(&service, "reposted").await, [false; 3]);
+    assert_eq!(loads(&service, "relations").await, 3.0);
+    service.stop().await;
+}
+
 /// A client that counts how often it needed more than one reply to a query.
 async fn counting_client(uri: &str) -> (Client, Arc<AtomicUsize>) {
     let asked_for_more = Arc::new(AtomicUsize::new(0));

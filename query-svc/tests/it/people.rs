@@ -259,3 +259,33 @@ async fn a_request_waits_in_both_lists_and_counts_as_no_follow() {
     assert_eq!(service.texts("/v1/timelines/home", Caller::User(eve)).await, ["closed"]);
     service.stop().await;
 }
+
+/// Whoever blocks and mutes few is asked for all of that at once, and whoever does so more often, user by user.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_and_mutes_hold_however_many_there_are() {
+    let mut service = Service::start().await;
+    let [ada, bob, eve] = service.people(["ada", "bob", "eve"]);
+    let [by_bob, by_eve] = [bob, eve].map(|author| service.store.post(author, "a post"));
+    let others: Vec<UserId> = (0..201).map(|n| service.store.register(&format!("other{n}"))).collect();
+    let seen = async |service: &mut Service| {
+        service.settle().await;
+        service.get("/v1/timelines/public", Caller::User(ada)).await.ids()
+    };
+    let both = [by_eve, by_bob].map(|post| post.to_string());
+    assert_eq!(seen(&mut service).await, both);
+    for &other in &others {
+        service.store.mute(ada, other, true, false);
+    }
+    assert_eq!(seen(&mut service).await, both);
+    service.store.block(bob, ada, true);
+    service.store.mute(ada, eve, true, false);
+    assert_eq!(seen(&mut service).await, [""; 0]);
+    for &other in &others[..2] {
+        service.store.mute(ada, other, false, false);
+    }
+    assert_eq!(seen(&mut service).await, [""; 0], "all of them are few again");
+    service.store.block(bob, ada, false);
+    service.store.mute(ada, eve, false, false);
+    assert_eq!(seen(&mut service).await, both);
+    service.stop().await;
+}

@@ -220,10 +220,16 @@ fn head_fields() -> Document {
 }
 
 fn of_authors(authors: &[UserId], range: Range<PostId>) -> Document {
-    let mut filter = match authors {
-        &[author] => doc! { "author": author },
-        _ => doc! { "author": { "$in": authors.iter().map(|&author| author.into()).collect::<Vec<Bson>>() } },
+    let by: Bson = match authors {
+        &[author] => author.into(),
+        _ => doc! { "$in": authors.iter().map(|&author| author.into()).collect::<Vec<Bson>>() }.into(),
     };
+    let mut filter = Document::new();
+    // The stand-in for MongoDB reads everything that one of the fields allows, preferably the first. A short range has a lower end.
+    if range.after.is_some() {
+        range.bound(&mut filter, "_id");
+    }
+    filter.insert("author", by);
     range.bound(&mut filter, "_id");
     filter
 }

@@ -279,8 +279,27 @@ impl Relations {
         let batch = super::one_batch(ids.len());
         let ids: Vec<Bson> = ids.iter().map(|&id| id.into()).collect();
         let found = self.standings.find(doc! { "_id": { "$in": ids } });
-        let fields = doc! { "live": 1, "requested": 1, "until": 1, "notifications": 1 };
-        found.projection(fields).batch_size(batch).await?.try_collect().await
+        let found = found.projection(standing_fields()).batch_size(batch).await?;
+        found.try_collect().await
+    }
+
+    /// The blocks by and of a user, and the mutes by the user, in no order. None if there are more than `most`.
+    pub async fn blocks_and_mutes(&self, user: UserId, most: usize) -> Result<Option<Vec<Standing>>, Error> {
+        let [block, mute] = [RelationKind::Block, RelationKind::Mute].map(RelationKind::as_str);
+        // Each of them is one range of an index.
+        let ranges = [
+            doc! { "viewer": user, "kind": block, "live": true },
+            doc! { "viewer": user, "kind": mute, "live": true },
+            doc! { "target": user, "kind": block, "live": true },
+        ];
+        let found = self
+            .standings
+            .find(doc! { "$or": ranges.to_vec() })
+            .projection(standing_fields())
+            .limit(i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1))
+            .batch_size(super::one_batch(most.saturating_add(1)));
+        let found: Vec<Standing> = found.await?.try_collect().await?;
+        Ok((found.len() <= most).then_some(found))
     }
 
     /// What a user follows, blocks, mutes, likes or has reposted, newest first.
@@ -416,6 +435,10 @@ impl Relations {
             found: found.session(session).await?,
         })
     }
+}
+
+fn standing_fields() -> Document {
+    doc! { "live": 1, "requested": 1, "until": 1, "notifications": 1 }
 }
 
 fn live_among(ids: &[RelationId]) -> Document {
