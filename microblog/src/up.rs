@@ -221,7 +221,7 @@ fn welcome(stack: &Stack, database: Option<&Server>, installation: &Installation
     };
     format!(
         "Microblog is up ({took:.1?}).\n\n  \
-         everything  {url}   documentation {url}/docs\n  \
+         open        {url}   documentation {url}/docs\n  \
          writes      {command}\n  \
          reads       {query}\n  \
          projector   {projector}   metrics {projector}/metrics\n  \

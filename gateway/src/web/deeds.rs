@@ -99,7 +99,7 @@ async fn compose_page(api: &Api, to: Option<&str>, refused: Option<(&Draft, &Ref
         return Err(Failure::LoggedOut);
     }
     let parent: Option<Post> = match to {
-        Some(id) => Some(api.get(&format!("/v1/posts/{}", path_part(id))).await?),
+        Some(id) => Some(api.get(&format!("/v1/posts/{}", encoded(id))).await?),
         None => None,
     };
     let body = html! {
@@ -129,7 +129,7 @@ pub(super) async fn write(api: Api, form: Posted) -> HttpResponse {
         Ok(post) => api.go_on(Ok(match draft.in_reply_to {
             Some(parent) => format!(
                 "/posts/{}#p-{}",
-                path_part(&parent),
+                encoded(&parent),
                 post["id"].as_str().unwrap_or_default()
             ),
             None => "/".to_owned(),
@@ -147,7 +147,7 @@ pub(super) async fn react(api: Api, of: Path<(String, String)>, form: Posted) ->
     let done = async {
         logged_in(&api)?;
         let fields: Deed = form.fields(&api)?;
-        let path = format!("/v1/posts/{}/{deed}", path_part(&id));
+        let path = format!("/v1/posts/{}/{deed}", encoded(&id));
         api.command(fields.method(), &path, None).await?;
         Ok(back(&fields.back))
     };
@@ -158,7 +158,7 @@ pub(super) async fn delete(api: Api, id: Path<String>, form: Posted) -> HttpResp
     let done = async {
         logged_in(&api)?;
         let _: Deed = form.fields(&api)?;
-        api.command(Method::DELETE, &format!("/v1/posts/{}", path_part(&id)), None)
+        api.command(Method::DELETE, &format!("/v1/posts/{}", encoded(&id)), None)
             .await?;
         Ok("/".to_owned())
     };
@@ -169,7 +169,7 @@ pub(super) async fn follow(api: Api, handle: Path<String>, form: Posted) -> Http
     let done = async {
         logged_in(&api)?;
         let fields: Deed = form.fields(&api)?;
-        let user: User = api.get(&format!("/v1/users/@{}", path_part(&handle))).await?;
+        let user: User = api.get(&format!("/v1/users/@{}", encoded(&handle))).await?;
         api.command(fields.method(), &format!("/v1/users/{}/follow", user.id), None)
             .await?;
         Ok(format!("/@{}", user.handle))
@@ -179,11 +179,6 @@ pub(super) async fn follow(api: Api, handle: Path<String>, form: Posted) -> Http
 
 fn logged_in(api: &Api) -> Result<(), Failure> {
     api.viewer().map(drop).ok_or(Failure::LoggedOut)
-}
-
-/// An id or a handle, as a part of a path. These have no other characters.
-fn path_part(text: &str) -> String {
-    encoded(text).replace("%2D", "-").replace("%5F", "_")
 }
 
 /// A page of ours to go back to. Anything else would lead a visitor to another site.

@@ -161,10 +161,8 @@ pub(super) async fn thread(api: Api, id: Path<String>, part: Query<Part>) -> Htt
 }
 
 async fn of_post(api: &Api, id: &str, part: &Part) -> Result<Page, Failure> {
-    let id = encoded(id);
-    let thread: Thread = api
-        .get(&part.of(&format!("/v1/posts/{}/thread", id.replace("%2D", "-"))))
-        .await?;
+    let source = format!("/v1/posts/{}/thread", encoded(id));
+    let thread: Thread = api.get(&part.of(&source)).await?;
     let words = &*WORDS;
     let body = html! {
         h1.hidden { (words.thread) }
@@ -188,9 +186,7 @@ pub(super) async fn profile(api: Api, handle: Path<String>, part: Query<Part>) -
 }
 
 async fn of_user(api: &Api, handle: &str, part: &Part) -> Result<Page, Failure> {
-    let user: User = api
-        .get(&format!("/v1/users/@{}", encoded(handle).replace("%5F", "_")))
-        .await?;
+    let user: User = api.get(&format!("/v1/users/@{}", encoded(handle))).await?;
     let stands = relationship(api, &user).await?;
     let page: ApiPage<Post> = api.get(&part.of(&format!("/v1/users/{}/posts", user.id))).await?;
     let here = format!("/@{}", user.handle);
@@ -251,9 +247,7 @@ pub(super) async fn people(api: Api, of: Path<(String, String)>, part: Query<Par
 }
 
 async fn people_of(api: &Api, handle: &str, kind: &str, part: &Part) -> Result<Page, Failure> {
-    let user: User = api
-        .get(&format!("/v1/users/@{}", encoded(handle).replace("%5F", "_")))
-        .await?;
+    let user: User = api.get(&format!("/v1/users/@{}", encoded(handle))).await?;
     let page: ApiPage<User> = api.get(&part.of(&format!("/v1/users/{}/{kind}", user.id))).await?;
     let words = &*WORDS;
     let what = if kind == "followers" {

@@ -141,7 +141,7 @@ async fn the_printed_session_works_and_ctrl_c_ends_everything_with_exit_code_0()
     );
 
     // The same address as the gateway's, without a gateway in between.
-    one_address_is_enough(up.url("everything")).await;
+    one_address_is_enough(up.url("open")).await;
 
     let (code, farewell) = up.stop("INT");
     assert_eq!(code, Some(0), "{farewell}");
