@@ -5,6 +5,7 @@ mod cost;
 mod fan_out;
 mod freshness;
 mod full;
+mod gateway;
 mod knee;
 mod live;
 mod programs;
@@ -21,12 +22,14 @@ use crate::scale::Scale;
 use crate::stack::Stack;
 
 /// In this order, because the last ones fill the database.
-const ALL: [&str; 27] = [
+const ALL: [&str; 29] = [
     "ready_ms",
     "idle_mb",
     "up_mb",
     "home_cold",
     "home_warm",
+    "gateway_ratio",
+    "page_ms",
     "home_followees",
     "list_members",
     "home_muted",
@@ -104,6 +107,8 @@ async fn one(
         "post_many" => commands::many(stack, population, scale).await?,
         "home_cold" => reads::cold(stack, population, scale).await?,
         "home_warm" => reads::warm(stack, population, scale).await?,
+        "gateway_ratio" => gateway::ratio(stack, population, scale).await?,
+        "page_ms" => gateway::page(stack, population, scale).await?,
         "home_followees" => reads::followees(stack, population, scale).await?,
         "list_members" => reads::list(stack, population, scale).await?,
         "like_groups" => reads::groups(stack, population, scale).await?,

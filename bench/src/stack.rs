@@ -119,9 +119,22 @@ impl Stack {
         Ok(seconds)
     }
 
+    /// Starts a gateway in front of both services.
+    pub(crate) async fn start_gateway(&self) -> Result<Process> {
+        let mut variables = self.variables.clone();
+        for (name, service) in [("COMMAND", &self.command), ("QUERY", &self.query)] {
+            let url = format!("http://{}", service.address);
+            variables.push((format!("MICROBLOG__GATEWAY__{name}_URL"), url));
+        }
+        let mut started = start(&self.programs, self.logs.path(), &variables, "gateway")?;
+        wait_until_ready(&mut started).await?;
+        Ok(started)
+    }
+
     /// Starts `microblog up` with a database of its own. Returns it, with the address of its query-svc, and that of its command-svc.
     pub(crate) async fn start_up(&self, data: &Path) -> Result<(Process, String)> {
-        let (name, [command_svc, query_svc, projector]) = ("microblog", [free()?, free()?, free()?]);
+        let name = "microblog";
+        let [gateway, command_svc, query_svc, projector] = [free()?, free()?, free()?, free()?];
         let mut command = Command::new(program(&self.programs, name)?);
         command.arg("up").arg("--data-dir").arg(data).env_clear();
         // With these it finds the program of its database.
@@ -130,6 +143,7 @@ impl Stack {
         }
         command
             .envs(self.variables.iter().filter(|(name, _)| name != DATABASE).cloned())
+            .env(listen("gateway"), &gateway)
             .env(listen("command-svc"), &command_svc)
             .env(listen("query-svc"), &query_svc)
             .env(listen("projector"), &projector);
@@ -193,6 +207,7 @@ fn listen(program: &str) -> &'static str {
     match program {
         "command-svc" => "MICROBLOG__COMMAND__LISTEN",
         "query-svc" => "MICROBLOG__QUERY__LISTEN",
+        "gateway" => "MICROBLOG__GATEWAY__LISTEN",
         _ => "MICROBLOG__PROJECTOR__LISTEN",
     }
 }
@@ -230,7 +245,7 @@ impl Stack {
     /// The last lines of the programs' logs, to explain why they failed.
     pub(crate) fn last_words(&self) -> String {
         let mut words = String::new();
-        for name in ["command-svc", "query-svc", "projector", "microblog"] {
+        for name in ["command-svc", "query-svc", "projector", "gateway", "microblog"] {
             let log = fs::read_to_string(self.logs.path().join(format!("{name}.log"))).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(3).collect();
             for line in last.into_iter().rev() {

@@ -29,7 +29,7 @@ const LOG_FILTER: &str = "warn,tracing_actix_web=error";
 /// The exit code that a shell reports for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
-/// Start everything here: the database, all services, and one address in front of them
+/// Start everything here: the database, all services and the gateway
 ///
 /// Data and keys are kept in one directory, and survive a restart. Ctrl-C (or SIGTERM) finishes the requests, stores the progress of the
 /// projector, and stops the database last.

@@ -20,7 +20,7 @@ use crate::stack::Stack;
 const PAGE: usize = 20;
 const HOME: &str = "/v1/timelines/home?limit=20";
 /// How many connections each side uses.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// What query-svc has in memory when it is measured.
 #[derive(Debug, Clone, Copy)]
