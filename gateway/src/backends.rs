@@ -62,7 +62,7 @@ pub(crate) struct Services {
 impl Backend {
     fn reach(&self) -> Reached {
         match self {
-            Self::Remote(remote) => Reached::Remote(remote.clone()),
+            Self::Remote(remote) => Reached::Remote(Box::new(remote.for_this_thread())),
             Self::InProcess(service) => Reached::InProcess(service.open()),
         }
     }

@@ -77,6 +77,11 @@ impl Remote {
         }
     }
 
+    /// The same service, with connections of its own. A connection that another thread has made would be served by that thread.
+    pub(crate) fn for_this_thread(&self) -> Self {
+        Self::new(self.name, self.authority.clone(), self.end_of_streams.clone())
+    }
+
     /// # Errors
     ///
     /// 413 if the body is longer than that of any command. 503 if the service is away, or does not answer.

@@ -1,7 +1,7 @@
 //! The documents that pages are made of, from memory or from the database.
 
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use event_log::position::Position;
@@ -103,6 +103,8 @@ pub(crate) struct Documents {
     pub(crate) heads: Heads,
     /// How close together the posts of the members of a list are.
     pub(crate) densities: quick_cache::sync::Cache<ListId, Density>,
+    /// The same for the posts of everybody.
+    pub(crate) public_density: Mutex<Option<Density>>,
 }
 
 impl Documents {
@@ -120,6 +122,7 @@ impl Documents {
             filters: Cache::undivided(max_bytes / 8),
             heads: Heads::new(heads_bytes),
             densities: quick_cache::sync::Cache::new(DENSITIES),
+            public_density: Mutex::default(),
         }
     }
 }

@@ -59,8 +59,14 @@ impl Density {
         })
     }
 
+    /// A page that lies deeper says nothing of how long nobody has looked.
+    pub(super) fn after(self, before: Option<Self>) -> Self {
+        let newest = before.map_or(self.newest, |before| before.newest.max(self.newest));
+        Self { newest, ..self }
+    }
+
     /// How far below `from` a range must begin to have twice `count` posts.
-    fn span(&self, from: DateTime<Utc>, count: usize) -> TimeDelta {
+    pub(super) fn span(&self, from: DateTime<Utc>, count: usize) -> TimeDelta {
         let posts = i32::try_from(count).unwrap_or(i32::MAX).saturating_mul(2);
         let silence = (from - self.newest).max(TimeDelta::zero());
         let span = self.between.checked_mul(posts).unwrap_or(TimeDelta::MAX);
@@ -124,9 +130,7 @@ impl Authors {
     ) -> Result<Part<Candidate>, ReadError> {
         let part = self.first_between(read_model, between, count, end, now).await?;
         if let Some(found) = Density::of(&part.candidates) {
-            let known = self.density.get_or_insert(found);
-            known.newest = known.newest.max(found.newest);
-            known.between = found.between;
+            self.density = Some(found.after(self.density));
         }
         Ok(part)
     }

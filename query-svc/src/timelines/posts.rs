@@ -1,14 +1,17 @@
 //! Lists of posts that an index has in order: one user's posts, everybody's posts, and the replies to a post.
 
+use std::sync::{MutexGuard, PoisonError};
+
+use chrono::TimeDelta;
 use model::ids::{PostId, UserId};
 use model::values::FilterContext;
 
-use super::authors::range;
+use super::authors::{Density, range};
 use crate::cursor::Cursor;
 use crate::documents::Held;
 use crate::filters::Filtering;
 use crate::handled::Appearance;
-use crate::paging::{Listing, Part};
+use crate::paging::{LONGER, Listing, Part, shortened};
 use crate::read_model::{ReadError, ReadModel};
 use crate::shown::{AuthorFilter, Candidate, ShownPost};
 use views::{End, Range, RelationId};
@@ -35,6 +38,8 @@ pub(crate) struct Posts<'a> {
     /// Whether posts that not everybody may see are among the candidates. This is looked up with the first candidates: what is
     /// read before the page begins may be older than what the page takes for known.
     closed_too: Option<bool>,
+    /// The length of the next range of the public timeline, once it was guessed.
+    span: Option<TimeDelta>,
 }
 
 impl<'a> Posts<'a> {
@@ -44,7 +49,18 @@ impl<'a> Posts<'a> {
             which,
             viewer,
             closed_too: None,
+            span: None,
         }
+    }
+
+    /// How close together public posts are, as it was found before. Other lists are short enough to be asked as a whole.
+    fn density(&self) -> Option<MutexGuard<'a, Option<Density>>> {
+        let documents = self
+            .read_model
+            .documents
+            .as_ref()
+            .filter(|_| self.which == Which::Public);
+        documents.map(|documents| documents.public_density.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A viewer who can see few of those posts, or none, is served by indexes that leave the others out.
@@ -100,8 +116,24 @@ impl Listing for Posts<'_> {
     }
 
     async fn older(&mut self, below: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {
-        let found = self.read(range(Cursor::BOTTOM, below, count, End::Newest)).await?;
-        Ok(Part::of(found, count, Candidate::place))
+        let now = self.read_model.clock.now();
+        let from = below.to_post().time().min(now);
+        let known = self.density().and_then(|density| *density);
+        self.span = self.span.or_else(|| known.map(|density| density.span(from, count)));
+        let (above, below, rest) = match self.span {
+            Some(span) => shortened(Cursor::BOTTOM, below, span, End::Newest, now),
+            None => (Cursor::BOTTOM, below, None),
+        };
+        let found = self.read(range(above, below, count, End::Newest)).await?;
+        if let (Some(mut density), Some(found)) = (self.density(), Density::of(&found)) {
+            *density = Some(found.after(*density));
+        }
+        let part = Part::of(found, count, Candidate::place);
+        if part.more.is_some() {
+            return Ok(part);
+        }
+        self.span = self.span.and_then(|span| span.checked_mul(LONGER));
+        Ok(Part { more: rest, ..part })
     }
 
     async fn newer(&mut self, above: Cursor, count: usize) -> Result<Part<Candidate>, ReadError> {

@@ -428,3 +428,33 @@ async fn the_public_timeline_has_public_posts_and_replies_without_reposts() {
     assert!(bare.body["items"][0].get("viewer").is_none());
     service.stop().await;
 }
+
+/// How far back a page reaches is guessed by the one before. Here the guess is wrong by years.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silence_of_years_ends_no_page_of_the_public_timeline() {
+    let mut service = Service::start().await;
+    let ada = service.store.register("ada");
+    let mut posts = Vec::new();
+    for _ in 0..3 {
+        for n in 0..3 {
+            posts.push(service.store.post(ada, &format!("{n}")));
+            service.clock.advance(Duration::from_secs(1));
+        }
+        service.clock.advance(Duration::from_secs(3 * 365 * 24 * 60 * 60));
+    }
+    service.settle().await;
+    let newest = texts(posts.iter().rev());
+    for limit in [2, 3, 20, 20] {
+        let path = format!("/v1/timelines/public?limit={limit}");
+        let page = service.get(&path, Caller::Nobody).await.body;
+        let ids: Vec<_> = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, newest[..limit.min(newest.len())]);
+        assert_eq!(page["next"].is_null(), limit >= newest.len());
+    }
+    service.stop().await;
+}
