@@ -55,7 +55,8 @@ impl Density {
         let steps = i32::try_from(candidates.len() - 1).ok()?;
         Some(Self {
             newest: one.max(other),
-            between: (one - other).abs() / steps,
+            // Ids tell milliseconds apart, and many posts may be of the same one.
+            between: ((one - other).abs() / steps).max(TimeDelta::milliseconds(1)),
         })
     }
 
@@ -70,10 +71,7 @@ impl Density {
         let posts = i32::try_from(count).unwrap_or(i32::MAX).saturating_mul(2);
         let silence = (from - self.newest).max(TimeDelta::zero());
         let span = self.between.checked_mul(posts).unwrap_or(TimeDelta::MAX);
-        silence
-            .checked_add(&span)
-            .unwrap_or(span)
-            .max(TimeDelta::milliseconds(1))
+        silence.checked_add(&span).unwrap_or(span)
     }
 }
 
