@@ -6,19 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use local_mongodb::Engine;
+use manifest_tests::PROGRAMS;
 
 use crate::narration::{say, seconds};
 use crate::programs::Program;
 use crate::settings::Settings;
 
-const PROGRAMS: [&str; 6] = [
-    "command-svc",
-    "query-svc",
-    "projector",
-    "gateway",
-    "operator",
-    "microblog",
-];
 pub(crate) const REGISTRY: &str = "localhost";
 pub(crate) const REPOSITORY: &str = "microblog";
 pub(crate) const TAG: &str = "test";

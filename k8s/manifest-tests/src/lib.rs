@@ -4,3 +4,13 @@ pub mod manifests;
 pub mod network;
 pub mod promql;
 pub mod render;
+
+/// The programs of the product. Each has an image of its own.
+pub const PROGRAMS: [&str; 6] = [
+    "command-svc",
+    "query-svc",
+    "projector",
+    "gateway",
+    "operator",
+    "microblog",
+];

@@ -5,19 +5,12 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
+use manifest_tests::PROGRAMS;
 use manifest_tests::render::repository;
 use tempfile::TempDir;
 
 use crate::stack::eventually;
 
-const PROGRAMS: [&str; 6] = [
-    "command-svc",
-    "query-svc",
-    "projector",
-    "gateway",
-    "operator",
-    "microblog",
-];
 /// The system's programs that the script may use. Nothing else is on its PATH.
 const SYSTEM: [&str; 16] = [
     "bash", "cat", "cksum", "cut", "dirname", "env", "grep", "head", "mkdir", "mktemp", "mv", "ps", "rm", "sleep",

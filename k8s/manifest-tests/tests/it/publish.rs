@@ -5,18 +5,10 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
+use manifest_tests::PROGRAMS;
 use manifest_tests::manifests::Manifests;
 use manifest_tests::render::{repository, run, tool};
 use tempfile::TempDir;
-
-const PROGRAMS: [&str; 6] = [
-    "command-svc",
-    "query-svc",
-    "projector",
-    "gateway",
-    "operator",
-    "microblog",
-];
 
 /// Replaces buildah, helm and cargo-cyclonedx. The name by which it is called says which one.
 const STAND_IN: &str = r#"#!/bin/bash
