@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Payload, ServiceConfig, resource, route};
 use actix_web::{HttpRequest, HttpResponse};
-use service::http::received_head;
+use service::http::{give_place_back, received_head};
 
 use crate::backends::{Backends, Services};
 use crate::web::{self, Jar};
@@ -16,5 +16,6 @@ pub(crate) fn configure(routes: &mut ServiceConfig, backends: &Backends, jar: &J
 }
 
 async fn pass_on(request: HttpRequest, body: Payload, services: Data<Services>) -> HttpResponse {
+    give_place_back(&request);
     services.answer(received_head(&request), body.into_inner()).await
 }

@@ -2,13 +2,12 @@
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{HOST, ORIGIN};
-use actix_web::web::{Bytes, BytesMut};
+use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use service::http::MAX_BODY_BYTES;
+use service::http::{Body, Problem};
 
 use super::api::Api;
 use super::failure::Failure;
@@ -29,7 +28,7 @@ struct WithToken {
 }
 
 impl FromRequest for Posted {
-    type Error = actix_web::Error;
+    type Error = Problem;
     type Future = LocalBoxFuture<'static, Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
@@ -38,17 +37,10 @@ impl FromRequest for Posted {
         let origin = header(ORIGIN).and_then(|origin| origin.split_once("://"));
         let ours = origin.is_some_and(|(_, host)| Some(host) == header(HOST));
         let is_form = request.content_type() == "application/x-www-form-urlencoded";
-        let mut payload = payload.take();
+        let body = Body::from_request(request, payload);
         Box::pin(async move {
-            let mut body = BytesMut::new();
-            while let Some(chunk) = payload.next().await {
-                body.extend_from_slice(&chunk?);
-                if body.len() > MAX_BODY_BYTES {
-                    return Err(actix_web::error::ErrorPayloadTooLarge("the form is too long"));
-                }
-            }
             Ok(Self {
-                body: body.freeze(),
+                body: body.await?.0,
                 ours: ours && is_form,
             })
         })

@@ -245,12 +245,13 @@ e2e! {
     /// Whoever sends a body a byte at a time holds up nobody, and is sent away in time.
     async fn a_slow_client_delays_no_other() {
         let stack = Stack::start_with(&[("http.body_timeout", "1s")]).await;
-        let gateway = stack.gateway(&[]);
+        let gateway = stack.gateway(&[("http.max_in_flight", "8")]);
         let address = gateway.url.trim_start_matches("http://").to_owned();
         let mut slow: Vec<TcpStream> = Vec::new();
-        for _ in 0..32 {
+        for number in 0..32 {
+            let (path, kind) = [("/v1/users", "json"), ("/login", "x-www-form-urlencoded")][number % 2];
             let mut stream = TcpStream::connect(&address).unwrap();
-            let head = format!("POST /v1/users HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{{");
+            let head = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/{kind}\r\nContent-Length: 50\r\n\r\n{{");
             stream.write_all(head.as_bytes()).unwrap();
             slow.push(stream);
         }

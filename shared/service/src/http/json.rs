@@ -37,7 +37,21 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// The same, for a request that needs no body: without one, and without a `Content-Type`, it is the default. So is `null`.
+/// A body of another kind, not yet read. It arrives within the same limits.
+#[derive(Debug, Clone)]
+pub struct Body(pub Bytes);
+
+impl FromRequest for Body {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let arrival = arrival(request, payload);
+        async move { Ok(Self(arrival.await?)) }.boxed_local()
+    }
+}
+
+/// A JSON body, for a request that needs none: without one, and without a `Content-Type`, it is the default. So is `null`.
 #[derive(Debug, Clone)]
 pub struct OptionalJson<T>(pub T);
 

@@ -58,6 +58,13 @@ impl Place {
     }
 }
 
+/// For a request that a service answers which counts it too. Otherwise bodies that don't arrive would take all places here.
+pub fn give_place_back(request: &HttpRequest) {
+    if let Some(place) = request.extensions().get::<Arc<Place>>() {
+        place.leave();
+    }
+}
+
 /// The gauges of a room. A request that waits there is not in flight.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gauges {
