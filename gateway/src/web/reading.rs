@@ -1,6 +1,7 @@
 //! The pages that show what others have written.
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::web::{Path, Query};
 use maud::{Markup, html};
 use model::api::{Page as ApiPage, Post, Relationship, Tag, User};
@@ -188,11 +189,17 @@ pub(super) async fn profile(api: Api, handle: Path<String>, part: Query<Part>) -
 async fn of_user(api: &Api, handle: &str, part: &Part) -> Result<Page, Failure> {
     let user: User = api.get(&format!("/v1/users/@{}", encoded(handle))).await?;
     let stands = relationship(api, &user).await?;
-    let page: ApiPage<Post> = api.get(&part.of(&format!("/v1/users/{}/posts", user.id))).await?;
+    let page: Result<ApiPage<Post>, _> = api.get(&part.of(&format!("/v1/users/{}/posts", user.id))).await;
+    // A visitor may see a profile, and none of the posts.
+    let (items, next) = match page {
+        Ok(page) => (page.items, page.next),
+        Err(failure) if failure.status() == StatusCode::NOT_FOUND => (Vec::new(), None),
+        Err(failure) => return Err(failure),
+    };
     let here = format!("/@{}", user.handle);
     let body = html! {
         (about(api, &user, stands))
-        (posts(api, &page.items, older(&here, page.next.as_ref()), &WORDS.nothing))
+        (posts(api, &items, older(&here, next.as_ref()), &WORDS.nothing))
     };
     Ok(Page::new(format!("{} (@{})", user.display_name, user.handle), body))
 }

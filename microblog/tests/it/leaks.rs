@@ -7,6 +7,8 @@
 //!
 //! The streams of the viewer are columns in two ways. Whoever comes back after the denial is shown as much as by the pages. Whoever was
 //! there all the time is shown nothing that the author does after the denial, as soon as the views have passed it.
+//!
+//! The web pages are columns too: each shows as much as the path of the API that it is made of.
 
 mod live;
 mod table;
@@ -26,12 +28,15 @@ use serde_json::{Value, json};
 
 use self::table::{Act, BY_MESSAGE, CASES, COLUMNS, Column, ME, OF_THE_PLACE, OPEN, OWN_DOING, UNREAD, Who, names};
 use crate::home::e2e;
-use crate::stack::{Person, Stack, eventually};
+use crate::stack::{Person, Program, Stack, eventually};
+use crate::web::{Browser, gateway_of};
 
 /// The people and the posts of one case.
 struct Scene<'s> {
     stack: &'s Stack,
     moderator: &'s Person,
+    /// Of the viewer, and of a visitor.
+    browsers: [Browser; 2],
     author: Person,
     viewer: Person,
     friend: Person,
@@ -47,9 +52,17 @@ struct Scene<'s> {
 }
 
 impl<'s> Scene<'s> {
-    async fn set(stack: &'s Stack, moderator: &'s Person, number: usize, visibility: &'static str) -> Self {
+    async fn set(
+        stack: &'s Stack,
+        gateway: &Program,
+        moderator: &'s Person,
+        number: usize,
+        visibility: &'static str,
+    ) -> Self {
         let handles = ["author", "viewer", "friend"].map(|role| format!("{role}{number}"));
         let [author, viewer, friend] = stack.people(handles.each_ref().map(String::as_str)).await;
+        let browsers = [(); 2].map(|()| Browser::new(gateway));
+        browsers[0].log_in(&viewer.handle, &Stack::password_of(&viewer)).await;
         for (follower, followee) in [
             (&viewer, &author),
             (&viewer, &friend),
@@ -118,6 +131,7 @@ impl<'s> Scene<'s> {
         Self {
             stack,
             moderator,
+            browsers,
             author,
             viewer,
             friend,
@@ -173,9 +187,15 @@ impl<'s> Scene<'s> {
         let columns = COLUMNS.iter().filter(|column| viewer.is_some() || !column.own);
         let mut by_path: BTreeMap<&str, Vec<&Column>> = BTreeMap::new();
         columns.for_each(|column| by_path.entry(column.path).or_default().push(column));
+        let browser = &self.browsers[usize::from(viewer.is_none())];
+        browser.must_see(self.stack.seen().filter(|_| with_token));
         let reads = by_path.into_iter().map(async |(path, columns)| {
             let path = self.fill(path);
             let (status, body) = match with_token {
+                _ if !path.starts_with("/v1/") => {
+                    let page = browser.see(&path).await;
+                    (page.status, page.html)
+                }
                 _ if path.starts_with("/v1/streams/") => self.stack.read_stream(&path, viewer, with_token).await,
                 true => self.stack.try_read(&path, viewer).await,
                 false => self.stack.read_without_token(&path, viewer).await,
@@ -188,7 +208,7 @@ impl<'s> Scene<'s> {
                 UNREAD => !body.contains("\"count\":0"),
                 OPEN => status == StatusCode::OK,
                 trace if trace.starts_with('{') => body.contains(&format!("\"id\":\"{}\"", self.fill(trace))),
-                trace if trace.starts_with('"') => body.contains(trace),
+                trace if trace.starts_with('"') => body.contains(&self.fill(trace)),
                 trace => body.contains(&format!("{trace} {}.", self.number)),
             };
             names(columns.into_iter().filter(shows))
@@ -214,9 +234,10 @@ e2e! {
         let stack = Stack::start_with(&[("live.max_connections_per_caller", "1000")]).await;
         let moderator = stack.person("moderator").await;
         stack.give(&moderator, Some(Role::Moderator)).await;
+        let gateway = gateway_of(&stack);
         let mut delays = Vec::new();
         for (number, case) in CASES.iter().enumerate() {
-            let scene = Scene::set(&stack, &moderator, number, case.visibility).await;
+            let scene = Scene::set(&stack, &gateway, &moderator, number, case.visibility).await;
             let seen = scene.seen(Some(&scene.viewer), true).await;
             assert_eq!(seen, case.before(), "{}: before the denial", case.name);
             let streams = scene.watch().await;

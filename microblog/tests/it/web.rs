@@ -15,7 +15,7 @@ const SECRET: &str = "a secret for the cookies of the tests";
 const CLIENT_SECRET: &str = "the secret of the gateway of the tests";
 
 /// A browser with its cookies. It follows a form's redirect, as browsers do.
-struct Browser {
+pub(crate) struct Browser {
     http: Client,
     url: String,
     cookies: Mutex<BTreeMap<String, String>>,
@@ -23,11 +23,11 @@ struct Browser {
 
 /// A page that was shown.
 #[derive(Debug)]
-struct Shown {
-    status: StatusCode,
+pub(crate) struct Shown {
+    pub(crate) status: StatusCode,
     /// Where a form led to. Empty if nowhere.
     path: String,
-    html: String,
+    pub(crate) html: String,
 }
 
 impl Shown {
@@ -49,7 +49,7 @@ impl Shown {
 }
 
 impl Browser {
-    fn new(gateway: &Program) -> Self {
+    pub(crate) fn new(gateway: &Program) -> Self {
         Self {
             http: Client::builder()
                 .no_proxy()
@@ -62,7 +62,7 @@ impl Browser {
     }
 
     /// The page, as soon as the views show what was written before.
-    async fn see(&self, path: &str) -> Shown {
+    pub(crate) async fn see(&self, path: &str) -> Shown {
         eventually(&format!("{path} is shown"), || async {
             let shown = self.send(self.http.get(format!("{}{path}", self.url))).await;
             (shown.status != StatusCode::SERVICE_UNAVAILABLE).then_some(shown)
@@ -147,6 +147,19 @@ impl Browser {
         }
     }
 
+    /// Says what the pages must show, as the answer to a command would. None: nothing.
+    pub(crate) fn must_see(&self, token: Option<String>) {
+        self.jar().retain(|name, _| !name.starts_with("seen-"));
+        self.jar().extend(token.map(|token| ("seen-all".to_owned(), token)));
+    }
+
+    pub(crate) async fn log_in(&self, handle: &str, password: &str) {
+        let shown = self
+            .submit("/login", &[("handle", handle), ("password", password)])
+            .await;
+        assert_eq!(shown.status, StatusCode::OK, "{}", shown.html);
+    }
+
     fn jar(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         self.cookies.lock().expect("nobody panicked")
     }
@@ -174,12 +187,16 @@ async fn site() -> (Stack, Program) {
 
 async fn site_with(overrides: &[(&str, &str)]) -> (Stack, Program) {
     let stack = Stack::start_with(overrides).await;
-    let secrets = [
+    let gateway = gateway_of(&stack);
+    (stack, gateway)
+}
+
+/// A gateway on whose pages people can log in.
+pub(crate) fn gateway_of(stack: &Stack) -> Program {
+    stack.gateway(&[
         ("gateway.cookie_secret", SECRET),
         ("gateway.client_secret", CLIENT_SECRET),
-    ];
-    let gateway = stack.gateway(&secrets);
-    (stack, gateway)
+    ])
 }
 
 /// The id in an address like `/posts/ID#p-OTHER`.

@@ -11,7 +11,7 @@ pub(super) struct Column {
     pub(super) trace: &'static str,
     /// Whether the path is only for the viewer.
     pub(super) own: bool,
-    /// Of a stream: the column that is empty at the same time.
+    /// Of a stream or a page: the column that is empty at the same time.
     pub(super) with: Option<&'static str>,
 }
 
@@ -32,8 +32,8 @@ pub(super) const fn own(name: &'static str, path: &'static str, trace: &'static 
     }
 }
 
-/// A stream, which shows as much as a list.
-pub(super) const fn stream(of: Column, name: &'static str, with: &'static str) -> Column {
+/// A stream or a web page, which shows as much as a path of the API.
+pub(super) const fn same(of: Column, name: &'static str, with: &'static str) -> Column {
     Column {
         name,
         with: Some(with),
@@ -43,6 +43,7 @@ pub(super) const fn stream(of: Column, name: &'static str, with: &'static str) -
 
 pub(super) const HOME: &str = "/v1/streams/home?after={before}";
 pub(super) const NOTIFICATIONS: &str = "/v1/streams/notifications?after={before}";
+pub(super) const AUTHOR: &str = "/@author{number}";
 pub(super) const THREAD: &str = "/v1/streams/posts/{shared}?after={before}";
 
 /// `{before}` is a cursor from before everything.
@@ -51,7 +52,7 @@ pub(super) const THREAD: &str = "/v1/streams/posts/{shared}?after={before}";
 /// `{direct}`. The viewer follows the author, and the tag of another post.
 /// `{own}` is a post of the viewer, which the author likes, reposts and answers. Another post of the author mentions the viewer.
 /// The viewer has three lists: `{list}` has the author as its member, the others have the friend and the tag.
-pub(super) const COLUMNS: [Column; 48] = [
+pub(super) const COLUMNS: [Column; 60] = [
     own("home", "/v1/timelines/home?limit=100", "text of direct"),
     own("home by a repost", "/v1/timelines/home?limit=100", "text of reposted"),
     own(
@@ -101,38 +102,38 @@ pub(super) const COLUMNS: [Column; 48] = [
     own("notified of an answer", "/v1/notifications?kinds=reply", "text of said"),
     own("groups", "/v1/notifications/groups?limit=100", "{author}"),
     own("unread", "/v1/notifications/unread", UNREAD),
-    stream(own("", HOME, "text of direct"), "stream of home", "home"),
-    stream(
+    same(own("", HOME, "text of direct"), "stream of home", "home"),
+    same(
         own("", HOME, "text of reposted"),
         "stream of home by a repost",
         "home by a repost",
     ),
-    stream(
+    same(
         own("", HOME, "text of tagged"),
         "stream of home by a followed tag",
         "home by a followed tag",
     ),
-    stream(
+    same(
         own("", HOME, "text of quoted"),
         "stream of home by a quote",
         "home by a quote",
     ),
-    stream(
+    same(
         column("", "/v1/streams/public?after={before}", "text of direct"),
         "stream of public",
         "public",
     ),
-    stream(
+    same(
         column("", "/v1/streams/tags/{tag}?after={before}", "text of direct"),
         "stream of a tag",
         "tag",
     ),
-    stream(
+    same(
         own("", "/v1/streams/lists/{list}?after={before}", "text of direct"),
         "stream of a list",
         "list",
     ),
-    stream(
+    same(
         own(
             "",
             "/v1/streams/lists/{list of the friend}?after={before}",
@@ -141,7 +142,7 @@ pub(super) const COLUMNS: [Column; 48] = [
         "stream of a list by a repost",
         "list by a repost",
     ),
-    stream(
+    same(
         own(
             "",
             "/v1/streams/lists/{list of the tag}?after={before}",
@@ -150,35 +151,75 @@ pub(super) const COLUMNS: [Column; 48] = [
         "stream of a list by a tag",
         "list by a tag",
     ),
-    stream(
+    same(
         column("", "/v1/streams/posts/{direct}", OPEN),
         "stream of a post",
         "post",
     ),
-    stream(
+    same(
         column("", THREAD, "text of answer"),
         "stream of a thread",
         "an answer in a thread",
     ),
-    stream(
+    same(
         own("", NOTIFICATIONS, "\"kind\":\"like\""),
         "told of a like",
         "notified of a like",
     ),
-    stream(
+    same(
         own("", NOTIFICATIONS, "\"kind\":\"repost\""),
         "told of a repost",
         "notified of a repost",
     ),
-    stream(
+    same(
         own("", NOTIFICATIONS, "text of mention"),
         "told of a mention",
         "notified of a mention",
     ),
-    stream(
+    same(
         own("", NOTIFICATIONS, "text of said"),
         "told of an answer",
         "notified of an answer",
+    ),
+    same(own("", "/", "text of direct"), "page of home", "home"),
+    same(
+        own("", "/", "text of reposted"),
+        "page of home by a repost",
+        "home by a repost",
+    ),
+    same(
+        own("", "/", "text of quoted"),
+        "page of home by a quote",
+        "home by a quote",
+    ),
+    same(column("", "/public", "text of direct"), "page of public", "public"),
+    same(column("", "/tags/{tag}", "text of direct"), "page of a tag", "tag"),
+    same(column("", AUTHOR, "text of direct"), "page of the author", "posts"),
+    same(column("", AUTHOR, "text of bio"), "page of the profile", "profile"),
+    same(
+        column("", "/posts/{direct}", "text of direct"),
+        "page of a post",
+        "thread",
+    ),
+    same(
+        column("", "/posts/{shared}", "text of answer"),
+        "page of a thread",
+        "an answer in a thread",
+    ),
+    same(
+        own("", "/bookmarks", "text of direct"),
+        "page of bookmarks",
+        "bookmarks",
+    ),
+    same(
+        column("", "/@friend{number}/followers", "\"/@author{number}\""),
+        "page of followers",
+        "followers",
+    ),
+    same(
+        column("", "/@author{number}/following", "\"/@friend{number}\""),
+        "page of whom the author follows",
+        "whom the author follows",
     ),
 ];
 
@@ -247,7 +288,7 @@ impl Case {
     }
 }
 
-/// Removes columns, and the streams that show as much.
+/// Removes columns, and the streams and pages that show as much.
 pub(super) fn without(columns: BTreeSet<&'static str>, hidden: &BTreeSet<&str>) -> BTreeSet<&'static str> {
     let shown = |column: &&Column| {
         columns.contains(column.name)
