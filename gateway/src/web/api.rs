@@ -1,6 +1,6 @@
 //! The public API, as one visitor calls it.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::future::{Ready, ready};
 use std::pin::Pin;
 
@@ -39,7 +39,7 @@ pub(super) struct Api {
     pub(super) secure: bool,
     session: RefCell<Option<Session>>,
     /// The session has changed, so the browser has to be told.
-    pub(super) changed: RefCell<bool>,
+    pub(super) changed: Cell<bool>,
     /// What a command has answered, for the next page.
     pub(super) seen: RefCell<Option<String>>,
 }
@@ -73,7 +73,7 @@ impl FromRequest for Api {
                 head,
                 path: request.uri().to_string(),
                 secure: request.connection_info().scheme() == "https",
-                changed: RefCell::default(),
+                changed: Cell::default(),
                 seen: RefCell::default(),
             })
         }))
@@ -93,7 +93,7 @@ impl Api {
     /// Begins a session in this browser, or ends it.
     pub(super) fn set_session(&self, session: Option<Session>) {
         self.session.replace(session);
-        self.changed.replace(true);
+        self.changed.set(true);
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {

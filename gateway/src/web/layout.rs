@@ -91,7 +91,7 @@ impl Api {
     }
 
     fn set_cookies(&self, answer: &mut HttpResponseBuilder) {
-        if *self.changed.borrow()
+        if self.changed.get()
             && let Some(cookie) = self.jar.keep(self.session().as_ref(), self.secure)
         {
             answer.append_header((SET_COOKIE, cookie));
@@ -164,12 +164,12 @@ fn instead(failure: &Failure) -> Page {
     let words = &*WORDS;
     let status = failure.status();
     let (title, sentences) = match failure {
-        Failure::Foreign => (&words.missing_title, vec![words.foreign.clone()]),
+        Failure::Foreign => (&words.refused_title, vec![words.foreign.clone()]),
         // An address that names nothing is as wrong as one whose post is gone.
         Failure::Refused(_) if matches!(status.as_u16(), 400 | 404) => {
             (&words.missing_title, vec![words.missing.clone()])
         }
-        Failure::Refused(refusal) if status.is_client_error() => (&words.missing_title, refusal.sentences()),
+        Failure::Refused(refusal) if status.is_client_error() => (&words.refused_title, refusal.sentences()),
         Failure::Refused(_) | Failure::LoggedOut => (&words.away_title, vec![words.away.clone()]),
     };
     let body = html! {

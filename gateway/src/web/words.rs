@@ -64,6 +64,7 @@ words![
     public_empty,
     public_timeline,
     publish,
+    refused_title,
     replies,
     reply,
     reply_to,
