@@ -23,6 +23,7 @@ fn environment(uri: &str) -> Environment {
         ("mongodb.server_selection_timeout", "200ms"),
         ("auth.signing_key", &generate_signing_key_pem()),
         ("auth.refresh_secret", "a secret for the tests of the start"),
+        ("gateway.listen", "127.0.0.1:0"),
         ("command.listen", "127.0.0.1:0"),
         ("query.listen", "127.0.0.1:0"),
         ("projector.listen", "127.0.0.1:0"),

@@ -179,6 +179,7 @@ async fn exported() -> BTreeMap<String, BTreeSet<String>> {
         ("mongodb.server_selection_timeout", "20s"),
         ("auth.signing_key", &generate_signing_key_pem()),
         ("auth.refresh_secret", "a secret for the tests of metrics"),
+        ("gateway.listen", "127.0.0.1:0"),
         ("command.listen", "127.0.0.1:0"),
         ("query.listen", "127.0.0.1:0"),
         ("projector.listen", "127.0.0.1:0"),
